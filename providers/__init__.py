@@ -1,0 +1,1 @@
+"""The outside: signatures, payload -> snapshot, HTTP client. Knows nothing of the memory."""

@@ -1,0 +1,67 @@
+"""What a provider must be able to do. A new provider is one new file in this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from seats.snapshot import SubscriptionSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One authentic HTTP arrival: its message id (the same on every retry), when this attempt was
+    signed, and the bytes that were signed.
+    """
+
+    event_id: str
+    signed_at: datetime
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What a delivery says.
+
+    `concerns_seats` is true for `subscription.*` alone. `unreadable` says why the body cannot be
+    used (the delivery is kept as a dead letter with that reason); otherwise it is None.
+    `snapshot` is the state the body claims: a hint, never the truth; None where it cannot be told.
+    """
+
+    type: str
+    occurred_at: datetime | None = None
+    business_id: str | None = None
+    subscription_id: str | None = None
+    concerns_seats: bool = False
+    snapshot: SubscriptionSnapshot | None = None
+    unreadable: str | None = None
+
+
+class Provider(Protocol):
+    """A billing provider as the rest of the house sees it."""
+
+    @property
+    def name(self) -> str:
+        """The provider's place in `/webhooks/NAME`."""
+        ...
+
+    def verify(self, headers: Sequence[tuple[str, str]], body: bytes, now: datetime) -> Delivery:
+        """The delivery, if it is authentic and fresh; raises `InvalidSignature` and nothing else."""
+        ...
+
+    def read(self, body: bytes) -> Event:
+        """What the (authentic) body says; never raises: an unreadable body is an event that says why."""
+        ...
+
+    def retrieve(self, subscription_id: str, *, interactive: bool = False) -> SubscriptionSnapshot:
+        """The subscription now. `interactive` draws on the part of the budget kept for people who wait.
+
+        Raises `SubscriptionNotAtProvider`, `PermanentError`, `TransientError`.
+        """
+        ...
+
+    def pages(self, *, created_before: datetime) -> Iterator[Sequence[SubscriptionSnapshot]]:
+        """All subscriptions created up to a moment, a page at a time; their `addons` are None."""
+        ...

@@ -1,0 +1,1 @@
+"""The rules: catalogue, seat arithmetic, policies, errors. Pure Python, no I/O."""

@@ -1,0 +1,163 @@
+"""Every error we raise, in our words. HTTP statuses are given to them at the door, not here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class SeatSyncError(Exception):
+    """The root. `code` is stable and machine-readable; `details` holds the numbers behind the refusal."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, details: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: Mapping[str, object] = details or {}
+
+
+# Configuration: the process does not start.
+
+
+class SettingsError(SeatSyncError):
+    """Environment variables that are missing or malformed, all at once."""
+
+    code = "settings_invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing wrong in the catalogue: where it stands, what is wrong, what would be right."""
+
+    place: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.problem}"
+
+
+class CatalogError(SeatSyncError):
+    """The catalogue cannot be used; `mistakes` lists everything wrong in it."""
+
+    code = "catalog_invalid"
+
+    def __init__(self, source: str, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        lines = "\n".join(f"  {mistake}" for mistake in mistakes)
+        super().__init__(f"{source} has {len(mistakes)} mistake(s):\n{lines}")
+
+
+# The outside: told apart by one question, does trying again help?
+
+
+class ProviderError(SeatSyncError):
+    """The provider did not give a usable answer."""
+
+    code = "provider_error"
+
+
+class TransientError(ProviderError):
+    """Trying again helps. `retry_after` is the provider's own wish in seconds, if it had one."""
+
+    code = "provider_unavailable"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class BudgetSpent(TransientError):
+    """The shared request budget has nothing left for this kind of caller; no request was sent."""
+
+    code = "provider_budget_spent"
+
+
+class PermanentError(ProviderError):
+    """Trying again gives the same answer; a person has to look."""
+
+    code = "provider_refused"
+
+
+class SubscriptionNotAtProvider(PermanentError):
+    """The provider answered that it knows no such subscription: an answer, not an outage."""
+
+    code = "subscription_not_at_provider"
+
+
+class InvalidSignature(SeatSyncError):
+    """A delivery that does not prove where it comes from. `reason` is for our log, never for the caller."""
+
+    code = "invalid_signature"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The delivery's signature or timestamp is not valid.")
+        self.reason = reason
+
+
+# What app backends ask for and cannot have.
+
+
+class NotFound(SeatSyncError):
+    """What was named does not exist."""
+
+    code = "not_found"
+
+
+class AccountNotFound(NotFound):
+    code = "account_not_found"
+
+
+class SubscriptionNotFound(NotFound):
+    code = "subscription_not_found"
+
+
+class MemberNotFound(NotFound):
+    code = "member_not_found"
+
+
+class InboxEventNotFound(NotFound):
+    code = "inbox_event_not_found"
+
+
+class Refused(SeatSyncError):
+    """A well-formed wish that the present state does not allow."""
+
+    code = "refused"
+
+
+class NoSeatAvailable(Refused):
+    code = "no_seat_available"
+
+
+class ClaimsBlocked(Refused):
+    code = "claims_blocked"
+
+
+class MemberConflict(Refused):
+    """The e-mail address belongs to another seated member of the account."""
+
+    code = "member_conflict"
+
+
+class NotReplayable(Refused):
+    """Only dead letters can be replayed."""
+
+    code = "not_replayable"
+
+
+class UnknownRole(SeatSyncError):
+    code = "unknown_role"
+
+
+class IdempotencyKeyReused(SeatSyncError):
+    """The key was used before with another body."""
+
+    code = "idempotency_key_reused"
+
+
+class IdempotencyKeyInFlight(SeatSyncError):
+    """Another call with this key has not finished yet."""
+
+    code = "idempotency_key_in_flight"
