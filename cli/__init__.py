@@ -1,0 +1,1 @@
+"""The hand: the `seatsync` command, which starts the same stories by hand."""

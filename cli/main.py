@@ -1,1 +1,33 @@
 """The `seatsync` command."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from cli.keys import keys
+from cli.run import migrate, sweeper
+from cli.up import demo, up
+from seats.errors import SeatSyncError
+
+
+class _Plain(click.Group):
+    """Our own errors are messages for people, not tracebacks."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except SeatSyncError as error:
+            click.echo(error.message, err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Plain, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="seatsync")
+def cli() -> None:
+    """Right, readable, claimable seat counts for SaaS teams billed through Dodo Payments."""
+
+
+for command in (up, demo, migrate, sweeper, keys):
+    cli.add_command(command)

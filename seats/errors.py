@@ -108,6 +108,13 @@ class NotFound(SeatSyncError):
 class AccountNotFound(NotFound):
     code = "account_not_found"
 
+    def __init__(self, account_id: str) -> None:
+        super().__init__(
+            f"No account {account_id!r} is known. Create it with PUT /v1/accounts/ACCOUNT_ID, or wait for the "
+            "first webhook of its subscription.",
+            details={"account_id": account_id},
+        )
+
 
 class SubscriptionNotFound(NotFound):
     code = "subscription_not_found"
@@ -135,16 +142,16 @@ class ClaimsBlocked(Refused):
     code = "claims_blocked"
 
 
-class MemberConflict(Refused):
-    """The e-mail address belongs to another seated member of the account."""
-
-    code = "member_conflict"
-
-
 class NotReplayable(Refused):
     """Only dead letters can be replayed."""
 
     code = "not_replayable"
+
+
+class Contended(SeatSyncError):
+    """Two calls moved the same thing at once and this one gave way; trying again helps."""
+
+    code = "contended"
 
 
 class UnknownRole(SeatSyncError):
@@ -155,9 +162,3 @@ class IdempotencyKeyReused(SeatSyncError):
     """The key was used before with another body."""
 
     code = "idempotency_key_reused"
-
-
-class IdempotencyKeyInFlight(SeatSyncError):
-    """Another call with this key has not finished yet."""
-
-    code = "idempotency_key_in_flight"

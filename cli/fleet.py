@@ -1,0 +1,59 @@
+"""The processes of a running service, as `seatsync up` and the Procfile start them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from runtime.processes import Command
+from runtime.settings import Settings
+
+_BIN = Path(sys.executable).parent
+WEB = (
+    "gunicorn",
+    "webhook_app.main:create()",
+    "--worker-class=gthread",
+    "--workers=2",
+    "--threads=8",
+    "--keep-alive=5",
+    "--timeout=30",
+    "--graceful-timeout=10",
+)
+WORKER = (
+    "celery",
+    "--app=worker.main",
+    "worker",
+    "--pool=prefork",
+    "--concurrency=2",
+    "--without-gossip",
+    "--without-mingle",
+    "--loglevel=warning",
+)
+BEAT = ("celery", "--app=worker.main", "beat", "--loglevel=warning")
+SWEEPER = ("seatsync", "sweeper")
+
+
+def commands(settings: Settings, environment: Mapping[str, str] = os.environ) -> list[Command]:
+    """Web on 127.0.0.1, worker, beat and sweeper on the servers of these settings."""
+    env = {
+        **environment,
+        "DATABASE_URL": str(settings.database_url),
+        "REDIS_URL": str(settings.redis_url),
+        # SIGTERM then ends a worker softly: what runs may finish, the rest goes back to the queue.
+        "REMAP_SIGTERM": "SIGQUIT",
+        "PYTHONUNBUFFERED": "1",
+    }
+    beat_file = settings.home.resolve() / "beat-schedule"
+    return [
+        Command("web", _argv(*WEB, f"--bind=127.0.0.1:{settings.port}"), env),
+        Command("worker", _argv(*WORKER), env),
+        Command("beat", _argv(*BEAT, f"--schedule={beat_file}"), env),
+        Command("sweeper", _argv(*SWEEPER), env),
+    ]
+
+
+def _argv(program: str, *arguments: str) -> list[str]:
+    """The program of this very installation, whatever the PATH says."""
+    return [str(_BIN / program), *arguments]

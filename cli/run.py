@@ -1,0 +1,42 @@
+"""Commands that a process manager runs: migrate before a release, sweep beside the workers."""
+
+from __future__ import annotations
+
+import click
+
+import migrations
+from models.session import connect
+from runtime.logs import configure
+from runtime.servers import running_servers
+from runtime.settings import Settings
+from runtime.wiring import build
+from worker.celery_app import SeatSync
+from worker.sweep import Sweep
+from worker.sweeper import run
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database's schema up to date."""
+    with running_servers(Settings.from_env()) as settings:
+        migrate_to_head(settings)
+    click.echo("The database is up to date.")
+
+
+def migrate_to_head(settings: Settings) -> None:
+    """Every migration that is not there yet, once, whoever asks."""
+    engine = connect(str(settings.database_url), application="seatsync-migrate")
+    try:
+        migrations.upgrade(engine)
+    finally:
+        engine.dispose()
+
+
+@click.command()
+def sweeper() -> None:
+    """Ring for every row that is due, and work it off here while the broker is away."""
+    configure()
+    with running_servers(Settings.from_env()) as settings:
+        runtime = build(settings, pool_size=2, application="seatsync-sweeper")
+        run(Sweep(runtime, SeatSync(settings).publish), settings.sweep_seconds)
+        runtime.close()

@@ -1,0 +1,39 @@
+"""Run by Alembic: online only, one migration at a time, giving up rather than queueing behind a lock."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import Engine, create_engine, text
+
+from migrations import LOCK
+from models.tables import metadata
+from runtime.settings import Settings
+
+
+def _engine() -> Engine:
+    given = context.config.attributes.get("engine")
+    if given is not None:
+        return given
+    url = Settings.from_env().database_url
+    if url is None:
+        raise SystemExit("Set DATABASE_URL, or use `seatsync migrate`, which knows the embedded server.")
+    return create_engine(url)
+
+
+def _run() -> None:
+    with _engine().connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+        connection.execute(text("SET lock_timeout = '5s'"))
+        connection.execute(text("SET statement_timeout = 0"))
+        connection.commit()
+        try:
+            context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
+            with context.begin_transaction():
+                context.run_migrations()
+        finally:
+            connection.rollback()
+            connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+            connection.commit()
+
+
+_run()

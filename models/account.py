@@ -1,0 +1,109 @@
+"""Accounts: the app's teams, each with one balance of seats and one lock.
+
+`seats` is the balance per seat type, `{"full": {"included": 5, "addon": 10, "contract": 0, "active": 9,
+"held": 1}}`; `included` and `contract` may be the word "unlimited". It lies in the account's own row so
+that taking the lock and reading the newest balance are one and the same statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import CheckConstraint, Index, func, or_, select
+from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, Counter, Json, Moment, Written, affected
+from seats.errors import AccountNotFound
+
+
+class AccountStatus(StrEnum):
+    OK = "ok"
+    OVER_LIMIT = "over_limit"
+    GRACE = "grace"
+    BLOCKED = "blocked"
+    SUSPENDED = "suspended"
+    ENDED = "ended"
+
+
+class Account(Base):
+    __tablename__ = "accounts"
+    __table_args__ = (
+        CheckConstraint(
+            "status IN ('ok', 'over_limit', 'grace', 'blocked', 'suspended', 'ended')", name="status"
+        ),
+        CheckConstraint(
+            "NOT jsonb_path_exists(seats, '$.*.* ? (@.type() == \"number\" && @ < 0)')",
+            name="no_negative_count",
+        ),
+        Index(None, "evaluate_at", postgresql_where=sql("evaluate_at IS NOT NULL")),
+        Index(None, "catalog_digest"),
+        Index(None, "status", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[Written]
+    version: Mapped[Counter]
+    status: Mapped[str]
+    policy: Mapped[str]
+    seats: Mapped[Json]
+    deadline: Mapped[Moment | None]
+    # When the passing of time alone will change the balance (a deadline, a contract's first or last
+    # day, an invitation that lapses), and the catalogue by which it was worked out.
+    evaluate_at: Mapped[Moment | None]
+    catalog_digest: Mapped[str]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPage:
+    accounts: Sequence[Account]
+    next_cursor: str | None
+
+
+def get(session: Session, account_id: str) -> Account:
+    """The account as last committed, without a lock."""
+    found = session.get(Account, account_id)
+    if found is None:
+        raise AccountNotFound(account_id)
+    return found
+
+
+def insert_if_absent(session: Session, account_id: str, *, policy: str) -> bool:
+    """An empty account that still has to be evaluated; False if it was there."""
+    wanted = (
+        insert(Account)
+        .values(id=account_id, status=AccountStatus.OK, policy=policy, seats={}, catalog_digest="")
+        .on_conflict_do_nothing()
+    )
+    return bool(affected(session, wanted))
+
+
+def page(session: Session, *, status: str | None, after: str | None, limit: int) -> AccountPage:
+    """Accounts by id, from the one behind the cursor `after`."""
+    wanted = select(Account).order_by(Account.id).limit(limit + 1)
+    if status is not None:
+        wanted = wanted.where(Account.status == status)
+    if after is not None:
+        wanted = wanted.where(Account.id > after)
+    found = session.scalars(wanted).all()
+    more = len(found) > limit
+    return AccountPage(found[:limit], found[limit - 1].id if more else None)
+
+
+def due_for_evaluation(session: Session, *, catalog_digest: str, limit: int) -> Sequence[str]:
+    """Accounts whose balance the passing of time, or a changed catalogue, has made out of date."""
+    return session.scalars(
+        select(Account.id)
+        .where(or_(Account.evaluate_at <= func.now(), Account.catalog_digest != catalog_digest))
+        .order_by(Account.evaluate_at.nulls_last())
+        .limit(limit)
+    ).all()
+
+
+def now(session: Session) -> datetime:
+    """The database's clock, at the start of this transaction."""
+    return session.scalar(select(func.now()))  # type: ignore[return-value]  # now() is never null

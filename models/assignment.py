@@ -1,0 +1,158 @@
+"""Assignments: who sits in an account, on what kind of seat, and who is listed without one.
+
+held -> active -> released, with suspended beside active. The partial unique indexes make a second
+live assignment for one member, or for one e-mail address, impossible whatever the code does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, func, or_, select
+from sqlalchemy import text as sql
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, Json, Moment, Written
+
+_LIVE = sql("state <> 'released'")
+
+
+class AssignmentState(StrEnum):
+    HELD = "held"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    RELEASED = "released"
+
+
+class Assignment(Base):
+    __tablename__ = "assignments"
+    __table_args__ = (
+        CheckConstraint("state IN ('held', 'active', 'suspended', 'released')", name="state"),
+        CheckConstraint("(state = 'held') = (expires_at IS NOT NULL)", name="held_expires"),
+        CheckConstraint("(state = 'released') = (released_at IS NOT NULL)", name="released_at"),
+        Index("assignments_one_per_member", "account_id", "member_id", unique=True, postgresql_where=_LIVE),
+        Index(
+            "assignments_one_per_email",
+            "account_id",
+            "email",
+            unique=True,
+            postgresql_where=sql("state <> 'released' AND email IS NOT NULL"),
+        ),
+        Index("assignments_expiry", "expires_at", postgresql_where=sql("state = 'held'")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
+    member_id: Mapped[str]
+    email: Mapped[str | None]
+    role: Mapped[str]
+    # None is a free role: listed, occupying nothing.
+    seat_type: Mapped[str | None]
+    state: Mapped[str]
+    protected: Mapped[bool] = mapped_column(server_default=sql("false"))
+    claimed_at: Mapped[Written]
+    expires_at: Mapped[Moment | None]
+    released_at: Mapped[Moment | None]
+
+    @property
+    def occupies_seat(self) -> bool:
+        return self.seat_type is not None and self.state in (AssignmentState.ACTIVE, AssignmentState.HELD)
+
+    def facts(self) -> Json:
+        """What the audit keeps of it: enough to replay who sat where, and nothing personal."""
+        return {
+            "state": self.state,
+            "role": self.role,
+            "seat_type": self.seat_type,
+            "protected": self.protected,
+            "expires_at": self.expires_at.isoformat() if self.expires_at else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AssignmentPage:
+    assignments: Sequence[Assignment]
+    next_cursor: int | None
+
+
+def normalise_email(email: str | None) -> str | None:
+    """One spelling per mailbox: outer blanks and letter case do not make another person."""
+    return (email.strip().casefold() or None) if email else None
+
+
+def live(session: Session, account_id: str, member_id: str, email: str | None = None) -> Assignment | None:
+    """The person's live assignment: the member's own, else one under the same e-mail address."""
+    same_person = Assignment.member_id == member_id
+    if email is not None:
+        same_person = or_(same_person, Assignment.email == email)
+    return session.scalar(
+        select(Assignment)
+        .where(Assignment.account_id == account_id, _LIVE, same_person)
+        .order_by((Assignment.member_id == member_id).desc())
+        .limit(1)
+    )
+
+
+def known(session: Session, account_id: str, member_id: str) -> bool:
+    """Whether the member ever had an assignment in the account."""
+    return bool(
+        session.scalar(
+            select(
+                select(Assignment.id)
+                .where(Assignment.account_id == account_id, Assignment.member_id == member_id)
+                .exists()
+            )
+        )
+    )
+
+
+def expired(session: Session, account_id: str) -> Sequence[Assignment]:
+    """Held seats of the account whose time is over, oldest first."""
+    return session.scalars(
+        select(Assignment)
+        .where(
+            Assignment.account_id == account_id,
+            Assignment.state == AssignmentState.HELD,
+            Assignment.expires_at <= func.now(),
+        )
+        .order_by(Assignment.expires_at, Assignment.id)
+    ).all()
+
+
+def next_expiry(session: Session, account_id: str) -> datetime | None:
+    """When the account's next held seat lapses."""
+    return session.scalar(
+        select(func.min(Assignment.expires_at)).where(
+            Assignment.account_id == account_id, Assignment.state == AssignmentState.HELD
+        )
+    )
+
+
+def page(
+    session: Session,
+    account_id: str,
+    *,
+    state: str | None,
+    role: str | None,
+    seat_type: str | None,
+    after: int | None,
+    limit: int,
+) -> AssignmentPage:
+    """Assignments of an account, oldest first; without a `state` the live ones.
+
+    `seat_type` may be `free`, the members who occupy nothing.
+    """
+    wanted = select(Assignment).where(Assignment.account_id == account_id).order_by(Assignment.id)
+    wanted = wanted.where(_LIVE if state is None else Assignment.state == state)
+    if role is not None:
+        wanted = wanted.where(Assignment.role == role)
+    if seat_type is not None:
+        wanted = wanted.where(Assignment.seat_type == (None if seat_type == "free" else seat_type))
+    if after is not None:
+        wanted = wanted.where(Assignment.id > after)
+    found = session.scalars(wanted.limit(limit + 1)).all()
+    more = len(found) > limit
+    return AssignmentPage(found[:limit], found[limit - 1].id if more else None)

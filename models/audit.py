@@ -1,0 +1,45 @@
+"""The audit: one row per real change of an account's seats, written with it, never changed after.
+
+`before` and `after` are the account's balance, so each row's `before` is the last one's `after` and
+the rows replayed from nothing give the present. `subject_*` is the member or subscription that moved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, Json, Written
+
+
+class AuditRow(Base):
+    __tablename__ = "audit"
+    __table_args__ = (Index(None, "account_id", "id"), Index(None, "subscription_id", "id"))
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[Written]
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
+    actor: Mapped[str]
+    source: Mapped[str]
+    reason: Mapped[str]
+    event_id: Mapped[str | None]
+    fence: Mapped[int | None] = mapped_column(BigInteger)
+    member_id: Mapped[str | None]
+    subscription_id: Mapped[str | None]
+    before: Mapped[Json | None]
+    after: Mapped[Json]
+    subject_before: Mapped[Json | None]
+    subject_after: Mapped[Json | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Who moved seats, through which door, and why; `event_id` is the webhook behind it, if any."""
+
+    actor: str
+    source: str
+    reason: str
+    event_id: str | None = None
+    fence: int | None = None

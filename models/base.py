@@ -1,0 +1,40 @@
+"""What all tables share: one naming convention, aware times, JSON that is JSONB."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, cast
+
+from sqlalchemy import BigInteger, CursorResult, DateTime, Executable, MetaData, Text, func
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
+
+# PostgreSQL jsonb; what is in it is said where the column stands.
+Json = dict[str, Any]
+
+Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+Written = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
+Counter = Annotated[int, mapped_column(BigInteger, server_default="0")]
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "pk": "%(table_name)s_pkey",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  SQLAlchemy reads it as a plain dict
+        str: Text,
+        datetime: DateTime(timezone=True),
+        Json: JSONB(none_as_null=True),
+    }
+
+
+def affected(session: Session, statement: Executable) -> int:
+    """Execute a writing statement; how many rows it wrote. Rows already loaded are not updated."""
+    done = session.execute(statement, execution_options={"synchronize_session": False})
+    return cast("CursorResult[Any]", done).rowcount

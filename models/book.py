@@ -1,0 +1,230 @@
+"""An account's open book: its locked balance, and the one statement that writes a changed one down.
+
+Only `models.ledger` opens books. Between `open_book` and the end of the transaction nobody else can
+change the account's seats; `post` writes the balance and its audit row together or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import DateTime, bindparam
+from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
+from models.account import AccountStatus
+from models.audit import Cause
+from models.base import Json
+from seats.counts import AccountSeats, Seats
+from seats.errors import AccountNotFound
+from seats.limit import SeatLimit, from_json, overage, to_json
+from seats.statuses import Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """One seat type of one account: what was bought, and what is in use."""
+
+    seats: Seats
+    active: int = 0
+    held: int = 0
+
+    @property
+    def purchased(self) -> SeatLimit:
+        return self.seats.purchased
+
+    @property
+    def used(self) -> int:
+        return self.active + self.held
+
+    @property
+    def overage(self) -> int:
+        return overage(self.purchased, self.used)
+
+    def to_json(self) -> Json:
+        return {
+            "included": to_json(self.seats.included),
+            "addon": self.seats.addon,
+            "contract": to_json(self.seats.contract),
+            "active": self.active,
+            "held": self.held,
+        }
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, int | str]) -> Balance:
+        seats = Seats(from_json(kept["included"]), int(kept["addon"]), from_json(kept["contract"]))
+        return cls(seats, int(kept["active"]), int(kept["held"]))
+
+
+EMPTY = Balance(Seats())
+
+
+@dataclass(slots=True)
+class Book:
+    """A locked account. `written` is what the audit last said of it; None before its first row."""
+
+    account_id: str
+    version: int
+    status: AccountStatus
+    policy: str
+    balances: dict[str, Balance]
+    deadline: datetime | None
+    evaluate_at: datetime | None
+    catalog_digest: str
+    now: datetime
+    written: Json | None
+
+    def of(self, seat_type: str) -> Balance:
+        return self.balances.get(seat_type, EMPTY)
+
+    def move(self, seat_type: str | None, *, active: int = 0, held: int = 0) -> None:
+        """So many more (or fewer) active and held seats of a type; None, the free roles, occupy nothing."""
+        if seat_type is None:
+            return
+        balance = self.of(seat_type)
+        self.balances[seat_type] = replace(balance, active=balance.active + active, held=balance.held + held)
+        self._judge(AccountStatus.OK if self.status is AccountStatus.OVER_LIMIT else self.status)
+
+    def restate(self, evaluated: AccountSeats, policy: str, catalog_digest: str) -> None:
+        """Take over what subscriptions and contracts give now; who sits in the account stays."""
+        for seat_type in {*self.balances, *evaluated.seats}:
+            self.balances[seat_type] = replace(self.of(seat_type), seats=evaluated.of(seat_type))
+        self.policy, self.deadline, self.catalog_digest = policy, evaluated.deadline, catalog_digest
+        self._judge(_STATUS_OF[evaluated.standing])
+
+    def wake_by(self, moment: datetime | None) -> None:
+        """Have the account looked at again no later than `moment`."""
+        if moment is not None and (self.evaluate_at is None or moment < self.evaluate_at):
+            self.evaluate_at = moment
+
+    def facts(self) -> Json:
+        """The balance as the audit keeps it."""
+        return {
+            "status": self.status.value,
+            "policy": self.policy,
+            "deadline": self.deadline.isoformat() if self.deadline else None,
+            "seats": self.seats_json(),
+        }
+
+    def seats_json(self) -> Json:
+        return {seat_type: self.balances[seat_type].to_json() for seat_type in sorted(self.balances)}
+
+    def _judge(self, standing: AccountStatus) -> None:
+        over = standing is AccountStatus.OK and any(balance.overage for balance in self.balances.values())
+        self.status = AccountStatus.OVER_LIMIT if over else standing
+
+
+_STATUS_OF = {
+    Standing.OK: AccountStatus.OK,
+    Standing.GRACE: AccountStatus.GRACE,
+    Standing.SUSPENDED: AccountStatus.SUSPENDED,
+    Standing.ENDED: AccountStatus.ENDED,
+}
+
+_LOCK = sql(
+    """
+    SELECT id, version, status, policy, seats, deadline, evaluate_at, catalog_digest, now() AS now
+    FROM accounts WHERE id = :id FOR UPDATE
+    """
+).columns(seats=JSONB, deadline=DateTime(timezone=True), evaluate_at=DateTime(timezone=True))
+
+
+def open_book(session: Session, account_id: str) -> Book:
+    """Lock the account and read its newest balance: always the first lock of a transaction that
+    changes seats, and held for that one short transaction. Raises `AccountNotFound`.
+    """
+    row = session.execute(_LOCK, {"id": account_id}).one_or_none()
+    if row is None:
+        raise AccountNotFound(account_id)
+    book = Book(
+        account_id=row.id,
+        version=row.version,
+        status=AccountStatus(row.status),
+        policy=row.policy,
+        balances={seat_type: Balance.from_json(kept) for seat_type, kept in row.seats.items()},
+        deadline=row.deadline,
+        evaluate_at=row.evaluate_at,
+        catalog_digest=row.catalog_digest,
+        now=row.now,
+        written=None,
+    )
+    if row.version:
+        book.written = book.facts()
+    return book
+
+
+_POST = sql(
+    """
+    WITH account AS (
+        UPDATE accounts
+        SET version = version + 1, status = :status, policy = :policy, seats = :seats, deadline = :deadline,
+            evaluate_at = :evaluate_at, catalog_digest = :catalog_digest
+        WHERE id = :account_id
+        RETURNING version
+    ), entry AS (
+        INSERT INTO audit (account_id, actor, source, reason, event_id, fence, member_id, subscription_id,
+                           before, after, subject_before, subject_after)
+        SELECT :account_id, :actor, :source, :reason, :event_id, :fence, :member_id, :subscription_id,
+               :before, :after, :subject_before, :subject_after
+        WHERE :is_change
+    )
+    SELECT version FROM account
+    """
+).bindparams(
+    *(
+        bindparam(name, type_=JSONB(none_as_null=True))
+        for name in ("seats", "before", "after", "subject_before", "subject_after")
+    ),
+    *(bindparam(name, type_=DateTime(timezone=True)) for name in ("deadline", "evaluate_at")),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """The member or the subscription that moved the balance, as it was and as it is."""
+
+    member_id: str | None = None
+    subscription_id: str | None = None
+    before: Json | None = None
+    after: Json | None = None
+
+
+_NOBODY = Subject()
+
+
+def post(session: Session, book: Book, cause: Cause, subject: Subject = _NOBODY) -> bool:
+    """Write the balance down; with an audit row, and True, if anything really changed.
+
+    The version rises either way: what readers are shown (`verified_at`) may be newer even then.
+    """
+    facts = book.facts()
+    is_change = facts != book.written or subject.before != subject.after
+    book.version = session.execute(
+        _POST,
+        {
+            "account_id": book.account_id,
+            "status": book.status.value,
+            "policy": book.policy,
+            "seats": facts["seats"],
+            "deadline": book.deadline,
+            "evaluate_at": book.evaluate_at,
+            "catalog_digest": book.catalog_digest,
+            "is_change": is_change,
+            "actor": cause.actor,
+            "source": cause.source,
+            "reason": cause.reason,
+            "event_id": cause.event_id,
+            "fence": cause.fence,
+            "member_id": subject.member_id,
+            "subscription_id": subject.subscription_id,
+            "before": book.written,
+            "after": facts,
+            "subject_before": subject.before,
+            "subject_after": subject.after,
+        },
+    ).scalar_one()
+    book.written = facts
+    return is_change

@@ -1,0 +1,58 @@
+"""The service's condition, read from the rows: what waits, since when, and what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import text as sql
+from sqlalchemy.orm import Session
+
+_CONDITION = sql(
+    """
+    SELECT
+        (SELECT jsonb_object_agg(state, n)
+         FROM (SELECT state, count(*) AS n FROM inbox GROUP BY state) AS counted) AS inbox,
+        (SELECT extract(epoch FROM now() - min(received_at)) FROM inbox WHERE state = 'pending') AS oldest,
+        (SELECT count(*) FROM subscriptions WHERE hint > synced AND dead_reason IS NULL) AS waiting,
+        (SELECT count(*) FROM subscriptions WHERE dead_reason IS NOT NULL) AS dead,
+        (SELECT extract(epoch FROM now() - min(verified_at)) FROM subscriptions) AS unverified,
+        (SELECT count(*) FROM drift_findings WHERE closed_at IS NULL) AS findings,
+        (SELECT jsonb_object_agg(status, n)
+         FROM (SELECT status, count(*) AS n FROM accounts GROUP BY status) AS counted) AS accounts
+    """
+)
+_OLDEST = sql(
+    "SELECT coalesce(extract(epoch FROM now() - min(received_at)), 0) FROM inbox WHERE state = 'pending'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Counts by state, ages in seconds."""
+
+    inbox: dict[str, int]
+    accounts: dict[str, int]
+    subscriptions_waiting: int
+    subscriptions_dead: int
+    open_findings: int
+    oldest_unprocessed_seconds: float
+    oldest_unverified_seconds: float
+
+
+def of_all(session: Session) -> Condition:
+    row = session.execute(_CONDITION).one()
+    return Condition(
+        inbox=row.inbox or {},
+        accounts=row.accounts or {},
+        subscriptions_waiting=row.waiting,
+        subscriptions_dead=row.dead,
+        open_findings=row.findings,
+        oldest_unprocessed_seconds=float(row.oldest or 0),
+        oldest_unverified_seconds=float(row.unverified or 0),
+    )
+
+
+def oldest_unprocessed(session: Session) -> timedelta:
+    """How long the oldest event has waited for its look."""
+    return timedelta(seconds=float(session.execute(_OLDEST).scalar_one()))

@@ -1,0 +1,104 @@
+"""From subscriptions, contracts and the clock to what an account may use now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import assignment
+from models.base import Json
+from models.book import Book
+from models.subscription import Subscription
+from seats.catalog import Catalog
+from seats.counts import Seats, SubscriptionShare, account_seats, range_findings, subscription_seats
+from seats.findings import Finding, Uncountable
+from seats.limit import from_json, to_json
+from seats.statuses import Phase, StatusEffect, SubscriptionStanding, standing_of
+
+
+def evaluate(session: Session, book: Book, catalog: Catalog) -> None:
+    """Restate the book: every subscription weighed, contracts in term, free seats where nothing else is.
+
+    A catalogue that changed since weighs the stored snapshots anew.
+    """
+    subscriptions = session.scalars(
+        select(Subscription).where(Subscription.account_id == book.account_id).order_by(Subscription.id)
+    ).all()
+    if book.catalog_digest != catalog.digest:
+        for subscription in subscriptions:
+            weigh(subscription, catalog, book.now)
+    shares = [share_of(subscription, catalog, book.now) for subscription in subscriptions]
+    evaluated = account_seats(catalog, book.account_id, shares, now=book.now)
+    book.restate(evaluated, _policy(subscriptions, shares, catalog), catalog.digest)
+    book.evaluate_at = None
+    if evaluated.changes_at is not None and evaluated.changes_at > book.now:
+        book.wake_by(evaluated.changes_at)
+    book.wake_by(assignment.next_expiry(session, book.account_id))
+
+
+def weigh(subscription: Subscription, catalog: Catalog, seen_at: datetime) -> tuple[Finding, ...]:
+    """Work out the figures and the status from the newest snapshot; what can't be told stays as it was.
+
+    A status that is new began at `seen_at`. Returns what a person should see about the snapshot.
+    """
+    snapshot = subscription.newest
+    if snapshot is None:
+        return ()
+    if catalog.effect(snapshot.status) is not None and subscription.status != snapshot.status:
+        subscription.status, subscription.status_since = snapshot.status, seen_at
+    try:
+        seats = subscription_seats(catalog, snapshot)
+    except Uncountable as uncountable:
+        return uncountable.findings
+    subscription.seats = seats_to_json(seats)
+    product = catalog.product(snapshot.product_id)
+    return range_findings(product, seats) if product is not None else ()
+
+
+def share_of(subscription: Subscription, catalog: Catalog, now: datetime) -> SubscriptionShare:
+    """What the subscription adds to its account.
+
+    Grace is judged at the last look at the provider, not now: a deadline that has passed counts only
+    once a look after it has shown that nothing was paid meanwhile.
+    """
+    seats = seats_from_json(subscription.seats or {})
+    if subscription.status is None:
+        return SubscriptionShare(seats, SubscriptionStanding(Phase.NOT_YET))
+    effect = catalog.effect(subscription.status) or StatusEffect.COUNTS
+    standing = standing_of(
+        effect,
+        since=subscription.status_since or now,
+        now=min(now, subscription.verified_at or now),
+        payment_grace=catalog.payment_grace(subscription.product_id),
+        provider_deadline=subscription.past_due_ends_at,
+    )
+    return SubscriptionShare(seats, standing)
+
+
+def _policy(
+    subscriptions: Sequence[Subscription], shares: Sequence[SubscriptionShare], catalog: Catalog
+) -> str:
+    """The policy of the products that live; the catalogue's default where they differ or none lives."""
+    named = {
+        catalog.policy_name(subscription.product_id)
+        for subscription, share in zip(subscriptions, shares, strict=True)
+        if share.standing.phase is not Phase.ENDED and subscription.product_id is not None
+    }
+    return named.pop() if len(named) == 1 else catalog.defaults.policy
+
+
+def seats_to_json(seats: Mapping[str, Seats]) -> Json:
+    return {
+        seat_type: {"included": to_json(found.included), "addon": found.addon}
+        for seat_type, found in sorted(seats.items())
+    }
+
+
+def seats_from_json(kept: Mapping[str, Mapping[str, Any]]) -> dict[str, Seats]:
+    return {
+        seat_type: Seats(from_json(found["included"]), found["addon"]) for seat_type, found in kept.items()
+    }

@@ -1,0 +1,85 @@
+"""Drift findings: what we and the provider do not agree on, or what we could not make sense of.
+
+One open finding per subject, kind and field; seen again it only grows older. It closes itself when
+the two sides agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import BigInteger, Identity, Index, func, select, tuple_, update
+from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, Moment, Written
+from seats.findings import Finding
+
+
+class DriftFinding(Base):
+    __tablename__ = "drift_findings"
+    __table_args__ = (
+        Index(
+            "drift_findings_one_open",
+            "subject",
+            "kind",
+            "field",
+            unique=True,
+            postgresql_where=sql("closed_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    # The subscription it is about, or `business:ID` for deliveries that are not ours.
+    subject: Mapped[str]
+    kind: Mapped[str]
+    field: Mapped[str]
+    ours: Mapped[str | None]
+    theirs: Mapped[str | None]
+    message: Mapped[str]
+    first_seen: Mapped[Written]
+    last_seen: Mapped[Written]
+    closed_at: Mapped[Moment | None]
+
+
+def record(session: Session, subject: str, findings: Iterable[Finding]) -> None:
+    """Open these findings, or note that they are still there."""
+    for finding in findings:
+        session.execute(
+            insert(DriftFinding)
+            .values(
+                subject=subject,
+                kind=finding.kind,
+                field=finding.field,
+                theirs=_text(finding.value),
+                message=finding.message,
+            )
+            .on_conflict_do_update(
+                index_elements=["subject", "kind", "field"],
+                index_where=sql("closed_at IS NULL"),
+                set_={"theirs": _text(finding.value), "message": finding.message, "last_seen": func.now()},
+            )
+        )
+
+
+def settle(session: Session, subject: str, still_there: Sequence[Finding]) -> None:
+    """Record what is still there and close what no longer is."""
+    done = update(DriftFinding).where(DriftFinding.subject == subject, DriftFinding.closed_at.is_(None))
+    if still_there:
+        kept = [(finding.kind, finding.field) for finding in still_there]
+        done = done.where(tuple_(DriftFinding.kind, DriftFinding.field).not_in(kept))
+    session.execute(done.values(closed_at=func.now()))
+    record(session, subject, still_there)
+
+
+def open_findings(session: Session, *, after: int | None, limit: int) -> Sequence[DriftFinding]:
+    """Findings that stand, oldest first."""
+    wanted = select(DriftFinding).where(DriftFinding.closed_at.is_(None)).order_by(DriftFinding.id)
+    if after is not None:
+        wanted = wanted.where(DriftFinding.id > after)
+    return session.scalars(wanted.limit(limit)).all()
+
+
+def _text(value: str | int | None) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,162 @@
+"""The inbox: every authentic delivery, kept before anything else happens, never lost afterwards.
+
+pending -> done      a retrieve that started after the delivery was kept has been written
+        -> ignored   it does not concern seats, or another business
+        -> dead      nobody can use it, or every attempt failed; `reason` says which. Can be replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Identity,
+    Index,
+    LargeBinary,
+    UniqueConstraint,
+    bindparam,
+    delete,
+    func,
+    select,
+)
+from sqlalchemy import text as sql
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, Moment, Written, affected
+from seats.errors import InboxEventNotFound, NotReplayable
+
+
+class InboxState(StrEnum):
+    PENDING = "pending"
+    DONE = "done"
+    IGNORED = "ignored"
+    DEAD = "dead"
+
+
+class InboxEvent(Base):
+    __tablename__ = "inbox"
+    __table_args__ = (
+        UniqueConstraint("provider", "event_id"),
+        CheckConstraint("state IN ('pending', 'done', 'ignored', 'dead')", name="state"),
+        CheckConstraint("state <> 'pending' OR subscription_id IS NOT NULL", name="pending_has_subscription"),
+        CheckConstraint("(state IN ('ignored', 'dead')) = (reason IS NOT NULL)", name="reason_given"),
+        Index(None, "subscription_id", postgresql_where=sql("state = 'pending'")),
+        Index(None, "state", "id", postgresql_where=sql("state = 'dead'")),
+        Index(None, "received_at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    provider: Mapped[str]
+    event_id: Mapped[str]
+    type: Mapped[str]
+    subscription_id: Mapped[str | None]
+    occurred_at: Mapped[Moment | None]
+    received_at: Mapped[Written]
+    state: Mapped[str]
+    reason: Mapped[str | None]
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A delivery about to be kept, and the state it starts in."""
+
+    provider: str
+    event_id: str
+    type: str
+    subscription_id: str | None
+    occurred_at: datetime | None
+    state: InboxState
+    reason: str | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """`is_new` is false for a repeat. `due_in` is the seconds until the raised hint may be worked off."""
+
+    is_new: bool
+    due_in: float
+
+
+# One statement: a second trip to the database would cost more than the signature check. A repeat
+# inserts nothing and so raises nothing. A hint during a look, or closely after one, waits a second, so
+# that a burst of events costs one or two retrieves; a dead row comes back to life.
+_KEEP = sql(
+    """
+    WITH event AS (
+        INSERT INTO inbox (provider, event_id, type, subscription_id, occurred_at, state, reason, body)
+        VALUES (:provider, :event_id, :type, :subscription_id, :occurred_at, :state, :reason, :body)
+        ON CONFLICT (provider, event_id) DO NOTHING
+        RETURNING subscription_id, state
+    ), hint AS (
+        INSERT INTO subscriptions AS known (id, hint, next_at)
+        SELECT subscription_id, 1, now() FROM event WHERE state = 'pending'
+        ON CONFLICT (id) DO UPDATE SET
+            hint = known.hint + 1,
+            next_at = CASE
+                WHEN known.dead_reason IS NOT NULL THEN now()
+                WHEN known.lease_until > now() THEN now() + interval '1 second'
+                WHEN known.hint > known.synced THEN known.next_at
+                ELSE greatest(now(), known.verified_at + interval '1 second') END,
+            attempts = CASE WHEN known.dead_reason IS NULL THEN known.attempts ELSE 0 END,
+            dead_reason = NULL
+        RETURNING extract(epoch FROM next_at - now()) AS due_in
+    )
+    SELECT (SELECT count(*) FROM event) AS kept, coalesce((SELECT due_in FROM hint), 0) AS due_in
+    """
+).bindparams(bindparam("body", type_=LargeBinary))
+
+
+def keep(session: Session, arrival: Arrival) -> Kept:
+    """Insert the event or recognise it, and raise the subscription's hint if it is new and concerns seats."""
+    row = session.execute(
+        _KEEP,
+        {
+            "provider": arrival.provider,
+            "event_id": arrival.event_id,
+            "type": arrival.type,
+            "subscription_id": arrival.subscription_id,
+            "occurred_at": arrival.occurred_at,
+            "state": arrival.state.value,
+            "reason": arrival.reason,
+            "body": arrival.body,
+        },
+    ).one()
+    return Kept(is_new=bool(row.kept), due_in=float(row.due_in))
+
+
+def page(session: Session, *, state: str | None, after: int | None, limit: int) -> Sequence[InboxEvent]:
+    """Events newest first, from the one behind the id `after`."""
+    wanted = select(InboxEvent).order_by(InboxEvent.id.desc()).limit(limit)
+    if state is not None:
+        wanted = wanted.where(InboxEvent.state == state)
+    if after is not None:
+        wanted = wanted.where(InboxEvent.id < after)
+    return session.scalars(wanted).all()
+
+
+def dead_letter(session: Session, inbox_id: int) -> InboxEvent:
+    """The dead letter, locked. Raises `InboxEventNotFound`, `NotReplayable`."""
+    found = session.get(InboxEvent, inbox_id, with_for_update=True)
+    if found is None:
+        raise InboxEventNotFound(f"There is no inbox event {inbox_id}.")
+    if found.state != InboxState.DEAD:
+        raise NotReplayable(f"Inbox event {inbox_id} is {found.state}; only dead letters can be replayed.")
+    return found
+
+
+def forget_old(session: Session, age: timedelta) -> int:
+    """Drop events older than `age` that need no work any more."""
+    return affected(
+        session,
+        delete(InboxEvent).where(
+            InboxEvent.received_at < func.now() - age,
+            InboxEvent.state.in_([InboxState.DONE, InboxState.IGNORED]),
+        ),
+    )

@@ -1,0 +1,269 @@
+"""The ledger: the only place that changes seats.
+
+Each function is one change inside the caller's transaction: it opens the account's book (the one
+lock, always first), decides, and posts balance and audit row together. Errors are raised before
+anything is written. Figures are absolute; a change made twice is made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from models import account, finding
+from models.audit import Cause
+from models.base import Json
+from models.book import Book, Subject, open_book, post
+from models.evaluation import evaluate, seats_from_json, share_of, weigh
+from models.inbox import InboxEvent, InboxState
+from models.subscription import Lease, LinkedBy, Subscription, make_known, raise_hint, to_keep
+from seats import findings
+from seats.catalog import Catalog
+from seats.counts import subscription_seats
+from seats.errors import Contended
+from seats.findings import Finding, Uncountable
+from seats.limit import at_least
+from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
+from seats.statuses import Phase, StatusEffect
+
+# How much of its seats a status leaves usable; a body may only move a subscription up this order.
+_ACCESS = {
+    StatusEffect.COUNTS: 4,
+    StatusEffect.COUNTS_UNTIL_DEADLINE: 3,
+    StatusEffect.COUNTS_FOR_GRACE: 2,
+    StatusEffect.PENDING: 1,
+    StatusEffect.SUSPENDED: 1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """The accounts whose balance was written, with their new versions; `changed` if any seat moved."""
+
+    versions: dict[str, int]
+    changed: bool
+
+
+def open_account(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> tuple[Posted, bool]:
+    """Make sure that the account exists; True if it is new. It starts with its free or contract seats."""
+    is_new = account.insert_if_absent(session, account_id, policy=catalog.defaults.policy)
+    if not is_new:
+        return Posted({}, changed=False), False
+    book = open_book(session, account_id)
+    evaluate(session, book, catalog)
+    return _written([book], post(session, book, cause)), True
+
+
+def apply(
+    session: Session,
+    lease: Lease,
+    snapshot: SubscriptionSnapshot,
+    catalog: Catalog,
+    cause: Cause,
+    *,
+    past_due_ends_at: datetime | None = None,
+) -> Posted | None:
+    """Write what a retrieve showed; None, and nothing written, if a later lease has begun since.
+
+    `past_due_ends_at` is the provider's deadline from a webhook body, where a retrieve has none.
+    """
+    opened = _open(session, lease, snapshot, catalog)
+    if opened is None:
+        return None
+    subscription, books = opened
+    before = subscription.facts() if subscription.snapshot or subscription.unverified else None
+    subscription.snapshot = to_keep(snapshot, catalog.account_key)
+    subscription.unverified = None
+    subscription.verified_at = lease.taken_at
+    subscription.past_due_ends_at = _deadline(subscription, snapshot, past_due_ends_at)
+    seen = weigh(subscription, catalog, lease.taken_at)
+    _settle(session, subscription, lease, seen)
+    return _restate(session, books, catalog, cause, subscription=subscription, before=before)
+
+
+def apply_unverified(
+    session: Session, lease: Lease, snapshot: SubscriptionSnapshot, catalog: Catalog, cause: Cause
+) -> Posted | None:
+    """Let an authentic body raise seats or restore access while no retrieve can be had.
+
+    None, and nothing written, where it would raise nothing, or might lower anything.
+    """
+    subscription = session.get_one(Subscription, lease.subscription_id)
+    if not _raises(subscription, snapshot, catalog):
+        return None
+    opened = _open(session, lease, snapshot, catalog)
+    if opened is None or not _raises(opened[0], snapshot, catalog):
+        return None
+    subscription, books = opened
+    before = subscription.facts() if subscription.snapshot or subscription.unverified else None
+    subscription.unverified = to_keep(snapshot, catalog.account_key)
+    weigh(subscription, catalog, lease.taken_at)
+    session.flush()
+    return _restate(session, books, catalog, cause, subscription=subscription, before=before)
+
+
+def not_at_provider(session: Session, lease: Lease) -> bool:
+    """The provider knows no such subscription: an answer, kept as a finding. False if overtaken.
+
+    One that we saw before keeps its last good figures: the provider never deletes subscriptions, so
+    the likelier cause is a key of another mode or business, which must not empty every account.
+    """
+    subscription = session.get(Subscription, lease.subscription_id, with_for_update=True)
+    if subscription is None or subscription.fence != lease.fence:
+        return False
+    missing = findings.not_at_provider(subscription.id, was_there=subscription.snapshot is not None)
+    _settle(session, subscription, lease, (missing,))
+    return True
+
+
+def link(
+    session: Session, account_id: str, subscription_id: str, catalog: Catalog, cause: Cause
+) -> Posted | None:
+    """The app's word on where a subscription belongs, which is final; None if it was so already.
+
+    Asks for a look at the provider in any case. A sync under way is overtaken, so that it cannot
+    write into the account the subscription has left.
+    """
+    open_account(session, account_id, catalog, cause)
+    make_known(session, subscription_id)
+    subscription = session.get_one(Subscription, subscription_id)
+    before_id = subscription.account_id
+    books = _open_books(session, {account_id, before_id})
+    session.refresh(subscription, with_for_update=True)
+    if subscription.account_id != before_id:
+        raise Contended(f"Subscription {subscription_id!r} is being moved by another call.")
+    raise_hint(session, subscription_id)
+    if subscription.account_id == account_id and subscription.linked_by == LinkedBy.APP:
+        return None
+    before = subscription.facts()
+    subscription.account_id, subscription.linked_by = account_id, LinkedBy.APP.value
+    subscription.fence += 1
+    subscription.lease_until = None
+    session.flush()
+    return _restate(session, books, catalog, cause, subscription=subscription, before=before)
+
+
+def reevaluate(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> Posted:
+    """Work the account out anew because time passed or the catalogue changed.
+
+    A payment deadline that passed is not carried out here: it asks for a look at the provider, and
+    that look decides.
+    """
+    book = open_book(session, account_id)
+    evaluate(session, book, catalog)
+    if book.deadline is not None and book.deadline <= book.now:
+        _look_at_grace(session, book, catalog)
+    return _written([book], post(session, book, cause))
+
+
+def _look_at_grace(session: Session, book: Book, catalog: Catalog) -> None:
+    for subscription in session.scalars(
+        select(Subscription).where(Subscription.account_id == book.account_id)
+    ).all():
+        standing = share_of(subscription, catalog, book.now).standing
+        if standing.phase is Phase.GRACE and standing.until is not None and standing.until <= book.now:
+            raise_hint(session, subscription.id)
+
+
+def _open(
+    session: Session, lease: Lease, snapshot: SubscriptionSnapshot, catalog: Catalog
+) -> tuple[Subscription, Sequence[Book]] | None:
+    """The leased subscription and the books it touches, locked accounts first; None if overtaken."""
+    subscription = session.get_one(Subscription, lease.subscription_id)
+    before = subscription.account_id
+    home, linked_by = _home(subscription, snapshot, catalog)
+    account.insert_if_absent(session, home, policy=catalog.defaults.policy)
+    books = _open_books(session, {home, before})
+    session.refresh(subscription, with_for_update=True)
+    if subscription.fence != lease.fence or subscription.account_id != before:
+        return None
+    subscription.account_id, subscription.linked_by = home, linked_by.value
+    return subscription, books
+
+
+def _open_books(session: Session, account_ids: set[str | None]) -> Sequence[Book]:
+    """The books in the order of their ids, so that two movers never wait for each other."""
+    return [open_book(session, account_id) for account_id in sorted(filter(None, account_ids))]
+
+
+def _home(
+    subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog
+) -> tuple[str, LinkedBy]:
+    """The account: the one the app linked, else the one the metadata names, else one of its own."""
+    if subscription.linked_by == LinkedBy.APP and subscription.account_id is not None:
+        return subscription.account_id, LinkedBy.APP
+    named = (snapshot.metadata or {}).get(catalog.account_key) if catalog.account_key else None
+    if isinstance(named, str | int) and not isinstance(named, bool) and str(named).strip():
+        return str(named).strip(), LinkedBy.METADATA
+    return subscription.id, LinkedBy.OWN_ID
+
+
+def _deadline(
+    subscription: Subscription, snapshot: SubscriptionSnapshot, from_body: datetime | None
+) -> datetime | None:
+    """The provider's payment deadline; only bodies carry it, so what one said holds while it is past due."""
+    if snapshot.status != SubscriptionStatus.PAST_DUE:
+        return None
+    return snapshot.past_due_ends_at or from_body or subscription.past_due_ends_at
+
+
+def _raises(subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog) -> bool:
+    """Whether the snapshot gives at least everything that stands now, and something more."""
+    effect = catalog.effect(snapshot.status)
+    try:
+        offered = subscription_seats(catalog, snapshot)
+    except Uncountable:
+        return False
+    standing = seats_from_json(subscription.seats or {})
+    nothing_less = all(
+        seat_type in offered and at_least(offered[seat_type].purchased, seats.purchased)
+        for seat_type, seats in standing.items()
+    )
+    more_seats = any(
+        seat_type not in standing or not at_least(standing[seat_type].purchased, seats.purchased)
+        for seat_type, seats in offered.items()
+    )
+    was = catalog.effect(subscription.status) if subscription.status else None
+    before, after = (_ACCESS.get(one, 0) if one else 0 for one in (was, effect))
+    return nothing_less and after >= before and after > 0 and (more_seats or after > before)
+
+
+def _settle(session: Session, subscription: Subscription, lease: Lease, seen: Sequence[Finding]) -> None:
+    """The look is over: what it covered is done, what it found is recorded, the next may come."""
+    subscription.synced = max(subscription.synced, lease.mark)
+    subscription.lease_until = None
+    subscription.attempts = 0
+    subscription.last_error = None
+    finding.settle(session, subscription.id, seen)
+    session.execute(
+        update(InboxEvent)
+        .where(InboxEvent.id.in_(lease.events), InboxEvent.state == InboxState.PENDING)
+        .values(state=InboxState.DONE)
+    )
+    session.flush()
+
+
+def _restate(
+    session: Session,
+    books: Sequence[Book],
+    catalog: Catalog,
+    cause: Cause,
+    *,
+    subscription: Subscription,
+    before: Json | None,
+) -> Posted:
+    after = subscription.facts()
+    changed = False
+    for book in books:
+        evaluate(session, book, catalog)
+        subject = Subject(subscription_id=subscription.id, before=before, after=after)
+        changed |= post(session, book, cause, subject)
+    return _written(books, changed)
+
+
+def _written(books: Sequence[Book], changed: bool) -> Posted:
+    return Posted({book.account_id: book.version for book in books}, changed)

@@ -1,0 +1,223 @@
+"""Seating: who gets, keeps and gives back a seat. Writes through the account's book like the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from models import account, assignment
+from models.account import AccountStatus
+from models.assignment import Assignment, AssignmentState
+from models.audit import Cause
+from models.book import Balance, Book, Subject, open_book, post
+from seats import policies
+from seats.catalog import Catalog
+from seats.errors import ClaimsBlocked, NoSeatAvailable
+from seats.limit import available, to_json
+from seats.policies import Decision, Situation
+
+_REFUSING = {
+    AccountStatus.SUSPENDED: "The account is suspended: its seats and members are kept, new claims are not "
+    "granted until its subscription is active again.",
+    AccountStatus.ENDED: "The account's subscription has ended: a new one is needed to claim seats.",
+    AccountStatus.BLOCKED: "New claims are blocked: the time to come back under the limit is over.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A seat somebody asks for. `hold` keeps it for an invitation, which lapses by itself."""
+
+    member_id: str
+    role: str
+    email: str | None = None
+    hold: bool = False
+    protected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seated:
+    """The person's assignment; `version` is the account's new version, None if nothing was written."""
+
+    assignment: Assignment
+    is_new: bool
+    version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """May so many more people of a role be added? With the numbers behind it."""
+
+    decision: Decision
+    seat_type: str | None
+    balance: Balance
+    account_version: int
+
+
+def can_add(session: Session, account_id: str, role: str, count: int, catalog: Catalog) -> Answer:
+    """What a claim would be told now; takes no lock and reserves nothing."""
+    seat_type = catalog.seat_type(role)
+    found = account.get(session, account_id)
+    if seat_type is None:
+        return Answer(_FREE, None, Balance.from_json(_NOTHING), found.version)
+    kept = found.seats.get(seat_type)
+    balance = Balance.from_json(kept or _NOTHING)
+    blocked = _REFUSING.get(AccountStatus(found.status))
+    if blocked is not None:
+        refused = Decision(granted=False, code=ClaimsBlocked.code, message=blocked)
+        return Answer(refused, seat_type, balance, found.version)
+    decision = policies.load(found.policy).decide(
+        Situation(
+            seat_type=seat_type,
+            purchased=balance.purchased,
+            used=balance.used,
+            requested=count,
+            now=account.now(session),
+            deadline=found.deadline,
+        )
+    )
+    return Answer(decision, seat_type, balance, found.version)
+
+
+def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
+    """Seat the person, once: the same member or the same e-mail address gets the seat it has.
+
+    Raises `UnknownRole`, `AccountNotFound`, `ClaimsBlocked`, `NoSeatAvailable`.
+    """
+    seat_type = catalog.seat_type(wish.role)
+    book = open_book(session, account_id)
+    refusal = _refusal(book, seat_type)
+    if isinstance(refusal, NoSeatAvailable) and _lapse(session, book):
+        refusal = _refusal(book, seat_type)
+    if refusal is None:
+        seated = _insert(session, book, wish, seat_type, hold=catalog.defaults.hold)
+        if seated is not None:
+            return _seat(session, book, seated, cause)
+    person = assignment.live(session, account_id, wish.member_id, assignment.normalise_email(wish.email))
+    if person is not None:
+        return _seat_again(session, book, person, wish, cause)
+    assert refusal is not None  # an insert that conflicts has met a live assignment
+    raise refusal
+
+
+def release(session: Session, account_id: str, member_id: str, cause: Cause) -> Seated | None:
+    """Free the member's seat; None if there was none to free, which is no mistake."""
+    book = open_book(session, account_id)
+    person = assignment.live(session, account_id, member_id)
+    if person is None:
+        return None
+    return Seated(person, is_new=False, version=_free(session, book, person, cause))
+
+
+def lapse(session: Session, account_id: str) -> int | None:
+    """Release the account's held seats whose time is over; the new version, None if there were none."""
+    book = open_book(session, account_id)
+    return book.version if _lapse(session, book) else None
+
+
+def _refusal(book: Book, seat_type: str | None) -> ClaimsBlocked | NoSeatAvailable | None:
+    """Why the account gives no seat of the type, if it does not; free roles are always welcome."""
+    if seat_type is None:
+        return None
+    balance = book.of(seat_type)
+    if (blocked := _REFUSING.get(book.status)) is not None:
+        return ClaimsBlocked(blocked, details={"status": book.status.value, **numbers(seat_type, balance)})
+    decision = policies.load(book.policy).decide(
+        Situation(
+            seat_type=seat_type,
+            purchased=balance.purchased,
+            used=balance.used,
+            now=book.now,
+            deadline=book.deadline,
+        )
+    )
+    if decision.granted:
+        return None
+    return NoSeatAvailable(decision.message, details=numbers(seat_type, balance))
+
+
+def numbers(seat_type: str | None, balance: Balance) -> Mapping[str, object]:
+    """The figures behind an answer, as the API shows them."""
+    if seat_type is None:
+        return {"seat_type": None}
+    return {
+        "seat_type": seat_type,
+        "purchased": to_json(balance.purchased),
+        "used": balance.used,
+        "available": to_json(available(balance.purchased, balance.used)),
+        "overage": balance.overage,
+    }
+
+
+def _insert(
+    session: Session, book: Book, wish: Wish, seat_type: str | None, *, hold: timedelta
+) -> Assignment | None:
+    """A new live assignment, or None where the person has one: the unique indexes decide."""
+    state = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
+    wanted = (
+        insert(Assignment)
+        .values(
+            account_id=book.account_id,
+            member_id=wish.member_id,
+            email=assignment.normalise_email(wish.email),
+            role=wish.role,
+            seat_type=seat_type,
+            state=state,
+            protected=wish.protected,
+            expires_at=book.now + hold if wish.hold else None,
+        )
+        .on_conflict_do_nothing()
+        .returning(Assignment)
+    )
+    return session.scalars(wanted).one_or_none()
+
+
+def _seat(session: Session, book: Book, seated: Assignment, cause: Cause) -> Seated:
+    held = seated.state == AssignmentState.HELD
+    book.move(seated.seat_type, active=0 if held else 1, held=1 if held else 0)
+    book.wake_by(seated.expires_at)
+    post(session, book, cause, Subject(member_id=seated.member_id, after=seated.facts()))
+    return Seated(seated, is_new=True, version=book.version)
+
+
+def _seat_again(session: Session, book: Book, person: Assignment, wish: Wish, cause: Cause) -> Seated:
+    """The seat the person has; a claim that holds nothing confirms a held one, on the same row."""
+    if person.state != AssignmentState.HELD or wish.hold:
+        return Seated(person, is_new=False, version=None)
+    before = person.facts()
+    person.state, person.expires_at, person.member_id = AssignmentState.ACTIVE, None, wish.member_id
+    session.flush()
+    book.move(person.seat_type, active=1, held=-1)
+    post(session, book, cause, Subject(member_id=person.member_id, before=before, after=person.facts()))
+    return Seated(person, is_new=False, version=book.version)
+
+
+def _free(session: Session, book: Book, person: Assignment, cause: Cause) -> int:
+    before = person.facts()
+    held = person.state == AssignmentState.HELD
+    active = person.state == AssignmentState.ACTIVE
+    person.state, person.expires_at = AssignmentState.RELEASED, None
+    person.released_at = book.now
+    session.flush()
+    book.move(person.seat_type, active=-1 if active else 0, held=-1 if held else 0)
+    post(session, book, cause, Subject(member_id=person.member_id, before=before, after=person.facts()))
+    return book.version
+
+
+def _lapse(session: Session, book: Book) -> bool:
+    """Release what was held too long, one audit row each; the seats are free at once."""
+    cause = Cause(actor="system:lapse", source="lapse", reason="the invitation was not taken up in time")
+    gone = assignment.expired(session, book.account_id)
+    for person in gone:
+        _free(session, book, person, cause)
+    return bool(gone)
+
+
+_NOTHING: Mapping[str, int | str] = Balance.from_json(
+    {"included": 0, "addon": 0, "contract": 0, "active": 0, "held": 0}
+).to_json()
+_FREE = Decision(granted=True, code="free_role", message="The role takes no seat.")

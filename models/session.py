@@ -1,0 +1,30 @@
+"""The engine and the session factory; each process makes its own, after any fork."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+Sessions = sessionmaker[Session]
+
+# Aware UTC times whatever the server thinks; nobody waits for a lock or a statement longer than a
+# caller would, and a transaction that its process forgot frees its locks by itself.
+_SERVER_OPTIONS = (
+    "-c timezone=utc -c lock_timeout=5s -c statement_timeout=15s -c idle_in_transaction_session_timeout=30s"
+)
+
+
+def connect(url: str, *, pool_size: int = 8, application: str = "seatsync") -> Engine:
+    """An engine on PostgreSQL. A server that is away is noticed within two seconds."""
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=4,
+        pool_timeout=5,
+        connect_args={"connect_timeout": 2, "options": _SERVER_OPTIONS, "application_name": application},
+    )
+
+
+def sessions_of(engine: Engine) -> Sessions:
+    """`with sessions.begin() as session:` is one transaction."""
+    return sessionmaker(engine, expire_on_commit=False)

@@ -1,0 +1,27 @@
+"""All tables in one place, for the migrations to compare with."""
+
+from __future__ import annotations
+
+from models.account import Account
+from models.api_key import ApiKey
+from models.assignment import Assignment
+from models.audit import AuditRow
+from models.base import Base
+from models.finding import DriftFinding
+from models.idempotency import IdempotencyKey
+from models.inbox import InboxEvent
+from models.subscription import Subscription
+from models.tick import Tick
+
+TABLES = (
+    Account,
+    ApiKey,
+    Assignment,
+    AuditRow,
+    DriftFinding,
+    IdempotencyKey,
+    InboxEvent,
+    Subscription,
+    Tick,
+)
+metadata = Base.metadata

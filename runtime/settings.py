@@ -1,0 +1,197 @@
+"""Settings: the only reader of the environment. Everything missing or malformed is said at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from providers.budget import parse_rate
+from providers.signature import parse_secret
+from seats.errors import SettingsError
+
+_ENVIRONMENTS = {
+    "test_mode": "https://test.dodopayments.com",
+    "live_mode": "https://live.dodopayments.com",
+}
+
+
+def _starts_with(*schemes: str) -> AfterValidator:
+    def check(url: str) -> str:
+        if not url.startswith(schemes):
+            raise ValueError(f"should begin with {' or '.join(schemes)}")
+        return url
+
+    return AfterValidator(check)
+
+
+def _parts(text: object) -> object:
+    return tuple(filter(None, map(str.strip, text.split(",")))) if isinstance(text, str) else text
+
+
+def _secret(secret: SecretStr) -> SecretStr:
+    try:
+        parse_secret(secret.get_secret_value())
+    except SettingsError as error:
+        raise ValueError(error.message) from None
+    return secret
+
+
+def _rate(text: str) -> str:
+    try:
+        parse_rate(text)
+    except SettingsError as error:
+        raise ValueError(error.message) from None
+    return text
+
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+DatabaseUrl = Annotated[str, _starts_with("postgresql://", "postgresql+psycopg://")]
+RedisUrl = Annotated[str, _starts_with("redis://", "rediss://", "unix://")]
+BrokerUrl = Annotated[str, _starts_with("redis://", "rediss://", "amqp://", "amqps://")]
+HttpUrl = Annotated[str, _starts_with("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")]
+
+
+class Settings(BaseModel):
+    """What an operator may set. Field descriptions say what a value should look like."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
+
+    database_url: DatabaseUrl | None = Field(
+        None,
+        alias="DATABASE_URL",
+        description="PostgreSQL, postgresql://user:password@host/name; unset: an embedded server",
+    )
+    redis_url: RedisUrl | None = Field(
+        None, alias="REDIS_URL", description="Redis, redis://host:6379/0; unset: an embedded server"
+    )
+    celery_broker_url: BrokerUrl | None = Field(
+        None,
+        alias="CELERY_BROKER_URL",
+        description="the broker, redis://... or amqp://... (RabbitMQ); unset: REDIS_URL",
+    )
+    api_key: SecretStr = Field(
+        alias="DODO_PAYMENTS_API_KEY",
+        description="the provider's API key; one without write access is enough",
+        min_length=1,
+    )
+    webhook_secrets: Annotated[
+        tuple[Annotated[SecretStr, AfterValidator(_secret)], ...], BeforeValidator(_parts)
+    ] = Field(
+        alias="DODO_PAYMENTS_WEBHOOK_KEY",
+        description="the webhook signing secret, whsec_...; several, newest first, separated by commas",
+        min_length=1,
+    )
+    environment: Annotated[str, Field(pattern="^(test_mode|live_mode)$")] = Field(
+        "test_mode", alias="DODO_PAYMENTS_ENVIRONMENT", description="test_mode or live_mode"
+    )
+    base_url: HttpUrl | None = Field(
+        None,
+        alias="DODO_PAYMENTS_BASE_URL",
+        description="the provider's API, https://...; unset: the one of DODO_PAYMENTS_ENVIRONMENT",
+    )
+    business_id: str | None = Field(
+        None,
+        alias="DODO_PAYMENTS_BUSINESS_ID",
+        description="your business at the provider, bus_...; deliveries of others are ignored",
+    )
+    catalog: Path = Field(alias="SEATSYNC_CATALOG", description="the path of the catalogue, a TOML file")
+    bootstrap_key: SecretStr | None = Field(
+        None,
+        alias="SEATSYNC_API_KEY",
+        description="an API key with all scopes, at least 16 characters, for the first steps",
+        min_length=16,
+    )
+    home: Path = Field(
+        Path(".seatsync"), alias="SEATSYNC_HOME", description="where embedded servers keep their data"
+    )
+    port: int = Field(8000, alias="PORT", ge=0, le=65_535, description="the port of the web process")
+    provider_rate: Annotated[str, AfterValidator(_rate)] = Field(
+        "40/second;240/minute",
+        alias="SEATSYNC_PROVIDER_RATE",
+        description="the provider's allowance, as in 40/second;240/minute",
+    )
+    sweep_seconds: Seconds = Field(
+        2, alias="SEATSYNC_SWEEP_SECONDS", description="seconds between two sweeps of what is due"
+    )
+    reconcile_seconds: Seconds = Field(
+        3600, alias="SEATSYNC_RECONCILE_SECONDS", description="seconds between two passes over the list"
+    )
+    verify_hours: Annotated[float, Field(gt=0, le=24 * 30)] = Field(
+        24, alias="SEATSYNC_VERIFY_HOURS", description="hours within which each subscription is retrieved"
+    )
+    tolerance_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        300,
+        alias="SEATSYNC_WEBHOOK_TOLERANCE_SECONDS",
+        description="seconds by which a delivery's timestamp may be off, either way",
+    )
+
+    @model_validator(mode="after")
+    def _catalog_is_there(self) -> Self:
+        if not self.catalog.is_file():
+            raise ValueError(f"SEATSYNC_CATALOG: there is no file {self.catalog}")
+        return self
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """The settings of this process; raises `SettingsError` that names every variable at fault.
+
+        A variable set to nothing counts as unset. Values are never repeated in the message.
+        """
+        given = {name: value for name, value in environment.items() if value != ""}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from None
+
+    @property
+    def provider_url(self) -> str:
+        return (self.base_url or _ENVIRONMENTS[self.environment]).rstrip("/")
+
+    @property
+    def broker_url(self) -> str | None:
+        return self.celery_broker_url or self.redis_url
+
+    @property
+    def verify_every(self) -> timedelta:
+        return timedelta(hours=self.verify_hours)
+
+    @property
+    def tolerance(self) -> timedelta:
+        return timedelta(seconds=self.tolerance_seconds)
+
+    def with_servers(self, *, database_url: str, redis_url: str) -> Self:
+        """The same settings, pointed at these servers."""
+        return self.model_copy(update={"database_url": database_url, "redis_url": redis_url})
+
+
+def described() -> Mapping[str, tuple[str, str]]:
+    """Each variable with its default and what it should look like; the README's table is held to it."""
+    return {
+        str(field.alias): ("required" if field.is_required() else str(field.default), field.description or "")
+        for field in Settings.model_fields.values()
+    }
+
+
+def _explain(error: ValidationError) -> str:
+    known = described()
+    lines: dict[str, str] = {}
+    for fault in error.errors(include_input=False, include_url=False):
+        name = str(fault["loc"][0]) if fault["loc"] else ""
+        problem = "is not set" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
+        wanted = f"\n    it should be {known[name][1]}" if name in known else ""
+        lines.setdefault(name, f"  {name}: {problem}{wanted}" if name else f"  {problem}")
+    return "These environment variables need attention:\n" + "\n".join(lines.values())

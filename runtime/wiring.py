@@ -1,0 +1,81 @@
+"""The wiring: from Settings to a Runtime, once per process and always after any fork."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import Engine
+
+import providers
+from models.seat_cache import SeatCache
+from models.session import Sessions, connect, sessions_of
+from providers.base import Provider
+from runtime.settings import Settings
+from seats.catalog import Catalog
+from seats.catalog_file import parse
+from seats.errors import SettingsError
+
+# Longer would make a caller wait for what is only a shadow, or a shared budget.
+_REDIS_TIMEOUT = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """Everything a process works with; nothing in it may cross a fork."""
+
+    settings: Settings
+    catalog: Catalog
+    engine: Engine
+    sessions: Sessions
+    redis: redis.Redis
+    cache: SeatCache
+    provider: Provider
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+        self.redis.close()
+
+
+def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsync") -> Runtime:
+    """Connections (made lazily) and rules for this process.
+
+    Raises `SettingsError` where a server's address is missing, `CatalogError` where the catalogue has
+    mistakes.
+    """
+    if settings.database_url is None or settings.redis_url is None:
+        raise SettingsError(
+            "DATABASE_URL and REDIS_URL are needed here; `seatsync up` starts servers itself."
+        )
+    engine = connect(settings.database_url, pool_size=pool_size, application=application)
+    client = redis_client(settings.redis_url)
+    return Runtime(
+        settings=settings,
+        catalog=parse(settings.catalog.read_text(encoding="utf-8"), str(settings.catalog)),
+        engine=engine,
+        sessions=sessions_of(engine),
+        redis=client,
+        cache=SeatCache(client),
+        provider=providers.load("dodo")(
+            base_url=settings.provider_url,
+            api_key=settings.api_key.get_secret_value(),
+            secrets=[secret.get_secret_value() for secret in settings.webhook_secrets],
+            tolerance=settings.tolerance,
+            rate=settings.provider_rate,
+            redis=client,
+        ),
+    )
+
+
+def redis_client(url: str) -> redis.Redis:
+    """A client that gives up soon: no caller of ours needs Redis to be right, only to be quick."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=_REDIS_TIMEOUT,
+        socket_connect_timeout=_REDIS_TIMEOUT,
+        socket_keepalive=True,
+        retry=Retry(NoBackoff(), 1),  # one more try, for a connection that died while idle
+    )

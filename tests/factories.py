@@ -1,0 +1,76 @@
+"""Plain values for tests, with one place for what does not matter in most of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from models.audit import Cause
+from models.inbox import Arrival, InboxState
+from seats.catalog import Catalog
+from seats.catalog_file import parse
+from seats.snapshot import AddonQuantity, SubscriptionSnapshot
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+CATALOG_TEXT = """
+[defaults]
+policy = "strict"
+
+[roles]
+admin = "full"
+member = "full"
+viewer = "viewer"
+client = "free"
+
+[products.pdt_team]
+name = "Team"
+included = { full = 5 }
+addons.adn_seat = { full = 1 }
+addons.adn_pack = { full = 10 }
+addons.adn_viewer = { viewer = 1 }
+addons.adn_support = {}
+
+[products.pdt_unlimited]
+name = "Enterprise"
+included = { full = "unlimited" }
+
+[products.pdt_soft]
+name = "Soft"
+per_unit = { full = 1 }
+policy = "soft"
+"""
+
+
+def a_catalog(extra: str = "") -> Catalog:
+    return parse(CATALOG_TEXT + extra, "test catalogue")
+
+
+def a_snapshot(subscription_id: str = "sub_1", *, seats: int = 0, **changes: Any) -> SubscriptionSnapshot:
+    """A Team subscription with so many extra seats."""
+    facts: dict[str, Any] = {
+        "status": "active",
+        "product_id": "pdt_team",
+        "quantity": 1,
+        "addons": (AddonQuantity("adn_seat", seats),) if seats else (),
+        "metadata": {"account_id": "acme"},
+        "next_billing_date": datetime(2026, 12, 12, tzinfo=UTC),
+    }
+    return SubscriptionSnapshot(subscription_id=subscription_id, **{**facts, **changes})
+
+
+def an_arrival(event_id: str = "msg_1", **changes: Any) -> Arrival:
+    facts: dict[str, Any] = {
+        "provider": "dodo",
+        "type": "subscription.updated",
+        "subscription_id": "sub_1",
+        "occurred_at": NOON,
+        "state": InboxState.PENDING,
+        "reason": None,
+        "body": event_id.encode(),
+    }
+    return Arrival(event_id=event_id, **{**facts, **changes})
+
+
+def a_cause(**changes: Any) -> Cause:
+    return Cause(**{"actor": "key:test", "source": "test", "reason": "a test", **changes})

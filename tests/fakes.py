@@ -1,0 +1,42 @@
+"""A provider in memory: the truth that the tests compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from providers.base import Delivery, Event
+from seats.errors import InvalidSignature, SubscriptionNotAtProvider
+from seats.snapshot import SubscriptionSnapshot
+
+
+@dataclass
+class FakeProvider:
+    """Answers from `subscriptions`, or raises what is in `failing`; bodies are the ids of `events`."""
+
+    name: str = "dodo"
+    subscriptions: dict[str, SubscriptionSnapshot] = field(default_factory=dict)
+    events: dict[bytes, Event] = field(default_factory=dict)
+    failing: Exception | None = None
+    retrieved: list[str] = field(default_factory=list)
+
+    def verify(self, headers: Sequence[tuple[str, str]], body: bytes, now: datetime) -> Delivery:
+        signed = {name.lower(): value for name, value in headers}
+        if signed.get("webhook-signature") != "good":
+            raise InvalidSignature("no signature matches")
+        return Delivery(signed["webhook-id"], now, body)
+
+    def read(self, body: bytes) -> Event:
+        return self.events.get(body, Event(type="unknown", unreadable="the body is not JSON"))
+
+    def retrieve(self, subscription_id: str, *, interactive: bool = False) -> SubscriptionSnapshot:
+        self.retrieved.append(subscription_id)
+        if self.failing is not None:
+            raise self.failing
+        if subscription_id not in self.subscriptions:
+            raise SubscriptionNotAtProvider("No such subscription.")
+        return self.subscriptions[subscription_id]
+
+    def pages(self, *, created_before: datetime) -> Iterator[Sequence[SubscriptionSnapshot]]:
+        yield list(self.subscriptions.values())

@@ -1,0 +1,92 @@
+"""Accounts: create them before any purchase, link subscriptions to them, list them."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response
+from flask_openapi3 import APIBlueprint, Tag
+from sqlalchemy.orm import Session
+
+from models import account, ledger
+from models.account import Account
+from models.api_key import Scope
+from models.audit import Cause
+from webhook_app.answers import answer, responses
+from webhook_app.auth import caller, needs
+from webhook_app.door import door
+from webhook_app.idempotency import Answer, answer_once
+from webhook_app.schemas import AccountPath, Accounts, AccountShown, AccountsQuery, Linked, LinkPath
+
+accounts_api = APIBlueprint("accounts", __name__, abp_tags=[Tag(name="Accounts")])
+
+
+@accounts_api.put(
+    "/v1/accounts/<path:account_id>",
+    summary="Make sure that an account exists",
+    description="201 new, 200 known. A new account has the catalogue's free seats, and its contracts'.",
+    responses=responses(AccountShown, 401, 403, 422, also=201),
+)
+@needs(Scope.CLAIM)
+def put_account(path: AccountPath) -> Response:
+    def work(session: Session) -> Answer:
+        posted, is_new = ledger.open_account(
+            session, path.account_id, door().runtime.catalog, _cause("created by the app")
+        )
+        status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
+        return Answer(status, _shown(account.get(session, path.account_id)), posted.versions)
+
+    return answer_once(work)
+
+
+@accounts_api.put(
+    "/v1/accounts/<path:account_id>/subscriptions/<path:subscription_id>",
+    summary="Say that a subscription belongs to an account",
+    description="The app's word is final, whatever the subscription's metadata says. Creates the account "
+    "if need be, and has the subscription looked at.",
+    responses=responses(Linked, 401, 403, 422, 503),
+)
+@needs(Scope.BILLING)
+def put_link(path: LinkPath) -> Response:
+    def work(session: Session) -> Answer:
+        posted = ledger.link(
+            session,
+            path.account_id,
+            path.subscription_id,
+            door().runtime.catalog,
+            _cause("linked by the app"),
+        )
+        body = {**path.model_dump(), "changed": posted is not None}
+        return Answer(HTTPStatus.OK, body, posted.versions if posted else None)
+
+    told = answer_once(work)
+    door().runtime.cache.forget_account_of(path.subscription_id)
+    door().doorbell.ring(path.subscription_id)
+    return told
+
+
+@accounts_api.get(
+    "/v1/accounts",
+    summary="Accounts, by id",
+    responses=responses(Accounts, 401, 403, 422),
+)
+@needs(Scope.READ)
+def accounts(query: AccountsQuery) -> Response:
+    with door().runtime.sessions() as session:
+        page = account.page(session, status=query.status, after=query.cursor, limit=query.limit)
+    return answer({"accounts": [_shown(one) for one in page.accounts], "next_cursor": page.next_cursor})
+
+
+def _shown(found: Account) -> dict[str, Any]:
+    return {
+        "account_id": found.id,
+        "status": found.status,
+        "policy": found.policy,
+        "version": found.version,
+        "created_at": found.created_at,
+    }
+
+
+def _cause(reason: str) -> Cause:
+    return Cause(actor=caller().actor, source="app", reason=reason)

@@ -1,0 +1,100 @@
+"""Health: liveness, readiness, metrics. All figures come from the database, so any process can answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Final
+
+from flask import Blueprint, Response
+from kombu import Connection
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
+
+from models import condition
+from models.condition import Condition
+from runtime.wiring import Runtime
+from webhook_app.answers import answer
+from webhook_app.door import door
+
+health = Blueprint("health", __name__)
+
+# Events wait for seconds; one that has waited this long says that no worker works.
+_TOO_OLD: Final = timedelta(minutes=5)
+
+
+@health.get("/healthz")
+def alive() -> Response:
+    """The process answers; nothing else is asked."""
+    return answer({"status": "ok"})
+
+
+@health.get("/readyz")
+def ready() -> Response:
+    """Database (needed), broker and the age of the oldest unprocessed event (a warning each).
+
+    Without the broker deliveries are still taken and worked off, so only the database decides.
+    """
+    runtime = door().runtime
+    try:
+        with runtime.sessions() as session:
+            waited = condition.oldest_unprocessed(session)
+    except SQLAlchemyError:
+        told = {"status": "unavailable", "database": "away"}
+        return answer(told, HTTPStatus.SERVICE_UNAVAILABLE)
+    return answer(
+        {
+            "status": "ready" if waited < _TOO_OLD else "lagging",
+            "database": "ok",
+            "broker": "ok" if _broker_answers(runtime) else "away",
+            "oldest_unprocessed_seconds": round(waited.total_seconds(), 3),
+        }
+    )
+
+
+@health.get("/metrics")
+def metrics() -> Response:
+    """Prometheus metrics."""
+    registry = CollectorRegistry()
+    with door().runtime.sessions() as session:
+        registry.register(_Gauges(condition.of_all(session)))
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+class _Gauges(Collector):
+    def __init__(self, now: Condition) -> None:
+        self._now = now
+
+    def collect(self) -> Iterable[Metric]:
+        now = self._now
+        yield _by_label("seatsync_inbox_events", "Deliveries kept, by state", "state", now.inbox)
+        yield _by_label("seatsync_accounts", "Accounts, by status", "status", now.accounts)
+        for name, help_text, value in (
+            ("subscriptions_waiting", "Subscriptions to be looked at", now.subscriptions_waiting),
+            ("subscriptions_dead", "Subscriptions given up on", now.subscriptions_dead),
+            ("drift_findings_open", "Drift findings that stand", now.open_findings),
+            ("oldest_unprocessed_seconds", "Age of the oldest waiting event", now.oldest_unprocessed_seconds),
+            ("oldest_unverified_seconds", "Age of the oldest verification", now.oldest_unverified_seconds),
+        ):
+            yield GaugeMetricFamily(f"seatsync_{name}", help_text, value=value)
+
+
+def _by_label(name: str, help_text: str, label: str, counts: dict[str, int]) -> Metric:
+    family = GaugeMetricFamily(name, help_text, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family
+
+
+def _broker_answers(runtime: Runtime) -> bool:
+    options = {"socket_timeout": 1, "socket_connect_timeout": 1}
+    try:
+        with Connection(runtime.settings.broker_url, connect_timeout=1, transport_options=options) as broker:
+            broker.ensure_connection(max_retries=1, interval_start=0, timeout=1)
+    except Exception:  # noqa: BLE001  every broker client has errors of its own
+        return False
+    return True

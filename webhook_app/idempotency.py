@@ -1,0 +1,75 @@
+"""Writing calls under an `Idempotency-Key`: the same wish is granted once and answered alike."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from flask import Response, request
+from sqlalchemy.orm import Session
+from werkzeug.exceptions import BadRequest
+
+from models import idempotency
+from seats.errors import NotFound, Refused, UnknownRole
+from webhook_app import problems
+from webhook_app.auth import caller
+from webhook_app.door import door
+
+_HEADER: Final = "Idempotency-Key"
+_LONGEST: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a writing call has to say; `versions` are the accounts it wrote, with their new versions."""
+
+    status: int
+    body: dict[str, Any]
+    versions: dict[str, int] | None = None
+
+
+def answer_once(work: Callable[[Session], Answer]) -> Response:
+    """Do the work in one transaction, with its answer kept beside it if the caller sent a key.
+
+    Refusals are answers too: the same key gets the same refusal, a new key a new look.
+    """
+    key = _key()
+    runtime = door().runtime
+    with runtime.sessions.begin() as session:
+        answer = _answer(session, work) if key is None else _kept_answer(session, key, work)
+    if answer.versions:
+        runtime.cache.outdate(answer.versions)
+    is_problem = answer.status >= HTTPStatus.BAD_REQUEST
+    mimetype = "application/problem+json" if is_problem else "application/json"
+    return Response(orjson.dumps(answer.body, option=orjson.OPT_UTC_Z), answer.status, mimetype=mimetype)
+
+
+def _answer(session: Session, work: Callable[[Session], Answer]) -> Answer:
+    """The work's answer, or the refusal it raised; the ledger raises before it writes."""
+    try:
+        return work(session)
+    except (Refused, NotFound, UnknownRole) as error:
+        told = problems.of_error(error)
+        return Answer(told["status"], told)
+
+
+def _kept_answer(session: Session, key: str, work: Callable[[Session], Answer]) -> Answer:
+    scope = f"{caller().actor} {request.method} {request.path}"
+    wish = hashlib.sha256(request.query_string + b"\n" + request.get_data()).digest()
+    if (before := idempotency.begin(session, scope, key, wish)) is not None:
+        return Answer(before.status, before.body)
+    answer = _answer(session, work)
+    told = orjson.loads(orjson.dumps(answer.body, option=orjson.OPT_UTC_Z))
+    idempotency.finish(session, scope, key, answer.status, told)
+    return answer
+
+
+def _key() -> str | None:
+    key = request.headers.get(_HEADER)
+    if key is not None and not (0 < len(key) <= _LONGEST and key.isascii() and key.isprintable()):
+        raise BadRequest(f"{_HEADER} must be 1 to {_LONGEST} visible ASCII characters.")
+    return key

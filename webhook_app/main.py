@@ -1,0 +1,26 @@
+"""Where a WSGI server finds the app: `gunicorn 'webhook_app.main:create()'`, in each of its processes."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from runtime.logs import configure
+from runtime.servers import with_running_servers
+from runtime.settings import Settings
+from runtime.wiring import build
+from webhook_app import create_app
+from worker.celery_app import SeatSync
+from worker.doorbell import Doorbell
+
+# As many connections as the process has threads that may want one.
+_THREADS = 8
+# Nobody waits for the doorbell's thread, but a hung broker must not hold it for long either.
+_BROKER_PATIENCE = 1.0
+
+
+def create() -> Flask:
+    """The app from the environment."""
+    configure()
+    settings = with_running_servers(Settings.from_env())
+    runtime = build(settings, pool_size=_THREADS, application="seatsync-web")
+    return create_app(runtime, Doorbell(SeatSync(settings, patience=_BROKER_PATIENCE).publish))

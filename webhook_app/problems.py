@@ -1,0 +1,137 @@
+"""Errors become RFC 9457 problem documents here and nowhere else; `code` is stable."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from flask import Flask, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+
+from seats.errors import (
+    Contended,
+    IdempotencyKeyReused,
+    InvalidSignature,
+    NotFound,
+    Refused,
+    SeatSyncError,
+    UnknownRole,
+)
+
+log = logging.getLogger(__name__)
+
+_STATUS: Final[Mapping[type[SeatSyncError], HTTPStatus]] = {
+    InvalidSignature: HTTPStatus.UNAUTHORIZED,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Refused: HTTPStatus.CONFLICT,
+    UnknownRole: HTTPStatus.UNPROCESSABLE_ENTITY,
+    IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Contended: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+# The database is away, restarting, or somebody else holds a lock for too long: trying again helps.
+_PASSING: Final = (OperationalError, InterfaceError, PoolTimeout)
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem document. Further fields hold the numbers behind a refusal."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field("about:blank", description="always about:blank: `code` tells problems apart")
+    title: str
+    status: int
+    code: str = Field(description="stable and machine-readable")
+    detail: str
+
+
+def document(
+    status: int, code: str, detail: str, further: Mapping[str, object] | None = None
+) -> dict[str, Any]:
+    """The problem document as data."""
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        **(further or {}),
+    }
+
+
+def response(status: int, code: str, detail: str, further: Mapping[str, object] | None = None) -> Response:
+    """The problem document as an answer."""
+    answer = Response(
+        orjson.dumps(document(status, code, detail, further)),
+        status=status,
+        mimetype="application/problem+json",
+    )
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        answer.headers["Retry-After"] = "1"
+    return answer
+
+
+def of_error(error: SeatSyncError) -> dict[str, Any]:
+    """The problem document of one of our own errors."""
+    status = next((found for kind in type(error).__mro__ if (found := _STATUS.get(kind))), None)
+    return document(status or HTTPStatus.INTERNAL_SERVER_ERROR, error.code, error.message, error.details)
+
+
+def _own(error: SeatSyncError) -> Response:
+    told = of_error(error)
+    if told["status"] == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _unexpected(error)
+    return response(told["status"], error.code, error.message, error.details)
+
+
+def invalid(error: ValidationError) -> Response:
+    """A request whose path, query or body is not what the API takes: where, and what is wrong."""
+    faults = [
+        {"where": ".".join(map(str, fault["loc"])), "problem": fault["msg"].removeprefix("Value error, ")}
+        for fault in error.errors(include_input=False, include_url=False, include_context=False)
+    ]
+    detail = "; ".join(f"{fault['where'] or 'body'}: {fault['problem']}" for fault in faults)
+    return response(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail, {"errors": faults})
+
+
+def _http(error: HTTPException) -> Response:
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    code = HTTPStatus(status).name.lower()
+    answer = response(status, code, error.description or HTTPStatus(status).phrase)
+    for name, value in error.get_headers():
+        if name.lower() in {"allow", "location"}:
+            answer.headers[name] = value
+    return answer
+
+
+def _database(error: Exception) -> Response:
+    if isinstance(error, DBAPIError) and not isinstance(error, _PASSING):
+        return _unexpected(error)
+    # The text of a database error may hold parameters, and so personal data: the type must do.
+    log.error("database unavailable", extra={"error": type(error).__name__})
+    return response(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "database_unavailable",
+        "The database did not answer in time; nothing was changed. Try again.",
+    )
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("unexpected error", extra={"error": type(error).__name__}, exc_info=error)
+    return response(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong here; it was logged."
+    )
+
+
+def install(app: Flask) -> None:
+    """Give the app its error handlers."""
+    app.register_error_handler(SeatSyncError, _own)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(DBAPIError, _database)
+    app.register_error_handler(PoolTimeout, _database)
+    app.register_error_handler(Exception, _unexpected)

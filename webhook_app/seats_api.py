@@ -1,0 +1,97 @@
+"""Reading seats: the document, from the cache or the database, and `may I add this person?`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from flask import Response, request
+from flask_openapi3 import APIBlueprint, Tag
+
+from models import seating, subscription
+from models.api_key import Scope
+from webhook_app import seats_document
+from webhook_app.answers import answer, responses
+from webhook_app.auth import needs
+from webhook_app.door import door
+from webhook_app.schemas import AccountPath, CanAdd, CanAddQuery, SeatsDocument, SubscriptionPath
+from webhook_app.seats_document import SeatsPage
+
+seats_api = APIBlueprint("seats", __name__, abp_tags=[Tag(name="Seats")])
+
+# Twice the time within which every subscription is looked at: one missed turn is no alarm yet.
+_STALE_AFTER_TURNS: Final = 2
+
+
+@seats_api.get(
+    "/v1/accounts/<path:account_id>/seats",
+    summary="The account's seats",
+    responses=responses(SeatsDocument, 401, 403, 404),
+)
+@needs(Scope.READ)
+def account_seats(path: AccountPath) -> Response:
+    return _conditional(_document(path.account_id))
+
+
+@seats_api.get(
+    "/v1/subscriptions/<path:subscription_id>/seats",
+    summary="The seats of the account that the subscription belongs to",
+    responses=responses(SeatsDocument, 401, 403, 404),
+)
+@needs(Scope.READ)
+def subscription_seats(path: SubscriptionPath) -> Response:
+    cache = door().runtime.cache
+    account_id = cache.account_of(path.subscription_id)
+    if account_id is None:
+        with door().runtime.sessions() as session:
+            account_id = subscription.account_of(session, path.subscription_id)
+        cache.note_account(path.subscription_id, account_id)
+    return _conditional(_document(account_id))
+
+
+@seats_api.get(
+    "/v1/accounts/<path:account_id>/can-add",
+    summary="May so many more people of a role be added?",
+    responses=responses(CanAdd, 401, 403, 404, 422),
+)
+@needs(Scope.READ)
+def can_add(path: AccountPath, query: CanAddQuery) -> Response:
+    runtime = door().runtime
+    with runtime.sessions() as session:
+        told = seating.can_add(session, path.account_id, query.role, query.count, runtime.catalog)
+    nothing = dict.fromkeys(("seat_type", "purchased", "used", "available", "overage"))
+    return answer(
+        {
+            "allowed": told.decision.granted,
+            "code": told.decision.code,
+            "message": told.decision.message,
+            "account_id": path.account_id,
+            "role": query.role,
+            "count": query.count,
+            **nothing,
+            **seating.numbers(told.seat_type, told.balance),
+        }
+    )
+
+
+def _document(account_id: str) -> SeatsPage:
+    """From the cache if it is there, else from the database, which then fills the cache."""
+    runtime = door().runtime
+    kept = runtime.cache.get(account_id)
+    if kept is not None:
+        return SeatsPage(kept.document, seats_document.etag_of(kept.version, kept.document))
+    stale_after = timedelta(hours=runtime.settings.verify_hours * _STALE_AFTER_TURNS)
+    with runtime.sessions() as session:
+        document = seats_document.read(session, account_id, stale_after=stale_after)
+    shadow = seats_document.page({**document, "source": "cache"})
+    runtime.cache.fill(account_id, document["version"], shadow.body)
+    return seats_document.page(document)
+
+
+def _conditional(page: SeatsPage) -> Response:
+    """The page, or 304 for a caller who has it already."""
+    headers = {"ETag": page.etag, "Cache-Control": "private, no-cache"}
+    known = request.headers.get("If-None-Match")
+    if known is not None and (known.strip() == "*" or page.etag in [one.strip() for one in known.split(",")]):
+        return Response(status=304, headers=headers)
+    return Response(page.body, headers=headers, mimetype="application/json")

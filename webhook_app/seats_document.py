@@ -1,0 +1,102 @@
+"""The seats document: an account's committed rows, as the API shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import account
+from models.book import Balance
+from models.subscription import Subscription
+from seats.limit import available, to_json
+
+
+@dataclass(frozen=True, slots=True)
+class SeatsPage:
+    """A finished document: its body, and the weak validator of what it shows."""
+
+    body: bytes
+    etag: str
+
+
+def read(session: Session, account_id: str, *, stale_after: timedelta) -> dict[str, Any]:
+    """The document from the database. Raises `AccountNotFound`."""
+    found = account.get(session, account_id)
+    subscriptions = session.scalars(
+        select(Subscription).where(Subscription.account_id == account_id).order_by(Subscription.id)
+    ).all()
+    now = account.now(session)
+    looked_at = [one.verified_at for one in subscriptions]
+    return {
+        "account_id": found.id,
+        "status": found.status,
+        "policy": found.policy,
+        "version": found.version,
+        "seats": {seat_type: _seats(Balance.from_json(kept)) for seat_type, kept in found.seats.items()},
+        "subscriptions": [shown for one in subscriptions if (shown := _subscription(one)) is not None],
+        "deadline": found.deadline,
+        "as_of": now,
+        "verified_at": min(filter(None, looked_at), default=None) if None not in looked_at else None,
+        "stale": any(_is_stale(one, now, stale_after) for one in subscriptions),
+        "source": "database",
+    }
+
+
+def page(document: dict[str, Any]) -> SeatsPage:
+    return SeatsPage(
+        orjson.dumps(document, option=orjson.OPT_UTC_Z), etag(document["version"], stale=document["stale"])
+    )
+
+
+def etag(version: int, *, stale: bool) -> str:
+    """What is shown changes with the account's version, and when trust in it goes or comes back."""
+    return f'W/"{version}{"-stale" if stale else ""}"'
+
+
+def etag_of(version: int, body: bytes) -> str:
+    """The validator of a finished body; an id cannot forge the mark, its quotes would be escaped."""
+    return etag(version, stale=b'"stale":true' in body)
+
+
+def _seats(balance: Balance) -> dict[str, Any]:
+    return {
+        "purchased": to_json(balance.purchased),
+        "included": to_json(balance.seats.included),
+        "addon": balance.seats.addon,
+        "contract": to_json(balance.seats.contract),
+        "active": balance.active,
+        "held": balance.held,
+        "used": balance.used,
+        "available": to_json(available(balance.purchased, balance.used)),
+        "overage": balance.overage,
+    }
+
+
+def _subscription(subscription: Subscription) -> dict[str, Any] | None:
+    """The subscription as we believe it to be; nothing before anybody has said anything of it."""
+    newest = subscription.newest
+    if newest is None:
+        return None
+    return {
+        "subscription_id": subscription.id,
+        "status": subscription.status or newest.status,
+        "product_id": newest.product_id,
+        "cancel_at_next_billing_date": newest.cancel_at_next_billing_date,
+        "next_billing_date": newest.next_billing_date,
+    }
+
+
+def _is_stale(subscription: Subscription, now: datetime, stale_after: timedelta) -> bool:
+    """Whether the figures are not what a recent look at the provider showed.
+
+    True while only a webhook vouches for them, while looks fail, and when the last look is too old.
+    """
+    failing = subscription.hint > subscription.synced and subscription.attempts > 0
+    unlooked = subscription.verified_at is None or now - subscription.verified_at > stale_after
+    is_dead = subscription.dead_reason is not None
+    return subscription.unverified is not None or failing or unlooked or is_dead

@@ -1,0 +1,106 @@
+"""The receiver: verify the raw bytes, keep them, commit, answer, ring. No business rule lives here."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Final
+
+from flask import Blueprint, Request, Response, request
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import NotFound
+
+from models import finding, inbox
+from models.inbox import Arrival, InboxState, Kept
+from providers.base import Delivery, Event
+from runtime.wiring import Runtime
+from seats import findings
+from seats.errors import InvalidSignature
+from webhook_app import problems
+from webhook_app.door import door
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES: Final = 1024 * 1024
+_NEW: Final = b'{"received": true, "duplicate": false}'
+_REPEAT: Final = b'{"received": true, "duplicate": true}'
+
+webhooks = Blueprint("webhooks", __name__)
+
+
+@webhooks.post("/webhooks/<provider>")
+def receive(provider: str) -> Response:
+    """Take a delivery in: 202 new, 200 repeat, 401 not authentic, 413 too large, 503 not stored."""
+    runtime = door().runtime
+    if provider != runtime.provider.name:
+        raise NotFound(
+            f"No provider {provider!r} is known here; this service listens at "
+            f"/webhooks/{runtime.provider.name}."
+        )
+    body = _raw_body(request)
+    try:
+        delivery = runtime.provider.verify(list(request.headers.items()), body, datetime.now(UTC))
+    except InvalidSignature as error:
+        log.warning("delivery refused", extra={"reason": error.reason})
+        raise
+    event = runtime.provider.read(delivery.body)
+    arrival = _arrival(runtime, delivery, event)
+    try:
+        kept = _keep(runtime, arrival, event)
+    except SQLAlchemyError as error:
+        log.error("delivery not stored", extra={"error": type(error).__name__})  # noqa: TRY400  may hold the body
+        return problems.response(
+            HTTPStatus.SERVICE_UNAVAILABLE, "not_stored", "The delivery could not be stored. Send it again."
+        )
+    if kept.is_new and arrival.state is InboxState.PENDING and arrival.subscription_id is not None:
+        door().doorbell.ring(arrival.subscription_id, kept.due_in)
+    if not kept.is_new:
+        return Response(_REPEAT, HTTPStatus.OK, mimetype="application/json")
+    return Response(_NEW, HTTPStatus.ACCEPTED, mimetype="application/json")
+
+
+def _raw_body(request: Request) -> bytes:
+    """The bytes as they were signed; never decoded or re-serialised."""
+    request.max_content_length = MOST_BYTES
+    return request.get_data(cache=False)
+
+
+def _arrival(runtime: Runtime, delivery: Delivery, event: Event) -> Arrival:
+    state, reason = _fate(runtime, event)
+    return Arrival(
+        provider=runtime.provider.name,
+        event_id=delivery.event_id,
+        type=event.type,
+        subscription_id=event.subscription_id,
+        occurred_at=event.occurred_at,
+        state=state,
+        reason=reason,
+        body=delivery.body,
+    )
+
+
+def _fate(runtime: Runtime, event: Event) -> tuple[InboxState, str | None]:
+    """Whether the event waits for a look, concerns us not, or cannot be used by anybody."""
+    if event.unreadable is not None:
+        return InboxState.DEAD, event.unreadable
+    if _is_foreign(runtime, event):
+        return InboxState.IGNORED, f"belongs to business {event.business_id}"
+    if not event.concerns_seats:
+        return InboxState.IGNORED, f"{event.type} does not concern seats"
+    return InboxState.PENDING, None
+
+
+def _is_foreign(runtime: Runtime, event: Event) -> bool:
+    ours = runtime.settings.business_id
+    return ours is not None and event.business_id is not None and event.business_id != ours
+
+
+def _keep(runtime: Runtime, arrival: Arrival, event: Event) -> Kept:
+    with runtime.sessions.begin() as session:
+        kept = inbox.keep(session, arrival)
+        if kept.is_new and _is_foreign(runtime, event):
+            finding.record(
+                session, f"business:{event.business_id}", [findings.other_business(event.business_id)]
+            )
+    return kept

@@ -1,0 +1,1 @@
+"""The work: Celery app and schedule, and the stories of several steps."""

@@ -1,0 +1,125 @@
+"""The Celery app: every option with its reason. Tasks are doorbells; nothing is lost with one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+
+from celery import Celery
+
+from runtime.settings import Settings
+from runtime.wiring import Runtime, build
+
+_QUEUE = "seatsync"
+
+# A task carries nothing that is not also in the database, so after a minute its sweep has rung again.
+_RING_EXPIRES = 60
+
+
+class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
+    """A Celery app that knows its settings and, in each process, the runtime built from them."""
+
+    def __init__(self, settings: Settings, *, patience: float = 5.0) -> None:
+        """`patience` is how many seconds a silent broker is waited for."""
+        super().__init__("seatsync", broker=settings.broker_url, include=["worker.tasks"])
+        self.settings = settings
+        self._runtime: Runtime | None = None
+        self._built_in: int | None = None
+        self.conf.update(_options(settings, patience))
+
+    @property
+    def runtime(self) -> Runtime:
+        """This process's own connections: built at first use, so never carried across a fork."""
+        if self._runtime is None or self._built_in != os.getpid():
+            self._runtime, self._built_in = build(self.settings), os.getpid()
+        return self._runtime
+
+    def publish(self, subscription_ids: Sequence[str]) -> None:
+        """Ring for these subscriptions; raises within a second or two if the broker is away."""
+        self.send_task(
+            "seatsync.sync", args=[list(subscription_ids)], queue=_QUEUE, expires=_RING_EXPIRES, retry=False
+        )
+
+
+def _options(settings: Settings, patience: float) -> dict[str, object]:
+    on_redis = (settings.broker_url or "").startswith(("redis", "unix"))
+    return {
+        # JSON alone is ever unpickled from a broker that others may write to.
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        # Nobody reads results; without a backend there are no result keys, leaks or pub/sub deadlocks.
+        "result_backend": None,
+        "task_ignore_result": True,
+        "task_default_queue": _QUEUE,
+        # RabbitMQ: only quorum queues survive a broker's death with their messages. Redis ignores it.
+        "task_default_queue_type": "classic" if on_redis else "quorum",
+        # A child that is killed gives its task back at once; the attempt counter in the row is the
+        # brake for a task that kills its child every time.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        # A task waiting in prefetch counts against the visibility timeout, so none waits there.
+        "worker_prefetch_multiplier": 1,
+        # Well under half the visibility timeout, or a slow task would be started twice.
+        "task_soft_time_limit": 20,
+        "task_time_limit": 30,
+        # A net under slow leaks; children are replaced in milliseconds.
+        "worker_max_tasks_per_child": 10_000,
+        "worker_max_memory_per_child": 300_000,  # KiB
+        # On SIGTERM (with REMAP_SIGTERM=SIGQUIT) running tasks get this long, then everything unfinished
+        # goes back to the queue; without it a container's stop leaves all of it to the visibility timeout.
+        "worker_soft_shutdown_timeout": 8,
+        # Safe because every task may run twice, and the default of the next major version.
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        # A broker that is away, at start or later, is waited for, for as long as it takes.
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": _redis_options(patience) if on_redis else {"confirm_publish": True},
+        # The web process must never hang on a publish: one quick retry, then the sweep will ring.
+        "task_publish_retry_policy": {
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0.1,
+            "interval_max": 0.1,
+        },
+        # Nothing listens to remote control beyond `celery inspect`; events stay off by default.
+        "worker_send_task_events": False,
+        "worker_hijack_root_logger": False,
+        "timezone": "UTC",
+        "beat_schedule": {
+            "reconcile": {
+                "task": "seatsync.reconcile",
+                # Half the period: the tick in the database decides, so a late beat loses no pass.
+                "schedule": timedelta(seconds=settings.reconcile_seconds / 2),
+                "options": {"expires": settings.reconcile_seconds / 2},
+            },
+            "housekeep": {
+                "task": "seatsync.housekeep",
+                "schedule": timedelta(hours=1),
+                "options": {"expires": 3600},
+            },
+        },
+    }
+
+
+def _redis_options(patience: float) -> dict[str, object]:
+    return {
+        # A whole worker that dies: its tasks are back after this long, not after the default hour ...
+        "visibility_timeout": 120,
+        # ... and not rounded up to the next hundred seconds, which is kombu's default cadence.
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        # A hung or half-open Redis blocks for ever without these (40 s for a publisher, minutes for a
+        # worker's loop, measured); with them a worker consumes again after five seconds.
+        "socket_timeout": patience,
+        "socket_connect_timeout": min(patience, 2.0),
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        # `retry=False` alone still blocks a publisher for six seconds when Redis refuses.
+        "max_retries": 1,
+        "interval_start": 0,
+        "interval_step": 0.1,
+        "interval_max": 0.1,
+        # Several services may share one Redis.
+        "global_keyprefix": "seatsync:",
+    }

@@ -1,0 +1,84 @@
+"""Sweep: ring for every row that is due, whatever became of its doorbell."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from models import account, ledger, seating, subscription
+from models.audit import Cause
+from runtime.wiring import Runtime
+from worker.doorbell import Publish
+from worker.sync import sync
+
+log = logging.getLogger(__name__)
+
+_MOST_AT_ONCE: Final = 500
+_MOST_IN_ONE_RING: Final = 50
+_RING_AGAIN: Final = timedelta(seconds=5)
+_BROKER_PATIENCE: Final = 10.0
+_DRAIN_FOR: Final = 10.0
+
+
+@dataclass(slots=True)
+class Sweep:
+    """Goes over the rows again and again. `broker_lost_at` is when ringing last began to fail."""
+
+    runtime: Runtime
+    publish: Publish
+    broker_lost_at: float | None = field(default=None, init=False)
+
+    def once(self) -> int:
+        """Ring for what is due, or work it off here if the broker has been away for a while; how many."""
+        self._evaluate_due_accounts()
+        with self.runtime.sessions.begin() as session:
+            due = subscription.take_due(session, limit=_MOST_AT_ONCE, again=_RING_AGAIN)
+        if due and not self._ring(due) and self._broker_is_gone():
+            drain(self.runtime, due)
+        return len(due)
+
+    def _ring(self, due: Sequence[str]) -> bool:
+        try:
+            for start in range(0, len(due), _MOST_IN_ONE_RING):
+                self.publish(due[start : start + _MOST_IN_ONE_RING])
+        except Exception as error:  # noqa: BLE001  every broker client has errors of its own
+            if self.broker_lost_at is None:
+                self.broker_lost_at = time.monotonic()
+                log.warning("broker away", extra={"error": type(error).__name__})
+            return False
+        self.broker_lost_at = None
+        return True
+
+    def _broker_is_gone(self) -> bool:
+        lost_at = self.broker_lost_at
+        return lost_at is not None and time.monotonic() - lost_at >= _BROKER_PATIENCE
+
+    def _evaluate_due_accounts(self) -> None:
+        """Deadlines, contract days, lapsing invitations and a changed catalogue: time is their event."""
+        catalog = self.runtime.catalog
+        with self.runtime.sessions() as session:
+            due = account.due_for_evaluation(session, catalog_digest=catalog.digest, limit=_MOST_AT_ONCE)
+        cause = Cause(
+            actor="system:sweep", source="clock", reason="a date was reached or the catalogue changed"
+        )
+        for account_id in due:
+            with self.runtime.sessions.begin() as session:
+                seating.lapse(session, account_id)
+                posted = ledger.reevaluate(session, account_id, catalog, cause)
+            self.runtime.cache.outdate(posted.versions)
+
+
+def drain(runtime: Runtime, due: Sequence[str]) -> int:
+    """Sync these here and now, for a bounded time; what is left stays due. Returns how many were tried."""
+    until = time.monotonic() + _DRAIN_FOR
+    tried = 0
+    for subscription_id in due:
+        if time.monotonic() >= until:
+            break
+        sync(runtime, subscription_id)
+        tried += 1
+    return tried

@@ -1,0 +1,165 @@
+"""Sync: lease the subscription, fetch it with no transaction open, write under the fence.
+
+Run by a doorbell, by a sweep, twice at once or never: each start finds in the row whether there is
+anything to do, and only the newest lease may write.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from models import ledger, subscription
+from models.audit import Cause
+from models.subscription import Lease
+from runtime.wiring import Runtime
+from seats.errors import BudgetSpent, PermanentError, SubscriptionNotAtProvider, TransientError
+from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
+
+log = logging.getLogger(__name__)
+
+# Longer than a retrieve can take in all (see `providers.http`), short enough that the work of a killed
+# process is taken up again within seconds.
+LEASE: Final = timedelta(seconds=10)
+
+# About eight hours of an unreachable provider; then a person should look. A new event, a reconcile
+# or a replay brings the row back.
+MOST_ATTEMPTS: Final = 100
+_QUICK_ATTEMPTS: Final = 20
+_LONGEST_QUICK: Final = 10.0
+_LONGEST: Final = 300.0
+
+
+class Outcome(StrEnum):
+    NOTHING_DUE = "nothing_due"
+    SYNCED = "synced"
+    OVERTAKEN = "overtaken"
+    NOT_AT_PROVIDER = "not_at_provider"
+    POSTPONED = "postponed"
+    DEAD = "dead"
+
+
+def sync(runtime: Runtime, subscription_id: str) -> Outcome:
+    """Make our picture of one subscription equal the provider's, if anything asks for it."""
+    with runtime.sessions.begin() as session:
+        lease = subscription.lease(session, subscription_id, LEASE)
+    if lease is None:
+        return Outcome.NOTHING_DUE
+    outcome = _look(runtime, lease)
+    log.info(
+        "subscription looked at",
+        extra={
+            "subscription_id": subscription_id,
+            "outcome": outcome.value,
+            "fence": lease.fence,
+            "events": len(lease.events),
+            "attempt": lease.attempt,
+        },
+    )
+    return outcome
+
+
+def _look(runtime: Runtime, lease: Lease) -> Outcome:
+    if lease.attempt > MOST_ATTEMPTS:
+        return _bury(runtime, lease, f"gave up after {MOST_ATTEMPTS} attempts")
+    try:
+        snapshot = runtime.provider.retrieve(lease.subscription_id)
+    except SubscriptionNotAtProvider:
+        return _not_at_provider(runtime, lease)
+    except BudgetSpent as spent:
+        return _postpone(runtime, lease, spent, delay=spent.retry_after or 1.0, counted=False)
+    except TransientError as error:
+        return _postpone(runtime, lease, error, delay=max(backoff(lease.attempt), error.retry_after or 0))
+    except PermanentError as error:
+        return _bury(runtime, lease, error.message)
+    return _write(runtime, lease, snapshot)
+
+
+def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> Outcome:
+    with runtime.sessions.begin() as session:
+        posted = ledger.apply(
+            session,
+            lease,
+            snapshot,
+            runtime.catalog,
+            _cause(runtime, lease, "sync", "the provider was asked"),
+            past_due_ends_at=_deadline_in_body(runtime, lease, snapshot),
+        )
+        if posted is not None and lease.attempt > 1:
+            subscription.hasten_failed(session)
+    if posted is None:
+        return Outcome.OVERTAKEN
+    runtime.cache.outdate(posted.versions)
+    return Outcome.SYNCED
+
+
+def _not_at_provider(runtime: Runtime, lease: Lease) -> Outcome:
+    with runtime.sessions.begin() as session:
+        written = ledger.not_at_provider(session, lease)
+    return Outcome.NOT_AT_PROVIDER if written else Outcome.OVERTAKEN
+
+
+def _postpone(
+    runtime: Runtime, lease: Lease, error: TransientError, *, delay: float, counted: bool = True
+) -> Outcome:
+    """Try again later; meanwhile let what an authentic body says raise seats, never lower them."""
+    with runtime.sessions.begin() as session:
+        posted = None
+        if (claimed := _newest_claim(runtime, lease)) is not None:
+            cause = _cause(runtime, lease, "body", "the provider could not be asked; its webhook raises")
+            posted = ledger.apply_unverified(session, lease, claimed, runtime.catalog, cause)
+        subscription.hand_back(
+            session, lease, delay=timedelta(seconds=delay), error=error.message, counted=counted
+        )
+    if posted is not None:
+        runtime.cache.outdate(posted.versions)
+    return Outcome.POSTPONED
+
+
+def _bury(runtime: Runtime, lease: Lease, reason: str) -> Outcome:
+    with runtime.sessions.begin() as session:
+        buried = subscription.bury(session, lease, reason)
+    if not buried:
+        return Outcome.OVERTAKEN
+    log.error(
+        "subscription became a dead letter",
+        extra={"subscription_id": lease.subscription_id, "reason": reason},
+    )
+    return Outcome.DEAD
+
+
+def _newest_claim(runtime: Runtime, lease: Lease) -> SubscriptionSnapshot | None:
+    """What the newest waiting webhook says of the subscription."""
+    with runtime.sessions() as session:
+        body = subscription.newest_body(session, lease.subscription_id)
+    return runtime.provider.read(body).snapshot if body is not None else None
+
+
+def _deadline_in_body(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> datetime | None:
+    """A retrieve does not carry the payment deadline, the webhooks do."""
+    if snapshot.status != SubscriptionStatus.PAST_DUE or not lease.events:
+        return None
+    claimed = _newest_claim(runtime, lease)
+    return claimed.past_due_ends_at if claimed is not None else None
+
+
+def _cause(runtime: Runtime, lease: Lease, source: str, reason: str) -> Cause:
+    return Cause(
+        actor=f"provider:{runtime.provider.name}",
+        source=source,
+        reason=reason,
+        event_id=lease.event_id,
+        fence=lease.fence,
+    )
+
+
+def backoff(attempt: int) -> float:
+    """Seconds until the next try: quick throughout a short outage, five minutes at most in a long one."""
+    if attempt <= _QUICK_ATTEMPTS:
+        wait = min(2.0 ** min(attempt - 2, 10), _LONGEST_QUICK)
+    else:
+        wait = min(_LONGEST_QUICK * 2.0 ** min(attempt - _QUICK_ATTEMPTS, 10), _LONGEST)
+    return wait * random.uniform(0.75, 1.0)  # noqa: S311  jitter is no secret
