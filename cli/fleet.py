@@ -20,10 +20,13 @@ WEB = (
     "--keep-alive=5",
     "--timeout=30",
     "--graceful-timeout=10",
+    "--no-control-socket",
+    "--log-level=warning",
 )
 WORKER = (
     "celery",
     "--app=worker.main",
+    "--quiet",
     "worker",
     "--pool=prefork",
     "--concurrency=2",
@@ -31,7 +34,7 @@ WORKER = (
     "--without-mingle",
     "--loglevel=warning",
 )
-BEAT = ("celery", "--app=worker.main", "beat", "--loglevel=warning")
+BEAT = ("celery", "--app=worker.main", "--quiet", "beat", "--loglevel=warning")
 SWEEPER = ("seatsync", "sweeper")
 
 

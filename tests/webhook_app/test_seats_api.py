@@ -1,0 +1,203 @@
+"""Reading seats: the document as the contract has it, from the cache or without one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import redis
+from flask.testing import FlaskClient
+from sqlalchemy import text
+
+from models import inbox, ledger, seating, subscription
+from models.seating import Wish
+from runtime.wiring import Runtime
+from tests.factories import a_cause, a_snapshot, an_arrival
+
+
+def bought(runtime: Runtime, event_id: str = "msg_1", **changes) -> None:
+    """The provider was asked, and this is what it said."""
+    snapshot = a_snapshot(**changes)
+    with runtime.sessions.begin() as session:
+        subscription.raise_hint(session, snapshot.subscription_id)
+        lease = subscription.lease(session, snapshot.subscription_id, timedelta(seconds=10))
+        posted = ledger.apply(session, lease, snapshot, runtime.catalog, a_cause())
+    runtime.cache.outdate(posted.versions)
+
+
+def seated(runtime: Runtime, *members: str, role: str = "member", account_id: str = "acme") -> None:
+    for member_id in members:
+        with runtime.sessions.begin() as session:
+            wish = Wish(member_id=member_id, role=role)
+            found = seating.claim(session, account_id, wish, runtime.catalog, a_cause())
+        runtime.cache.outdate({account_id: found.version})
+
+
+def test_the_seats_document_has_the_contracts_fields(client: FlaskClient, runtime: Runtime):
+    bought(runtime, seats=10)
+    seated(runtime, "ada", "bob")
+    document = client.get("/v1/accounts/acme/seats").json
+    assert document.pop("as_of") and document.pop("verified_at")
+    assert document == {
+        "account_id": "acme",
+        "status": "ok",
+        "policy": "strict",
+        "version": 3,
+        "seats": {
+            "full": {
+                "purchased": 15,
+                "included": 5,
+                "addon": 10,
+                "contract": 0,
+                "active": 2,
+                "held": 0,
+                "used": 2,
+                "available": 13,
+                "overage": 0,
+            },
+            "viewer": {
+                "purchased": 0,
+                "included": 0,
+                "addon": 0,
+                "contract": 0,
+                "active": 0,
+                "held": 0,
+                "used": 0,
+                "available": 0,
+                "overage": 0,
+            },
+        },
+        "subscriptions": [
+            {
+                "subscription_id": "sub_1",
+                "status": "active",
+                "product_id": "pdt_team",
+                "cancel_at_next_billing_date": False,
+                "next_billing_date": "2026-12-12T00:00:00Z",
+            }
+        ],
+        "deadline": None,
+        "stale": False,
+        "source": "database",
+    }
+
+
+def test_the_second_reader_is_served_from_the_cache(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    assert client.get("/v1/accounts/acme/seats").json["source"] == "database"
+    assert client.get("/v1/accounts/acme/seats").json["source"] == "cache"
+
+
+def test_a_change_is_seen_by_the_next_reader(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    client.get("/v1/accounts/acme/seats")
+    seated(runtime, "ada")
+    assert client.get("/v1/accounts/acme/seats").json["seats"]["full"]["used"] == 1
+
+
+def test_the_subscriptions_address_shows_its_account(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    for _ in range(2):
+        assert client.get("/v1/subscriptions/sub_1/seats").json["account_id"] == "acme"
+
+
+def test_unlimited_is_shown_as_a_word(client: FlaskClient, runtime: Runtime):
+    bought(runtime, product_id="pdt_unlimited")
+    full = client.get("/v1/accounts/acme/seats").json["seats"]["full"]
+    assert (full["purchased"], full["available"]) == ("unlimited", "unlimited")
+
+
+def test_who_has_the_document_already_gets_304(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    etag = client.get("/v1/accounts/acme/seats").headers["ETag"]
+    again = client.get("/v1/accounts/acme/seats", headers={"If-None-Match": etag})
+    assert (again.status_code, again.data) == (304, b"")
+
+
+def test_a_change_makes_a_new_etag(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    etag = client.get("/v1/accounts/acme/seats").headers["ETag"]
+    seated(runtime, "ada")
+    assert client.get("/v1/accounts/acme/seats", headers={"If-None-Match": etag}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/accounts/nobody/seats", "/v1/subscriptions/sub_nobody/seats"])
+def test_who_is_not_known_is_404_with_a_code(client: FlaskClient, path: str):
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert answer.mimetype == "application/problem+json"
+    assert answer.json["code"] in {"account_not_found", "subscription_not_found"}
+
+
+def test_without_redis_the_answer_comes_from_the_database(
+    client: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    bought(runtime)
+
+    def away(*args, **kwargs):
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(runtime.redis, "execute_command", away)
+    answer = client.get("/v1/accounts/acme/seats")
+    assert (answer.status_code, answer.json["source"]) == (200, "database")
+
+
+def test_figures_that_only_a_webhook_vouches_for_are_stale(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    with runtime.sessions.begin() as session:
+        inbox.keep(session, an_arrival())
+        session.execute(text("UPDATE subscriptions SET next_at = now()"))
+        lease = subscription.lease(session, "sub_1", timedelta(seconds=10))
+        ledger.apply_unverified(session, lease, a_snapshot(seats=4), runtime.catalog, a_cause())
+    document = client.get("/v1/accounts/acme/seats").json
+    assert (document["seats"]["full"]["purchased"], document["stale"]) == (9, True)
+
+
+def test_figures_nobody_has_verified_for_two_turns_are_stale(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    with runtime.sessions.begin() as session:
+        session.execute(text("UPDATE subscriptions SET verified_at = now() - interval '49 hours'"))
+    assert client.get("/v1/accounts/acme/seats").json["stale"] is True
+
+
+@pytest.mark.parametrize(
+    ("role", "count", "allowed", "code"),
+    [
+        ("member", 5, True, "granted"),
+        ("member", 6, False, "no_seat_available"),
+        ("viewer", 1, False, "no_seat_available"),
+        ("client", 1, True, "free_role"),
+    ],
+)
+def test_can_add_says_yes_or_no_and_why(client: FlaskClient, runtime: Runtime, role, count, allowed, code):
+    bought(runtime)
+    told = client.get(f"/v1/accounts/acme/can-add?role={role}&count={count}").json
+    assert (told["allowed"], told["code"]) == (allowed, code)
+
+
+def test_can_add_while_suspended_is_refused_as_blocked(client: FlaskClient, runtime: Runtime):
+    bought(runtime, status="paused")
+    assert client.get("/v1/accounts/acme/can-add?role=member").json["code"] == "claims_blocked"
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("", "invalid_request"),
+        ("role=member&count=0", "invalid_request"),
+        ("role=member&count=many", "invalid_request"),
+        ("role=member&colour=red", "invalid_request"),
+        ("role=wizard", "unknown_role"),
+    ],
+)
+def test_a_bad_question_is_422_and_says_where(client: FlaskClient, runtime: Runtime, query: str, code: str):
+    bought(runtime)
+    answer = client.get(f"/v1/accounts/acme/can-add?{query}")
+    assert (answer.status_code, answer.json["code"]) == (422, code)
+
+
+@pytest.mark.parametrize("account_id", ["a/b", "a//b", "a.b", "..", "ünï", "a b", "claims", "a%2Fb"])
+def test_ids_may_hold_slashes_dots_and_any_letter(client: FlaskClient, account_id: str):
+    quoted = "".join(f"%{byte:02X}" for byte in account_id.encode())
+    assert client.put(f"/v1/accounts/{quoted}").status_code == 201
+    assert client.get(f"/v1/accounts/{quoted}/seats").json["account_id"] == account_id
