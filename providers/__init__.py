@@ -1,1 +1,32 @@
 """The outside: signatures, payload -> snapshot, HTTP client. Knows nothing of the memory."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from importlib import import_module
+from typing import cast
+
+from providers.base import Provider
+from seats.errors import SettingsError
+
+
+def load(name: str) -> Callable[..., Provider]:
+    """The `build` function of `providers/NAME.py`; a module of this folder is a provider if it has one.
+
+    Every `build` takes the settings as keywords: base_url, api_key, secrets, tolerance, rate and redis.
+    """
+    builders = {module: build for module in _modules() if (build := _builder(module)) is not None}
+    if name not in builders:
+        raise SettingsError(f"There is no provider {name!r}; known: {', '.join(sorted(builders))}.")
+    return builders[name]
+
+
+def _modules() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(__path__)]
+
+
+def _builder(module: str) -> Callable[..., Provider] | None:
+    return cast(
+        "Callable[..., Provider] | None", getattr(import_module(f"{__name__}.{module}"), "build", None)
+    )

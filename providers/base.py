@@ -13,21 +13,24 @@ from seats.snapshot import SubscriptionSnapshot
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One authentic HTTP arrival: its message id (the same on every retry), when this attempt was
-    signed, and the bytes that were signed.
+    signed, and the bytes that were signed. `secret_position` says which of the configured secrets
+    vouches for it: 0 is the newest, anything else a hint that a rotation is not finished.
     """
 
     event_id: str
     signed_at: datetime
     body: bytes
+    secret_position: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """What a delivery says.
 
-    `concerns_seats` is true for `subscription.*` alone. `unreadable` says why the body cannot be
-    used (the delivery is kept as a dead letter with that reason); otherwise it is None.
-    `snapshot` is the state the body claims: a hint, never the truth; None where it cannot be told.
+    `type` is the provider's word, or `unknown` where the body has none. `concerns_seats` is true for
+    `subscription.*` alone. `unreadable` says why the body cannot be used (the delivery is kept as a dead
+    letter with that reason); otherwise it is None. `snapshot` is the state the body claims: a hint, never
+    the truth; None where it cannot be told, which is no reason not to ask the provider.
     """
 
     type: str
@@ -62,6 +65,11 @@ class Provider(Protocol):
         """
         ...
 
-    def pages(self, *, created_before: datetime) -> Iterator[Sequence[SubscriptionSnapshot]]:
-        """All subscriptions created up to a moment, a page at a time; their `addons` are None."""
+    def pages(
+        self, *, created_before: datetime, first_page: int = 0
+    ) -> Iterator[Sequence[SubscriptionSnapshot]]:
+        """All subscriptions created up to a moment, a page at a time; their `addons` are None.
+
+        Raises what `retrieve` raises; a walk ended by that goes on with the number of the page it missed.
+        """
         ...

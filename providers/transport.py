@@ -1,0 +1,88 @@
+"""A `requests` session whose answers are bounded in time as a whole, and which carries nothing over."""
+
+from __future__ import annotations
+
+import io
+import socket
+from http.client import HTTPResponse
+from http.cookiejar import DefaultCookiePolicy
+from time import monotonic
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+_CONNECTIONS = 16  # kept open; more are made when needed
+
+
+def new_session() -> requests.Session:
+    """A session without retries, redirects, cookies and environment: threads may share it."""
+    session = _Session()
+    session.trust_env = False  # neither proxies nor ~/.netrc: the environment is read elsewhere
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _TimedAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS))
+    return session
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: a redirect is an answer like any other. Asked merely not to follow one, `requests` would
+        still read its whole body, however long.
+        """
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads from a socket until a moment, where the socket's own timeout starts anew with every byte."""
+
+    def __init__(self, sock: socket.socket, seconds: float) -> None:
+        self._socket = sock
+        self._file = sock.makefile("rb", buffering=0)
+        self._until = monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._until - monotonic()
+        self._socket.settimeout(max(left, 0.001))  # zero would stand for "do not wait", another failure
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _TimedResponse(HTTPResponse):
+    """An answer whose read timeout covers it whole: status line, headers and body."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        seconds = sock.gettimeout()
+        if seconds is not None:
+            self.fp.close()
+            self.fp = io.BufferedReader(_TimedReader(sock, seconds))
+
+
+class _TimedConnection(HTTPConnection):
+    response_class = _TimedResponse
+
+
+class _TimedTlsConnection(HTTPSConnection):
+    response_class = _TimedResponse
+
+
+class _TimedPool(HTTPConnectionPool):
+    ConnectionCls = _TimedConnection
+
+
+class _TimedTlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TimedTlsConnection
+
+
+class _TimedAdapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _TimedPool, "https": _TimedTlsPool}

@@ -1,0 +1,133 @@
+"""Products and add-ons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from flask import Blueprint, Response, request
+from pydantic import Field, TypeAdapter
+
+from simulator.answers import answer
+from simulator.catalog import Addon, Product
+from simulator.jsontext import parse_query
+from simulator.shapes import Body
+from simulator.subscription import BRAND
+from simulator.world import World
+
+Entry = TypeVar("Entry", Product, Addon)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageQuery:
+    page_number: Annotated[int, Field(ge=0)] = 0
+    page_size: Annotated[int, Field(ge=1, le=100)] = 10
+    archived: bool = False
+    recurring: bool = True
+
+
+PAGE_QUERY = TypeAdapter(PageQuery)
+
+
+def routes(world: World) -> Blueprint:
+    blueprint = Blueprint("catalog", __name__)
+    business_id = world.settings.business_id
+
+    @blueprint.get("/products")
+    def list_products() -> Response:
+        query = parse_query(PAGE_QUERY, request.args.to_dict())
+        found = _page(world.catalog.products.values(), query) if query.recurring else []
+        return answer({"items": [product_item(entry, business_id) for entry in found]})
+
+    @blueprint.get("/products/<product_id>")
+    def retrieve_product(product_id: str) -> Response:
+        return answer(product_body(world.catalog.product(product_id), business_id))
+
+    @blueprint.get("/addons")
+    def list_addons() -> Response:
+        query = parse_query(PAGE_QUERY, request.args.to_dict())
+        found = _page(world.catalog.addons.values(), query)
+        return answer({"items": [addon_body(entry, business_id) for entry in found]})
+
+    @blueprint.get("/addons/<addon_id>")
+    def retrieve_addon(addon_id: str) -> Response:
+        return answer(addon_body(world.catalog.addon(addon_id), business_id))
+
+    return blueprint
+
+
+def _page(entries: Iterable[Entry], query: PageQuery) -> list[Entry]:
+    shown = [entry for entry in entries if entry.archived == query.archived]
+    start = query.page_number * query.page_size
+    return shown[start : start + query.page_size]
+
+
+def product_body(entry: Product, business_id: str) -> Body:
+    return {
+        **_core(entry, business_id),
+        "addons": entry.addons,
+        "brand_id": BRAND,
+        "credit_entitlements": [],
+        "license_key_enabled": False,
+        "price": _price(entry),
+    }
+
+
+def product_item(entry: Product, business_id: str) -> Body:
+    """A product in a list: its price is a number, and its add-ons are not shown."""
+    return {
+        **_core(entry, business_id),
+        "currency": entry.currency,
+        "price": entry.price,
+        "price_detail": _price(entry),
+        "tax_inclusive": False,
+    }
+
+
+def addon_body(entry: Addon, business_id: str) -> Body:
+    return {
+        "id": entry.id,
+        "business_id": business_id,
+        "name": entry.name,
+        "description": entry.description,
+        "image": None,
+        "price": entry.price,
+        "currency": entry.currency,
+        "tax_category": "saas",
+        "created_at": entry.created_at,
+        "updated_at": entry.created_at,
+    }
+
+
+def _core(entry: Product, business_id: str) -> Body:
+    return {
+        "product_id": entry.product_id,
+        "business_id": business_id,
+        "name": entry.name,
+        "description": entry.description,
+        "image": None,
+        "is_recurring": True,
+        "tax_category": "saas",
+        "entitlements": [],
+        "metadata": entry.metadata,
+        "pricing_mode": None,
+        "created_at": entry.created_at,
+        "updated_at": entry.created_at,
+    }
+
+
+def _price(entry: Product) -> Body:
+    return {
+        "type": "recurring_price",
+        "currency": entry.currency,
+        "price": entry.price,
+        "discount": 0,
+        "purchasing_power_parity": False,
+        "tax_inclusive": False,
+        "payment_frequency_count": entry.payment_frequency_count,
+        "payment_frequency_interval": entry.payment_frequency_interval,
+        "subscription_period_count": entry.subscription_period_count,
+        "subscription_period_interval": entry.subscription_period_interval,
+        "trial_period_days": 0,
+    }

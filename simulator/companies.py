@@ -1,0 +1,43 @@
+"""The customers of the small business."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """A customer; `account_id` is what the merchant's own product calls its workspace."""
+
+    account_id: str
+    name: str
+    city: str
+    country: str
+    product_id: str = "pdt_team"
+
+    @property
+    def wishes(self) -> dict[str, object]:
+        """What a subscription of theirs looks like, whatever is in the cart."""
+        return {
+            "product_id": self.product_id,
+            "customer": {"name": self.name, "email": f"billing@{self.account_id}.example"},
+            "customer_business_name": self.name,
+            "billing": {"city": self.city, "country": self.country, "street": None, "zipcode": None},
+            "metadata": {"account_id": self.account_id},
+        }
+
+
+COMPANIES = (
+    Company("acme", "Acme Tools", "Porto", "PT"),
+    Company("tidewater", "Tidewater Labs", "Galway", "IE"),
+    Company("juniper-post", "Juniper Post", "Uppsala", "SE", "pdt_per_user"),
+    Company("kestrel", "Kestrel Maps", "Ghent", "BE"),
+    Company("brightwell", "Brightwell & Daughters", "Leeds", "GB"),
+    Company("orchard-nine", "Orchard Nine", "Lyon", "FR"),
+    Company("quarry", "Quarry Street Studio", "Turin", "IT", "pdt_per_user"),
+    Company("lanternfish", "Lanternfish", "Bergen", "NO"),
+    Company("moss-and-co", "Moss & Co", "Graz", "AT"),
+    Company("halyard", "Halyard Shipping", "Gdańsk", "PL"),
+)
+"""The first five are there from the start; the others come later."""
+FOUNDERS = 5

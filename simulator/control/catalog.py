@@ -1,0 +1,32 @@
+"""Put products and add-ons on sale, or change them."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+from pydantic import TypeAdapter
+
+from simulator.answers import answer
+from simulator.catalog import Addon, Product
+from simulator.jsontext import parse_body
+from simulator.world import World
+
+PRODUCT = TypeAdapter(Product)
+ADDON = TypeAdapter(Addon)
+
+
+def routes(world: World) -> Blueprint:
+    blueprint = Blueprint("catalog", __name__)
+
+    @blueprint.post("/products")
+    def put_product() -> Response:
+        product = parse_body(PRODUCT, request.get_data())
+        world.catalog.put_product(product)
+        return answer(product, 201)
+
+    @blueprint.post("/addons")
+    def put_addon() -> Response:
+        addon = parse_body(ADDON, request.get_data())
+        world.catalog.put_addon(addon)
+        return answer(addon, 201)
+
+    return blueprint

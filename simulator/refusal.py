@@ -1,0 +1,25 @@
+"""The provider's one error shape: a status, a stable code, a message."""
+
+from __future__ import annotations
+
+
+class Refusal(Exception):
+    """A request the provider turns down, with one of its documented codes."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+    @classmethod
+    def not_found(cls, message: str) -> Refusal:
+        return cls(404, "NOT_FOUND", message)
+
+    @classmethod
+    def conflict(cls, code: str, message: str) -> Refusal:
+        return cls(409, code, message)
+
+    @classmethod
+    def unprocessable(cls, code: str, message: str) -> Refusal:
+        return cls(422, code, message)

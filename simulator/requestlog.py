@@ -1,0 +1,64 @@
+"""Who asked what: every request to the provider's API, with counts that outlive the list."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass
+from datetime import datetime
+
+KEPT = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request as it was answered.
+
+    `route` is method and pattern, `caller` the user agent, `fault` what the knobs did to the answer.
+    """
+
+    method: str
+    path: str
+    query: str
+    route: str
+    status: int
+    fault: str | None
+    at: datetime
+    seconds: float
+    caller: str
+
+
+class RequestLog:
+    """The latest requests, and the counts of all of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        with self._lock:
+            self._requests: deque[Request] = deque(maxlen=KEPT)
+            self._routes: Counter[str] = Counter()
+            self._statuses: Counter[str] = Counter()
+            self._faults: Counter[str] = Counter()
+            self._callers: Counter[str] = Counter()
+
+    def add(self, request: Request) -> None:
+        with self._lock:
+            self._requests.append(request)
+            self._routes[request.route] += 1
+            self._faults[request.fault or "none"] += 1
+            self._statuses[str(request.status)] += 1
+            self._callers[request.caller] += 1
+
+    def report(self, limit: int) -> dict[str, object]:
+        """The counts, and the last `limit` requests, oldest first."""
+        with self._lock:
+            return {
+                "total": self._statuses.total(),
+                "routes": dict(self._routes),
+                "statuses": dict(self._statuses),
+                "faults": dict(self._faults),
+                "callers": dict(self._callers),
+                "requests": list(self._requests)[-limit:] if limit else [],
+            }

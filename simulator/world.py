@@ -1,0 +1,169 @@
+"""The provider: its subscriptions, its catalogue, and what it announces about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from simulator import draft
+from simulator.catalog import Catalog
+from simulator.delivery import Dispatcher
+from simulator.events import Event, EventType, body_of
+from simulator.families import Occasion, plausible
+from simulator.ids import Ids
+from simulator.knobs import KnobBoard, Knobs
+from simulator.lifecycle import Outcome, Rule
+from simulator.outbox import Message
+from simulator.ratelimit import RateLimiter
+from simulator.requestlog import RequestLog
+from simulator.signing import Signer
+from simulator.state import State
+from simulator.subscription import Subscription
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What one provider is started with."""
+
+    webhook_url: str
+    webhook_secret: str
+    api_key: str
+    business_id: str = "bus_simulator"
+    speed: float = 1.0
+    seed: int = 0
+    delivery_threads: int = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emission:
+    """An event to send whether or not anything happened; `data` or `raw` replace its body."""
+
+    type: str
+    subscription_id: str | None = None
+    data: dict[str, object] | None = None
+    raw: str | None = None
+    timestamp: datetime | None = None
+    business_id: str | None = None
+    webhook_id: str | None = None
+
+
+class World:
+    """Everything that one running simulator knows."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.catalog = Catalog()
+        self.state = State()
+        self.ids = Ids(settings.seed)
+        self.board = KnobBoard(Knobs(webhook_url=settings.webhook_url, speed=settings.speed))
+        self.signer = Signer(settings.webhook_secret)
+        self.dispatcher = Dispatcher(
+            board=self.board,
+            signer=self.signer,
+            read_body=self.read_body,
+            seed=settings.seed,
+            threads=settings.delivery_threads,
+        )
+        self.requests = RequestLog()
+        self.limiter = RateLimiter()
+
+    def reset(self) -> None:
+        """As on the first day; the webhook secret too."""
+        with self.state.lock:
+            self.board.reset()
+            self.signer.reset()
+            self.dispatcher.reset()
+            self.state.clear()
+            self.catalog.restore()
+            self.ids.reseed(self.settings.seed)
+            self.requests.forget()
+            self.limiter.forget()
+
+    def apply(self, subscription_id: str, rule: Rule, *, silently: bool = False) -> Subscription:
+        """Let a rule change a subscription, and announce it unless it happens behind everyone's back."""
+        with self.state.lock:
+            now = datetime.now(UTC)
+            return self._settle(rule(self.state.get(subscription_id), now), now, silently=silently)
+
+    def open(self, wishes: draft.Wishes, *, silently: bool = False) -> Subscription:
+        """A new subscription with the wished fields."""
+        with self.state.lock:
+            now = datetime.now(UTC)
+            subscription = draft.draft(wishes, catalog=self.catalog, ids=self.ids, now=now)
+            return self._settle(draft.opened(subscription, wishes, now), now, silently=silently)
+
+    def open_many(
+        self, wishes: draft.Wishes, count: int, account: str | None, *, silently: bool = True
+    ) -> list[str]:
+        """Many alike, fast; the ids come oldest first."""
+        with self.state.lock:
+            now = datetime.now(UTC)
+            model = draft.draft(wishes, catalog=self.catalog, ids=self.ids, now=now)
+            outcome = draft.opened(model, wishes, now)
+            born = list(draft.copies(outcome.subscription, count, account, self.ids))
+            self.state.put(*born)
+            if not silently:
+                for subscription in born:
+                    self._announce(Outcome(subscription, outcome.events), now)
+            return [subscription.subscription_id for subscription in born]
+
+    def emit(self, emission: Emission) -> Message:
+        """Send an event out of the blue. A subscription nobody knows is made up, and not kept."""
+        with self.state.lock:
+            now = emission.timestamp or datetime.now(UTC)
+            subscription = self._find_or_make_up(emission.subscription_id, now)
+            business_id = emission.business_id or self.settings.business_id
+            event = Event(
+                type=emission.type,
+                occurred_at=now,
+                business_id=business_id,
+                subscription=subscription,
+                payment_id=self._payment_id(emission.type),
+                data=emission.data,
+                raw=emission.raw,
+            )
+            family, _, word = emission.type.partition(".")
+            if emission.data is None and family != "subscription":
+                occasion = Occasion(
+                    word=word, subscription=subscription, now=now, business_id=business_id, ids=self.ids
+                )
+                event = replace(event, data=plausible(family, occasion))
+            return self._post(event, emission.webhook_id)
+
+    def read_body(self, event: Event) -> bytes:
+        """The body to deliver now: the present state under the event's old time, unless frozen by a knob."""
+        subscription = event.subscription
+        if subscription and self.board.now.body == "at_delivery":
+            subscription = self.state.find(subscription.subscription_id) or subscription
+        return body_of(event, subscription)
+
+    def _settle(self, outcome: Outcome, now: datetime, *, silently: bool) -> Subscription:
+        self.state.put(outcome.subscription)
+        if not silently:
+            self._announce(outcome, now)
+        return outcome.subscription
+
+    def _announce(self, outcome: Outcome, now: datetime) -> None:
+        for event_type in outcome.events:
+            event = Event(
+                type=event_type,
+                occurred_at=now,
+                business_id=self.settings.business_id,
+                subscription=outcome.subscription,
+                payment_id=self._payment_id(event_type),
+            )
+            self._post(event)
+
+    def _post(self, event: Event, webhook_id: str | None = None) -> Message:
+        message = Message(webhook_id or self.ids.new("msg"), event)
+        self.dispatcher.post(message)
+        return message
+
+    def _payment_id(self, event_type: str) -> str | None:
+        """Filled on renewals only."""
+        return self.ids.new("pay") if event_type == EventType.RENEWED else None
+
+    def _find_or_make_up(self, subscription_id: str | None, now: datetime) -> Subscription:
+        known = self.state.find(subscription_id) if subscription_id else None
+        wishes = {"subscription_id": subscription_id} if subscription_id else {}
+        return known or draft.draft(wishes, catalog=self.catalog, ids=self.ids, now=now)
