@@ -96,7 +96,6 @@ def _is_stale(subscription: Subscription, now: datetime, stale_after: timedelta)
 
     True while only a webhook vouches for them, while looks fail, and when the last look is too old.
     """
-    failing = subscription.hint > subscription.synced and subscription.attempts > 0
+    failing = subscription.last_error is not None
     unlooked = subscription.verified_at is None or now - subscription.verified_at > stale_after
-    is_dead = subscription.dead_reason is not None
-    return subscription.unverified is not None or failing or unlooked or is_dead
+    return subscription.unverified is not None or failing or unlooked

@@ -1,0 +1,356 @@
+"""Whatever happens to deliveries, looks and processes, the count ends right: found by trying to break it.
+
+The machine plays a provider whose events are shuffled, repeated, dropped and delayed, workers that are
+slow, die, or look twice at once, and outages. Invariants are those of the sync algorithm; taking any of
+its three safeguards away must make the machine find a failure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session
+
+from models import inbox, ledger, subscription
+from models.account import Account
+from models.audit import AuditRow
+from models.inbox import InboxEvent, InboxState
+from models.subscription import Lease, Subscription
+from models.tables import TABLES
+from providers.base import Event
+from runtime.wiring import Runtime
+from seats.errors import TransientError
+from seats.snapshot import AddonQuantity, SubscriptionSnapshot
+from tests.audit_replay import assert_audit_tells_the_present
+from tests.factories import a_cause, a_snapshot, an_arrival
+from tests.fakes import FakeProvider
+from worker.reconcile import reconcile
+from worker.sweep import Sweep, drain
+from worker.sync import LEASE
+
+SUBSCRIPTIONS = ("sub_1", "sub_2")
+ROUNDS_TO_REST = 20
+
+
+@dataclass(frozen=True)
+class Look:
+    """A worker between its fetch and its write: its lease, what it saw, and how new that was."""
+
+    lease: Lease
+    snapshot: SubscriptionSnapshot
+
+
+class Convergence(RuleBasedStateMachine):
+    """One provider, one service, and a hostile world between them."""
+
+    sweeps = True
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self.provider: FakeProvider = runtime.provider
+        with runtime.engine.begin() as connection:
+            connection.execute(text("SET LOCAL session_replication_role = replica"))
+            for table in TABLES:
+                connection.execute(text(f"DELETE FROM {table.__tablename__}"))
+        self.provider.subscriptions.clear()
+        self.provider.events.clear()
+        self.provider.retrieved.clear()
+        self.provider.failing = None
+        self.versions: dict[str, int] = defaultdict(int)
+        self.undelivered: list[tuple[str, str]] = []
+        self.acknowledged: dict[str, str] = {}
+        self.newest_announced: dict[str, int] = defaultdict(int)
+        self.dropped = False
+        self.looks: list[Look] = []
+        self.failures: Counter[str] = Counter()
+        self.steals: Counter[str] = Counter()
+        self.rung: list[str] = []
+        self.numbers = iter(range(10**9))
+
+    # The provider's side.
+
+    @rule(
+        which=st.sampled_from(SUBSCRIPTIONS),
+        seats=st.integers(0, 30),
+        status=st.sampled_from(["active", "active", "active", "on_hold", "paused", "cancelled"]),
+        events=st.integers(1, 2),
+        arrive=st.booleans(),
+    )
+    def change(self, which: str, seats: int, status: str, events: int, arrive: bool) -> None:
+        """The customer buys, gives back or stops paying. The add-on is free: no list shows it."""
+        self.versions[which] += 1
+        self.provider.subscriptions[which] = a_snapshot(
+            which,
+            status=status,
+            addons=(AddonQuantity("adn_seat", seats),),
+            customer_id=f"cus_{self.versions[which]}",
+            metadata={"account_id": f"account-of-{which}"},
+        )
+        for _ in range(events):
+            self.undelivered.append((f"msg_{next(self.numbers)}", which))
+        if arrive:
+            self._post(*self.undelivered.pop())
+
+    @precondition(lambda self: self.undelivered)
+    @rule(data=st.data(), is_heard=st.booleans())
+    def deliver(self, data: st.DataObject, is_heard: bool) -> None:
+        """Any waiting event, in any order; the body is the state at delivery. The doorbell may be lost."""
+        event_id, which = self.undelivered.pop(data.draw(st.integers(0, len(self.undelivered) - 1)))
+        self._post(event_id, which)
+        if is_heard:
+            self.rung.append(which)
+
+    @precondition(lambda self: self.acknowledged)
+    @rule(data=st.data())
+    def repeat(self, data: st.DataObject) -> None:
+        event_id = data.draw(st.sampled_from(sorted(self.acknowledged)))
+        self._post(event_id, self.acknowledged[event_id])
+
+    @precondition(lambda self: self.undelivered)
+    @rule(data=st.data())
+    def drop(self, data: st.DataObject) -> None:
+        """27 hours pass in vain: nobody will ever hear of it."""
+        self.undelivered.pop(data.draw(st.integers(0, len(self.undelivered) - 1)))
+        self.dropped = True
+
+    @precondition(lambda self: self.provider.failing is None)
+    @rule()
+    def provider_goes_away(self) -> None:
+        self.provider.failing = TransientError("The provider does not answer.")
+
+    @precondition(lambda self: self.provider.failing is not None)
+    @rule()
+    def provider_comes_back(self) -> None:
+        self.provider.failing = None
+
+    # Our side.
+
+    @precondition(lambda self: self.rung)
+    @rule()
+    def answer_the_doorbell(self) -> None:
+        self.drain([self.rung.pop(0)])
+
+    def drain(self, due: Sequence[str]) -> None:
+        asked_before = Counter(self.provider.retrieved)
+        drain(self.runtime, due)
+        if self.provider.failing is not None:
+            self.failures.update(Counter(self.provider.retrieved) - asked_before)
+
+    @precondition(lambda self: self.acknowledged)
+    @rule(which=st.sampled_from(SUBSCRIPTIONS), others_are_slow=st.booleans())
+    def begin_a_look(self, which: str, others_are_slow: bool) -> None:
+        """Lease and fetch; the write may come late, or never."""
+        if others_are_slow:
+            self.time_passes()
+        with self.runtime.sessions.begin() as session:
+            lease = subscription.lease(session, which, LEASE)
+        if lease is not None and self.provider.failing is None:
+            self.looks.append(Look(lease, self.provider.retrieve(which)))
+
+    @precondition(lambda self: self.looks)
+    @rule(data=st.data())
+    def end_a_look(self, data: st.DataObject) -> None:
+        self.write(self.looks.pop(data.draw(st.integers(0, len(self.looks) - 1))))
+
+    def write(self, look: Look) -> None:
+        """What the worker does with what it saw."""
+        with self.runtime.sessions.begin() as session:
+            cause = a_cause(source="sync", fence=look.lease.fence)
+            ledger.apply(session, look.lease, look.snapshot, self.runtime.catalog, cause)
+
+    @precondition(lambda self: self.looks)
+    @rule(data=st.data())
+    def kill_a_worker(self, data: st.DataObject) -> None:
+        self.looks.pop(data.draw(st.integers(0, len(self.looks) - 1)))
+
+    @precondition(lambda self: self.acknowledged)
+    @rule()
+    def time_passes(self) -> None:
+        """Leases run out and pauses are over; whoever still works is slow."""
+        with self.runtime.sessions.begin() as session:
+            stolen = session.scalars(select(Subscription.id).where(Subscription.lease_until.is_not(None)))
+            self.steals.update(stolen)
+            session.execute(
+                update(Subscription).values(
+                    lease_until=func.now() - timedelta(seconds=1), next_at=func.now(), rung_at=None
+                )
+            )
+
+    @precondition(lambda self: self.acknowledged)
+    @rule()
+    def sweep(self) -> None:
+        """The sweep finds what is due; here it hands it straight to a worker."""
+        if self.sweeps:
+            Sweep(self.runtime, self.drain).once()
+
+    @rule()
+    def reconcile(self) -> None:
+        """A whole turn of both gears: the list, and everything not looked at for a day."""
+        with self.runtime.sessions.begin() as session:
+            session.execute(text("DELETE FROM ticks"))
+            session.execute(
+                update(Subscription).values(verified_at=Subscription.verified_at - timedelta(days=2))
+            )
+        reconcile(self.runtime, until=float("inf"))
+
+    # What always holds.
+
+    @invariant()
+    def all_of_it_holds(self) -> None:
+        with self.runtime.sessions() as session:
+            assert_audit_tells_the_present(session)
+            self.no_acknowledged_delivery_has_vanished(session)
+            self.accepted_writes_have_rising_fences(session)
+            rows = session.scalars(select(Subscription)).all()
+        for row in rows:
+            self.what_counts_as_seen_was_seen(row)
+            self.no_retrieve_without_a_reason(row)
+
+    def no_acknowledged_delivery_has_vanished(self, session: Session) -> None:
+        kept = session.scalars(select(InboxEvent.event_id)).all()
+        assert sorted(kept) == sorted(self.acknowledged)
+
+    def accepted_writes_have_rising_fences(self, session: Session) -> None:
+        written = session.execute(
+            select(AuditRow.subscription_id, AuditRow.fence)
+            .where(AuditRow.source == "sync")
+            .order_by(AuditRow.id)
+        ).all()
+        for which in SUBSCRIPTIONS:
+            fences = [fence for name, fence in written if name == which]
+            assert fences == sorted(set(fences)), f"{which}: {fences}"
+
+    def what_counts_as_seen_was_seen(self, row: Subscription) -> None:
+        """A row with nothing to do shows a state at least as new as any event we acknowledged."""
+        if row.hint == row.synced and row.newest is not None:
+            assert _version(row.newest) >= self.newest_announced[row.id], row.id
+
+    def no_retrieve_without_a_reason(self, row: Subscription) -> None:
+        reasons = row.hint + self.failures[row.id] + self.steals[row.id]
+        assert Counter(self.provider.retrieved)[row.id] <= reasons
+
+    # What holds in the end.
+
+    def teardown(self) -> None:
+        """The world calms down: nothing more is dropped or killed, and everybody rests."""
+        self.provider_comes_back()
+        while self.undelivered:
+            self._post(*self.undelivered.pop())
+        self._rest()
+        with self.runtime.sessions() as session:
+            states = session.scalars(select(InboxEvent.state)).all()
+        assert set(states) <= {InboxState.DONE, InboxState.IGNORED, InboxState.DEAD}
+        if not self.dropped:
+            self._assert_local_equals_provider()
+        self.reconcile()
+        self._rest()
+        self._assert_local_equals_provider()
+
+    def _rest(self) -> None:
+        for _ in range(ROUNDS_TO_REST):
+            self.time_passes()
+            self.sweep()
+            with self.runtime.sessions() as session:
+                if not session.scalar(select(func.count()).where(Subscription.hint > Subscription.synced)):
+                    return
+
+    def _assert_local_equals_provider(self) -> None:
+        with self.runtime.sessions() as session:
+            for which, theirs in self.provider.subscriptions.items():
+                ours = session.get(Subscription, which)
+                assert ours is not None, f"{which} was never heard of"
+                assert (ours.newest.status, ours.newest.addons) == (theirs.status, theirs.addons)
+                seats = session.get(Account, f"account-of-{which}").seats["full"]
+                bought = 0 if theirs.status == "cancelled" else 5 + theirs.addons[0].quantity
+                assert seats["included"] + seats["addon"] == bought
+
+    def _post(self, event_id: str, which: str) -> None:
+        now = self.provider.subscriptions[which]
+        body = f"{event_id} {self.versions[which]}".encode()
+        self.provider.events[body] = Event(type="subscription.updated", snapshot=now)
+        with self.runtime.sessions.begin() as session:
+            kept = inbox.keep(session, an_arrival(event_id, subscription_id=which, body=body))
+        if kept.is_new:
+            self.newest_announced[which] = self.versions[which]
+        self.acknowledged[event_id] = which
+
+
+def _version(snapshot: SubscriptionSnapshot) -> int:
+    return int((snapshot.customer_id or "cus_0").removeprefix("cus_"))
+
+
+def play(machine: type[Convergence], runtime: Runtime, *, examples: int, steps: int, **more) -> None:
+    run_state_machine_as_test(
+        lambda: machine(runtime),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            **more,
+        ),
+    )
+
+
+def test_the_count_ends_right_whatever_happens(runtime: Runtime):
+    play(Convergence, runtime, examples=30, steps=30)
+
+
+# Without any one of its safeguards the algorithm fails, and the machine finds out.
+
+
+class WithoutTheFenceTest(Convergence):
+    """A slow worker writes whatever happened meanwhile."""
+
+    def write(self, look: Look) -> None:
+        with self.runtime.sessions() as session:
+            fence = session.get(Subscription, look.lease.subscription_id).fence
+        super().write(replace(look, lease=replace(look.lease, fence=fence)))
+
+
+class MarkTakenAfterTheFetch(Convergence):
+    """The hint that counts as seen is the one at the write, not at the lease."""
+
+    def write(self, look: Look) -> None:
+        which = look.lease.subscription_id
+        with self.runtime.sessions() as session:
+            hint = session.get(Subscription, which).hint
+            waiting = select(InboxEvent.id).where(InboxEvent.subscription_id == which)
+            events = tuple(session.scalars(waiting))
+        super().write(replace(look, lease=replace(look.lease, mark=hint, events=events)))
+
+
+class WithoutTheSweep(Convergence):
+    """Nobody looks for rows whose doorbell was lost."""
+
+    sweeps = False
+
+
+@pytest.mark.parametrize("ablated", [WithoutTheFenceTest, MarkTakenAfterTheFetch, WithoutTheSweep])
+def test_without_one_safeguard_the_count_goes_wrong(runtime: Runtime, ablated: type[Convergence]):
+    with pytest.raises(AssertionError):
+        play(
+            ablated,
+            runtime,
+            examples=300,
+            steps=50,
+            phases=[Phase.generate],
+            derandomize=True,
+            print_blob=False,
+        )
