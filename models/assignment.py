@@ -64,6 +64,8 @@ class Assignment(Base):
     def facts(self) -> Json:
         """What the audit keeps of it: enough to replay who sat where, and nothing personal."""
         return {
+            "id": self.id,
+            "member_id": self.member_id,
             "state": self.state,
             "role": self.role,
             "seat_type": self.seat_type,
