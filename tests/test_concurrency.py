@@ -1,0 +1,153 @@
+"""The last seat is never sold twice: real callers, real processes, one seat."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from http.client import HTTPConnection
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from models import ledger, seating, subscription
+from models.account import Account
+from models.seating import Wish
+from models.session import Sessions, connect, sessions_of
+from runtime.embedded import PostgresServer, RedisServer
+from seats.errors import NoSeatAvailable
+from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
+from tests.conftest import API_KEY
+from tests.factories import CATALOG_TEXT, a_catalog, a_cause, a_snapshot
+from tests.stack import Stack
+
+CALLERS = 50
+ROUNDS = 100
+FORK = multiprocessing.get_context("fork")
+CATALOG = a_catalog()
+
+
+@pytest.fixture(scope="module")
+def stack(
+    postgres: PostgresServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("concurrency")
+    catalog = folder / "catalog.toml"
+    catalog.write_text(CATALOG_TEXT, encoding="utf-8")
+    database_url = postgres.create_database("concurrency")
+    redis_url = redis_server.url.removesuffix("/0") + "/2"
+    with Stack(folder, database_url=database_url, redis_url=redis_url, catalog=catalog) as stack:
+        stack.start("web")
+        yield stack
+
+
+@pytest.fixture
+def books(stack: Stack) -> Iterator[Sessions]:
+    engine = connect(stack.environment["DATABASE_URL"])
+    yield sessions_of(engine)
+    engine.dispose()
+
+
+def buy(sessions: Sessions, account_id: str, seats: int = 0) -> None:
+    """Five seats and so many more."""
+    snapshot = a_snapshot(f"sub_{account_id}", seats=seats, metadata={"account_id": account_id})
+    with sessions.begin() as session:
+        subscription.raise_hint(session, snapshot.subscription_id)
+        lease = subscription.lease(session, snapshot.subscription_id, timedelta(seconds=10))
+        ledger.apply(session, lease, snapshot, CATALOG, a_cause())
+
+
+def occupy(sessions: Sessions, account_id: str, members: int) -> None:
+    for number in range(members):
+        with sessions.begin() as session:
+            wish = Wish(member_id=f"early-{number}", role="member")
+            seating.claim(session, account_id, wish, CATALOG, a_cause())
+
+
+def call(port: int, caller: int, barrier: Any, answers: Any) -> None:
+    """One app backend: at each round's signal it asks for a seat in that round's account."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    told = []
+    for number in range(ROUNDS):
+        barrier.wait()
+        body = json.dumps({"member_id": f"caller-{caller}", "role": "member"})
+        headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
+        connection.request("POST", f"/v1/accounts/round-{number}/claims", body, headers)
+        answer = connection.getresponse()
+        document = json.loads(answer.read())
+        told.append((number, answer.status, document.get("code"), document.get("purchased")))
+    answers.put(told)
+
+
+def test_of_fifty_callers_one_gets_the_last_seat_a_hundred_times(stack: Stack, books: Sessions):
+    for number in range(ROUNDS):
+        buy(books, f"round-{number}")
+        occupy(books, f"round-{number}", members=4)
+    barrier, answers = FORK.Barrier(CALLERS), FORK.Queue()
+    callers = [FORK.Process(target=call, args=(stack.port, n, barrier, answers)) for n in range(CALLERS)]
+    for caller in callers:
+        caller.start()
+    told = [one for _ in callers for one in answers.get(timeout=240)]
+    for caller in callers:
+        caller.join(10)
+    granted, refused = (201, None, None), (409, "no_seat_available", 5)
+    for number in range(ROUNDS):
+        outcome = Counter(tuple(answer) for at, *answer in told if at == number)
+        assert outcome == {granted: 1, refused: CALLERS - 1}
+    with books() as session:
+        assert_audit_tells_the_present(session)
+        assert_counters_are_the_rows(session)
+
+
+# Everything at once on one account, straight on the ledger, in processes of their own.
+
+
+def shuffle_members(database_url: str, worker: int, moves: int, errors: Any) -> None:
+    engine = connect(database_url, pool_size=1)
+    sessions = sessions_of(engine)
+    try:
+        for move in range(moves):
+            member_id = f"member-{(worker * 7 + move * 3) % 12}"
+            try:
+                with sessions.begin() as session:
+                    if move % 3 == 2:
+                        seating.release(session, "busy", member_id, a_cause(actor=f"worker-{worker}"))
+                    else:
+                        wish = Wish(member_id=member_id, role="member", hold=move % 5 == 0)
+                        cause = a_cause(actor=f"worker-{worker}")
+                        seating.claim(session, "busy", wish, CATALOG, cause)
+            except NoSeatAvailable:
+                pass
+        errors.put(None)
+    except BaseException as error:  # noqa: BLE001  it is the test that has to hear of it
+        errors.put(repr(error))
+    finally:
+        engine.dispose()
+
+
+def test_claims_releases_and_purchases_at_once_never_oversell(stack: Stack, books: Sessions):
+    buy(books, "busy")
+    errors = FORK.Queue()
+    url = stack.environment["DATABASE_URL"]
+    movers = [FORK.Process(target=shuffle_members, args=(url, n, 150, errors)) for n in range(8)]
+    for mover in movers:
+        mover.start()
+    for seats in (3, 0, 2, 0, 4, 1):
+        buy(books, "busy", seats)
+    assert [errors.get(timeout=120) for _ in movers] == [None] * len(movers)
+    for mover in movers:
+        mover.join(10)
+    with books() as session:
+        assert_audit_tells_the_present(session)
+        assert_counters_are_the_rows(session)
+        claims = text(
+            "SELECT count(*) FROM audit WHERE account_id = 'busy' AND subject_before IS NULL"
+            " AND member_id IS NOT NULL AND (after #>> '{seats,full,active}')::int"
+            " + (after #>> '{seats,full,held}')::int > (after #>> '{seats,full,included}')::int"
+            " + (after #>> '{seats,full,addon}')::int"
+        )
+        assert session.scalar(claims) == 0
+        assert session.get(Account, "busy").version > 100
