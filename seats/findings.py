@@ -1,0 +1,163 @@
+"""What a person should see about a subscription, each with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from seats.catalog import Product
+from seats.errors import SeatSyncError
+from seats.limit import SeatLimit, to_json
+from seats.statuses import StatusEffect
+from seats.toml_lines import dotted
+
+MOST_UNITS: Final = 2**31 - 1
+"""The provider's quantities are int32."""
+
+MOST_SEATS: Final = 10**12
+"""A larger figure is an accident and no purchase; a bigint holds far more."""
+
+
+class FindingKind(StrEnum):
+    """What can be odd. The first six leave a snapshot without a count, the next two do not."""
+
+    UNKNOWN_STATUS = "unknown_status"
+    UNKNOWN_PRODUCT = "unknown_product"
+    UNKNOWN_ADDON = "unknown_addon"
+    ADDONS_MISSING = "addons_missing"
+    ABSURD_QUANTITY = "absurd_quantity"
+    ABSURD_TOTAL = "absurd_total"
+    BELOW_MINIMUM = "below_minimum"
+    ABOVE_MAXIMUM = "above_maximum"
+    NOT_AT_PROVIDER = "not_at_provider"
+    OTHER_BUSINESS = "other_business"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something a person should see: `value` is what stands at `field`, `message` says what to do."""
+
+    kind: FindingKind
+    field: str
+    value: str | int | None
+    message: str
+
+
+class Uncountable(SeatSyncError):
+    """The snapshot gives no figures: the last good ones stay, and the findings are recorded.
+
+    A status that `Catalog.effect` knows may be taken over all the same.
+    """
+
+    code = "uncountable"
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.findings = tuple(findings)
+        super().__init__(" ".join(finding.message for finding in self.findings))
+
+
+def unknown_status(status: str) -> Finding:
+    """A status whose effect nobody has described."""
+    message = (
+        f"The catalogue does not know status '{status}', so the last good state stays: "
+        f"add it under [status] as one of {', '.join(StatusEffect)}."
+    )
+    return Finding(FindingKind.UNKNOWN_STATUS, "status", status, message)
+
+
+def unknown_product(product_id: str) -> Finding:
+    """A product nobody has given a worth in seats."""
+    message = (
+        f"The catalogue does not know product '{product_id}', so the last good count stays: "
+        f"say what it is worth under [{dotted(('products', product_id))}]."
+    )
+    return Finding(FindingKind.UNKNOWN_PRODUCT, "product_id", product_id, message)
+
+
+def unknown_addon(product: Product, addon_id: str, units: int) -> Finding:
+    """An add-on that has no size for this product, whatever it has for another."""
+    field = addon_field(addon_id)
+    message = (
+        f"The catalogue does not know add-on '{addon_id}' of product '{product.product_id}', so the last "
+        f"good count stays: give {field} under [{dotted(('products', product.product_id))}], "
+        "{} if it is not a seat."
+    )
+    return Finding(FindingKind.UNKNOWN_ADDON, field, units, message)
+
+
+def addons_missing() -> Finding:
+    """Add-ons that the provider did not list at all."""
+    message = (
+        "The snapshot does not say which add-ons there are, which is not the same as none, so the last good "
+        "count stays: retrieve the subscription."
+    )
+    return Finding(FindingKind.ADDONS_MISSING, "addons", None, message)
+
+
+def absurd_quantity(field: str, quantity: int) -> Finding:
+    """A quantity that nobody can have bought."""
+    message = (
+        f"{field} is {quantity}, where 0 to {MOST_UNITS} is possible, so the last good count stays: "
+        "compare with the provider's dashboard, then resync."
+    )
+    return Finding(FindingKind.ABSURD_QUANTITY, field, quantity, message)
+
+
+def absurd_total(seat_type: str, total: int) -> Finding:
+    """A sum that nobody can have bought."""
+    message = (
+        f"{total} {seat_type} seats are more than the {MOST_SEATS} thought possible, so the last good count "
+        "stays: check the sizes in the catalogue and the quantities at the provider."
+    )
+    return Finding(FindingKind.ABSURD_TOTAL, f"seats.{seat_type}", total, message)
+
+
+def below_minimum(product: Product, seat_type: str, bought: SeatLimit) -> Finding:
+    """Fewer seats than the product is sold with; they count as they are."""
+    message = _out_of_range(product, seat_type, bought, f"below the minimum of {product.minimum[seat_type]}")
+    return Finding(FindingKind.BELOW_MINIMUM, f"seats.{seat_type}", to_json(bought), message)
+
+
+def above_maximum(product: Product, seat_type: str, bought: SeatLimit) -> Finding:
+    """More seats than the product is sold with; they count as they are."""
+    message = _out_of_range(product, seat_type, bought, f"above the maximum of {product.maximum[seat_type]}")
+    return Finding(FindingKind.ABOVE_MAXIMUM, f"seats.{seat_type}", to_json(bought), message)
+
+
+def not_at_provider(subscription_id: str, *, was_there: bool) -> Finding:
+    """A subscription the provider does not know, or no longer."""
+    message = (
+        "The provider no longer knows this subscription, so its last good count stays"
+        if was_there
+        else "The provider does not know this subscription, so it gives no seats"
+    )
+    return Finding(
+        FindingKind.NOT_AT_PROVIDER,
+        "subscription_id",
+        subscription_id,
+        f"{message}: check that DODO_PAYMENTS_API_KEY and DODO_PAYMENTS_ENVIRONMENT belong to where the "
+        "webhooks come from.",
+    )
+
+
+def other_business(business_id: str | None) -> Finding:
+    """Signed deliveries that are meant for somebody else."""
+    message = (
+        f"Deliveries of business '{business_id}' arrive here and are ignored: check the endpoint at the "
+        "provider, or DODO_PAYMENTS_BUSINESS_ID."
+    )
+    return Finding(FindingKind.OTHER_BUSINESS, "business_id", business_id, message)
+
+
+def _out_of_range(product: Product, seat_type: str, bought: SeatLimit, where: str) -> str:
+    return (
+        f"{bought} {seat_type} seats were bought, {where} for product '{product.product_id}'. "
+        "All of them count: correct the catalogue, or talk to the customer."
+    )
+
+
+def addon_field(addon_id: str) -> str:
+    """Where an add-on stands in a snapshot, and in a product of the catalogue."""
+    return dotted(("addons", addon_id))

@@ -1,0 +1,17 @@
+"""Nobody is turned away; what exceeds the limit is recorded."""
+
+from __future__ import annotations
+
+from seats.limit import overage
+from seats.policies import Decision, Situation, seat_words
+
+
+def decide(situation: Situation) -> Decision:
+    """Always granted; the overage it leaves is marked."""
+    used_after = situation.used + situation.requested
+    over_by = overage(situation.purchased, used_after)
+    message = f"Granted: {used_after} of {situation.purchased} {situation.seat_type} seats are then used."
+    if over_by == 0:
+        return Decision(granted=True, code="granted", message=message)
+    message += f" That is {seat_words(over_by, situation.seat_type)} over the limit: buy as many more."
+    return Decision(granted=True, code="granted_over_limit", message=message, overage=over_by)
