@@ -17,7 +17,7 @@ WEB = (
     "--worker-class=gthread",
     "--workers=2",
     "--threads=8",
-    "--keep-alive=5",
+    "--keep-alive=75",
     "--timeout=30",
     "--graceful-timeout=10",
     "--no-control-socket",

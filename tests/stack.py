@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,17 +14,14 @@ from typing import Any, Self
 
 import psutil
 import requests
-from sqlalchemy import create_engine
 
-import migrations
-from cli.fleet import commands
-from runtime.settings import Settings
 from simulator.server import Simulator
 from simulator.world import Settings as SimulatorSettings
 from tests.conftest import API_KEY, SECRET
 
 PROVIDER_KEY = "a-provider-key"
-ALL = ("web", "worker", "sweeper", "beat")
+# By what argument each process is told from the others.
+_MARKS = {"web": "webhook_app.main:create()", "worker": "worker", "beat": "beat", "sweeper": "sweeper"}
 
 
 class Stack:
@@ -59,75 +56,70 @@ class Stack:
             "PORT": str(self.port),
             **environment,
         }
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._up: subprocess.Popen[bytes] | None = None
         self.http = requests.Session()
         self.http.trust_env = False
         self.http.headers["Authorization"] = f"Bearer {API_KEY}"
 
     def __enter__(self) -> Self:
         (self.folder / "home").mkdir(parents=True, exist_ok=True)
-        engine = create_engine(self.environment["DATABASE_URL"])
-        migrations.upgrade(engine)
-        engine.dispose()
         self.simulator.start()
         self.turn(rate_limits=[])
         return self
 
     def __exit__(self, *_: object) -> None:
         self.http.close()
-        self.stop(*self.processes)
+        self.stop()
         self.simulator.stop()
 
     # Processes.
 
-    def start(self, *names: str) -> None:
-        settings = Settings.from_env(self.environment)
-        for command in commands(settings, self.environment):
-            if command.name in names:
-                with (self.folder / f"{command.name}.log").open("ab") as log:
-                    self.processes[command.name] = subprocess.Popen(
-                        command.argv, env=command.env, stdout=log, stderr=log, start_new_session=True
-                    )
-        if "web" in names:
-            wait_until(self._web_answers, "the web process answers", self.log)
-        if "worker" in names:
-            wait_until(lambda: self.children("worker"), "the worker has its children", self.log)
+    def start(self) -> None:
+        """`seatsync up`, ready: it keeps its processes running, as a process manager would."""
+        with (self.folder / "up.log").open("ab") as log:
+            self._up = subprocess.Popen(
+                [str(Path(sys.executable).parent / "seatsync"), "up"],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_until(lambda: "seatsync is ready on" in self.log(None), "the service is ready", self.log)
+        wait_until(lambda: self.children("worker"), "the worker has its children", self.log)
 
-    def stop(self, *names: str) -> None:
-        """SIGTERM, patience, and SIGKILL for whatever of the group is left."""
-        ending = {name: self.processes.pop(name) for name in names}
-        for process in ending.values():
-            process.terminate()
-        for process in ending.values():
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(15)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(5)
+    def stop(self) -> None:
+        """SIGTERM, patience, and nothing is left; a hung process is a failure."""
+        if self._up is not None:
+            self._up.terminate()
+            self._up.wait(30)
 
     def kill(self, name: str) -> None:
         """kill -9 of the parent; its children are left to find out by themselves."""
-        process = self.processes.pop(name)
-        process.kill()
-        process.wait(5)
+        self._process(name).kill()
 
-    def kill_a_child(self, name: str) -> int:
-        child = self.children(name)[0]
-        child.kill()
-        return child.pid
+    def kill_children(self, name: str) -> None:
+        for child in self.children(name):
+            child.kill()
 
     def children(self, name: str) -> list[psutil.Process]:
         try:
-            return psutil.Process(self.processes[name].pid).children()
+            return self._process(name).children()
         except psutil.NoSuchProcess:
             return []
 
-    def log(self) -> str:
-        """The last lines of every process, for a failure's message."""
-        return "\n".join(
-            f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-15:])
-            for path in sorted(self.folder.glob("*.log"))
-        )
+    def _process(self, name: str) -> psutil.Process:
+        """The running web, worker, beat or sweeper process."""
+        assert self._up is not None
+        for process in psutil.Process(self._up.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if _MARKS[name] in process.cmdline():
+                    return process
+        raise psutil.NoSuchProcess(0, name)
+
+    def log(self, lines: int | None = 40) -> str:
+        """The last lines of all processes, for a failure's message."""
+        text = (self.folder / "up.log").read_text(errors="replace").splitlines()
+        return "\n".join(text if lines is None else text[-lines:])
 
     # What an app backend and the provider's owner would do.
 
@@ -174,11 +166,6 @@ class Stack:
 
     def deliveries(self, limit: int = 100_000) -> list[dict[str, Any]]:
         return self.control("GET", f"/messages?limit={limit}")["messages"]
-
-    def _web_answers(self) -> bool:
-        with suppress(requests.RequestException):
-            return self.get("/healthz").ok
-        return False
 
 
 def cart(seats: int) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ def stack(
     database_url = postgres.create_database("concurrency")
     redis_url = redis_server.url.removesuffix("/0") + "/2"
     with Stack(folder, database_url=database_url, redis_url=redis_url, catalog=catalog) as stack:
-        stack.start("web")
+        stack.start()
         yield stack
 
 

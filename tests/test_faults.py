@@ -1,0 +1,147 @@
+"""Parts die, and nothing is lost: kill -9 in mid-burst, Redis wiped, the broker away for a minute."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from runtime.embedded import PostgresServer, RedisServer
+from tests.factories import CATALOG_TEXT
+from tests.stack import Stack, all_equal, wait_until
+
+ACCOUNTS = 40
+AFTER_A_FAULT = 15.0
+SOON = 1.5
+AWAY = 60.0
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that may be killed."""
+    with RedisServer(tmp_path / "redis", durable=False) as server:
+        yield server
+
+
+@pytest.fixture
+def stack(
+    postgres: PostgresServer, own_redis: RedisServer, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Stack]:
+    name = f"faults_{abs(hash(request.node.name))}"
+    catalog = tmp_path / "catalog.toml"
+    catalog.write_text(CATALOG_TEXT, encoding="utf-8")
+    with Stack(
+        tmp_path / "stack",
+        database_url=postgres.create_database(name),
+        redis_url=own_redis.url,
+        catalog=catalog,
+    ) as stack:
+        stack.start()
+        yield stack
+    postgres.drop_database(name)
+
+
+def burst(stack: Stack, prefix: str = "account") -> dict[str, int]:
+    """Many customers buy at once; what each account must show in the end."""
+    wanted = {}
+    for number in range(ACCOUNTS):
+        stack.subscribe(f"{prefix}-{number}", seats=number % 7)
+        wanted[f"{prefix}-{number}"] = 5 + number % 7
+    return wanted
+
+
+def settles(stack: Stack, wanted: dict[str, int], seconds: float = AFTER_A_FAULT) -> float:
+    return wait_until(all_equal(stack, wanted), "every account is right", stack.log, seconds=seconds)
+
+
+def unsent(stack: Stack) -> int:
+    """Messages the provider is not done with."""
+    return stack.control("GET", "/messages?limit=0")["unfinished"]
+
+
+def unfinished(stack: Stack) -> int:
+    """Acknowledged deliveries that are neither done, nor ignored, nor dead."""
+    engine = create_engine(stack.environment["DATABASE_URL"])
+    with engine.connect() as connection:
+        waiting = connection.scalar(text("SELECT count(*) FROM inbox WHERE state = 'pending'"))
+    engine.dispose()
+    return waiting
+
+
+def assert_all_were_taken_in_time(stack: Stack) -> None:
+    answers = [attempt for message in stack.deliveries() for attempt in message["attempts"]]
+    assert [answer for answer in answers if answer["status"] not in {200, 202}] == []
+    assert max(answer["seconds"] for answer in answers) < SOON
+
+
+def test_a_killed_worker_child_loses_nothing(stack: Stack):
+    stack.turn(api_latency_seconds=0.1)
+    wanted = burst(stack)
+    stack.kill_children("worker")
+    settles(stack, wanted)
+    wait_until(lambda: unfinished(stack) == 0, "no event waits", stack.log)
+
+
+def test_a_killed_worker_loses_nothing(stack: Stack):
+    stack.turn(api_latency_seconds=0.1)
+    wanted = burst(stack)
+    stack.kill("worker")
+    settles(stack, wanted)
+    wait_until(lambda: unfinished(stack) == 0, "no event waits", stack.log)
+
+
+def test_a_killed_sweeper_and_web_process_lose_nothing(stack: Stack):
+    wanted = burst(stack)
+    stack.kill("sweeper")
+    stack.kill_children("web")
+    wanted |= burst(stack, "later")
+    settles(stack, wanted)
+
+
+def test_a_wiped_redis_loses_nothing(stack: Stack, own_redis: RedisServer):
+    stack.turn(api_latency_seconds=0.05)
+    wanted = burst(stack)
+    own_redis.kill()
+    for kept in (own_redis.folder / "data").iterdir():
+        kept.unlink()
+    wanted |= burst(stack, "while-away")
+    own_redis.start()
+    settles(stack, wanted)
+    wait_until(lambda: unfinished(stack) == 0, "no event waits", stack.log)
+
+
+def test_with_the_broker_away_for_a_minute_every_delivery_is_taken_in_time(
+    stack: Stack, own_redis: RedisServer
+):
+    wanted = burst(stack)
+    settles(stack, wanted, seconds=60)
+    own_redis.kill()
+    back_at = time.monotonic() + AWAY
+    number = 0
+    while time.monotonic() < back_at:
+        stack.subscribe(f"away-{number}", seats=number % 5)
+        wanted[f"away-{number}"] = 5 + number % 5
+        number += 1
+        time.sleep(1)
+    own_redis.start()
+    settles(stack, wanted)
+    assert_all_were_taken_in_time(stack)
+
+
+def test_a_silent_broker_delays_no_answer(stack: Stack, own_redis: RedisServer):
+    """Worse than a dead one: it accepts connections and never answers."""
+    wanted = burst(stack)
+    settles(stack, wanted, seconds=60)
+    os.kill(own_redis.pid, signal.SIGSTOP)
+    try:
+        wanted |= burst(stack, "silent")
+        wait_until(lambda: not unsent(stack), "all are delivered", stack.log)
+    finally:
+        os.kill(own_redis.pid, signal.SIGCONT)
+    settles(stack, wanted)
+    assert_all_were_taken_in_time(stack)
