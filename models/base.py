@@ -36,5 +36,8 @@ class Base(DeclarativeBase):
 
 def affected(session: Session, statement: Executable) -> int:
     """Execute a writing statement; how many rows it wrote. Rows already loaded are not updated."""
-    done = session.execute(statement, execution_options={"synchronize_session": False})
-    return cast("CursorResult[Any]", done).rowcount
+    # Without `preserve_rowcount` an INSERT may answer -1, which is not nothing.
+    options = {"synchronize_session": False, "preserve_rowcount": True}
+    done = cast("CursorResult[Any]", session.execute(statement, execution_options=options))
+    assert done.rowcount >= 0
+    return done.rowcount

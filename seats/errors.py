@@ -110,8 +110,8 @@ class AccountNotFound(NotFound):
 
     def __init__(self, account_id: str) -> None:
         super().__init__(
-            f"No account {account_id!r} is known. Create it with PUT /v1/accounts/ACCOUNT_ID, or wait for the "
-            "first webhook of its subscription.",
+            f"No account {account_id!r} is known. Create it with PUT /v1/accounts/ACCOUNT_ID, or wait for "
+            "the first webhook of its subscription.",
             details={"account_id": account_id},
         )
 

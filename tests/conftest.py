@@ -21,7 +21,7 @@ from seats.catalog import Catalog
 from tests.factories import CATALOG_TEXT, a_catalog
 from tests.fakes import FakeProvider
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  made for tests
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 API_KEY = "a-bootstrap-key-for-tests"
 
 

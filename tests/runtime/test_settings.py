@@ -1,0 +1,105 @@
+"""Settings: everything wrong is said at once, by name, and no secret with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtime.settings import Settings, described
+from seats.errors import SettingsError
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.fixture
+def enough(tmp_path: Path) -> dict[str, str]:
+    """The least an operator must say."""
+    catalog = tmp_path / "catalog.toml"
+    catalog.touch()
+    return {
+        "DODO_PAYMENTS_API_KEY": "key",
+        "DODO_PAYMENTS_WEBHOOK_KEY": SECRET,
+        "SEATSYNC_CATALOG": str(catalog),
+    }
+
+
+def complaint(environment: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_env(environment)
+    return str(refused.value)
+
+
+def test_the_defaults_are_those_of_the_contract(enough: dict[str, str]):
+    settings = Settings.from_env(enough)
+    assert (settings.port, settings.sweep_seconds, settings.reconcile_seconds) == (8000, 2, 3600)
+    assert (settings.verify_hours, settings.tolerance_seconds) == (24, 300)
+    assert settings.provider_url == "https://test.dodopayments.com"
+    assert settings.provider_rate == "40/second;240/minute"
+
+
+def test_live_mode_has_its_own_address(enough: dict[str, str]):
+    settings = Settings.from_env({**enough, "DODO_PAYMENTS_ENVIRONMENT": "live_mode"})
+    assert settings.provider_url == "https://live.dodopayments.com"
+
+
+def test_the_broker_is_redis_unless_said_otherwise(enough: dict[str, str]):
+    settings = Settings.from_env({**enough, "REDIS_URL": "redis://here/0"})
+    assert settings.broker_url == "redis://here/0"
+
+
+def test_everything_missing_is_named_at_once():
+    told = complaint({})
+    for name in ("DODO_PAYMENTS_API_KEY", "DODO_PAYMENTS_WEBHOOK_KEY", "SEATSYNC_CATALOG"):
+        assert f"{name}: is not set" in told
+
+
+MALFORMED = {
+    "DATABASE_URL": "mysql://x",
+    "REDIS_URL": "localhost",
+    "CELERY_BROKER_URL": "sqs://",
+    "DODO_PAYMENTS_WEBHOOK_KEY": "whsec_short",
+    "DODO_PAYMENTS_ENVIRONMENT": "prod",
+    "DODO_PAYMENTS_BASE_URL": "http://elsewhere.example",
+    "SEATSYNC_CATALOG": "/nowhere/catalog.toml",
+    "SEATSYNC_API_KEY": "short",
+    "PORT": "http",
+    "SEATSYNC_PROVIDER_RATE": "fast",
+    "SEATSYNC_SWEEP_SECONDS": "0",
+    "SEATSYNC_RECONCILE_SECONDS": "-1",
+    "SEATSYNC_VERIFY_HOURS": "daily",
+    "SEATSYNC_WEBHOOK_TOLERANCE_SECONDS": "5 min",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), MALFORMED.items())
+def test_a_malformed_variable_is_named_with_what_it_should_be(enough: dict[str, str], name: str, value: str):
+    told = complaint({**enough, name: value})
+    assert name in told
+    assert told.count("\n") <= 2
+
+
+def test_all_malformed_variables_are_named_together(enough: dict[str, str]):
+    told = complaint({**enough, **{name: MALFORMED[name] for name in ("DATABASE_URL", "PORT")}})
+    assert "DATABASE_URL" in told
+    assert "PORT" in told
+
+
+def test_several_webhook_secrets_are_separated_by_commas(enough: dict[str, str]):
+    settings = Settings.from_env({**enough, "DODO_PAYMENTS_WEBHOOK_KEY": f"{SECRET}, {SECRET},"})
+    assert len(settings.webhook_secrets) == 2
+
+
+def test_a_variable_set_to_nothing_counts_as_unset(enough: dict[str, str]):
+    assert Settings.from_env({**enough, "DATABASE_URL": "", "PORT": ""}).port == 8000
+
+
+def test_no_secret_is_ever_shown(enough: dict[str, str]):
+    settings = Settings.from_env({**enough, "SEATSYNC_API_KEY": "a-very-secret-bootstrap-key"})
+    for secret in (SECRET, "a-very-secret-bootstrap-key"):
+        assert secret not in repr(settings)
+    assert "whsec_short" not in complaint({**enough, "DODO_PAYMENTS_WEBHOOK_KEY": "whsec_short"})
+
+
+def test_every_setting_says_what_it_should_look_like():
+    assert all(description for _, description in described().values())

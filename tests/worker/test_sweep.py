@@ -1,0 +1,191 @@
+"""The sweep: whatever is due is rung for, or worked off here while the broker is away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import text
+
+from models import ledger, seating
+from models.account import Account
+from models.assignment import Assignment
+from models.seating import Wish
+from models.subscription import Subscription
+from runtime.wiring import Runtime
+from seats.errors import TransientError
+from tests.factories import a_catalog, a_cause, a_snapshot
+from tests.fakes import FakeProvider
+from tests.worker.test_sync import deliver, everything, look, seats_of, the
+from worker import sweep as sweeping
+from worker.sweep import Sweep, drain
+from worker.sync import sync
+
+
+class Broker:
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.is_away = False
+
+    def publish(self, subscription_ids: Sequence[str]) -> None:
+        if self.is_away:
+            raise ConnectionError
+        self.heard.extend(subscription_ids)
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def sweep(runtime: Runtime, broker: Broker) -> Sweep:
+    return Sweep(runtime, broker.publish)
+
+
+def execute(runtime: Runtime, statement: str) -> None:
+    with runtime.sessions.begin() as session:
+        session.execute(text(statement))
+
+
+def test_an_event_whose_doorbell_was_lost_is_rung_for(runtime: Runtime, sweep: Sweep, broker: Broker):
+    deliver(runtime)
+    sweep.once()
+    assert broker.heard == ["sub_1"]
+
+
+def test_what_was_rung_for_a_moment_ago_is_not_rung_for_again(runtime: Runtime, sweep: Sweep, broker: Broker):
+    deliver(runtime)
+    sweep.once()
+    sweep.once()
+    assert broker.heard == ["sub_1"]
+
+
+def test_two_sweepers_share_the_work(runtime: Runtime, sweep: Sweep, broker: Broker):
+    deliver(runtime)
+    sweep.once()
+    Sweep(runtime, broker.publish).once()
+    assert broker.heard == ["sub_1"]
+
+
+def test_what_waits_out_a_pause_is_left_alone(
+    runtime: Runtime, sweep: Sweep, broker: Broker, provider: FakeProvider
+):
+    provider.failing = TransientError("down", retry_after=60)
+    deliver(runtime)
+    sync(runtime, "sub_1")
+    sweep.once()
+    assert broker.heard == []
+
+
+def test_the_work_of_a_worker_that_died_is_taken_up_when_its_lease_is_over(
+    runtime: Runtime, sweep: Sweep, broker: Broker
+):
+    deliver(runtime)
+    execute(runtime, "UPDATE subscriptions SET fence = 1, lease_until = now() - interval '1 s'")
+    sweep.once()
+    assert broker.heard == ["sub_1"]
+
+
+def test_a_broker_that_is_away_for_a_moment_is_waited_for(
+    runtime: Runtime, sweep: Sweep, broker: Broker, provider: FakeProvider
+):
+    broker.is_away = True
+    deliver(runtime)
+    sweep.once()
+    assert provider.retrieved == []
+
+
+def test_while_the_broker_is_away_the_sweep_does_the_work(
+    runtime: Runtime,
+    sweep: Sweep,
+    broker: Broker,
+    provider: FakeProvider,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(sweeping, "_BROKER_PATIENCE", 0)
+    provider.subscriptions["sub_1"] = a_snapshot(seats=10)
+    broker.is_away = True
+    deliver(runtime)
+    sweep.once()
+    assert seats_of(runtime) == 15
+
+
+def test_a_drain_ends_in_time_and_leaves_the_rest_due(
+    runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sweeping, "_DRAIN_FOR", 0)
+    deliver(runtime)
+    assert drain(runtime, ["sub_1"]) == 0
+    assert the(runtime, Subscription).hint == 1
+
+
+# Time is an event too.
+
+
+def test_an_invitation_lapses_by_itself(runtime: Runtime, sweep: Sweep, provider: FakeProvider):
+    provider.subscriptions["sub_1"] = a_snapshot()
+    deliver(runtime)
+    sync(runtime, "sub_1")
+    with runtime.sessions.begin() as session:
+        wish = Wish(member_id="invited", role="member", hold=True)
+        seating.claim(session, "acme", wish, runtime.catalog, a_cause())
+    execute(runtime, "UPDATE assignments SET expires_at = now() - interval '1 s'")
+    execute(runtime, "UPDATE accounts SET evaluate_at = now() - interval '1 s'")
+    sweep.once()
+    (person,) = everything(runtime, Assignment)
+    assert person.state == "released"
+    assert the(runtime, Account, "acme").seats["full"]["held"] == 0
+
+
+def test_an_account_is_evaluated_once_and_not_with_every_sweep(runtime: Runtime, sweep: Sweep):
+    with runtime.sessions.begin() as session:
+        ledger.open_account(session, "acme", runtime.catalog, a_cause())
+    execute(runtime, "UPDATE accounts SET evaluate_at = now()")
+    sweep.once()
+    before = the(runtime, Account, "acme").version
+    sweep.once()
+    assert the(runtime, Account, "acme").version == before
+
+
+def held_since_eight_days(runtime: Runtime, provider: FakeProvider) -> None:
+    provider.subscriptions["sub_1"] = a_snapshot(status="on_hold")
+    deliver(runtime)
+    sync(runtime, "sub_1")
+    execute(runtime, "UPDATE subscriptions SET status_since = now() - interval '8 days'")
+    execute(runtime, "UPDATE subscriptions SET verified_at = now() - interval '2 days'")
+    execute(runtime, "UPDATE accounts SET evaluate_at = now()")
+
+
+def test_a_payment_deadline_that_passed_asks_the_provider_first(
+    runtime: Runtime, sweep: Sweep, broker: Broker, provider: FakeProvider
+):
+    held_since_eight_days(runtime, provider)
+    sweep.once()
+    assert broker.heard == ["sub_1"]
+    assert the(runtime, Account, "acme").status == "grace"
+
+
+def test_only_a_look_after_the_deadline_suspends(runtime: Runtime, sweep: Sweep, provider: FakeProvider):
+    held_since_eight_days(runtime, provider)
+    sweep.once()
+    look(runtime)
+    assert the(runtime, Account, "acme").status == "suspended"
+
+
+def test_who_paid_in_time_is_never_suspended(runtime: Runtime, sweep: Sweep, provider: FakeProvider):
+    held_since_eight_days(runtime, provider)
+    provider.subscriptions["sub_1"] = a_snapshot()
+    sweep.once()
+    look(runtime)
+    assert the(runtime, Account, "acme").status == "ok"
+
+
+def test_a_changed_catalogue_reaches_every_account(runtime: Runtime, broker: Broker, provider: FakeProvider):
+    provider.subscriptions["sub_1"] = a_snapshot(product_id="pdt_new")
+    deliver(runtime)
+    sync(runtime, "sub_1")
+    taught = a_catalog("[products.pdt_new]\nname = 'New'\nincluded = { full = 7 }\n")
+    values = {name: getattr(runtime, name) for name in Runtime.__slots__}
+    Sweep(Runtime(**{**values, "catalog": taught}), broker.publish).once()
+    assert seats_of(runtime) == 7
