@@ -8,6 +8,7 @@ from seats.catalog import Catalog, Contract
 from seats.counts import NO_SEATS, AccountSeats, Seats, SubscriptionShare, account_seats
 from seats.limit import UNLIMITED
 from seats.statuses import Phase, Standing, SubscriptionStanding
+from tests.seats.unhurried import unhurried
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 SOON, LATER = NOW + timedelta(days=2), NOW + timedelta(days=9)
@@ -137,6 +138,7 @@ def shares(draw):
     return share(phase, draw(st.integers(0, 9)), until, viewer=draw(st.integers(0, 9)))
 
 
+@unhurried
 @given(st.lists(shares(), max_size=5), st.randoms(use_true_random=False))
 def test_the_order_of_subscriptions_is_irrelevant(some, random):
     catalog = with_contract(RUNNING)
@@ -144,6 +146,7 @@ def test_the_order_of_subscriptions_is_irrelevant(some, random):
     assert account_seats(catalog, "acme", shuffled, now=NOW) == account_seats(catalog, "acme", some, now=NOW)
 
 
+@unhurried
 @given(st.lists(shares(), max_size=5))
 def test_what_counts_is_there_in_full(some):
     counting = [each.seats["full"].purchased for each in some if each.standing.counts]
@@ -153,6 +156,7 @@ def test_what_counts_is_there_in_full(some):
         assert account.standing is (Standing.OK if account.deadline is None else Standing.GRACE)
 
 
+@unhurried
 @given(st.lists(shares(), max_size=5))
 def test_an_account_is_never_ended_while_something_may_come_back(some):
     alive = {Phase.COUNTS, Phase.GRACE, Phase.SUSPENDED}

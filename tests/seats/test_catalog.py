@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from seats.catalog import Billing, Catalog, Contract, Product, Rules
 from seats.catalog_file import parse
@@ -12,6 +12,7 @@ from seats.errors import UnknownRole
 from seats.limit import UNLIMITED
 from seats.statuses import DEFAULT_EFFECTS, StatusEffect
 from tests.seats.catalogs import CATALOGS, to_toml
+from tests.seats.unhurried import unhurried
 
 SOFT = Rules("soft", timedelta(days=1), timedelta(days=2), timedelta(days=3))
 TEAM = Product(
@@ -139,7 +140,7 @@ def test_a_digest_is_the_same_in_every_process():
     assert Catalog().digest == "8912d6fa32b9252f5b547bfc7f83d52b8d02eccb4d8f733e380429175c42cc9b"
 
 
-@settings(max_examples=30)
+@unhurried
 @given(CATALOGS)
 def test_a_catalogue_written_down_and_read_again_means_the_same(catalog):
     read = parse(to_toml(catalog), "catalog.toml")
@@ -147,7 +148,7 @@ def test_a_catalogue_written_down_and_read_again_means_the_same(catalog):
     assert read.digest == catalog.digest
 
 
-@settings(max_examples=30)
+@unhurried
 @given(CATALOGS)
 def test_order_and_comments_have_no_meaning(catalog):
     turned = replace(
@@ -160,13 +161,13 @@ def test_order_and_comments_have_no_meaning(catalog):
     assert parse(text, "catalog.toml").digest == catalog.digest
 
 
-@settings(max_examples=30)
+@unhurried
 @given(CATALOGS, CATALOGS)
 def test_digests_are_equal_when_catalogues_are(one, other):
     assert (one.digest == other.digest) == (one == other)
 
 
-@settings(max_examples=30)
+@unhurried
 @given(CATALOGS)
 def test_a_catalogue_can_be_copied_and_sent(catalog):
     assert pickle.loads(pickle.dumps(catalog)) == copy.deepcopy(catalog) == catalog

@@ -9,6 +9,7 @@ from seats.catalog import Billing
 from seats.catalog_file import parse
 from seats.errors import CatalogError
 from seats.statuses import StatusEffect
+from tests.seats.unhurried import unhurried
 
 # Two lines, so that what a row adds begins on line 3, in the product's table.
 TEAM = "[products.pdt_team]\nincluded = { full = 5 }\n"
@@ -332,6 +333,7 @@ HEADERS = [
 LINES = st.sampled_from([*HEADERS, *(f"{key} = {value}" for key in KEYS for value in VALUES)])
 
 
+@unhurried
 @given(st.lists(LINES, max_size=8).map("\n".join) | st.text(max_size=40))
 def test_any_text_is_a_catalogue_or_a_catalog_error(text):
     with contextlib.suppress(CatalogError):

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from seats.catalog import Catalog, Product
@@ -18,6 +18,7 @@ from seats.limit import UNLIMITED, add, at_least
 from seats.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
 from seats.statuses import DEFAULT_EFFECTS, StatusEffect
 from tests.seats.catalogs import CATALOGS, IDS
+from tests.seats.unhurried import unhurried
 
 INT32 = 2**31 - 1
 
@@ -263,7 +264,7 @@ def formula(sold, bought, seat_type):
     return seats
 
 
-@settings(max_examples=30)
+@unhurried
 @given(purchases())
 def test_the_count_is_the_formula(purchase):
     catalog, bought = purchase
@@ -274,7 +275,7 @@ def test_the_count_is_the_formula(purchase):
     }
 
 
-@settings(max_examples=30)
+@unhurried
 @given(purchases(), st.randoms(use_true_random=False))
 def test_the_order_of_addons_is_irrelevant(purchase, random):
     catalog, bought = purchase
@@ -284,7 +285,7 @@ def test_the_order_of_addons_is_irrelevant(purchase, random):
     )
 
 
-@settings(max_examples=30)
+@unhurried
 @given(purchases(), st.data())
 def test_splitting_a_line_changes_nothing(purchase, data):
     catalog, bought = purchase
@@ -297,7 +298,7 @@ def test_splitting_a_line_changes_nothing(purchase, data):
     )
 
 
-@settings(max_examples=30)
+@unhurried
 @given(purchases(), UNITS, st.data())
 def test_more_of_anything_is_never_fewer_seats(purchase, more, data):
     catalog, bought = purchase
@@ -310,7 +311,7 @@ def test_more_of_anything_is_never_fewer_seats(purchase, more, data):
     assert all(at_least(total(after, seat_type), total(before, seat_type)) for seat_type in before)
 
 
-@settings(max_examples=30)
+@unhurried
 @given(purchases(), IDS, UNITS)
 def test_an_unknown_addon_never_becomes_a_number(purchase, addon_id, units):
     catalog, bought = purchase
@@ -319,7 +320,7 @@ def test_an_unknown_addon_never_becomes_a_number(purchase, addon_id, units):
         subscription_seats(catalog, replace(bought, addons=(*bought.addons, AddonQuantity(addon_id, units))))
 
 
-@settings(max_examples=30)
+@unhurried
 @given(purchases(), IDS)
 def test_an_unknown_product_never_becomes_a_number(purchase, product_id):
     catalog, bought = purchase
@@ -332,12 +333,14 @@ LIMITS = st.integers(0, 10**6) | st.just(UNLIMITED)
 SEATS = st.builds(Seats, LIMITS, st.integers(0, 10**6), LIMITS)
 
 
+@unhurried
 @given(SEATS)
 def test_unlimited_absorbs_whatever_is_added(seats):
     assert (seats + Seats(included=UNLIMITED)).purchased is UNLIMITED
     assert (Seats(contract=UNLIMITED) + seats).purchased is UNLIMITED
 
 
+@unhurried
 @given(SEATS, SEATS, SEATS)
 def test_seats_add_up_in_any_order(one, two, three):
     assert one + two == two + one

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seats.limit import UNLIMITED, Unlimited, add, at_least, available, from_json, overage, to_json
+from tests.seats.unhurried import unhurried
 
 NUMBERS = st.integers(0, 10**6)
 LIMITS = NUMBERS | st.just(UNLIMITED)
@@ -56,11 +57,13 @@ def test_unlimited_is_a_value_of_its_own():
     assert repr(UNLIMITED) == "UNLIMITED"
 
 
+@unhurried
 @given(LIMITS)
 def test_to_json_and_back(limit):
     assert from_json(to_json(limit)) == limit
 
 
+@unhurried
 @given(NUMBERS, NUMBERS)
 def test_available_less_overage_is_the_difference(purchased, used):
     assert available(purchased, used) - overage(purchased, used) == purchased - used

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from seats import policies
 from seats.limit import UNLIMITED
 from seats.policies import Decision, Situation, UnknownPolicy
+from tests.seats.unhurried import unhurried
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -119,6 +120,7 @@ def test_a_decision_comes_with_its_numbers(policy, purchased, used, requested, e
 COUNTS = st.integers(0, 50)
 
 
+@unhurried
 @given(COUNTS, COUNTS, st.integers(1, 50))
 def test_strict_grants_exactly_while_the_seats_are_there(purchased, used, requested):
     decision = decide("strict", purchased, used, requested)
@@ -126,6 +128,7 @@ def test_strict_grants_exactly_while_the_seats_are_there(purchased, used, reques
     assert decision.overage == 0
 
 
+@unhurried
 @given(COUNTS, COUNTS, st.integers(1, 50))
 def test_soft_always_grants_and_marks_what_is_over(purchased, used, requested):
     decision = decide("soft", purchased, used, requested)
@@ -133,6 +136,7 @@ def test_soft_always_grants_and_marks_what_is_over(purchased, used, requested):
     assert decision.overage == max(used + requested - purchased, 0)
 
 
+@unhurried
 @given(st.sampled_from(policies.names()), COUNTS, st.integers(1, 50))
 def test_unlimited_refuses_nobody(name, used, requested):
     decision = decide(name, UNLIMITED, used, requested)

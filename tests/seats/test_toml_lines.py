@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seats.toml_lines import dotted, key_lines
+from tests.seats.unhurried import unhurried
 
 TEXT = '''\
 # [not.a.header]
@@ -102,6 +103,7 @@ KEYS = st.sampled_from(["a", "b", "c-d", "1", '"quoted # key"', "'lit.eral'", '"
 PAIRS = st.tuples(st.lists(KEYS, min_size=1, max_size=3), VALUES)
 
 
+@unhurried
 @given(st.lists(st.one_of(PAIRS, st.sampled_from(["", "# a = 1", "   "])), max_size=8))
 def test_every_key_that_tomllib_sees_has_the_line_it_was_written_on(pieces):
     text, expected = "", {}
