@@ -26,7 +26,7 @@ from providers.transport import new_session
 from seats.errors import PermanentError, ProviderError, SettingsError, TransientError
 
 _CONNECT_SECONDS = 2.0
-_ANSWER_SECONDS = 8.0  # from the request sent to the last byte received
+_ANSWER_SECONDS = 6.0  # from the request sent to the last byte received
 _MOST_BYTES = 2 * 1024 * 1024  # a page of 100 subscriptions is about a tenth of it
 _CHUNK = 64 * 1024
 

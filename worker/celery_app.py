@@ -89,9 +89,10 @@ def _options(settings: Settings, patience: float) -> dict[str, object]:
         "beat_schedule": {
             "reconcile": {
                 "task": "seatsync.reconcile",
-                # Half the period: the tick in the database decides, so a late beat loses no pass.
-                "schedule": timedelta(seconds=settings.reconcile_seconds / 2),
-                "options": {"expires": settings.reconcile_seconds / 2},
+                # More often than the period: the tick in the database decides who makes the pass, so
+                # a beat that starts late, or again, or twice, neither loses a pass nor doubles one.
+                "schedule": timedelta(seconds=min(60.0, settings.reconcile_seconds / 2)),
+                "options": {"expires": 60},
             },
             "housekeep": {
                 "task": "seatsync.housekeep",

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from models import ledger, subscription
 from models.audit import Cause
 from models.subscription import Lease
@@ -21,8 +23,8 @@ from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
 
 log = logging.getLogger(__name__)
 
-# Longer than a retrieve can take in all (see `providers.http`), short enough that the work of a killed
-# process is taken up again within seconds.
+# Longer than a retrieve can take in all (eight seconds, see `providers.http`), short enough that the
+# work of a killed process is taken up again soon.
 LEASE: Final = timedelta(seconds=10)
 
 # About eight hours of an unreachable provider; then a person should look. A new event, a reconcile
@@ -48,7 +50,14 @@ def sync(runtime: Runtime, subscription_id: str) -> Outcome:
         lease = subscription.lease(session, subscription_id, LEASE)
     if lease is None:
         return Outcome.NOTHING_DUE
-    outcome = _look(runtime, lease)
+    try:
+        outcome = _look(runtime, lease)
+    except SQLAlchemyError:
+        raise  # the database is away: the lease ends by itself
+    except Exception as error:  # a mistake of ours must not stop those behind it
+        log.exception("look failed", extra={"subscription_id": subscription_id})
+        unexpected = TransientError(f"unexpected {type(error).__name__}, see the log")
+        outcome = _postpone(runtime, lease, unexpected, delay=backoff(lease.attempt), raise_meanwhile=False)
     log.info(
         "subscription looked at",
         extra={
@@ -103,12 +112,19 @@ def _not_at_provider(runtime: Runtime, lease: Lease) -> Outcome:
 
 
 def _postpone(
-    runtime: Runtime, lease: Lease, error: TransientError, *, delay: float, counted: bool = True
+    runtime: Runtime,
+    lease: Lease,
+    error: TransientError,
+    *,
+    delay: float,
+    counted: bool = True,
+    raise_meanwhile: bool = True,
 ) -> Outcome:
     """Try again later; meanwhile let what an authentic body says raise seats, never lower them."""
+    claimed = _newest_claim(runtime, lease) if raise_meanwhile else None
     with runtime.sessions.begin() as session:
         posted = None
-        if (claimed := _newest_claim(runtime, lease)) is not None:
+        if claimed is not None:
             cause = _cause(runtime, lease, "body", "the provider could not be asked; its webhook raises")
             posted = ledger.apply_unverified(session, lease, claimed, runtime.catalog, cause)
         subscription.hand_back(

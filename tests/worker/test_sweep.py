@@ -120,6 +120,21 @@ def test_a_drain_ends_in_time_and_leaves_the_rest_due(
     assert the(runtime, Subscription).hint == 1
 
 
+def test_one_subscription_that_fails_stops_no_other(
+    runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+):
+    def stumble_once(runtime: Runtime, subscription_id: str):
+        if subscription_id == "sub_bad":
+            raise ZeroDivisionError
+        return sync(runtime, subscription_id)
+
+    monkeypatch.setattr(sweeping, "sync", stumble_once)
+    provider.subscriptions["sub_1"] = a_snapshot(seats=10)
+    deliver(runtime)
+    drain(runtime, ["sub_bad", "sub_1"])
+    assert seats_of(runtime) == 15
+
+
 # Time is an event too.
 
 
@@ -161,6 +176,7 @@ def test_a_payment_deadline_that_passed_asks_the_provider_first(
     runtime: Runtime, sweep: Sweep, broker: Broker, provider: FakeProvider
 ):
     held_since_eight_days(runtime, provider)
+    sweep.once()
     sweep.once()
     assert broker.heard == ["sub_1"]
     assert the(runtime, Account, "acme").status == "grace"

@@ -165,6 +165,20 @@ def test_a_refusal_that_no_retry_helps_is_a_dead_letter_at_once(runtime: Runtime
     assert sync(runtime, "sub_1") is Outcome.DEAD
 
 
+def test_a_mistake_of_ours_postpones_and_is_counted(
+    runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+):
+    def stumble(*_, **__):
+        raise ZeroDivisionError
+
+    provider.subscriptions["sub_1"] = a_snapshot()
+    monkeypatch.setattr(ledger, "apply", stumble)
+    deliver(runtime)
+    assert sync(runtime, "sub_1") is Outcome.POSTPONED
+    row = the(runtime, Subscription)
+    assert (row.attempts, row.last_error) == (1, "unexpected ZeroDivisionError, see the log")
+
+
 def test_a_new_event_brings_a_dead_subscription_back(runtime: Runtime, provider: FakeProvider):
     provider.failing = PermanentError("INVALID_REQUEST_PARAMETERS")
     deliver(runtime)
