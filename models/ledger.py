@@ -30,6 +30,9 @@ from seats.limit import at_least
 from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
 from seats.statuses import Phase, StatusEffect
 
+# What the API takes for an account's id; metadata that names no such id names no account.
+_LONGEST_ID = 200
+
 # How much of its seats a status leaves usable; a body may only move a subscription up this order.
 _ACCESS = {
     StatusEffect.COUNTS: 4,
@@ -197,8 +200,9 @@ def _home(
     if subscription.linked_by == LinkedBy.APP and subscription.account_id is not None:
         return subscription.account_id, LinkedBy.APP
     named = (snapshot.metadata or {}).get(catalog.account_key) if catalog.account_key else None
-    if isinstance(named, str | int) and not isinstance(named, bool) and str(named).strip():
-        return str(named).strip(), LinkedBy.METADATA
+    account_id = str(named).strip() if isinstance(named, str | int) and not isinstance(named, bool) else ""
+    if account_id.isprintable() and 0 < len(account_id) <= _LONGEST_ID:
+        return account_id, LinkedBy.METADATA
     return subscription.id, LinkedBy.OWN_ID
 
 

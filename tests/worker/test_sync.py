@@ -334,6 +334,40 @@ def test_after_the_outage_the_retrieve_has_the_last_word(runtime: Runtime, provi
     assert the(runtime, Subscription).unverified is None
 
 
+# Which account a subscription belongs to.
+
+
+@pytest.mark.parametrize(
+    ("named", "account_id"),
+    [("acme", "acme"), (" acme ", "acme"), (42, "42"), ("a/b.c", "a/b.c"), ("ünï", "ünï")],
+)
+def test_the_metadata_may_name_the_account(runtime: Runtime, provider: FakeProvider, named, account_id):
+    provider.subscriptions["sub_1"] = a_snapshot(metadata={"account_id": named})
+    deliver(runtime)
+    sync(runtime, "sub_1")
+    assert the(runtime, Subscription).account_id == account_id
+
+
+@pytest.mark.parametrize("named", [None, "", "  ", True, 1.5, "x" * 201, "two\nlines"])
+def test_metadata_that_names_no_account_gives_the_subscription_one_of_its_own(
+    runtime: Runtime, provider: FakeProvider, named
+):
+    provider.subscriptions["sub_1"] = a_snapshot(metadata={"account_id": named})
+    deliver(runtime)
+    sync(runtime, "sub_1")
+    assert the(runtime, Subscription).account_id == "sub_1"
+
+
+def test_a_subscription_whose_metadata_changes_moves_with_its_seats(runtime: Runtime, provider: FakeProvider):
+    provider.subscriptions["sub_1"] = a_snapshot(seats=10)
+    deliver(runtime, "msg_1")
+    sync(runtime, "sub_1")
+    provider.subscriptions["sub_1"] = a_snapshot(seats=10, metadata={"account_id": "other"})
+    deliver(runtime, "msg_2")
+    look(runtime)
+    assert (seats_of(runtime, "acme"), seats_of(runtime, "other")) == (0, 15)
+
+
 # The audit.
 
 
