@@ -6,9 +6,10 @@ import sys
 
 import click
 
+from cli.demo.command import demo
 from cli.keys import keys
 from cli.run import migrate, sweeper
-from cli.up import demo, up
+from cli.up import up
 from seats.errors import SeatSyncError
 
 

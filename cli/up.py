@@ -16,7 +16,7 @@ from cli.run import migrate_to_head
 from runtime.processes import Supervisor
 from runtime.servers import running_servers
 from runtime.settings import Settings
-from runtime.wiring import build
+from runtime.wiring import read_catalog
 from seats.errors import SettingsError
 
 _START_SECONDS = 60.0
@@ -26,18 +26,12 @@ _START_SECONDS = 60.0
 def up() -> None:
     """Start everything: servers (unless given), web, worker, beat and sweeper. Ctrl-C ends it."""
     settings = Settings.from_env()
+    read_catalog(settings)  # its mistakes should be told before anything is started
     check_port(settings.port)
     with running_servers(settings) as running:
-        build(running).close()  # a catalogue with mistakes should be told before anything is started
         migrate_to_head(running)
         when_ready(running.port, lambda: click.echo(f"seatsync is ready on http://127.0.0.1:{running.port}"))
         Supervisor(commands(running)).run()
-
-
-@click.command()
-def demo() -> None:
-    """Start everything with a simulated business and watch seats move."""
-    raise NotImplementedError
 
 
 def check_port(port: int) -> None:
@@ -60,10 +54,17 @@ def when_ready(port: int, tell: Callable[[], None]) -> None:
 def _await_web(port: int, tell: Callable[[], None]) -> None:
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
-        try:
-            if requests.get(f"http://127.0.0.1:{port}/readyz", timeout=2).status_code == HTTPStatus.OK:
-                return tell()
-        except requests.RequestException:
-            pass
+        if is_ready(port):
+            return tell()
         time.sleep(0.1)
     return None
+
+
+def is_ready(port: int) -> bool:
+    """Whether a web process answers there and has its database."""
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy lies between a machine and itself
+        try:
+            return session.get(f"http://127.0.0.1:{port}/readyz", timeout=2).status_code == HTTPStatus.OK
+        except requests.RequestException:
+            return False

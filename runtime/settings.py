@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -50,6 +51,12 @@ def _secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _header_text(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]{1,512}", secret.get_secret_value()):
+        raise ValueError("is not 1 to 512 visible ASCII characters without blanks")
+    return secret
+
+
 def _rate(text: str) -> str:
     try:
         parse_rate(text)
@@ -83,10 +90,9 @@ class Settings(BaseModel):
         alias="CELERY_BROKER_URL",
         description="the broker, redis://... or amqp://... (RabbitMQ); unset: REDIS_URL",
     )
-    api_key: SecretStr = Field(
+    api_key: Annotated[SecretStr, AfterValidator(_header_text)] = Field(
         alias="DODO_PAYMENTS_API_KEY",
         description="the provider's API key; one without write access is enough",
-        min_length=1,
     )
     webhook_secrets: Annotated[
         tuple[Annotated[SecretStr, AfterValidator(_secret)], ...], BeforeValidator(_parts)
@@ -118,7 +124,7 @@ class Settings(BaseModel):
     home: Path = Field(
         Path(".seatsync"), alias="SEATSYNC_HOME", description="where embedded servers keep their data"
     )
-    port: int = Field(8000, alias="PORT", ge=0, le=65_535, description="the port of the web process")
+    port: int = Field(8000, alias="PORT", ge=1, le=65_535, description="the port of the web process")
     provider_rate: Annotated[str, AfterValidator(_rate)] = Field(
         "40/second;240/minute",
         alias="SEATSYNC_PROVIDER_RATE",

@@ -54,7 +54,7 @@ def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsyn
     client = redis_client(settings.redis_url)
     return Runtime(
         settings=settings,
-        catalog=parse(settings.catalog.read_text(encoding="utf-8"), str(settings.catalog)),
+        catalog=read_catalog(settings),
         engine=engine,
         sessions=sessions_of(engine),
         redis=client,
@@ -68,6 +68,11 @@ def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsyn
             redis=client,
         ),
     )
+
+
+def read_catalog(settings: Settings) -> Catalog:
+    """The catalogue; raises `CatalogError` with every mistake in it."""
+    return parse(settings.catalog.read_text(encoding="utf-8"), str(settings.catalog))
 
 
 def redis_client(url: str) -> redis.Redis:

@@ -89,7 +89,7 @@ def environment(
     return {
         "DATABASE_URL": postgres.url,
         "REDIS_URL": redis_url,
-        "DODO_PAYMENTS_API_KEY": "a provider key",
+        "DODO_PAYMENTS_API_KEY": "a-provider-key",
         "DODO_PAYMENTS_WEBHOOK_KEY": SECRET,
         "DODO_PAYMENTS_BASE_URL": "http://127.0.0.1:9",
         "SEATSYNC_CATALOG": str(catalog_file),

@@ -348,7 +348,7 @@ def test_the_metadata_may_name_the_account(runtime: Runtime, provider: FakeProvi
     assert the(runtime, Subscription).account_id == account_id
 
 
-@pytest.mark.parametrize("named", [None, "", "  ", True, 1.5, "x" * 201, "two\nlines"])
+@pytest.mark.parametrize("named", ["", "  ", True, 1.5, "x" * 201, "two\nlines"])
 def test_metadata_that_names_no_account_gives_the_subscription_one_of_its_own(
     runtime: Runtime, provider: FakeProvider, named
 ):

@@ -1,0 +1,1 @@
+"""`seatsync demo`: the whole service with a simulated business and a small app, to be watched."""

@@ -1,0 +1,59 @@
+"""People who work in the accounts of the simulated business."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass, field
+
+_FIRST = """
+    Ada Amir Anouk Bela Carla Chidi Dario Edda Elif Farid Freya Goran Hana Hugo Ida Ines Ivo Jarle Jun
+    Kaia Kofi Lena Liam Mara Mei Milan Nadia Noa Olga Omar Petra Priya Quinn Rosa Ruben Saba Sven Tara
+    Tomas Uma Vera Wim Xenia Yara Yusuf Zoe
+"""
+_LAST = """
+    Abara Baptista Berg Calloway Costa Dahl Eriksen Fabre Ferreira Haddad Hoxha Ito Jansen Kaya Kovac
+    Lindqvist Lowe Marek Moreau Nakamura Novak Okafor Pavlova Quist Rao Rossi Santos Schulz Silva Tanaka
+    Torres Ueda Vance Weber Yilmaz Zhou
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    name: str
+    email: str
+
+    @property
+    def member_id(self) -> str:
+        """What the app calls the person."""
+        return self.email.partition("@")[0]
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Somebody who was refused, and since when."""
+
+    person: Person
+    since: float
+
+
+@dataclass(slots=True)
+class Team:
+    """Who works in one account, as the app knows it."""
+
+    account_id: str
+    names: set[str] = field(default_factory=set)
+    members: list[Person] = field(default_factory=list)
+    guests: list[Person] = field(default_factory=list)
+    invited: list[Person] = field(default_factory=list)
+    waiting: deque[Waiting] = field(default_factory=deque)
+
+
+def somebody_new(chance: random.Random, account_id: str, known: set[str]) -> Person:
+    """A person whose name nobody in `known` bears; the name is added."""
+    while True:
+        first, last = (chance.choice(names.split()) for names in (_FIRST, _LAST))
+        name = f"{first} {last}"
+        if name not in known:
+            known.add(name)
+            return Person(name, f"{first}.{last}@{account_id}.example".lower())

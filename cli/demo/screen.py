@@ -1,0 +1,30 @@
+"""On a terminal: a live view that stands still except for what happens."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.live import Live
+
+from cli.demo import bars
+from cli.demo.frame import About, Frame
+from cli.demo.picture import Picture
+
+
+class Screen:
+    """A `Show` on the terminal's other page, which is left as it was found."""
+
+    def __init__(self, console: Console, about: About) -> None:
+        self._console = console
+        self._about = about
+        self._live = Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop")
+
+    def start(self) -> None:
+        self._live.start()
+
+    def draw(self, picture: Picture) -> None:
+        glyphs = bars.BLOCKS if self._console.encoding.startswith("utf") else bars.ASCII
+        width, height = self._console.size
+        self._live.update(Frame(self._about, width, height, glyphs).of(picture), refresh=True)
+
+    def end(self) -> None:
+        self._live.stop()
