@@ -174,6 +174,21 @@ class Convergence(RuleBasedStateMachine):
             ledger.apply(session, look.lease, look.snapshot, self.runtime.catalog, cause)
 
     @precondition(lambda self: self.looks)
+    @rule(data=st.data(), seats=st.integers(0, 30))
+    def move_on_during_a_look(self, data: st.DataObject, seats: int) -> None:
+        """What a worker has just seen is the past before it can write it down."""
+        self._buy_during(data.draw(st.sampled_from(self.looks)), seats)
+
+    @precondition(lambda self: self.looks and self.provider.failing is None)
+    @rule(data=st.data(), seats=st.integers(0, 30))
+    def overtake_a_slow_worker(self, data: st.DataObject, seats: int) -> None:
+        """While one still holds what it saw, the world moves on and another looks and writes."""
+        slow = data.draw(st.sampled_from(self.looks))
+        self._buy_during(slow, seats)
+        self.begin_a_look(slow.lease.subscription_id, others_are_slow=True)
+        self.write(self.looks.pop())
+
+    @precondition(lambda self: self.looks)
     @rule(data=st.data())
     def kill_a_worker(self, data: st.DataObject) -> None:
         self.looks.pop(data.draw(st.integers(0, len(self.looks) - 1)))
@@ -279,6 +294,9 @@ class Convergence(RuleBasedStateMachine):
                 bought = 0 if theirs.status == "cancelled" else 5 + theirs.addons[0].quantity
                 assert seats["included"] + seats["addon"] == bought
 
+    def _buy_during(self, look: Look, seats: int) -> None:
+        self.change(look.lease.subscription_id, seats, status="active", events=1, arrive=True)
+
     def _post(self, event_id: str, which: str) -> None:
         now = self.provider.subscriptions[which]
         body = f"{event_id} {self.versions[which]}".encode()
@@ -309,7 +327,7 @@ def play(machine: type[Convergence], runtime: Runtime, *, examples: int, steps: 
 
 
 def test_the_count_ends_right_whatever_happens(runtime: Runtime):
-    play(Convergence, runtime, examples=30, steps=30)
+    play(Convergence, runtime, examples=60, steps=30)
 
 
 # Without any one of its safeguards the algorithm fails, and the machine finds out.
