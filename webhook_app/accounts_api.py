@@ -6,27 +6,27 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Response
-from flask_openapi3 import APIBlueprint, Tag
 from sqlalchemy.orm import Session
 
 from models import account, ledger
 from models.account import Account
 from models.api_key import Scope
 from models.audit import Cause
-from webhook_app.answers import answer, responses
+from webhook_app.answers import KEYED, WRITING, answer, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
+from webhook_app.routes import Routes
 from webhook_app.schemas import AccountPath, Accounts, AccountShown, AccountsQuery, Linked, LinkPath
 
-accounts_api = APIBlueprint("accounts", __name__, abp_tags=[Tag(name="Accounts")])
+accounts_api = Routes("accounts", tag="Accounts")
 
 
 @accounts_api.put(
     "/v1/accounts/<path:account_id>",
     summary="Make sure that an account exists",
     description="201 new, 200 known. A new account has the catalogue's free seats, and its contracts'.",
-    responses=responses(AccountShown, 401, 403, 422, also=201),
+    responses=responses(AccountShown, *WRITING, also=201),
 )
 @needs(Scope.CLAIM)
 def put_account(path: AccountPath) -> Response:
@@ -45,7 +45,7 @@ def put_account(path: AccountPath) -> Response:
     summary="Say that a subscription belongs to an account",
     description="The app's word is final, whatever the subscription's metadata says. Creates the account "
     "if need be, and has the subscription looked at.",
-    responses=responses(Linked, 401, 403, 422, 503),
+    responses=responses(Linked, *WRITING),
 )
 @needs(Scope.BILLING)
 def put_link(path: LinkPath) -> Response:
@@ -62,14 +62,14 @@ def put_link(path: LinkPath) -> Response:
 
     told = answer_once(work)
     door().runtime.cache.forget_account_of(path.subscription_id)
-    door().doorbell.ring(path.subscription_id)
+    door().ring(path.subscription_id)
     return told
 
 
 @accounts_api.get(
     "/v1/accounts",
     summary="Accounts, by id",
-    responses=responses(Accounts, 401, 403, 422),
+    responses=responses(Accounts, *KEYED),
 )
 @needs(Scope.READ)
 def accounts(query: AccountsQuery) -> Response:

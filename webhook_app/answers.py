@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from flask import Response
 from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel
 
-from webhook_app.problems import Problem
+KEYED: Final = (401, 403, 422, 503)
+"""The problems of every call that needs a key."""
+
+WRITING: Final = (400, *KEYED, 413)
+"""The problems of every call that writes."""
+
+_PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
 def answer(body: Any, status: int = HTTPStatus.OK) -> Response:
@@ -18,14 +24,11 @@ def answer(body: Any, status: int = HTTPStatus.OK) -> Response:
     return Response(orjson.dumps(body, option=orjson.OPT_UTC_Z), status, mimetype="application/json")
 
 
-def responses(shown: type[BaseModel], *problems: int, also: int | None = None) -> ResponseDict:
+def responses(shown: type[BaseModel] | None, *problems: int, also: int | None = None) -> ResponseDict:
     """The OpenAPI responses of a route: its document under 200 (and `also`), problems under the rest."""
-    described: ResponseDict = {"200": shown}
+    described: ResponseDict = {} if shown is None else {"200": shown}
     if also is not None:
         described[str(also)] = shown
-    for status in problems:
-        described[str(status)] = {
-            "description": HTTPStatus(status).phrase,
-            "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
-        }
+    for status in (*problems, HTTPStatus.INTERNAL_SERVER_ERROR.value):
+        described[str(status)] = {"description": HTTPStatus(status).phrase, "content": _PROBLEM}
     return described

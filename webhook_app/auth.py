@@ -7,14 +7,14 @@ import hmac
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
-from flask import Flask, Response, current_app, g, request
+from flask import Response, g, request
 
 from models import api_key
 from models.api_key import Caller, Scope
+from runtime.wiring import Runtime
 from webhook_app import problems
-from webhook_app.door import door
 
 View = TypeVar("View", bound=Callable[..., object])
 
@@ -35,6 +35,17 @@ def needs(scope: Scope) -> Callable[[View], View]:
     return mark
 
 
+def public(view: View) -> View:
+    """The view is for anybody."""
+    setattr(view, _NEEDS, None)
+    return view
+
+
+def needed_scope(view: Callable[..., object]) -> Scope | None:
+    """What a key must have to call the view; None for public ones. Raises where the view does not say."""
+    return cast("Scope | None", getattr(view, _NEEDS))
+
+
 def caller() -> Caller:
     """Who makes the present request."""
     found: Caller = g.caller
@@ -44,16 +55,13 @@ def caller() -> Caller:
 class Gatekeeper:
     """Checks the key of each request and remembers good ones for a few seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._known: dict[bytes, tuple[Caller, float]] = {}
 
-    def check(self) -> Response | None:
-        """None lets the request pass; public views carry no mark."""
-        view = current_app.view_functions.get(request.endpoint or "")
-        scope: Scope | None = getattr(view, _NEEDS, None)
-        if scope is None:
-            return None
-        found = self._find(request.headers.get("Authorization", ""))
+    def refusal(self, scope: Scope) -> Response | None:
+        """Why the present request may not pass; None lets it, and `caller` knows who makes it."""
+        found = self._find(request.environ.get("HTTP_AUTHORIZATION", ""))
         if found is None:
             answer = problems.response(
                 HTTPStatus.UNAUTHORIZED,
@@ -77,7 +85,8 @@ class Gatekeeper:
         presented = presented.strip()
         if kind.lower() != "bearer" or not presented:
             return None
-        digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).digest()
+        # WSGI hands over each byte of a header as one character.
+        digest = hashlib.sha256(presented.encode("latin-1", "replace")).digest()
         remembered = self._known.get(digest)
         if remembered is not None and remembered[1] > time.monotonic():
             return remembered[0]
@@ -89,15 +98,10 @@ class Gatekeeper:
         return found
 
     def _ask(self, presented: str, digest: bytes) -> Caller | None:
-        bootstrap = door().runtime.settings.bootstrap_key
+        bootstrap = self._runtime.settings.bootstrap_key
         if bootstrap is not None:
             expected = hashlib.sha256(bootstrap.get_secret_value().encode()).digest()
             if hmac.compare_digest(expected, digest):
                 return _BOOTSTRAP
-        with door().runtime.sessions() as session:
+        with self._runtime.sessions() as session:
             return api_key.find(session, presented)
-
-
-def install(app: Flask) -> None:
-    """Have every request of the app checked."""
-    app.before_request(Gatekeeper().check)

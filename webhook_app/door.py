@@ -1,14 +1,18 @@
-"""What every view needs: the runtime behind this app, and its doorbell."""
+"""What every view needs: the runtime behind this app, its doorbell, and who lets callers in."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Final, cast
 
 from flask import current_app
 
 from runtime.wiring import Runtime
+from webhook_app.auth import Gatekeeper
 from worker.doorbell import Doorbell
+
+log = logging.getLogger(__name__)
 
 NAME: Final = "seatsync"
 
@@ -17,6 +21,16 @@ NAME: Final = "seatsync"
 class Door:
     runtime: Runtime
     doorbell: Doorbell
+    gatekeeper: Gatekeeper
+
+    def ring(self, subscription_id: str, delay: float = 0.0) -> None:
+        """Have the subscription looked at soon. The row that asks for it is committed: a bell that is
+        broken must not turn the answer into an error, the sweep will ring.
+        """
+        try:
+            self.doorbell.ring(subscription_id, delay)
+        except Exception as error:  # noqa: BLE001  a thread that cannot start, most likely
+            log.warning("doorbell broken", extra={"error": type(error).__name__})
 
 
 def door() -> Door:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
-from flask import Blueprint, Response
+from flask import Response
 from kombu import Connection
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -18,34 +18,50 @@ from sqlalchemy.exc import SQLAlchemyError
 from models import condition
 from models.condition import Condition
 from runtime.wiring import Runtime
-from webhook_app.answers import answer
+from webhook_app import problems
+from webhook_app.answers import answer, responses
+from webhook_app.auth import public
 from webhook_app.door import door
+from webhook_app.routes import Routes
+from webhook_app.schemas import Alive, Readiness
 
-health = Blueprint("health", __name__)
+health = Routes("health", tag="Health", is_public=True)
 
 # Events wait for seconds; one that has waited this long says that no worker works.
 _TOO_OLD: Final = timedelta(minutes=5)
+_METRICS: Final[dict[str, Any]] = {
+    "description": "All figures come from the database, so any process can tell them.",
+    "content": {CONTENT_TYPE_PLAIN_0_0_4: {"schema": {"type": "string"}}},
+}
 
 
-@health.get("/healthz")
+@health.get(
+    "/healthz",
+    summary="The process answers; nothing else is asked",
+    responses=responses(Alive),
+)
+@public
 def alive() -> Response:
-    """The process answers; nothing else is asked."""
     return answer({"status": "ok"})
 
 
-@health.get("/readyz")
+@health.get(
+    "/readyz",
+    summary="Database, broker and the age of the oldest unprocessed event",
+    description="Without the broker deliveries are still taken and worked off, so only the database decides: "
+    "503 while it is away. An event that has waited for minutes is a warning, `lagging`.",
+    responses=responses(Readiness, 503),
+)
+@public
 def ready() -> Response:
-    """Database (needed), broker and the age of the oldest unprocessed event (a warning each).
-
-    Without the broker deliveries are still taken and worked off, so only the database decides.
-    """
     runtime = door().runtime
     try:
         with runtime.sessions() as session:
             waited = condition.oldest_unprocessed(session)
     except SQLAlchemyError:
-        told = {"status": "unavailable", "database": "away"}
-        return answer(told, HTTPStatus.SERVICE_UNAVAILABLE)
+        return problems.response(
+            HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", "The database is away.", {"database": "away"}
+        )
     return answer(
         {
             "status": "ready" if waited < _TOO_OLD else "lagging",
@@ -56,9 +72,13 @@ def ready() -> Response:
     )
 
 
-@health.get("/metrics")
+@health.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    responses={**responses(None, 503), "200": _METRICS},
+)
+@public
 def metrics() -> Response:
-    """Prometheus metrics."""
     registry = CollectorRegistry()
     with door().runtime.sessions() as session:
         registry.register(_Gauges(condition.of_all(session)))

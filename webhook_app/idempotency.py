@@ -19,8 +19,8 @@ from webhook_app import problems
 from webhook_app.auth import caller
 from webhook_app.door import door
 
-_HEADER: Final = "Idempotency-Key"
-_LONGEST: Final = 255
+HEADER: Final = "Idempotency-Key"
+LONGEST: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def answer_once(work: Callable[[Session], Answer]) -> Response:
         runtime.cache.outdate(answer.versions)
     is_problem = answer.status >= HTTPStatus.BAD_REQUEST
     mimetype = "application/problem+json" if is_problem else "application/json"
-    return Response(orjson.dumps(answer.body, option=orjson.OPT_UTC_Z), answer.status, mimetype=mimetype)
+    return Response(_dumped(answer.body), answer.status, mimetype=mimetype)
 
 
 def _answer(session: Session, work: Callable[[Session], Answer]) -> Answer:
@@ -63,13 +63,17 @@ def _kept_answer(session: Session, key: str, work: Callable[[Session], Answer]) 
     if (before := idempotency.begin(session, scope, key, wish)) is not None:
         return Answer(before.status, before.body)
     answer = _answer(session, work)
-    told = orjson.loads(orjson.dumps(answer.body, option=orjson.OPT_UTC_Z))
-    idempotency.finish(session, scope, key, answer.status, told)
+    idempotency.finish(session, scope, key, answer.status, orjson.loads(_dumped(answer.body)))
     return answer
 
 
+def _dumped(body: dict[str, Any]) -> bytes:
+    """The same bytes for the first answer and for one that was kept: the database does not keep the order."""
+    return orjson.dumps(body, option=orjson.OPT_UTC_Z | orjson.OPT_SORT_KEYS)
+
+
 def _key() -> str | None:
-    key = request.headers.get(_HEADER)
-    if key is not None and not (0 < len(key) <= _LONGEST and key.isascii() and key.isprintable()):
-        raise BadRequest(f"{_HEADER} must be 1 to {_LONGEST} visible ASCII characters.")
+    key = request.headers.get(HEADER)
+    if key is not None and not (0 < len(key) <= LONGEST and key.isascii() and key.isprintable()):
+        raise BadRequest(f"{HEADER} must be 1 to {LONGEST} visible ASCII characters.")
     return key

@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Response
-from flask_openapi3 import APIBlueprint, Tag
 from sqlalchemy.orm import Session
 
 from models import account, assignment, seating
@@ -14,10 +13,11 @@ from models.api_key import Scope
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.seating import Wish
-from webhook_app.answers import answer, responses
+from webhook_app.answers import KEYED, WRITING, answer, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
+from webhook_app.routes import Routes
 from webhook_app.schemas import (
     AccountPath,
     ClaimBody,
@@ -28,7 +28,7 @@ from webhook_app.schemas import (
     Released,
 )
 
-members_api = APIBlueprint("members", __name__, abp_tags=[Tag(name="Members")])
+members_api = Routes("members", tag="Members")
 
 
 @members_api.post(
@@ -36,7 +36,7 @@ members_api = APIBlueprint("members", __name__, abp_tags=[Tag(name="Members")])
     summary="Claim a seat for a person, once",
     description="201: seated. 200: the person has a seat already. 409 `no_seat_available` or "
     "`claims_blocked`, with the numbers. Takes an `Idempotency-Key`.",
-    responses=responses(Member, 401, 403, 404, 409, 422, also=201),
+    responses=responses(Member, *WRITING, 404, 409, also=201),
 )
 @needs(Scope.CLAIM)
 def claim(path: AccountPath, body: ClaimBody) -> Response:
@@ -54,7 +54,7 @@ def claim(path: AccountPath, body: ClaimBody) -> Response:
     "/v1/accounts/<path:account_id>/members/<path:member_id>",
     summary="Release a member's seat",
     description="200, and 200 again: `released` tells whether there was a seat to free.",
-    responses=responses(Released, 401, 403, 404),
+    responses=responses(Released, *WRITING, 404),
 )
 @needs(Scope.CLAIM)
 def release(path: MemberPath) -> Response:
@@ -70,7 +70,7 @@ def release(path: MemberPath) -> Response:
     "/v1/accounts/<path:account_id>/members",
     summary="Who sits in the account",
     description="Free roles are listed with the reason why they occupy nothing.",
-    responses=responses(Members, 401, 403, 404, 422),
+    responses=responses(Members, *KEYED, 404),
 )
 @needs(Scope.READ)
 def members(path: AccountPath, query: MembersQuery) -> Response:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from flask import Response
-from flask_openapi3 import APIBlueprint, Tag
+from sqlalchemy.orm import Session
 
 from models import finding, inbox
 from models.api_key import Scope
 from models.inbox import InboxEvent
-from webhook_app.answers import answer, responses
+from webhook_app.answers import KEYED, WRITING, answer, responses
 from webhook_app.auth import needs
 from webhook_app.door import door
+from webhook_app.idempotency import Answer, answer_once
+from webhook_app.routes import Routes
 from webhook_app.schemas import DriftPage, DriftQuery, InboxPage, InboxPath, InboxQuery, Replayed
 from worker import replay
 
-operator_api = APIBlueprint("operator", __name__, abp_tags=[Tag(name="Operators")])
+operator_api = Routes("operator", tag="Operators")
 
 
 @operator_api.get(
     "/v1/inbox",
     summary="Deliveries kept, newest first",
     description="`state=dead` are the dead letters, each with its reason. Bodies are not shown.",
-    responses=responses(InboxPage, 401, 403, 422),
+    responses=responses(InboxPage, *KEYED),
 )
 @needs(Scope.ADMIN)
 def events(query: InboxQuery) -> Response:
@@ -34,22 +37,26 @@ def events(query: InboxQuery) -> Response:
 
 
 @operator_api.post(
-    "/v1/inbox/<int:inbox_id>/replay",
+    "/v1/inbox/<inbox_id>/replay",
     summary="Give a dead letter another chance",
-    responses=responses(Replayed, 401, 403, 404, 409),
+    responses=responses(Replayed, *WRITING, 404, 409),
 )
 @needs(Scope.ADMIN)
 def replay_event(path: InboxPath) -> Response:
-    event = replay.replay(door().runtime, path.inbox_id)
-    if event.subscription_id is not None:
-        door().doorbell.ring(event.subscription_id)
-    return answer({"id": event.id, "state": event.state})
+    def work(_: Session) -> Answer:
+        # Committed by itself, a moment before its answer is kept.
+        event = replay.replay(door().runtime, path.inbox_id)
+        if event.subscription_id is not None:
+            door().ring(event.subscription_id)
+        return Answer(HTTPStatus.OK, {"id": event.id, "state": event.state})
+
+    return answer_once(work)
 
 
 @operator_api.get(
     "/v1/drift",
     summary="Open drift findings, oldest first",
-    responses=responses(DriftPage, 401, 403, 422),
+    responses=responses(DriftPage, *KEYED),
 )
 @needs(Scope.ADMIN)
 def drift(query: DriftQuery) -> Response:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
 from flask import Flask, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
@@ -36,6 +37,9 @@ _STATUS: Final[Mapping[type[SeatSyncError], HTTPStatus]] = {
 }
 # The database is away, restarting, or somebody else holds a lock for too long: trying again helps.
 _PASSING: Final = (OperationalError, InterfaceError, PoolTimeout)
+# Of a request with thousands of faults, and of names a caller made up, this much is repeated.
+_MOST_FAULTS: Final = 10
+_LONGEST_PLACE: Final = 100
 
 
 class Problem(BaseModel):
@@ -53,15 +57,15 @@ class Problem(BaseModel):
 def document(
     status: int, code: str, detail: str, further: Mapping[str, object] | None = None
 ) -> dict[str, Any]:
-    """The problem document as data."""
-    return {
+    """The problem document as data; what is `further` cannot take the place of the standard members."""
+    told: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "code": code,
         "detail": detail,
-        **(further or {}),
     }
+    return {**told, **(further or {}), **told}
 
 
 def response(status: int, code: str, detail: str, further: Mapping[str, object] | None = None) -> Response:
@@ -89,14 +93,31 @@ def _own(error: SeatSyncError) -> Response:
     return response(told["status"], error.code, error.message, error.details)
 
 
-def invalid(error: ValidationError) -> Response:
-    """A request whose path, query or body is not what the API takes: where, and what is wrong."""
-    faults = [
-        {"where": ".".join(map(str, fault["loc"])), "problem": fault["msg"].removeprefix("Value error, ")}
-        for fault in error.errors(include_input=False, include_url=False, include_context=False)
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a request: where, and what is wrong there. Never the value itself."""
+
+    where: str
+    problem: str
+
+
+def faults(error: ValidationError) -> list[Fault]:
+    """What a model found wrong."""
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    return [
+        Fault(
+            ".".join(map(str, fault["loc"]))[:_LONGEST_PLACE] or "body",
+            fault["msg"].removeprefix("Value error, "),
+        )
+        for fault in found[:_MOST_FAULTS]
     ]
-    detail = "; ".join(f"{fault['where'] or 'body'}: {fault['problem']}" for fault in faults)
-    return response(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail, {"errors": faults})
+
+
+def invalid(found: Sequence[Fault]) -> Response:
+    """A request whose path, query or body is not what the API takes."""
+    detail = "; ".join(f"{fault.where}: {fault.problem}" for fault in found)
+    further = {"errors": [asdict(fault) for fault in found]}
+    return response(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail, further)
 
 
 def _http(error: HTTPException) -> Response:
@@ -104,20 +125,21 @@ def _http(error: HTTPException) -> Response:
     code = HTTPStatus(status).name.lower()
     answer = response(status, code, error.description or HTTPStatus(status).phrase)
     for name, value in error.get_headers():
-        if name.lower() in {"allow", "location"}:
+        if name == "Allow":
             answer.headers[name] = value
     return answer
 
 
-def _database(error: Exception) -> Response:
-    if isinstance(error, DBAPIError) and not isinstance(error, _PASSING):
-        return _unexpected(error)
-    # The text of a database error may hold parameters, and so personal data: the type must do.
-    log.error("database unavailable", extra={"error": type(error).__name__})
+def _database(error: SQLAlchemyError) -> Response:
+    # The text of a database error may hold parameters, and so personal data: its type and place must do.
+    kind = type(error).__name__
+    if not isinstance(error, _PASSING):
+        return _unexpected(RuntimeError(f"{kind}, its text withheld").with_traceback(error.__traceback__))
+    log.error("database unavailable", extra={"error": kind})
     return response(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "database_unavailable",
-        "The database did not answer in time; nothing was changed. Try again.",
+        "The database did not answer in time. Try again: under one Idempotency-Key nothing is done twice.",
     )
 
 
@@ -132,6 +154,5 @@ def install(app: Flask) -> None:
     """Give the app its error handlers."""
     app.register_error_handler(SeatSyncError, _own)
     app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(DBAPIError, _database)
-    app.register_error_handler(PoolTimeout, _database)
+    app.register_error_handler(SQLAlchemyError, _database)
     app.register_error_handler(Exception, _unexpected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Literal
+from unicodedata import category
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -11,16 +12,21 @@ from models.account import AccountStatus
 from models.assignment import AssignmentState
 from models.inbox import InboxState
 
-_FIRST_PRINTABLE = " "
+_CONTROL = "Cc"
 
 
 def _printable(text: str) -> str:
-    if any(character < _FIRST_PRINTABLE or character == "\x7f" for character in text):
+    if not text.isprintable() and any(category(character) == _CONTROL for character in text):
         raise ValueError("must not hold control characters")
     return text
 
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+Email = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^@\s]+@[^@\s]+$"),
+    AfterValidator(_printable),
+]
 SeatCount = int | Literal["unlimited"]
 
 
@@ -33,6 +39,10 @@ class Shown(BaseModel):
 
 
 # What is asked.
+
+
+class ProviderPath(BaseModel):
+    provider: str
 
 
 class AccountPath(BaseModel):
@@ -55,6 +65,10 @@ class MemberPath(BaseModel):
 
 class InboxPath(BaseModel):
     inbox_id: Annotated[int, Field(ge=1, lt=2**63)]
+
+
+class NoQuery(Wanted):
+    """A question with nothing to choose: what we would not heed is refused, not ignored."""
 
 
 class CanAddQuery(Wanted):
@@ -88,14 +102,33 @@ class DriftQuery(PageQuery):
 
 
 class ClaimBody(Wanted):
+    # JSON has types of its own: "yes" is no boolean.
+    model_config = ConfigDict(strict=True)
+
     member_id: Id
     role: Id
-    email: Annotated[Id, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
+    email: Email | None = Field(None, description="outer blanks and letter case do not make another person")
     hold: bool = Field(False, description="keep the seat for an invitation; it lapses by itself")
     protected: bool = Field(False, description="the last to leave when seats are reduced")
 
 
 # What is shown.
+
+
+class Received(Shown):
+    received: Literal[True]
+    duplicate: bool
+
+
+class Alive(Shown):
+    status: Literal["ok"]
+
+
+class Readiness(Shown):
+    status: Literal["ready", "lagging"]
+    database: Literal["ok"]
+    broker: Literal["ok", "away"] = Field(description="without it deliveries are still taken and worked off")
+    oldest_unprocessed_seconds: float
 
 
 class SeatsOfType(Shown):

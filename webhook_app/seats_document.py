@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from zlib import crc32
 
 import orjson
 from sqlalchemy import select
@@ -48,19 +49,18 @@ def read(session: Session, account_id: str, *, stale_after: timedelta) -> dict[s
 
 
 def page(document: dict[str, Any]) -> SeatsPage:
-    return SeatsPage(
-        orjson.dumps(document, option=orjson.OPT_UTC_Z), etag(document["version"], stale=document["stale"])
-    )
+    body = orjson.dumps(document, option=orjson.OPT_UTC_Z)
+    return finished(document["account_id"], document["version"], body)
 
 
-def etag(version: int, *, stale: bool) -> str:
-    """What is shown changes with the account's version, and when trust in it goes or comes back."""
-    return f'W/"{version}{"-stale" if stale else ""}"'
+def finished(account_id: str, version: int, body: bytes) -> SeatsPage:
+    """A body with its validator: what is shown changes with the account's version, when trust in it
+    goes or comes back, and when a subscription moves to another account.
 
-
-def etag_of(version: int, body: bytes) -> str:
-    """The validator of a finished body; an id cannot forge the mark, its quotes would be escaped."""
-    return etag(version, stale=b'"stale":true' in body)
+    An id cannot forge the mark of staleness, its quotes would be escaped.
+    """
+    mark = "-stale" if b'"stale":true' in body else ""
+    return SeatsPage(body, f'W/"{crc32(account_id.encode()):x}-{version}{mark}"')
 
 
 def _seats(balance: Balance) -> dict[str, Any]:

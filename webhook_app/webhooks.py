@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
 
-from flask import Blueprint, Request, Response, request
+from flask import Response, request
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import NotFound, UnsupportedMediaType
 
 from models import finding, inbox
 from models.inbox import Arrival, InboxState, Kept
@@ -18,27 +18,38 @@ from runtime.wiring import Runtime
 from seats import findings
 from seats.errors import InvalidSignature
 from webhook_app import problems
+from webhook_app.answers import responses
+from webhook_app.auth import public
+from webhook_app.bodies import raw_body
 from webhook_app.door import door
+from webhook_app.routes import Routes
+from webhook_app.schemas import ProviderPath, Received
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES: Final = 1024 * 1024
 _NEW: Final = b'{"received": true, "duplicate": false}'
 _REPEAT: Final = b'{"received": true, "duplicate": true}'
 
-webhooks = Blueprint("webhooks", __name__)
+webhooks = Routes("webhooks", tag="Billing provider", is_public=True)
 
 
-@webhooks.post("/webhooks/<provider>")
-def receive(provider: str) -> Response:
-    """Take a delivery in: 202 new, 200 repeat, 401 not authentic, 413 too large, 503 not stored."""
+@webhooks.post(
+    "/webhooks/<provider>",
+    summary="Take a delivery in",
+    description="For the billing provider alone: the raw body is signed (Standard Webhooks: `webhook-id`, "
+    "`webhook-timestamp`, `webhook-signature`). 202 new, 200 repeat; also for what we cannot use, "
+    "since sending it again would help nobody. 401 says no more than that it is not authentic.",
+    responses=responses(Received, 400, 401, 404, 413, 415, 503, also=202),
+)
+@public
+def receive(path: ProviderPath) -> Response:
     runtime = door().runtime
-    if provider != runtime.provider.name:
+    if path.provider != runtime.provider.name:
         raise NotFound(
-            f"No provider {provider!r} is known here; this service listens at "
+            f"No provider {path.provider!r} is known here; this service listens at "
             f"/webhooks/{runtime.provider.name}."
         )
-    body = _raw_body(request)
+    body = _unpacked_body()
     try:
         delivery = runtime.provider.verify(list(request.headers.items()), body, datetime.now(UTC))
     except InvalidSignature as error:
@@ -54,16 +65,17 @@ def receive(provider: str) -> Response:
             HTTPStatus.SERVICE_UNAVAILABLE, "not_stored", "The delivery could not be stored. Send it again."
         )
     if kept.is_new and arrival.state is InboxState.PENDING and arrival.subscription_id is not None:
-        door().doorbell.ring(arrival.subscription_id, kept.due_in)
+        door().ring(arrival.subscription_id, kept.due_in)
     if not kept.is_new:
         return Response(_REPEAT, HTTPStatus.OK, mimetype="application/json")
     return Response(_NEW, HTTPStatus.ACCEPTED, mimetype="application/json")
 
 
-def _raw_body(request: Request) -> bytes:
-    """The bytes as they were signed; never decoded or re-serialised."""
-    request.max_content_length = MOST_BYTES
-    return request.get_data(cache=False)
+def _unpacked_body() -> bytes:
+    """The bytes as they were signed; never decoded, unpacked or re-serialised."""
+    if request.environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in {"", "identity"}:
+        raise UnsupportedMediaType("Deliveries are taken as they were signed, without Content-Encoding.")
+    return raw_body()
 
 
 def _arrival(runtime: Runtime, delivery: Delivery, event: Event) -> Arrival:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,7 +11,11 @@ from flask.testing import FlaskClient
 
 from runtime.wiring import Runtime
 from tests.conftest import API_KEY
+from tests.webhook_app.contract import Contract, watch
 from webhook_app import create_app
+from worker.doorbell import Doorbell
+
+OpenDoor = Callable[..., FlaskClient]
 
 
 @dataclass
@@ -27,19 +32,43 @@ def doorbell() -> SilentDoorbell:
 
 
 @pytest.fixture
-def app(runtime: Runtime, doorbell: SilentDoorbell) -> Flask:
-    return create_app(runtime, doorbell)
+def open_door(runtime: Runtime, doorbell: SilentDoorbell) -> Iterator[OpenDoor]:
+    """A client of a new app, by default over the test's own runtime and with a key that may do everything.
+
+    Whatever the apps answer has to be as their OpenAPI document says.
+    """
+    watched: list[Contract] = []
+
+    def client(
+        over: Runtime = runtime, *, key: str | None = API_KEY, bell: Doorbell | SilentDoorbell = doorbell
+    ) -> FlaskClient:
+        app = create_app(over, bell)
+        watched.append(watch(app))
+        return client_with(app, key)
+
+    yield client
+    assert [breach for contract in watched for breach in contract.breaches] == []
+
+
+def client_with(app: Flask, key: str | None) -> FlaskClient:
+    client = app.test_client()
+    if key is not None:
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
+    return client
+
+
+@pytest.fixture
+def client(open_door: OpenDoor) -> FlaskClient:
+    """With a key that may do everything."""
+    return open_door()
+
+
+@pytest.fixture
+def app(client: FlaskClient) -> Flask:
+    return client.application
 
 
 @pytest.fixture
 def anyone(app: Flask) -> FlaskClient:
     """Without a key."""
-    return app.test_client()
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    """With a key that may do everything."""
-    client = app.test_client()
-    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {API_KEY}"
-    return client
+    return client_with(app, None)

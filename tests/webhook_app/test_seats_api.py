@@ -9,35 +9,17 @@ import redis
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
-from models import inbox, ledger, seating, subscription
-from models.seating import Wish
+from models import inbox, ledger, subscription
 from runtime.wiring import Runtime
 from tests.factories import a_cause, a_snapshot, an_arrival
-
-
-def bought(runtime: Runtime, event_id: str = "msg_1", **changes) -> None:
-    """The provider was asked, and this is what it said."""
-    snapshot = a_snapshot(**changes)
-    with runtime.sessions.begin() as session:
-        subscription.raise_hint(session, snapshot.subscription_id)
-        lease = subscription.lease(session, snapshot.subscription_id, timedelta(seconds=10))
-        posted = ledger.apply(session, lease, snapshot, runtime.catalog, a_cause())
-    runtime.cache.outdate(posted.versions)
-
-
-def seated(runtime: Runtime, *members: str, role: str = "member", account_id: str = "acme") -> None:
-    for member_id in members:
-        with runtime.sessions.begin() as session:
-            wish = Wish(member_id=member_id, role=role)
-            found = seating.claim(session, account_id, wish, runtime.catalog, a_cause())
-        runtime.cache.outdate({account_id: found.version})
+from tests.webhook_app.scenes import bought, seated
 
 
 def test_the_seats_document_has_the_contracts_fields(client: FlaskClient, runtime: Runtime):
     bought(runtime, seats=10)
     seated(runtime, "ada", "bob")
     document = client.get("/v1/accounts/acme/seats").json
-    assert document.pop("as_of") and document.pop("verified_at")
+    assert document.pop("as_of") > document.pop("verified_at")
     assert document == {
         "account_id": "acme",
         "status": "ok",
@@ -114,6 +96,34 @@ def test_who_has_the_document_already_gets_304(client: FlaskClient, runtime: Run
     assert (again.status_code, again.data) == (304, b"")
 
 
+@pytest.mark.parametrize("form", ["*", '"x", {}', '{} , W/"0"', "strong {}"])
+def test_an_etag_is_known_in_every_form_of_the_header(client: FlaskClient, runtime: Runtime, form: str):
+    bought(runtime)
+    etag = client.get("/v1/accounts/acme/seats").headers["ETag"]
+    if form.startswith("strong"):
+        form, etag = form.removeprefix("strong "), etag.removeprefix("W/")
+    known = {"If-None-Match": form.format(etag)}
+    assert client.get("/v1/accounts/acme/seats", headers=known).status_code == 304
+
+
+def test_another_account_of_the_same_version_is_another_document(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    etag = client.get("/v1/subscriptions/sub_1/seats").headers["ETag"]
+    client.put("/v1/accounts/other/subscriptions/sub_1")
+    with runtime.sessions.begin() as session:
+        session.execute(text("UPDATE accounts SET version = 1"))
+    runtime.redis.flushall()
+    moved = client.get("/v1/subscriptions/sub_1/seats", headers={"If-None-Match": etag})
+    assert (moved.status_code, moved.json["account_id"]) == (200, "other")
+
+
+@pytest.mark.parametrize("path", ["/v1/accounts/acme/seats", "/v1/subscriptions/sub_1/seats"])
+def test_a_wish_that_would_not_be_heeded_is_refused(client: FlaskClient, runtime: Runtime, path: str):
+    bought(runtime)
+    answer = client.get(f"{path}?at=2026-01-01T00:00:00Z")
+    assert (answer.status_code, answer.json["errors"][0]["where"]) == (422, "at")
+
+
 def test_a_change_makes_a_new_etag(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     etag = client.get("/v1/accounts/acme/seats").headers["ETag"]
@@ -160,19 +170,30 @@ def test_figures_nobody_has_verified_for_two_turns_are_stale(client: FlaskClient
     assert client.get("/v1/accounts/acme/seats").json["stale"] is True
 
 
+def test_figures_that_have_become_stale_have_another_etag(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    etag = client.get("/v1/accounts/acme/seats").headers["ETag"]
+    with runtime.sessions.begin() as session:
+        session.execute(text("UPDATE subscriptions SET verified_at = now() - interval '49 hours'"))
+    runtime.redis.flushall()
+    for _ in range(2):
+        answer = client.get("/v1/accounts/acme/seats", headers={"If-None-Match": etag})
+        assert (answer.status_code, answer.json["stale"]) == (200, True)
+
+
 @pytest.mark.parametrize(
-    ("role", "count", "allowed", "code"),
+    ("asked", "told"),
     [
-        ("member", 5, True, "granted"),
-        ("member", 6, False, "no_seat_available"),
-        ("viewer", 1, False, "no_seat_available"),
-        ("client", 1, True, "free_role"),
+        ("role=member&count=5", (True, "granted", "full", 5)),
+        ("role=member&count=6", (False, "no_seat_available", "full", 5)),
+        ("role=viewer", (False, "no_seat_available", "viewer", 0)),
+        ("role=client", (True, "free_role", None, None)),
     ],
 )
-def test_can_add_says_yes_or_no_and_why(client: FlaskClient, runtime: Runtime, role, count, allowed, code):
+def test_can_add_says_yes_or_no_and_why(client: FlaskClient, runtime: Runtime, asked: str, told: tuple):
     bought(runtime)
-    told = client.get(f"/v1/accounts/acme/can-add?role={role}&count={count}").json
-    assert (told["allowed"], told["code"]) == (allowed, code)
+    document = client.get(f"/v1/accounts/acme/can-add?{asked}").json
+    assert tuple(document[name] for name in ("allowed", "code", "seat_type", "available")) == told
 
 
 def test_can_add_while_suspended_is_refused_as_blocked(client: FlaskClient, runtime: Runtime):
@@ -194,6 +215,11 @@ def test_a_bad_question_is_422_and_says_where(client: FlaskClient, runtime: Runt
     bought(runtime)
     answer = client.get(f"/v1/accounts/acme/can-add?{query}")
     assert (answer.status_code, answer.json["code"]) == (422, code)
+
+
+def test_a_slash_too_many_leads_to_nobody_elses_account(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    assert client.get("/v1/accounts/%2Facme/seats").status_code == 404
 
 
 @pytest.mark.parametrize("account_id", ["a/b", "a//b", "a.b", "..", "ünï", "a b", "claims", "a%2Fb"])

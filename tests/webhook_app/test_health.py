@@ -1,0 +1,164 @@
+"""Health: alive, ready, and the figures behind it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from models import finding, inbox
+from models.inbox import InboxState
+from models.session import connect
+from runtime.wiring import Runtime
+from seats import findings
+from tests.factories import an_arrival
+from tests.webhook_app.conftest import OpenDoor
+from tests.webhook_app.scenes import bought, changed
+
+
+@pytest.fixture
+def no_database(runtime: Runtime) -> Iterator[None]:
+    runtime.sessions.configure(bind=connect("postgresql://nobody@127.0.0.1:9/nothing"))
+    yield
+    runtime.sessions.configure(bind=runtime.engine)
+
+
+def with_broker(runtime: Runtime, url: str) -> Runtime:
+    return replace(runtime, settings=runtime.settings.model_copy(update={"celery_broker_url": url}))
+
+
+def kept(runtime: Runtime, event_id: str = "msg_1", **facts) -> None:
+    with runtime.sessions.begin() as session:
+        inbox.keep(session, an_arrival(event_id, **facts))
+
+
+# Alive.
+
+
+def test_a_process_that_answers_is_alive(anyone: FlaskClient):
+    answer = anyone.get("/healthz")
+    assert (answer.status_code, answer.json) == (200, {"status": "ok"})
+
+
+@pytest.mark.usefixtures("no_database")
+def test_alive_asks_nobody_else(anyone: FlaskClient):
+    assert anyone.get("/healthz").status_code == 200
+
+
+# Ready.
+
+
+def test_with_everything_there_it_is_ready(anyone: FlaskClient):
+    answer = anyone.get("/readyz")
+    assert (answer.status_code, answer.json) == (
+        200,
+        {"status": "ready", "database": "ok", "broker": "ok", "oldest_unprocessed_seconds": 0.0},
+    )
+
+
+@pytest.mark.usefixtures("no_database")
+def test_without_the_database_it_is_not_ready(anyone: FlaskClient):
+    begun = time.monotonic()
+    answer = anyone.get("/readyz")
+    assert time.monotonic() - begun < 1
+    assert (answer.status_code, answer.json["code"], answer.json["database"]) == (503, "not_ready", "away")
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:9/0", "amqp://guest@127.0.0.1:9//"])
+def test_without_the_broker_it_is_ready_and_says_so(runtime: Runtime, open_door: OpenDoor, url: str):
+    begun = time.monotonic()
+    answer = open_door(with_broker(runtime, url), key=None).get("/readyz")
+    assert time.monotonic() - begun < 3
+    assert (answer.status_code, answer.json["status"], answer.json["broker"]) == (200, "ready", "away")
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_a_broker_that_never_answers_is_away(runtime: Runtime, open_door: OpenDoor, scheme: str):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/0"
+        begun = time.monotonic()
+        answer = open_door(with_broker(runtime, url), key=None).get("/readyz")
+        assert time.monotonic() - begun < 5
+    assert (answer.status_code, answer.json["broker"]) == (200, "away")
+
+
+def test_the_oldest_unprocessed_event_is_told(anyone: FlaskClient, runtime: Runtime):
+    kept(runtime)
+    kept(runtime, "msg_2")
+    changed(runtime, "UPDATE inbox SET received_at = now() - interval '10 seconds' WHERE event_id = 'msg_1'")
+    document = anyone.get("/readyz").json
+    assert document["status"] == "ready"
+    assert 10 <= document["oldest_unprocessed_seconds"] < 20
+
+
+def test_an_event_that_has_waited_for_minutes_is_lagging(anyone: FlaskClient, runtime: Runtime):
+    kept(runtime)
+    changed(runtime, "UPDATE inbox SET received_at = now() - interval '301 seconds'")
+    answer = anyone.get("/readyz")
+    assert (answer.status_code, answer.json["status"]) == (200, "lagging")
+
+
+def test_old_events_that_wait_for_nothing_are_no_lag(anyone: FlaskClient, runtime: Runtime):
+    kept(runtime, state=InboxState.DEAD, reason="nobody could read it")
+    changed(runtime, "UPDATE inbox SET received_at = now() - interval '1 day'")
+    assert anyone.get("/readyz").json["status"] == "ready"
+
+
+# Figures.
+
+
+def figures(client: FlaskClient) -> dict[str, float]:
+    """The samples of `/metrics`, as Prometheus reads them; a label's value stands behind the name."""
+    return {
+        "/".join([sample.name, *sample.labels.values()]): sample.value
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+    }
+
+
+def test_metrics_are_what_prometheus_scrapes(anyone: FlaskClient):
+    assert anyone.get("/metrics").content_type == "text/plain; version=0.0.4; charset=utf-8"
+
+
+def test_metrics_of_an_empty_service_are_zero(anyone: FlaskClient):
+    assert figures(anyone) == {
+        "seatsync_subscriptions_waiting": 0,
+        "seatsync_subscriptions_dead": 0,
+        "seatsync_drift_findings_open": 0,
+        "seatsync_oldest_unprocessed_seconds": 0,
+        "seatsync_oldest_unverified_seconds": 0,
+    }
+
+
+def test_metrics_count_what_waits_and_what_is_wrong(anyone: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    bought(runtime, subscription_id="sub_2", metadata={"account_id": "asleep"}, status="paused")
+    kept(runtime)
+    kept(runtime, "msg_2", state=InboxState.IGNORED, reason="does not concern seats")
+    changed(runtime, "UPDATE inbox SET received_at = now() - interval '10 seconds'")
+    changed(runtime, "UPDATE subscriptions SET dead_reason = 'gave up' WHERE id = 'sub_2'")
+    with runtime.sessions.begin() as session:
+        finding.record(session, "sub_1", [findings.unknown_status("melted")])
+    found = figures(anyone)
+    assert 10 <= found.pop("seatsync_oldest_unprocessed_seconds") < 20
+    assert 0 < found.pop("seatsync_oldest_unverified_seconds") < 10
+    assert found == {
+        "seatsync_inbox_events/pending": 1,
+        "seatsync_inbox_events/ignored": 1,
+        "seatsync_accounts/ok": 1,
+        "seatsync_accounts/suspended": 1,
+        "seatsync_subscriptions_waiting": 1,
+        "seatsync_subscriptions_dead": 1,
+        "seatsync_drift_findings_open": 1,
+    }
+
+
+@pytest.mark.usefixtures("no_database")
+def test_without_the_database_there_are_no_metrics(anyone: FlaskClient):
+    answer = anyone.get("/metrics")
+    assert (answer.status_code, answer.json["code"]) == (503, "database_unavailable")

@@ -1,0 +1,162 @@
+"""`/openapi.json`: complete, sound, and all there is. Every other test here is held to it by `contract`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.webhook_app.contract import documented, model_of
+
+METHODS = {"get", "put", "post", "delete", "patch"}
+PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
+@pytest.fixture
+def document(anyone: FlaskClient) -> dict[str, Any]:
+    return anyone.get("/openapi.json").json
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield path, method, operation
+
+
+def within(value: Any, name: str) -> Iterator[Any]:
+    """Every value under this name, however deep."""
+    if isinstance(value, dict):
+        if name in value:
+            yield value[name]
+        for inner in value.values():
+            yield from within(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from within(inner, name)
+
+
+def test_it_is_openapi_3_1_and_json(anyone: FlaskClient):
+    answer = anyone.get("/openapi.json")
+    assert (answer.status_code, answer.content_type) == (200, "application/json")
+    assert re.fullmatch(r"3\.1\.\d", answer.json["openapi"])
+    assert {"title", "version"} <= answer.json["info"].keys()
+
+
+def test_it_lists_every_route_with_its_methods_and_no_other(app: Flask, document: dict[str, Any]):
+    served = {
+        (documented(rule.rule), method.lower())
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert {(path, method) for path, method, _ in operations(document)} == served - {("/openapi.json", "get")}
+
+
+def test_the_routes_of_the_contract_are_all_there_is(document: dict[str, Any]):
+    account = "/v1/accounts/{account_id}"
+    assert {f"{method} {path}" for path, method, _ in operations(document)} == {
+        "post /webhooks/{provider}",
+        f"get {account}/seats",
+        "get /v1/subscriptions/{subscription_id}/seats",
+        f"put {account}",
+        f"put {account}/subscriptions/{{subscription_id}}",
+        "get /v1/accounts",
+        f"get {account}/can-add",
+        f"post {account}/claims",
+        f"get {account}/members",
+        f"delete {account}/members/{{member_id}}",
+        "get /v1/drift",
+        "get /v1/inbox",
+        "post /v1/inbox/{inbox_id}/replay",
+        "get /healthz",
+        "get /readyz",
+        "get /metrics",
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/openapi",
+        "/openapi/",
+        "/swagger",
+        "/redoc",
+        "/static/x",
+        "/openapi/openapi.json",
+        "/openapi.yaml",
+    ],
+)
+def test_there_are_no_pages(anyone: FlaskClient, path: str):
+    assert anyone.get(path).status_code == 404
+
+
+def test_what_needs_a_key_says_so_and_nothing_else_does(document: dict[str, Any]):
+    assert document["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
+    locked = {
+        path for path, _, operation in operations(document) if operation.get("security") == [{"bearer": []}]
+    }
+    assert locked == {path for path in document["paths"] if path.startswith("/v1/")}
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]):
+    schemas = document["components"]["schemas"]
+    assert {f"#/components/schemas/{name}" for name in schemas} == set(within(document, "$ref"))
+
+
+def test_every_gap_in_a_path_is_described(document: dict[str, Any]):
+    for path, _, operation in operations(document):
+        described = [one["name"] for one in operation.get("parameters", []) if one["in"] == "path"]
+        assert described == re.findall(r"{(\w+)}", path), path
+
+
+def test_operations_have_short_names_of_their_own(document: dict[str, Any]):
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(names) == len(set(names))
+    assert all(re.fullmatch(r"[a-z_]{4,20}", name) for name in names)
+
+
+def test_every_operation_has_a_summary_and_a_tag(document: dict[str, Any]):
+    assert all(operation["summary"] and operation["tags"] for _, _, operation in operations(document))
+
+
+def test_every_error_is_a_problem_document(document: dict[str, Any]):
+    errors = [
+        described["content"]
+        for _, _, operation in operations(document)
+        for status, described in operation["responses"].items()
+        if status >= "400"
+    ]
+    assert errors == [PROBLEM] * len(errors)
+
+
+def test_every_call_with_a_key_may_be_refused_for_it(document: dict[str, Any]):
+    for path, _, operation in operations(document):
+        if path.startswith("/v1/"):
+            assert {"401", "403", "422", "503"} <= operation["responses"].keys()
+
+
+def test_every_writing_call_takes_an_idempotency_key(document: dict[str, Any]):
+    taking = {
+        f"{method} {path}"
+        for path, method, operation in operations(document)
+        if any(one["name"] == "Idempotency-Key" for one in operation.get("parameters", []))
+    }
+    assert taking == {
+        f"{method} {path}"
+        for path, method, _ in operations(document)
+        if path.startswith("/v1/") and method != "get"
+    }
+
+
+def test_what_is_shown_has_no_room_for_more(document: dict[str, Any]):
+    shown = set(within([operation["responses"] for _, _, operation in operations(document)], "$ref"))
+    models = [model_of(reference) for reference in shown - {"#/components/schemas/Problem"}]
+    assert {model.model_config["extra"] for model in models} == {"forbid"}
+
+
+def test_nothing_but_known_methods(document: dict[str, Any]):
+    assert {method for _, method, _ in operations(document)} <= METHODS

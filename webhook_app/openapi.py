@@ -1,0 +1,57 @@
+"""`/openapi.json`: what the routes declare, and what holds for all of them alike."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+from flask import Response
+from flask_openapi3 import Info, OpenAPI
+
+from webhook_app.idempotency import HEADER, LONGEST
+from webhook_app.problems import Problem
+
+_INFO: Final = Info(
+    title="Seat Sync",
+    version="1",
+    description="Seat counts, claims and limits for SaaS teams billed through Dodo Payments. Ids in a path "
+    "are percent-encoded. Every error is a problem document (RFC 9457) with a stable `code`.",
+)
+_IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "For 24 hours same key and body: same answer; with another body 422.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST},
+}
+_WRITING: Final = frozenset({"post", "put", "patch", "delete"})
+
+
+def described_app() -> OpenAPI:
+    """An app without routes but `/openapi.json`: no pages, no static files."""
+    app = OpenAPI(
+        "webhook_app",
+        info=_INFO,
+        security_schemes={"bearer": {"type": "http", "scheme": "bearer"}},
+        doc_ui=False,
+        static_folder=None,
+        # The library adds its own error document wherever this status is not described; ours all have it.
+        validation_error_model=Problem,
+        validation_error_status=500,
+    )
+    # Ids are the app's and the provider's: a doubled slash may be part of one, and never leads elsewhere.
+    app.url_map.merge_slashes = False
+    return app
+
+
+def publish(app: OpenAPI) -> None:
+    """Serve the document of the routes the app has now."""
+    document = app.api_doc
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if path.startswith("/v1/") and method in _WRITING:
+                operation["parameters"] = [*operation.get("parameters", []), _IDEMPOTENCY_KEY]
+    body = orjson.dumps(document)
+    app.add_url_rule(
+        "/openapi.json", "openapi", lambda: Response(body, mimetype="application/json"), methods=["GET"]
+    )
