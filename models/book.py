@@ -193,6 +193,7 @@ class Subject:
 
 
 _NOBODY = Subject()
+_WRITTEN = "seatsync accounts written"
 
 
 def post(session: Session, book: Book, cause: Cause, subject: Subject = _NOBODY) -> bool:
@@ -227,4 +228,11 @@ def post(session: Session, book: Book, cause: Cause, subject: Subject = _NOBODY)
         },
     ).scalar_one()
     book.written = facts
+    session.info.setdefault(_WRITTEN, {})[book.account_id] = book.version
     return is_change
+
+
+def written_in(session: Session) -> Mapping[str, int]:
+    """The accounts posted in this session, with their newest versions: what caches must be told."""
+    written: Mapping[str, int] = session.info.get(_WRITTEN, {})
+    return written

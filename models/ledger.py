@@ -8,7 +8,6 @@ anything is written. Figures are absolute; a change made twice is made once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -43,22 +42,15 @@ _ACCESS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
-    """The accounts whose balance was written, with their new versions; `changed` if any seat moved."""
-
-    versions: dict[str, int]
-    changed: bool
-
-
-def open_account(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> tuple[Posted, bool]:
+def open_account(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> bool:
     """Make sure that the account exists; True if it is new. It starts with its free or contract seats."""
     is_new = account.insert_if_absent(session, account_id, policy=catalog.defaults.policy)
     if not is_new:
-        return Posted({}, changed=False), False
+        return False
     book = open_book(session, account_id)
     evaluate(session, book, catalog)
-    return _written([book], post(session, book, cause)), True
+    post(session, book, cause)
+    return True
 
 
 def apply(
@@ -69,8 +61,9 @@ def apply(
     cause: Cause,
     *,
     past_due_ends_at: datetime | None = None,
-) -> Posted | None:
-    """Write what a retrieve showed; None, and nothing written, if a later lease has begun since.
+) -> bool | None:
+    """Write what a retrieve showed; whether anything changed, or None if a later lease has begun since
+    and nothing was written.
 
     `past_due_ends_at` is the provider's deadline from a webhook body, where a retrieve has none.
     """
@@ -90,7 +83,7 @@ def apply(
 
 def apply_unverified(
     session: Session, lease: Lease, snapshot: SubscriptionSnapshot, catalog: Catalog, cause: Cause
-) -> Posted | None:
+) -> bool | None:
     """Let an authentic body raise seats or restore access while no retrieve can be had.
 
     None, and nothing written, where it would raise nothing, or might lower anything.
@@ -123,10 +116,8 @@ def not_at_provider(session: Session, lease: Lease) -> bool:
     return True
 
 
-def link(
-    session: Session, account_id: str, subscription_id: str, catalog: Catalog, cause: Cause
-) -> Posted | None:
-    """The app's word on where a subscription belongs, which is final; None if it was so already.
+def link(session: Session, account_id: str, subscription_id: str, catalog: Catalog, cause: Cause) -> bool:
+    """The app's word on where a subscription belongs, which is final; whether that changed anything.
 
     Asks for a look at the provider in any case. A sync under way is overtaken, so that it cannot
     write into the account the subscription has left.
@@ -141,7 +132,7 @@ def link(
         raise Contended(f"Subscription {subscription_id!r} is being moved by another call.")
     raise_hint(session, subscription_id)
     if subscription.account_id == account_id and subscription.linked_by == LinkedBy.APP:
-        return None
+        return False
     before = subscription.facts()
     subscription.account_id, subscription.linked_by = account_id, LinkedBy.APP.value
     subscription.fence += 1
@@ -150,7 +141,7 @@ def link(
     return _restate(session, books, catalog, cause, subscription=subscription, before=before)
 
 
-def reevaluate(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> Posted:
+def reevaluate(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> bool:
     """Work the account out anew because time passed or the catalogue changed.
 
     A payment deadline that passed is not carried out here: it asks for a look at the provider, and
@@ -160,7 +151,7 @@ def reevaluate(session: Session, account_id: str, catalog: Catalog, cause: Cause
     evaluate(session, book, catalog)
     if book.deadline is not None and book.deadline <= book.now:
         _look_at_grace(session, book, catalog)
-    return _written([book], post(session, book, cause))
+    return post(session, book, cause)
 
 
 def _look_at_grace(session: Session, book: Book, catalog: Catalog) -> None:
@@ -259,15 +250,11 @@ def _restate(
     *,
     subscription: Subscription,
     before: Json | None,
-) -> Posted:
+) -> bool:
     after = subscription.facts()
     changed = False
     for book in books:
         evaluate(session, book, catalog)
         subject = Subject(subscription_id=subscription.id, before=before, after=after)
         changed |= post(session, book, cause, subject)
-    return _written(books, changed)
-
-
-def _written(books: Sequence[Book], changed: bool) -> Posted:
-    return Posted({book.account_id: book.version for book in books}, changed)
+    return changed

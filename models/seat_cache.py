@@ -54,14 +54,17 @@ class SeatCache:
     def get(self, account_id: str) -> Kept | None:
         """The document, if one is there and Redis answers."""
         kept = self._ask(lambda: self._client.get(self._key("seats", account_id)))
-        if kept is None or len(kept) == _VERSION_DIGITS:
-            return None
+        if kept is None or len(kept) <= _VERSION_DIGITS or not kept[:_VERSION_DIGITS].isdigit():
+            return None  # nothing there, a version without its document, or not ours
         return Kept(int(kept[:_VERSION_DIGITS]), kept[_VERSION_DIGITS:])
 
     def account_of(self, subscription_id: str) -> str | None:
         """The account that the subscription belonged to a moment ago, if that is known here."""
         kept = self._ask(lambda: self._client.get(self._key("account-of", subscription_id)))
-        return None if kept is None else kept.decode()
+        try:
+            return None if kept is None else kept.decode()
+        except UnicodeDecodeError:
+            return None  # not ours
 
     def note_account(self, subscription_id: str, account_id: str) -> None:
         """Remember for a moment where the subscription belongs."""

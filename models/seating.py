@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from models import account, assignment
-from models.account import AccountStatus
+from models.account import Account, AccountStatus
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.book import Balance, Book, Subject, open_book, post
@@ -41,11 +41,10 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Seated:
-    """The person's assignment; `version` is the account's new version, None if nothing was written."""
+    """The person's assignment, and whether it was made just now."""
 
     assignment: Assignment
     is_new: bool
-    version: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,6 @@ class Answer:
     decision: Decision
     seat_type: str | None
     balance: Balance
-    account_version: int
 
 
 def can_add(session: Session, account_id: str, role: str, count: int, catalog: Catalog) -> Answer:
@@ -63,13 +61,12 @@ def can_add(session: Session, account_id: str, role: str, count: int, catalog: C
     seat_type = catalog.seat_type(role)
     found = account.get(session, account_id)
     if seat_type is None:
-        return Answer(_FREE, None, Balance.from_json(_NOTHING), found.version)
-    kept = found.seats.get(seat_type)
-    balance = Balance.from_json(kept or _NOTHING)
+        return Answer(_FREE, None, Balance.from_json(_NOTHING))
+    balance = _without_lapsing(session, found, seat_type)
     blocked = _REFUSING.get(AccountStatus(found.status))
     if blocked is not None:
         refused = Decision(granted=False, code=ClaimsBlocked.code, message=blocked)
-        return Answer(refused, seat_type, balance, found.version)
+        return Answer(refused, seat_type, balance)
     decision = policies.load(found.policy).decide(
         Situation(
             seat_type=seat_type,
@@ -80,7 +77,14 @@ def can_add(session: Session, account_id: str, role: str, count: int, catalog: C
             deadline=found.deadline,
         )
     )
-    return Answer(decision, seat_type, balance, found.version)
+    return Answer(decision, seat_type, balance)
+
+
+def _without_lapsing(session: Session, found: Account, seat_type: str) -> Balance:
+    """The balance as a claim would find it: invitations whose time is over have made room."""
+    balance = Balance.from_json(found.seats.get(seat_type) or _NOTHING)
+    lapsing = sum(one.seat_type == seat_type for one in assignment.expired(session, found.id))
+    return replace(balance, held=balance.held - lapsing)
 
 
 def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
@@ -104,19 +108,18 @@ def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause
     raise refusal
 
 
-def release(session: Session, account_id: str, member_id: str, cause: Cause) -> Seated | None:
-    """Free the member's seat; None if there was none to free, which is no mistake."""
+def release(session: Session, account_id: str, member_id: str, cause: Cause) -> bool:
+    """Free the member's seat; False if there was none to free, which is no mistake."""
     book = open_book(session, account_id)
     person = assignment.live(session, account_id, member_id)
-    if person is None:
-        return None
-    return Seated(person, is_new=False, version=_free(session, book, person, cause))
+    if person is not None:
+        _free(session, book, person, cause)
+    return person is not None
 
 
-def lapse(session: Session, account_id: str) -> int | None:
-    """Release the account's held seats whose time is over; the new version, None if there were none."""
-    book = open_book(session, account_id)
-    return book.version if _lapse(session, book) else None
+def lapse(session: Session, account_id: str) -> bool:
+    """Release the account's held seats whose time is over; whether there were any."""
+    return _lapse(session, open_book(session, account_id))
 
 
 def _refusal(book: Book, seat_type: str | None) -> ClaimsBlocked | NoSeatAvailable | None:
@@ -125,7 +128,9 @@ def _refusal(book: Book, seat_type: str | None) -> ClaimsBlocked | NoSeatAvailab
         return None
     balance = book.of(seat_type)
     if (blocked := _REFUSING.get(book.status)) is not None:
-        return ClaimsBlocked(blocked, details={"status": book.status.value, **numbers(seat_type, balance)})
+        return ClaimsBlocked(
+            blocked, details={"account_status": book.status.value, **numbers(seat_type, balance)}
+        )
     decision = policies.load(book.policy).decide(
         Situation(
             seat_type=seat_type,
@@ -181,22 +186,22 @@ def _seat(session: Session, book: Book, seated: Assignment, cause: Cause) -> Sea
     book.move(seated.seat_type, active=0 if held else 1, held=1 if held else 0)
     book.wake_by(seated.expires_at)
     post(session, book, cause, Subject(member_id=seated.member_id, after=seated.facts()))
-    return Seated(seated, is_new=True, version=book.version)
+    return Seated(seated, is_new=True)
 
 
 def _seat_again(session: Session, book: Book, person: Assignment, wish: Wish, cause: Cause) -> Seated:
     """The seat the person has; a claim that holds nothing confirms a held one, on the same row."""
     if person.state != AssignmentState.HELD or wish.hold:
-        return Seated(person, is_new=False, version=None)
+        return Seated(person, is_new=False)
     before = person.facts()
     person.state, person.expires_at, person.member_id = AssignmentState.ACTIVE, None, wish.member_id
     session.flush()
     book.move(person.seat_type, active=1, held=-1)
     post(session, book, cause, Subject(member_id=person.member_id, before=before, after=person.facts()))
-    return Seated(person, is_new=False, version=book.version)
+    return Seated(person, is_new=False)
 
 
-def _free(session: Session, book: Book, person: Assignment, cause: Cause) -> int:
+def _free(session: Session, book: Book, person: Assignment, cause: Cause) -> None:
     before = person.facts()
     held = person.state == AssignmentState.HELD
     active = person.state == AssignmentState.ACTIVE
@@ -205,7 +210,6 @@ def _free(session: Session, book: Book, person: Assignment, cause: Cause) -> int
     session.flush()
     book.move(person.seat_type, active=-1 if active else 0, held=-1 if held else 0)
     post(session, book, cause, Subject(member_id=person.member_id, before=before, after=person.facts()))
-    return book.version
 
 
 def _lapse(session: Session, book: Book) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 import providers
+from models.book import written_in
 from models.seat_cache import SeatCache
 from models.session import Sessions, connect, sessions_of
 from providers.base import Provider
@@ -33,6 +37,13 @@ class Runtime:
     redis: redis.Redis
     cache: SeatCache
     provider: Provider
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """One transaction. After its commit, readers are told which accounts it wrote."""
+        with self.sessions.begin() as session:
+            yield session
+        self.cache.outdate(written_in(session))
 
     def close(self) -> None:
         """Give all connections back."""

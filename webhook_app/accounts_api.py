@@ -31,11 +31,11 @@ accounts_api = Routes("accounts", tag="Accounts")
 @needs(Scope.CLAIM)
 def put_account(path: AccountPath) -> Response:
     def work(session: Session) -> Answer:
-        posted, is_new = ledger.open_account(
+        is_new = ledger.open_account(
             session, path.account_id, door().runtime.catalog, _cause("created by the app")
         )
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
-        return Answer(status, _shown(account.get(session, path.account_id)), posted.versions)
+        return Answer(status, _shown(account.get(session, path.account_id)))
 
     return answer_once(work)
 
@@ -50,15 +50,15 @@ def put_account(path: AccountPath) -> Response:
 @needs(Scope.BILLING)
 def put_link(path: LinkPath) -> Response:
     def work(session: Session) -> Answer:
-        posted = ledger.link(
+        changed = ledger.link(
             session,
             path.account_id,
             path.subscription_id,
             door().runtime.catalog,
             _cause("linked by the app"),
         )
-        body = {**path.model_dump(), "changed": posted is not None}
-        return Answer(HTTPStatus.OK, body, posted.versions if posted else None)
+        body = {**path.model_dump(), "changed": changed}
+        return Answer(HTTPStatus.OK, body)
 
     told = answer_once(work)
     door().runtime.cache.forget_account_of(path.subscription_id)

@@ -25,11 +25,10 @@ LONGEST: Final = 255
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a writing call has to say; `versions` are the accounts it wrote, with their new versions."""
+    """What a writing call has to say."""
 
     status: int
     body: dict[str, Any]
-    versions: dict[str, int] | None = None
 
 
 def answer_once(work: Callable[[Session], Answer]) -> Response:
@@ -38,11 +37,8 @@ def answer_once(work: Callable[[Session], Answer]) -> Response:
     Refusals are answers too: the same key gets the same refusal, a new key a new look.
     """
     key = _key()
-    runtime = door().runtime
-    with runtime.sessions.begin() as session:
+    with door().runtime.transaction() as session:
         answer = _answer(session, work) if key is None else _kept_answer(session, key, work)
-    if answer.versions:
-        runtime.cache.outdate(answer.versions)
     is_problem = answer.status >= HTTPStatus.BAD_REQUEST
     mimetype = "application/problem+json" if is_problem else "application/json"
     return Response(_dumped(answer.body), answer.status, mimetype=mimetype)

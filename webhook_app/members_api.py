@@ -45,7 +45,7 @@ def claim(path: AccountPath, body: ClaimBody) -> Response:
             session, path.account_id, Wish(**body.model_dump()), door().runtime.catalog, _cause("claim")
         )
         status = HTTPStatus.CREATED if seated.is_new else HTTPStatus.OK
-        return Answer(status, shown(seated.assignment), _versions(path.account_id, seated.version))
+        return Answer(status, shown(seated.assignment))
 
     return answer_once(work)
 
@@ -60,8 +60,7 @@ def claim(path: AccountPath, body: ClaimBody) -> Response:
 def release(path: MemberPath) -> Response:
     def work(session: Session) -> Answer:
         freed = seating.release(session, path.account_id, path.member_id, _cause("release"))
-        body = {"member_id": path.member_id, "released": freed is not None}
-        return Answer(HTTPStatus.OK, body, _versions(path.account_id, freed.version if freed else None))
+        return Answer(HTTPStatus.OK, {"member_id": path.member_id, "released": freed})
 
     return answer_once(work)
 
@@ -118,7 +117,3 @@ def _reason(person: Assignment) -> str:
 
 def _cause(source: str) -> Cause:
     return Cause(actor=caller().actor, source=source, reason="asked for by the app")
-
-
-def _versions(account_id: str, version: int | None) -> dict[str, int] | None:
-    return None if version is None else {account_id: version}

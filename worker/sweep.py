@@ -67,11 +67,9 @@ class Sweep:
             actor="system:sweep", source="clock", reason="a date was reached or the catalogue changed"
         )
         for account_id in due:
-            with _one_failure_stops_no_other("account_id", account_id):
-                with self.runtime.sessions.begin() as session:
-                    seating.lapse(session, account_id)
-                    posted = ledger.reevaluate(session, account_id, catalog, cause)
-                self.runtime.cache.outdate(posted.versions)
+            with _one_failure_stops_no_other("account_id", account_id), self.runtime.transaction() as session:
+                seating.lapse(session, account_id)
+                ledger.reevaluate(session, account_id, catalog, cause)
 
 
 def drain(runtime: Runtime, due: Sequence[str]) -> int:

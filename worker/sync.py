@@ -88,8 +88,8 @@ def _look(runtime: Runtime, lease: Lease) -> Outcome:
 
 
 def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> Outcome:
-    with runtime.sessions.begin() as session:
-        posted = ledger.apply(
+    with runtime.transaction() as session:
+        changed = ledger.apply(
             session,
             lease,
             snapshot,
@@ -97,12 +97,9 @@ def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> Ou
             _cause(runtime, lease, "sync", "the provider was asked"),
             past_due_ends_at=_deadline_in_body(runtime, lease, snapshot),
         )
-        if posted is not None and lease.attempt > 1:
+        if changed is not None and lease.attempt > 1:
             subscription.hasten_failed(session)
-    if posted is None:
-        return Outcome.OVERTAKEN
-    runtime.cache.outdate(posted.versions)
-    return Outcome.SYNCED
+    return Outcome.OVERTAKEN if changed is None else Outcome.SYNCED
 
 
 def _not_at_provider(runtime: Runtime, lease: Lease) -> Outcome:
@@ -122,16 +119,13 @@ def _postpone(
 ) -> Outcome:
     """Try again later; meanwhile let what an authentic body says raise seats, never lower them."""
     claimed = _newest_claim(runtime, lease) if raise_meanwhile else None
-    with runtime.sessions.begin() as session:
-        posted = None
+    with runtime.transaction() as session:
         if claimed is not None:
             cause = _cause(runtime, lease, "body", "the provider could not be asked; its webhook raises")
-            posted = ledger.apply_unverified(session, lease, claimed, runtime.catalog, cause)
+            ledger.apply_unverified(session, lease, claimed, runtime.catalog, cause)
         subscription.hand_back(
             session, lease, delay=timedelta(seconds=delay), error=error.message, counted=counted
         )
-    if posted is not None:
-        runtime.cache.outdate(posted.versions)
     return Outcome.POSTPONED
 
 

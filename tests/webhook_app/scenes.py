@@ -16,11 +16,10 @@ from tests.factories import a_cause, a_snapshot
 def bought(runtime: Runtime, **changes) -> None:
     """The provider was asked, and this is what it said."""
     snapshot = a_snapshot(**changes)
-    with runtime.sessions.begin() as session:
+    with runtime.transaction() as session:
         subscription.raise_hint(session, snapshot.subscription_id)
         lease = subscription.lease(session, snapshot.subscription_id, timedelta(seconds=10))
-        posted = ledger.apply(session, lease, snapshot, runtime.catalog, a_cause())
-    runtime.cache.outdate(posted.versions)
+        ledger.apply(session, lease, snapshot, runtime.catalog, a_cause())
 
 
 def opened(runtime: Runtime, *account_ids: str) -> None:
@@ -32,10 +31,9 @@ def opened(runtime: Runtime, *account_ids: str) -> None:
 
 def seated(runtime: Runtime, *members: str, account_id: str = "acme", **wish) -> None:
     for member_id in members:
-        with runtime.sessions.begin() as session:
+        with runtime.transaction() as session:
             wanted = Wish(member_id=member_id, **{"role": "member", **wish})
-            found = seating.claim(session, account_id, wanted, runtime.catalog, a_cause())
-        runtime.cache.outdate({account_id: found.version})
+            seating.claim(session, account_id, wanted, runtime.catalog, a_cause())
 
 
 def key_with(runtime: Runtime, *scopes: Scope) -> str:

@@ -568,3 +568,33 @@ def test_a_claim_needs_no_key(open_door: OpenDoor, runtime: Runtime):
     bought(runtime)
     assert claim(open_door()).status_code == 201
     assert rows(runtime, "SELECT key FROM idempotency_keys") == []
+
+
+# What a refusal leaves behind.
+
+
+def test_a_refusal_that_freed_a_lapsed_invitation_is_seen_by_the_next_reader(
+    client: FlaskClient, runtime: Runtime
+):
+    bought(runtime, seats=2)
+    seated(runtime, *"abcdef")
+    seated(runtime, "g", hold=True)
+    bought(runtime)
+    changed(runtime, LATER)
+    assert seats(client)["held"] == 1
+    assert claim(client, "h").status_code == 409
+    assert seats(client)["held"] == 0
+
+
+def test_can_add_tells_what_a_claim_would_be_told(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    seated(runtime, *"abcd")
+    seated(runtime, "e", hold=True)
+    changed(runtime, LATER)
+    told = client.get("/v1/accounts/acme/can-add?role=member").json["allowed"]
+    assert (told, claim(client, "f").status_code) == (True, 201)
+
+
+def test_a_blocked_claim_tells_the_accounts_status(client: FlaskClient, runtime: Runtime):
+    bought(runtime, status="paused")
+    assert claim(client).json["account_status"] == "suspended"

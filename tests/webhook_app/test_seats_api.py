@@ -227,3 +227,16 @@ def test_ids_may_hold_slashes_dots_and_any_letter(client: FlaskClient, account_i
     quoted = "".join(f"%{byte:02X}" for byte in account_id.encode())
     assert client.put(f"/v1/accounts/{quoted}").status_code == 201
     assert client.get(f"/v1/accounts/{quoted}/seats").json["account_id"] == account_id
+
+
+@pytest.mark.parametrize("nonsense", [b"x", b"nonsense that is no version", b"\xff" * 30])
+def test_nonsense_in_the_cache_is_a_miss(client: FlaskClient, runtime: Runtime, nonsense: bytes):
+    bought(runtime)
+    runtime.redis.set("seatsync:seats:acme", nonsense)
+    assert client.get("/v1/accounts/acme/seats").json["source"] == "database"
+
+
+def test_nonsense_about_a_subscription_is_a_miss(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    runtime.redis.set("seatsync:account-of:sub_1", b"\xff")
+    assert client.get("/v1/subscriptions/sub_1/seats").json["account_id"] == "acme"
