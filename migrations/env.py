@@ -22,9 +22,10 @@ def _engine() -> Engine:
 
 def _run() -> None:
     with _engine().connect() as connection:
+        connection.execute(text("SET statement_timeout = 0"))
+        connection.execute(text("SET lock_timeout = 0"))  # another migration is waited for to its end
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
         connection.execute(text("SET lock_timeout = '5s'"))
-        connection.execute(text("SET statement_timeout = 0"))
         connection.commit()
         try:
             context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import CheckConstraint, Index, func, or_, select
@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, Counter, Json, Moment, Written, affected
+from seats.catalog import Rules
 from seats.errors import AccountNotFound
 
 
@@ -50,6 +51,8 @@ class Account(Base):
     version: Mapped[Counter]
     status: Mapped[str]
     policy: Mapped[str]
+    # How long an invitation holds a seat here.
+    hold: Mapped[timedelta]
     seats: Mapped[Json]
     deadline: Mapped[Moment | None]
     # When the passing of time alone will change the balance (a deadline, a contract's first or last
@@ -72,11 +75,18 @@ def get(session: Session, account_id: str) -> Account:
     return found
 
 
-def insert_if_absent(session: Session, account_id: str, *, policy: str) -> bool:
+def insert_if_absent(session: Session, account_id: str, rules: Rules) -> bool:
     """An empty account that still has to be evaluated; False if it was there."""
     wanted = (
         insert(Account)
-        .values(id=account_id, status=AccountStatus.OK, policy=policy, seats={}, catalog_digest="")
+        .values(
+            id=account_id,
+            status=AccountStatus.OK,
+            policy=rules.policy,
+            hold=rules.hold,
+            seats={},
+            catalog_digest="",
+        )
         .on_conflict_do_nothing()
     )
     return bool(affected(session, wanted))

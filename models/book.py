@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import DateTime, bindparam
 from sqlalchemy import text as sql
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from models.account import AccountStatus
 from models.audit import Cause
 from models.base import Json
+from seats.catalog import Rules
 from seats.counts import AccountSeats, Seats
 from seats.errors import AccountNotFound
 from seats.limit import SeatLimit, from_json, overage, to_json
@@ -70,6 +71,7 @@ class Book:
     version: int
     status: AccountStatus
     policy: str
+    hold: timedelta
     balances: dict[str, Balance]
     deadline: datetime | None
     evaluate_at: datetime | None
@@ -88,11 +90,12 @@ class Book:
         self.balances[seat_type] = replace(balance, active=balance.active + active, held=balance.held + held)
         self._judge(AccountStatus.OK if self.status is AccountStatus.OVER_LIMIT else self.status)
 
-    def restate(self, evaluated: AccountSeats, policy: str, catalog_digest: str) -> None:
+    def restate(self, evaluated: AccountSeats, rules: Rules, catalog_digest: str) -> None:
         """Take over what subscriptions and contracts give now; who sits in the account stays."""
         for seat_type in {*self.balances, *evaluated.seats}:
             self.balances[seat_type] = replace(self.of(seat_type), seats=evaluated.of(seat_type))
-        self.policy, self.deadline, self.catalog_digest = policy, evaluated.deadline, catalog_digest
+        self.policy, self.hold = rules.policy, rules.hold
+        self.deadline, self.catalog_digest = evaluated.deadline, catalog_digest
         self._judge(_STATUS_OF[evaluated.standing])
 
     def wake_by(self, moment: datetime | None) -> None:
@@ -126,7 +129,7 @@ _STATUS_OF = {
 
 _LOCK = sql(
     """
-    SELECT id, version, status, policy, seats, deadline, evaluate_at, catalog_digest, now() AS now
+    SELECT id, version, status, policy, hold, seats, deadline, evaluate_at, catalog_digest, now() AS now
     FROM accounts WHERE id = :id FOR UPDATE
     """
 ).columns(seats=JSONB, deadline=DateTime(timezone=True), evaluate_at=DateTime(timezone=True))
@@ -144,6 +147,7 @@ def open_book(session: Session, account_id: str) -> Book:
         version=row.version,
         status=AccountStatus(row.status),
         policy=row.policy,
+        hold=row.hold,
         balances={seat_type: Balance.from_json(kept) for seat_type, kept in row.seats.items()},
         deadline=row.deadline,
         evaluate_at=row.evaluate_at,
@@ -160,7 +164,8 @@ _POST = sql(
     """
     WITH account AS (
         UPDATE accounts
-        SET version = version + 1, status = :status, policy = :policy, seats = :seats, deadline = :deadline,
+        SET version = version + 1, status = :status, policy = :policy, hold = :hold, seats = :seats,
+            deadline = :deadline,
             evaluate_at = :evaluate_at, catalog_digest = :catalog_digest
         WHERE id = :account_id
         RETURNING version
@@ -209,6 +214,7 @@ def post(session: Session, book: Book, cause: Cause, subject: Subject = _NOBODY)
             "account_id": book.account_id,
             "status": book.status.value,
             "policy": book.policy,
+            "hold": book.hold,
             "seats": facts["seats"],
             "deadline": book.deadline,
             "evaluate_at": book.evaluate_at,

@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import assignment
+from models import assignment, finding
 from models.base import Json
 from models.book import Book
 from models.subscription import Subscription
-from seats.catalog import Catalog
+from seats.catalog import Catalog, Rules
 from seats.counts import Seats, SubscriptionShare, account_seats, range_findings, subscription_seats
 from seats.findings import Finding, Uncountable
 from seats.limit import from_json, to_json
@@ -30,10 +30,10 @@ def evaluate(session: Session, book: Book, catalog: Catalog) -> None:
     ).all()
     if book.catalog_digest != catalog.digest:
         for subscription in subscriptions:
-            weigh(subscription, catalog, book.now)
+            finding.settle(session, subscription.id, weigh(subscription, catalog, book.now))
     shares = [share_of(subscription, catalog, book.now) for subscription in subscriptions]
     evaluated = account_seats(catalog, book.account_id, shares, now=book.now)
-    book.restate(evaluated, _policy(subscriptions, shares, catalog), catalog.digest)
+    book.restate(evaluated, _rules(subscriptions, shares, catalog), catalog.digest)
     book.evaluate_at = None
     if evaluated.changes_at is not None and evaluated.changes_at > book.now:
         book.wake_by(evaluated.changes_at)
@@ -48,8 +48,10 @@ def weigh(subscription: Subscription, catalog: Catalog, seen_at: datetime) -> tu
     snapshot = subscription.newest
     if snapshot is None:
         return ()
-    if catalog.effect(snapshot.status) is not None and subscription.status != snapshot.status:
-        subscription.status, subscription.status_since = snapshot.status, seen_at
+    if (effect := catalog.effect(snapshot.status)) is not None:
+        if subscription.status != snapshot.status:
+            subscription.status, subscription.status_since = snapshot.status, seen_at
+        subscription.effect = effect.value
     try:
         seats = subscription_seats(catalog, snapshot)
     except Uncountable as uncountable:
@@ -66,9 +68,9 @@ def share_of(subscription: Subscription, catalog: Catalog, now: datetime) -> Sub
     once a look after it has shown that nothing was paid meanwhile.
     """
     seats = seats_from_json(subscription.seats or {})
-    if subscription.status is None:
+    effect = effect_of(subscription, catalog)
+    if effect is None or subscription.seats is None:
         return SubscriptionShare(seats, SubscriptionStanding(Phase.NOT_YET))
-    effect = catalog.effect(subscription.status) or StatusEffect.COUNTS
     standing = standing_of(
         effect,
         since=subscription.status_since or now,
@@ -79,16 +81,22 @@ def share_of(subscription: Subscription, catalog: Catalog, now: datetime) -> Sub
     return SubscriptionShare(seats, standing)
 
 
-def _policy(
+def effect_of(subscription: Subscription, catalog: Catalog) -> StatusEffect | None:
+    """What its status does; the last effect we knew for a status that is no longer described."""
+    known = catalog.effect(subscription.status) if subscription.status else None
+    return known or (StatusEffect(subscription.effect) if subscription.effect else None)
+
+
+def _rules(
     subscriptions: Sequence[Subscription], shares: Sequence[SubscriptionShare], catalog: Catalog
-) -> str:
-    """The policy of the products that live; the catalogue's default where they differ or none lives."""
-    named = {
-        catalog.policy_name(subscription.product_id)
+) -> Rules:
+    """The rules of the products that live; where they differ, or none lives, the catalogue's defaults."""
+    living = {
+        catalog.rules(subscription.product_id)
         for subscription, share in zip(subscriptions, shares, strict=True)
-        if share.standing.phase is not Phase.ENDED and subscription.product_id is not None
+        if share.standing.phase not in (Phase.ENDED, Phase.NOT_YET)
     }
-    return named.pop() if len(named) == 1 else catalog.defaults.policy
+    return living.pop() if len(living) == 1 else catalog.defaults
 
 
 def seats_to_json(seats: Mapping[str, Seats]) -> Json:

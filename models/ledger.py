@@ -17,7 +17,7 @@ from models import account, finding
 from models.audit import Cause
 from models.base import Json
 from models.book import Book, Subject, open_book, post
-from models.evaluation import evaluate, seats_from_json, share_of, weigh
+from models.evaluation import effect_of, evaluate, seats_from_json, share_of, weigh
 from models.inbox import InboxEvent, InboxState
 from models.subscription import Lease, LinkedBy, Subscription, make_known, raise_hint, to_keep
 from seats import findings
@@ -25,12 +25,10 @@ from seats.catalog import Catalog
 from seats.counts import subscription_seats
 from seats.errors import Contended
 from seats.findings import Finding, Uncountable
+from seats.ids import is_id
 from seats.limit import at_least
 from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
 from seats.statuses import Phase, StatusEffect
-
-# What the API takes for an account's id; metadata that names no such id names no account.
-_LONGEST_ID = 200
 
 # How much of its seats a status leaves usable; a body may only move a subscription up this order.
 _ACCESS = {
@@ -44,7 +42,7 @@ _ACCESS = {
 
 def open_account(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> bool:
     """Make sure that the account exists; True if it is new. It starts with its free or contract seats."""
-    is_new = account.insert_if_absent(session, account_id, policy=catalog.defaults.policy)
+    is_new = account.insert_if_absent(session, account_id, catalog.defaults)
     if not is_new:
         return False
     book = open_book(session, account_id)
@@ -71,9 +69,10 @@ def apply(
     if opened is None:
         return None
     subscription, books = opened
-    before = subscription.facts() if subscription.snapshot or subscription.unverified else None
+    before = _facts(subscription)
+    _take_back_unverified(subscription, lease, catalog)
+    subscription.account_id, subscription.linked_by = _home(subscription, snapshot, catalog)
     subscription.snapshot = to_keep(snapshot, catalog.account_key)
-    subscription.unverified = None
     subscription.verified_at = lease.taken_at
     subscription.past_due_ends_at = _deadline(subscription, snapshot, past_due_ends_at)
     seen = weigh(subscription, catalog, lease.taken_at)
@@ -95,24 +94,31 @@ def apply_unverified(
     if opened is None or not _raises(opened[0], snapshot, catalog):
         return None
     subscription, books = opened
-    before = subscription.facts() if subscription.snapshot or subscription.unverified else None
+    before = _facts(subscription)
+    subscription.account_id, subscription.linked_by = _home(subscription, snapshot, catalog)
     subscription.unverified = to_keep(snapshot, catalog.account_key)
     weigh(subscription, catalog, lease.taken_at)
     session.flush()
     return _restate(session, books, catalog, cause, subscription=subscription, before=before)
 
 
-def not_at_provider(session: Session, lease: Lease) -> bool:
+def not_at_provider(session: Session, lease: Lease, catalog: Catalog, cause: Cause) -> bool:
     """The provider knows no such subscription: an answer, kept as a finding. False if overtaken.
 
     One that we saw before keeps its last good figures: the provider never deletes subscriptions, so
     the likelier cause is a key of another mode or business, which must not empty every account.
     """
-    subscription = session.get(Subscription, lease.subscription_id, with_for_update=True)
-    if subscription is None or subscription.fence != lease.fence:
+    opened = _open_at_home(session, lease)
+    if opened is None:
         return False
+    subscription, books = opened
+    before = _facts(subscription)
+    _take_back_unverified(subscription, lease, catalog)
     missing = findings.not_at_provider(subscription.id, was_there=subscription.snapshot is not None)
     _settle(session, subscription, lease, (missing,))
+    subscription.last_error = missing.message
+    session.flush()
+    _restate(session, books, catalog, cause, subscription=subscription, before=before)
     return True
 
 
@@ -166,17 +172,38 @@ def _look_at_grace(session: Session, book: Book, catalog: Catalog) -> None:
 def _open(
     session: Session, lease: Lease, snapshot: SubscriptionSnapshot, catalog: Catalog
 ) -> tuple[Subscription, Sequence[Book]] | None:
+    """The leased subscription with the books of where it is and where it belongs; None if overtaken."""
+    subscription = session.get_one(Subscription, lease.subscription_id)
+    home, _ = _home(subscription, snapshot, catalog)
+    account.insert_if_absent(session, home, catalog.defaults)
+    return _open_at_home(session, lease, home)
+
+
+def _open_at_home(
+    session: Session, lease: Lease, *further: str
+) -> tuple[Subscription, Sequence[Book]] | None:
     """The leased subscription and the books it touches, locked accounts first; None if overtaken."""
     subscription = session.get_one(Subscription, lease.subscription_id)
     before = subscription.account_id
-    home, linked_by = _home(subscription, snapshot, catalog)
-    account.insert_if_absent(session, home, policy=catalog.defaults.policy)
-    books = _open_books(session, {home, before})
+    books = _open_books(session, {before, *further})
     session.refresh(subscription, with_for_update=True)
     if subscription.fence != lease.fence or subscription.account_id != before:
         return None
-    subscription.account_id, subscription.linked_by = home, linked_by.value
     return subscription, books
+
+
+def _facts(subscription: Subscription) -> Json | None:
+    """What the audit knew of it; nothing before anybody said anything of it."""
+    return subscription.facts() if subscription.snapshot or subscription.unverified else None
+
+
+def _take_back_unverified(subscription: Subscription, lease: Lease, catalog: Catalog) -> None:
+    """The provider has answered: what only a body vouched for goes, the last verified figures stand."""
+    if subscription.unverified is None:
+        return
+    subscription.unverified = None
+    subscription.seats = subscription.status = subscription.effect = subscription.status_since = None
+    weigh(subscription, catalog, lease.taken_at)
 
 
 def _open_books(session: Session, account_ids: set[str | None]) -> Sequence[Book]:
@@ -184,17 +211,15 @@ def _open_books(session: Session, account_ids: set[str | None]) -> Sequence[Book
     return [open_book(session, account_id) for account_id in sorted(filter(None, account_ids))]
 
 
-def _home(
-    subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog
-) -> tuple[str, LinkedBy]:
+def _home(subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog) -> tuple[str, str]:
     """The account: the one the app linked, else the one the metadata names, else one of its own."""
     if subscription.linked_by == LinkedBy.APP and subscription.account_id is not None:
-        return subscription.account_id, LinkedBy.APP
+        return subscription.account_id, LinkedBy.APP.value
     named = (snapshot.metadata or {}).get(catalog.account_key) if catalog.account_key else None
     account_id = str(named).strip() if isinstance(named, str | int) and not isinstance(named, bool) else ""
-    if account_id.isprintable() and 0 < len(account_id) <= _LONGEST_ID:
-        return account_id, LinkedBy.METADATA
-    return subscription.id, LinkedBy.OWN_ID
+    if is_id(account_id):
+        return account_id, LinkedBy.METADATA.value
+    return subscription.id, LinkedBy.OWN_ID.value
 
 
 def _deadline(
@@ -207,7 +232,9 @@ def _deadline(
 
 
 def _raises(subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog) -> bool:
-    """Whether the snapshot gives at least everything that stands now, and something more."""
+    """Whether the snapshot gives at least everything that stands now, and something more, where it is."""
+    if subscription.account_id not in (None, _home(subscription, snapshot, catalog)[0]):
+        return False
     effect = catalog.effect(snapshot.status)
     try:
         offered = subscription_seats(catalog, snapshot)
@@ -222,7 +249,7 @@ def _raises(subscription: Subscription, snapshot: SubscriptionSnapshot, catalog:
         seat_type not in standing or not at_least(standing[seat_type].purchased, seats.purchased)
         for seat_type, seats in offered.items()
     )
-    was = catalog.effect(subscription.status) if subscription.status else None
+    was = effect_of(subscription, catalog)
     before, after = (_ACCESS.get(one, 0) if one else 0 for one in (was, effect))
     return nothing_less and after >= before and after > 0 and (more_seats or after > before)
 
@@ -231,6 +258,7 @@ def _settle(session: Session, subscription: Subscription, lease: Lease, seen: Se
     """The look is over: what it covered is done, what it found is recorded, the next may come."""
     subscription.synced = max(subscription.synced, lease.mark)
     subscription.lease_until = None
+    subscription.looked_at = lease.taken_at
     subscription.attempts = 0
     subscription.last_error = None
     finding.settle(session, subscription.id, seen)

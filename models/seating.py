@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -98,7 +97,7 @@ def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause
     if isinstance(refusal, NoSeatAvailable) and _lapse(session, book):
         refusal = _refusal(book, seat_type)
     if refusal is None:
-        seated = _insert(session, book, wish, seat_type, hold=catalog.defaults.hold)
+        seated = _insert(session, book, wish, seat_type)
         if seated is not None:
             return _seat(session, book, seated, cause)
     person = assignment.live(session, account_id, wish.member_id, assignment.normalise_email(wish.email))
@@ -158,9 +157,7 @@ def numbers(seat_type: str | None, balance: Balance) -> Mapping[str, object]:
     }
 
 
-def _insert(
-    session: Session, book: Book, wish: Wish, seat_type: str | None, *, hold: timedelta
-) -> Assignment | None:
+def _insert(session: Session, book: Book, wish: Wish, seat_type: str | None) -> Assignment | None:
     """A new live assignment, or None where the person has one: the unique indexes decide."""
     state = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
     wanted = (
@@ -173,7 +170,7 @@ def _insert(
             seat_type=seat_type,
             state=state,
             protected=wish.protected,
-            expires_at=book.now + hold if wish.hold else None,
+            expires_at=book.now + book.hold if wish.hold else None,
         )
         .on_conflict_do_nothing()
         .returning(Assignment)

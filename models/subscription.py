@@ -43,7 +43,7 @@ class Subscription(Base):
         CheckConstraint("(snapshot IS NULL) = (verified_at IS NULL)", name="verified"),
         Index(None, "next_at", postgresql_where=sql("hint > synced AND dead_reason IS NULL")),
         Index(None, "account_id"),
-        Index(None, "verified_at"),
+        Index(None, "looked_at"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -66,11 +66,14 @@ class Subscription(Base):
     snapshot: Mapped[Json | None]
     unverified: Mapped[Json | None]
     verified_at: Mapped[Moment | None]
+    # When it was last looked at, whatever came of it: whose turn it is to be verified.
+    looked_at: Mapped[Moment | None]
     # The last good figures: {"full": {"included": 5, "addon": 10, "contract": 0}}, and the last
     # status we know the meaning of. What cannot be counted leaves them as they are.
     seats: Mapped[Json | None]
     status: Mapped[str | None]
     status_since: Mapped[Moment | None]
+    effect: Mapped[str | None]
     # The provider's own payment deadline; only webhook bodies carry it, a retrieve does not.
     past_due_ends_at: Mapped[Moment | None]
 
@@ -89,6 +92,7 @@ class Subscription(Base):
         """What the audit keeps of it."""
         return {
             "account_id": self.account_id,
+            "linked_by": self.linked_by,
             "status": self.status,
             "product_id": self.product_id,
             "seats": self.seats,
@@ -167,20 +171,28 @@ def hand_back(session: Session, held: Lease, *, delay: timedelta, error: str, co
             lease_until=None,
             next_at=func.now() + delay,
             last_error=error,
-            attempts=Subscription.attempts - (0 if counted else 1),
+            attempts=func.greatest(Subscription.attempts - (0 if counted else 1), 0),
         )
     )
     return bool(affected(session, ended))
 
 
 def bury(session: Session, held: Lease, reason: str) -> bool:
-    """Give up: the row and the events behind it become dead letters, for a person to replay."""
+    """Give up: the row and the events behind it become dead letters, for a person to replay.
+
+    A hint that came meanwhile deserves a look of its own: then this lease just ends, and False is said.
+    """
     ended = (
         update(Subscription)
-        .where(Subscription.id == held.subscription_id, Subscription.fence == held.fence)
-        .values(lease_until=None, dead_reason=reason, last_error=reason)
+        .where(
+            Subscription.id == held.subscription_id,
+            Subscription.fence == held.fence,
+            Subscription.hint == held.mark,
+        )
+        .values(lease_until=None, dead_reason=reason, last_error=reason, looked_at=held.taken_at)
     )
     if not affected(session, ended):
+        hand_back(session, held, delay=timedelta(seconds=1), error=reason)
         return False
     session.execute(
         update(InboxEvent)
@@ -211,20 +223,21 @@ def raise_hint(session: Session, subscription_id: str) -> None:
     )
 
 
-def hasten_failed(session: Session) -> int:
-    """The provider answers again: everything that waits out a backoff is due at once."""
-    waiting = (
-        update(Subscription)
-        .where(
-            Subscription.hint > Subscription.synced,
-            Subscription.dead_reason.is_(None),
-            Subscription.attempts > 0,
-            Subscription.lease_until.is_(None),
-            Subscription.next_at > func.now(),
-        )
-        .values(next_at=func.now(), rung_at=None)
-    )
-    return affected(session, waiting)
+_HASTEN = sql(
+    """
+    UPDATE subscriptions SET next_at = now(), rung_at = NULL
+    WHERE id IN (
+        SELECT id FROM subscriptions
+        WHERE hint > synced AND dead_reason IS NULL AND attempts > 0 AND lease_until IS NULL
+          AND next_at > now() + :longer_than
+        FOR UPDATE SKIP LOCKED)
+    """
+)
+
+
+def hasten_failed(session: Session, *, longer_than: timedelta) -> None:
+    """The provider answers again: who has longer than this to wait out of a backoff is due at once."""
+    session.execute(_HASTEN, {"longer_than": longer_than})
 
 
 _RING_DUE = sql(
@@ -256,17 +269,22 @@ def snapshots(session: Session, subscription_ids: Sequence[str]) -> dict[str, Su
     return {row.id: _SNAPSHOT.validate_python(row.snapshot) for row in found}
 
 
-def unverified_for(session: Session, age: timedelta, *, limit: int) -> Sequence[str]:
-    """Subscriptions not verified for so long (or never) that nothing asks for yet, oldest first."""
+def not_looked_at_for(session: Session, age: timedelta, *, limit: int) -> Sequence[str]:
+    """Subscriptions not looked at for so long, or ever, that nothing asks for (or in vain), oldest first."""
     return session.scalars(
         select(Subscription.id)
         .where(
-            Subscription.hint == Subscription.synced,
-            or_(Subscription.verified_at.is_(None), Subscription.verified_at < func.now() - age),
+            or_(Subscription.hint == Subscription.synced, Subscription.dead_reason.is_not(None)),
+            or_(Subscription.looked_at.is_(None), Subscription.looked_at < func.now() - age),
         )
-        .order_by(Subscription.verified_at.nulls_first())
+        .order_by(Subscription.looked_at.nulls_first())
         .limit(limit)
     ).all()
+
+
+def count(session: Session) -> int:
+    """How many subscriptions are known."""
+    return session.scalar(select(func.count()).select_from(Subscription)) or 0
 
 
 def newest_body(session: Session, subscription_id: str) -> bytes | None:

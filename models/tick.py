@@ -28,6 +28,12 @@ def take(session: Session, name: str, period: timedelta) -> bool:
     return bool(affected(session, wanted.on_conflict_do_nothing()))
 
 
+def give_back(session: Session, name: str) -> None:
+    """The newest tick of the job was taken in vain: its slot may be taken again."""
+    newest = select(func.max(Tick.slot)).where(Tick.name == name).scalar_subquery()
+    session.execute(delete(Tick).where(Tick.name == name, Tick.slot == newest))
+
+
 def forget_old(session: Session, age: timedelta = timedelta(days=7)) -> int:
     """Drop ticks nobody can ask for again."""
     return affected(session, delete(Tick).where(Tick.taken_at < func.now() - age))

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -17,17 +18,14 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
-    model_validator,
 )
 
 from providers.budget import parse_rate
+from providers.dodo import BASE_URLS
 from providers.signature import parse_secret
 from seats.errors import SettingsError
 
-_ENVIRONMENTS = {
-    "test_mode": "https://test.dodopayments.com",
-    "live_mode": "https://live.dodopayments.com",
-}
+_LOOPBACK: Final = {"127.0.0.1", "localhost", "::1"}
 
 
 def _starts_with(*schemes: str) -> AfterValidator:
@@ -37,6 +35,19 @@ def _starts_with(*schemes: str) -> AfterValidator:
         return url
 
     return AfterValidator(check)
+
+
+def _encrypted_or_local(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise ValueError("should begin with https:// (http:// is for this machine alone)")
+    return url
+
+
+def _existing_file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    return path
 
 
 def _parts(text: object) -> object:
@@ -67,9 +78,10 @@ def _rate(text: str) -> str:
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 DatabaseUrl = Annotated[str, _starts_with("postgresql://", "postgresql+psycopg://")]
-RedisUrl = Annotated[str, _starts_with("redis://", "rediss://", "unix://")]
+RedisUrl = Annotated[str, _starts_with("redis://", "rediss://")]
 BrokerUrl = Annotated[str, _starts_with("redis://", "rediss://", "amqp://", "amqps://")]
-HttpUrl = Annotated[str, _starts_with("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")]
+HttpUrl = Annotated[str, AfterValidator(_encrypted_or_local)]
+CatalogPath = Annotated[Path, AfterValidator(_existing_file)]
 
 
 class Settings(BaseModel):
@@ -114,7 +126,9 @@ class Settings(BaseModel):
         alias="DODO_PAYMENTS_BUSINESS_ID",
         description="your business at the provider, bus_...; deliveries of others are ignored",
     )
-    catalog: Path = Field(alias="SEATSYNC_CATALOG", description="the path of the catalogue, a TOML file")
+    catalog: CatalogPath = Field(
+        alias="SEATSYNC_CATALOG", description="the path of the catalogue, a TOML file"
+    )
     bootstrap_key: SecretStr | None = Field(
         None,
         alias="SEATSYNC_API_KEY",
@@ -145,12 +159,6 @@ class Settings(BaseModel):
         description="seconds by which a delivery's timestamp may be off, either way",
     )
 
-    @model_validator(mode="after")
-    def _catalog_is_there(self) -> Self:
-        if not self.catalog.is_file():
-            raise ValueError(f"SEATSYNC_CATALOG: there is no file {self.catalog}")
-        return self
-
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """The settings of this process; raises `SettingsError` that names every variable at fault.
@@ -165,7 +173,7 @@ class Settings(BaseModel):
 
     @property
     def provider_url(self) -> str:
-        return (self.base_url or _ENVIRONMENTS[self.environment]).rstrip("/")
+        return (self.base_url or BASE_URLS[self.environment]).rstrip("/")
 
     @property
     def broker_url(self) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from providers.base import Delivery, Event
-from seats.errors import InvalidSignature, SubscriptionNotAtProvider
+from seats.errors import BudgetSpent, InvalidSignature, SubscriptionNotAtProvider
 from seats.snapshot import SubscriptionSnapshot
 
 
@@ -20,6 +20,9 @@ class FakeProvider:
     events: dict[bytes, Event] = field(default_factory=dict)
     failing: Exception | None = None
     retrieved: list[str] = field(default_factory=list)
+    page_size: int = 100
+    page_budget: int | None = None
+    listed_pages: int = 0
 
     def verify(self, headers: Sequence[tuple[str, str]], body: bytes, now: datetime) -> Delivery:
         signed = {name.lower(): value for name, value in headers}
@@ -38,5 +41,14 @@ class FakeProvider:
             raise SubscriptionNotAtProvider("No such subscription.")
         return self.subscriptions[subscription_id]
 
-    def pages(self, *, created_before: datetime) -> Iterator[Sequence[SubscriptionSnapshot]]:
-        yield list(self.subscriptions.values())
+    def pages(
+        self, *, created_before: datetime, first_page: int = 0
+    ) -> Iterator[Sequence[SubscriptionSnapshot]]:
+        listed = list(self.subscriptions.values())
+        for start in range(first_page * self.page_size, len(listed), self.page_size):
+            if self.page_budget == 0:
+                self.page_budget = None
+                raise BudgetSpent("Nothing left.", retry_after=0.01)
+            self.page_budget = None if self.page_budget is None else self.page_budget - 1
+            self.listed_pages += 1
+            yield listed[start : start + self.page_size]

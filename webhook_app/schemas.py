@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Literal
-from unicodedata import category
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from models.account import AccountStatus
 from models.assignment import AssignmentState
 from models.inbox import InboxState
-
-_CONTROL = "Cc"
+from seats.ids import LONGEST_ID, has_control_characters
 
 
 def _printable(text: str) -> str:
-    if not text.isprintable() and any(category(character) == _CONTROL for character in text):
+    if has_control_characters(text):
         raise ValueError("must not hold control characters")
     return text
 
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID), AfterValidator(_printable)]
 Email = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^@\s]+@[^@\s]+$"),

@@ -41,11 +41,14 @@ def account_seats(path: AccountPath, query: NoQuery) -> Response:  # noqa: ARG00
 @needs(Scope.READ)
 def subscription_seats(path: SubscriptionPath, query: NoQuery) -> Response:  # noqa: ARG001  as above
     cache = door().runtime.cache
-    account_id = cache.account_of(path.subscription_id)
-    if account_id is None:
-        with door().runtime.sessions() as session:
-            account_id = subscription.account_of(session, path.subscription_id)
-        cache.note_account(path.subscription_id, account_id)
+    remembered = cache.account_of(path.subscription_id)
+    if remembered is not None:
+        page = _document(remembered)
+        if seats_document.names(page.body, path.subscription_id):
+            return _conditional(page)
+    with door().runtime.sessions() as session:  # it was never asked for, or it has moved
+        account_id = subscription.account_of(session, path.subscription_id)
+    cache.note_account(path.subscription_id, account_id)
     return _conditional(_document(account_id))
 
 

@@ -26,7 +26,8 @@ class SeatsPage:
 
 
 def read(session: Session, account_id: str, *, stale_after: timedelta) -> dict[str, Any]:
-    """The document from the database. Raises `AccountNotFound`."""
+    """The document from the database, all of one moment. Raises `AccountNotFound`."""
+    session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     found = account.get(session, account_id)
     subscriptions = session.scalars(
         select(Subscription).where(Subscription.account_id == account_id).order_by(Subscription.id)
@@ -61,6 +62,11 @@ def finished(account_id: str, version: int, body: bytes) -> SeatsPage:
     """
     mark = "-stale" if b'"stale":true' in body else ""
     return SeatsPage(body, f'W/"{crc32(account_id.encode()):x}-{version}{mark}"')
+
+
+def names(body: bytes, subscription_id: str) -> bool:
+    """Whether the subscription is one of those the finished body lists."""
+    return b'"subscription_id":' + orjson.dumps(subscription_id) in body
 
 
 def _seats(balance: Balance) -> dict[str, Any]:

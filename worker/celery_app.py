@@ -24,6 +24,7 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         """`patience` is how many seconds a silent broker is waited for."""
         super().__init__("seatsync", broker=settings.broker_url, include=["worker.tasks"])
         self.settings = settings
+        self._patience = patience
         self._runtime: Runtime | None = None
         self._built_in: int | None = None
         self.conf.update(_options(settings, patience))
@@ -38,12 +39,17 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
     def publish(self, subscription_ids: Sequence[str]) -> None:
         """Ring for these subscriptions; raises within a second or two if the broker is away."""
         self.send_task(
-            "seatsync.sync", args=[list(subscription_ids)], queue=_QUEUE, expires=_RING_EXPIRES, retry=False
+            "seatsync.sync",
+            args=[list(subscription_ids)],
+            queue=_QUEUE,
+            expires=_RING_EXPIRES,
+            retry=False,
+            confirm_timeout=self._patience,  # RabbitMQ; without it a frozen one is waited for without end
         )
 
 
 def _options(settings: Settings, patience: float) -> dict[str, object]:
-    on_redis = (settings.broker_url or "").startswith(("redis", "unix"))
+    on_redis = (settings.broker_url or "").startswith("redis")
     return {
         # JSON alone is ever unpickled from a broker that others may write to.
         "accept_content": ["json"],

@@ -14,7 +14,7 @@ from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from models import ledger, subscription
+from models import ledger, subscription, tick
 from models.audit import Cause
 from models.subscription import Lease
 from runtime.wiring import Runtime
@@ -97,14 +97,22 @@ def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> Ou
             _cause(runtime, lease, "sync", "the provider was asked"),
             past_due_ends_at=_deadline_in_body(runtime, lease, snapshot),
         )
-        if changed is not None and lease.attempt > 1:
-            subscription.hasten_failed(session)
+    if changed is not None and lease.attempt > 1:
+        _hasten_the_others(runtime)
     return Outcome.OVERTAKEN if changed is None else Outcome.SYNCED
 
 
-def _not_at_provider(runtime: Runtime, lease: Lease) -> Outcome:
+def _hasten_the_others(runtime: Runtime) -> None:
+    """The provider is back; at most once a minute, lest one that flaps wear out one that always fails."""
     with runtime.sessions.begin() as session:
-        written = ledger.not_at_provider(session, lease)
+        if tick.take(session, "hasten", timedelta(minutes=1)):
+            subscription.hasten_failed(session, longer_than=timedelta(seconds=_LONGEST_QUICK))
+
+
+def _not_at_provider(runtime: Runtime, lease: Lease) -> Outcome:
+    with runtime.transaction() as session:
+        cause = _cause(runtime, lease, "sync", "the provider does not know it")
+        written = ledger.not_at_provider(session, lease, runtime.catalog, cause)
     return Outcome.NOT_AT_PROVIDER if written else Outcome.OVERTAKEN
 
 

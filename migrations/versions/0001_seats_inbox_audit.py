@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("version", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("hold", sa.Interval(), nullable=False),
         sa.Column("seats", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
         sa.Column("deadline", sa.DateTime(timezone=True), nullable=True),
         sa.Column("evaluate_at", sa.DateTime(timezone=True), nullable=True),
@@ -230,9 +231,11 @@ def upgrade() -> None:
         sa.Column("snapshot", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
         sa.Column("unverified", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
         sa.Column("verified_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("looked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("seats", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
         sa.Column("status", sa.Text(), nullable=True),
         sa.Column("status_since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("effect", sa.Text(), nullable=True),
         sa.Column("past_due_ends_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "linked_by IN ('app', 'metadata', 'own_id')", name=op.f("subscriptions_linked_by_check")
@@ -250,6 +253,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("subscriptions_pkey")),
     )
     op.create_index(op.f("subscriptions_account_id_idx"), "subscriptions", ["account_id"], unique=False)
+    op.create_index(op.f("subscriptions_looked_at_idx"), "subscriptions", ["looked_at"], unique=False)
     op.create_index(
         op.f("subscriptions_next_at_idx"),
         "subscriptions",
@@ -257,18 +261,17 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("hint > synced AND dead_reason IS NULL"),
     )
-    op.create_index(op.f("subscriptions_verified_at_idx"), "subscriptions", ["verified_at"], unique=False)
     op.execute(_REFUSE)
     op.execute(_GUARD)
 
 
 def downgrade() -> None:
-    op.drop_index(op.f("subscriptions_verified_at_idx"), table_name="subscriptions")
     op.drop_index(
         op.f("subscriptions_next_at_idx"),
         table_name="subscriptions",
         postgresql_where=sa.text("hint > synced AND dead_reason IS NULL"),
     )
+    op.drop_index(op.f("subscriptions_looked_at_idx"), table_name="subscriptions")
     op.drop_index(op.f("subscriptions_account_id_idx"), table_name="subscriptions")
     op.drop_table("subscriptions")
     op.drop_index(op.f("audit_subscription_id_id_idx"), table_name="audit")

@@ -322,3 +322,31 @@ def test_a_changed_catalogue_is_worked_out_anew_from_what_is_kept(sessions: Sess
         ledger.reevaluate(session, "acme", taught, a_cause())
     assert books.full()["included"] == 7
     books.check()
+
+
+def test_an_invitation_holds_as_long_as_the_product_says(sessions: Sessions):
+    longer = a_catalog("[products.pdt_patient]\nname = 'P'\nincluded = { full = 1 }\nhold_days = 30\n")
+    books = Books(sessions, longer)
+    books.buy(product_id="pdt_patient")
+    held = books.claim("invited", hold=True).assignment
+    assert held.expires_at - held.claimed_at == timedelta(days=30)
+
+
+def test_what_was_never_countable_does_not_cost_the_free_seats(sessions: Sessions):
+    books = Books(sessions, a_catalog("[free]\nincluded = { full = 2 }\n"))
+    books.buy(product_id="pdt_unheard_of")
+    assert books.full()["included"] == 2
+
+
+def test_a_status_no_longer_described_keeps_its_last_effect(sessions: Sessions):
+    books = Books(sessions, a_catalog('[status]\nfrozen = "ended"\n'))
+    books.buy(status="frozen", seats=3)
+    with sessions.begin() as session:
+        ledger.reevaluate(session, "acme", a_catalog(), a_cause())
+    assert (books.status(), books.full()["addon"]) == ("ended", 0)
+
+
+def test_a_purchase_that_is_only_pending_changes_no_policy(books: Books):
+    books.buy(subscription_id="sub_2", product_id="pdt_soft", status="pending")
+    with books.sessions() as session:
+        assert session.get(Account, "acme").policy == "strict"

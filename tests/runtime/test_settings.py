@@ -61,7 +61,7 @@ MALFORMED = {
     "DODO_PAYMENTS_API_KEY": "a key with blanks",
     "DODO_PAYMENTS_WEBHOOK_KEY": "whsec_short",
     "DODO_PAYMENTS_ENVIRONMENT": "prod",
-    "DODO_PAYMENTS_BASE_URL": "http://elsewhere.example",
+    "DODO_PAYMENTS_BASE_URL": "http://localhost.elsewhere.example",
     "SEATSYNC_CATALOG": "/nowhere/catalog.toml",
     "SEATSYNC_API_KEY": "short",
     "PORT": "0",

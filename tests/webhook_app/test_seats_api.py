@@ -240,3 +240,10 @@ def test_nonsense_about_a_subscription_is_a_miss(client: FlaskClient, runtime: R
     bought(runtime)
     runtime.redis.set("seatsync:account-of:sub_1", b"\xff")
     assert client.get("/v1/subscriptions/sub_1/seats").json["account_id"] == "acme"
+
+
+def test_a_subscription_that_moved_is_not_looked_for_where_it_was(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    client.get("/v1/subscriptions/sub_1/seats")
+    bought(runtime, metadata={"account_id": "other"})
+    assert client.get("/v1/subscriptions/sub_1/seats").json["account_id"] == "other"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from models.subscription import Subscription
 from runtime.wiring import Runtime
@@ -12,6 +13,7 @@ from seats.snapshot import AddonQuantity
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.worker.test_sync import deliver, look, seats_of, the
+from worker import reconcile as reconciling
 from worker.reconcile import reconcile
 from worker.sync import sync
 
@@ -65,7 +67,7 @@ def test_a_free_addon_is_found_within_the_time_to_verify(runtime: Runtime, provi
     provider.subscriptions["sub_1"] = a_snapshot(addons=(AddonQuantity("adn_seat", 4),))
     assert pass_over(runtime) == 0
     with runtime.sessions.begin() as session:
-        session.execute(text("UPDATE subscriptions SET verified_at = now() - interval '25 hours'"))
+        session.execute(text("UPDATE subscriptions SET looked_at = now() - interval '25 hours'"))
     assert pass_over(runtime) == 1
     look(runtime)
     assert seats_of(runtime) == 9
@@ -92,3 +94,55 @@ def test_a_provider_that_fails_ends_the_pass_quietly(
 
     monkeypatch.setattr(provider, "pages", failing)
     assert pass_over(runtime) == 0
+
+
+def test_a_subscription_given_up_on_is_verified_again(runtime: Runtime, provider: FakeProvider):
+    known(runtime, provider)
+    provider.subscriptions["sub_1"] = a_snapshot(addons=(AddonQuantity("adn_seat", 4),))
+    with runtime.sessions.begin() as session:
+        session.execute(
+            text(
+                "UPDATE subscriptions SET hint = hint + 1, dead_reason = 'gave up',"
+                " looked_at = now() - interval '25 hours'"
+            )
+        )
+    assert pass_over(runtime) == 1
+    look(runtime)
+    assert seats_of(runtime) == 9
+
+
+def test_those_the_provider_never_knew_do_not_stand_in_the_way_of_others(
+    runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reconciling, "_FEWEST_TO_VERIFY", 1)
+    known(runtime, provider)
+    deliver(runtime, "msg_2", subscription_id="sub_never")
+    sync(runtime, "sub_never")
+    with runtime.sessions.begin() as session:
+        session.execute(text("UPDATE subscriptions SET looked_at = now() - interval '25 hours'"))
+    for _ in range(2):
+        pass_over(runtime)
+        for name in ("sub_never", "sub_1"):
+            look(runtime, name)
+    assert provider.retrieved.count("sub_1") == 2
+
+
+def test_a_list_longer_than_the_budget_is_read_to_its_end(runtime: Runtime, provider: FakeProvider):
+    provider.subscriptions = {f"sub_{number}": a_snapshot(f"sub_{number}") for number in range(5)}
+    provider.page_size, provider.page_budget = 1, 3
+    assert pass_over(runtime) == 5
+    assert provider.listed_pages == 5
+
+
+def test_a_pass_that_the_database_ended_can_be_made_again(
+    runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+):
+    def failing(*_, **__):
+        raise OperationalError("SELECT", {}, Exception())
+
+    provider.subscriptions["sub_1"] = a_snapshot()
+    with monkeypatch.context() as broken:
+        broken.setattr(reconciling, "_compare", failing)
+        with pytest.raises(OperationalError):
+            reconcile(runtime, until=ENDLESS)
+    assert reconcile(runtime, until=ENDLESS) == 1

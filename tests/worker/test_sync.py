@@ -189,17 +189,32 @@ def test_a_new_event_brings_a_dead_subscription_back(runtime: Runtime, provider:
     assert sync(runtime, "sub_1") is Outcome.SYNCED
 
 
-def test_the_first_answer_after_an_outage_wakes_all_that_wait(runtime: Runtime, provider: FakeProvider):
-    provider.failing = TransientError("down")
+def test_the_first_answer_after_a_long_outage_wakes_all_that_wait(runtime: Runtime, provider: FakeProvider):
+    provider.failing = TransientError("down", retry_after=300)
     for number in (1, 2):
         deliver(runtime, f"msg_{number}", subscription_id=f"sub_{number}")
         sync(runtime, f"sub_{number}")
     provider.failing = None
     provider.subscriptions = {name: a_snapshot(name) for name in ("sub_1", "sub_2")}
     with runtime.sessions.begin() as session:
-        session.execute(update(Subscription).where(Subscription.id == "sub_1").values(next_at=text("now()")))
+        due = update(Subscription).where(Subscription.id == "sub_1").values(next_at=text("now()"))
+        session.execute(due.values(attempts=2))
     sync(runtime, "sub_1")
     assert sync(runtime, "sub_2") is Outcome.SYNCED
+
+
+def test_an_event_that_arrives_during_a_hopeless_look_gets_one_of_its_own(
+    runtime: Runtime, provider: FakeProvider
+):
+    deliver(runtime, "msg_1")
+    with runtime.sessions.begin() as session:
+        lease = subscription.lease(session, "sub_1", LEASE)
+    deliver(runtime, "msg_2")
+    with runtime.sessions.begin() as session:
+        assert not subscription.bury(session, lease, "hopeless")
+    provider.subscriptions["sub_1"] = a_snapshot()
+    assert look(runtime) is Outcome.SYNCED
+    assert [event.state for event in everything(runtime, InboxEvent)] == ["done", "done"]
 
 
 # What cannot be counted.
@@ -366,6 +381,32 @@ def test_a_subscription_whose_metadata_changes_moves_with_its_seats(runtime: Run
     deliver(runtime, "msg_2")
     look(runtime)
     assert (seats_of(runtime, "acme"), seats_of(runtime, "other")) == (0, 15)
+
+
+def test_a_raise_that_the_provider_does_not_know_of_is_taken_back(runtime: Runtime, provider: FakeProvider):
+    provider.failing = TransientError("down")
+    claim_in_body(runtime, provider, "msg_1", seats=50)
+    look(runtime)
+    provider.failing = None
+    assert look(runtime) is Outcome.NOT_AT_PROVIDER
+    assert the(runtime, Account, "acme").seats["full"]["addon"] == 0
+
+
+def test_a_raise_never_becomes_the_last_good_figure(runtime: Runtime, provider: FakeProvider):
+    known_with_ten_extra_seats(runtime, provider)
+    claim_in_body(runtime, provider, "msg_1", seats=50)
+    look(runtime)
+    provider.failing = None
+    provider.subscriptions["sub_1"] = a_snapshot(addons=None)
+    look(runtime)
+    assert seats_of(runtime) == 15
+
+
+def test_in_an_outage_a_body_moves_no_subscription_elsewhere(runtime: Runtime, provider: FakeProvider):
+    known_with_ten_extra_seats(runtime, provider)
+    claim_in_body(runtime, provider, "msg_1", seats=11, metadata={"account_id": "other"})
+    look(runtime)
+    assert seats_of(runtime, "acme") == 15
 
 
 # The audit.
