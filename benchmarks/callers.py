@@ -1,0 +1,159 @@
+"""Sixteen callers who claim seats: two processes of eight threads, as the web processes have them.
+
+The same threads do both sides, so that Python's lock, the number of connections and the two cores weigh
+alike on both. Ours claims through `models.seating`; the bare side sends, over psycopg connections of its
+own, the statements that ours was seen to send, with the same parameters in the same transactions.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from multiprocessing.connection import Connection as Pipe
+
+import psycopg
+from sqlalchemy import event
+
+from models import seating
+from models.audit import Cause
+from models.seating import Wish
+from models.session import Sessions, connect, sessions_of
+from seats.catalog import Catalog
+from seats.catalog_file import parse
+
+PROCESSES, THREADS = 2, 8
+CALLERS = PROCESSES * THREADS
+
+Claim = tuple[str, str]
+"""An account and the member who wants a seat in it."""
+Sent = list[tuple[str, dict[str, object]]]
+"""The statements of one transaction, each with its parameters."""
+
+_CAUSE = Cause(actor="key:benchmark", source="app", reason="claim")
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+class Side(StrEnum):
+    OURS = "ours"
+    BARE = "bare"
+
+
+def claim(sessions: Sessions, catalog: Catalog, wanted: Claim) -> None:
+    """One claim as the API makes it."""
+    account_id, member_id = wanted
+    with sessions.begin() as session:
+        seating.claim(session, account_id, Wish(member_id=member_id, role="member"), catalog, _CAUSE)
+
+
+def record(database_url: str, catalog: Catalog, claims: Sequence[Claim]) -> list[Sent]:
+    """Make the claims once and listen to what goes to the driver, transaction by transaction."""
+    transactions: list[Sent] = []
+    engine = connect(database_url, pool_size=1)
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _hear(_connection, _cursor, statement, parameters, _context, _many) -> None:
+        transactions[-1].append((statement, parameters))
+
+    sessions = sessions_of(engine)
+    for wanted in claims:
+        transactions.append([])
+        claim(sessions, catalog, wanted)
+    engine.dispose()
+    return transactions
+
+
+def send(connection: psycopg.Connection, transaction: Sent) -> None:
+    """The transaction's statements over the bare driver, and what they return."""
+    for statement, parameters in transaction:
+        cursor = connection.execute(statement, parameters)
+        if cursor.description is not None:
+            cursor.fetchall()
+    connection.commit()
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """The callers' processes, waiting for the word."""
+
+    pipes: Sequence[Pipe]
+    claims: int
+
+    def rate(self, side: Side) -> float:
+        """Claims per second when all callers begin together, until the last one has its last seat."""
+        began = time.perf_counter()
+        for pipe in self.pipes:
+            pipe.send(side)
+        for pipe in self.pipes:
+            if (failure := pipe.recv()) is not None:
+                raise RuntimeError(failure)
+        return self.claims / (time.perf_counter() - began)
+
+
+@contextmanager
+def crowd(
+    database_url: str, catalog_text: str, claims: Sequence[Sequence[Claim]], sent: Sequence[Sequence[Sent]]
+) -> Iterator[Crowd]:
+    """The callers, each with its own claims; ended with the block."""
+    with ExitStack() as stack:
+        pipes = []
+        for n in range(PROCESSES):
+            here, there = _SPAWN.Pipe()
+            own = slice(n * THREADS, (n + 1) * THREADS)
+            process = _SPAWN.Process(
+                target=_caller_process,
+                args=[there, database_url, catalog_text, claims[own], sent[own]],
+                daemon=True,
+            )
+            process.start()
+            there.close()
+            stack.callback(process.join)
+            stack.callback(here.close)
+            pipes.append(here)
+        for pipe in pipes:
+            pipe.recv()
+        yield Crowd(pipes, sum(map(len, claims)))
+
+
+def _caller_process(
+    pipe: Pipe,
+    database_url: str,
+    catalog_text: str,
+    claims: Sequence[Sequence[Claim]],
+    sent: Sequence[Sequence[Sent]],
+) -> None:
+    threads = len(claims)
+    engine = connect(database_url, pool_size=threads)
+    sessions, catalog = sessions_of(engine), parse(catalog_text, "benchmarks")
+    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    bare = [psycopg.connect(url) for _ in range(threads)]
+
+    def ours(n: int) -> None:
+        for wanted in claims[n]:
+            claim(sessions, catalog, wanted)
+
+    def theirs(n: int) -> None:
+        for transaction in sent[n]:
+            send(bare[n], transaction)
+
+    sides: dict[Side, Callable[[int], None]] = {Side.OURS: ours, Side.BARE: theirs}
+    with ThreadPoolExecutor(threads) as pool:
+        pipe.send(None)
+        while True:
+            try:
+                side = pipe.recv()
+            except (EOFError, OSError):
+                break
+            try:
+                list(pool.map(sides[side], range(threads)))
+            except Exception as error:  # noqa: BLE001  told to the process that measures
+                pipe.send(repr(error))
+            else:
+                pipe.send(None)
+    for connection in bare:
+        connection.close()
+    engine.dispose()

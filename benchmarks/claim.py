@@ -1,0 +1,89 @@
+"""Claims per second, 16 callers on many accounts, against the same SQL sent by a bare psycopg loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from sqlalchemy import Engine, text
+
+from benchmarks import bodies, load
+from benchmarks.bodies import CATALOG
+from benchmarks.callers import CALLERS, Claim, Side, crowd, record
+from benchmarks.pace import Pace
+from benchmarks.report import Row, client_row, compare
+from benchmarks.servers import Servers, Site
+from models import ledger
+from models.audit import Cause
+
+BAR = 0.6
+_ACCOUNTS_EACH = 25
+_CLAIMS_EACH = 250
+_HTTP_CLAIMS_PER_SECOND = 2_000
+
+
+def run(servers: Servers, pace: Pace) -> list[Row]:
+    with servers.site("claim") as site, site.runtime() as runtime:
+        claims = [_claims_of(caller, round(_CLAIMS_EACH * pace.size)) for caller in range(CALLERS)]
+        _open_accounts(site, claims)
+        _keep_copy(runtime.engine)
+        url = str(site.settings.database_url)
+        sent = [record(url, runtime.catalog, own) for own in claims]
+        _reset(runtime.engine)
+        with crowd(url, CATALOG, claims, sent) as callers:
+
+            def claimed(side: Side) -> float:
+                try:
+                    return callers.rate(side)
+                finally:
+                    _reset(runtime.engine)
+
+            for side in Side:
+                claimed(side)
+            row = compare(
+                f"claims, {CALLERS} callers",
+                lambda: claimed(Side.OURS),
+                lambda: claimed(Side.BARE),
+                rounds=pace.rounds,
+                bar=BAR,
+            )
+        return [row, *_over_http(site, pace, claims)]
+
+
+def _claims_of(caller: int, number: int) -> list[Claim]:
+    """Each caller fills accounts of its own, one after another, so that a replay meets the same rows."""
+    return [(f"acct-{caller}-{n % _ACCOUNTS_EACH}", f"member-{n}") for n in range(number)]
+
+
+def _open_accounts(site: Site, claims: Sequence[Sequence[Claim]]) -> None:
+    cause = Cause(actor="key:benchmark", source="app", reason="created by the app")
+    with site.runtime() as runtime, runtime.sessions.begin() as session:
+        for account_id in dict.fromkeys(account_id for own in claims for account_id, _ in own):
+            ledger.open_account(session, account_id, runtime.catalog, cause)
+
+
+def _keep_copy(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE accounts_before AS SELECT * FROM accounts"))
+
+
+def _reset(engine: Engine) -> None:
+    """Back to empty accounts, past the audit's own guard, as if nobody had claimed anything."""
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        connection.execute(text("TRUNCATE assignments, audit, accounts CASCADE"))
+        connection.execute(text("INSERT INTO accounts SELECT * FROM accounts_before"))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ANALYZE accounts, assignments, audit"))
+
+
+def _over_http(site: Site, pace: Pace, claims: Sequence[Sequence[Claim]]) -> list[Row]:
+    """The whole way through the web processes, for information: there is no bar for it."""
+    accounts = list(dict.fromkeys(account_id for own in claims for account_id, _ in own))
+    wanted = round(_HTTP_CLAIMS_PER_SECOND * (pace.seconds + pace.warm_up))
+    requests = [bodies.claim(accounts[n % len(accounts)], f"web-member-{n}") for n in range(wanted)]
+    first = round(_HTTP_CLAIMS_PER_SECOND * pace.warm_up)
+    with site.web() as port:
+        load.drive(port, requests[:first], seconds=pace.warm_up, expected=HTTPStatus.CREATED)
+        told = load.drive(port, requests[first:], seconds=pace.seconds, expected=HTTPStatus.CREATED)
+    return [Row(what="  the same over HTTP", ours=f"{told.rate:,.0f}/s"), client_row([told.busy])]
