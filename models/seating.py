@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
 from models import account, assignment
@@ -157,25 +157,37 @@ def numbers(seat_type: str | None, balance: Balance) -> Mapping[str, object]:
     }
 
 
+# Text and no expression: this is the hot path of every claim, and building an expression anew costs as
+# much as sending it.
+_INSERT = sql(
+    """
+    INSERT INTO assignments (account_id, member_id, email, role, seat_type, state, protected, expires_at)
+    VALUES (:account_id, :member_id, :email, :role, :seat_type, :state, :protected, :expires_at)
+    ON CONFLICT DO NOTHING
+    RETURNING id, account_id, member_id, email, role, seat_type, state, protected, claimed_at, expires_at,
+              released_at
+    """
+)
+
+
 def _insert(session: Session, book: Book, wish: Wish, seat_type: str | None) -> Assignment | None:
     """A new live assignment, or None where the person has one: the unique indexes decide."""
     state = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
-    wanted = (
-        insert(Assignment)
-        .values(
-            account_id=book.account_id,
-            member_id=wish.member_id,
-            email=assignment.normalise_email(wish.email),
-            role=wish.role,
-            seat_type=seat_type,
-            state=state,
-            protected=wish.protected,
-            expires_at=book.now + book.hold if wish.hold else None,
-        )
-        .on_conflict_do_nothing()
-        .returning(Assignment)
+    answer = session.execute(
+        _INSERT,
+        {
+            "account_id": book.account_id,
+            "member_id": wish.member_id,
+            "email": assignment.normalise_email(wish.email),
+            "role": wish.role,
+            "seat_type": seat_type,
+            "state": state.value,
+            "protected": wish.protected,
+            "expires_at": book.now + book.hold if wish.hold else None,
+        },
     )
-    return session.scalars(wanted).one_or_none()
+    made = answer.mappings().one_or_none()
+    return None if made is None else Assignment(**made)
 
 
 def _seat(session: Session, book: Book, seated: Assignment, cause: Cause) -> Seated:

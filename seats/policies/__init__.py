@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Protocol, cast
 
 from seats.errors import SeatSyncError
@@ -59,6 +60,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
+@cache
 def load(name: str) -> Policy:
     """The policy in the file of that name; raises UnknownPolicy, naming those known."""
     known = names()
