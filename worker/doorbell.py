@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 Publish = Callable[[Sequence[str]], None]
 
 # Rings of one moment travel together: a task costs more than the signature check of a delivery.
-_LINGER: Final = 0.02
-_MOST_IN_ONE: Final = 50
+_LINGER: Final = 0.04
+_MOST_IN_ONE: Final = 100
 _REST_AFTER_FAILURE: Final = 1.0
 
 
