@@ -1,27 +1,48 @@
-"""`python -m benchmarks [accept|read|claim|burst|latency ...]`: each bar beside its baseline."""
+"""`python -m benchmarks [accept|read|claim|burst|latency ...]`: each bar beside its baseline, in one table."""
 
 from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 from rich.console import Console
 
-from benchmarks import accept, burst, claim, latency, read, servers
+from benchmarks import accept, burst, claim, latency, machine, read, servers
 from benchmarks.pace import FULL, QUICK
-from benchmarks.report import table
+from benchmarks.report import Row, markdown, table
 
 ALL = {"accept": accept, "read": read, "claim": claim, "burst": burst, "latency": latency}
 
+_README = Path(__file__).parent / "README.md"
+_BEGIN, _END = "<!-- results -->\n", "<!-- /results -->\n"
+_WIDE = 150
 
-@click.command()
-@click.argument("names", nargs=-1, type=click.Choice(list(ALL)))
-@click.option("--quick", is_flag=True)
-def main(names, quick):
-    pace = QUICK if quick else FULL
-    rows = []
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("names", nargs=-1, type=click.Choice(list(ALL)), metavar="[NAME]...")
+@click.option("--quick", is_flag=True, help="One short round of each: a smoke run, no measurement.")
+@click.option("--write", is_flag=True, help="Also put the table, with today's date, into benchmarks/README.md.")
+def main(names: tuple[str, ...], *, quick: bool, write: bool) -> None:
+    """Measure the bars NAME..., or all of them, each beside its baseline in the same run."""
+    console, pace, rows, began = Console(), QUICK if quick else FULL, list[Row](), time.monotonic()
+    if not console.is_terminal:
+        console = Console(width=_WIDE)
     with servers.running() as running:
+        caption = f"{machine.described(running.home)}, {running.version()}"
         for name in names or ALL:
-            rows += ALL[name].run(running, pace)
-    Console().print(table(rows, ""))
+            with console.status(f"{name} ..."):
+                rows += ALL[name].run(running, pace)
+    console.print(table(rows, f"{caption}; {time.monotonic() - began:.0f} s"))
+    if write:
+        _write(markdown(rows, f"{datetime.now(UTC):%Y-%m-%d}, {caption}"))
+
+
+def _write(results: str) -> None:
+    before, _, rest = _README.read_text(encoding="utf-8").partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    _README.write_text(f"{before}{_BEGIN}\n{results}\n\n{_END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

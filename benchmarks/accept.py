@@ -41,7 +41,7 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
             "deliveries accepted, durable",
             lambda: accepted(real),
             lambda: accepted(bare),
-            rounds=pace.rounds,
+            pace=pace,
             bar=BAR,
         )
     return [row, client_row(busy)]

@@ -59,7 +59,7 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
                 f"events worked off, {PER_SUBSCRIPTION} per subscription, against empty tasks",
                 worked_off,
                 emptied,
-                rounds=min(pace.rounds, 5),
+                pace=pace,
                 bar=BAR,
             )
         ]

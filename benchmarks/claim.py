@@ -18,7 +18,7 @@ from models.audit import Cause
 
 BAR = 0.6
 _ACCOUNTS_EACH = 25
-_CLAIMS_EACH = 250
+_CLAIMS_EACH = 150
 _HTTP_CLAIMS_PER_SECOND = 2_000
 
 
@@ -44,7 +44,7 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
                 f"claims, {CALLERS} callers",
                 lambda: claimed(Side.OURS),
                 lambda: claimed(Side.BARE),
-                rounds=pace.rounds,
+                pace=pace,
                 bar=BAR,
             )
         return [row, *_over_http(site, pace, claims)]

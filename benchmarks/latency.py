@@ -31,7 +31,7 @@ from benchmarks.servers import Servers, Site, await_answer
 MOST_P50, MOST_P99 = 0.150, 2.0
 _PROVIDER_MS = 20
 _SUBSCRIPTIONS = 300
-_ROUND_SECONDS = 8.0
+_ROUNDS, _ROUND_SECONDS = 3, 8.0
 _FOLLOWED, _FOLLOWS_AFTER = 0.1, 0.2
 _POLL = 0.01
 _PATIENCE = 30.0
@@ -61,7 +61,7 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
         seats: Counter[str] = Counter()
         rounds = [
             watch.all_of(list(_changes(ids, sustained / 2, _ROUND_SECONDS * pace.size, seats, chance)))
-            for _ in range(min(pace.rounds, 3))
+            for _ in range(min(pace.rounds, _ROUNDS))
         ]
     medians = [median(waits) for waits in rounds]
     waits = sorted(wait for one in rounds for wait in one)

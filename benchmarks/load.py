@@ -1,8 +1,8 @@
 """The load: a process of its own that keeps connections busy with prepared requests, and nothing else.
 
-Each connection sends its next request when it has the last answer, so the server is always as busy as
-that many callers can make it. A request costs the client some 20 microseconds; how much of its core a
-round took is told with the result, so that nobody takes the client's limit for the server's.
+Each caller sends its next request when it has the last answer, so the server is always as busy as that
+many callers can make it. How much of its core a round took is told with the result, so that nobody takes
+the client's limit for the server's.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 CALLERS = 32
+# Then a caller connects anew: the server's processes share connections out by chance, and one that got
+# most of them for a whole round would decide the result.
+_REQUESTS_PER_CONNECTION = 25
 _LENGTH = b"content-length: "
 _END = b"\r\n\r\n"
 _SILENCE = 10.0
@@ -68,17 +71,17 @@ def _drive(port: int, requests: Sequence[bytes], seconds: float, expected: int) 
     with selectors.DefaultSelector() as selector:
         callers = [Caller(port, expected) for _ in range(min(CALLERS, len(requests)))]
         for caller in callers:
-            selector.register(caller.socket, selectors.EVENT_READ, caller)
+            caller.connect(selector)
         began, began_cpu = time.perf_counter(), time.process_time()
-        for caller in callers:
-            caller.send(waiting)
-        answered, busy = 0, len(callers)
-        while busy and (now := time.perf_counter()) < began + seconds:
-            ready = selector.select(began + seconds - now + 0.001)
-            for key, _ in ready:
-                if key.data.hear():
+        busy = sum(caller.send(waiting) for caller in callers)
+        answered = 0
+        while busy and (left := began + seconds - time.perf_counter()) > 0:
+            for key, _ in selector.select(left):
+                caller = key.data
+                if caller.hear():
                     answered += 1
-                    busy -= not key.data.send(waiting)
+                    caller.renew(selector)
+                    busy -= not caller.send(waiting)
         took, used = time.perf_counter() - began, time.process_time() - began_cpu
         for caller in callers:
             caller.close()
@@ -86,27 +89,39 @@ def _drive(port: int, requests: Sequence[bytes], seconds: float, expected: int) 
 
 
 class Caller:
-    """One keep-alive connection."""
+    """One keep-alive connection at a time."""
 
     def __init__(self, port: int, expected: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=_SILENCE)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._port = port
         self._expected = b"HTTP/1.1 %d" % expected
         self._received = b""
+        self._heard = 0
         self._owed = False
+
+    def connect(self, selector: selectors.BaseSelector) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=_SILENCE)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        selector.register(self._socket, selectors.EVENT_READ, self)
+
+    def renew(self, selector: selectors.BaseSelector) -> None:
+        """Hang up and connect anew, if it is time to."""
+        if self._heard % _REQUESTS_PER_CONNECTION == 0:
+            selector.unregister(self._socket)
+            self._socket.close()
+            self.connect(selector)
 
     def send(self, waiting: Iterator[bytes]) -> bool:
         """Send the next request; False if there is none."""
         request = next(waiting, None)
         if request is None:
             return False
-        self.socket.sendall(request)
+        self._socket.sendall(request)
         self._owed = True
         return True
 
     def hear(self) -> bool:
         """Take in what has come; True when the answer is complete."""
-        received = self.socket.recv(65536)
+        received = self._socket.recv(65536)
         if not received:
             raise WrongAnswer("the server closed a connection")
         self._received += received
@@ -115,13 +130,14 @@ class Caller:
         if not self._received.startswith(self._expected):
             raise WrongAnswer(self._received[:300].decode(errors="replace"))
         self._received, self._owed = b"", False
+        self._heard += 1
         return True
 
     def close(self) -> None:
         """Wait for an answer that is still owed: the server should begin the next round idle."""
         while self._owed:
             self.hear()
-        self.socket.close()
+        self._socket.close()
 
 
 def is_complete(answer: bytes) -> bool:

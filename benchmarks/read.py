@@ -43,7 +43,7 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
             "GET /v1/accounts/{id}/seats, cache warm",
             ours,
             lambda: answered(bare, pace.seconds),
-            rounds=pace.rounds,
+            pace=pace,
             bar=BAR,
         )
     return [row, client_row(busy)]

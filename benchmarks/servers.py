@@ -145,8 +145,8 @@ class Servers:
             yield site
         self._postgres.drop_database(name)
 
-    def shown(self) -> str:
-        """The server's version, for the report."""
+    def version(self) -> str:
+        """PostgreSQL's, for the report."""
         engine = connect(self._postgres.url)
         with closing(engine.raw_connection()) as connection:
             version = connection.driver_connection.info.server_version
