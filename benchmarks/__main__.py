@@ -1,4 +1,4 @@
-"""`python -m benchmarks [accept|read|claim|burst|latency ...]`: each bar beside its baseline, in one table."""
+"""`python -m benchmarks [accept|read|claim|burst|latency ...]`: each bar beside its baseline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _WIDE = 150
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, type=click.Choice(list(ALL)), metavar="[NAME]...")
 @click.option("--quick", is_flag=True, help="One short round of each: a smoke run, no measurement.")
-@click.option("--write", is_flag=True, help="Also put the table, with today's date, into benchmarks/README.md.")
+@click.option(
+    "--write", is_flag=True, help="Also put the table, with today's date, into benchmarks/README.md."
+)
 def main(names: tuple[str, ...], *, quick: bool, write: bool) -> None:
     """Measure the bars NAME..., or all of them, each beside its baseline in the same run."""
     console, pace, rows, began = Console(), QUICK if quick else FULL, list[Row](), time.monotonic()
