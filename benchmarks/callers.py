@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from multiprocessing.connection import Connection as Pipe
+from typing import Any, Self
 
 import psycopg
 from sqlalchemy import event
@@ -55,9 +56,15 @@ def record(database_url: str, catalog: Catalog, claims: Sequence[Claim]) -> list
     transactions: list[Sent] = []
     engine = connect(database_url, pool_size=1)
 
-    @event.listens_for(engine, "before_cursor_execute")
-    def _hear(_connection, _cursor, statement, parameters, _context, _many) -> None:
-        transactions[-1].append((statement, parameters))
+    class Heard(psycopg.Cursor[tuple[Any, ...]]):
+        def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
+            if transactions:
+                transactions[-1].append((query, params))
+            return super().execute(query, params, **options)
+
+    @event.listens_for(engine, "connect")
+    def _hear(connection: psycopg.Connection, _record: object) -> None:
+        connection.cursor_factory = Heard
 
     sessions = sessions_of(engine)
     for wanted in claims:

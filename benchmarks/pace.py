@@ -18,5 +18,5 @@ class Pace:
     size: float
 
 
-FULL = Pace(rounds=5, tries=10, seconds=1.5, warm_up=1.5, size=1.0)
+FULL = Pace(rounds=25, tries=35, seconds=0.5, warm_up=1.5, size=1.0)
 QUICK = Pace(rounds=1, tries=1, seconds=0.5, warm_up=0.3, size=0.15)

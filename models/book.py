@@ -10,14 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import DateTime, bindparam
-from sqlalchemy import text as sql
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from models.account import AccountStatus
 from models.audit import Cause
 from models.base import Json
+from models.direct import first_row, jsonb
 from seats.catalog import Rules
 from seats.counts import AccountSeats, Seats
 from seats.errors import AccountNotFound
@@ -127,64 +125,54 @@ _STATUS_OF = {
     Standing.ENDED: AccountStatus.ENDED,
 }
 
-_LOCK = sql(
-    """
-    SELECT id, version, status, policy, hold, seats, deadline, evaluate_at, catalog_digest, now() AS now
-    FROM accounts WHERE id = :id FOR UPDATE
-    """
-).columns(seats=JSONB, deadline=DateTime(timezone=True), evaluate_at=DateTime(timezone=True))
+_LOCK = """
+SELECT id, version, status, policy, hold, seats, deadline, evaluate_at, catalog_digest, now()
+FROM accounts WHERE id = %(id)s FOR UPDATE
+"""
 
 
 def open_book(session: Session, account_id: str) -> Book:
     """Lock the account and read its newest balance: always the first lock of a transaction that
     changes seats, and held for that one short transaction. Raises `AccountNotFound`.
     """
-    row = session.execute(_LOCK, {"id": account_id}).one_or_none()
+    row = first_row(session, _LOCK, {"id": account_id})
     if row is None:
         raise AccountNotFound(account_id)
+    found, version, status, policy, hold, seats, deadline, evaluate_at, catalog_digest, now = row
     book = Book(
-        account_id=row.id,
-        version=row.version,
-        status=AccountStatus(row.status),
-        policy=row.policy,
-        hold=row.hold,
-        balances={seat_type: Balance.from_json(kept) for seat_type, kept in row.seats.items()},
-        deadline=row.deadline,
-        evaluate_at=row.evaluate_at,
-        catalog_digest=row.catalog_digest,
-        now=row.now,
+        account_id=found,
+        version=version,
+        status=AccountStatus(status),
+        policy=policy,
+        hold=hold,
+        balances={seat_type: Balance.from_json(kept) for seat_type, kept in seats.items()},
+        deadline=deadline,
+        evaluate_at=evaluate_at,
+        catalog_digest=catalog_digest,
+        now=now,
         written=None,
     )
-    if row.version:
+    if version:
         book.written = book.facts()
     return book
 
 
-_POST = sql(
-    """
-    WITH account AS (
-        UPDATE accounts
-        SET version = version + 1, status = :status, policy = :policy, hold = :hold, seats = :seats,
-            deadline = :deadline,
-            evaluate_at = :evaluate_at, catalog_digest = :catalog_digest
-        WHERE id = :account_id
-        RETURNING version
-    ), entry AS (
-        INSERT INTO audit (account_id, actor, source, reason, event_id, fence, member_id, subscription_id,
-                           before, after, subject_before, subject_after)
-        SELECT :account_id, :actor, :source, :reason, :event_id, :fence, :member_id, :subscription_id,
-               :before, :after, :subject_before, :subject_after
-        WHERE :is_change
-    )
-    SELECT version FROM account
-    """
-).bindparams(
-    *(
-        bindparam(name, type_=JSONB(none_as_null=True))
-        for name in ("seats", "before", "after", "subject_before", "subject_after")
-    ),
-    *(bindparam(name, type_=DateTime(timezone=True)) for name in ("deadline", "evaluate_at")),
+_POST = """
+WITH account AS (
+    UPDATE accounts
+    SET version = version + 1, status = %(status)s, policy = %(policy)s, hold = %(hold)s, seats = %(seats)s,
+        deadline = %(deadline)s, evaluate_at = %(evaluate_at)s, catalog_digest = %(catalog_digest)s
+    WHERE id = %(account_id)s
+    RETURNING version
+), entry AS (
+    INSERT INTO audit (account_id, actor, source, reason, event_id, fence, member_id, subscription_id,
+                       before, after, subject_before, subject_after)
+    SELECT %(account_id)s, %(actor)s, %(source)s, %(reason)s, %(event_id)s, %(fence)s, %(member_id)s,
+           %(subscription_id)s, %(before)s, %(after)s, %(subject_before)s, %(subject_after)s
+    WHERE %(is_change)s
 )
+SELECT version FROM account
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,14 +196,15 @@ def post(session: Session, book: Book, cause: Cause, subject: Subject = _NOBODY)
     """
     facts = book.facts()
     is_change = facts != book.written or subject.before != subject.after
-    book.version = session.execute(
+    posted = first_row(
+        session,
         _POST,
         {
             "account_id": book.account_id,
             "status": book.status.value,
             "policy": book.policy,
             "hold": book.hold,
-            "seats": facts["seats"],
+            "seats": jsonb(facts["seats"]),
             "deadline": book.deadline,
             "evaluate_at": book.evaluate_at,
             "catalog_digest": book.catalog_digest,
@@ -227,12 +216,14 @@ def post(session: Session, book: Book, cause: Cause, subject: Subject = _NOBODY)
             "fence": cause.fence,
             "member_id": subject.member_id,
             "subscription_id": subject.subscription_id,
-            "before": book.written,
-            "after": facts,
-            "subject_before": subject.before,
-            "subject_after": subject.after,
+            "before": jsonb(book.written),
+            "after": jsonb(facts),
+            "subject_before": jsonb(subject.before),
+            "subject_after": jsonb(subject.after),
         },
-    ).scalar_one()
+    )
+    assert posted is not None  # the row is locked: it cannot have gone
+    (book.version,) = posted
     book.written = facts
     session.info.setdefault(_WRITTEN, {})[book.account_id] = book.version
     return is_change

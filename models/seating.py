@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
 from models import account, assignment
@@ -13,6 +12,7 @@ from models.account import Account, AccountStatus
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.book import Balance, Book, Subject, open_book, post
+from models.direct import first_row
 from seats import policies
 from seats.catalog import Catalog
 from seats.errors import ClaimsBlocked, NoSeatAvailable
@@ -157,23 +157,24 @@ def numbers(seat_type: str | None, balance: Balance) -> Mapping[str, object]:
     }
 
 
-# Text and no expression: this is the hot path of every claim, and building an expression anew costs as
-# much as sending it.
-_INSERT = sql(
-    """
-    INSERT INTO assignments (account_id, member_id, email, role, seat_type, state, protected, expires_at)
-    VALUES (:account_id, :member_id, :email, :role, :seat_type, :state, :protected, :expires_at)
-    ON CONFLICT DO NOTHING
-    RETURNING id, account_id, member_id, email, role, seat_type, state, protected, claimed_at, expires_at,
-              released_at
-    """
+_MADE = (
+    *("id", "account_id", "member_id", "email", "role", "seat_type"),
+    *("state", "protected", "claimed_at", "expires_at", "released_at"),
 )
+_INSERT = f"""
+INSERT INTO assignments (account_id, member_id, email, role, seat_type, state, protected, expires_at)
+VALUES (%(account_id)s, %(member_id)s, %(email)s, %(role)s, %(seat_type)s, %(state)s, %(protected)s,
+        %(expires_at)s)
+ON CONFLICT DO NOTHING
+RETURNING {", ".join(_MADE)}
+"""  # noqa: S608  columns, named above
 
 
 def _insert(session: Session, book: Book, wish: Wish, seat_type: str | None) -> Assignment | None:
     """A new live assignment, or None where the person has one: the unique indexes decide."""
     state = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
-    answer = session.execute(
+    made = first_row(
+        session,
         _INSERT,
         {
             "account_id": book.account_id,
@@ -186,8 +187,7 @@ def _insert(session: Session, book: Book, wish: Wish, seat_type: str | None) -> 
             "expires_at": book.now + book.hold if wish.hold else None,
         },
     )
-    made = answer.mappings().one_or_none()
-    return None if made is None else Assignment(**made)
+    return None if made is None else Assignment(**dict(zip(_MADE, made, strict=True)))
 
 
 def _seat(session: Session, book: Book, seated: Assignment, cause: Cause) -> Seated:

@@ -54,8 +54,11 @@ class Provider(Protocol):
         """The delivery, if it is authentic and fresh; raises `InvalidSignature` and nothing else."""
         ...
 
-    def read(self, body: bytes) -> Event:
-        """What the (authentic) body says; never raises: an unreadable body is an event that says why."""
+    def read(self, body: bytes, *, with_state: bool = True) -> Event:
+        """What the (authentic) body says; never raises: an unreadable body is an event that says why.
+
+        Without its state the event has no snapshot, and is read sooner.
+        """
         ...
 
     def retrieve(self, subscription_id: str, *, interactive: bool = False) -> SubscriptionSnapshot:

@@ -73,7 +73,7 @@ class Dodo:
         """The delivery, if it is authentic and fresh; raises `InvalidSignature` and nothing else."""
         return self._verifier.verify(headers, body, now)
 
-    def read(self, body: bytes) -> Event:
+    def read(self, body: bytes, *, with_state: bool = True) -> Event:
         """What the body says; never raises. `orjson` refuses NaN, deep nesting and lone surrogates."""
         try:
             envelope = orjson.loads(body)
@@ -81,7 +81,7 @@ class Dodo:
             return Event(type=_UNKNOWN_TYPE, unreadable="the body is not JSON")
         if not isinstance(envelope, dict):
             return Event(type=_UNKNOWN_TYPE, unreadable="the body is not a JSON object")
-        return _event(envelope)
+        return _event(envelope, with_state=with_state)
 
     def retrieve(self, subscription_id: str, *, interactive: bool = False) -> SubscriptionSnapshot:
         """The subscription now.
@@ -138,7 +138,7 @@ class Dodo:
         return items
 
 
-def _event(envelope: JsonObject) -> Event:
+def _event(envelope: JsonObject, *, with_state: bool) -> Event:
     event_type, data = fields.text(envelope.get("type")), envelope.get("data")
     resource: JsonObject = data if isinstance(data, dict) else {}
     subscription_id = fields.text(resource.get("subscription_id"))
@@ -157,7 +157,7 @@ def _event(envelope: JsonObject) -> Event:
         business_id=fields.text(envelope.get("business_id")),
         subscription_id=subscription_id,
         concerns_seats=concerns_seats,
-        snapshot=_hint(resource) if concerns_seats and unreadable is None else None,
+        snapshot=_hint(resource) if with_state and concerns_seats and unreadable is None else None,
         unreadable=unreadable,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from providers.base import Delivery, Event
@@ -30,8 +30,9 @@ class FakeProvider:
             raise InvalidSignature("no signature matches")
         return Delivery(signed["webhook-id"], now, body)
 
-    def read(self, body: bytes) -> Event:
-        return self.events.get(body, Event(type="unknown", unreadable="the body is not JSON"))
+    def read(self, body: bytes, *, with_state: bool = True) -> Event:
+        event = self.events.get(body, Event(type="unknown", unreadable="the body is not JSON"))
+        return event if with_state else replace(event, snapshot=None)
 
     def retrieve(self, subscription_id: str, *, interactive: bool = False) -> SubscriptionSnapshot:
         self.retrieved.append(subscription_id)

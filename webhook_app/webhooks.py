@@ -55,7 +55,7 @@ def receive(path: ProviderPath) -> Response:
     except InvalidSignature as error:
         log.warning("delivery refused", extra={"reason": error.reason})
         raise
-    event = runtime.provider.read(delivery.body)
+    event = runtime.provider.read(delivery.body, with_state=False)  # the worker's to look at
     arrival = _arrival(runtime, delivery, event)
     try:
         kept = _keep(runtime, arrival, event)

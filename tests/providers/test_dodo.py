@@ -1,4 +1,5 @@
 from base64 import b64encode
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -65,6 +66,11 @@ def dodo(client):
 @pytest.fixture(scope="module")
 def reader():
     return build(base_url=f"http://127.0.0.1:{closed_port()}", api_key="key", secrets=[SECRET])
+
+
+def test_an_event_read_without_its_state_says_everything_else(reader):
+    whole, envelope = (reader.read(recorded("seats_raised"), with_state=one) for one in (True, False))
+    assert envelope == replace(whole, snapshot=None)
 
 
 def test_the_class_is_a_provider(dodo):

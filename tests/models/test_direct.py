@@ -1,0 +1,53 @@
+"""Statements past SQLAlchemy still fail, and recover, the way SQLAlchemy's do."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from models.direct import first_row, jsonb
+
+
+def test_the_row_comes_from_the_session_s_own_transaction(runtime):
+    with runtime.sessions.begin() as session:
+        session.execute(text("CREATE TEMPORARY TABLE seen ON COMMIT DROP AS SELECT 7 AS n"))
+        assert first_row(session, "SELECT n FROM seen WHERE n = %(n)s", {"n": 7}) == (7,)
+        assert first_row(session, "SELECT n FROM seen WHERE n = %(n)s", {"n": 8}) is None
+
+
+def test_nothing_is_the_database_s_null_and_not_json_s(runtime):
+    with runtime.sessions() as session:
+        assert first_row(session, "SELECT %(x)s::jsonb IS NULL", {"x": jsonb(None)}) == (True,)
+
+
+def test_a_broken_rule_is_told_as_sqlalchemy_tells_it_without_the_values(runtime):
+    with runtime.sessions() as session, pytest.raises(IntegrityError) as told:
+        first_row(
+            session,
+            "INSERT INTO assignments (account_id, member_id, role, state)"
+            " VALUES ('nobody', %(member)s, 'r', 'active') RETURNING id",
+            {"member": "personal"},
+        )
+    assert isinstance(told.value.orig, psycopg.errors.ForeignKeyViolation)
+    assert "personal" not in str(told.value.params)
+
+
+def test_after_the_server_went_away_one_call_fails_and_the_next_succeeds(runtime):
+    """Several connections wait in the pool, all dead: one failure is enough to find that out."""
+    held = [runtime.sessions() for _ in range(3)]
+    pids = [first_row(session, "SELECT pg_backend_pid()", {}) for session in held]
+    for session in held:
+        session.close()
+    with psycopg.connect(runtime.engine.url.set(drivername="postgresql").render_as_string(False)) as other:
+        for (pid,) in filter(None, pids):
+            other.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+    def ask():
+        with runtime.sessions() as session:
+            return first_row(session, "SELECT 1", {})
+
+    with pytest.raises(OperationalError):
+        ask()
+    assert [ask() for _ in held] == [(1,)] * 3
