@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -24,9 +25,12 @@ def _running() -> Iterator[tuple[Simulator, Receiver]]:
 
 @pytest.fixture
 def simulator(_running: tuple[Simulator, Receiver]) -> Simulator:
-    """Reset, without rate limits."""
+    """Reset, without rate limits, and with nothing on its way any more that an earlier test sent."""
     simulator, receiver = _running
     simulator.world.reset()
+    until = time.monotonic() + 5
+    while simulator.world.dispatcher.unfinished() and time.monotonic() < until:
+        time.sleep(0.005)
     simulator.world.board.turn({"rate_limits": [], "unauthenticated_rate_limits": []})
     receiver.forget()
     return simulator
