@@ -50,11 +50,18 @@ class Account(Base):
     created_at: Mapped[Written]
     version: Mapped[Counter]
     status: Mapped[str]
+    # The rules in force, worked out from the catalogue and the app's own word (`override`): the policy,
+    # other policies by seat type, the time to come back under the limit, and how long an invitation
+    # holds a seat.
     policy: Mapped[str]
-    # How long an invitation holds a seat here.
+    seat_policies: Mapped[Json] = mapped_column(server_default="{}")
+    grace: Mapped[timedelta] = mapped_column(server_default="14 days")
     hold: Mapped[timedelta]
+    override: Mapped[Json | None]
     seats: Mapped[Json]
     deadline: Mapped[Moment | None]
+    # The balance as the app was last told of it; what differs from it is news.
+    notified: Mapped[Json | None]
     # When the passing of time alone will change the balance (a deadline, a contract's first or last
     # day, an invitation that lapses), and the catalogue by which it was worked out.
     evaluate_at: Mapped[Moment | None]

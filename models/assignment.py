@@ -17,7 +17,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, Json, Moment, Written
 
-_LIVE = sql("state <> 'released'")
+LIVE = sql("state <> 'released'")
 
 
 class AssignmentState(StrEnum):
@@ -33,7 +33,7 @@ class Assignment(Base):
         CheckConstraint("state IN ('held', 'active', 'suspended', 'released')", name="state"),
         CheckConstraint("(state = 'held') = (expires_at IS NOT NULL)", name="held_expires"),
         CheckConstraint("(state = 'released') = (released_at IS NOT NULL)", name="released_at"),
-        Index("assignments_one_per_member", "account_id", "member_id", unique=True, postgresql_where=_LIVE),
+        Index("assignments_one_per_member", "account_id", "member_id", unique=True, postgresql_where=LIVE),
         Index(
             "assignments_one_per_email",
             "account_id",
@@ -47,6 +47,8 @@ class Assignment(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
     member_id: Mapped[str]
+    # Personal, like the address: for people who choose who leaves, never in the audit, erased on request.
+    name: Mapped[str | None]
     email: Mapped[str | None]
     role: Mapped[str]
     # None is a free role: listed, occupying nothing.
@@ -56,6 +58,8 @@ class Assignment(Base):
     claimed_at: Mapped[Written]
     expires_at: Mapped[Moment | None]
     released_at: Mapped[Moment | None]
+    # By the app's own report; None where it never reported any.
+    last_active_at: Mapped[Moment | None]
 
     @property
     def occupies_seat(self) -> bool:
@@ -92,9 +96,16 @@ def live(session: Session, account_id: str, member_id: str, email: str | None = 
         same_person = or_(same_person, Assignment.email == email)
     return session.scalar(
         select(Assignment)
-        .where(Assignment.account_id == account_id, _LIVE, same_person)
+        .where(Assignment.account_id == account_id, LIVE, same_person)
         .order_by((Assignment.member_id == member_id).desc())
         .limit(1)
+    )
+
+
+def live_email(session: Session, account_id: str, email: str) -> Assignment | None:
+    """The live assignment under an e-mail address, in its one spelling."""
+    return session.scalar(
+        select(Assignment).where(Assignment.account_id == account_id, LIVE, Assignment.email == email)
     )
 
 
@@ -148,7 +159,7 @@ def page(
     `seat_type` may be `free`, the members who occupy nothing.
     """
     wanted = select(Assignment).where(Assignment.account_id == account_id).order_by(Assignment.id)
-    wanted = wanted.where(_LIVE if state is None else Assignment.state == state)
+    wanted = wanted.where(LIVE if state is None else Assignment.state == state)
     if role is not None:
         wanted = wanted.where(Assignment.role == role)
     if seat_type is not None:

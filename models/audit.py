@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, func, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, Json, Written
 
@@ -43,3 +43,16 @@ class Cause:
     reason: str
     event_id: str | None = None
     fence: int | None = None
+
+
+def newest(session: Session, account_id: str) -> int:
+    """The id of the account's newest row; 0 before its first."""
+    return session.scalar(select(func.max(AuditRow.id)).where(AuditRow.account_id == account_id)) or 0
+
+
+def moved_by_subscription(session: Session, account_id: str, *, after: int) -> bool:
+    """Whether a subscription changed the account after that row."""
+    moved = select(AuditRow.id).where(
+        AuditRow.account_id == account_id, AuditRow.id > after, AuditRow.subscription_id.is_not(None)
+    )
+    return session.scalar(moved.limit(1)) is not None

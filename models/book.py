@@ -12,24 +12,32 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from models import notice
 from models.account import AccountStatus
 from models.audit import Cause
 from models.base import Json
 from models.direct import first_row, jsonb
-from seats.catalog import Rules
+from seats import policies
+from seats.catalog import RulesInForce
 from seats.counts import AccountSeats, Seats
 from seats.errors import AccountNotFound
+from seats.grace import ending_at
 from seats.limit import SeatLimit, from_json, overage, to_json
+from seats.notices import crossings
+from seats.policies import Situation
 from seats.statuses import Standing
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """One seat type of one account: what was bought, and what is in use."""
+    """One seat type of one account: what was bought, what is in use, and by when use must come back
+    within what was bought, where its policy set a deadline.
+    """
 
     seats: Seats
     active: int = 0
     held: int = 0
+    deadline: datetime | None = None
 
     @property
     def purchased(self) -> SeatLimit:
@@ -50,12 +58,14 @@ class Balance:
             "contract": to_json(self.seats.contract),
             "active": self.active,
             "held": self.held,
+            **({"deadline": self.deadline.isoformat()} if self.deadline else {}),
         }
 
     @classmethod
     def from_json(cls, kept: Mapping[str, int | str]) -> Balance:
         seats = Seats(from_json(kept["included"]), int(kept["addon"]), from_json(kept["contract"]))
-        return cls(seats, int(kept["active"]), int(kept["held"]))
+        deadline = datetime.fromisoformat(str(kept["deadline"])) if "deadline" in kept else None
+        return cls(seats, int(kept["active"]), int(kept["held"]), deadline)
 
 
 EMPTY = Balance(Seats())
@@ -63,19 +73,49 @@ EMPTY = Balance(Seats())
 
 @dataclass(slots=True)
 class Book:
-    """A locked account. `written` is what the audit last said of it; None before its first row."""
+    """A locked account.
+
+    `deadline` is until when unpaid subscriptions count. `written` is what the audit last said of the
+    account, and `notified` what the app was last told of it; each None before the first time.
+    """
 
     account_id: str
     version: int
     status: AccountStatus
     policy: str
+    seat_policies: Mapping[str, str]
+    grace: timedelta
     hold: timedelta
+    override: Json | None
     balances: dict[str, Balance]
     deadline: datetime | None
     evaluate_at: datetime | None
     catalog_digest: str
     now: datetime
     written: Json | None
+    notified: Json | None
+
+    def policy_of(self, seat_type: str) -> str:
+        """The policy that decides about claims on this type."""
+        return self.seat_policies.get(seat_type, self.policy)
+
+    def situation(self, seat_type: str, requested: int = 1) -> Situation:
+        """What the policy may look at when so many seats of the type are asked for."""
+        balance = self.of(seat_type)
+        return Situation(
+            seat_type=seat_type,
+            purchased=balance.purchased,
+            used=balance.used,
+            requested=requested,
+            now=self.now,
+            deadline=balance.deadline,
+            grace=self.grace,
+        )
+
+    def is_blocked(self, seat_type: str) -> bool:
+        """Whether the type is over its limit and its time to come back is over."""
+        deadline = self.of(seat_type).deadline
+        return deadline is not None and deadline <= self.now
 
     def of(self, seat_type: str) -> Balance:
         return self.balances.get(seat_type, EMPTY)
@@ -86,15 +126,18 @@ class Book:
             return
         balance = self.of(seat_type)
         self.balances[seat_type] = replace(balance, active=balance.active + active, held=balance.held + held)
-        self._judge(AccountStatus.OK if self.status is AccountStatus.OVER_LIMIT else self.status)
+        self._set_clock(seat_type)
+        self.status = self._judged(self._standing())
 
-    def restate(self, evaluated: AccountSeats, rules: Rules, catalog_digest: str) -> None:
+    def restate(self, evaluated: AccountSeats, rules: RulesInForce, catalog_digest: str) -> None:
         """Take over what subscriptions and contracts give now; who sits in the account stays."""
+        self.policy, self.seat_policies = rules.policy, rules.seat_policies
+        self.grace, self.hold = rules.grace, rules.hold
+        self.deadline, self.catalog_digest = evaluated.deadline, catalog_digest
         for seat_type in {*self.balances, *evaluated.seats}:
             self.balances[seat_type] = replace(self.of(seat_type), seats=evaluated.of(seat_type))
-        self.policy, self.hold = rules.policy, rules.hold
-        self.deadline, self.catalog_digest = evaluated.deadline, catalog_digest
-        self._judge(_STATUS_OF[evaluated.standing])
+            self._set_clock(seat_type)
+        self.status = self._judged(_STATUS_OF[evaluated.standing])
 
     def wake_by(self, moment: datetime | None) -> None:
         """Have the account looked at again no later than `moment`."""
@@ -113,9 +156,32 @@ class Book:
     def seats_json(self) -> Json:
         return {seat_type: self.balances[seat_type].to_json() for seat_type in sorted(self.balances)}
 
-    def _judge(self, standing: AccountStatus) -> None:
-        over = standing is AccountStatus.OK and any(balance.overage for balance in self.balances.values())
-        self.status = AccountStatus.OVER_LIMIT if over else standing
+    def _set_clock(self, seat_type: str) -> None:
+        """Stamp the deadline of a type that has come over its limit, once; clear it when it is back."""
+        balance = self.of(seat_type)
+        is_timed = balance.overage > 0 and policies.load(self.policy_of(seat_type)).HAS_DEADLINE
+        if is_timed != (balance.deadline is not None):
+            deadline = self.now + self.grace if is_timed else None
+            self.balances[seat_type] = replace(balance, deadline=deadline)
+            self.wake_by(deadline)
+            self.wake_by(ending_at(deadline, self.grace))
+
+    def _standing(self) -> AccountStatus:
+        """What subscriptions and contracts say, whoever sits in the account."""
+        if self.status in (AccountStatus.SUSPENDED, AccountStatus.ENDED):
+            return self.status
+        return AccountStatus.GRACE if self.deadline is not None else AccountStatus.OK
+
+    def _judged(self, standing: AccountStatus) -> AccountStatus:
+        """The standing, or worse where use exceeds what was bought."""
+        if standing in (AccountStatus.SUSPENDED, AccountStatus.ENDED):
+            return standing
+        if any(self.is_blocked(seat_type) for seat_type in self.balances):
+            return AccountStatus.BLOCKED
+        if standing is AccountStatus.GRACE or any(one.deadline for one in self.balances.values()):
+            return AccountStatus.GRACE
+        is_over = any(balance.overage for balance in self.balances.values())
+        return AccountStatus.OVER_LIMIT if is_over else AccountStatus.OK
 
 
 _STATUS_OF = {
@@ -126,7 +192,8 @@ _STATUS_OF = {
 }
 
 _LOCK = """
-SELECT id, version, status, policy, hold, seats, deadline, evaluate_at, catalog_digest, now()
+SELECT id, version, status, policy, seat_policies, grace, hold, override, seats, deadline, evaluate_at,
+       catalog_digest, notified, now()
 FROM accounts WHERE id = %(id)s FOR UPDATE
 """
 
@@ -138,19 +205,24 @@ def open_book(session: Session, account_id: str) -> Book:
     row = first_row(session, _LOCK, {"id": account_id})
     if row is None:
         raise AccountNotFound(account_id)
-    found, version, status, policy, hold, seats, deadline, evaluate_at, catalog_digest, now = row
+    found, version, status, policy, seat_policies, grace, hold, override = row[:8]
+    seats, deadline, evaluate_at, catalog_digest, notified, now = row[8:]
     book = Book(
         account_id=found,
         version=version,
         status=AccountStatus(status),
         policy=policy,
+        seat_policies=seat_policies,
+        grace=grace,
         hold=hold,
+        override=override,
         balances={seat_type: Balance.from_json(kept) for seat_type, kept in seats.items()},
         deadline=deadline,
         evaluate_at=evaluate_at,
         catalog_digest=catalog_digest,
         now=now,
         written=None,
+        notified=notified,
     )
     if version:
         book.written = book.facts()
@@ -160,8 +232,10 @@ def open_book(session: Session, account_id: str) -> Book:
 _POST = """
 WITH account AS (
     UPDATE accounts
-    SET version = version + 1, status = %(status)s, policy = %(policy)s, hold = %(hold)s, seats = %(seats)s,
-        deadline = %(deadline)s, evaluate_at = %(evaluate_at)s, catalog_digest = %(catalog_digest)s
+    SET version = version + 1, status = %(status)s, policy = %(policy)s, seat_policies = %(seat_policies)s,
+        grace = %(grace)s, hold = %(hold)s, override = %(override)s, seats = %(seats)s,
+        deadline = %(deadline)s, evaluate_at = %(evaluate_at)s, catalog_digest = %(catalog_digest)s,
+        notified = %(notified)s
     WHERE id = %(account_id)s
     RETURNING version
 ), entry AS (
@@ -185,16 +259,23 @@ class Subject:
     after: Json | None = None
 
 
-_NOBODY = Subject()
+NOBODY = Subject()
 _WRITTEN = "seatsync accounts written"
 
 
-def post(session: Session, book: Book, cause: Cause, subject: Subject = _NOBODY) -> bool:
+def post(
+    session: Session, book: Book, cause: Cause, subject: Subject = NOBODY, *, is_news: bool = True
+) -> bool:
     """Write the balance down; with an audit row, and True, if anything really changed.
 
-    The version rises either way: what readers are shown (`verified_at`) may be newer even then.
+    The version rises either way: what readers are shown (`verified_at`) may be newer even then. The app
+    gets a notice of each line that was crossed since it was last told, unless this is no news: a change
+    that no look at the provider has confirmed.
     """
     facts = book.facts()
+    if is_news and facts != book.notified:
+        notice.put(session, book.account_id, crossings(book.notified, facts))
+        book.notified = facts
     is_change = facts != book.written or subject.before != subject.after
     posted = first_row(
         session,
@@ -203,11 +284,15 @@ def post(session: Session, book: Book, cause: Cause, subject: Subject = _NOBODY)
             "account_id": book.account_id,
             "status": book.status.value,
             "policy": book.policy,
+            "seat_policies": jsonb({**book.seat_policies}),
+            "grace": book.grace,
             "hold": book.hold,
+            "override": jsonb(book.override),
             "seats": jsonb(facts["seats"]),
             "deadline": book.deadline,
             "evaluate_at": book.evaluate_at,
             "catalog_digest": book.catalog_digest,
+            "notified": jsonb(book.notified),
             "is_change": is_change,
             "actor": cause.actor,
             "source": cause.source,
@@ -233,3 +318,8 @@ def written_in(session: Session) -> Mapping[str, int]:
     """The accounts posted in this session, with their newest versions: what caches must be told."""
     written: Mapping[str, int] = session.info.get(_WRITTEN, {})
     return written
+
+
+def forget_written(session: Session, account_id: str) -> None:
+    """What was posted to the account in this session was rolled back to a savepoint."""
+    session.info.get(_WRITTEN, {}).pop(account_id, None)

@@ -38,6 +38,10 @@ def first_row(session: Session, statement: str, parameters: Mapping[str, object]
             connection_invalidated=driver.closed,
             dialect=connection.dialect,
         ) from None
+    except BaseException:
+        # A signal in the middle of a statement: its answer is still to come, and the connection of no use.
+        connection.invalidate()
+        raise
 
 
 def jsonb(value: Json | None) -> Jsonb | None:

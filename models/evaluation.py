@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,34 +10,55 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import assignment, finding
+from models.account import now as account_now
 from models.base import Json
 from models.book import Book
+from models.rules import in_force
 from models.subscription import Subscription
-from seats.catalog import Catalog, Rules
-from seats.counts import Seats, SubscriptionShare, account_seats, range_findings, subscription_seats
+from seats.catalog import Catalog, Rules, RulesInForce
+from seats.counts import (
+    AccountSeats,
+    Seats,
+    SubscriptionShare,
+    account_seats,
+    range_findings,
+    subscription_seats,
+)
 from seats.findings import Finding, Uncountable
+from seats.grace import ending_at
 from seats.limit import from_json, to_json
 from seats.statuses import Phase, StatusEffect, SubscriptionStanding, standing_of
 
 
-def evaluate(session: Session, book: Book, catalog: Catalog) -> None:
+def evaluate(session: Session, book: Book, catalog: Catalog) -> RulesInForce:
     """Restate the book: every subscription weighed, contracts in term, free seats where nothing else is.
 
-    A catalogue that changed since weighs the stored snapshots anew.
+    A catalogue that changed since weighs the stored snapshots anew. Returns the rules it was restated by.
     """
-    subscriptions = session.scalars(
-        select(Subscription).where(Subscription.account_id == book.account_id).order_by(Subscription.id)
-    ).all()
+    subscriptions = _subscriptions(session, book.account_id)
     if book.catalog_digest != catalog.digest:
         for subscription in subscriptions:
             finding.settle(session, subscription.id, weigh(subscription, catalog, book.now))
     shares = [share_of(subscription, catalog, book.now) for subscription in subscriptions]
     evaluated = account_seats(catalog, book.account_id, shares, now=book.now)
-    book.restate(evaluated, _rules(subscriptions, shares, catalog), catalog.digest)
+    rules = in_force(_rules(subscriptions, shares, catalog), book.override)
     book.evaluate_at = None
-    if evaluated.changes_at is not None and evaluated.changes_at > book.now:
-        book.wake_by(evaluated.changes_at)
+    book.restate(evaluated, rules, catalog.digest)
+    for moment in _moments(book, rules, evaluated, catalog):
+        book.wake_by(moment if moment > book.now else None)
     book.wake_by(assignment.next_expiry(session, book.account_id))
+    return rules
+
+
+def _moments(book: Book, rules: Rules, evaluated: AccountSeats, catalog: Catalog) -> Iterator[datetime]:
+    """When time alone changes the account, or the app has to be told that it will."""
+    deadlines = [(one.deadline, rules.grace) for one in book.balances.values()]
+    for deadline, grace in (*deadlines, (evaluated.deadline, rules.payment_grace)):
+        if deadline is not None:
+            yield from (deadline, ending_at(deadline, grace))
+    if evaluated.changes_at is not None:
+        yield evaluated.changes_at
+    yield from filter(None, (contract.notice_at for contract in catalog.contracts_of(book.account_id)))
 
 
 def weigh(subscription: Subscription, catalog: Catalog, seen_at: datetime) -> tuple[Finding, ...]:
@@ -87,16 +108,33 @@ def effect_of(subscription: Subscription, catalog: Catalog) -> StatusEffect | No
     return known or (StatusEffect(subscription.effect) if subscription.effect else None)
 
 
+def rules_of(session: Session, account_id: str, override: Json | None, catalog: Catalog) -> RulesInForce:
+    """The rules that an evaluation now would go by."""
+    subscriptions = _subscriptions(session, account_id)
+    now = account_now(session)
+    shares = [share_of(subscription, catalog, now) for subscription in subscriptions]
+    return in_force(_rules(subscriptions, shares, catalog), override)
+
+
+def _subscriptions(session: Session, account_id: str) -> Sequence[Subscription]:
+    return session.scalars(
+        select(Subscription).where(Subscription.account_id == account_id).order_by(Subscription.id)
+    ).all()
+
+
 def _rules(
     subscriptions: Sequence[Subscription], shares: Sequence[SubscriptionShare], catalog: Catalog
 ) -> Rules:
-    """The rules of the products that live; where they differ, or none lives, the catalogue's defaults."""
-    living = {
-        catalog.rules(subscription.product_id)
-        for subscription, share in zip(subscriptions, shares, strict=True)
-        if share.standing.phase not in (Phase.ENDED, Phase.NOT_YET)
-    }
-    return living.pop() if len(living) == 1 else catalog.defaults
+    """The rules of the products that live, else of those that have ended, whose people still sit there;
+    where they differ, the catalogue's defaults.
+    """
+    rules: dict[bool, set[Rules]] = {True: set(), False: set()}
+    for subscription, share in zip(subscriptions, shares, strict=True):
+        if share.standing.phase is not Phase.NOT_YET:
+            has_ended = share.standing.phase is Phase.ENDED
+            rules[has_ended].add(catalog.rules(subscription.product_id))
+    found = rules[False] or rules[True]
+    return found.pop() if len(found) == 1 else catalog.defaults
 
 
 def seats_to_json(seats: Mapping[str, Seats]) -> Json:

@@ -13,8 +13,10 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from models import notice
 from models.base import Base, Moment, Written
 from seats.findings import Finding
+from seats.notices import Notice, NoticeType
 
 
 class DriftFinding(Base):
@@ -44,23 +46,35 @@ class DriftFinding(Base):
 
 
 def record(session: Session, subject: str, findings: Iterable[Finding]) -> None:
-    """Open these findings, or note that they are still there."""
-    for finding in findings:
-        session.execute(
-            insert(DriftFinding)
-            .values(
-                subject=subject,
-                kind=finding.kind,
-                field=finding.field,
-                theirs=_text(finding.value),
-                message=finding.message,
-            )
-            .on_conflict_do_update(
-                index_elements=["subject", "kind", "field"],
-                index_where=sql("closed_at IS NULL"),
-                set_={"theirs": _text(finding.value), "message": finding.message, "last_seen": func.now()},
-            )
+    """Open these findings, with a notice of each new one, or note that they are still there."""
+    news = [finding for finding in findings if _is_new(session, subject, finding)]
+    notice.put(session, None, [_told(subject, finding) for finding in news])
+
+
+def _is_new(session: Session, subject: str, finding: Finding) -> bool:
+    """Write it down; True unless it was open."""
+    seen = session.execute(
+        insert(DriftFinding)
+        .values(
+            subject=subject,
+            kind=finding.kind,
+            field=finding.field,
+            theirs=_text(finding.value),
+            message=finding.message,
         )
+        .on_conflict_do_update(
+            index_elements=["subject", "kind", "field"],
+            index_where=sql("closed_at IS NULL"),
+            set_={"theirs": _text(finding.value), "message": finding.message, "last_seen": func.now()},
+        )
+        .returning(sql("xmax = 0"))  # PostgreSQL's own mark of a row that this statement inserted
+    )
+    return bool(seen.scalar_one())
+
+
+def _told(subject: str, finding: Finding) -> Notice:
+    facts = {"subject": subject, "kind": finding.kind.value, "field": finding.field}
+    return Notice(NoticeType.DRIFT_FOUND, {**facts, "message": finding.message})
 
 
 def settle(session: Session, subject: str, still_there: Sequence[Finding]) -> None:
@@ -79,6 +93,12 @@ def open_findings(session: Session, *, after: int | None, limit: int) -> Sequenc
     if after is not None:
         wanted = wanted.where(DriftFinding.id > after)
     return session.scalars(wanted.limit(limit)).all()
+
+
+def open_about(session: Session, subjects: Sequence[str]) -> Sequence[DriftFinding]:
+    """Findings that stand about these subjects, oldest first."""
+    wanted = select(DriftFinding).where(DriftFinding.closed_at.is_(None), DriftFinding.subject.in_(subjects))
+    return session.scalars(wanted.order_by(DriftFinding.id)).all()
 
 
 def _text(value: str | int | None) -> str | None:

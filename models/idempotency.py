@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import LargeBinary, delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ARRAY, LargeBinary, Text, bindparam, delete, func, select, update
+from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, Json, Written, affected
@@ -71,6 +73,31 @@ def finish(session: Session, scope: str, key: str, status: int, body: Json) -> N
         .where(IdempotencyKey.scope == scope, IdempotencyKey.key == key)
         .values(status=status, body=body)
     )
+
+
+_FORGET_PERSON = sql(
+    """
+    DELETE FROM idempotency_keys
+    WHERE position(:path IN scope) > 0
+      AND (jsonb_path_exists(body, '$.**.member_id ? (@ == $ids[*])', :facts)
+           OR jsonb_path_exists(body, '$.** ? (@ == $values[*])', :facts)
+           OR EXISTS (SELECT 1 FROM unnest(:addresses) AS address WHERE position(address IN lower(key)) > 0))
+    """
+).bindparams(bindparam("facts", type_=JSONB), bindparam("addresses", type_=ARRAY(Text)))
+
+
+def forget_answers(
+    session: Session, account_id: str, *, member_ids: Sequence[str], values: Sequence[str]
+) -> int:
+    """Drop the account's answers that speak of these members or repeat one of these values.
+
+    A key may have been made of an address, so keys are looked into as well. Who sends such a key again
+    has the work done again, which finds it done.
+    """
+    facts = {"ids": list(member_ids), "values": list(values)}
+    addresses = [value for value in values if "@" in value]
+    path = f" /v1/accounts/{account_id}/"
+    return affected(session, _FORGET_PERSON.bindparams(path=path, facts=facts, addresses=addresses))
 
 
 def forget_old(session: Session) -> int:

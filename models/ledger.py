@@ -10,25 +10,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from models import account, finding
+from models import account, finding, role_moves
 from models.audit import Cause
 from models.base import Json
-from models.book import Book, Subject, open_book, post
-from models.evaluation import effect_of, evaluate, seats_from_json, share_of, weigh
+from models.book import NOBODY, Book, Subject, open_book, post
+from models.enforcement import enforce, look_at_grace
+from models.evaluation import effect_of, evaluate, rules_of, seats_from_json, weigh
 from models.inbox import InboxEvent, InboxState
+from models.rules import Override
 from models.subscription import Lease, LinkedBy, Subscription, make_known, raise_hint, to_keep
 from seats import findings
-from seats.catalog import Catalog
+from seats.catalog import Catalog, RulesInForce
 from seats.counts import subscription_seats
 from seats.errors import Contended
 from seats.findings import Finding, Uncountable
 from seats.ids import is_id
 from seats.limit import at_least
 from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
-from seats.statuses import Phase, StatusEffect
+from seats.statuses import StatusEffect
 
 # How much of its seats a status leaves usable; a body may only move a subscription up this order.
 _ACCESS = {
@@ -45,9 +47,7 @@ def open_account(session: Session, account_id: str, catalog: Catalog, cause: Cau
     is_new = account.insert_if_absent(session, account_id, catalog.defaults)
     if not is_new:
         return False
-    book = open_book(session, account_id)
-    evaluate(session, book, catalog)
-    post(session, book, cause)
+    _evaluate(session, open_book(session, account_id), catalog, cause)
     return True
 
 
@@ -99,7 +99,7 @@ def apply_unverified(
     subscription.unverified = to_keep(snapshot, catalog.account_key)
     weigh(subscription, catalog, lease.taken_at)
     session.flush()
-    return _restate(session, books, catalog, cause, subscription=subscription, before=before)
+    return _restate(session, books, catalog, cause, subscription=subscription, before=before, is_news=False)
 
 
 def not_at_provider(session: Session, lease: Lease, catalog: Catalog, cause: Cause) -> bool:
@@ -154,19 +154,44 @@ def reevaluate(session: Session, account_id: str, catalog: Catalog, cause: Cause
     that look decides.
     """
     book = open_book(session, account_id)
-    evaluate(session, book, catalog)
-    if book.deadline is not None and book.deadline <= book.now:
-        _look_at_grace(session, book, catalog)
-    return post(session, book, cause)
+    return _evaluate(session, book, catalog, cause)
 
 
-def _look_at_grace(session: Session, book: Book, catalog: Catalog) -> None:
-    for subscription in session.scalars(
-        select(Subscription).where(Subscription.account_id == book.account_id)
-    ).all():
-        standing = share_of(subscription, catalog, book.now).standing
-        if standing.phase is Phase.GRACE and standing.until is not None and standing.until <= book.now:
-            raise_hint(session, subscription.id)
+def set_policy(
+    session: Session, account_id: str, override: Override, catalog: Catalog, cause: Cause
+) -> RulesInForce:
+    """The app's own rules for one account, in place of those it had; an empty override takes them back.
+
+    Raises `AccountNotFound`.
+    """
+    book = open_book(session, account_id)
+    before, book.override = book.override, override.to_json()
+    subject = Subject(before={"override": before}, after={"override": book.override})
+    _evaluate(session, book, catalog, cause, subject)
+    return rules_of(session, account_id, book.override, catalog)
+
+
+def _evaluate(
+    session: Session,
+    book: Book,
+    catalog: Catalog,
+    cause: Cause,
+    subject: Subject = NOBODY,
+    *,
+    is_news: bool = True,
+) -> bool:
+    """Restate the book, write it down, and carry out what its deadlines ask for; whether it changed.
+
+    A catalogue that changed moves the members whose roles mean another seat type now.
+    """
+    if book.catalog_digest != catalog.digest:
+        role_moves.carry_out(session, book, catalog, cause)
+    rules = evaluate(session, book, catalog)
+    look_at_grace(session, book, catalog)
+    changed = post(session, book, cause, subject, is_news=is_news)
+    if is_news:
+        enforce(session, book, rules, catalog)
+    return changed
 
 
 def _open(
@@ -278,11 +303,11 @@ def _restate(
     *,
     subscription: Subscription,
     before: Json | None,
+    is_news: bool = True,
 ) -> bool:
     after = subscription.facts()
     changed = False
     for book in books:
-        evaluate(session, book, catalog)
         subject = Subject(subscription_id=subscription.id, before=before, after=after)
-        changed |= post(session, book, cause, subject)
+        changed |= _evaluate(session, book, catalog, cause, subject, is_news=is_news)
     return changed

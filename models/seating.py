@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
@@ -15,15 +16,15 @@ from models.book import Balance, Book, Subject, open_book, post
 from models.direct import first_row
 from seats import policies
 from seats.catalog import Catalog
-from seats.errors import ClaimsBlocked, NoSeatAvailable
+from seats.errors import ClaimsBlocked, NoSeatAvailable, PurchaseNeeded, Refused
 from seats.limit import available, to_json
 from seats.policies import Decision, Situation
 
+# What refuses every claim, whatever the policy would say; a type that is blocked refuses by its policy.
 _REFUSING = {
     AccountStatus.SUSPENDED: "The account is suspended: its seats and members are kept, new claims are not "
     "granted until its subscription is active again.",
     AccountStatus.ENDED: "The account's subscription has ended: a new one is needed to claim seats.",
-    AccountStatus.BLOCKED: "New claims are blocked: the time to come back under the limit is over.",
 }
 
 
@@ -36,6 +37,8 @@ class Wish:
     email: str | None = None
     hold: bool = False
     protected: bool = False
+    name: str | None = None
+    last_active_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +65,20 @@ def can_add(session: Session, account_id: str, role: str, count: int, catalog: C
     if seat_type is None:
         return Answer(_FREE, None, Balance.from_json(_NOTHING))
     balance = _without_lapsing(session, found, seat_type)
+    now = account.now(session)
     blocked = _REFUSING.get(AccountStatus(found.status))
     if blocked is not None:
         refused = Decision(granted=False, code=ClaimsBlocked.code, message=blocked)
         return Answer(refused, seat_type, balance)
-    decision = policies.load(found.policy).decide(
+    decision = policies.load(found.seat_policies.get(seat_type, found.policy)).decide(
         Situation(
             seat_type=seat_type,
             purchased=balance.purchased,
             used=balance.used,
             requested=count,
-            now=account.now(session),
-            deadline=found.deadline,
+            now=now,
+            deadline=balance.deadline,
+            grace=found.grace,
         )
     )
     return Answer(decision, seat_type, balance)
@@ -93,18 +98,18 @@ def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause
     """
     seat_type = catalog.seat_type(wish.role)
     book = open_book(session, account_id)
-    refusal = _refusal(book, seat_type)
-    if isinstance(refusal, NoSeatAvailable) and _lapse(session, book):
-        refusal = _refusal(book, seat_type)
-    if refusal is None:
+    refused = refusal(book, seat_type)
+    if refused is not None and lapse_in(session, book):
+        refused = refusal(book, seat_type)
+    if refused is None:
         seated = _insert(session, book, wish, seat_type)
         if seated is not None:
             return _seat(session, book, seated, cause)
     person = assignment.live(session, account_id, wish.member_id, assignment.normalise_email(wish.email))
     if person is not None:
         return _seat_again(session, book, person, wish, cause)
-    assert refusal is not None  # an insert that conflicts has met a live assignment
-    raise refusal
+    assert refused is not None  # an insert that conflicts has met a live assignment
+    raise refused
 
 
 def release(session: Session, account_id: str, member_id: str, cause: Cause) -> bool:
@@ -112,16 +117,16 @@ def release(session: Session, account_id: str, member_id: str, cause: Cause) -> 
     book = open_book(session, account_id)
     person = assignment.live(session, account_id, member_id)
     if person is not None:
-        _free(session, book, person, cause)
+        give_back(session, book, person, cause)
     return person is not None
 
 
 def lapse(session: Session, account_id: str) -> bool:
     """Release the account's held seats whose time is over; whether there were any."""
-    return _lapse(session, open_book(session, account_id))
+    return lapse_in(session, open_book(session, account_id))
 
 
-def _refusal(book: Book, seat_type: str | None) -> ClaimsBlocked | NoSeatAvailable | None:
+def refusal(book: Book, seat_type: str | None) -> Refused | None:
     """Why the account gives no seat of the type, if it does not; free roles are always welcome."""
     if seat_type is None:
         return None
@@ -130,18 +135,15 @@ def _refusal(book: Book, seat_type: str | None) -> ClaimsBlocked | NoSeatAvailab
         return ClaimsBlocked(
             blocked, details={"account_status": book.status.value, **numbers(seat_type, balance)}
         )
-    decision = policies.load(book.policy).decide(
-        Situation(
-            seat_type=seat_type,
-            purchased=balance.purchased,
-            used=balance.used,
-            now=book.now,
-            deadline=book.deadline,
-        )
-    )
+    decision = policies.load(book.policy_of(seat_type)).decide(book.situation(seat_type))
     if decision.granted:
         return None
-    return NoSeatAvailable(decision.message, details=numbers(seat_type, balance))
+    return _REFUSAL[decision.code](decision.message, details=numbers(seat_type, balance))
+
+
+_REFUSAL: Mapping[str, type[Refused]] = {
+    kind.code: kind for kind in (NoSeatAvailable, ClaimsBlocked, PurchaseNeeded)
+}
 
 
 def numbers(seat_type: str | None, balance: Balance) -> Mapping[str, object]:
@@ -158,13 +160,14 @@ def numbers(seat_type: str | None, balance: Balance) -> Mapping[str, object]:
 
 
 _MADE = (
-    *("id", "account_id", "member_id", "email", "role", "seat_type"),
-    *("state", "protected", "claimed_at", "expires_at", "released_at"),
+    *("id", "account_id", "member_id", "name", "email", "role", "seat_type"),
+    *("state", "protected", "claimed_at", "expires_at", "released_at", "last_active_at"),
 )
 _INSERT = f"""
-INSERT INTO assignments (account_id, member_id, email, role, seat_type, state, protected, expires_at)
-VALUES (%(account_id)s, %(member_id)s, %(email)s, %(role)s, %(seat_type)s, %(state)s, %(protected)s,
-        %(expires_at)s)
+INSERT INTO assignments (account_id, member_id, name, email, role, seat_type, state, protected, expires_at,
+                         last_active_at)
+VALUES (%(account_id)s, %(member_id)s, %(name)s, %(email)s, %(role)s, %(seat_type)s, %(state)s, %(protected)s,
+        %(expires_at)s, %(last_active_at)s)
 ON CONFLICT DO NOTHING
 RETURNING {", ".join(_MADE)}
 """  # noqa: S608  columns, named above
@@ -179,12 +182,14 @@ def _insert(session: Session, book: Book, wish: Wish, seat_type: str | None) -> 
         {
             "account_id": book.account_id,
             "member_id": wish.member_id,
+            "name": wish.name,
             "email": assignment.normalise_email(wish.email),
             "role": wish.role,
             "seat_type": seat_type,
             "state": state.value,
             "protected": wish.protected,
             "expires_at": book.now + book.hold if wish.hold else None,
+            "last_active_at": wish.last_active_at,
         },
     )
     return None if made is None else Assignment(**dict(zip(_MADE, made, strict=True)))
@@ -210,7 +215,8 @@ def _seat_again(session: Session, book: Book, person: Assignment, wish: Wish, ca
     return Seated(person, is_new=False)
 
 
-def _free(session: Session, book: Book, person: Assignment, cause: Cause) -> None:
+def give_back(session: Session, book: Book, person: Assignment, cause: Cause) -> None:
+    """Release the person's seat, in a book that is open."""
     before = person.facts()
     held = person.state == AssignmentState.HELD
     active = person.state == AssignmentState.ACTIVE
@@ -221,12 +227,12 @@ def _free(session: Session, book: Book, person: Assignment, cause: Cause) -> Non
     post(session, book, cause, Subject(member_id=person.member_id, before=before, after=person.facts()))
 
 
-def _lapse(session: Session, book: Book) -> bool:
+def lapse_in(session: Session, book: Book) -> bool:
     """Release what was held too long, one audit row each; the seats are free at once."""
     cause = Cause(actor="system:lapse", source="lapse", reason="the invitation was not taken up in time")
     gone = assignment.expired(session, book.account_id)
     for person in gone:
-        _free(session, book, person, cause)
+        give_back(session, book, person, cause)
     return bool(gone)
 
 

@@ -7,7 +7,7 @@ fence is still the row's. All times are the database's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -221,6 +221,40 @@ def raise_hint(session: Session, subscription_id: str) -> None:
             },
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A subscription that was not looked at since it was asked for; why the last look failed, if it did."""
+
+    subscription_id: str
+    reason: str | None
+    is_dead: bool
+
+
+def ask(session: Session, account_id: str) -> dict[str, int]:
+    """Ask for one more look at each subscription of the account; the hint that each has to reach."""
+    ids = session.scalars(
+        select(Subscription.id).where(Subscription.account_id == account_id).order_by(Subscription.id)
+    ).all()
+    for subscription_id in ids:
+        raise_hint(session, subscription_id)
+    hints = select(Subscription.id, Subscription.hint).where(Subscription.id.in_(ids))
+    return {row.id: row.hint for row in session.execute(hints)}
+
+
+def waiting(session: Session, hints: Mapping[str, int]) -> Sequence[Waiting]:
+    """Those of the subscriptions that no look has brought to their hint yet."""
+    found = session.execute(
+        select(Subscription.id, Subscription.synced, Subscription.last_error, Subscription.dead_reason)
+        .where(Subscription.id.in_(hints))
+        .order_by(Subscription.id)
+    )
+    return [
+        Waiting(row.id, row.last_error, row.dead_reason is not None)
+        for row in found
+        if row.synced < hints[row.id]
+    ]
 
 
 _HASTEN = sql(

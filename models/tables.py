@@ -7,9 +7,12 @@ from models.api_key import ApiKey
 from models.assignment import Assignment
 from models.audit import AuditRow
 from models.base import Base
+from models.endpoint import Endpoint
 from models.finding import DriftFinding
 from models.idempotency import IdempotencyKey
+from models.imports import Import, ImportReject
 from models.inbox import InboxEvent
+from models.notice import KeptNotice, NoticeDelivery
 from models.subscription import Subscription
 from models.tick import Tick
 
@@ -19,8 +22,13 @@ TABLES = (
     Assignment,
     AuditRow,
     DriftFinding,
+    Endpoint,
     IdempotencyKey,
+    Import,
+    ImportReject,
     InboxEvent,
+    KeptNotice,
+    NoticeDelivery,
     Subscription,
     Tick,
 )

@@ -159,6 +159,12 @@ class Settings(BaseModel):
         description="seconds by which a delivery's timestamp may be off, either way",
     )
 
+    notices_allow_private: bool = Field(
+        False,
+        alias="SEATSYNC_NOTICES_ALLOW_PRIVATE",
+        description="true or false: whether notices may go to private addresses, and without https",
+    )
+
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """The settings of this process; raises `SettingsError` that names every variable at fault.

@@ -22,6 +22,10 @@ ANY_ROLE: Final = "*"
 """The key in `[roles]` that stands for every role not named."""
 
 
+CONTRACT_NOTICE: Final = timedelta(days=30)
+"""How long before a contract's end the app is told of it, unless the contract says otherwise."""
+
+
 class Billing(StrEnum):
     """How often a contract is invoiced; for people, no seat depends on it."""
 
@@ -40,6 +44,16 @@ class Rules:
     grace: timedelta = timedelta(days=14)
     payment_grace: timedelta = timedelta(days=7)
     hold: timedelta = timedelta(days=7)
+    suspend_after_grace: bool = False
+    """Whether people beyond the limit are suspended after `grace`; else new claims are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class RulesInForce(Rules):
+    """The rules of one account: its products' own, with the app's word on top."""
+
+    seat_policies: Mapping[str, str] = field(default_factory=dict)
+    """Policies of single seat types that differ from the account's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +93,13 @@ class Contract:
     starts: date | None = None
     ends: date | None = None
     billing: Billing | None = None
+    notice: timedelta = CONTRACT_NOTICE
+    """How long before its end the app is told of it."""
+
+    @property
+    def notice_at(self) -> datetime | None:
+        """When the app is told that the contract ends; None for one without an end."""
+        return None if self.ends_at is None else self.ends_at - self.notice
 
     @property
     def starts_at(self) -> datetime | None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from seats import policies
-from seats.catalog import FREE, Billing, Catalog, Contract, Product, Rules
+from seats.catalog import CONTRACT_NOTICE, FREE, Billing, Catalog, Contract, Product, Rules
 from seats.catalog_checks import SEAT_SOURCES, check
 from seats.errors import CatalogError
 from seats.limit import UNLIMITED, SeatLimit
@@ -21,7 +21,7 @@ MOST_SEATS: Final = 1_000_000_000
 MOST_DAYS: Final = 365
 
 _WORD: Final = re.compile(r"[a-z][a-z0-9_]*")
-_RULE_KEYS: Final = ("policy", "grace_days", "payment_grace_days", "hold_days")
+_RULE_KEYS: Final = ("policy", "grace_days", "suspend_after_grace", "payment_grace_days", "hold_days")
 _SEATS: Final = "{ full = 5 }"
 _CONTRACT: Final = '{ account = "acme", seats = { full = 5 } }'
 _INCLUDED: Final = "{ included = { full = 5 } }"
@@ -67,6 +67,7 @@ def _rules(table: Table, base: Rules) -> Rules:
     return Rules(
         policy=table.choice("policy", base.policy, allowed=policies.names()),
         grace=_days(table, "grace_days", base.grace, least=0),
+        suspend_after_grace=table.flag("suspend_after_grace", base.suspend_after_grace),
         payment_grace=_days(table, "payment_grace_days", base.payment_grace, least=0),
         hold=_days(table, "hold_days", base.hold, least=1),
     )
@@ -124,7 +125,7 @@ def _free(table: Table) -> Mapping[str, SeatLimit]:
 
 
 def _contract(name: str, table: Table) -> Contract:
-    table.only("account", "seats", "starts", "ends", "billing")
+    table.only("account", "seats", "starts", "ends", "billing", "notice_days")
     table.require("account", "the id of the account that has the seats")
     _require_seats(table, "seats", otherwise="leave the contract out")
     starts, ends = table.day("starts"), table.day("ends")
@@ -138,6 +139,7 @@ def _contract(name: str, table: Table) -> Contract:
         starts=starts,
         ends=ends,
         billing=None if billing is None else Billing(billing),
+        notice=_days(table, "notice_days", CONTRACT_NOTICE, least=1),
     )
 
 

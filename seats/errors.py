@@ -128,6 +128,14 @@ class InboxEventNotFound(NotFound):
     code = "inbox_event_not_found"
 
 
+class NoticeNotFound(NotFound):
+    code = "notice_not_found"
+
+
+class EndpointNotFound(NotFound):
+    code = "endpoint_not_found"
+
+
 class Refused(SeatSyncError):
     """A well-formed wish that the present state does not allow."""
 
@@ -142,10 +150,52 @@ class ClaimsBlocked(Refused):
     code = "claims_blocked"
 
 
+class PurchaseNeeded(Refused):
+    """The account's policy buys what is missing, and nothing here can buy it."""
+
+    code = "purchase_needed"
+
+
+class HoldExpired(Refused):
+    """The invitation's time was over before it was taken up."""
+
+    code = "hold_expired"
+
+
+class WrongState(Refused):
+    """The member is in a state from which the asked one cannot be reached."""
+
+    code = "wrong_state"
+
+
+class EmailTaken(Refused):
+    """Another member of the account has that e-mail address."""
+
+    code = "email_taken"
+
+
+class BatchRefused(Refused):
+    """A batch that is all or nothing came to nothing; `results` tells which claims stopped it."""
+
+    code = "batch_refused"
+
+
 class NotReplayable(Refused):
     """Only dead letters can be replayed."""
 
     code = "not_replayable"
+
+
+class EndpointExists(Refused):
+    """One URL, one endpoint: every notice would arrive twice."""
+
+    code = "endpoint_exists"
+
+
+class NotResendable(Refused):
+    """Nobody is there to take the notice."""
+
+    code = "not_resendable"
 
 
 class Contended(SeatSyncError):
@@ -156,6 +206,16 @@ class Contended(SeatSyncError):
 
 class UnknownRole(SeatSyncError):
     code = "unknown_role"
+
+
+class UnknownSeatType(SeatSyncError):
+    code = "unknown_seat_type"
+
+
+class UnsafeUrl(SeatSyncError):
+    """A URL that we will not send anything to; the message says what would be right."""
+
+    code = "url_refused"
 
 
 class IdempotencyKeyReused(SeatSyncError):

@@ -166,6 +166,15 @@ class Table:
             self.wrong(key, f"{key} must be a whole number from {least} to {most}{or_else}; {got}.")
         return default
 
+    def flag(self, key: str, default: bool) -> bool:
+        """The boolean at the key."""
+        value = self.values.get(key)
+        if isinstance(value, bool):
+            return value
+        if key in self:
+            self.wrong(key, f"{key} must be true or false; {shown(value)}.")
+        return default
+
     def day(self, key: str) -> date | None:
         """The date at the key."""
         value = self.values.get(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Protocol, cast
 
@@ -17,7 +17,8 @@ from seats.limit import SeatLimit
 class Situation:
     """All a policy may look at: one seat type of one account, and how many seats are asked for.
 
-    `deadline` is the account's, once it has been stamped for being over the limit.
+    `deadline` is the seat type's, once it has been stamped for being over the limit; `grace` is the time
+    that a deadline still to be stamped gives.
     """
 
     seat_type: str
@@ -26,6 +27,7 @@ class Situation:
     requested: int = 1
     now: datetime
     deadline: datetime | None = None
+    grace: timedelta = timedelta()
 
     def __post_init__(self) -> None:
         if self.requested < 1 or self.used < 0:
@@ -34,16 +36,27 @@ class Situation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A policy's answer. `code` is stable; `overage` is what the seat type is over by once it is granted."""
+    """A policy's answer. `code` is stable; `overage` is what the seat type is over by once it is granted.
+
+    `deadline` is when the seat type has to be back under its limit, where being over it starts a clock.
+    `to_buy` seats would have to be bought before the claim can be granted.
+    """
 
     granted: bool
     code: str
     message: str
     overage: int = 0
+    deadline: datetime | None = None
+    to_buy: int = 0
 
 
 class Policy(Protocol):
-    """What a file in this folder must have."""
+    """What a file in this folder must have.
+
+    `HAS_DEADLINE` says whether being over the limit starts a clock.
+    """
+
+    HAS_DEADLINE: bool
 
     def decide(self, situation: Situation) -> Decision:
         """Whether the claim is granted; pure, and always the same for the same situation."""
@@ -75,3 +88,16 @@ def load(name: str) -> Policy:
 def seat_words(count: int, seat_type: str) -> str:
     """`1 full seat`, `3 full seats`."""
     return f"{count} {seat_type} seat{'' if count == 1 else 's'}"
+
+
+def moment_words(moment: datetime) -> str:
+    """`12 Dec 2026 09:30 UTC`."""
+    moment = moment.astimezone(UTC)
+    return f"{moment.day} {moment:%b %Y %H:%M} UTC"
+
+
+def granted_within(situation: Situation) -> Decision:
+    """The answer to a claim that stays within what was bought, which is every policy's answer."""
+    used_after = situation.used + situation.requested
+    message = f"Granted: {used_after} of {situation.purchased} {situation.seat_type} seats are then used."
+    return Decision(granted=True, code="granted", message=message)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from seats.limit import overage
-from seats.policies import Decision, Situation, seat_words
+from seats.policies import Decision, Situation, granted_within, seat_words
+
+HAS_DEADLINE = False
 
 
 def decide(situation: Situation) -> Decision:
     """Always granted; the overage it leaves is marked."""
     used_after = situation.used + situation.requested
     over_by = overage(situation.purchased, used_after)
-    message = f"Granted: {used_after} of {situation.purchased} {situation.seat_type} seats are then used."
     if over_by == 0:
-        return Decision(granted=True, code="granted", message=message)
-    message += f" That is {seat_words(over_by, situation.seat_type)} over the limit: buy as many more."
+        return granted_within(situation)
+    message = f"Granted: {used_after} of {situation.purchased} {situation.seat_type} seats are then used. "
+    message += f"That is {seat_words(over_by, situation.seat_type)} over the limit: buy as many more."
     return Decision(granted=True, code="granted_over_limit", message=message, overage=over_by)

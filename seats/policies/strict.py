@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from seats.errors import NoSeatAvailable
 from seats.limit import at_least, available, overage
-from seats.policies import Decision, Situation, seat_words
+from seats.policies import Decision, Situation, granted_within, seat_words
+
+HAS_DEADLINE = False
 
 
 def decide(situation: Situation) -> Decision:
     """Granted while used + requested stays within purchased."""
     used_after = situation.used + situation.requested
     if at_least(situation.purchased, used_after):
-        message = f"Granted: {used_after} of {situation.purchased} {situation.seat_type} seats are then used."
-        return Decision(granted=True, code="granted", message=message)
+        return granted_within(situation)
     return Decision(granted=False, code=NoSeatAvailable.code, message=_refusal(situation, used_after))
 
 

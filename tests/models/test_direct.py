@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import psycopg
 import pytest
 from sqlalchemy import text
@@ -51,3 +53,24 @@ def test_after_the_server_went_away_one_call_fails_and_the_next_succeeds(runtime
     with pytest.raises(OperationalError):
         ask()
     assert [ask() for _ in held] == [(1,)] * 3
+
+
+def test_a_signal_in_the_middle_of_a_statement_costs_its_connection_and_nothing_else(runtime):
+    """Ctrl-C in an import, a worker's time limit: the transaction ends, and no error hides the signal."""
+    before = signal.signal(signal.SIGALRM, _raise)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(_Interrupted), runtime.sessions.begin() as session:
+            first_row(session, "SELECT pg_sleep(2)", {})
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with runtime.sessions() as session:
+        assert first_row(session, "SELECT 1", {}) == (1,)
+
+
+class _Interrupted(BaseException):
+    pass
+
+
+def _raise(*_: object) -> None:
+    raise _Interrupted

@@ -17,7 +17,14 @@ LIMITS = NUMBERS | st.just(UNLIMITED)
 IDS = st.sampled_from(["pdt_team", "adn-seat", "a b", "x.y", 'quo"te', "é#=", "[x]", "full"])
 DAYS = st.integers(1, 365).map(lambda days: timedelta(days=days))
 DATES = st.dates(date(2020, 1, 1), date(2030, 12, 31))
-RULES = st.builds(Rules, policy=st.sampled_from(policies.names()), grace=DAYS, payment_grace=DAYS, hold=DAYS)
+RULES = st.builds(
+    Rules,
+    policy=st.sampled_from(policies.names()),
+    grace=DAYS,
+    payment_grace=DAYS,
+    hold=DAYS,
+    suspend_after_grace=st.booleans(),
+)
 
 
 def seats(numbers, *, least=0):
@@ -52,6 +59,7 @@ def contracts(draw, name):
         starts=starts,
         ends=ends,
         billing=billing,
+        notice=draw(DAYS),
     )
 
 
@@ -100,6 +108,7 @@ def to_toml(catalog):
         lines += [f"seats = {_seats(contract.seats)}"]
         lines += [f"starts = {contract.starts}"] if contract.starts else []
         lines += [f"ends = {contract.ends}"] if contract.ends else []
+        lines += [f"notice_days = {contract.notice.days}"]
         lines += [f"billing = {_text(contract.billing)}"] if contract.billing else []
     return "\n".join(lines) + "\n"
 
@@ -110,6 +119,7 @@ def _rules(rules):
         f"grace_days = {rules.grace.days}",
         f"payment_grace_days = {rules.payment_grace.days}",
         f"hold_days = {rules.hold.days}",
+        f"suspend_after_grace = {_text(rules.suspend_after_grace)}",
     ]
 
 

@@ -110,7 +110,7 @@ def test_the_example_names_every_setting_and_what_is_switched_off_is_valid_too()
     assert catalog.contracts["acme"].seats == {"full": UNLIMITED}
     assert all(f"\n{status} = " in text for status in DEFAULT_EFFECTS)
     assert catalog.effects == DEFAULT_EFFECTS
-    for key in ("policy", "grace_days", "payment_grace_days", "hold_days"):
+    for key in ("policy", "grace_days", "suspend_after_grace", "payment_grace_days", "hold_days"):
         assert len(re.findall(rf"^{key} = ", text, flags=re.MULTILINE)) == 2
 
 

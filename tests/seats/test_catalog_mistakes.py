@@ -15,7 +15,7 @@ from tests.seats.unhurried import unhurried
 TEAM = "[products.pdt_team]\nincluded = { full = 5 }\n"
 CONTRACT = '[contracts.c]\naccount = "a"\nseats.full = 1\n'
 
-RULE_KEYS = "policy, grace_days, payment_grace_days, hold_days"
+RULE_KEYS = "policy, grace_days, suspend_after_grace, payment_grace_days, hold_days"
 PRODUCT_KEYS = f"name, included, per_unit, addons, minimum, maximum, {RULE_KEYS}"
 SECTIONS = "defaults, roles, status, products, free, contracts"
 NUMBER = "must be a whole number from 0 to 1000000000"
@@ -59,7 +59,7 @@ UNKNOWN_KEYS = [
     (
         f"{CONTRACT}end = 2026-01-01",
         "line 6, contracts.c.end",
-        "account, seats, starts, ends, billing. Did you mean 'ends'?",
+        "account, seats, starts, ends, billing, notice_days. Did you mean 'ends'?",
     ),
 ]
 

@@ -1,4 +1,5 @@
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ def test_a_claim_asks_for_at_least_one_seat(used, requested):
         situation(5, used, requested)
 
 
+GRANTED_FIVE = Decision(granted=True, code="granted", message="Granted: 5 of 5 full seats are then used.")
 GRANTED_ONE = Decision(granted=True, code="granted", message="Granted: 15 of 15 full seats are then used.")
 
 
@@ -141,3 +143,53 @@ def test_soft_always_grants_and_marks_what_is_over(purchased, used, requested):
 def test_unlimited_refuses_nobody(name, used, requested):
     decision = decide(name, UNLIMITED, used, requested)
     assert (decision.granted, decision.code) == (True, "granted")
+
+
+# Grace.
+
+DEADLINE = NOW + timedelta(days=14)
+
+
+def in_grace(used, *, deadline=None, grace=timedelta(days=14)):
+    asked = replace(situation(5, used), deadline=deadline, grace=grace)
+    return policies.load("grace").decide(asked)
+
+
+def test_the_first_claim_beyond_the_limit_is_granted_with_the_deadline_it_starts():
+    decision = in_grace(5)
+    assert (decision.granted, decision.code, decision.overage) == (True, "granted_in_grace", 1)
+    assert decision.deadline == DEADLINE
+    assert "by 6 Dec 2026 00:00 UTC" in decision.message
+
+
+def test_later_claims_are_granted_until_the_same_deadline():
+    soon = NOW + timedelta(seconds=1)
+    assert in_grace(7, deadline=soon).deadline == soon
+
+
+@pytest.mark.parametrize("ago", [timedelta(), timedelta(days=1)])
+def test_from_the_deadline_on_claims_beyond_the_limit_are_refused(ago):
+    decision = in_grace(7, deadline=NOW - ago)
+    assert (decision.granted, decision.code) == (False, "claims_blocked")
+    assert "release 3 full seats or buy as many more" in decision.message
+
+
+def test_within_the_limit_no_deadline_matters():
+    assert in_grace(4, deadline=NOW - timedelta(days=1)) == GRANTED_FIVE
+
+
+def test_no_days_of_grace_is_no_grace():
+    assert not in_grace(5, grace=timedelta()).granted
+
+
+# Auto-expand.
+
+
+def test_what_is_missing_would_be_bought():
+    decision = decide("auto_expand", 5, 4, 3)
+    assert (decision.granted, decision.code, decision.to_buy) == (False, "purchase_needed", 2)
+    assert decision.message.startswith("2 full seats would have to be bought first")
+
+
+def test_within_the_limit_nothing_is_bought():
+    assert decide("auto_expand", 5, 4) == GRANTED_FIVE

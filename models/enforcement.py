@@ -1,0 +1,144 @@
+"""What a passed deadline does, and what is said before one: carried out by the clock, safe to do twice.
+
+Nobody leaves `active` here without a deadline that passed, a notice given when it was stamped, and a look
+at the provider after it that still shows too few seats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import assignment, notice, seating, sitters
+from models.account import AccountStatus
+from models.assignment import Assignment, AssignmentState
+from models.audit import Cause
+from models.book import Book, Subject, post
+from models.evaluation import share_of
+from models.subscription import Subscription, raise_hint
+from seats.catalog import Catalog, RulesInForce
+from seats.grace import ending_at
+from seats.limit import to_json
+from seats.notices import Notice, NoticeType
+from seats.statuses import Phase
+
+_CAUSE = Cause(
+    actor="system:deadline", source="clock", reason="the time to come back under the limit is over"
+)
+
+
+def enforce(session: Session, book: Book, rules: RulesInForce, catalog: Catalog) -> None:
+    """Warn of what is about to end; suspend whom the rules say to suspend once the time is over."""
+    _warn_of_ends(session, book, rules)
+    _warn_of_contracts(session, book, catalog)
+    if not rules.suspend_after_grace or book.status is AccountStatus.SUSPENDED:  # which keeps who is there
+        return
+    for seat_type in sorted(book.balances):
+        deadline = book.of(seat_type).deadline
+        if book.is_blocked(seat_type) and _is_confirmed(session, book, catalog, deadline):
+            _suspend(session, book, seat_type)
+
+
+def look_at_grace(session: Session, book: Book, catalog: Catalog) -> None:
+    """A payment deadline has passed: ask the provider whether anything was paid, which decides."""
+    if book.deadline is None or book.deadline > book.now:
+        return
+    for subscription in _subscriptions(session, book):
+        standing = share_of(subscription, catalog, book.now).standing
+        until = standing.until
+        is_over = standing.phase is Phase.GRACE and until is not None and until <= book.now
+        if is_over and not _was_looked_at(subscription, until):
+            raise_hint(session, subscription.id)
+
+
+def _is_confirmed(session: Session, book: Book, catalog: Catalog, deadline: datetime | None) -> bool:
+    """Whether every subscription was looked at after the deadline; those that were not are asked for."""
+    subscriptions = _subscriptions(session, book)
+    unconfirmed = [
+        one
+        for one in subscriptions
+        if share_of(one, catalog, book.now).standing.phase is not Phase.ENDED
+        and (
+            one.unverified is not None or one.verified_at is None or one.verified_at < (deadline or book.now)
+        )
+    ]
+    for subscription in unconfirmed:
+        if subscription.hint == subscription.synced and not _was_looked_at(subscription, deadline):
+            raise_hint(session, subscription.id)
+    return not unconfirmed
+
+
+def _was_looked_at(subscription: Subscription, since: datetime | None) -> bool:
+    """Whether a look since then came to an end, if only to learn that the provider does not know it; to
+    ask for one more would be to ask without end.
+    """
+    return since is not None and subscription.looked_at is not None and subscription.looked_at >= since
+
+
+def _suspend(session: Session, book: Book, seat_type: str) -> None:
+    """Take back as many seats as are beyond the limit, in the planner's order: invitations are released,
+    people are suspended, and their history is kept.
+    """
+    for member_id in sitters.invitations(session, book.account_id, seat_type, book.of(seat_type).overage):
+        seating.give_back(session, book, _person(session, book, member_id), _CAUSE)
+    for member_id in sitters.choice(session, book.account_id, seat_type, book.of(seat_type).overage):
+        person = _person(session, book, member_id)
+        before = person.facts()
+        person.state = AssignmentState.SUSPENDED
+        session.flush()
+        book.move(seat_type, active=-1)
+        subject = Subject(member_id=member_id, before=before, after=person.facts())
+        post(session, book, _CAUSE, subject)
+        told = {"member_id": member_id, "seat_type": seat_type, "reason": _CAUSE.reason}
+        notice.put(session, book.account_id, [Notice(NoticeType.SUSPENDED, told)])
+
+
+def _person(session: Session, book: Book, member_id: str) -> Assignment:
+    person = assignment.live(session, book.account_id, member_id)
+    assert person is not None  # the account is locked
+    return person
+
+
+def _warn_of_ends(session: Session, book: Book, rules: RulesInForce) -> None:
+    """Say once that a grace period is about to end."""
+    if _is_time(book.deadline, rules.payment_grace, book.now):
+        _say_ending(session, book, book.deadline, {"reason": "payment"})
+    for seat_type, balance in sorted(book.balances.items()):
+        if _is_time(balance.deadline, rules.grace, book.now):
+            numbers = {"purchased": to_json(balance.purchased), "used": balance.used}
+            told = {"reason": "over_limit", "seat_type": seat_type, **numbers, "overage": balance.overage}
+            _say_ending(session, book, balance.deadline, told)
+
+
+def _is_time(deadline: datetime | None, grace: timedelta, now: datetime) -> bool:
+    return deadline is not None and ending_at(deadline, grace) <= now < deadline
+
+
+def _say_ending(session: Session, book: Book, deadline: datetime | None, told: Mapping[str, object]) -> None:
+    ends = deadline.isoformat() if deadline else None
+    once = f"grace:{book.account_id}:{told.get('seat_type', '')}:{ends}"
+    said = Notice(NoticeType.GRACE_ENDING, {"deadline": ends, **told})
+    notice.put(session, book.account_id, [said], once=once)
+
+
+def _warn_of_contracts(session: Session, book: Book, catalog: Catalog) -> None:
+    """Say once that a contract is about to end."""
+    for contract in catalog.contracts_of(book.account_id):
+        starts, ends = contract.notice_at, contract.ends_at
+        if starts is None or ends is None or not starts <= book.now < ends:
+            continue
+        told = {
+            "contract": contract.name,
+            "ends": str(contract.ends),
+            "seats": {seat_type: to_json(limit) for seat_type, limit in contract.seats.items()},
+            "billing": contract.billing,
+        }
+        once = f"contract:{book.account_id}:{contract.name}:{contract.ends}"
+        notice.put(session, book.account_id, [Notice(NoticeType.CONTRACT_ENDING, told)], once=once)
+
+
+def _subscriptions(session: Session, book: Book) -> Sequence[Subscription]:
+    return session.scalars(select(Subscription).where(Subscription.account_id == book.account_id)).all()

@@ -1,0 +1,141 @@
+"""Imports: how far each file has come, committed with the rows themselves, so that one that was killed
+goes on where it was.
+
+`account_id` and `line` are the place of the last row worked off, in the order of accounts and lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    Row,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy import text as sql
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, Counter, Json, Moment, Written, affected
+from seats.errors import Contended
+
+_UNDER_WAY = sql("finished_at IS NULL")
+
+
+class ImportKind(StrEnum):
+    MEMBERS = "members"
+
+
+class Import(Base):
+    __tablename__ = "imports"
+    __table_args__ = (
+        CheckConstraint("kind IN ('members')", name="kind"),
+        Index(
+            "imports_one_under_way",
+            "kind",
+            "file_digest",
+            unique=True,
+            postgresql_where=_UNDER_WAY,
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    kind: Mapped[str]
+    file_digest: Mapped[str]
+    account_id: Mapped[str | None]
+    line: Mapped[int | None] = mapped_column(BigInteger)
+    rows_done: Mapped[Counter]
+    bytes_done: Mapped[Counter]
+    # What became of the rows: {"added": 10, "rejected": 1}.
+    counts: Mapped[Json] = mapped_column(server_default="{}")
+    started_at: Mapped[Written]
+    finished_at: Mapped[Moment | None]
+
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """The last row worked off; None before the first."""
+        return None if self.account_id is None or self.line is None else (self.account_id, self.line)
+
+
+class ImportReject(Base):
+    __tablename__ = "import_rejects"
+
+    import_id: Mapped[int] = mapped_column(ForeignKey("imports.id"), primary_key=True)
+    line: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    # In our words and by ids: nothing personal of the row is kept.
+    reason: Mapped[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one batch did: the rows it refused by line, the place and the bytes it came to."""
+
+    place: tuple[str, int]
+    rows: int
+    size: int
+    counts: Mapping[str, int]
+    rejects: Sequence[tuple[int, str]]
+
+
+def begin(session: Session, kind: ImportKind, file_digest: str) -> Import:
+    """The file's import under way, else a new one."""
+    found = session.scalar(
+        select(Import).where(Import.kind == kind, Import.file_digest == file_digest, _UNDER_WAY)
+    )
+    if found is None:
+        found = Import(kind=kind.value, file_digest=file_digest)
+        session.add(found)
+        session.flush()
+        session.refresh(found)
+    return found
+
+
+def advance(session: Session, run: Import, step: Step) -> None:
+    """Write down what a batch did, in its transaction; `Contended` if somebody else has gone on since."""
+    gone_on = (
+        update(Import)
+        .where(Import.id == run.id, Import.rows_done == run.rows_done, _UNDER_WAY)
+        .values(
+            account_id=step.place[0],
+            line=step.place[1],
+            rows_done=Import.rows_done + step.rows,
+            bytes_done=Import.bytes_done + step.size,
+            counts=step.counts,
+        )
+    )
+    if not affected(session, gone_on):
+        raise Contended("Another process has gone on with this import.")
+    refused = [{"import_id": run.id, "line": line, "reason": reason} for line, reason in step.rejects]
+    if refused:
+        session.execute(insert(ImportReject), refused)
+
+
+def current(session: Session, run: Import) -> Import:
+    """The import as it is now."""
+    return session.scalars(
+        select(Import).where(Import.id == run.id), execution_options={"populate_existing": True}
+    ).one()
+
+
+def finish(session: Session, run: Import) -> None:
+    """The whole file is worked off and its rejects are told: they are not kept any longer."""
+    session.execute(delete(ImportReject).where(ImportReject.import_id == run.id))
+    session.execute(update(Import).where(Import.id == run.id).values(finished_at=func.now()))
+
+
+def rejects(session: Session, run: Import) -> Iterable[Row[int, str]]:
+    """The rows that were refused so far, with their reasons."""
+    return session.execute(
+        select(ImportReject.line, ImportReject.reason).where(ImportReject.import_id == run.id),
+        execution_options={"yield_per": 1000},
+    )

@@ -1,0 +1,190 @@
+"""Members: what becomes of somebody who is seated - another role, another state, other data.
+
+Writes through the account's book like `seating`. What is personal (name, e-mail address) and when somebody
+was last active moves no seat and is never in the audit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, update
+from sqlalchemy.orm import Session
+
+from models import account, assignment, seating
+from models.assignment import Assignment, AssignmentState
+from models.audit import Cause
+from models.base import affected
+from models.book import Book, Subject, open_book, post
+from seats.catalog import Catalog
+from seats.errors import EmailTaken, HoldExpired, MemberNotFound, Refused, WrongState
+
+_REACHABLE: Mapping[AssignmentState, Mapping[AssignmentState, str]] = {
+    AssignmentState.HELD: {
+        AssignmentState.HELD: "sends the invitation again",
+        AssignmentState.ACTIVE: "takes the invitation up",
+    },
+    AssignmentState.ACTIVE: {
+        AssignmentState.ACTIVE: "changes nothing",
+        AssignmentState.SUSPENDED: "frees the seat and keeps the member",
+    },
+    AssignmentState.SUSPENDED: {
+        AssignmentState.SUSPENDED: "changes nothing",
+        AssignmentState.ACTIVE: "claims a seat again",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What is to be different; None leaves it as it is.
+
+    `state` confirms an invitation (`active`), sends it again (`held`), suspends, or reactivates.
+    """
+
+    role: str | None = None
+    state: AssignmentState | None = None
+    protected: bool | None = None
+    name: str | None = None
+    email: str | None = None
+    last_active_at: datetime | None = None
+
+    @property
+    def only_reports(self) -> bool:
+        """Whether it says nothing but when the member was last active."""
+        return self == Change(last_active_at=self.last_active_at)
+
+
+def change(
+    session: Session, account_id: str, member_id: str, wanted: Change, *, catalog: Catalog, cause: Cause
+) -> Assignment:
+    """Change the member in one step, or not at all.
+
+    A change of role is a move between seat types, reactivating is a claim: both can be refused like one.
+    Raises what a claim raises, `MemberNotFound`, `HoldExpired`, `WrongState` and `EmailTaken`.
+    """
+    if wanted.only_reports:
+        _report(session, account_id, member_id, wanted.last_active_at)
+        return _live(session, account_id, member_id)
+    book = open_book(session, account_id)
+    person = assignment.live(session, account_id, member_id)
+    if person is None:
+        raise _not_found(account_id, member_id)
+    if person.expires_at is not None and person.expires_at <= book.now:
+        expired = HoldExpired(
+            f"The invitation of member {member_id!r} lapsed at {person.expires_at:%Y-%m-%d %H:%M} UTC. "
+            "Claim a seat again.",
+            details={"member_id": member_id},
+        )
+        seating.lapse_in(session, book)
+        raise expired
+    _change(session, book, person, wanted, catalog=catalog, cause=cause)
+    _report(session, account_id, member_id, wanted.last_active_at)
+    return person
+
+
+def _change(
+    session: Session, book: Book, person: Assignment, wanted: Change, *, catalog: Catalog, cause: Cause
+) -> None:
+    state = _state_after(person, wanted.state)
+    seat_type = person.seat_type if wanted.role is None else catalog.seat_type(wanted.role)
+    before, was_on = person.facts(), person.seat_type if person.occupies_seat else None
+    goes_on = seat_type if state is not AssignmentState.SUSPENDED else None
+    if goes_on != was_on and (refusal := _refusal(session, book, goes_on)) is not None:
+        raise refusal
+    _check_email(session, person, wanted.email)
+    _count(book, person, -1)
+    person.role, person.seat_type, person.state = wanted.role or person.role, seat_type, state.value
+    person.expires_at = _expiry(book, person, wanted.state)
+    person.protected = person.protected if wanted.protected is None else wanted.protected
+    person.name = person.name if wanted.name is None else wanted.name
+    person.email = assignment.normalise_email(wanted.email) or person.email
+    session.flush()
+    _count(book, person, +1)
+    if person.facts() != before:
+        book.wake_by(person.expires_at)
+        subject = Subject(member_id=person.member_id, before=before, after=person.facts())
+        post(session, book, cause, subject)
+
+
+def _refusal(session: Session, book: Book, seat_type: str | None) -> Refused | None:
+    """Why there is no seat, if there is none even where invitations whose time is over have made room."""
+    refused = seating.refusal(book, seat_type)
+    if refused is not None and seating.lapse_in(session, book):
+        refused = seating.refusal(book, seat_type)
+    return refused
+
+
+def _state_after(person: Assignment, wanted: AssignmentState | None) -> AssignmentState:
+    state = AssignmentState(person.state)
+    if wanted is None:
+        return state
+    reachable = _REACHABLE[state]
+    if wanted not in reachable:
+        ways = "; ".join(f"`{one}` {effect}" for one, effect in reachable.items())
+        raise WrongState(
+            f"Member {person.member_id!r} is {state}, which cannot become {wanted}. From here {ways}.",
+            details={"member_id": person.member_id, "state": state, "reachable": list(reachable)},
+        )
+    return wanted
+
+
+def _expiry(book: Book, person: Assignment, wanted: AssignmentState | None) -> datetime | None:
+    """When the invitation lapses: sent again, it gets its whole time anew."""
+    if person.state != AssignmentState.HELD:
+        return None
+    return book.now + book.hold if wanted is AssignmentState.HELD else person.expires_at
+
+
+def _count(book: Book, person: Assignment, number: int) -> None:
+    """Take the person out of the balance, or put the person in."""
+    active, held = person.state == AssignmentState.ACTIVE, person.state == AssignmentState.HELD
+    book.move(person.seat_type, active=number * active, held=number * held)
+
+
+def _check_email(session: Session, person: Assignment, email: str | None) -> None:
+    email = assignment.normalise_email(email)
+    if email is None or email == person.email:
+        return
+    other = assignment.live_email(session, person.account_id, email)
+    if other is not None:
+        raise EmailTaken(
+            f"Member {other.member_id!r} of this account has that e-mail address already.",
+            details={"member_id": other.member_id},
+        )
+
+
+def _report(session: Session, account_id: str, member_id: str, last_active_at: datetime | None) -> None:
+    """Note when the member was last active: never earlier than known, never in the future. Takes no lock
+    on the account, so that an app may report as often as it likes.
+    """
+    if last_active_at is None:
+        return
+    reported = (
+        update(Assignment)
+        .where(Assignment.account_id == account_id, Assignment.member_id == member_id, assignment.LIVE)
+        .values(
+            last_active_at=func.greatest(Assignment.last_active_at, func.least(last_active_at, func.now()))
+        )
+    )
+    if not affected(session, reported):
+        account.get(session, account_id)
+        raise _not_found(account_id, member_id)
+
+
+def _live(session: Session, account_id: str, member_id: str) -> Assignment:
+    found = assignment.live(session, account_id, member_id)
+    if found is None:
+        raise _not_found(account_id, member_id)
+    session.refresh(found)
+    return found
+
+
+def _not_found(account_id: str, member_id: str) -> MemberNotFound:
+    return MemberNotFound(
+        f"Account {account_id!r} has no member {member_id!r} who is seated, held or suspended. "
+        f"Claim a seat with POST /v1/accounts/{account_id}/claims.",
+        details={"account_id": account_id, "member_id": member_id},
+    )

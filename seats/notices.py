@@ -1,0 +1,120 @@
+"""Notices: what the app is told of an account, once per crossing and not while the state lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from seats.limit import SeatLimit, add, available, from_json, overage, to_json
+
+Facts = Mapping[str, Any]
+
+
+class NoticeType(StrEnum):
+    """What can be told; the value is the `type` of the message."""
+
+    COUNT_CHANGED = "seat.count_changed"
+    LIMIT_REACHED = "seat.limit_reached"
+    OVERAGE_STARTED = "seat.overage_started"
+    GRACE_STARTED = "seat.grace_started"
+    GRACE_ENDING = "seat.grace_ending"
+    BLOCKED = "seat.blocked"
+    SUSPENDED = "seat.suspended"
+    RESTORED = "seat.restored"
+    CONTRACT_ENDING = "contract.ending"
+    DRIFT_FOUND = "drift.found"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One message. `data` holds figures of the account, never personal data."""
+
+    type: NoticeType
+    data: Mapping[str, object] = field(default_factory=dict)
+
+
+def crossings(before: Facts | None, after: Facts) -> tuple[Notice, ...]:
+    """What became true between two balances: seat type by seat type, then the account as a whole.
+
+    Nothing is said of a new account (`before` is None): there was no state to leave.
+    """
+    if before is None:
+        return ()
+    return (*_of_types(before, after), *_of_account(before, after))
+
+
+@dataclass(frozen=True, slots=True)
+class _Type:
+    """One seat type in one balance."""
+
+    name: str
+    purchased: SeatLimit
+    used: int
+    deadline: str | None
+
+    @classmethod
+    def of(cls, facts: Facts, name: str) -> _Type:
+        """A type that a balance does not name has no seats there."""
+        kept = facts["seats"].get(name, {})
+        parts = (from_json(kept.get(source, 0)) for source in ("included", "addon", "contract"))
+        purchased: SeatLimit = 0
+        for part in parts:
+            purchased = add(purchased, part)
+        used = int(kept.get("active", 0)) + int(kept.get("held", 0))
+        return cls(name, purchased, used, kept.get("deadline"))
+
+    @property
+    def available(self) -> SeatLimit:
+        return available(self.purchased, self.used)
+
+    @property
+    def overage(self) -> int:
+        return overage(self.purchased, self.used)
+
+    def figures(self, **more: object) -> Mapping[str, object]:
+        return {
+            "seat_type": self.name,
+            "purchased": to_json(self.purchased),
+            "used": self.used,
+            "available": to_json(self.available),
+            "overage": self.overage,
+            **more,
+        }
+
+
+def _of_types(before: Facts, after: Facts) -> Iterator[Notice]:
+    for name in sorted({*before["seats"], *after["seats"]}):
+        yield from _of_type(_Type.of(before, name), _Type.of(after, name))
+
+
+def _of_type(was: _Type, now: _Type) -> Iterator[Notice]:
+    if now.purchased != was.purchased:
+        yield Notice(NoticeType.COUNT_CHANGED, now.figures(purchased_before=to_json(was.purchased)))
+    starts_overage = now.overage > 0 and was.overage == 0
+    if starts_overage:
+        yield Notice(NoticeType.OVERAGE_STARTED, now.figures())
+    elif now.available == 0 and was.available != 0:
+        yield Notice(NoticeType.LIMIT_REACHED, now.figures())
+    if now.deadline is not None and was.deadline is None:
+        yield Notice(NoticeType.GRACE_STARTED, now.figures(reason="over_limit", deadline=now.deadline))
+
+
+_COUNTS: Final = {"ok", "over_limit", "grace"}
+_GONE: Final = {"suspended", "ended"}
+_LIMITED: Final = {"over_limit", "grace", "blocked"}
+_BECAME: Final = {"blocked": NoticeType.BLOCKED, "suspended": NoticeType.SUSPENDED}
+
+
+def _of_account(before: Facts, after: Facts) -> Iterator[Notice]:
+    was, now = before["status"], after["status"]
+    data = {"status": now, "status_before": was}
+    if after.get("deadline") is not None and before.get("deadline") is None:
+        yield Notice(
+            NoticeType.GRACE_STARTED, {**data, "reason": "payment_late", "deadline": after["deadline"]}
+        )
+    if now != was and now in _BECAME:
+        yield Notice(_BECAME[now], data)
+    if (was in _LIMITED and now == "ok") or (was in _GONE and now in _COUNTS):
+        yield Notice(NoticeType.RESTORED, data)
