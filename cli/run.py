@@ -38,5 +38,6 @@ def sweeper() -> None:
     configure()
     with running_servers(Settings.from_env()) as settings:
         runtime = build(settings, pool_size=2, application="seatsync-sweeper")
-        run(Sweep(runtime, SeatSync(settings).publish), settings.sweep_seconds)
+        app = SeatSync(settings)
+        run(Sweep(runtime, app.publish, app.announce), settings.sweep_seconds)
         runtime.close()

@@ -17,13 +17,14 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 _CONNECTIONS = 16  # kept open; more are made when needed
 
 
-def new_session() -> requests.Session:
+def new_session(adapter: type[HTTPAdapter] | None = None) -> requests.Session:
     """A session without retries, redirects, cookies and environment: threads may share it."""
     session = _Session()
     session.trust_env = False  # neither proxies nor ~/.netrc: the environment is read elsewhere
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    kind = adapter or TimedAdapter
     for scheme in ("http://", "https://"):
-        session.mount(scheme, _TimedAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS))
+        session.mount(scheme, kind(pool_connections=1, pool_maxsize=_CONNECTIONS))
     return session
 
 
@@ -66,23 +67,23 @@ class _TimedResponse(HTTPResponse):
             self.fp = io.BufferedReader(_TimedReader(sock, seconds))
 
 
-class _TimedConnection(HTTPConnection):
+class TimedConnection(HTTPConnection):
     response_class = _TimedResponse
 
 
-class _TimedTlsConnection(HTTPSConnection):
+class TimedTlsConnection(HTTPSConnection):
     response_class = _TimedResponse
 
 
 class _TimedPool(HTTPConnectionPool):
-    ConnectionCls = _TimedConnection
+    ConnectionCls = TimedConnection
 
 
 class _TimedTlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TimedTlsConnection
+    ConnectionCls = TimedTlsConnection
 
 
-class _TimedAdapter(HTTPAdapter):
+class TimedAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _TimedPool, "https": _TimedTlsPool}

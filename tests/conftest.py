@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 import migrations
 from models.seat_cache import SeatCache
 from models.session import Sessions, connect, sessions_of
-from models.tables import TABLES
 from runtime.embedded import PostgresServer, RedisServer
 from runtime.settings import Settings
 from runtime.wiring import Runtime, redis_client
 from seats.catalog import Catalog
+from tests.clock import Clock, empty, give_own_clock
 from tests.factories import CATALOG_TEXT, a_catalog
 from tests.fakes import FakeProvider
 
@@ -48,11 +49,7 @@ def migrated_engine(postgres: PostgresServer) -> Iterator[Engine]:
 @pytest.fixture
 def engine(migrated_engine: Engine) -> Engine:
     """The database with its schema and not a row in it."""
-    with migrated_engine.begin() as connection:
-        # Past foreign keys and the audit's own guard, and quicker than TRUNCATE on tables this small.
-        connection.execute(text("SET LOCAL session_replication_role = replica"))
-        for table in TABLES:
-            connection.execute(text(f"DELETE FROM {table.__tablename__}"))
+    empty(migrated_engine)
     return migrated_engine
 
 
@@ -125,3 +122,29 @@ def runtime(
         provider=provider,
     )
     client.close()
+
+
+# The same on a database whose clock a test moves.
+
+
+@pytest.fixture(scope="session")
+def clocked_engine(postgres: PostgresServer) -> Iterator[Engine]:
+    url = postgres.create_database("clocked")
+    give_own_clock(url)
+    engine = connect(url, pool_size=20)
+    migrations.upgrade(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def clock(clocked_engine: Engine) -> Clock:
+    """The clock of a database that is empty; it stands at noon."""
+    empty(clocked_engine)
+    return Clock(clocked_engine)
+
+
+@pytest.fixture
+def clocked_runtime(runtime: Runtime, clock: Clock) -> Runtime:
+    """Everything real but the provider and the time."""
+    return replace(runtime, engine=clock.engine, sessions=sessions_of(clock.engine))

@@ -38,9 +38,16 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
 
     def publish(self, subscription_ids: Sequence[str]) -> None:
         """Ring for these subscriptions; raises within a second or two if the broker is away."""
+        self._ring("seatsync.sync", list(subscription_ids))
+
+    def announce(self) -> None:
+        """Ring for the notices that are due; raises like `publish`."""
+        self._ring("seatsync.notify")
+
+    def _ring(self, task: str, *arguments: object) -> None:
         self.send_task(
-            "seatsync.sync",
-            args=[list(subscription_ids)],
+            task,
+            args=list(arguments),
             queue=_QUEUE,
             expires=_RING_EXPIRES,
             retry=False,

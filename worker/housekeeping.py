@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from models import idempotency, inbox, tick
+from models import idempotency, inbox, notice, tick
 from runtime.wiring import Runtime
 
 log = logging.getLogger(__name__)
@@ -13,12 +13,13 @@ log = logging.getLogger(__name__)
 # The provider can replay a message for two weeks; ids must outlive that. Bodies hold personal data, so
 # they are not kept longer. Dead letters stay until somebody has dealt with them.
 _INBOX_KEPT = timedelta(days=30)
+_NOTICES_KEPT = timedelta(days=30)
 
 
 def housekeep(runtime: Runtime) -> int:
-    """Drop old answers, ticks and worked-off events; how many rows went."""
+    """Drop old answers, ticks, worked-off events and delivered notices; how many rows went."""
     with runtime.sessions.begin() as session:
         gone = idempotency.forget_old(session) + tick.forget_old(session)
-        gone += inbox.forget_old(session, _INBOX_KEPT)
+        gone += inbox.forget_old(session, _INBOX_KEPT) + notice.forget_old(session, _NOTICES_KEPT)
     log.info("housekeeping done", extra={"rows": gone})
     return gone

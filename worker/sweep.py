@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from models import account, ledger, seating, subscription
+from models import account, endpoint, ledger, seating, subscription
 from models.audit import Cause
 from runtime.wiring import Runtime
 from worker.doorbell import Publish
@@ -27,25 +27,35 @@ _DRAIN_FOR: Final = 8.0  # and one retrieve more stays within a task's soft time
 
 @dataclass(slots=True)
 class Sweep:
-    """Goes over the rows again and again. `broker_lost_at` is when ringing last began to fail."""
+    """Goes over the rows again and again. `broker_lost_at` is when ringing last began to fail.
+
+    `announce` rings for notices; they wait while the broker is away.
+    """
 
     runtime: Runtime
     publish: Publish
+    announce: Callable[[], None] | None = None
     broker_lost_at: float | None = field(default=None, init=False)
 
     def once(self) -> int:
         """Ring for what is due, or work it off here if the broker has been away for a while; how many."""
         with self.runtime.sessions.begin() as session:
             due = subscription.take_due(session, limit=_MOST_AT_ONCE, again=_RING_AGAIN)
-        if due and not self._ring(due) and self._broker_is_gone():
+        is_heard = not due or self._is_heard(lambda: self._ring(due))
+        if not is_heard and self._broker_is_gone():
             drain(self.runtime, due)
         self._evaluate_due_accounts()
+        if is_heard:
+            self._announce_due_notices()
         return len(due)
 
-    def _ring(self, due: Sequence[str]) -> bool:
+    def _ring(self, due: Sequence[str]) -> None:
+        for start in range(0, len(due), _MOST_IN_ONE_RING):
+            self.publish(due[start : start + _MOST_IN_ONE_RING])
+
+    def _is_heard(self, ring: Callable[[], None]) -> bool:
         try:
-            for start in range(0, len(due), _MOST_IN_ONE_RING):
-                self.publish(due[start : start + _MOST_IN_ONE_RING])
+            ring()
         except Exception as error:  # noqa: BLE001  every broker client has errors of its own
             if self.broker_lost_at is None:
                 self.broker_lost_at = time.monotonic()
@@ -70,6 +80,15 @@ class Sweep:
             with _one_failure_stops_no_other("account_id", account_id), self.runtime.transaction() as session:
                 seating.lapse(session, account_id)
                 ledger.reevaluate(session, account_id, catalog, cause)
+
+    def _announce_due_notices(self) -> None:
+        """Never sent from here: an endpoint that hangs must not hold up the sweep."""
+        if self.announce is None:
+            return
+        with self.runtime.sessions() as session:
+            is_due = endpoint.any_due(session)
+        if is_due:
+            self._is_heard(self.announce)
 
 
 def drain(runtime: Runtime, due: Sequence[str]) -> int:

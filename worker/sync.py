@@ -44,14 +44,17 @@ class Outcome(StrEnum):
     DEAD = "dead"
 
 
-def sync(runtime: Runtime, subscription_id: str) -> Outcome:
-    """Make our picture of one subscription equal the provider's, if anything asks for it."""
+def sync(runtime: Runtime, subscription_id: str, *, interactive: bool = False) -> Outcome:
+    """Make our picture of one subscription equal the provider's, if anything asks for it.
+
+    `interactive` draws on the part of the request budget kept for people who wait.
+    """
     with runtime.sessions.begin() as session:
         lease = subscription.lease(session, subscription_id, LEASE)
     if lease is None:
         return Outcome.NOTHING_DUE
     try:
-        outcome = _look(runtime, lease)
+        outcome = _look(runtime, lease, interactive=interactive)
     except SQLAlchemyError:
         raise  # the database is away: the lease ends by itself
     except Exception as error:  # a mistake of ours must not stop those behind it
@@ -71,11 +74,11 @@ def sync(runtime: Runtime, subscription_id: str) -> Outcome:
     return outcome
 
 
-def _look(runtime: Runtime, lease: Lease) -> Outcome:
+def _look(runtime: Runtime, lease: Lease, *, interactive: bool) -> Outcome:
     if lease.attempt > MOST_ATTEMPTS:
         return _bury(runtime, lease, f"gave up after {MOST_ATTEMPTS} attempts")
     try:
-        snapshot = runtime.provider.retrieve(lease.subscription_id)
+        snapshot = runtime.provider.retrieve(lease.subscription_id, interactive=interactive)
     except SubscriptionNotAtProvider:
         return _not_at_provider(runtime, lease)
     except BudgetSpent as spent:

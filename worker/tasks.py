@@ -6,7 +6,7 @@ import time
 
 from celery import Task, shared_task
 
-from worker import housekeeping, reconcile, sweep
+from worker import housekeeping, notify, reconcile, sweep
 
 _STORY_ENDS = 900
 
@@ -29,6 +29,12 @@ def sync_subscriptions(self: Task, subscription_ids: list[str]) -> None:
 def reconcile_all(self: Task) -> None:
     """Compare every subscription with the provider's list, once per period."""
     reconcile.reconcile(self.app.runtime, until=time.monotonic() + _STORY_ENDS - 60)
+
+
+@shared_task(name="seatsync.notify", bind=True)
+def send_notices(self: Task) -> None:
+    """Send what is due, for a bounded time; the sweep rings for the rest."""
+    notify.notify(self.app.runtime)
 
 
 @shared_task(name="seatsync.housekeep", bind=True)

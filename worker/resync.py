@@ -1,0 +1,69 @@
+"""Resync: look at the provider now, because somebody waits for the answer.
+
+It asks for a look like everybody else, by a hint, and then does the work itself if nobody else is at it.
+So a late delivery cannot undo it, and many who ask at once share the same looks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from models import account, audit, finding, subscription
+from models.finding import DriftFinding
+from models.subscription import Waiting
+from runtime.wiring import Runtime
+from worker.sync import Outcome, sync
+
+PATIENCE: Final = 10.0
+"""Seconds that a caller of the API waits at most."""
+
+_GLANCE: Final = 0.1  # seconds between two looks at work that somebody else does
+
+
+@dataclass(frozen=True, slots=True)
+class Resynced:
+    """What came of it: whether anything of the account changed, what does not agree, and which
+    subscriptions could not be looked at in time, each with the reason if there is one.
+    """
+
+    changed: bool
+    drift: Sequence[DriftFinding]
+    waiting: Sequence[Waiting]
+
+
+def resync(runtime: Runtime, account_id: str, *, patience: float) -> Resynced:
+    """Look at every subscription of the account, for `patience` seconds at most.
+
+    What is left after that is looked at as soon as it can be. Raises `AccountNotFound`.
+    """
+    with runtime.sessions.begin() as session:
+        account.get(session, account_id)
+        before = audit.newest(session, account_id)
+        hints = subscription.ask(session, account_id)
+    waiting = _look(runtime, hints, until=time.monotonic() + patience)
+    with runtime.sessions() as session:
+        return Resynced(
+            changed=audit.moved_by_subscription(session, account_id, after=before),
+            drift=finding.open_about(session, list(hints)),
+            waiting=waiting,
+        )
+
+
+def _look(runtime: Runtime, hints: dict[str, int], *, until: float) -> Sequence[Waiting]:
+    """Work on what is waited for until all is seen or the time is over; what still waits."""
+    while True:
+        with runtime.sessions() as session:
+            waiting = subscription.waiting(session, hints)
+        open_ones = [one for one in waiting if not one.is_dead]
+        if not open_ones or time.monotonic() >= until:
+            return waiting
+        outcomes = {
+            sync(runtime, one.subscription_id, interactive=True)
+            for one in open_ones
+            if time.monotonic() < until
+        }
+        if outcomes <= {Outcome.NOTHING_DUE, Outcome.POSTPONED}:
+            time.sleep(_GLANCE)
