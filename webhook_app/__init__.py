@@ -11,7 +11,9 @@ from webhook_app.auth import Gatekeeper
 from webhook_app.bodies import MOST_BYTES
 from webhook_app.door import NAME, Door
 from webhook_app.health import health
+from webhook_app.leavers_api import leavers_api
 from webhook_app.members_api import members_api
+from webhook_app.notices_api import notices_api
 from webhook_app.operator_api import operator_api
 from webhook_app.seats_api import seats_api
 from webhook_app.webhooks import webhooks
@@ -24,7 +26,16 @@ def create_app(runtime: Runtime, doorbell: Doorbell) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
     app.extensions[NAME] = Door(runtime, doorbell, Gatekeeper(runtime))
     problems.install(app)
-    for routes in (seats_api, members_api, accounts_api, operator_api, webhooks, health):
+    for routes in (
+        seats_api,
+        members_api,
+        leavers_api,
+        accounts_api,
+        operator_api,
+        notices_api,
+        webhooks,
+        health,
+    ):
         app.register_api(routes)
     openapi.publish(app)
     return app

@@ -8,16 +8,28 @@ from typing import Any
 from flask import Response
 from sqlalchemy.orm import Session
 
-from models import account, ledger
+from models import account, evaluation, ledger
 from models.account import Account
 from models.api_key import Scope
 from models.audit import Cause
+from models.rules import Override
+from seats.catalog import Catalog, RulesInForce
+from seats.errors import UnknownSeatType
 from webhook_app.answers import KEYED, WRITING, answer, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
 from webhook_app.routes import Routes
-from webhook_app.schemas import AccountPath, Accounts, AccountShown, AccountsQuery, Linked, LinkPath
+from webhook_app.schemas import (
+    AccountPath,
+    Accounts,
+    AccountShown,
+    AccountsQuery,
+    Linked,
+    LinkPath,
+    PolicyBody,
+    PolicyInForce,
+)
 
 accounts_api = Routes("accounts", tag="Accounts")
 
@@ -64,6 +76,63 @@ def put_link(path: LinkPath) -> Response:
     door().runtime.cache.forget_account_of(path.subscription_id)
     door().ring(path.subscription_id)
     return told
+
+
+@accounts_api.put(
+    "/v1/accounts/<path:account_id>/policy",
+    summary="Give the account rules of its own",
+    description="Replaces the account's own rules as a whole; `{}` takes them back, and the catalogue's "
+    "hold again. Audited.",
+    responses=responses(PolicyInForce, *WRITING, 404),
+)
+@needs(Scope.ADMIN)
+def put_policy(path: AccountPath, body: PolicyBody) -> Response:
+    catalog = door().runtime.catalog
+    override = Override(**body.model_dump())
+
+    def work(session: Session) -> Answer:
+        _check_seat_types(override, catalog)
+        rules = ledger.set_policy(
+            session, path.account_id, override, catalog, _cause("policy set by the app")
+        )
+        return Answer(HTTPStatus.OK, _rules_shown(path.account_id, rules, override.to_json()))
+
+    return answer_once(work)
+
+
+@accounts_api.get(
+    "/v1/accounts/<path:account_id>/policy",
+    summary="The rules in force for the account",
+    responses=responses(PolicyInForce, *KEYED, 404),
+)
+@needs(Scope.READ)
+def get_policy(path: AccountPath) -> Response:
+    with door().runtime.sessions() as session:
+        found = account.get(session, path.account_id)
+        rules = evaluation.rules_of(session, found.id, found.override, door().runtime.catalog)
+    return answer(_rules_shown(path.account_id, rules, found.override))
+
+
+def _check_seat_types(override: Override, catalog: Catalog) -> None:
+    for seat_type in override.seat_types:
+        if seat_type not in catalog.seat_types:
+            raise UnknownSeatType(
+                f"No seat type {seat_type!r} is sold or given. Known: {', '.join(catalog.seat_types)}.",
+                details={"seat_type": seat_type, "known_seat_types": catalog.seat_types},
+            )
+
+
+def _rules_shown(account_id: str, rules: RulesInForce, override: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "account_id": account_id,
+        "policy": rules.policy,
+        "seat_types": {**rules.seat_policies},
+        "grace_days": rules.grace.days,
+        "suspend_after_grace": rules.suspend_after_grace,
+        "payment_grace_days": rules.payment_grace.days,
+        "hold_days": rules.hold.days,
+        "override": override,
+    }
 
 
 @accounts_api.get(

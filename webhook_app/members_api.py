@@ -8,11 +8,16 @@ from typing import Any
 from flask import Response
 from sqlalchemy.orm import Session
 
-from models import account, assignment, seating
+from models import account, assignment, batch, seating
+from models import members as member_changes
 from models.api_key import Scope
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
-from models.seating import Wish
+from models.batch import Outcome
+from models.members import Change
+from models.seating import Seated, Wish
+from seats.errors import BatchRefused
+from webhook_app import problems
 from webhook_app.answers import KEYED, WRITING, answer, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door
@@ -20,8 +25,11 @@ from webhook_app.idempotency import Answer, answer_once
 from webhook_app.routes import Routes
 from webhook_app.schemas import (
     AccountPath,
+    BatchBody,
+    BatchResult,
     ClaimBody,
     Member,
+    MemberChange,
     MemberPath,
     Members,
     MembersQuery,
@@ -34,8 +42,9 @@ members_api = Routes("members", tag="Members")
 @members_api.post(
     "/v1/accounts/<path:account_id>/claims",
     summary="Claim a seat for a person, once",
-    description="201: seated. 200: the person has a seat already. 409 `no_seat_available` or "
-    "`claims_blocked`, with the numbers. Takes an `Idempotency-Key`.",
+    description="201: seated. 200: the person has a seat already, and an invitation is taken up; a role or "
+    "address that differs is left as it was, PATCH changes it. 409 `no_seat_available`, `claims_blocked` "
+    "or `purchase_needed`, with the numbers. Takes an `Idempotency-Key`.",
     responses=responses(Member, *WRITING, 404, 409, also=201),
 )
 @needs(Scope.CLAIM)
@@ -46,6 +55,77 @@ def claim(path: AccountPath, body: ClaimBody) -> Response:
         )
         status = HTTPStatus.CREATED if seated.is_new else HTTPStatus.OK
         return Answer(status, shown(seated.assignment))
+
+    return answer_once(work)
+
+
+@members_api.post(
+    "/v1/accounts/<path:account_id>/claims/batch",
+    summary="Claim seats for many people",
+    description="One result per claim, in their order. `each`: 200, whatever they came to. `all`: 200 if all "
+    "were granted, else 409 `batch_refused` and nothing was changed. Takes an `Idempotency-Key`.",
+    responses=responses(BatchResult, *WRITING, 404, 409),
+)
+@needs(Scope.CLAIM)
+def claim_batch(path: AccountPath, body: BatchBody) -> Response:
+    wishes = [Wish(**one.model_dump()) for one in body.claims]
+
+    def work(session: Session) -> Answer:
+        asked = (session, path.account_id, wishes, door().runtime.catalog, _cause("batch"))
+        granted, outcomes = (
+            batch.claim_all(*asked) if body.mode == "all" else (True, batch.claim_each(*asked))
+        )
+        results = [_result(wish, outcome) for wish, outcome in zip(wishes, outcomes, strict=True)]
+        refused = sum(result["problem"] is not None for result in results)
+        told = {"mode": body.mode, "granted": len(results) - refused, "refused": refused, "results": results}
+        return Answer(HTTPStatus.OK, told) if granted else _nothing_granted(told)
+
+    return answer_once(work)
+
+
+def _result(wish: Wish, outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, Seated):
+        status = HTTPStatus.CREATED if outcome.is_new else HTTPStatus.OK
+        assignment, problem = shown(outcome.assignment), None
+    else:
+        assignment, problem = None, problems.of_error(outcome)
+        status = problem["status"]
+    return {"member_id": wish.member_id, "status": status, "assignment": assignment, "problem": problem}
+
+
+def _nothing_granted(told: dict[str, Any]) -> Answer:
+    """The refusals, and no assignments: those that could have been granted were not."""
+    results = [{**one, "assignment": None} for one in told["results"]]
+    refusal = BatchRefused(
+        f"{told['refused']} of {len(results)} claims are refused, so none was granted.",
+        details={**told, "granted": 0, "results": results},
+    )
+    return Answer(HTTPStatus.CONFLICT, problems.of_error(refusal))
+
+
+@members_api.patch(
+    "/v1/accounts/<path:account_id>/members/<path:member_id>",
+    summary="Change a member: role, state, protection, name, address, last activity",
+    description="A change of role is a move between seat types in one step, reactivating is a claim: both "
+    "may be refused like one. 409 `wrong_state`, `hold_expired`, `email_taken`.",
+    responses=responses(Member, *WRITING, 404, 409),
+)
+@needs(Scope.CLAIM)
+def patch_member(path: MemberPath, body: MemberChange) -> Response:
+    wanted = body.model_dump()
+    state = None if body.state is None else AssignmentState(body.state)
+
+    def work(session: Session) -> Answer:
+        person = member_changes.change(
+            session,
+            path.account_id,
+            path.member_id,
+            Change(**{**wanted, "state": state}),
+            catalog=door().runtime.catalog,
+            cause=_cause("change"),
+        )
+        session.refresh(person)
+        return Answer(HTTPStatus.OK, shown(person))
 
     return answer_once(work)
 
@@ -96,9 +176,11 @@ def shown(person: Assignment) -> dict[str, Any]:
         "state": person.state,
         "occupies_seat": person.occupies_seat,
         "reason": _reason(person),
+        "name": person.name,
         "email": person.email,
         "protected": person.protected,
         "claimed_at": person.claimed_at,
+        "last_active_at": person.last_active_at,
         "expires_at": person.expires_at,
         "released_at": person.released_at,
     }

@@ -10,14 +10,24 @@ from sqlalchemy.orm import Session
 
 from models import finding, inbox
 from models.api_key import Scope
+from models.finding import DriftFinding
 from models.inbox import InboxEvent
 from webhook_app.answers import KEYED, WRITING, answer, responses
 from webhook_app.auth import needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
 from webhook_app.routes import Routes
-from webhook_app.schemas import DriftPage, DriftQuery, InboxPage, InboxPath, InboxQuery, Replayed
-from worker import replay
+from webhook_app.schemas import (
+    AccountPath,
+    DriftPage,
+    DriftQuery,
+    InboxPage,
+    InboxPath,
+    InboxQuery,
+    Replayed,
+    Synced,
+)
+from worker import replay, resync
 
 operator_api = Routes("operator", tag="Operators")
 
@@ -63,21 +73,49 @@ def drift(query: DriftQuery) -> Response:
     with door().runtime.sessions() as session:
         found = finding.open_findings(session, after=query.cursor, limit=query.limit)
     more = found[-1].id if len(found) == query.limit else None
-    shown = [
-        {
-            "id": one.id,
-            "subject": one.subject,
-            "kind": one.kind,
-            "field": one.field,
-            "ours": one.ours,
-            "theirs": one.theirs,
-            "message": one.message,
-            "first_seen": one.first_seen,
-            "last_seen": one.last_seen,
+    return answer({"findings": [finding_shown(one) for one in found], "next_cursor": more})
+
+
+@operator_api.post(
+    "/v1/accounts/<path:account_id>/sync",
+    summary="Look at the provider now",
+    description="Waits up to ten seconds. 200: every subscription of the account was looked at; `changed` "
+    "tells whether that moved anything, `drift` what does not agree. 202: some still wait, and are looked "
+    "at as soon as they can be.",
+    responses=responses(Synced, *WRITING, 404, also=202),
+)
+@needs(Scope.CLAIM)
+def sync_account(path: AccountPath) -> Response:
+    def work(_: Session) -> Answer:
+        # Committed by itself, as the looks of every other worker are.
+        done = resync.resync(door().runtime, path.account_id, patience=resync.PATIENCE)
+        for one in done.waiting:
+            door().ring(one.subscription_id)
+        told = {
+            "changed": done.changed,
+            "drift": [finding_shown(one) for one in done.drift],
+            "waiting": [
+                {"subscription_id": one.subscription_id, "reason": one.reason} for one in done.waiting
+            ],
         }
-        for one in found
-    ]
-    return answer({"findings": shown, "next_cursor": more})
+        return Answer(HTTPStatus.ACCEPTED if done.waiting else HTTPStatus.OK, told)
+
+    return answer_once(work)
+
+
+def finding_shown(one: DriftFinding) -> dict[str, Any]:
+    """The finding as the API shows it."""
+    return {
+        "id": one.id,
+        "subject": one.subject,
+        "kind": one.kind,
+        "field": one.field,
+        "ours": one.ours,
+        "theirs": one.theirs,
+        "message": one.message,
+        "first_seen": one.first_seen,
+        "last_seen": one.last_seen,
+    }
 
 
 def _event(event: InboxEvent) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from seats.errors import (
     Refused,
     SeatSyncError,
     UnknownRole,
+    UnknownSeatType,
+    UnsafeUrl,
 )
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,8 @@ _STATUS: Final[Mapping[type[SeatSyncError], HTTPStatus]] = {
     NotFound: HTTPStatus.NOT_FOUND,
     Refused: HTTPStatus.CONFLICT,
     UnknownRole: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnknownSeatType: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnsafeUrl: HTTPStatus.UNPROCESSABLE_ENTITY,
     IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     Contended: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    model_validator,
+)
 
 from models.account import AccountStatus
 from models.assignment import AssignmentState
 from models.inbox import InboxState
+from seats import policies
 from seats.ids import LONGEST_ID, has_control_characters
+from webhook_app.problems import Problem
 
 
 def _printable(text: str) -> str:
@@ -25,6 +37,18 @@ Email = Annotated[
     StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^@\s]+@[^@\s]+$"),
     AfterValidator(_printable),
 ]
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_printable)
+]
+
+
+def _policy(name: str) -> str:
+    if name not in policies.names():
+        raise ValueError(f"must be one of {', '.join(policies.names())}")
+    return name
+
+
+PolicyName = Annotated[str, AfterValidator(_policy)]
 SeatCount = int | Literal["unlimited"]
 
 
@@ -90,6 +114,13 @@ class MembersQuery(PageQuery):
     cursor: Annotated[int, Field(ge=0, lt=2**63)] | None = None
 
 
+class LeaversQuery(Wanted):
+    type: Id | None = Field(None, description="a seat type; unset: all of them")
+    to: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+        None, description="so many seats to come down to; unset: what is purchased now"
+    )
+
+
 class InboxQuery(PageQuery):
     state: InboxState | None = None
     cursor: Annotated[int, Field(ge=0, lt=2**63)] | None = None
@@ -106,8 +137,47 @@ class ClaimBody(Wanted):
     member_id: Id
     role: Id
     email: Email | None = Field(None, description="outer blanks and letter case do not make another person")
+    name: Name | None = Field(None, description="for people who choose who leaves; erased on request")
     hold: bool = Field(False, description="keep the seat for an invitation; it lapses by itself")
     protected: bool = Field(False, description="the last to leave when seats are reduced")
+
+
+class BatchBody(Wanted):
+    model_config = ConfigDict(strict=True)
+
+    mode: Literal["all", "each"] = Field(description="`all`: all or none; `each`: every claim for itself")
+    claims: Annotated[list[ClaimBody], Field(min_length=1, max_length=1000)]
+
+
+class MemberChange(Wanted):
+    """What is to be different; what is left out stays. At least one field."""
+
+    role: Id | None = Field(None, description="another role: a move between seat types, in one step")
+    state: Literal["active", "held", "suspended"] | None = Field(
+        None,
+        description="`active` takes an invitation up or reactivates; `held` sends an invitation again; "
+        "`suspended` frees the seat and keeps the member",
+    )
+    protected: StrictBool | None = None
+    name: Name | None = None
+    email: Email | None = None
+    last_active_at: AwareDatetime | None = Field(None, description="kept only if later than what is known")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if all(value is None for value in self.model_dump().values()):
+            raise ValueError("must name at least one thing to change")
+        return self
+
+
+class PolicyBody(Wanted):
+    """The account's own rules; what is left out, or null, is the catalogue's again."""
+
+    policy: PolicyName | None = None
+    grace_days: Annotated[StrictInt, Field(ge=0, le=365)] | None = None
+    suspend_after_grace: StrictBool | None = None
+    hold_days: Annotated[StrictInt, Field(ge=1, le=365)] | None = None
+    seat_types: dict[Id, PolicyName] = Field({}, description="policies of single seat types")
 
 
 # What is shown.
@@ -184,11 +254,38 @@ class Member(Shown):
     state: AssignmentState
     occupies_seat: bool
     reason: str = Field(description="why the member counts, or does not")
+    name: str | None
     email: str | None
     protected: bool
     claimed_at: datetime
+    last_active_at: datetime | None = Field(description="as the app reported it")
     expires_at: datetime | None
     released_at: datetime | None
+
+
+class ClaimResult(Shown):
+    member_id: str
+    status: int = Field(description="what the claim alone would have been answered")
+    assignment: Member | None = None
+    problem: Problem | None = None
+
+
+class BatchResult(Shown):
+    mode: Literal["all", "each"]
+    granted: int
+    refused: int
+    results: list[ClaimResult]
+
+
+class PolicyInForce(Shown):
+    account_id: str
+    policy: str
+    seat_types: dict[str, str]
+    grace_days: int
+    suspend_after_grace: bool
+    payment_grace_days: int
+    hold_days: int
+    override: dict[str, Any] | None = Field(description="what the app decided; the rest is the catalogue's")
 
 
 class Members(Shown):
@@ -199,6 +296,32 @@ class Members(Shown):
 class Released(Shown):
     member_id: str
     released: bool = Field(description="false: there was no seat to free")
+
+
+class LeaverShown(Shown):
+    place: int = Field(description="1 leaves first")
+    member_id: str
+    name: str | None
+    role: str
+    state: Literal["active", "held"]
+    protected: bool
+    claimed_at: datetime
+    last_active_at: datetime | None = Field(description="as the app reported it")
+    reason: str = Field(description="why the member has that place")
+
+
+class LeaversOfType(Shown):
+    used: int
+    purchased: SeatCount
+    target: SeatCount
+    total: int = Field(description="so many would have to leave, listed or not")
+    leavers: list[LeaverShown] = Field(description="the first 1000 of them")
+
+
+class Leavers(Shown):
+    account_id: str
+    order: str
+    seat_types: dict[str, LeaversOfType]
 
 
 class AccountShown(Shown):
@@ -257,3 +380,14 @@ class DriftShown(Shown):
 class DriftPage(Shown):
     findings: list[DriftShown]
     next_cursor: int | None
+
+
+class SyncWaiting(Shown):
+    subscription_id: str
+    reason: str | None = Field(description="why the last look failed, if it did")
+
+
+class Synced(Shown):
+    changed: bool
+    drift: list[DriftShown]
+    waiting: list[SyncWaiting]

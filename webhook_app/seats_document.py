@@ -33,15 +33,17 @@ def read(session: Session, account_id: str, *, stale_after: timedelta) -> dict[s
         select(Subscription).where(Subscription.account_id == account_id).order_by(Subscription.id)
     ).all()
     now = account.now(session)
+    balances = {seat_type: Balance.from_json(kept) for seat_type, kept in found.seats.items()}
+    deadlines = [found.deadline, *(balance.deadline for balance in balances.values())]
     looked_at = [one.verified_at for one in subscriptions]
     return {
         "account_id": found.id,
         "status": found.status,
         "policy": found.policy,
         "version": found.version,
-        "seats": {seat_type: _seats(Balance.from_json(kept)) for seat_type, kept in found.seats.items()},
+        "seats": {seat_type: _seats(balance) for seat_type, balance in balances.items()},
         "subscriptions": [shown for one in subscriptions if (shown := _subscription(one)) is not None],
-        "deadline": found.deadline,
+        "deadline": min(filter(None, deadlines), default=None),
         "as_of": now,
         "verified_at": min(filter(None, looked_at), default=None) if None not in looked_at else None,
         "stale": any(_is_stale(one, now, stale_after) for one in subscriptions),

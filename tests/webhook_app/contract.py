@@ -9,7 +9,7 @@ from http import HTTPStatus
 from flask import Flask, Response, request
 from pydantic import BaseModel, ValidationError
 
-from webhook_app import schemas
+from webhook_app import notice_schemas, schemas
 from webhook_app.problems import Problem
 
 REFERENCE = "#/components/schemas/"
@@ -58,7 +58,9 @@ def documented(rule: str) -> str:
 
 def model_of(reference: str) -> type[BaseModel]:
     name = reference.removeprefix(REFERENCE)
-    return Problem if name == "Problem" else getattr(schemas, name)
+    if name == "Problem":
+        return Problem
+    return getattr(schemas, name, None) or getattr(notice_schemas, name)
 
 
 def mismatch(model: type[BaseModel], answer: Response) -> str | None:

@@ -47,6 +47,8 @@ def test_a_claim_is_201_and_the_assignment(client: FlaskClient, runtime: Runtime
         "state": "active",
         "occupies_seat": True,
         "reason": "sits on a full seat",
+        "name": None,
+        "last_active_at": None,
         "email": "ada@example.com",
         "protected": True,
         "expires_at": None,

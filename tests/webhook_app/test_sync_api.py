@@ -1,0 +1,123 @@
+"""Sync with billing now: what the provider says this moment, while the caller waits."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from flask.testing import FlaskClient
+
+from runtime.wiring import Runtime
+from seats.errors import PermanentError, TransientError
+from seats.snapshot import AddonQuantity
+from tests.factories import a_snapshot
+from tests.fakes import FakeProvider
+from tests.webhook_app.conftest import OpenDoor, SilentDoorbell
+from tests.webhook_app.scenes import bought, changed, opened, rows
+from worker import resync
+
+SYNC = "/v1/accounts/acme/sync"
+
+
+@pytest.fixture(autouse=True)
+def nobody_waits_long(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(resync, "PATIENCE", 0.5)
+
+
+def purchased(client: FlaskClient) -> int:
+    return client.get("/v1/accounts/acme/seats").json["seats"]["full"]["purchased"]
+
+
+def test_what_no_webhook_told_is_there_at_once(client: FlaskClient, runtime: Runtime, provider: FakeProvider):
+    bought(runtime)
+    assert purchased(client) == 5
+    provider.subscriptions["sub_1"] = a_snapshot(seats=4)
+    answer = client.post(SYNC)
+    assert (answer.status_code, answer.json) == (200, {"changed": True, "drift": [], "waiting": []})
+    assert purchased(client) == 9
+
+
+def test_where_both_agree_nothing_changes(client: FlaskClient, runtime: Runtime, provider: FakeProvider):
+    bought(runtime)
+    provider.subscriptions["sub_1"] = a_snapshot()
+    assert client.post(SYNC).json == {"changed": False, "drift": [], "waiting": []}
+
+
+def test_every_subscription_of_the_account_is_looked_at(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
+    for subscription_id in ("sub_1", "sub_2"):
+        bought(runtime, subscription_id=subscription_id)
+        provider.subscriptions[subscription_id] = a_snapshot(subscription_id)
+    client.post(SYNC)
+    assert sorted(provider.retrieved) == ["sub_1", "sub_2"]
+
+
+def test_what_cannot_be_counted_is_told_as_drift(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
+    bought(runtime)
+    provider.subscriptions["sub_1"] = a_snapshot(addons=(AddonQuantity("adn_new", 1),))
+    answer = client.post(SYNC)
+    assert [(one["subject"], one["kind"]) for one in answer.json["drift"]] == [("sub_1", "unknown_addon")]
+    assert purchased(client) == 5
+
+
+def test_a_provider_that_is_away_is_202_with_the_reason_and_rung_for(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider, doorbell: SilentDoorbell
+):
+    bought(runtime)
+    provider.failing = TransientError("Dodo Payments did not answer.")
+    answer = client.post(SYNC)
+    waiting = [{"subscription_id": "sub_1", "reason": "Dodo Payments did not answer."}]
+    assert (answer.status_code, answer.json["waiting"]) == (202, waiting)
+    assert doorbell.rung == ["sub_1"]
+
+
+def test_a_provider_that_refuses_is_not_waited_for(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
+    bought(runtime)
+    provider.failing = PermanentError("The key may not read.")
+    answer = client.post(SYNC)
+    assert (answer.status_code, answer.json["waiting"][0]["reason"]) == (202, "The key may not read.")
+    assert provider.retrieved == ["sub_1"]
+
+
+def test_somebody_else_s_look_that_began_earlier_is_not_taken_for_the_answer(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
+    """It may have seen the state before the change that the caller knows of."""
+    bought(runtime)
+    provider.subscriptions["sub_1"] = a_snapshot(seats=4)
+    changed(runtime, "UPDATE subscriptions SET hint = hint + 1, lease_until = now() + interval '0.2 seconds'")
+    assert client.post(SYNC).json["changed"] is True
+    assert provider.retrieved == ["sub_1"]
+
+
+def test_many_who_ask_at_once_share_their_looks(
+    open_door: OpenDoor, runtime: Runtime, provider: FakeProvider
+):
+    bought(runtime)
+    provider.subscriptions["sub_1"] = a_snapshot(seats=4)
+    clients = [open_door() for _ in range(6)]
+    told: list[int] = []
+    threads = [
+        threading.Thread(target=lambda one=one: told.append(one.post(SYNC).status_code)) for one in clients
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == [200] * 6
+    assert len(provider.retrieved) <= 6
+    assert rows(runtime, "SELECT synced = hint FROM subscriptions") == [True]
+
+
+def test_an_account_without_subscriptions_has_nothing_to_wait_for(client: FlaskClient, runtime: Runtime):
+    opened(runtime, "acme")
+    assert client.post(SYNC).json == {"changed": False, "drift": [], "waiting": []}
+
+
+def test_an_account_nobody_knows_is_404(client: FlaskClient):
+    assert client.post(SYNC).json["code"] == "account_not_found"
