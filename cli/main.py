@@ -6,8 +6,11 @@ import sys
 
 import click
 
+from cli.catalog import catalog
 from cli.demo.command import demo
+from cli.import_members import import_
 from cli.keys import keys
+from cli.members import members
 from cli.run import migrate, sweeper
 from cli.up import up
 from seats.errors import SeatSyncError
@@ -30,5 +33,5 @@ def cli() -> None:
     """Right, readable, claimable seat counts for SaaS teams billed through Dodo Payments."""
 
 
-for command in (up, demo, migrate, sweeper, keys):
+for command in (up, demo, migrate, sweeper, keys, members, import_, catalog):
     cli.add_command(command)

@@ -1,0 +1,177 @@
+"""Seating what a file holds: batch after batch, each with its progress in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import Engine
+from sqlalchemy import text as sql
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from cli.importing.files import ImportRefused
+from cli.importing.rows import MemberRow
+from cli.importing.stage import Stage, Staged, Watcher
+from models import imports, ledger, seating
+from models.audit import Cause
+from models.book import written_in
+from models.imports import Import, ImportKind, Step
+from runtime.wiring import Runtime
+from seats.catalog import Catalog
+from seats.errors import AccountNotFound, NotFound, Refused, SeatSyncError, UnknownRole
+
+CAUSE: Final = Cause(actor="cli:import", source="import", reason="a member of an imported file")
+_TRIES: Final = 5
+_FIRST_PAUSE: Final = 0.2
+
+
+class ImportStopped(SeatSyncError):
+    """The import could not go on; what it did is kept, and it goes on from there when started again."""
+
+    code = "import_stopped"
+
+
+class Outcome(StrEnum):
+    """What became of a row. `updated` sat there before, and something about them was written."""
+
+    ADDED = "added"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    outcome: Outcome
+    reason: str = ""
+
+
+class Seater:
+    """Seats rows in one transaction of the caller's."""
+
+    def __init__(self, session: Session, catalog: Catalog, *, create_accounts: bool) -> None:
+        self._session = session
+        self._catalog = catalog
+        self._create_accounts = create_accounts
+        self._opened = ""
+
+    def seat(self, row: MemberRow) -> Result:
+        """Claim the member's seat; a refusal is a result, and nothing of the row is written then."""
+        if self._create_accounts and self._opened != row.account_id:
+            ledger.open_account(self._session, row.account_id, self._catalog, CAUSE)
+            self._opened = row.account_id
+        version = self._version(row)
+        try:
+            seated = seating.claim(self._session, row.account_id, row.wish(), self._catalog, CAUSE)
+        except AccountNotFound:
+            hint = "--create-accounts opens accounts that are missing"
+            return Result(Outcome.REJECTED, f"there is no account {row.account_id!r}; {hint}")
+        except (NotFound, Refused, UnknownRole) as refusal:
+            return Result(Outcome.REJECTED, refusal.message)
+        if seated.is_new:
+            return Result(Outcome.ADDED)
+        if seated.assignment.member_id != row.member_id:
+            other = seated.assignment.member_id
+            return Result(Outcome.REJECTED, f"sits there as member {other!r}, under the same e-mail address")
+        return Result(Outcome.UNCHANGED if self._version(row) == version else Outcome.UPDATED)
+
+    def _version(self, row: MemberRow) -> int | None:
+        return written_in(self._session).get(row.account_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Importer:
+    """An import of a staged file that nobody else carries out at the same time."""
+
+    runtime: Runtime
+    stage: Stage
+    run: Import
+    batch: int
+    create_accounts: bool
+
+    def seat_all(self, watch: Watcher) -> Import:
+        """Seat what is not seated yet; returns the import with its newest counts."""
+        run = self.run
+        try:
+            while page := self.stage.after(run.place, self.batch):
+                run = self._tried(run, page)
+                watch(run.bytes_done)
+        except KeyboardInterrupt:
+            raise _stopped("Stopped.", run) from None
+        return run
+
+    def _tried(self, run: Import, page: Sequence[Staged]) -> Import:
+        """One batch. Somebody may hold an account for longer than we wait: then all of it once more."""
+        for attempt in range(_TRIES):
+            try:
+                return self._seat(run, page)
+            except OperationalError as error:
+                last = error
+                time.sleep(_FIRST_PAUSE * 2**attempt)
+        raise _stopped(f"The database did not take the next rows: {type(last.orig).__name__}.", run)
+
+    def _seat(self, run: Import, page: Sequence[Staged]) -> Import:
+        counts = Counter[str](run.counts)
+        refused: list[tuple[int, str]] = []
+        with self.runtime.transaction() as session:
+            seater = Seater(session, self.runtime.catalog, create_accounts=self.create_accounts)
+            for staged in page:
+                result = seater.seat(staged.row)
+                counts[result.outcome.value] += 1
+                if result.outcome is Outcome.REJECTED:
+                    refused.append((staged.line, result.reason))
+            size = sum(staged.size for staged in page)
+            imports.advance(session, run, Step(page[-1].place, len(page), size, counts, refused))
+            return imports.current(session, run)
+
+
+def _stopped(why: str, run: Import) -> ImportStopped:
+    done = f"{run.rows_done} rows are done and kept; start the same import again to go on."
+    return ImportStopped(f"{why} {done}")
+
+
+def open_import(runtime: Runtime, file_digest: str) -> Import:
+    """The file's import under way, else a new one."""
+    with runtime.transaction() as session:
+        return imports.begin(session, ImportKind.MEMBERS, file_digest)
+
+
+def note_rejects(runtime: Runtime, stage: Stage, run: Import) -> None:
+    """Put the rows that were refused at their seats beside those that could not be read."""
+    with runtime.sessions() as session:
+        for line, reason in imports.rejects(session, run):
+            stage.reject(line, reason)
+
+
+def close_import(runtime: Runtime, run: Import) -> None:
+    """The file is done: importing it once more is a new import."""
+    with runtime.transaction() as session:
+        imports.finish(session, run)
+
+
+@contextmanager
+def alone(engine: Engine, file_digest: str) -> Iterator[None]:
+    """One process at a time imports a file; the lock goes with its connection, and so with the process."""
+    key = int.from_bytes(hashlib.sha256(f"import {file_digest}".encode()).digest()[:8], signed=True)
+    # Outside of transactions, or the server would end one that seems forgotten.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        # An import that was just killed may take a moment to be gone.
+        connection.execute(sql("SET lock_timeout = '2s'"))
+        try:
+            connection.execute(sql("SELECT pg_advisory_lock(:key)"), {"key": key})
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable):
+                raise
+            raise ImportRefused("This file is being imported by another process already.") from None
+        try:
+            yield
+        finally:
+            connection.invalidate()  # whoever gets it next wants neither the lock nor the timeout

@@ -1,0 +1,82 @@
+"""`seatsync members`: what a person may ask of those who keep data about them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+
+from models import erasure
+from models.erasure import Erased, Person, Trace
+from models.session import Sessions, connect, sessions_of
+from runtime.servers import running_servers
+from runtime.settings import Settings
+
+
+@click.group()
+def members() -> None:
+    """Erase what is personal of a member."""
+
+
+@members.command()
+@click.argument("member_id", required=False)
+@click.option("--email", help="The person's address, in place of MEMBER_ID.")
+@click.option("--account", "account_id", help="Only in this account; else in all of them.")
+@click.option("--dry-run", is_flag=True, help="Show what would be erased where; write nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def erase(
+    member_id: str | None, *, email: str | None, account_id: str | None, dry_run: bool, yes: bool
+) -> None:
+    """Erase the name and the address of MEMBER_ID, everywhere, for good.
+
+    Who sits keeps the seat, and the audit stays whole: it knows people by their ids alone. An invitation
+    can be taken up by its member id only, once its address is erased.
+    """
+    if (member_id is None) == (email is None):
+        raise click.UsageError("Name the person by MEMBER_ID or by --email ADDRESS, one of the two.")
+    person = Person(member_id=member_id, email=email, account_id=account_id)
+    with _sessions() as sessions:
+        with sessions() as session:
+            found = erasure.traces(session, person)
+        if not found:
+            click.echo("Nothing is kept of this person.", err=True)
+            sys.exit(1)
+        _show(found)
+        if dry_run:
+            return
+        if not yes:
+            click.confirm("Erase the names and addresses for good?", abort=True)
+        for trace in found:
+            _tell(trace, _erase(sessions, trace))
+
+
+def _show(found: Sequence[Trace]) -> None:
+    for trace in found:
+        ids = ", ".join(trace.member_ids)
+        click.echo(
+            f"{trace.account_id}: {trace.assignments} assignments of {ids}, "
+            f"{trace.personal} of them with a name or an address"
+        )
+
+
+def _erase(sessions: Sessions, trace: Trace) -> Erased:
+    """One account in one transaction: no account waits for another."""
+    with sessions.begin() as session:
+        return erasure.erase(session, trace)
+
+
+def _tell(trace: Trace, erased: Erased) -> None:
+    what = f"erased from {erased.assignments} assignments; {erased.answers} kept answers dropped"
+    click.echo(f"{trace.account_id}: {what}")
+
+
+@contextmanager
+def _sessions() -> Iterator[Sessions]:
+    with running_servers(Settings.from_env()) as settings:
+        engine = connect(str(settings.database_url), application="seatsync-members")
+        try:
+            yield sessions_of(engine)
+        finally:
+            engine.dispose()

@@ -1,0 +1,435 @@
+"""`seatsync import members`: a real database, processes that are killed, and no row lost or seated twice."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import func, select, text
+
+from cli.importing import seats
+from cli.main import cli
+from models import ledger, seating
+from models.account import Account
+from models.assignment import Assignment
+from models.audit import AuditRow
+from models.imports import Import
+from models.seating import Wish
+from models.session import Sessions
+from runtime.settings import Settings
+from runtime.wiring import read_catalog
+from seats.catalog import Catalog
+from seats.errors import NoSeatAvailable
+from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
+from tests.factories import a_cause
+
+SEATSYNC = Path(sys.executable).with_name("seatsync")
+HEADER = "account_id,member_id,role"
+FREE = "\n[free]\nincluded = { full = 5 }\n"
+
+
+class Desk:
+    """Accounts with five full seats each, and files of people for them."""
+
+    def __init__(
+        self, environment: dict[str, str], sessions: Sessions, folder: Path, catalog: Catalog
+    ) -> None:
+        self.environment = environment
+        self.sessions = sessions
+        self.folder = folder
+        self.catalog = catalog
+
+    def open_accounts(self, *account_ids: str) -> None:
+        with self.sessions.begin() as session:
+            for account_id in account_ids:
+                ledger.open_account(session, account_id, self.catalog, a_cause())
+
+    def file(self, *rows: str, header: str = HEADER, name: str = "members.csv") -> Path:
+        return self.written("".join(f"{row}\n" for row in (header, *rows)).encode(), name)
+
+    def written(self, content: bytes, name: str = "members.csv") -> Path:
+        path = self.folder / name
+        path.write_bytes(content)
+        return path
+
+    def start(self, path: Path, *options: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [SEATSYNC, "import", "members", path, *options],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, path: Path, *options: str) -> Done:
+        """The same command within this process, which spares its start."""
+        arguments = ["import", "members", str(path), *options]
+        result = CliRunner(env=self.environment).invoke(cli, arguments, catch_exceptions=False)
+        return Done(result.exit_code, result.stdout, result.stderr)
+
+    def run_process(self, path: Path, *options: str) -> Done:
+        process = self.start(path, *options)
+        out, err = process.communicate(timeout=120)
+        return Done(process.returncode, out, err)
+
+    def come_and_go(self) -> None:
+        """Somebody takes a seat by the app's own claim, if there is one, and gives it back."""
+        wish = Wish(member_id="walk-in", role="member")
+        with suppress(NoSeatAvailable), self.sessions.begin() as session:
+            seating.claim(session, "acme", wish, self.catalog, a_cause())
+        with self.sessions.begin() as session:
+            seating.release(session, "acme", "walk-in", a_cause())
+
+    def seated(self, account_id: str = "acme") -> list[str]:
+        with self.sessions() as session:
+            return list(
+                session.scalars(
+                    select(Assignment.member_id)
+                    .where(Assignment.account_id == account_id)
+                    .order_by(Assignment.id)
+                )
+            )
+
+    def person(self, member_id: str) -> Assignment:
+        with self.sessions() as session:
+            return session.scalars(select(Assignment).where(Assignment.member_id == member_id)).one()
+
+    def count(self) -> int:
+        with self.sessions() as session:
+            return session.scalar(select(func.count()).select_from(Assignment)) or 0
+
+    def newest_import(self) -> Import:
+        with self.sessions() as session:
+            return session.scalars(select(Import).order_by(Import.id.desc()).limit(1)).one()
+
+    def check(self) -> None:
+        with self.sessions() as session:
+            assert_audit_tells_the_present(session)
+            assert_counters_are_the_rows(session)
+
+
+class Done:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    @property
+    def said(self) -> str:
+        return self.out.splitlines()[-1]
+
+
+@pytest.fixture
+def desk(environment: dict[str, str], sessions: Sessions, tmp_path: Path, catalog_file: Path) -> Desk:
+    catalog_file.write_text(catalog_file.read_text(encoding="utf-8") + FREE, encoding="utf-8")
+    desk = Desk(environment, sessions, tmp_path, read_catalog(Settings.from_env(environment)))
+    desk.open_accounts("acme")
+    return desk
+
+
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# Good rows.
+
+
+def test_every_member_gets_a_seat(desk: Desk):
+    done = desk.run_process(desk.file("acme,ada,member", "acme,bob,admin"))
+    assert (done.code, done.err.count("line")) == (0, 0)
+    assert done.said == "Imported: 2 added, 0 updated, 0 unchanged, 0 rejected."
+    desk.check()
+
+
+def test_everything_a_row_says_is_kept(desk: Desk):
+    header = "member_id,account_id,role,email,name,protected,last_active_at"
+    desk.run(desk.file("ada,acme,member,Ada@Example.com,Ada L.,yes,2026-11-01T10:00:00+02:00", header=header))
+    ada = desk.person("ada")
+    assert (ada.email, ada.name, ada.protected) == ("ada@example.com", "Ada L.", True)
+    assert ada.last_active_at.isoformat() == "2026-11-01T08:00:00+00:00"
+
+
+def test_an_invitation_can_be_imported(desk: Desk):
+    desk.run(desk.file("acme,ada,member,true", header=f"{HEADER},hold"))
+    assert desk.person("ada").state == "held"
+
+
+def test_a_second_run_changes_nothing(desk: Desk):
+    path = desk.file("acme,ada,member", "acme,guest,client")
+    desk.run(path)
+    again = desk.run(path)
+    assert (again.code, again.said) == (0, "Imported: 0 added, 0 updated, 2 unchanged, 0 rejected.")
+
+
+def test_the_same_row_twice_is_one_member(desk: Desk):
+    done = desk.run(desk.file("acme,ada,member", "acme,ada,member"))
+    assert (done.code, desk.seated()) == (0, ["ada"])
+
+
+def test_a_member_who_was_invited_is_confirmed(desk: Desk):
+    desk.run(desk.file("acme,ada,member,yes", header=f"{HEADER},hold"))
+    done = desk.run(desk.file("acme,ada,member"))
+    assert done.said == "Imported: 0 added, 1 updated, 0 unchanged, 0 rejected."
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(desk: Desk):
+    done = desk.run(desk.written(codecs.BOM_UTF8 + f"{HEADER}\r\nacme,ada,member\r\n".encode()))
+    assert (done.code, desk.seated()) == (0, ["ada"])
+
+
+def test_json_is_an_array_of_objects(desk: Desk):
+    people = [
+        {"account_id": "acme", "member_id": "ada", "role": "member", "protected": True, "email": None},
+        {"account_id": "acme", "member_id": "bob", "role": "wizard"},
+    ]
+    done = desk.run(desk.written(json.dumps(people, indent=1).encode(), "members.json"))
+    assert (done.code, desk.seated(), desk.person("ada").protected) == (1, ["ada"], True)
+    assert "object 2: The catalogue knows no role 'wizard'" in done.err
+
+
+def test_accounts_are_opened_when_asked_for(desk: Desk):
+    path = desk.file("fresh,ada,member")
+    assert "line 2: there is no account 'fresh'" in desk.run(path).err
+    assert desk.run(path, "--create-accounts").code == 0
+    assert desk.seated("fresh") == ["ada"]
+    desk.check()
+
+
+def test_a_file_without_members_is_imported_at_once(desk: Desk):
+    assert desk.run(desk.file()).code == 0
+
+
+# Bad rows.
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("acme,,member,", "member_id is missing"),
+        ("acme,ada,wizard,", "knows no role 'wizard'"),
+        ("acme,ada,member,nowhere", "email is no e-mail address"),
+        ("acme,a\x07da,member,", "member_id must not hold control characters"),
+        ("acme,ada,member", "has 3 cells where the header has 4"),
+        ('acme,"ada"x,member,', "cannot be read"),
+        (f"acme,{'a' * 201},member,", "member_id is longer than 200 characters"),
+        ("acme,ada,\udcffmember,", "role is no UTF-8 text"),
+    ],
+)
+def test_a_bad_row_is_told_and_stops_nobody(desk: Desk, row: str, reason: str):
+    content = f"{HEADER},email\nacme,first,member,\n{row}\nacme,last,member,\n"
+    done = desk.run(desk.written(content.encode("utf-8", "surrogateescape")))
+    assert (done.code, desk.seated()) == (1, ["first", "last"])
+    assert "line 3: " in done.err
+    assert reason in done.err
+
+
+def test_the_last_seat_is_not_sold_twice(desk: Desk):
+    done = desk.run(desk.file(*(f"acme,member-{number},member" for number in range(7))))
+    assert (done.code, len(desk.seated())) == (1, 5)
+    assert done.said == "Imported: 5 added, 0 updated, 0 unchanged, 2 rejected."
+    assert "line 7: " in done.err
+    assert "line 8: " in done.err
+    desk.check()
+
+
+def test_the_same_member_with_other_values_is_a_mistake(desk: Desk):
+    done = desk.run(desk.file("acme,ada,member", "acme,bob,member", "acme,ada,client"))
+    assert desk.person("ada").role == "member"
+    assert "line 4: the member stands at 2 already, with other values" in done.err
+
+
+def test_one_address_is_one_person(desk: Desk):
+    done = desk.run(desk.file("acme,ada,member,a@x.org", "acme,ida,member,A@X.org", header=f"{HEADER},email"))
+    assert desk.seated() == ["ada"]
+    assert "line 3: sits there as member 'ada', under the same e-mail address" in done.err
+    assert "x.org" not in done.err.lower()
+
+
+def test_line_numbers_stay_right_behind_line_ends_in_quotes(desk: Desk):
+    done = desk.run(desk.file('acme,ada,member,"a\n\nb"', "acme,bob,wizard,", header=f"{HEADER},name"))
+    assert "line 2: name must not hold control characters" in done.err
+    assert "line 5: " in done.err
+
+
+def test_a_quote_left_open_does_not_swallow_the_whole_file(desk: Desk):
+    rows = [f"guest-{number:04},client" for number in range(2000)]
+    done = desk.run(desk.file('acme,"ada,member', *(f"acme,{row}" for row in rows)))
+    assert "line 2: cannot be read (lines 2 to" in done.err
+    assert len(desk.seated()) > 1000
+
+
+def test_rejects_are_written_with_line_and_reason(desk: Desk):
+    rejects = desk.folder / "rejects.csv"
+    desk.run(desk.file("acme,ada,wizard", "acme,bob,member", "acme,,member"), "--rejects", str(rejects))
+    with rejects.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["line"] for row in rows] == ["2", "4"]
+    assert rows[1]["reason"] == "member_id is missing"
+
+
+def test_the_file_itself_is_no_place_for_its_rejects(desk: Desk):
+    path = desk.file("acme,ada,member")
+    done = desk.run(path, "--rejects", str(path))
+    assert (done.code, path.read_text(encoding="utf-8").count("ada")) == (2, 1)
+
+
+# Files that are none.
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "missing columns: account_id, member_id, role"),
+        (b"account_id,role\nacme,member\n", "missing columns: member_id"),
+        (b"account_id,member_id,role,shoe\na,b,c,d\n", "unknown columns: 'shoe'"),
+        (b"account_id,member_id,role,role\na,b,c,d\n", "stand there twice: role"),
+        ("account_id\n".encode("utf-16"), "is UTF-16"),
+        (b"account_id,member_id,role\n" + b"x" * 2_000_000, "is longer than"),
+    ],
+)
+def test_a_file_that_is_none_of_members_is_refused_at_once(desk: Desk, content: bytes, told: str):
+    done = desk.run(desk.written(content))
+    assert (done.code, desk.count()) == (2, 0)
+    assert told in done.err
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'{"account_id": "acme"}', "is an array of objects"),
+        (b'[{"account_id": "acme", "member_id": "a", "role": "member"}, {"shoe', "is no JSON"),
+        (b'[{"account_id": "acme", "member_id": "a", "role": "member", "shoe": 1}]', "object 1: unknown"),
+        (b"", "is an array of objects"),
+    ],
+)
+def test_json_that_is_none_of_members_is_refused_at_once(desk: Desk, content: bytes, told: str):
+    done = desk.run(desk.written(content, "members.json"))
+    assert (done.code, desk.count()) == (2, 0)
+    assert told in done.err
+
+
+# A dry run.
+
+
+def test_a_dry_run_tells_each_account_and_writes_nothing(desk: Desk):
+    desk.run(desk.file("acme,ada,member"))
+    rows = ["acme,ada,member", "fresh,eve,admin", *(f"acme,member-{number},member" for number in range(6))]
+    done = desk.run(desk.file(*rows), "--dry-run", "--create-accounts", "--names", "2")
+    assert done.code == 1
+    assert done.out.splitlines() == [
+        "acme: 4 added, 0 updated, 1 unchanged, 2 rejected; seats full 1/5 -> full 5/5",
+        "  + member-0 member",
+        "  + member-1 member",
+        "  + 2 more",
+        "fresh: 1 added, 0 updated, 0 unchanged, 0 rejected; seats none -> full 1/5",
+        "  + eve admin",
+        "Nothing was written. An import would be: 5 added, 0 updated, 1 unchanged, 2 rejected.",
+    ]
+    assert desk.seated() == ["ada"]
+    desk.check()
+
+
+def test_a_dry_run_foretells_what_the_import_does(desk: Desk):
+    path = desk.file(*(f"acme,member-{number},member" for number in range(8)), "acme,x,wizard")
+    foretold, done = desk.run(path, "--dry-run"), desk.run(path)
+    assert foretold.said.split(": ")[1] == done.said.split(": ")[1]
+    assert foretold.err.splitlines()[-3:] == done.err.splitlines()[-3:]
+
+
+# Killed, two at once, and people who claim meanwhile.
+
+
+def many(rows: int, accounts: int) -> Iterable[str]:
+    """Guests for many accounts, mixed; every hundredth has a role that nobody knows."""
+    for number in range(rows):
+        role = "wizard" if number % 100 == 50 else "client"
+        yield f"account-{number % accounts:03},member-{number},{role}"
+
+
+def test_killed_half_way_it_goes_on_where_it_was(desk: Desk):
+    path = desk.file(*many(3000, 60), "account-000,,client")
+    rejects = desk.folder / "rejects.csv"
+    options = ("--create-accounts", "--batch", "50", "--rejects", str(rejects))
+    first = desk.start(path, *options)
+    until(lambda: desk.count() >= 1000)
+    first.kill()
+    first.communicate()
+    begun = desk.newest_import()
+    assert 0 < begun.rows_done < 3000
+
+    done = desk.run_process(path, *options)
+    assert done.code == 1
+    assert f"going on after {desk_rows(done)} of 3000 rows" in done.out
+    assert done.said == "Imported: 2970 added, 0 updated, 0 unchanged, 31 rejected."
+    assert (desk.count(), desk.newest_import().id) == (2970, begun.id)
+    lines = [line.partition(",")[0] for line in rejects.read_text(encoding="utf-8").splitlines()[1:]]
+    assert Counter(lines) == Counter([*(str(number) for number in range(52, 3002, 100)), "3002"])
+    with desk.sessions() as session:
+        assert session.scalar(text("SELECT count(*) FROM audit WHERE member_id IS NOT NULL")) == 2970
+    desk.check()
+
+
+def test_interrupted_it_says_how_to_go_on(desk: Desk):
+    path = desk.file(*many(3000, 60))
+    process = desk.start(path, "--create-accounts", "--batch", "50")
+    until(lambda: desk.count() >= 200)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2, err
+    assert "rows are done and kept; start the same import again to go on." in err
+
+
+def desk_rows(done: Done) -> str:
+    return done.out.partition("going on after ")[2].partition(" ")[0]
+
+
+def test_two_imports_of_one_file_are_not_carried_out_at_once(desk: Desk):
+    path = desk.file("acme,ada,member")
+    desk.run(path, "--dry-run")
+    with desk.sessions() as session:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with seats.alone(session.get_bind(), digest):
+            refused = desk.run_process(path)
+    assert (refused.code, desk.count()) == (2, 0)
+    assert "being imported by another process" in refused.err
+
+
+def test_accounts_of_another_import_are_waited_for(desk: Desk):
+    """Two files that touch the same accounts in opposite order end right, both."""
+    desk.open_accounts(*(f"account-{number}" for number in range(10)))
+    there = desk.file(*(f"account-{n % 10},a-{n},client" for n in range(300)), name="there.csv")
+    back = desk.file(*(f"account-{9 - n % 10},b-{n},client" for n in range(300)), name="back.csv")
+    running = [desk.start(path, "--batch", "300") for path in (there, back)]
+    for process in running:
+        process.communicate(timeout=60)
+    assert ([process.returncode for process in running], desk.count()) == ([0, 0], 600)
+    with desk.sessions() as session:
+        assert session.scalar(select(func.count()).select_from(Account)) == 11
+
+
+def test_whoever_claims_meanwhile_no_seat_is_sold_twice(desk: Desk):
+    process = desk.start(
+        desk.file(*(f"acme,imported-{number},member" for number in range(60))), "--batch", "2"
+    )
+    while process.poll() is None:
+        desk.come_and_go()
+    process.communicate()
+    with desk.sessions() as session:
+        balances = session.scalars(select(AuditRow.after).where(AuditRow.member_id.is_not(None))).all()
+    assert max(balance["seats"]["full"]["active"] for balance in balances) == 5
+    desk.check()
