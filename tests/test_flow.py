@@ -11,6 +11,7 @@ import pytest
 from runtime.embedded import PostgresServer, RedisServer
 from seats.snapshot import SubscriptionStatus
 from tests.factories import CATALOG_TEXT
+from tests.receiver import Receiver
 from tests.stack import Stack, wait_until
 
 EVENTS = (
@@ -50,7 +51,13 @@ def stack(
     catalog.write_text(CATALOG_TEXT, encoding="utf-8")
     database_url = postgres.create_database("flow")
     redis_url = redis_server.url.removesuffix("/0") + "/1"
-    with Stack(folder, database_url=database_url, redis_url=redis_url, catalog=catalog) as stack:
+    with Stack(
+        folder,
+        database_url=database_url,
+        redis_url=redis_url,
+        catalog=catalog,
+        SEATSYNC_NOTICES_ALLOW_PRIVATE="true",
+    ) as stack:
         stack.start()
         yield stack
 
@@ -147,6 +154,32 @@ def test_the_apps_link_wins_over_the_metadata(stack: Stack):
     stack.buy(subscription_id, 2)
     wait_until(lambda: stack.purchased("as-linked") == 7, "later purchases go there too", stack.log)
     assert stack.purchased("as bought") == 0
+
+
+def test_the_app_is_told_of_what_it_bought_by_a_notice_it_can_verify(stack: Stack):
+    with Receiver() as app:
+        secret = stack.http.post(
+            f"{stack.url}/v1/notice-endpoints",
+            json={"url": app.url, "types": ["seat.count_changed"]},
+            timeout=10,
+        ).json()["secret"]
+        subscription_id = stack.subscribe("to be told")
+        wait_until(lambda: stack.purchased("to be told") == 5, "the purchase is seen", stack.log)
+        stack.buy(subscription_id, 4)
+        wait_until(lambda: app.arrived, "the notice comes", stack.log)
+        told = app.arrived[0].verified(secret)
+        changed = told["data"]
+    assert told["type"] == "seat.count_changed"
+    assert (changed["account_id"], changed["purchased_before"], changed["purchased"]) == ("to be told", 5, 9)
+
+
+def test_sync_with_billing_now_finds_what_no_webhook_told(stack: Stack):
+    subscription_id = stack.subscribe("in silence")
+    wait_until(lambda: stack.purchased("in silence") == 5, "the purchase is seen", stack.log)
+    stack.buy(subscription_id, 2, silently=True)
+    answer = stack.http.post(f"{stack.url}/v1/accounts/in silence/sync", timeout=15)
+    assert (answer.status_code, answer.json()["changed"]) == (200, True)
+    assert stack.purchased("in silence") == 7
 
 
 def test_bursts_cost_few_retrieves(stack: Stack):
