@@ -95,14 +95,14 @@ def _change(
     if goes_on != was_on and (refusal := _refusal(session, book, goes_on)) is not None:
         raise refusal
     _check_email(session, person, wanted.email)
-    _count(book, person, -1)
+    left, was = person.seat_type, person.state
     person.role, person.seat_type, person.state = wanted.role or person.role, seat_type, state.value
     person.expires_at = _expiry(book, person, wanted.state)
     person.protected = person.protected if wanted.protected is None else wanted.protected
     person.name = person.name if wanted.name is None else wanted.name
     person.email = assignment.normalise_email(wanted.email) or person.email
     session.flush()
-    _count(book, person, +1)
+    _recount(book, left, was, person)
     if person.facts() != before:
         book.wake_by(person.expires_at)
         subject = Subject(member_id=person.member_id, before=before, after=person.facts())
@@ -138,10 +138,21 @@ def _expiry(book: Book, person: Assignment, wanted: AssignmentState | None) -> d
     return book.now + book.hold if wanted is AssignmentState.HELD else person.expires_at
 
 
-def _count(book: Book, person: Assignment, number: int) -> None:
-    """Take the person out of the balance, or put the person in."""
-    active, held = person.state == AssignmentState.ACTIVE, person.state == AssignmentState.HELD
-    book.move(person.seat_type, active=number * active, held=number * held)
+def _recount(book: Book, left: str | None, was: str, person: Assignment) -> None:
+    """Move the balance by the difference alone: taking the person out and putting the same one back in would
+    end an overage in between, and give it a new deadline.
+    """
+    (was_active, was_held), (active, held) = _occupied(was), _occupied(person.state)
+    if left == person.seat_type:
+        book.move(left, active=active - was_active, held=held - was_held)
+    else:
+        book.move(left, active=-was_active, held=-was_held)
+        book.move(person.seat_type, active=active, held=held)
+
+
+def _occupied(state: str) -> tuple[int, int]:
+    """How an assignment in that state is counted: active and held."""
+    return int(state == AssignmentState.ACTIVE), int(state == AssignmentState.HELD)
 
 
 def _check_email(session: Session, person: Assignment, email: str | None) -> None:

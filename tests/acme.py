@@ -1,0 +1,251 @@
+"""The account `acme`, its provider and its clock: what tests of limits over time say and ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from models import batch, inbox, ledger, members, seating, subscription
+from models.account import Account
+from models.assignment import LIVE, Assignment, AssignmentState
+from models.batch import Outcome
+from models.members import Change
+from models.notice import KeptNotice
+from models.rules import Override
+from models.seating import Seated, Wish
+from providers.base import Event
+from runtime.wiring import Runtime
+from seats import policies
+from seats.errors import Refused, TransientError
+from seats.snapshot import SubscriptionSnapshot
+from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
+from tests.clock import Clock
+from tests.factories import a_catalog, a_cause, a_snapshot, an_arrival
+from tests.fakes import FakeProvider
+from worker.sweep import Sweep, drain
+from worker.sync import sync
+
+DAY = timedelta(days=1)
+AN_OUTAGE = TransientError("The provider does not answer.")
+
+# One product per policy, each selling full seats by the unit.
+POLICIES = policies.names()
+PRODUCTS = "".join(
+    f"""
+[products.pdt_of_{name}]
+per_unit = {{ full = 1 }}
+addons.adn_viewer = {{ viewer = 1 }}
+policy = "{name}"
+"""
+    for name in POLICIES
+)
+SUSPENDING = """
+[products.pdt_suspending]
+per_unit = { full = 1 }
+addons.adn_viewer = { viewer = 1 }
+policy = "grace"
+suspend_after_grace = true
+"""
+
+
+class Acme:
+    """Seats are what its one subscription at the provider has, once somebody has looked there."""
+
+    def __init__(self, runtime: Runtime, clock: Clock, extra: str = "") -> None:
+        self.runtime = replace(runtime, catalog=a_catalog(PRODUCTS + SUSPENDING + extra))
+        self.clock = clock
+        self.provider: FakeProvider = runtime.provider
+        self.sold: SubscriptionSnapshot = a_snapshot(addons=())
+        self.bodies = 0
+        self.old = 0
+
+    # The provider's side.
+
+    def buys(self, policy: str, seats: int, **more) -> None:
+        """So many seats of the product with that policy; the provider shows it, and we look."""
+        self.changes(product_id=_product(policy), quantity=seats, **more)
+
+    def changes(self, **shown) -> None:
+        """The subscription is otherwise from now on; we look."""
+        self.shows(**shown)
+        self.is_looked_at()
+
+    def shows(self, **shown) -> None:
+        """The subscription is otherwise from now on, and nobody tells us."""
+        self.sold = replace(self.sold, **shown)
+        self.provider.subscriptions["sub_1"] = self.sold
+
+    def is_looked_at(self) -> None:
+        with self.runtime.sessions.begin() as session:
+            subscription.raise_hint(session, "sub_1")
+        sync(self.runtime, "sub_1")
+
+    def body_says(self, **shown) -> None:
+        """A webhook arrives while the provider cannot be asked."""
+        self.bodies += 1
+        body = f"body {self.bodies}".encode()
+        self.provider.events[body] = Event(type="any", snapshot=replace(self.sold, **shown))
+        with self.runtime.sessions.begin() as session:
+            inbox.keep(session, an_arrival(f"msg_{self.bodies}", body=body))
+        self.clock.advance(timedelta(minutes=5))  # whatever pause a look before has left is over
+        self.provider.failing = AN_OUTAGE
+        sync(self.runtime, "sub_1")
+        self.provider.failing = None
+
+    # The app's side; a refusal is an answer, and what led to it is kept, as at the door.
+
+    def claims(self, member_id: str, role: str = "member", **more) -> str:
+        with self.runtime.transaction() as session:
+            wish = Wish(member_id=member_id, role=role, **more)
+            try:
+                seating.claim(session, "acme", wish, self.runtime.catalog, a_cause())
+            except Refused as refused:
+                return refused.code
+        return "granted"
+
+    def seats(self, *member_ids: str, **more) -> None:
+        for member_id in member_ids:
+            assert self.claims(member_id, **more) == "granted"
+
+    def claims_each(self, wishes: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        asked = [Wish(**wish) for wish in wishes]
+        with self.runtime.transaction() as session:
+            outcomes = batch.claim_each(session, "acme", asked, self.runtime.catalog, a_cause())
+        return [_answer(outcome) for outcome in outcomes]
+
+    def claims_all(self, wishes: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        asked = [Wish(**wish) for wish in wishes]
+        with self.runtime.transaction() as session:
+            _, outcomes = batch.claim_all(session, "acme", asked, self.runtime.catalog, a_cause())
+        return [_answer(outcome) for outcome in outcomes]
+
+    def member(self, member_id: str, **changed) -> str:
+        with self.runtime.transaction() as session:
+            told = (session, "acme", member_id, Change(**changed))
+            try:
+                members.change(*told, catalog=self.runtime.catalog, cause=a_cause())
+            except Refused as refused:
+                return refused.code
+        return "changed"
+
+    def releases(self, *member_ids: str) -> None:
+        for member_id in member_ids:
+            with self.runtime.transaction() as session:
+                seating.release(session, "acme", member_id, a_cause())
+
+    def exists(self) -> None:
+        """The app knows the account before anything is bought."""
+        with self.runtime.transaction() as session:
+            ledger.open_account(session, "acme", self.runtime.catalog, a_cause())
+
+    def decides(self, **override) -> None:
+        """The app's own rules for the account."""
+        with self.runtime.transaction() as session:
+            wanted = Override(**override)
+            ledger.set_policy(session, "acme", wanted, self.runtime.catalog, a_cause())
+
+    def has_another_catalogue(self) -> None:
+        """One that means the same for this account."""
+        catalog = a_catalog(PRODUCTS + SUSPENDING + "[products.pdt_new]\nincluded = { full = 1 }")
+        self.runtime = replace(self.runtime, catalog=catalog)
+        self.is_swept()
+
+    # Time.
+
+    def after(self, time: timedelta) -> None:
+        """So much later, with everything done that time asks for."""
+        self.clock.advance(time)
+        self.is_swept()
+
+    def is_swept(self) -> None:
+        """Once for what time asks for, once for the look that it takes."""
+        for _ in range(2):
+            self.is_swept_for_looks()
+            self.is_swept_for_dates()
+
+    def is_swept_for_looks(self) -> None:
+        """The first half of a sweep; who is rung for looks at once."""
+        with self.runtime.sessions.begin() as session:
+            due = subscription.take_due(session, limit=100, again=timedelta(seconds=5))
+        drain(self.runtime, due)
+
+    def is_swept_for_dates(self) -> None:
+        """The second half."""
+        Sweep(self.runtime, lambda _: None)._evaluate_due_accounts()
+
+    # What came of it.
+
+    @property
+    def account(self) -> Account:
+        with self.runtime.sessions() as session:
+            return session.get_one(Account, "acme")
+
+    @property
+    def status(self) -> str:
+        return self.account.status
+
+    @property
+    def purchased(self) -> int:
+        full = self.account.seats["full"]
+        return full["included"] + full["addon"] + full["contract"]
+
+    def deadline(self, seat_type: str = "full") -> datetime | None:
+        kept = self.account.seats[seat_type].get("deadline")
+        return None if kept is None else datetime.fromisoformat(kept)
+
+    def states(self) -> Mapping[str, str]:
+        with self.runtime.sessions() as session:
+            return {one.member_id: one.state for one in session.scalars(select(Assignment).where(LIVE))}
+
+    def those(self, state: AssignmentState) -> set[str]:
+        return {member_id for member_id, its in self.states().items() if its == state}
+
+    @property
+    def active(self) -> set[str]:
+        return self.those(AssignmentState.ACTIVE)
+
+    @property
+    def suspended(self) -> set[str]:
+        return self.those(AssignmentState.SUSPENDED)
+
+    def listens(self) -> None:
+        """What was told so far is old."""
+        self.old = len(self._notices())
+
+    def heard(self) -> Sequence[str]:
+        """The notices put since, by their types."""
+        return tuple(one.type for one in self._notices()[self.old :])
+
+    def told(self, kind: str) -> int:
+        """How often such a notice was put."""
+        return len(self.notices_of(kind))
+
+    def hears_on_another_day(self, kind: str) -> bool:
+        """Whether such a notice is put within the next day."""
+        self.listens()
+        self.after(DAY)
+        return kind in self.heard()
+
+    def notices_of(self, kind: str) -> Sequence[KeptNotice]:
+        return [one for one in self._notices() if one.type == kind]
+
+    def _notices(self) -> Sequence[KeptNotice]:
+        with self.runtime.sessions() as session:
+            return session.scalars(select(KeptNotice).order_by(KeptNotice.id)).all()
+
+    def check(self) -> None:
+        with self.runtime.sessions() as session:
+            assert_audit_tells_the_present(session)
+            assert_counters_are_the_rows(session)
+
+
+def _answer(outcome: Outcome) -> str:
+    return "granted" if isinstance(outcome, Seated) else outcome.code
+
+
+def _product(policy: str) -> str:
+    return "pdt_suspending" if policy == "suspending" else f"pdt_of_{policy}"

@@ -1,0 +1,246 @@
+"""What the machine compares the service with: seats, people and deadlines in plain Python."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+DAY = timedelta(days=1)
+HOLD, GRACE, PAYMENT_GRACE = 7 * DAY, 14 * DAY, 7 * DAY
+TYPES = ("full", "viewer")
+SEAT_OF = {"member": "full", "viewer": "viewer", "client": None}
+ACCESS = {"active": 3, "on_hold": 2, "paused": 1, "cancelled": 0}
+REACHABLE = {
+    "held": {"held", "active"},
+    "active": {"active", "suspended"},
+    "suspended": {"suspended", "active"},
+}
+
+
+@dataclass
+class Person:
+    member_id: str
+    email: str | None
+    role: str
+    state: str
+    protected: bool
+    claimed_at: datetime
+    expires_at: datetime | None = None
+    last_active_at: datetime | None = None
+
+    @property
+    def seat(self) -> str | None:
+        return SEAT_OF[self.role] if self.state in ("active", "held") else None
+
+    @property
+    def leaves_by(self) -> tuple[object, ...]:
+        """Invitations first, the newest of them; then who was seen the longest ago; then the newest."""
+        newest = -self.claimed_at.timestamp()
+        if self.state == "held":
+            return (0, 0.0, newest, self.member_id)
+        seen = float("-inf") if self.last_active_at is None else self.last_active_at.timestamp()
+        return (1, seen, newest, self.member_id)
+
+
+@dataclass(frozen=True)
+class Sold:
+    """What the provider says."""
+
+    status: str
+    full: int
+    viewer: int
+
+    def raises(self, other: Sold) -> bool:
+        more = self.full > other.full or self.viewer > other.viewer
+        less = self.full < other.full or self.viewer < other.viewer
+        opens = ACCESS[self.status] - ACCESS[other.status]
+        return not less and opens >= 0 and ACCESS[self.status] > 0 and (more or opens > 0)
+
+
+@dataclass
+class Model:
+    """The account as it should be. `body` is what only a webhook says, while it stands."""
+
+    now: datetime
+    sold: Sold
+    seen_at: datetime
+    since: datetime
+    body: Sold | None = None
+    policy: str = "strict"
+    suspending: bool = False
+    people: list[Person] = field(default_factory=list)
+    deadlines: dict[str, datetime] = field(default_factory=dict)
+
+    # What was bought.
+
+    @property
+    def newest(self) -> Sold:
+        return self.body or self.sold
+
+    @property
+    def standing(self) -> str:
+        status = self.newest.status
+        if status == "on_hold":
+            return "grace" if self.seen_at < self.since + PAYMENT_GRACE else "suspended"
+        return {"active": "ok", "paused": "suspended", "cancelled": "ended"}[status]
+
+    def purchased(self, seat_type: str) -> int:
+        return 0 if self.standing == "ended" else getattr(self.newest, seat_type)
+
+    def look(self, sold: Sold) -> None:
+        if sold.status != self.sold.status:
+            self.since = self.now
+        self.sold, self.seen_at, self.body = sold, self.now, None
+        self.set_clocks()
+        self.enforce()
+
+    def hear(self, body: Sold) -> None:
+        """Nothing but a webhook says so."""
+        if body.raises(self.newest):
+            self.body = body
+            self.set_clocks()
+
+    # Who sits.
+
+    def used(self, seat_type: str) -> int:
+        return sum(one.seat == seat_type for one in self.people)
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        return Counter((one.seat, one.state) for one in self.people if one.seat is not None)
+
+    def find(self, member_id: str, email: str | None = None) -> Person | None:
+        own = [one for one in self.people if one.member_id == member_id]
+        same = [one for one in self.people if email is not None and one.email == email]
+        return next(iter(own + same), None)
+
+    def refusal(self, seat_type: str | None) -> str | None:
+        if seat_type is None:
+            return None
+        if self.standing in ("suspended", "ended"):
+            return "claims_blocked"
+        if self.used(seat_type) < self.purchased(seat_type) or self.policy == "soft":
+            return None
+        if self.policy == "grace":
+            over_since = self.deadlines.get(seat_type)
+            return "claims_blocked" if over_since is not None and over_since <= self.now else None
+        return {"strict": "no_seat_available", "auto_expand": "purchase_needed"}[self.policy]
+
+    def refusal_with_room_made(self, seat_type: str | None) -> str | None:
+        refused = self.refusal(seat_type)
+        return self.refusal(seat_type) if refused is not None and self.lapse() else refused
+
+    def lapse(self) -> bool:
+        gone = [one for one in self.people if one.expires_at is not None and one.expires_at <= self.now]
+        for one in gone:
+            self.remove(one)
+        return bool(gone)
+
+    def remove(self, person: Person) -> None:
+        self.people.remove(person)
+        self.set_clocks()
+
+    def claim(self, wish: Mapping[str, object]) -> str:
+        refused = self.refusal_with_room_made(SEAT_OF[str(wish["role"])])
+        email = str(wish["email"]).strip().lower() if wish["email"] else None
+        person = self.find(str(wish["member_id"]), email)
+        if person is not None:
+            if person.state == "held" and not wish["hold"]:
+                person.state, person.expires_at, person.member_id = "active", None, str(wish["member_id"])
+            return "granted"
+        if refused is not None:
+            return refused
+        held = bool(wish["hold"])
+        self.people.append(
+            Person(
+                str(wish["member_id"]),
+                email,
+                str(wish["role"]),
+                "held" if held else "active",
+                bool(wish["protected"]),
+                claimed_at=self.now,
+                expires_at=self.now + HOLD if held else None,
+            )
+        )
+        self.set_clocks()
+        return "granted"
+
+    def claim_all(self, wishes: Sequence[Mapping[str, object]]) -> list[str]:
+        before = deepcopy((self.people, self.deadlines))
+        answers = [self.claim(wish) for wish in wishes]
+        if set(answers) != {"granted"}:
+            self.people, self.deadlines = before
+        return answers
+
+    def change(
+        self,
+        member_id: str,
+        *,
+        role: str | None = None,
+        state: str | None = None,
+        protected: bool | None = None,
+    ) -> str:
+        person = self.find(member_id)
+        assert person is not None
+        if person.expires_at is not None and person.expires_at <= self.now:
+            self.lapse()
+            return "hold_expired"
+        becomes = state or person.state
+        if becomes not in REACHABLE[person.state]:
+            return "wrong_state"
+        goes_on = None if becomes == "suspended" else SEAT_OF[role or person.role]
+        if goes_on != person.seat and (refused := self.refusal_with_room_made(goes_on)) is not None:
+            return refused
+        person.role, person.state = role or person.role, becomes
+        person.protected = person.protected if protected is None else protected
+        if becomes != "held":
+            person.expires_at = None
+        elif state == "held":
+            person.expires_at = self.now + HOLD
+        self.set_clocks()
+        return "changed"
+
+    # Deadlines.
+
+    def set_clocks(self) -> None:
+        """Stamped when a type comes over its limit, cleared when it is back, and else left alone."""
+        for seat_type in TYPES:
+            if self.policy != "grace" or self.used(seat_type) <= self.purchased(seat_type):
+                self.deadlines.pop(seat_type, None)
+            else:
+                self.deadlines.setdefault(seat_type, self.now + GRACE)
+
+    def decide(self, policy: str, *, suspending: bool) -> None:
+        self.policy, self.suspending = policy, suspending
+        self.set_clocks()
+        self.enforce()
+
+    def enforce(self) -> None:
+        if not self.suspending or self.standing == "suspended":
+            return
+        for seat_type, deadline in sorted(self.deadlines.items()):
+            if deadline <= self.now and self.is_confirmed(deadline):
+                self.suspend(seat_type)
+
+    def is_confirmed(self, deadline: datetime) -> bool:
+        """The provider itself has shown since that it is too little, or that it is all over."""
+        return self.standing == "ended" or (self.body is None and self.seen_at >= deadline)
+
+    def suspend(self, seat_type: str) -> None:
+        unprotected = [one for one in self.people if one.seat == seat_type and not one.protected]
+        over = self.used(seat_type) - self.purchased(seat_type)
+        for person in sorted(unprotected, key=lambda one: one.leaves_by)[:over]:
+            if person.state == "held":
+                self.remove(person)
+            else:
+                person.state = "suspended"
+                self.set_clocks()
+
+
+def outcome(model: Model, what: Callable[[Model], object]) -> Model:
+    """The model after that, beside the model before."""
+    after = deepcopy(model)
+    what(after)
+    return after
