@@ -31,11 +31,16 @@ def erase(
 ) -> None:
     """Erase the name and the address of MEMBER_ID, everywhere, for good.
 
+    What stands under the same address in the same account, as an invitation under another id, goes too.
     Who sits keeps the seat, and the audit stays whole: it knows people by their ids alone. An invitation
     can be taken up by its member id only, once its address is erased.
     """
     if (member_id is None) == (email is None):
         raise click.UsageError("Name the person by MEMBER_ID or by --email ADDRESS, one of the two.")
+    if email is not None and not email.strip():
+        raise click.UsageError("--email is empty: it would name nobody.")
+    if member_id is not None and not member_id:
+        raise click.UsageError("MEMBER_ID is empty: it would name nobody.")
     person = Person(member_id=member_id, email=email, account_id=account_id)
     with _sessions() as sessions:
         with sessions() as session:
@@ -55,6 +60,8 @@ def erase(
 def _show(found: Sequence[Trace]) -> None:
     for trace in found:
         ids = ", ".join(trace.member_ids)
+        if trace.other_ids:
+            ids += f" and, under the same address, {', '.join(trace.other_ids)}"
         click.echo(
             f"{trace.account_id}: {trace.assignments} assignments of {ids}, "
             f"{trace.personal} of them with a name or an address"

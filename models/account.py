@@ -56,9 +56,12 @@ class Account(Base):
     policy: Mapped[str]
     seat_policies: Mapped[Json] = mapped_column(server_default="{}")
     grace: Mapped[timedelta] = mapped_column(server_default="14 days")
+    suspend_after_grace: Mapped[bool] = mapped_column(server_default=sql("false"))
     hold: Mapped[timedelta]
     override: Mapped[Json | None]
     seats: Mapped[Json]
+    # Whether figures stand that only a webhook's body vouches for.
+    unverified: Mapped[bool] = mapped_column(server_default=sql("false"))
     deadline: Mapped[Moment | None]
     # The balance as the app was last told of it; what differs from it is news.
     notified: Mapped[Json | None]

@@ -31,13 +31,15 @@ from seats.statuses import Standing
 @dataclass(frozen=True, slots=True)
 class Balance:
     """One seat type of one account: what was bought, what is in use, and by when use must come back
-    within what was bought, where its policy set a deadline.
+    within what was bought, where its policy set a deadline. `warned` people are suspended then: so many
+    were beyond the limit when the app was told that they would be.
     """
 
     seats: Seats
     active: int = 0
     held: int = 0
     deadline: datetime | None = None
+    warned: int = 0
 
     @property
     def purchased(self) -> SeatLimit:
@@ -58,14 +60,14 @@ class Balance:
             "contract": to_json(self.seats.contract),
             "active": self.active,
             "held": self.held,
-            **({"deadline": self.deadline.isoformat()} if self.deadline else {}),
+            **({"deadline": self.deadline.isoformat(), "warned": self.warned} if self.deadline else {}),
         }
 
     @classmethod
     def from_json(cls, kept: Mapping[str, int | str]) -> Balance:
         seats = Seats(from_json(kept["included"]), int(kept["addon"]), from_json(kept["contract"]))
         deadline = datetime.fromisoformat(str(kept["deadline"])) if "deadline" in kept else None
-        return cls(seats, int(kept["active"]), int(kept["held"]), deadline)
+        return cls(seats, int(kept["active"]), int(kept["held"]), deadline, int(kept.get("warned", 0)))
 
 
 EMPTY = Balance(Seats())
@@ -75,7 +77,8 @@ EMPTY = Balance(Seats())
 class Book:
     """A locked account.
 
-    `deadline` is until when unpaid subscriptions count. `written` is what the audit last said of the
+    `deadline` is until when unpaid subscriptions count. `unverified`: a subscription shows figures that
+    only a webhook's body vouches for. `written` is what the audit last said of the
     account, and `notified` what the app was last told of it; each None before the first time.
     """
 
@@ -85,8 +88,10 @@ class Book:
     policy: str
     seat_policies: Mapping[str, str]
     grace: timedelta
+    suspend_after_grace: bool
     hold: timedelta
     override: Json | None
+    unverified: bool
     balances: dict[str, Balance]
     deadline: datetime | None
     evaluate_at: datetime | None
@@ -120,19 +125,28 @@ class Book:
     def of(self, seat_type: str) -> Balance:
         return self.balances.get(seat_type, EMPTY)
 
-    def move(self, seat_type: str | None, *, active: int = 0, held: int = 0) -> None:
-        """So many more (or fewer) active and held seats of a type; None, the free roles, occupy nothing."""
+    def move(self, seat_type: str | None, *, active: int = 0, held: int = 0, is_half: bool = False) -> None:
+        """So many more (or fewer) active and held seats of a type; None, the free roles, occupy nothing.
+
+        Half of a change starts and ends no deadline: `restate` follows, and judges the whole.
+        """
         if seat_type is None:
             return
         balance = self.of(seat_type)
-        self.balances[seat_type] = replace(balance, active=balance.active + active, held=balance.held + held)
+        after = replace(balance, active=balance.active + active, held=balance.held + held)
+        if after.overage > balance.overage and balance.warned:
+            more = after.overage - balance.overage  # whoever claims in grace is told the deadline
+            after = replace(after, warned=balance.warned + more)
+        self.balances[seat_type] = after
+        if is_half:
+            return
         self._set_clock(seat_type)
         self.status = self._judged(self._standing())
 
     def restate(self, evaluated: AccountSeats, rules: RulesInForce, catalog_digest: str) -> None:
         """Take over what subscriptions and contracts give now; who sits in the account stays."""
         self.policy, self.seat_policies = rules.policy, rules.seat_policies
-        self.grace, self.hold = rules.grace, rules.hold
+        self.grace, self.hold, self.suspend_after_grace = rules.grace, rules.hold, rules.suspend_after_grace
         self.deadline, self.catalog_digest = evaluated.deadline, catalog_digest
         for seat_type in {*self.balances, *evaluated.seats}:
             self.balances[seat_type] = replace(self.of(seat_type), seats=evaluated.of(seat_type))
@@ -157,14 +171,30 @@ class Book:
         return {seat_type: self.balances[seat_type].to_json() for seat_type in sorted(self.balances)}
 
     def _set_clock(self, seat_type: str) -> None:
-        """Stamp the deadline of a type that has come over its limit, once; clear it when it is back."""
+        """Stamp the deadline of a type that has come over its limit, once; clear it when it is back.
+
+        Where people are to be suspended since a while ago only, they get a whole period of their own.
+        """
         balance = self.of(seat_type)
-        is_timed = balance.overage > 0 and policies.load(self.policy_of(seat_type)).HAS_DEADLINE
-        if is_timed != (balance.deadline is not None):
-            deadline = self.now + self.grace if is_timed else None
-            self.balances[seat_type] = replace(balance, deadline=deadline)
-            self.wake_by(deadline)
-            self.wake_by(ending_at(deadline, self.grace))
+        if not (balance.overage and policies.load(self.policy_of(seat_type)).HAS_DEADLINE):
+            self.balances[seat_type] = replace(balance, deadline=None, warned=0)
+        elif balance.deadline is None or (self.suspend_after_grace and not balance.warned):
+            self.stamp(seat_type)
+        else:
+            warned = min(balance.warned, balance.overage) if self.suspend_after_grace else 0
+            self.balances[seat_type] = replace(balance, warned=warned)
+
+    def stamp(self, seat_type: str) -> None:
+        """Begin a grace period for all who are beyond the limit now."""
+        balance, deadline = self.of(seat_type), self.now + self.grace
+        warned = balance.overage if self.suspend_after_grace else 0
+        self.balances[seat_type] = replace(balance, deadline=deadline, warned=warned)
+        self.wake_by(deadline)
+        self.wake_by(ending_at(deadline, self.grace))
+
+    def judge(self) -> None:
+        """Work the status out anew from what stands in the book."""
+        self.status = self._judged(self._standing())
 
     def _standing(self) -> AccountStatus:
         """What subscriptions and contracts say, whoever sits in the account."""
@@ -192,8 +222,8 @@ _STATUS_OF = {
 }
 
 _LOCK = """
-SELECT id, version, status, policy, seat_policies, grace, hold, override, seats, deadline, evaluate_at,
-       catalog_digest, notified, now()
+SELECT id, version, status, policy, seat_policies, grace, suspend_after_grace, hold, override, unverified,
+       seats, deadline, evaluate_at, catalog_digest, notified, now()
 FROM accounts WHERE id = %(id)s FOR UPDATE
 """
 
@@ -205,8 +235,8 @@ def open_book(session: Session, account_id: str) -> Book:
     row = first_row(session, _LOCK, {"id": account_id})
     if row is None:
         raise AccountNotFound(account_id)
-    found, version, status, policy, seat_policies, grace, hold, override = row[:8]
-    seats, deadline, evaluate_at, catalog_digest, notified, now = row[8:]
+    found, version, status, policy, seat_policies, grace, suspend_after_grace, hold, override = row[:9]
+    unverified, seats, deadline, evaluate_at, catalog_digest, notified, now = row[9:]
     book = Book(
         account_id=found,
         version=version,
@@ -214,8 +244,10 @@ def open_book(session: Session, account_id: str) -> Book:
         policy=policy,
         seat_policies=seat_policies,
         grace=grace,
+        suspend_after_grace=suspend_after_grace,
         hold=hold,
         override=override,
+        unverified=unverified,
         balances={seat_type: Balance.from_json(kept) for seat_type, kept in seats.items()},
         deadline=deadline,
         evaluate_at=evaluate_at,
@@ -233,7 +265,8 @@ _POST = """
 WITH account AS (
     UPDATE accounts
     SET version = version + 1, status = %(status)s, policy = %(policy)s, seat_policies = %(seat_policies)s,
-        grace = %(grace)s, hold = %(hold)s, override = %(override)s, seats = %(seats)s,
+        grace = %(grace)s, suspend_after_grace = %(suspend_after_grace)s, hold = %(hold)s,
+        override = %(override)s, unverified = %(unverified)s, seats = %(seats)s,
         deadline = %(deadline)s, evaluate_at = %(evaluate_at)s, catalog_digest = %(catalog_digest)s,
         notified = %(notified)s
     WHERE id = %(account_id)s
@@ -269,12 +302,12 @@ def post(
     """Write the balance down; with an audit row, and True, if anything really changed.
 
     The version rises either way: what readers are shown (`verified_at`) may be newer even then. The app
-    gets a notice of each line that was crossed since it was last told, unless this is no news: a change
-    that no look at the provider has confirmed.
+    gets a notice of each line that was crossed since it was last told; not of half a change (`is_news`), nor
+    while figures stand that no look at the provider has confirmed.
     """
     facts = book.facts()
-    if is_news and facts != book.notified:
-        notice.put(session, book.account_id, crossings(book.notified, facts))
+    if is_news and not book.unverified and facts != book.notified:
+        notice.put(session, book.account_id, crossings(book.notified or book.written, facts))
         book.notified = facts
     is_change = facts != book.written or subject.before != subject.after
     posted = first_row(
@@ -286,8 +319,10 @@ def post(
             "policy": book.policy,
             "seat_policies": jsonb({**book.seat_policies}),
             "grace": book.grace,
+            "suspend_after_grace": book.suspend_after_grace,
             "hold": book.hold,
             "override": jsonb(book.override),
+            "unverified": book.unverified,
             "seats": jsonb(facts["seats"]),
             "deadline": book.deadline,
             "evaluate_at": book.evaluate_at,

@@ -16,7 +16,7 @@ from models import assignment, notice, seating, sitters
 from models.account import AccountStatus
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
-from models.book import Book, Subject, post
+from models.book import Balance, Book, Subject, post
 from models.evaluation import share_of
 from models.subscription import Subscription, raise_hint
 from seats.catalog import Catalog, RulesInForce
@@ -34,11 +34,11 @@ def enforce(session: Session, book: Book, rules: RulesInForce, catalog: Catalog)
     """Warn of what is about to end; suspend whom the rules say to suspend once the time is over."""
     _warn_of_ends(session, book, rules)
     _warn_of_contracts(session, book, catalog)
-    if not rules.suspend_after_grace or book.status is AccountStatus.SUSPENDED:  # which keeps who is there
+    if book.status is AccountStatus.SUSPENDED:  # which keeps who is there
         return
     for seat_type in sorted(book.balances):
-        deadline = book.of(seat_type).deadline
-        if book.is_blocked(seat_type) and _is_confirmed(session, book, catalog, deadline):
+        balance = book.of(seat_type)
+        if balance.warned and book.is_blocked(seat_type) and _is_confirmed(session, book, balance.deadline):
             _suspend(session, book, seat_type)
 
 
@@ -54,21 +54,27 @@ def look_at_grace(session: Session, book: Book, catalog: Catalog) -> None:
             raise_hint(session, subscription.id)
 
 
-def _is_confirmed(session: Session, book: Book, catalog: Catalog, deadline: datetime | None) -> bool:
-    """Whether every subscription was looked at after the deadline; those that were not are asked for."""
-    subscriptions = _subscriptions(session, book)
-    unconfirmed = [
-        one
-        for one in subscriptions
-        if share_of(one, catalog, book.now).standing.phase is not Phase.ENDED
-        and (
-            one.unverified is not None or one.verified_at is None or one.verified_at < (deadline or book.now)
-        )
-    ]
+def _is_confirmed(session: Session, book: Book, deadline: datetime | None) -> bool:
+    """Whether a look at every subscription after the deadline still shows what we believe; those that
+    were not looked at since are asked for.
+    """
+    unconfirmed = [one for one in _subscriptions(session, book) if not _confirms(one, deadline or book.now)]
     for subscription in unconfirmed:
         if subscription.hint == subscription.synced and not _was_looked_at(subscription, deadline):
             raise_hint(session, subscription.id)
     return not unconfirmed
+
+
+def _confirms(subscription: Subscription, deadline: datetime) -> bool:
+    """Whether the newest look came after the deadline and could be counted, or found that there never was
+    such a subscription; and nothing has been heard of it since.
+    """
+    if subscription.hint > subscription.synced and subscription.dead_reason is None:
+        return False
+    if subscription.snapshot is None and subscription.unverified is None:
+        return _was_looked_at(subscription, deadline)
+    counted_at = subscription.counted_at
+    return subscription.unverified is None and counted_at is not None and counted_at >= deadline
 
 
 def _was_looked_at(subscription: Subscription, since: datetime | None) -> bool:
@@ -79,12 +85,14 @@ def _was_looked_at(subscription: Subscription, since: datetime | None) -> bool:
 
 
 def _suspend(session: Session, book: Book, seat_type: str) -> None:
-    """Take back as many seats as are beyond the limit, in the planner's order: invitations are released,
-    people are suspended, and their history is kept.
+    """Take back as many seats as the app was warned of, in the planner's order: invitations are released,
+    people are suspended, and their history is kept. Who came to be beyond the limit after the warning, by a
+    further reduction, gets a grace period of their own.
     """
-    for member_id in sitters.invitations(session, book.account_id, seat_type, book.of(seat_type).overage):
+    before_that = book.of(seat_type)
+    for member_id in sitters.invitations(session, book.account_id, seat_type, before_that.warned):
         seating.give_back(session, book, _person(session, book, member_id), _CAUSE)
-    for member_id in sitters.choice(session, book.account_id, seat_type, book.of(seat_type).overage):
+    for member_id in sitters.choice(session, book.account_id, seat_type, _left(book, seat_type, before_that)):
         person = _person(session, book, member_id)
         before = person.facts()
         person.state = AssignmentState.SUSPENDED
@@ -94,6 +102,16 @@ def _suspend(session: Session, book: Book, seat_type: str) -> None:
         post(session, book, _CAUSE, subject)
         told = {"member_id": member_id, "seat_type": seat_type, "reason": _CAUSE.reason}
         notice.put(session, book.account_id, [Notice(NoticeType.SUSPENDED, told)])
+    if before_that.overage > before_that.warned and book.of(seat_type).overage:
+        book.stamp(seat_type)
+        book.judge()
+        post(session, book, _CAUSE)
+
+
+def _left(book: Book, seat_type: str, before: Balance) -> int:
+    """How many of those warned of are still to go."""
+    gone = before.used - book.of(seat_type).used
+    return max(before.warned - gone, 0)
 
 
 def _person(session: Session, book: Book, member_id: str) -> Assignment:
@@ -109,7 +127,8 @@ def _warn_of_ends(session: Session, book: Book, rules: RulesInForce) -> None:
     for seat_type, balance in sorted(book.balances.items()):
         if _is_time(balance.deadline, rules.grace, book.now):
             numbers = {"purchased": to_json(balance.purchased), "used": balance.used}
-            told = {"reason": "over_limit", "seat_type": seat_type, **numbers, "overage": balance.overage}
+            beyond = {"overage": balance.overage, "to_be_suspended": balance.warned}
+            told = {"reason": "over_limit", "seat_type": seat_type, **numbers, **beyond}
             _say_ending(session, book, balance.deadline, told)
 
 
@@ -141,4 +160,6 @@ def _warn_of_contracts(session: Session, book: Book, catalog: Catalog) -> None:
 
 
 def _subscriptions(session: Session, book: Book) -> Sequence[Subscription]:
-    return session.scalars(select(Subscription).where(Subscription.account_id == book.account_id)).all()
+    return session.scalars(
+        select(Subscription).where(Subscription.account_id == book.account_id).order_by(Subscription.id)
+    ).all()

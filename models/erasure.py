@@ -7,9 +7,10 @@ repeat them. The audit never held either: it knows people by the ids that the ap
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, or_, select, tuple_, update
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
@@ -29,13 +30,24 @@ class Person:
     email: str | None = None
     account_id: str | None = None
 
+    def __post_init__(self) -> None:
+        # Nothing is a name of everybody who has none.
+        if bool(self.member_id) == bool(normalise_email(self.email)):
+            raise ValueError("a person is named by a member id or by an address, one of the two")
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What one account keeps of the person: assignments, and those of them with a name or an address."""
+    """What one account keeps of the person: assignments, and those of them with a name or an address.
 
+    `other_ids` are ids under which only the person's address is found, as of an invitation that was
+    taken up under another one; what else stands under them is not the person's.
+    """
+
+    person: Person
     account_id: str
     member_ids: tuple[str, ...]
+    other_ids: tuple[str, ...]
     assignments: int
     personal: int
 
@@ -51,26 +63,31 @@ class Erased:
 def traces(session: Session, person: Person) -> Sequence[Trace]:
     """Where the person is known, released assignments included, by account."""
     found = session.execute(
-        select(
-            Assignment.account_id,
-            func.array_agg(Assignment.member_id.distinct()),
-            func.count(),
-            func.count().filter(_IS_PERSONAL),
-        )
+        select(Assignment.account_id, Assignment.member_id, _IS_PERSONAL)
         .where(_is(person))
-        .group_by(Assignment.account_id)
-        .order_by(Assignment.account_id)
+        .order_by(Assignment.account_id, Assignment.member_id)
     )
-    return [Trace(account_id, tuple(ids), count, personal) for account_id, ids, count, personal in found]
+    return [
+        _trace(person, account_id, [(member_id, is_personal) for _, member_id, is_personal in rows])
+        for account_id, rows in groupby(found, key=lambda row: row[0])
+    ]
+
+
+def _trace(person: Person, account_id: str, rows: Sequence[tuple[str, bool]]) -> Trace:
+    """From the member id of each assignment, and whether the assignment is personal."""
+    ids = tuple(dict.fromkeys(member_id for member_id, _ in rows))
+    asked = ids if person.member_id is None else (person.member_id,)
+    others = tuple(member_id for member_id in ids if member_id not in asked)
+    return Trace(person, account_id, asked, others, len(rows), sum(is_personal for _, is_personal in rows))
 
 
 def erase(session: Session, trace: Trace) -> Erased:
-    """Erase the name and the address of these members of the account, and the answers that repeat them.
+    """Erase the person's names and addresses in the account, and the answers that repeat them.
 
     Doing it twice does it once. Nobody's seat moves, so there is nothing for the audit to say.
     """
     open_book(session, trace.account_id)
-    theirs = and_(Assignment.account_id == trace.account_id, Assignment.member_id.in_(trace.member_ids))
+    theirs = _is(replace(trace.person, account_id=trace.account_id))
     said = session.execute(select(Assignment.name, Assignment.email).where(theirs)).all()
     values = sorted({value for row in said for value in row if value})
     answers = forget_answers(session, trace.account_id, member_ids=trace.member_ids, values=values)
@@ -79,11 +96,19 @@ def erase(session: Session, trace: Trace) -> Erased:
 
 
 def _is(person: Person) -> ColumnElement[bool]:
-    """The person's assignments: by address also those of the same member before they had it."""
+    """The person's assignments.
+
+    By address also those of the same member before they had it; by member id also those of the same
+    account under an address of theirs, for one address is one person.
+    """
     here = sql("true") if person.account_id is None else Assignment.account_id == person.account_id
     if person.email is None:
-        return and_(here, Assignment.member_id == person.member_id)
+        named = Assignment.member_id == person.member_id
+        addresses = select(Assignment.account_id, Assignment.email).where(
+            here, named, Assignment.email.is_not(None)
+        )
+        return and_(here, or_(named, tuple_(Assignment.account_id, Assignment.email).in_(addresses)))
     addressed = select(Assignment.account_id, Assignment.member_id).where(
         here, Assignment.email == normalise_email(person.email)
     )
-    return tuple_(Assignment.account_id, Assignment.member_id).in_(addressed)
+    return and_(here, tuple_(Assignment.account_id, Assignment.member_id).in_(addressed))

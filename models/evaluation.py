@@ -42,6 +42,7 @@ def evaluate(session: Session, book: Book, catalog: Catalog) -> RulesInForce:
     shares = [share_of(subscription, catalog, book.now) for subscription in subscriptions]
     evaluated = account_seats(catalog, book.account_id, shares, now=book.now)
     rules = in_force(_rules(subscriptions, shares, catalog), book.override)
+    book.unverified = any(subscription.unverified is not None for subscription in subscriptions)
     book.evaluate_at = None
     book.restate(evaluated, rules, catalog.digest)
     for moment in _moments(book, rules, evaluated, catalog):
@@ -71,13 +72,18 @@ def weigh(subscription: Subscription, catalog: Catalog, seen_at: datetime) -> tu
         return ()
     if (effect := catalog.effect(snapshot.status)) is not None:
         if subscription.status != snapshot.status:
-            subscription.status, subscription.status_since = snapshot.status, seen_at
+            subscription.status = snapshot.status
+            # What only a body says begins no status: the verified one may go on, with its clock.
+            if subscription.unverified is None:
+                subscription.status_since = seen_at
         subscription.effect = effect.value
     try:
         seats = subscription_seats(catalog, snapshot)
     except Uncountable as uncountable:
         return uncountable.findings
     subscription.seats = seats_to_json(seats)
+    if effect is not None and subscription.unverified is None:
+        subscription.counted_at, subscription.counted_product = subscription.verified_at, snapshot.product_id
     product = catalog.product(snapshot.product_id)
     return range_findings(product, seats) if product is not None else ()
 
@@ -85,8 +91,8 @@ def weigh(subscription: Subscription, catalog: Catalog, seen_at: datetime) -> tu
 def share_of(subscription: Subscription, catalog: Catalog, now: datetime) -> SubscriptionShare:
     """What the subscription adds to its account.
 
-    Grace is judged at the last look at the provider, not now: a deadline that has passed counts only
-    once a look after it has shown that nothing was paid meanwhile.
+    Grace is judged at the last look that told us something, not now: a deadline that has passed counts
+    only once a look after it has shown that nothing was paid meanwhile.
     """
     seats = seats_from_json(subscription.seats or {})
     effect = effect_of(subscription, catalog)
@@ -95,8 +101,8 @@ def share_of(subscription: Subscription, catalog: Catalog, now: datetime) -> Sub
     standing = standing_of(
         effect,
         since=subscription.status_since or now,
-        now=min(now, subscription.verified_at or now),
-        payment_grace=catalog.payment_grace(subscription.product_id),
+        now=min(now, subscription.counted_at or now),
+        payment_grace=catalog.payment_grace(subscription.counted_product or subscription.product_id),
         provider_deadline=subscription.past_due_ends_at,
     )
     return SubscriptionShare(seats, standing)
@@ -132,7 +138,8 @@ def _rules(
     for subscription, share in zip(subscriptions, shares, strict=True):
         if share.standing.phase is not Phase.NOT_YET:
             has_ended = share.standing.phase is Phase.ENDED
-            rules[has_ended].add(catalog.rules(subscription.product_id))
+            product_id = subscription.counted_product or subscription.product_id
+            rules[has_ended].add(catalog.rules(product_id))
     found = rules[False] or rules[True]
     return found.pop() if len(found) == 1 else catalog.defaults
 

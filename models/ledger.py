@@ -99,7 +99,7 @@ def apply_unverified(
     subscription.unverified = to_keep(snapshot, catalog.account_key)
     weigh(subscription, catalog, lease.taken_at)
     session.flush()
-    return _restate(session, books, catalog, cause, subscription=subscription, before=before, is_news=False)
+    return _restate(session, books, catalog, cause, subscription=subscription, before=before)
 
 
 def not_at_provider(session: Session, lease: Lease, catalog: Catalog, cause: Cause) -> bool:
@@ -177,8 +177,6 @@ def _evaluate(
     catalog: Catalog,
     cause: Cause,
     subject: Subject = NOBODY,
-    *,
-    is_news: bool = True,
 ) -> bool:
     """Restate the book, write it down, and carry out what its deadlines ask for; whether it changed.
 
@@ -188,8 +186,8 @@ def _evaluate(
         role_moves.carry_out(session, book, catalog, cause)
     rules = evaluate(session, book, catalog)
     look_at_grace(session, book, catalog)
-    changed = post(session, book, cause, subject, is_news=is_news)
-    if is_news:
+    changed = post(session, book, cause, subject)
+    if not book.unverified:
         enforce(session, book, rules, catalog)
     return changed
 
@@ -226,9 +224,10 @@ def _take_back_unverified(subscription: Subscription, lease: Lease, catalog: Cat
     """The provider has answered: what only a body vouched for goes, the last verified figures stand."""
     if subscription.unverified is None:
         return
-    subscription.unverified = None
-    subscription.seats = subscription.status = subscription.effect = subscription.status_since = None
+    since = subscription.status_since
+    subscription.unverified = subscription.seats = subscription.status = subscription.effect = None
     weigh(subscription, catalog, lease.taken_at)
+    subscription.status_since = since  # a body that is not confirmed moves no clock
 
 
 def _open_books(session: Session, account_ids: set[str | None]) -> Sequence[Book]:
@@ -303,11 +302,10 @@ def _restate(
     *,
     subscription: Subscription,
     before: Json | None,
-    is_news: bool = True,
 ) -> bool:
     after = subscription.facts()
     changed = False
     for book in books:
         subject = Subject(subscription_id=subscription.id, before=before, after=after)
-        changed |= _evaluate(session, book, catalog, cause, subject, is_news=is_news)
+        changed |= _evaluate(session, book, catalog, cause, subject)
     return changed

@@ -19,7 +19,7 @@ from models.audit import Cause
 from models.base import affected
 from models.book import Book, Subject, open_book, post
 from seats.catalog import Catalog
-from seats.errors import EmailTaken, HoldExpired, MemberNotFound, Refused, WrongState
+from seats.errors import EmailTaken, HoldExpired, MemberNotFound, WrongState
 
 _REACHABLE: Mapping[AssignmentState, Mapping[AssignmentState, str]] = {
     AssignmentState.HELD: {
@@ -92,8 +92,10 @@ def _change(
     seat_type = person.seat_type if wanted.role is None else catalog.seat_type(wanted.role)
     before, was_on = person.facts(), person.seat_type if person.occupies_seat else None
     goes_on = seat_type if state is not AssignmentState.SUSPENDED else None
-    if goes_on != was_on and (refusal := _refusal(session, book, goes_on)) is not None:
-        raise refusal
+    if goes_on != was_on:
+        seating.make_room(session, book, goes_on)
+        if (refusal := seating.refusal(book, goes_on)) is not None:
+            raise refusal
     _check_email(session, person, wanted.email)
     left, was = person.seat_type, person.state
     person.role, person.seat_type, person.state = wanted.role or person.role, seat_type, state.value
@@ -107,14 +109,6 @@ def _change(
         book.wake_by(person.expires_at)
         subject = Subject(member_id=person.member_id, before=before, after=person.facts())
         post(session, book, cause, subject)
-
-
-def _refusal(session: Session, book: Book, seat_type: str | None) -> Refused | None:
-    """Why there is no seat, if there is none even where invitations whose time is over have made room."""
-    refused = seating.refusal(book, seat_type)
-    if refused is not None and seating.lapse_in(session, book):
-        refused = seating.refusal(book, seat_type)
-    return refused
 
 
 def _state_after(person: Assignment, wanted: AssignmentState | None) -> AssignmentState:

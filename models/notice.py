@@ -25,6 +25,7 @@ from sqlalchemy import (
     Identity,
     Index,
     UniqueConstraint,
+    case,
     delete,
     func,
     select,
@@ -266,10 +267,16 @@ def resend(session: Session, notice_id: int) -> int:
     return sent_to
 
 
-def forget_old(session: Session, age: timedelta) -> int:
-    """Drop notices older than `age` that need no work any more; dead letters stay until dealt with."""
+def forget_old(session: Session, age: timedelta, *, occasions: timedelta) -> int:
+    """Drop notices older than `age` that need no work any more; dead letters stay until dealt with.
+
+    What may be said only once is dropped when it is older than `occasions`: it is said again after that.
+    """
     unfinished = _any_delivery(NoticeDelivery.state != DeliveryState.DELIVERED)
-    return affected(session, delete(KeptNotice).where(KeptNotice.created_at < func.now() - age, ~unfinished))
+    kept_for = case((KeptNotice.once.is_(None), age), else_=occasions)
+    return affected(
+        session, delete(KeptNotice).where(KeptNotice.created_at < func.now() - kept_for, ~unfinished)
+    )
 
 
 def _any_delivery(condition: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -54,8 +54,8 @@ def unknown_roles(session: Session, account_id: str, catalog: Catalog) -> Sequen
 def carry_out(session: Session, book: Book, catalog: Catalog, cause: Cause) -> int:
     """Move everybody whose role means another seat type now, one audit row each; how many were moved.
 
-    The app is told by the caller's next `post`: the changed catalogue may give seats as well, and only
-    with those worked out is it known whether a limit was crossed.
+    The book has to be restated after it: only with what the changed catalogue gives worked out as well is it
+    known whether a limit was crossed. Then the limits are judged, and the app is told.
     """
     meant, unknown = _meanings(session, book.account_id, catalog)
     if unknown:
@@ -75,8 +75,8 @@ def _post(
 ) -> None:
     active = int(person.state == AssignmentState.ACTIVE)
     held = int(person.state == AssignmentState.HELD)
-    book.move(left, active=-active, held=-held)
-    book.move(person.seat_type, active=active, held=held)
+    book.move(left, active=-active, held=-held, is_half=True)
+    book.move(person.seat_type, active=active, held=held, is_half=True)
     subject = Subject(member_id=person.member_id, before=facts, after=person.facts())
     # Half of a change is no news; what it comes to is told when the account has been worked out anew.
     post(session, book, cause, subject, is_news=False)

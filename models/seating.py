@@ -16,7 +16,7 @@ from models.book import Balance, Book, Subject, open_book, post
 from models.direct import first_row
 from seats import policies
 from seats.catalog import Catalog
-from seats.errors import ClaimsBlocked, NoSeatAvailable, PurchaseNeeded, Refused
+from seats.errors import ClaimsBlocked, NoSeatAvailable, PurchaseNeeded, Refused, WrongState
 from seats.limit import available, to_json
 from seats.policies import Decision, Situation
 
@@ -94,13 +94,13 @@ def _without_lapsing(session: Session, found: Account, seat_type: str) -> Balanc
 def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
     """Seat the person, once: the same member or the same e-mail address gets the seat it has.
 
-    Raises `UnknownRole`, `AccountNotFound`, `ClaimsBlocked`, `NoSeatAvailable`.
+    Raises `UnknownRole`, `AccountNotFound`, `ClaimsBlocked`, `NoSeatAvailable`, `PurchaseNeeded`, and
+    `WrongState` for somebody who is suspended.
     """
     seat_type = catalog.seat_type(wish.role)
     book = open_book(session, account_id)
+    make_room(session, book, seat_type)
     refused = refusal(book, seat_type)
-    if refused is not None and lapse_in(session, book):
-        refused = refusal(book, seat_type)
     if refused is None:
         seated = _insert(session, book, wish, seat_type)
         if seated is not None:
@@ -110,6 +110,14 @@ def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause
         return _seat_again(session, book, person, wish, cause)
     assert refused is not None  # an insert that conflicts has met a live assignment
     raise refused
+
+
+def make_room(session: Session, book: Book, seat_type: str | None) -> None:
+    """Where no seat is left, take back those of invitations whose time is over: before any policy decides,
+    lest it count them as overage.
+    """
+    if seat_type is not None and available(book.of(seat_type).purchased, book.of(seat_type).used) == 0:
+        lapse_in(session, book)
 
 
 def release(session: Session, account_id: str, member_id: str, cause: Cause) -> bool:
@@ -189,7 +197,7 @@ def _insert(session: Session, book: Book, wish: Wish, seat_type: str | None) -> 
             "state": state.value,
             "protected": wish.protected,
             "expires_at": book.now + book.hold if wish.hold else None,
-            "last_active_at": wish.last_active_at,
+            "last_active_at": min(wish.last_active_at, book.now) if wish.last_active_at else None,
         },
     )
     return None if made is None else Assignment(**dict(zip(_MADE, made, strict=True)))
@@ -205,6 +213,12 @@ def _seat(session: Session, book: Book, seated: Assignment, cause: Cause) -> Sea
 
 def _seat_again(session: Session, book: Book, person: Assignment, wish: Wish, cause: Cause) -> Seated:
     """The seat the person has; a claim that holds nothing confirms a held one, on the same row."""
+    if person.state == AssignmentState.SUSPENDED:
+        raise WrongState(
+            f"Member {person.member_id!r} is suspended and has no seat. "
+            'Bring them back with PATCH {"state": "active"}, which claims one.',
+            details={"member_id": person.member_id, "state": person.state},
+        )
     if person.state != AssignmentState.HELD or wish.hold:
         return Seated(person, is_new=False)
     before = person.facts()

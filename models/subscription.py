@@ -66,6 +66,10 @@ class Subscription(Base):
     snapshot: Mapped[Json | None]
     unverified: Mapped[Json | None]
     verified_at: Mapped[Moment | None]
+    # When a look last gave figures and a status whose meaning we know, and the product they were of: what
+    # cannot be counted confirms nothing, and does not change the rules either.
+    counted_at: Mapped[Moment | None]
+    counted_product: Mapped[str | None]
     # When it was last looked at, whatever came of it: whose turn it is to be verified.
     looked_at: Mapped[Moment | None]
     # The last good figures: {"full": {"included": 5, "addon": 10, "contract": 0}}, and the last

@@ -53,6 +53,7 @@ class _Type:
     purchased: SeatLimit
     used: int
     deadline: str | None
+    warned: int
 
     @classmethod
     def of(cls, facts: Facts, name: str) -> _Type:
@@ -63,7 +64,7 @@ class _Type:
         for part in parts:
             purchased = add(purchased, part)
         used = int(kept.get("active", 0)) + int(kept.get("held", 0))
-        return cls(name, purchased, used, kept.get("deadline"))
+        return cls(name, purchased, used, kept.get("deadline"), int(kept.get("warned", 0)))
 
     @property
     def available(self) -> SeatLimit:
@@ -97,8 +98,9 @@ def _of_type(was: _Type, now: _Type) -> Iterator[Notice]:
         yield Notice(NoticeType.OVERAGE_STARTED, now.figures())
     elif now.available == 0 and was.available != 0:
         yield Notice(NoticeType.LIMIT_REACHED, now.figures())
-    if now.deadline is not None and was.deadline is None:
-        yield Notice(NoticeType.GRACE_STARTED, now.figures(reason="over_limit", deadline=now.deadline))
+    if now.deadline is not None and now.deadline != was.deadline:
+        told = now.figures(reason="over_limit", deadline=now.deadline, to_be_suspended=now.warned)
+        yield Notice(NoticeType.GRACE_STARTED, told)
 
 
 _COUNTS: Final = {"ok", "over_limit", "grace"}

@@ -75,7 +75,9 @@ def claim_batch(path: AccountPath, body: BatchBody) -> Response:
         granted, outcomes = (
             batch.claim_all(*asked) if body.mode == "all" else (True, batch.claim_each(*asked))
         )
-        results = [_result(wish, outcome) for wish, outcome in zip(wishes, outcomes, strict=True)]
+        results = [
+            _result(wish, outcome, is_granted=granted) for wish, outcome in zip(wishes, outcomes, strict=True)
+        ]
         refused = sum(result["problem"] is not None for result in results)
         told = {"mode": body.mode, "granted": len(results) - refused, "refused": refused, "results": results}
         return Answer(HTTPStatus.OK, told) if granted else _nothing_granted(told)
@@ -83,10 +85,11 @@ def claim_batch(path: AccountPath, body: BatchBody) -> Response:
     return answer_once(work)
 
 
-def _result(wish: Wish, outcome: Outcome) -> dict[str, Any]:
+def _result(wish: Wish, outcome: Outcome, *, is_granted: bool) -> dict[str, Any]:
+    """What the claim came to. One that was taken back with the others has no assignment to show."""
     if isinstance(outcome, Seated):
         status = HTTPStatus.CREATED if outcome.is_new else HTTPStatus.OK
-        assignment, problem = shown(outcome.assignment), None
+        assignment, problem = shown(outcome.assignment) if is_granted else None, None
     else:
         assignment, problem = None, problems.of_error(outcome)
         status = problem["status"]
@@ -94,11 +97,9 @@ def _result(wish: Wish, outcome: Outcome) -> dict[str, Any]:
 
 
 def _nothing_granted(told: dict[str, Any]) -> Answer:
-    """The refusals, and no assignments: those that could have been granted were not."""
-    results = [{**one, "assignment": None} for one in told["results"]]
     refusal = BatchRefused(
-        f"{told['refused']} of {len(results)} claims are refused, so none was granted.",
-        details={**told, "granted": 0, "results": results},
+        f"{told['refused']} of {len(told['results'])} claims are refused, so none was granted.",
+        details={**told, "granted": 0},
     )
     return Answer(HTTPStatus.CONFLICT, problems.of_error(refusal))
 

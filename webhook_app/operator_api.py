@@ -81,7 +81,8 @@ def drift(query: DriftQuery) -> Response:
     summary="Look at the provider now",
     description="Waits up to ten seconds. 200: every subscription of the account was looked at; `changed` "
     "tells whether that moved anything, `drift` what does not agree. 202: some still wait, and are looked "
-    "at as soon as they can be.",
+    "at as soon as they can be; one that is `dead` was given up on, and is not looked at again by itself "
+    "before its daily verification: deal with the reason, then replay its dead letter or ask again here.",
     responses=responses(Synced, *WRITING, 404, also=202),
 )
 @needs(Scope.CLAIM)
@@ -90,12 +91,14 @@ def sync_account(path: AccountPath) -> Response:
         # Committed by itself, as the looks of every other worker are.
         done = resync.resync(door().runtime, path.account_id, patience=resync.PATIENCE)
         for one in done.waiting:
-            door().ring(one.subscription_id)
+            if not one.is_dead:
+                door().ring(one.subscription_id)
         told = {
             "changed": done.changed,
             "drift": [finding_shown(one) for one in done.drift],
             "waiting": [
-                {"subscription_id": one.subscription_id, "reason": one.reason} for one in done.waiting
+                {"subscription_id": one.subscription_id, "reason": one.reason, "dead": one.is_dead}
+                for one in done.waiting
             ],
         }
         return Answer(HTTPStatus.ACCEPTED if done.waiting else HTTPStatus.OK, told)

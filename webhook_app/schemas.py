@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -31,6 +32,17 @@ def _printable(text: str) -> str:
     return text
 
 
+_FIRST_MOMENT: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _since_1970(moment: datetime) -> datetime:
+    """The time in UTC; the first and the last hours of the calendar have no place there."""
+    with suppress(OverflowError):
+        if (in_utc := moment.astimezone(UTC)) >= _FIRST_MOMENT:
+            return in_utc
+    raise ValueError("is no time since 1970")
+
+
 Id = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID), AfterValidator(_printable)]
 Email = Annotated[
     str,
@@ -40,6 +52,7 @@ Email = Annotated[
 Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_printable)
 ]
+Activity = Annotated[AwareDatetime, AfterValidator(_since_1970)]
 
 
 def _policy(name: str) -> str:
@@ -161,7 +174,7 @@ class MemberChange(Wanted):
     protected: StrictBool | None = None
     name: Name | None = None
     email: Email | None = None
-    last_active_at: AwareDatetime | None = Field(None, description="kept only if later than what is known")
+    last_active_at: Activity | None = Field(None, description="kept only if later than what is known")
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -385,6 +398,9 @@ class DriftPage(Shown):
 class SyncWaiting(Shown):
     subscription_id: str
     reason: str | None = Field(description="why the last look failed, if it did")
+    dead: bool = Field(
+        description="given up on: nobody looks again before the daily verification or a replay"
+    )
 
 
 class Synced(Shown):

@@ -1,7 +1,8 @@
 """Notify: send what is in the outbox to the endpoints of the app, signed by Standard Webhooks.
 
 A worker takes one endpoint at a time, with its oldest letters, and sends with no transaction open. An
-endpoint that does not answer at all is left alone for a while: it holds up no other, and no sync.
+endpoint that does not answer at all is left alone for a while: it holds up no other, and no sync. For the
+same reason one worker notifies at a time, however many there are: the others are there for syncs.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -20,6 +21,7 @@ from typing import Any, Final
 import orjson
 import requests
 import urllib3
+from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
@@ -35,6 +37,9 @@ log = logging.getLogger(__name__)
 # A run ends soon, so that the worker is back at its syncs; a lease outlives whatever is left of it.
 LEASE: Final = timedelta(seconds=60)
 _RUN_FOR: Final = 8.0
+# Longer than a task may take: whoever holds the lock and says nothing for so long is not at work.
+_FROZEN_AFTER: Final = timedelta(seconds=60)
+_LOCK: Final = 7_365_617_402  # next to the one of the migrations
 _MOST_AT_ONCE: Final = 50
 _REST: Final = timedelta(seconds=30)
 _SLOW: Final = 1.0  # seconds for a letter, on average
@@ -70,7 +75,30 @@ class Outcome:
 
 
 def notify(runtime: Runtime) -> int:
-    """Send what is due, for a bounded time; what is left stays due. Returns how many were tried."""
+    """Send what is due, for a bounded time; what is left stays due. Returns how many were tried: none
+    while another worker is at it.
+    """
+    with _alone(runtime) as is_alone:
+        return _send_due(runtime) if is_alone else 0
+
+
+@contextmanager
+def _alone(runtime: Runtime) -> Iterator[bool]:
+    """Whether no other worker is at it, nor will be until the end.
+
+    The lock goes with its connection, and so with the process; the server ends that of a frozen one.
+    """
+    # Outside of transactions, or the server would end one that seems forgotten.
+    with runtime.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        patience = {"patience": str(_FROZEN_AFTER // timedelta(milliseconds=1))}
+        try:
+            connection.execute(sql("SELECT set_config('idle_session_timeout', :patience, false)"), patience)
+            yield bool(connection.scalar(sql("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}))
+        finally:
+            connection.invalidate()  # closed, not given back: nobody inherits its lock
+
+
+def _send_due(runtime: Runtime) -> int:
     until = time.monotonic() + _RUN_FOR
     tried = 0
     allow_private = runtime.settings.notices_allow_private

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from models import account, audit, finding, subscription
+from models import audit, finding, subscription
+from models.book import open_book
 from models.finding import DriftFinding
 from models.subscription import Waiting
 from runtime.wiring import Runtime
@@ -37,10 +38,10 @@ class Resynced:
 def resync(runtime: Runtime, account_id: str, *, patience: float) -> Resynced:
     """Look at every subscription of the account, for `patience` seconds at most.
 
-    What is left after that is looked at as soon as it can be. Raises `AccountNotFound`.
+    What is left after that is looked at as soon as it can be, unless it is dead. Raises `AccountNotFound`.
     """
     with runtime.sessions.begin() as session:
-        account.get(session, account_id)
+        open_book(session, account_id)  # accounts before their subscriptions, as everybody locks them
         before = audit.newest(session, account_id)
         hints = subscription.ask(session, account_id)
     waiting = _look(runtime, hints, until=time.monotonic() + patience)

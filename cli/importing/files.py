@@ -20,6 +20,7 @@ from seats.errors import SeatSyncError
 LONGEST_ROW: Final = 1024 * 1024
 # A quote that is never closed would swallow the rest of the file as one cell; this much of it is enough.
 _LONGEST_CELL: Final = 8 * 1024
+_OPEN_QUOTE: Final = "is a quote left open?"
 _BLANKS: Final = b" \t\r\n"
 
 
@@ -33,12 +34,18 @@ class ImportRefused(SeatSyncError):
 class Entry:
     """One row of the file: its cells by column, or what makes it unreadable.
 
-    `line` is where it begins in a CSV file, in JSON which object of the array it is.
+    `line` and `last` are where it begins and ends in a CSV file, in JSON which object of the array it is.
     """
 
     line: int
+    last: int
     cells: Mapping[str, object]
     problem: str | None = None
+
+    @property
+    def span(self) -> str:
+        """What a problem's words end with where the row stands in several lines."""
+        return f" (lines {self.line} to {self.last})" if self.last > self.line else ""
 
 
 class Tape:
@@ -118,13 +125,16 @@ def _next_entry(tape: Tape, rows: Iterator[list[str]], header: list[str]) -> Ent
     try:
         cells = next(rows, None)
     except csv.Error as error:
-        where = f" (lines {line} to {tape.lines})" if tape.lines > line else ""
-        return Entry(line, {}, f"cannot be read{where}: {error}; is a quote left open?")
+        return Entry(line, tape.lines, {}, f"cannot be read: {error}; {_OPEN_QUOTE}")
     if cells is None:
         return None
     if cells and len(cells) != len(header):
-        return Entry(line, {}, f"has {len(cells)} cells where the header has {len(header)}")
-    return Entry(line, {name: cell.strip() for name, cell in zip(header, cells, strict=False)})
+        return Entry(line, tape.lines, {}, f"has {len(cells)} cells where the header has {len(header)}")
+    named = dict(zip(header, cells, strict=False))
+    if torn := [name for name, cell in named.items() if "\n" in cell or "\r" in cell]:
+        holds = "holds" if len(torn) == 1 else "hold"
+        return Entry(line, tape.lines, {}, f"{' and '.join(torn)} {holds} a line end; {_OPEN_QUOTE}")
+    return Entry(line, tape.lines, {name: cell.strip() for name, cell in named.items()})
 
 
 def _header(tape: Tape, cells: list[str]) -> list[str]:
@@ -162,9 +172,9 @@ def _json_entries(tape: Tape) -> Iterator[Entry]:
 
 def _object(tape: Tape, number: int, found: object) -> Entry:
     if not isinstance(found, dict):
-        return Entry(number, {}, "is no object")
+        return Entry(number, number, {}, "is no object")
     _check_names(f"{tape.name}, object {number}", found, {})
-    return Entry(number, found)
+    return Entry(number, number, found)
 
 
 class _Array:

@@ -37,7 +37,7 @@ def preview(runtime: Runtime, stage: Stage, *, create_accounts: bool, names: int
     for account_id, rows in groupby(stage.all(), key=lambda staged: staged.row.account_id):
         found = AccountPreview(account_id)
         with runtime.sessions() as session:
-            seater = Seater(session, runtime.catalog, create_accounts=create_accounts)
+            seater = Seater(session, runtime.catalog, create_accounts=create_accounts, savepoints=True)
             found.before = seats_in_words(session, account_id)
             for staged in rows:
                 _try(seater, staged, found, names, stage.reject)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -16,7 +17,10 @@ from pydantic import (
 
 from models.seating import Wish
 from seats.ids import LONGEST_ID
-from webhook_app.schemas import Email, Id, Name
+from webhook_app.schemas import Activity, Email, Id, Name
+
+# The clock that wrote the file may be ahead of ours; further ahead is a mistake.
+_AHEAD: Final = timedelta(days=1)
 
 
 def _moment(value: object) -> object:
@@ -41,12 +45,20 @@ class MemberRow(BaseModel):
     email: Email | None = None
     name: Name | None = None
     protected: bool = False
-    last_active_at: Annotated[datetime, BeforeValidator(_moment)] | None = Field(None)
+    last_active_at: Annotated[Activity, BeforeValidator(_moment)] | None = Field(None)
     hold: bool = False
 
-    def wish(self) -> Wish:
-        """The claim that seats them."""
-        return Wish(**self.model_dump(exclude={"account_id"}))
+    def wish(self, now: datetime) -> Wish:
+        """The claim that seats them; raises `BadRow` for an activity that is still to come.
+
+        It is not `check` that tells: what can be read of a file must be the same on every day.
+        """
+        wish = Wish(**self.model_dump(exclude={"account_id"}))
+        if wish.last_active_at is None or wish.last_active_at <= now:
+            return wish
+        if wish.last_active_at > now + _AHEAD:
+            raise BadRow("last_active_at is still to come")
+        return replace(wish, last_active_at=now)
 
 
 COLUMNS: Final = tuple(MemberRow.model_fields)

@@ -8,17 +8,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
 from psycopg.errors import LockNotAvailable
 from sqlalchemy import Engine
 from sqlalchemy import text as sql
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.orm import Session
 
 from cli.importing.files import ImportRefused
-from cli.importing.rows import MemberRow
+from cli.importing.rows import BadRow, MemberRow
 from cli.importing.stage import Stage, Staged, Watcher
 from models import imports, ledger, seating
 from models.audit import Cause
@@ -55,12 +56,19 @@ class Result:
 
 
 class Seater:
-    """Seats rows in one transaction of the caller's."""
+    """Seats rows in one transaction of the caller's.
 
-    def __init__(self, session: Session, catalog: Catalog, *, create_accounts: bool) -> None:
+    With `savepoints` a row whose values the database does not take is a refused one; without, which is
+    quicker, it raises `DataError` and the transaction is lost.
+    """
+
+    def __init__(
+        self, session: Session, catalog: Catalog, *, create_accounts: bool, savepoints: bool
+    ) -> None:
         self._session = session
         self._catalog = catalog
         self._create_accounts = create_accounts
+        self._savepoints = savepoints
         self._opened = ""
 
     def seat(self, row: MemberRow) -> Result:
@@ -68,9 +76,21 @@ class Seater:
         if self._create_accounts and self._opened != row.account_id:
             ledger.open_account(self._session, row.account_id, self._catalog, CAUSE)
             self._opened = row.account_id
+        if not self._savepoints:
+            return self._claim(row)
+        try:
+            with self._session.begin_nested():
+                return self._claim(row)
+        except DataError as error:
+            return Result(Outcome.REJECTED, f"the database does not take it: {type(error.orig).__name__}")
+
+    def _claim(self, row: MemberRow) -> Result:
         version = self._version(row)
         try:
-            seated = seating.claim(self._session, row.account_id, row.wish(), self._catalog, CAUSE)
+            wish = row.wish(datetime.now(UTC))
+            seated = seating.claim(self._session, row.account_id, wish, self._catalog, CAUSE)
+        except BadRow as bad:
+            return Result(Outcome.REJECTED, str(bad))
         except AccountNotFound:
             hint = "--create-accounts opens accounts that are missing"
             return Result(Outcome.REJECTED, f"there is no account {row.account_id!r}; {hint}")
@@ -112,17 +132,29 @@ class Importer:
         """One batch. Somebody may hold an account for longer than we wait: then all of it once more."""
         for attempt in range(_TRIES):
             try:
-                return self._seat(run, page)
+                return self._seat_carefully(run, page)
             except OperationalError as error:
                 last = error
                 time.sleep(_FIRST_PAUSE * 2**attempt)
         raise _stopped(f"The database did not take the next rows: {type(last.orig).__name__}.", run)
 
-    def _seat(self, run: Import, page: Sequence[Staged]) -> Import:
+    def _seat_carefully(self, run: Import, page: Sequence[Staged]) -> Import:
+        """One batch; with a savepoint for every row where the database does not take one of them."""
+        try:
+            return self._seat(run, page, savepoints=False)
+        except DataError:
+            return self._seat(run, page, savepoints=True)
+
+    def _seat(self, run: Import, page: Sequence[Staged], *, savepoints: bool) -> Import:
         counts = Counter[str](run.counts)
         refused: list[tuple[int, str]] = []
         with self.runtime.transaction() as session:
-            seater = Seater(session, self.runtime.catalog, create_accounts=self.create_accounts)
+            seater = Seater(
+                session,
+                self.runtime.catalog,
+                create_accounts=self.create_accounts,
+                savepoints=savepoints,
+            )
             for staged in page:
                 result = seater.seat(staged.row)
                 counts[result.outcome.value] += 1

@@ -118,11 +118,11 @@ class Stage:
 
     def _take(self, entry: Entry, size: int) -> None:
         if entry.problem is not None:
-            return self.reject(entry.line, entry.problem)
+            return self.reject(entry.line, entry.problem + entry.span)
         try:
             row = check(entry.cells)
         except BadRow as bad:
-            return self.reject(entry.line, str(bad))
+            return self.reject(entry.line, str(bad) + entry.span)
         facts = row.model_dump_json()
         placed = (row.account_id, row.member_id, entry.line, size, facts)
         if self._scratch.execute("INSERT OR IGNORE INTO seatings VALUES (?, ?, ?, ?, ?)", placed).rowcount:

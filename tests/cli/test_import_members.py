@@ -13,20 +13,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
 
 from cli.importing import seats
 from cli.main import cli
 from models import ledger, seating
 from models.account import Account
 from models.assignment import Assignment
-from models.audit import AuditRow
+from models.audit import AuditRow, Cause
 from models.imports import Import
-from models.seating import Wish
+from models.seating import Seated, Wish
 from models.session import Sessions
 from runtime.settings import Settings
 from runtime.wiring import read_catalog
@@ -238,6 +240,50 @@ def test_a_bad_row_is_told_and_stops_nobody(desk: Desk, row: str, reason: str):
     assert reason in done.err
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ("0001-01-01T00:00:00+01:00", "is no time since 1970"),
+        ("1969-12-31T23:59:59Z", "is no time since 1970"),
+        ("9999-12-31T23:59:59-14:00", "is no time since 1970"),
+        ("9999-12-31T23:59:59Z", "is still to come"),
+    ],
+)
+def test_an_activity_that_nobody_can_have_had_is_told_and_stops_nobody(
+    desk: Desk, told: str, reason: str, options: tuple[str, ...]
+):
+    rows = ["acme,first,member,", f"acme,ada,member,{told}", "acme,last,member,1970-01-01T00:00:00Z"]
+    done = desk.run(desk.file(*rows, header=f"{HEADER},last_active_at"), *options)
+    assert (done.code, "2 added" in done.said) == (1, True)
+    assert f"line 3: last_active_at {reason}" in done.err
+
+
+def test_an_activity_of_a_clock_that_is_ahead_was_just_now(desk: Desk):
+    ahead = datetime.now(UTC) + timedelta(hours=6)
+    done = desk.run(desk.file(f"acme,ada,member,{ahead.isoformat()}", header=f"{HEADER},last_active_at"))
+    assert (done.code, desk.person("ada").last_active_at < ahead - timedelta(hours=5)) == (0, True)
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_row_the_database_does_not_take_stops_nobody(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+):
+    def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
+        if wish.member_id == "ada":
+            session.execute(text("SELECT 1 / 0"))
+        return seated(session, account_id, wish, catalog, cause)
+
+    seated = seating.claim
+    monkeypatch.setattr(seating, "claim", claim)
+    rows = ["acme,first,member", "fresh,ada,member", "acme,ada,member", "acme,last,member"]
+    done = desk.run(desk.file(*rows), "--create-accounts", *options)
+    assert (done.code, "2 added, 0 updated, 0 unchanged, 2 rejected" in done.said) == (1, True)
+    assert "line 4: the database does not take it: DivisionByZero" in done.err
+    assert desk.seated() == ([] if options else ["first", "last"])
+    desk.check()
+
+
 def test_the_last_seat_is_not_sold_twice(desk: Desk):
     done = desk.run(desk.file(*(f"acme,member-{number},member" for number in range(7))))
     assert (done.code, len(desk.seated())) == (1, 5)
@@ -262,14 +308,46 @@ def test_one_address_is_one_person(desk: Desk):
 
 def test_line_numbers_stay_right_behind_line_ends_in_quotes(desk: Desk):
     done = desk.run(desk.file('acme,ada,member,"a\n\nb"', "acme,bob,wizard,", header=f"{HEADER},name"))
-    assert "line 2: name must not hold control characters" in done.err
+    assert "line 2: name holds a line end; is a quote left open? (lines 2 to 4)" in done.err
     assert "line 5: " in done.err
+
+
+def test_a_stray_quote_tells_every_line_it_swallowed(desk: Desk):
+    swallowed = [f"acme,m{number},Name {number},client" for number in range(2, 12)]
+    rows = [
+        'acme,m1,"Smith,client',
+        *swallowed,
+        'acme,m12,Jones",client',
+        "acme,m13,ok,client",
+        "acme,,no,client",
+    ]
+    done = desk.run(desk.file(*rows, header="account_id,member_id,name,role"))
+    assert (done.code, desk.seated()) == (1, ["m13"])
+    assert "line 2: name holds a line end; is a quote left open? (lines 2 to 13)" in done.err
+    assert "line 15: member_id is missing" in done.err
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ('acme,"ada\n",member,', "member_id holds a line end; is a quote left open? (lines 2 to 3)"),
+        ('acme,ada,member,"\r\n"', "email holds a line end; is a quote left open? (lines 2 to 3)"),
+        ('acme,"ada\nacme,bob"', "has 2 cells where the header has 4 (lines 2 to 3)"),
+        ('acme,"ada\nacme"x,member,', "is a quote left open? (lines 2 to 3)"),
+        ('"ac\nme","ada\n",member,', "account_id and member_id hold a line end"),
+    ],
+)
+def test_a_row_of_several_lines_is_told_with_all_of_them(desk: Desk, row: str, reason: str):
+    done = desk.run(desk.file(row, "acme,last,member,", header=f"{HEADER},email"))
+    assert (done.code, desk.seated()) == (1, ["last"])
+    assert reason in done.err
 
 
 def test_a_quote_left_open_does_not_swallow_the_whole_file(desk: Desk):
     rows = [f"guest-{number:04},client" for number in range(2000)]
     done = desk.run(desk.file('acme,"ada,member', *(f"acme,{row}" for row in rows)))
-    assert "line 2: cannot be read (lines 2 to" in done.err
+    assert "line 2: cannot be read" in done.err
+    assert "is a quote left open? (lines 2 to" in done.err
     assert len(desk.seated()) > 1000
 
 

@@ -14,6 +14,7 @@ from models import ledger, seating
 from models.account import Account
 from models.assignment import Assignment
 from models.audit import AuditRow
+from models.erasure import Person
 from models.idempotency import IdempotencyKey
 from models.seating import Wish
 from models.session import Sessions
@@ -130,6 +131,50 @@ def test_erasing_twice_erases_once(run: Run):
 def test_nobody_is_found_under_an_unknown_name(run: Run):
     done = run("nobody", "--yes")
     assert (done.exit_code, done.stderr) == (1, "Nothing is kept of this person.\n")
+
+
+def test_who_took_an_invitation_up_under_another_id_is_erased_under_both(
+    run: Run, sessions: Sessions, catalog: Catalog
+):
+    with sessions.begin() as session:
+        seat(session, "other", "inv-1", catalog, email="eve@example.com", name="Eve")
+        seating.release(session, "other", "inv-1", a_cause())
+        seat(session, "other", "eve", catalog, email="Eve@Example.com")
+        seat(session, "acme", "inv-1", catalog, email="eve@example.com")
+    before = personal(sessions)
+    done = run("eve", "--yes")
+    assert personal(sessions) == {
+        whose: count for whose, count in before.items() if whose not in [("other", "eve"), ("other", "inv-1")]
+    }
+    assert "other: 2 assignments of eve and, under the same address, inv-1" in done.output
+    assert "other: erased from 2 assignments" in done.output
+
+
+def test_an_id_that_somebody_else_had_before_is_left_to_them(run: Run, sessions: Sessions, catalog: Catalog):
+    with sessions.begin() as session:
+        for email in ("eve@example.com", "mallory@example.com"):
+            seat(session, "other", "inv-1", catalog, email=email)
+            seating.release(session, "other", "inv-1", a_cause())
+        seat(session, "other", "eve", catalog, email="eve@example.com")
+    run("eve", "--yes")
+    assert personal(sessions)["other", "inv-1"] == 1
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_no_address_is_nobody_and_not_everybody_without_one(
+    run: Run, sessions: Sessions, catalog: Catalog, blank: str
+):
+    with sessions.begin() as session:
+        seat(session, "acme", "eve", catalog, name="Eve")
+    done = run("--email", blank, "--yes")
+    assert (done.exit_code, "--email is empty" in done.stderr) == (2, True)
+    assert personal(sessions)["acme", "eve"] == 1
+
+
+@pytest.mark.parametrize("named", [{}, {"email": " "}, {"member_id": ""}, {"member_id": "ada", "email": ADA}])
+def test_a_person_has_one_name(named: dict[str, str]):
+    with pytest.raises(ValueError, match="one of the two"):
+        Person(**named)
 
 
 @pytest.mark.parametrize("arguments", [[], ["ada", "--email", ADA]])

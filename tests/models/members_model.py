@@ -69,10 +69,13 @@ class Model:
     seen_at: datetime
     since: datetime
     body: Sold | None = None
+    asked: bool = False
     policy: str = "strict"
     suspending: bool = False
     people: list[Person] = field(default_factory=list)
     deadlines: dict[str, datetime] = field(default_factory=dict)
+    warned: dict[str, int] = field(default_factory=dict)
+    over: dict[str, int] = field(default_factory=dict)
 
     # What was bought.
 
@@ -93,12 +96,13 @@ class Model:
     def look(self, sold: Sold) -> None:
         if sold.status != self.sold.status:
             self.since = self.now
-        self.sold, self.seen_at, self.body = sold, self.now, None
+        self.sold, self.seen_at, self.body, self.asked = sold, self.now, None, False
         self.set_clocks()
         self.enforce()
 
     def hear(self, body: Sold) -> None:
-        """Nothing but a webhook says so."""
+        """Nothing but a webhook says so; the provider itself is to be asked."""
+        self.asked = True
         if body.raises(self.newest):
             self.body = body
             self.set_clocks()
@@ -129,8 +133,9 @@ class Model:
         return {"strict": "no_seat_available", "auto_expand": "purchase_needed"}[self.policy]
 
     def refusal_with_room_made(self, seat_type: str | None) -> str | None:
-        refused = self.refusal(seat_type)
-        return self.refusal(seat_type) if refused is not None and self.lapse() else refused
+        if seat_type is not None and self.used(seat_type) >= self.purchased(seat_type):
+            self.lapse()
+        return self.refusal(seat_type)
 
     def lapse(self) -> bool:
         gone = [one for one in self.people if one.expires_at is not None and one.expires_at <= self.now]
@@ -147,6 +152,8 @@ class Model:
         email = str(wish["email"]).strip().lower() if wish["email"] else None
         person = self.find(str(wish["member_id"]), email)
         if person is not None:
+            if person.state == "suspended":
+                return "wrong_state"
             if person.state == "held" and not wish["hold"]:
                 person.state, person.expires_at, person.member_id = "active", None, str(wish["member_id"])
             return "granted"
@@ -164,7 +171,7 @@ class Model:
                 expires_at=self.now + HOLD if held else None,
             )
         )
-        self.set_clocks()
+        self.set_clocks(by_claim=True)
         return "granted"
 
     def claim_all(self, wishes: Sequence[Mapping[str, object]]) -> list[str]:
@@ -199,18 +206,33 @@ class Model:
             person.expires_at = None
         elif state == "held":
             person.expires_at = self.now + HOLD
-        self.set_clocks()
+        self.set_clocks(by_claim=True)
         return "changed"
 
     # Deadlines.
 
-    def set_clocks(self) -> None:
-        """Stamped when a type comes over its limit, cleared when it is back, and else left alone."""
+    def set_clocks(self, *, by_claim: bool = False) -> None:
+        """Stamped when a type comes over its limit, cleared when it is back, and else left alone.
+
+        Warned are those who were beyond the limit when it was stamped, and who claimed since.
+        """
         for seat_type in TYPES:
-            if self.policy != "grace" or self.used(seat_type) <= self.purchased(seat_type):
+            was, over = self.over.get(seat_type, 0), self.used(seat_type) - self.purchased(seat_type)
+            self.over[seat_type] = over = max(over, 0)
+            warned = self.warned.get(seat_type, 0)
+            if by_claim and warned:
+                warned += max(over - was, 0)
+            if self.policy != "grace" or over == 0:
                 self.deadlines.pop(seat_type, None)
+                self.warned.pop(seat_type, None)
+            elif seat_type not in self.deadlines or (self.suspending and not warned):
+                self.stamp(seat_type)
             else:
-                self.deadlines.setdefault(seat_type, self.now + GRACE)
+                self.warned[seat_type] = min(warned, over) if self.suspending else 0
+
+    def stamp(self, seat_type: str) -> None:
+        self.deadlines[seat_type] = self.now + GRACE
+        self.warned[seat_type] = self.over[seat_type] if self.suspending else 0
 
     def decide(self, policy: str, *, suspending: bool) -> None:
         self.policy, self.suspending = policy, suspending
@@ -218,25 +240,27 @@ class Model:
         self.enforce()
 
     def enforce(self) -> None:
-        if not self.suspending or self.standing == "suspended":
+        if self.body is not None or self.standing == "suspended":
             return
         for seat_type, deadline in sorted(self.deadlines.items()):
-            if deadline <= self.now and self.is_confirmed(deadline):
+            if self.warned[seat_type] and deadline <= self.now and self.is_confirmed(deadline):
                 self.suspend(seat_type)
 
     def is_confirmed(self, deadline: datetime) -> bool:
-        """The provider itself has shown since that it is too little, or that it is all over."""
-        return self.standing == "ended" or (self.body is None and self.seen_at >= deadline)
+        """The provider itself has shown since that it is too little, and nothing was heard after that."""
+        return self.body is None and not self.asked and self.seen_at >= deadline
 
     def suspend(self, seat_type: str) -> None:
         unprotected = [one for one in self.people if one.seat == seat_type and not one.protected]
-        over = self.used(seat_type) - self.purchased(seat_type)
-        for person in sorted(unprotected, key=lambda one: one.leaves_by)[:over]:
+        over, warned = self.over[seat_type], self.warned[seat_type]
+        for person in sorted(unprotected, key=lambda one: one.leaves_by)[:warned]:
             if person.state == "held":
                 self.remove(person)
             else:
                 person.state = "suspended"
                 self.set_clocks()
+        if over > warned and self.over[seat_type]:
+            self.stamp(seat_type)
 
 
 def outcome(model: Model, what: Callable[[Model], object]) -> Model:

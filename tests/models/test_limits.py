@@ -12,6 +12,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from models.assignment import AssignmentState
 from runtime.wiring import Runtime
@@ -676,12 +677,32 @@ def test_an_account_that_is_over_gets_a_deadline_with_the_policy_that_has_one(ac
     assert acme.deadline() == NOON + 8 * DAY
 
 
-def test_told_to_suspend_after_the_deadline_the_look_since_is_enough(acme: Acme):
+def test_a_rule_that_begins_to_suspend_gives_everybody_a_whole_period_first(acme: Acme):
+    """Until now they were told that claims would be refused, and no more."""
     over_the_limit(acme, "grace")
     acme.after(GRACE)
     acme.is_looked_at()
     acme.decides(suspend_after_grace=True)
+    assert (len(acme.active), acme.deadline()) == (4, NOON + 2 * GRACE)
+    acme.after(GRACE)
     assert len(acme.active) == 2
+
+
+def test_who_is_beyond_a_further_reduction_gets_a_period_of_their_own(acme: Acme):
+    over_the_limit(acme, "suspending")
+    acme.after(GRACE - HOUR)
+    acme.changes(quantity=1)
+    acme.after(HOUR)
+    assert (len(acme.active), acme.deadline()) == (2, NOON + 2 * GRACE)
+    acme.after(GRACE)
+    assert len(acme.active) == 1
+
+
+def test_what_cannot_be_counted_confirms_nothing(acme: Acme):
+    over_the_limit(acme, "suspending")
+    acme.changes(addons=None)
+    acme.after(GRACE)
+    assert len(acme.active) == 4
 
 
 def test_what_the_app_decided_is_in_the_audit(acme: Acme):
@@ -709,3 +730,34 @@ def test_a_member_who_changes_role_gets_the_seat_of_an_invitation_that_lapsed(ac
     acme.seats("invited", hold=True)
     acme.clock.advance(8 * DAY)
     assert acme.member("ada", role="member") == "changed"
+
+
+# What cannot be counted.
+
+
+@pytest.mark.parametrize("policy", ["soft", "grace"])
+def test_a_product_nobody_knows_changes_no_rules(acme: Acme, policy: str):
+    """The figures stay as they were, and so does what they are judged by."""
+    over_the_limit(acme, policy)
+    before = acme.deadline()
+    acme.changes(product_id="pdt_new")
+    assert (acme.account.policy, acme.deadline()) == (policy, before)
+
+
+def test_a_status_nobody_knows_suspends_nobody(acme: Acme):
+    acme.buys("strict", 5)
+    acme.changes(status="on_hold")
+    acme.clock.advance(DAY)
+    acme.changes(status="frozen")
+    acme.after(30 * DAY)
+    assert acme.status == "grace"
+
+
+def test_the_first_crossing_after_an_upgrade_is_told(acme: Acme):
+    """Accounts from before there were notices: nothing was told of them, which is no reason to be silent."""
+    acme.buys("grace", 5)
+    acme.seats("a", "b", "c")
+    with acme.runtime.sessions.begin() as session:
+        session.execute(text("UPDATE accounts SET notified = NULL"))
+    acme.changes(quantity=2)
+    assert acme.told("seat.grace_started") == 1

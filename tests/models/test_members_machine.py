@@ -171,9 +171,7 @@ class Members(RuleBasedStateMachine):
         self._nobody_left_active_without_cause(before)
         assert self.acme.status in self._statuses()
 
-    # While a payment is late a body moves the payment deadline; that has a test of its own.
-    @precondition(lambda self: self.model.newest.status != "on_hold")
-    @rule(sold=SOLD.filter(lambda sold: sold.status != "on_hold"))
+    @rule(sold=SOLD)
     def a_body_says(self, sold: Sold) -> None:
         """A webhook that is not true (any more), and the provider is away."""
         was_away = self.acme.provider.failing
@@ -283,7 +281,7 @@ class Members(RuleBasedStateMachine):
         with self.acme.runtime.sessions() as session:
             seen = session.get_one(Subscription, "sub_1")
         assert seen.unverified is None
-        assert seen.status == "cancelled" or seen.verified_at >= deadline
+        assert seen.counted_at >= deadline
 
     def _was_told(self, seat_type: str, deadline: datetime) -> None:
         """Of that deadline; where a body was heard in between, of one no later."""
@@ -293,7 +291,7 @@ class Members(RuleBasedStateMachine):
             if one.data.get("seat_type") == seat_type
         ]
         assert told, f"nobody was told of the deadline for {seat_type} seats"
-        assert told[-1] <= deadline if self.was_heard else told[-1] == deadline
+        assert min(told) <= deadline if self.was_heard else deadline in told
 
     def _deadlines(self) -> Mapping[str, datetime]:
         kept = self.acme.account.seats

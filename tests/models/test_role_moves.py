@@ -95,7 +95,8 @@ def test_a_role_that_becomes_free_gives_its_seats_back(sessions: Sessions, befor
 
 def test_a_free_role_that_takes_seats_may_lead_over_the_limit(sessions: Sessions, before: Catalog):
     seat(sessions, before, ("a", "client"), ("b", "client"))
-    carry_out(sessions, where(client="viewer"))
+    with sessions.begin() as session:
+        ledger.reevaluate(session, "acme", where(client="viewer"), a_cause())
     with sessions() as session:
         assert session.get(Account, "acme").status == "over_limit"
     check(sessions)

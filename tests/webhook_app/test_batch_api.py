@@ -118,3 +118,13 @@ def test_nonsense_is_422_and_seats_nobody(client: FlaskClient, runtime: Runtime,
 
 def test_an_account_nobody_knows_is_404(client: FlaskClient):
     assert batch(client, "each", people("a")).json["code"] == "account_not_found"
+
+
+def test_all_is_nothing_also_where_an_invitation_was_made_and_taken_up_in_it(
+    client: FlaskClient, runtime: Runtime
+):
+    bought(runtime)
+    invited = {"member_id": "a", "role": "member", "hold": True}
+    answer = batch(client, "all", [invited, *people(*"abcdefg")])
+    assert (answer.status_code, answer.json["code"]) == (409, "batch_refused")
+    assert used(client) == 0

@@ -265,6 +265,9 @@ def test_an_account_nobody_knows_is_404(client: FlaskClient):
         {"protected": "yes"},
         {"last_active_at": "yesterday"},
         {"last_active_at": "2026-11-20T10:00:00"},
+        {"last_active_at": "0001-01-01T00:00:00+01:00"},
+        {"last_active_at": "1969-12-31T23:59:59Z"},
+        {"last_active_at": "9999-12-31T23:59:59-14:00"},
         {"email": "nobody"},
         {"name": "\x00"},
         {"seat_type": "full"},
@@ -296,3 +299,13 @@ def test_the_same_wish_under_one_key_is_done_once(client: FlaskClient, runtime: 
     second = client.patch(MEMBER, json={"state": "suspended"}, headers=headers)
     assert first.json == second.json
     assert seats(client)["full"] == (1, 0)
+
+
+def test_a_claim_for_somebody_suspended_is_refused_with_the_way_back(client: FlaskClient, runtime: Runtime):
+    """200 would say that they have a seat."""
+    bought(runtime)
+    seated(runtime, "ada")
+    change(client, state="suspended")
+    answer = client.post("/v1/accounts/acme/claims", json={"member_id": "ada", "role": "member"})
+    assert (answer.status_code, answer.json["code"]) == (409, "wrong_state")
+    assert "PATCH" in answer.json["detail"]

@@ -69,7 +69,7 @@ def test_a_provider_that_is_away_is_202_with_the_reason_and_rung_for(
     bought(runtime)
     provider.failing = TransientError("Dodo Payments did not answer.")
     answer = client.post(SYNC)
-    waiting = [{"subscription_id": "sub_1", "reason": "Dodo Payments did not answer."}]
+    waiting = [{"subscription_id": "sub_1", "reason": "Dodo Payments did not answer.", "dead": False}]
     assert (answer.status_code, answer.json["waiting"]) == (202, waiting)
     assert doorbell.rung == ["sub_1"]
 
@@ -82,6 +82,30 @@ def test_a_provider_that_refuses_is_not_waited_for(
     answer = client.post(SYNC)
     assert (answer.status_code, answer.json["waiting"][0]["reason"]) == (202, "The key may not read.")
     assert provider.retrieved == ["sub_1"]
+
+
+def test_what_was_given_up_on_is_told_as_dead_and_not_rung_for(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider, doorbell: SilentDoorbell
+):
+    bought(runtime)
+    provider.failing = PermanentError("The key may not read.")
+    answer = client.post(SYNC)
+    waiting = [{"subscription_id": "sub_1", "reason": "The key may not read.", "dead": True}]
+    assert (answer.status_code, answer.json["waiting"]) == (202, waiting)
+    assert doorbell.rung == []
+
+
+def test_a_dead_letter_is_looked_at_again_when_somebody_asks(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
+    bought(runtime)
+    provider.failing = PermanentError("The key may not read.")
+    client.post(SYNC)
+    provider.failing = None
+    provider.subscriptions["sub_1"] = a_snapshot(seats=4)
+    answer = client.post(SYNC)
+    assert (answer.status_code, answer.json["waiting"]) == (200, [])
+    assert purchased(client) == 9
 
 
 def test_somebody_else_s_look_that_began_earlier_is_not_taken_for_the_answer(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from standardwebhooks import WebhookVerificationError
 
 from models import endpoint, finding, ledger, notice
 from models.notice import KeptNotice, Letter, NoticeDelivery
+from models.session import connect, sessions_of
 from runtime.wiring import Runtime
 from seats import findings
 from seats.errors import NotResendable
@@ -428,6 +430,74 @@ def test_two_workers_never_send_the_same_notice(runtime: Runtime, receiver: Rece
     assert len(ids) == len(set(ids)) == 12
 
 
+def test_endpoints_that_hang_keep_one_worker_busy_at_most(
+    runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    """The others are there for syncs; and whoever comes next takes what the first one left."""
+    monkeypatch.setattr(notifying, "_ANSWER_SECONDS", 0.5)
+    with Receiver(answers=[hanging(3)]) as hung, ThreadPoolExecutor() as pool:
+        registered(runtime, hung.url)
+        say(runtime)
+        first = pool.submit(notify, runtime)
+        until(lambda: hung.arrived)
+        registered(runtime, receiver.url)
+        say(runtime)
+        assert notify(runtime) == 0
+        assert (receiver.arrived, first.done()) == ([], False)
+        assert first.result() == 2
+    say(runtime)
+    assert notify(runtime) == 1
+
+
+def test_a_worker_that_is_killed_while_it_sends_stops_no_other(runtime: Runtime, receiver: Receiver):
+    with Receiver(answers=[hanging(9)]) as hung:
+        registered(runtime, hung.url)
+        say(runtime)
+        worker = FORK.Process(target=notify_elsewhere, args=[runtime])
+        worker.start()
+        until(lambda: hung.arrived)
+        worker.kill()
+        worker.join()
+    registered(runtime, receiver.url)
+    say(runtime)
+    until(lambda: notify(runtime))
+    assert len(receiver.arrived) == 1
+
+
+def test_a_worker_that_froze_while_it_sends_does_not_stop_others_for_ever(
+    runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(notifying, "_FROZEN_AFTER", timedelta(seconds=0.3))
+    monkeypatch.setattr(notifying, "_ANSWER_SECONDS", 3)
+    with Receiver(answers=[hanging(9)]) as hung, ThreadPoolExecutor() as pool:
+        registered(runtime, hung.url, NoticeType.BLOCKED)
+        say(runtime)
+        first = pool.submit(notify, runtime)
+        until(lambda: hung.arrived)
+        registered(runtime, receiver.url)
+        say(runtime, NoticeType.RESTORED)
+        until(lambda: notify(runtime))
+        assert (len(receiver.arrived), first.done()) == (1, False)
+        assert first.result() == 1
+
+
+FORK = multiprocessing.get_context("fork")
+
+
+def notify_elsewhere(runtime: Runtime) -> None:
+    """What another process does: with connections of its own."""
+    engine = connect(str(runtime.settings.database_url))
+    notify(replace(runtime, engine=engine, sessions=sessions_of(engine)))
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Waits for it, for ten seconds at most."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_what_a_worker_took_is_nobody_elses_until_its_lease_is_over(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url)
     say(runtime)
@@ -572,3 +642,21 @@ def test_housekeeping_forgets_old_notices_but_no_dead_letters(runtime: Runtime, 
     execute(runtime, "UPDATE notices SET created_at = now() - interval '31 days'")
     housekeeping.housekeep(runtime)
     assert kept(runtime).type == "seat.restored"
+
+
+def test_an_occasion_is_remembered_until_it_is_over(runtime: Runtime, receiver: Receiver):
+    """A contract may be announced long before its end, longer than other notices are kept."""
+    registered(runtime, receiver.url)
+    for _ in range(2):
+        say(runtime, NoticeType.CONTRACT_ENDING, once="new year's eve")
+        notify(runtime)
+        execute(runtime, "UPDATE notices SET created_at = now() - interval '399 days'")
+        housekeeping.housekeep(runtime)
+    assert len(receiver.arrived) == 1
+
+
+def test_an_occasion_that_is_over_is_forgotten(runtime: Runtime):
+    say(runtime, NoticeType.CONTRACT_ENDING, once="new year's eve")
+    execute(runtime, "UPDATE notices SET created_at = now() - interval '401 days'")
+    housekeeping.housekeep(runtime)
+    assert everything(runtime, KeptNotice) == []
