@@ -65,6 +65,11 @@ class Assignment(Base):
     def occupies_seat(self) -> bool:
         return self.seat_type is not None and self.state in (AssignmentState.ACTIVE, AssignmentState.HELD)
 
+    @property
+    def counted(self) -> tuple[int, int]:
+        """How it stands in the balance: active, and held."""
+        return int(self.state == AssignmentState.ACTIVE), int(self.state == AssignmentState.HELD)
+
     def facts(self) -> Json:
         """What the audit keeps of it: enough to replay who sat where, and nothing personal."""
         return {

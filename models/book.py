@@ -53,6 +53,18 @@ class Balance:
     def overage(self) -> int:
         return overage(self.purchased, self.used)
 
+    def situation(self, seat_type: str, *, now: datetime, grace: timedelta, requested: int = 1) -> Situation:
+        """What a policy may look at when so many seats of this type are asked for."""
+        return Situation(
+            seat_type=seat_type,
+            purchased=self.purchased,
+            used=self.used,
+            requested=requested,
+            now=now,
+            deadline=self.deadline,
+            grace=grace,
+        )
+
     def to_json(self) -> Json:
         return {
             "included": to_json(self.seats.included),
@@ -78,8 +90,8 @@ class Book:
     """A locked account.
 
     `deadline` is until when unpaid subscriptions count. `unverified`: a subscription shows figures that
-    only a webhook's body vouches for. `written` is what the audit last said of the
-    account, and `notified` what the app was last told of it; each None before the first time.
+    only a webhook's body vouches for. `written` is what the audit last said of the account, and `notified`
+    what the app was last told of it; each None before the first time.
     """
 
     account_id: str
@@ -103,19 +115,6 @@ class Book:
     def policy_of(self, seat_type: str) -> str:
         """The policy that decides about claims on this type."""
         return self.seat_policies.get(seat_type, self.policy)
-
-    def situation(self, seat_type: str, requested: int = 1) -> Situation:
-        """What the policy may look at when so many seats of the type are asked for."""
-        balance = self.of(seat_type)
-        return Situation(
-            seat_type=seat_type,
-            purchased=balance.purchased,
-            used=balance.used,
-            requested=requested,
-            now=self.now,
-            deadline=balance.deadline,
-            grace=self.grace,
-        )
 
     def is_blocked(self, seat_type: str) -> bool:
         """Whether the type is over its limit and its time to come back is over."""
@@ -141,7 +140,7 @@ class Book:
         if is_half:
             return
         self._set_clock(seat_type)
-        self.status = self._judged(self._standing())
+        self.judge()
 
     def restate(self, evaluated: AccountSeats, rules: RulesInForce, catalog_digest: str) -> None:
         """Take over what subscriptions and contracts give now; who sits in the account stays."""

@@ -6,19 +6,18 @@ at the provider after it that still shows too few seats.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import assignment, notice, seating, sitters
 from models.account import AccountStatus
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
-from models.book import Balance, Book, Subject, post
+from models.book import Balance, Book, post
 from models.evaluation import share_of
-from models.subscription import Subscription, raise_hint
+from models.subscription import Subscription, of_account, raise_hint
 from seats.catalog import Catalog, RulesInForce
 from seats.grace import ending_at
 from seats.limit import to_json
@@ -46,7 +45,7 @@ def look_at_grace(session: Session, book: Book, catalog: Catalog) -> None:
     """A payment deadline has passed: ask the provider whether anything was paid, which decides."""
     if book.deadline is None or book.deadline > book.now:
         return
-    for subscription in _subscriptions(session, book):
+    for subscription in of_account(session, book.account_id):
         standing = share_of(subscription, catalog, book.now).standing
         until = standing.until
         is_over = standing.phase is Phase.GRACE and until is not None and until <= book.now
@@ -58,7 +57,9 @@ def _is_confirmed(session: Session, book: Book, deadline: datetime | None) -> bo
     """Whether a look at every subscription after the deadline still shows what we believe; those that
     were not looked at since are asked for.
     """
-    unconfirmed = [one for one in _subscriptions(session, book) if not _confirms(one, deadline or book.now)]
+    unconfirmed = [
+        one for one in of_account(session, book.account_id) if not _confirms(one, deadline or book.now)
+    ]
     for subscription in unconfirmed:
         if subscription.hint == subscription.synced and not _was_looked_at(subscription, deadline):
             raise_hint(session, subscription.id)
@@ -94,12 +95,8 @@ def _suspend(session: Session, book: Book, seat_type: str) -> None:
         seating.give_back(session, book, _person(session, book, member_id), _CAUSE)
     for member_id in sitters.choice(session, book.account_id, seat_type, _left(book, seat_type, before_that)):
         person = _person(session, book, member_id)
-        before = person.facts()
-        person.state = AssignmentState.SUSPENDED
-        session.flush()
-        book.move(seat_type, active=-1)
-        subject = Subject(member_id=member_id, before=before, after=person.facts())
-        post(session, book, _CAUSE, subject)
+        with seating.changed(session, book, person, _CAUSE):
+            person.state = AssignmentState.SUSPENDED
         told = {"member_id": member_id, "seat_type": seat_type, "reason": _CAUSE.reason}
         notice.put(session, book.account_id, [Notice(NoticeType.SUSPENDED, told)])
     if before_that.overage > before_that.warned and book.of(seat_type).overage:
@@ -138,9 +135,8 @@ def _is_time(deadline: datetime | None, grace: timedelta, now: datetime) -> bool
 
 def _say_ending(session: Session, book: Book, deadline: datetime | None, told: Mapping[str, object]) -> None:
     ends = deadline.isoformat() if deadline else None
-    once = f"grace:{book.account_id}:{told.get('seat_type', '')}:{ends}"
     said = Notice(NoticeType.GRACE_ENDING, {"deadline": ends, **told})
-    notice.put(session, book.account_id, [said], once=once)
+    notice.put(session, book.account_id, [said], once=ends)
 
 
 def _warn_of_contracts(session: Session, book: Book, catalog: Catalog) -> None:
@@ -155,11 +151,5 @@ def _warn_of_contracts(session: Session, book: Book, catalog: Catalog) -> None:
             "seats": {seat_type: to_json(limit) for seat_type, limit in contract.seats.items()},
             "billing": contract.billing,
         }
-        once = f"contract:{book.account_id}:{contract.name}:{contract.ends}"
+        once = f"{contract.name}:{contract.ends}"
         notice.put(session, book.account_id, [Notice(NoticeType.CONTRACT_ENDING, told)], once=once)
-
-
-def _subscriptions(session: Session, book: Book) -> Sequence[Subscription]:
-    return session.scalars(
-        select(Subscription).where(Subscription.account_id == book.account_id).order_by(Subscription.id)
-    ).all()

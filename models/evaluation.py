@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import assignment, finding
@@ -14,7 +13,7 @@ from models.account import now as account_now
 from models.base import Json
 from models.book import Book
 from models.rules import in_force
-from models.subscription import Subscription
+from models.subscription import Subscription, of_account
 from seats.catalog import Catalog, Rules, RulesInForce
 from seats.counts import (
     AccountSeats,
@@ -35,7 +34,7 @@ def evaluate(session: Session, book: Book, catalog: Catalog) -> RulesInForce:
 
     A catalogue that changed since weighs the stored snapshots anew. Returns the rules it was restated by.
     """
-    subscriptions = _subscriptions(session, book.account_id)
+    subscriptions = of_account(session, book.account_id)
     if book.catalog_digest != catalog.digest:
         for subscription in subscriptions:
             finding.settle(session, subscription.id, weigh(subscription, catalog, book.now))
@@ -116,16 +115,10 @@ def effect_of(subscription: Subscription, catalog: Catalog) -> StatusEffect | No
 
 def rules_of(session: Session, account_id: str, override: Json | None, catalog: Catalog) -> RulesInForce:
     """The rules that an evaluation now would go by."""
-    subscriptions = _subscriptions(session, account_id)
+    subscriptions = of_account(session, account_id)
     now = account_now(session)
     shares = [share_of(subscription, catalog, now) for subscription in subscriptions]
     return in_force(_rules(subscriptions, shares, catalog), override)
-
-
-def _subscriptions(session: Session, account_id: str) -> Sequence[Subscription]:
-    return session.scalars(
-        select(Subscription).where(Subscription.account_id == account_id).order_by(Subscription.id)
-    ).all()
 
 
 def _rules(

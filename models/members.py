@@ -17,7 +17,7 @@ from models import account, assignment, seating
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.base import affected
-from models.book import Book, Subject, open_book, post
+from models.book import Book, open_book
 from seats.catalog import Catalog
 from seats.errors import EmailTaken, HoldExpired, MemberNotFound, WrongState
 
@@ -82,6 +82,7 @@ def change(
         raise expired
     _change(session, book, person, wanted, catalog=catalog, cause=cause)
     _report(session, account_id, member_id, wanted.last_active_at)
+    session.refresh(person)
     return person
 
 
@@ -90,25 +91,19 @@ def _change(
 ) -> None:
     state = _state_after(person, wanted.state)
     seat_type = person.seat_type if wanted.role is None else catalog.seat_type(wanted.role)
-    before, was_on = person.facts(), person.seat_type if person.occupies_seat else None
+    was_on = person.seat_type if person.occupies_seat else None
     goes_on = seat_type if state is not AssignmentState.SUSPENDED else None
     if goes_on != was_on:
         seating.make_room(session, book, goes_on)
         if (refusal := seating.refusal(book, goes_on)) is not None:
             raise refusal
     _check_email(session, person, wanted.email)
-    left, was = person.seat_type, person.state
-    person.role, person.seat_type, person.state = wanted.role or person.role, seat_type, state.value
-    person.expires_at = _expiry(book, person, wanted.state)
-    person.protected = person.protected if wanted.protected is None else wanted.protected
-    person.name = person.name if wanted.name is None else wanted.name
-    person.email = assignment.normalise_email(wanted.email) or person.email
-    session.flush()
-    _recount(book, left, was, person)
-    if person.facts() != before:
-        book.wake_by(person.expires_at)
-        subject = Subject(member_id=person.member_id, before=before, after=person.facts())
-        post(session, book, cause, subject)
+    with seating.changed(session, book, person, cause):
+        person.role, person.seat_type, person.state = wanted.role or person.role, seat_type, state.value
+        person.expires_at = _expiry(book, person, wanted.state)
+        person.protected = person.protected if wanted.protected is None else wanted.protected
+        person.name = person.name if wanted.name is None else wanted.name
+        person.email = assignment.normalise_email(wanted.email) or person.email
 
 
 def _state_after(person: Assignment, wanted: AssignmentState | None) -> AssignmentState:
@@ -130,23 +125,6 @@ def _expiry(book: Book, person: Assignment, wanted: AssignmentState | None) -> d
     if person.state != AssignmentState.HELD:
         return None
     return book.now + book.hold if wanted is AssignmentState.HELD else person.expires_at
-
-
-def _recount(book: Book, left: str | None, was: str, person: Assignment) -> None:
-    """Move the balance by the difference alone: taking the person out and putting the same one back in would
-    end an overage in between, and give it a new deadline.
-    """
-    (was_active, was_held), (active, held) = _occupied(was), _occupied(person.state)
-    if left == person.seat_type:
-        book.move(left, active=active - was_active, held=held - was_held)
-    else:
-        book.move(left, active=-was_active, held=-was_held)
-        book.move(person.seat_type, active=active, held=held)
-
-
-def _occupied(state: str) -> tuple[int, int]:
-    """How an assignment in that state is counted: active and held."""
-    return int(state == AssignmentState.ACTIVE), int(state == AssignmentState.HELD)
 
 
 def _check_email(session: Session, person: Assignment, email: str | None) -> None:

@@ -73,8 +73,7 @@ def carry_out(session: Session, book: Book, catalog: Catalog, cause: Cause) -> i
 def _post(
     session: Session, book: Book, person: Assignment, cause: Cause, *, facts: Json, left: str | None
 ) -> None:
-    active = int(person.state == AssignmentState.ACTIVE)
-    held = int(person.state == AssignmentState.HELD)
+    active, held = person.counted
     book.move(left, active=-active, held=-held, is_half=True)
     book.move(person.seat_type, active=active, held=held, is_half=True)
     subject = Subject(member_id=person.member_id, before=facts, after=person.facts())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,7 +19,7 @@ from seats import policies
 from seats.catalog import Catalog
 from seats.errors import ClaimsBlocked, NoSeatAvailable, PurchaseNeeded, Refused, WrongState
 from seats.limit import available, to_json
-from seats.policies import Decision, Situation
+from seats.policies import Decision
 
 # What refuses every claim, whatever the policy would say; a type that is blocked refuses by its policy.
 _REFUSING = {
@@ -65,22 +66,12 @@ def can_add(session: Session, account_id: str, role: str, count: int, catalog: C
     if seat_type is None:
         return Answer(_FREE, None, Balance.from_json(_NOTHING))
     balance = _without_lapsing(session, found, seat_type)
-    now = account.now(session)
     blocked = _REFUSING.get(AccountStatus(found.status))
     if blocked is not None:
         refused = Decision(granted=False, code=ClaimsBlocked.code, message=blocked)
         return Answer(refused, seat_type, balance)
-    decision = policies.load(found.seat_policies.get(seat_type, found.policy)).decide(
-        Situation(
-            seat_type=seat_type,
-            purchased=balance.purchased,
-            used=balance.used,
-            requested=count,
-            now=now,
-            deadline=balance.deadline,
-            grace=found.grace,
-        )
-    )
+    situation = balance.situation(seat_type, now=account.now(session), grace=found.grace, requested=count)
+    decision = policies.load(found.seat_policies.get(seat_type, found.policy)).decide(situation)
     return Answer(decision, seat_type, balance)
 
 
@@ -143,7 +134,9 @@ def refusal(book: Book, seat_type: str | None) -> Refused | None:
         return ClaimsBlocked(
             blocked, details={"account_status": book.status.value, **numbers(seat_type, balance)}
         )
-    decision = policies.load(book.policy_of(seat_type)).decide(book.situation(seat_type))
+    decision = policies.load(book.policy_of(seat_type)).decide(
+        balance.situation(seat_type, now=book.now, grace=book.grace)
+    )
     if decision.granted:
         return None
     return _REFUSAL[decision.code](decision.message, details=numbers(seat_type, balance))
@@ -204,8 +197,8 @@ def _insert(session: Session, book: Book, wish: Wish, seat_type: str | None) -> 
 
 
 def _seat(session: Session, book: Book, seated: Assignment, cause: Cause) -> Seated:
-    held = seated.state == AssignmentState.HELD
-    book.move(seated.seat_type, active=0 if held else 1, held=1 if held else 0)
+    active, held = seated.counted
+    book.move(seated.seat_type, active=active, held=held)
     book.wake_by(seated.expires_at)
     post(session, book, cause, Subject(member_id=seated.member_id, after=seated.facts()))
     return Seated(seated, is_new=True)
@@ -221,24 +214,37 @@ def _seat_again(session: Session, book: Book, person: Assignment, wish: Wish, ca
         )
     if person.state != AssignmentState.HELD or wish.hold:
         return Seated(person, is_new=False)
-    before = person.facts()
-    person.state, person.expires_at, person.member_id = AssignmentState.ACTIVE, None, wish.member_id
-    session.flush()
-    book.move(person.seat_type, active=1, held=-1)
-    post(session, book, cause, Subject(member_id=person.member_id, before=before, after=person.facts()))
+    with changed(session, book, person, cause):
+        person.state, person.expires_at, person.member_id = AssignmentState.ACTIVE, None, wish.member_id
     return Seated(person, is_new=False)
+
+
+@contextmanager
+def changed(session: Session, book: Book, person: Assignment, cause: Cause) -> Iterator[None]:
+    """Whatever the block makes of the person, written down in one piece: row, balance and audit.
+
+    The balance moves by the difference alone: taking the person out and putting the same one back in would
+    end an overage in between, and give it a new deadline.
+    """
+    before, left, (was_active, was_held) = person.facts(), person.seat_type, person.counted
+    yield
+    session.flush()
+    active, held = person.counted
+    if left == person.seat_type:
+        book.move(left, active=active - was_active, held=held - was_held)
+    else:
+        book.move(left, active=-was_active, held=-was_held)
+        book.move(person.seat_type, active=active, held=held)
+    if (after := person.facts()) != before:
+        book.wake_by(person.expires_at)
+        post(session, book, cause, Subject(member_id=person.member_id, before=before, after=after))
 
 
 def give_back(session: Session, book: Book, person: Assignment, cause: Cause) -> None:
     """Release the person's seat, in a book that is open."""
-    before = person.facts()
-    held = person.state == AssignmentState.HELD
-    active = person.state == AssignmentState.ACTIVE
-    person.state, person.expires_at = AssignmentState.RELEASED, None
-    person.released_at = book.now
-    session.flush()
-    book.move(person.seat_type, active=-1 if active else 0, held=-1 if held else 0)
-    post(session, book, cause, Subject(member_id=person.member_id, before=before, after=person.facts()))
+    with changed(session, book, person, cause):
+        person.state, person.expires_at = AssignmentState.RELEASED, None
+        person.released_at = book.now
 
 
 def lapse_in(session: Session, book: Book) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, create_engine
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 Sessions = sessionmaker[Session]
@@ -33,6 +36,20 @@ def connect(url: str, *, pool_size: int = 8, application: str = "seatsync") -> E
         pool_timeout=5,
         connect_args={**_PATIENCE, "options": _SERVER_OPTIONS, "application_name": application},
     )
+
+
+@contextmanager
+def apart(engine: Engine) -> Iterator[Connection]:
+    """A connection for a lock that goes with it, and so with the process.
+
+    Outside of transactions, or the server would end one that seems forgotten; closed at the end and not
+    given back, so that nobody inherits its lock or its settings.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        try:
+            yield connection
+        finally:
+            connection.invalidate()
 
 
 def sessions_of(engine: Engine) -> Sessions:

@@ -236,6 +236,13 @@ class Waiting:
     is_dead: bool
 
 
+def of_account(session: Session, account_id: str) -> Sequence[Subscription]:
+    """The account's subscriptions, by id."""
+    return session.scalars(
+        select(Subscription).where(Subscription.account_id == account_id).order_by(Subscription.id)
+    ).all()
+
+
 def ask(session: Session, account_id: str) -> dict[str, int]:
     """Ask for one more look at each subscription of the account; the hint that each has to reach."""
     ids = session.scalars(

@@ -125,7 +125,6 @@ def patch_member(path: MemberPath, body: MemberChange) -> Response:
             catalog=door().runtime.catalog,
             cause=_cause("change"),
         )
-        session.refresh(person)
         return Answer(HTTPStatus.OK, shown(person))
 
     return answer_once(work)

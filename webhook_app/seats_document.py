@@ -8,12 +8,11 @@ from typing import Any
 from zlib import crc32
 
 import orjson
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import account
 from models.book import Balance
-from models.subscription import Subscription
+from models.subscription import Subscription, of_account
 from seats.limit import available, to_json
 
 
@@ -29,9 +28,7 @@ def read(session: Session, account_id: str, *, stale_after: timedelta) -> dict[s
     """The document from the database, all of one moment. Raises `AccountNotFound`."""
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     found = account.get(session, account_id)
-    subscriptions = session.scalars(
-        select(Subscription).where(Subscription.account_id == account_id).order_by(Subscription.id)
-    ).all()
+    subscriptions = of_account(session, account_id)
     now = account.now(session)
     balances = {seat_type: Balance.from_json(kept) for seat_type, kept in found.seats.items()}
     deadlines = [found.deadline, *(balance.deadline for balance in balances.values())]

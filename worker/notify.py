@@ -28,6 +28,7 @@ from standardwebhooks import Webhook
 from models import endpoint, notice
 from models.endpoint import Addressee
 from models.notice import Letter
+from models.session import apart
 from providers import egress
 from runtime.wiring import Runtime
 from seats.errors import UnsafeUrl
@@ -88,14 +89,10 @@ def _alone(runtime: Runtime) -> Iterator[bool]:
 
     The lock goes with its connection, and so with the process; the server ends that of a frozen one.
     """
-    # Outside of transactions, or the server would end one that seems forgotten.
-    with runtime.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        patience = {"patience": str(_FROZEN_AFTER // timedelta(milliseconds=1))}
-        try:
-            connection.execute(sql("SELECT set_config('idle_session_timeout', :patience, false)"), patience)
-            yield bool(connection.scalar(sql("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}))
-        finally:
-            connection.invalidate()  # closed, not given back: nobody inherits its lock
+    patience = {"patience": str(_FROZEN_AFTER // timedelta(milliseconds=1))}
+    with apart(runtime.engine) as connection:
+        connection.execute(sql("SELECT set_config('idle_session_timeout', :patience, false)"), patience)
+        yield bool(connection.scalar(sql("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}))
 
 
 def _send_due(runtime: Runtime) -> int:

@@ -25,6 +25,7 @@ from models import imports, ledger, seating
 from models.audit import Cause
 from models.book import written_in
 from models.imports import Import, ImportKind, Step
+from models.session import apart
 from runtime.wiring import Runtime
 from seats.catalog import Catalog
 from seats.errors import AccountNotFound, NotFound, Refused, SeatSyncError, UnknownRole
@@ -193,8 +194,7 @@ def close_import(runtime: Runtime, run: Import) -> None:
 def alone(engine: Engine, file_digest: str) -> Iterator[None]:
     """One process at a time imports a file; the lock goes with its connection, and so with the process."""
     key = int.from_bytes(hashlib.sha256(f"import {file_digest}".encode()).digest()[:8], signed=True)
-    # Outside of transactions, or the server would end one that seems forgotten.
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with apart(engine) as connection:
         # An import that was just killed may take a moment to be gone.
         connection.execute(sql("SET lock_timeout = '2s'"))
         try:
@@ -203,7 +203,4 @@ def alone(engine: Engine, file_digest: str) -> Iterator[None]:
             if not isinstance(error.orig, LockNotAvailable):
                 raise
             raise ImportRefused("This file is being imported by another process already.") from None
-        try:
-            yield
-        finally:
-            connection.invalidate()  # whoever gets it next wants neither the lock nor the timeout
+        yield
