@@ -44,7 +44,8 @@ members_api = Routes("members", tag="Members")
     summary="Claim a seat for a person, once",
     description="201: seated. 200: the person has a seat already, and an invitation is taken up; a role or "
     "address that differs is left as it was, PATCH changes it. 409 `no_seat_available`, `claims_blocked` "
-    "or `purchase_needed`, with the numbers. Takes an `Idempotency-Key`.",
+    "or `purchase_needed`, with the numbers; `wrong_state` for somebody suspended. Takes an "
+    "`Idempotency-Key`.",
     responses=responses(Member, *WRITING, 404, 409, also=201),
 )
 @needs(Scope.CLAIM)
