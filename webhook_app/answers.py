@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 from flask import Response
@@ -22,6 +23,15 @@ _PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components
 def answer(body: Any, status: int = HTTPStatus.OK) -> Response:
     """A JSON answer; times in UTC with a `Z`."""
     return Response(orjson.dumps(body, option=orjson.OPT_UTC_Z), status, mimetype="application/json")
+
+
+class _Numbered(Protocol):
+    id: Any
+
+
+def next_cursor(page: Sequence[_Numbered], limit: int) -> int | None:
+    """Where the next page begins, behind the last of a full one; None where this was not full."""
+    return page[-1].id if len(page) == limit else None
 
 
 def responses(shown: type[BaseModel] | None, *problems: int, also: int | None = None) -> ResponseDict:

@@ -14,7 +14,7 @@ from models.api_key import Scope
 from models.endpoint import Endpoint
 from models.notice import DeliveryState, KeptNotice, NoticeDelivery
 from providers import egress
-from webhook_app.answers import KEYED, WRITING, answer, responses
+from webhook_app.answers import KEYED, WRITING, answer, next_cursor, responses
 from webhook_app.auth import needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
@@ -107,9 +107,8 @@ def notices(query: NoticesQuery) -> Response:
             session, state=query.state, account_id=query.account_id, after=query.cursor, limit=query.limit
         )
         deliveries = notice.deliveries_of(session, found)
-    more = found[-1].id if len(found) == query.limit else None
     shown = [_notice(one, deliveries.get(one.id, ())) for one in found]
-    return answer({"notices": shown, "next_cursor": more})
+    return answer({"notices": shown, "next_cursor": next_cursor(found, query.limit)})
 
 
 @notices_api.post(

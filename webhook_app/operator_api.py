@@ -12,7 +12,7 @@ from models import finding, inbox
 from models.api_key import Scope
 from models.finding import DriftFinding
 from models.inbox import InboxEvent
-from webhook_app.answers import KEYED, WRITING, answer, responses
+from webhook_app.answers import KEYED, WRITING, answer, next_cursor, responses
 from webhook_app.auth import needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
@@ -42,8 +42,7 @@ operator_api = Routes("operator", tag="Operators")
 def events(query: InboxQuery) -> Response:
     with door().runtime.sessions() as session:
         found = inbox.page(session, state=query.state, after=query.cursor, limit=query.limit)
-    more = found[-1].id if len(found) == query.limit else None
-    return answer({"events": [_event(one) for one in found], "next_cursor": more})
+    return answer({"events": [_event(one) for one in found], "next_cursor": next_cursor(found, query.limit)})
 
 
 @operator_api.post(
@@ -72,8 +71,9 @@ def replay_event(path: InboxPath) -> Response:
 def drift(query: DriftQuery) -> Response:
     with door().runtime.sessions() as session:
         found = finding.open_findings(session, after=query.cursor, limit=query.limit)
-    more = found[-1].id if len(found) == query.limit else None
-    return answer({"findings": [finding_shown(one) for one in found], "next_cursor": more})
+    return answer(
+        {"findings": [finding_shown(one) for one in found], "next_cursor": next_cursor(found, query.limit)}
+    )
 
 
 @operator_api.post(
