@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from seats.snapshot import SubscriptionSnapshot
+
+
+class Caller(StrEnum):
+    """Who asks, the most urgent first: a person who waits, a webhook, the timer."""
+
+    INTERACTIVE = "interactive"
+    WEBHOOK = "webhook"
+    RECONCILE = "reconcile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +70,8 @@ class Provider(Protocol):
         """
         ...
 
-    def retrieve(self, subscription_id: str, *, interactive: bool = False) -> SubscriptionSnapshot:
-        """The subscription now. `interactive` draws on the part of the budget kept for people who wait.
+    def retrieve(self, subscription_id: str, *, caller: Caller = Caller.WEBHOOK) -> SubscriptionSnapshot:
+        """The subscription now, out of the caller's part of the request budget.
 
         Raises `SubscriptionNotAtProvider`, `PermanentError`, `TransientError`.
         """

@@ -12,7 +12,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from threading import Lock
 from time import monotonic, sleep
 from typing import Protocol, TypeVar, cast
@@ -22,6 +21,7 @@ from redis import ConnectionPool, Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from providers.base import Caller
 from seats.errors import BudgetSpent, SettingsError
 
 log = logging.getLogger(__name__)
@@ -38,16 +38,9 @@ _REDIS_REST = 5.0  # seconds without Redis after it failed: only one call in thi
 _SHARERS = 8  # processes that stay within the rate together while each counts for itself
 
 
-class Caller(StrEnum):
-    """Who asks, the most urgent first. A pause for one also holds back those after it."""
-
-    INTERACTIVE = "interactive"
-    WEBHOOK = "webhook"
-    RECONCILE = "reconcile"
-
-
 # The part of every window, in percent, that a caller leaves to the more urgent ones.
 _RESERVED = {Caller.INTERACTIVE: 0, Caller.WEBHOOK: 10, Caller.RECONCILE: 40}
+# A pause for one caller also holds back those after it.
 _PAUSES_OVER = {caller: tuple(Caller)[: rank + 1] for rank, caller in enumerate(Caller)}
 
 

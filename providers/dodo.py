@@ -13,8 +13,8 @@ import orjson
 from redis import Redis
 
 from providers import fields
-from providers.base import Delivery, Event
-from providers.budget import DEFAULT_RATE, Budget, Caller, parse_rate
+from providers.base import Caller, Delivery, Event
+from providers.budget import DEFAULT_RATE, Budget, parse_rate
 from providers.http import Client, JsonObject, Unnameable
 from providers.signature import DEFAULT_TOLERANCE, Verifier
 from seats.errors import PermanentError, SubscriptionNotAtProvider, TransientError
@@ -83,13 +83,12 @@ class Dodo:
             return Event(type=_UNKNOWN_TYPE, unreadable="the body is not a JSON object")
         return _event(envelope, with_state=with_state)
 
-    def retrieve(self, subscription_id: str, *, interactive: bool = False) -> SubscriptionSnapshot:
+    def retrieve(self, subscription_id: str, *, caller: Caller = Caller.WEBHOOK) -> SubscriptionSnapshot:
         """The subscription now.
 
         Raises `SubscriptionNotAtProvider`, `PermanentError`, and `TransientError`: also for an answer that
         makes no sense, since a change on their side or a proxy between us may be repaired.
         """
-        caller = Caller.INTERACTIVE if interactive else Caller.WEBHOOK
         try:
             snapshot = _snapshot(self._client.get("subscriptions", subscription_id, caller=caller))
         except Unnameable:

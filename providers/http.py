@@ -20,7 +20,8 @@ import requests
 import urllib3
 
 from providers import fields
-from providers.budget import Budget, Caller
+from providers.base import Caller
+from providers.budget import Budget
 from providers.headers import count, http_date, seconds_until
 from providers.transport import new_session
 from seats.errors import PermanentError, ProviderError, SettingsError, TransientError

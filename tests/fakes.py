@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from providers.base import Delivery, Event
+from providers.base import Caller, Delivery, Event
 from seats.errors import BudgetSpent, InvalidSignature, SubscriptionNotAtProvider
 from seats.snapshot import SubscriptionSnapshot
 
@@ -34,7 +34,7 @@ class FakeProvider:
         event = self.events.get(body, Event(type="unknown", unreadable="the body is not JSON"))
         return event if with_state else replace(event, snapshot=None)
 
-    def retrieve(self, subscription_id: str, *, interactive: bool = False) -> SubscriptionSnapshot:
+    def retrieve(self, subscription_id: str, *, caller: Caller = Caller.WEBHOOK) -> SubscriptionSnapshot:
         self.retrieved.append(subscription_id)
         if self.failing is not None:
             raise self.failing

@@ -15,6 +15,7 @@ from models import audit, finding, subscription
 from models.book import open_book
 from models.finding import DriftFinding
 from models.subscription import Waiting
+from providers.base import Caller
 from runtime.wiring import Runtime
 from worker.sync import Outcome, sync
 
@@ -62,7 +63,7 @@ def _look(runtime: Runtime, hints: dict[str, int], *, until: float) -> Sequence[
         if not open_ones or time.monotonic() >= until:
             return waiting
         outcomes = {
-            sync(runtime, one.subscription_id, interactive=True)
+            sync(runtime, one.subscription_id, caller=Caller.INTERACTIVE)
             for one in open_ones
             if time.monotonic() < until
         }

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from models import ledger, subscription, tick
 from models.audit import Cause
 from models.subscription import Lease
+from providers.base import Caller
 from runtime.wiring import Runtime
 from seats.errors import BudgetSpent, PermanentError, SubscriptionNotAtProvider, TransientError
 from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
@@ -44,17 +45,17 @@ class Outcome(StrEnum):
     DEAD = "dead"
 
 
-def sync(runtime: Runtime, subscription_id: str, *, interactive: bool = False) -> Outcome:
+def sync(runtime: Runtime, subscription_id: str, *, caller: Caller = Caller.WEBHOOK) -> Outcome:
     """Make our picture of one subscription equal the provider's, if anything asks for it.
 
-    `interactive` draws on the part of the request budget kept for people who wait.
+    `caller` says out of whose part of the request budget.
     """
     with runtime.sessions.begin() as session:
         lease = subscription.lease(session, subscription_id, LEASE)
     if lease is None:
         return Outcome.NOTHING_DUE
     try:
-        outcome = _look(runtime, lease, interactive=interactive)
+        outcome = _look(runtime, lease, caller=caller)
     except SQLAlchemyError:
         raise  # the database is away: the lease ends by itself
     except Exception as error:  # a mistake of ours must not stop those behind it
@@ -74,11 +75,11 @@ def sync(runtime: Runtime, subscription_id: str, *, interactive: bool = False) -
     return outcome
 
 
-def _look(runtime: Runtime, lease: Lease, *, interactive: bool) -> Outcome:
+def _look(runtime: Runtime, lease: Lease, *, caller: Caller) -> Outcome:
     if lease.attempt > MOST_ATTEMPTS:
         return _bury(runtime, lease, f"gave up after {MOST_ATTEMPTS} attempts")
     try:
-        snapshot = runtime.provider.retrieve(lease.subscription_id, interactive=interactive)
+        snapshot = runtime.provider.retrieve(lease.subscription_id, caller=caller)
     except SubscriptionNotAtProvider:
         return _not_at_provider(runtime, lease)
     except BudgetSpent as spent:

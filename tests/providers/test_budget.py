@@ -6,7 +6,8 @@ import time
 import pytest
 import redis
 
-from providers.budget import Budget, Caller, OwnLog, SharedLog, Window, parse_rate
+from providers.base import Caller
+from providers.budget import Budget, OwnLog, SharedLog, Window, parse_rate
 from seats.errors import BudgetSpent, SettingsError
 from tests.providers.stub import closed_port
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from standardwebhooks import Webhook
 
-from providers.base import Event, Provider
+from providers.base import Caller, Event, Provider
 from providers.budget import Budget, Window
 from providers.dodo import Dodo, build
 from providers.http import Client
@@ -426,7 +426,7 @@ def test_people_who_wait_may_ask_when_webhooks_may_not(stub):
         dodo.retrieve(SUBSCRIPTION)
     with pytest.raises(BudgetSpent):
         dodo.retrieve(SUBSCRIPTION)
-    assert dodo.retrieve(SUBSCRIPTION, interactive=True)
+    assert dodo.retrieve(SUBSCRIPTION, caller=Caller.INTERACTIVE)
     dodo.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from providers.budget import Caller
+from providers.base import Caller
 from providers.http import Unnameable
 from seats.errors import BudgetSpent, PermanentError, TransientError
 from tests.providers.conftest import client_of
