@@ -1,0 +1,101 @@
+"""`seatsync budget`: how much of the provider's allowance is used, by whom, and what is kept for whom."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import closing
+from typing import Any, Final
+
+import click
+from redis import RedisError
+from rich.console import Console
+from rich.table import Table
+
+from providers.base import Caller
+from providers.budget import Budget, parse_rate
+from providers.dodo import Dodo
+from providers.request_log import State, Use
+from runtime.servers import running_servers
+from runtime.settings import Settings
+from runtime.wiring import redis_client
+
+# What a pause of each means, since it holds back the less urgent too.
+_PAUSED: Final = {
+    Caller.INTERACTIVE: "all calls are paused",
+    Caller.WEBHOOK: "webhook and reconcile are paused",
+    Caller.RECONCILE: "reconcile keeps to its floor",
+}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def budget(*, as_json: bool) -> None:
+    """Show the request budget of the provider's API, as all processes share it.
+
+    Changes nothing. Exit code: 0 it can be told, 2 Redis does not answer.
+    """
+    try:
+        state = _state()
+    except RedisError as error:
+        click.echo(
+            f"Redis does not answer ({type(error).__name__}): look at REDIS_URL, and whether it runs. "
+            "Until it does, every process counts for itself and takes an eighth of the allowance.",
+            err=True,
+        )
+        sys.exit(2)
+    if as_json:
+        click.echo(json.dumps(_document(state), indent=2))
+    else:
+        _print(state)
+
+
+def _state() -> State:
+    with (
+        running_servers(Settings.from_env()) as settings,
+        closing(redis_client(str(settings.redis_url))) as client,
+    ):
+        return Budget(parse_rate(settings.provider_rate), client, name=Dodo.name).state()
+
+
+def _print(state: State) -> None:
+    console = Console()
+    if console.is_terminal:
+        table = Table("window", "used", *Caller)
+        for use in state.uses:
+            table.add_row(_window(use), _used(use), *(_part(use, caller) for caller in Caller))
+        console.print(table)
+    else:
+        for use in state.uses:
+            parts = (f"{caller} {_part(use, caller)}" for caller in Caller)
+            click.echo(f"{_window(use)}: {_used(use)} used; {'; '.join(parts)}")
+    for caller, seconds in state.pauses.items():
+        click.echo(f"{_PAUSED[caller]} for {seconds:.0f} seconds")
+
+
+def _window(use: Use) -> str:
+    return f"{use.window.seconds} s"
+
+
+def _used(use: Use) -> str:
+    return f"{use.total} of {use.window.requests}"
+
+
+def _part(use: Use, caller: Caller) -> str:
+    return f"{use.by_caller[caller]}, {use.kept_free[caller]} kept free"
+
+
+def _document(state: State) -> dict[str, Any]:
+    return {
+        "windows": [
+            {
+                "seconds": use.window.seconds,
+                "limit": use.window.requests,
+                "used": use.total,
+                "used_by": dict(use.by_caller),
+                "kept_free_for": dict(use.kept_free),
+            }
+            for use in state.uses
+        ],
+        "pauses": dict(state.pauses),
+    }

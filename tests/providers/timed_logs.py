@@ -1,0 +1,97 @@
+"""Both request logs on a clock that a test moves, and what must hold for all they let through."""
+
+from providers.base import Caller
+from providers.request_log import OwnLog, SharedLog
+from providers.shares import PIECE, judged, pace
+
+SECOND = 1_000_000  # microseconds
+
+
+class Time:
+    """Whole microseconds; Redis is told them too, if there is one."""
+
+    def __init__(self, client=None):
+        self._client = client
+        self.now = 1_000_000 * SECOND
+        self.move(0)
+
+    def move(self, microseconds):
+        self.now += microseconds
+        if self._client is not None:
+            with self._client.pipeline() as pipe:
+                pipe.delete("clock").rpush("clock", *divmod(self.now, SECOND)).execute()
+
+
+class TimedSharedLog(SharedLog):
+    _ASK = SharedLog._ASK.replace("redis.call('TIME')", "redis.call('LRANGE', 'clock', 0, 1)")
+    _STATE = SharedLog._STATE.replace("redis.call('TIME')", "redis.call('LRANGE', 'clock', 0, 1)")
+
+
+class TimedLog:
+    """A log, its time, and all that it let through. Waits are microseconds here."""
+
+    def __init__(self, log, time, windows):
+        self._log = log
+        self._time = time
+        self.windows = judged(windows)
+        self._pace = pace(windows)
+        self.granted = []
+
+    @classmethod
+    def own(cls, windows):
+        time = Time()
+        return cls(OwnLog(windows, lambda: time.now / SECOND), time, windows)
+
+    @classmethod
+    def shared(cls, windows, client):
+        client.flushdb()
+        return cls(TimedSharedLog(client, windows, "test"), Time(client), windows)
+
+    @property
+    def now(self):
+        return self._time.now
+
+    def ask(self, caller):
+        wait = round(self._log.ask(caller) * SECOND)
+        if not wait:
+            self.granted.append((self.now, caller))
+        return wait
+
+    def ask_until_refused(self, caller, most=10_000):
+        return next(times for times in range(most) if self.ask(caller))
+
+    def pause(self, caller, seconds):
+        self._log.pause(caller, seconds)
+
+    def state(self):
+        return self._log.state()
+
+    def passes(self, seconds):
+        self._time.move(round(seconds * SECOND))
+
+    def used(self, seconds, caller=None):
+        """What was sent in the last seconds, by our own book."""
+        return self.within(self.now - seconds * SECOND, self.now, caller)
+
+    def within(self, since, until, caller=None):
+        return sum(since < sent <= until and caller in (None, who) for sent, who in self.granted)
+
+    def has_had_its_floor(self, caller):
+        """Whether a refusal is just: the caller has used up a floor, its pace, or there is no room at all."""
+        paced = caller is Caller.RECONCILE and 0 < self._pace <= self.used(PIECE, caller)
+        return paced or any(
+            self.used(window.seconds, caller) >= floor
+            if (floor := window.floor(caller))
+            else self.used(window.seconds) + sum(self.kept_from(caller, window)) >= window.requests
+            for window in self.windows
+        )
+
+    def kept_from(self, caller, window):
+        for other in Caller:
+            if other is not caller:
+                yield max(window.floor(other) - self.used(window.seconds, other), 0)
+
+    def assert_no_window_is_exceeded(self):
+        for window in self.windows:
+            for sent, _ in self.granted:
+                assert self.within(sent - window.seconds * SECOND, sent) <= window.requests
