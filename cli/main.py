@@ -6,8 +6,10 @@ import sys
 
 import click
 
+from cli.budget import budget
 from cli.catalog import catalog
 from cli.demo.command import demo
+from cli.doctor import doctor
 from cli.import_members import import_
 from cli.keys import keys
 from cli.members import members
@@ -33,5 +35,5 @@ def cli() -> None:
     """Right, readable, claimable seat counts for SaaS teams billed through Dodo Payments."""
 
 
-for command in (up, demo, migrate, sweeper, keys, members, import_, catalog):
+for command in (up, demo, migrate, sweeper, keys, members, import_, catalog, doctor, budget):
     cli.add_command(command)

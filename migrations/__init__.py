@@ -6,6 +6,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 _HERE = Path(__file__).parent
@@ -30,3 +32,14 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
 def downgrade(engine: Engine, revision: str) -> None:
     """Take the schema back to `revision`."""
     command.downgrade(config(engine), revision)
+
+
+def newest() -> str | None:
+    """The newest revision of this release."""
+    return ScriptDirectory(str(_HERE)).get_current_head()
+
+
+def revision_of(engine: Engine) -> str | None:
+    """The revision the database is at; None if it has no schema yet."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()

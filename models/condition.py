@@ -25,6 +25,13 @@ _CONDITION = sql(
 _OLDEST = sql(
     "SELECT coalesce(extract(epoch FROM now() - min(received_at)), 0) FROM inbox WHERE state = 'pending'"
 )
+_OLDEST_LOOK = sql(
+    "SELECT coalesce(extract(epoch FROM now() - min(coalesce(looked_at, created_at))), 0) FROM subscriptions"
+)
+_PRODUCTS = sql(
+    "SELECT DISTINCT coalesce(unverified, snapshot) ->> 'product_id' FROM subscriptions "
+    "WHERE coalesce(unverified, snapshot) IS NOT NULL"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +63,16 @@ def of_all(session: Session) -> Condition:
 def oldest_unprocessed(session: Session) -> timedelta:
     """How long the oldest event has waited for its look."""
     return timedelta(seconds=float(session.execute(_OLDEST).scalar_one()))
+
+
+def oldest_look(session: Session) -> timedelta:
+    """How long ago the subscription that has waited longest was looked at, or became known if it never was.
+
+    A look counts whatever came of it: one that the provider does not know is never verified again.
+    """
+    return timedelta(seconds=float(session.execute(_OLDEST_LOOK).scalar_one()))
+
+
+def products_in_use(session: Session) -> frozenset[str]:
+    """The products of all known subscriptions, ended ones included."""
+    return frozenset(session.execute(_PRODUCTS).scalars())

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import BigInteger, delete, func, literal, select
+from sqlalchemy import BigInteger, ColumnElement, delete, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, Written, affected
+
+# Heartbeats: a process that takes one of these every minute is alive.
+BEAT: Final = "beat"
+SWEEPER: Final = "sweeper"
+EVERY_HEARTBEAT: Final = timedelta(minutes=1)
 
 
 class Tick(Base):
@@ -22,16 +28,23 @@ class Tick(Base):
 
 def take(session: Session, name: str, period: timedelta) -> bool:
     """True for the first caller within the present period, False for every other."""
-    seconds = period.total_seconds()
-    slot = func.floor(func.extract("epoch", func.now()) / seconds)
-    wanted = insert(Tick).from_select(["name", "slot"], select(literal(name), slot))
+    wanted = insert(Tick).from_select(["name", "slot"], select(literal(name), _slot(period)))
     return bool(affected(session, wanted.on_conflict_do_nothing()))
 
 
-def give_back(session: Session, name: str) -> None:
-    """The newest tick of the job was taken in vain: its slot may be taken again."""
-    newest = select(func.max(Tick.slot)).where(Tick.name == name).scalar_subquery()
-    session.execute(delete(Tick).where(Tick.name == name, Tick.slot == newest))
+def is_free(session: Session, name: str, period: timedelta) -> bool:
+    """Whether nobody has taken the tick of the present period yet."""
+    taken = select(Tick.slot).where(Tick.name == name, Tick.slot == _slot(period))
+    return session.scalar(taken) is None
+
+
+def last_taken(session: Session, name: str) -> datetime | None:
+    """When the job's newest tick was taken; None if none is remembered."""
+    return session.scalar(select(func.max(Tick.taken_at)).where(Tick.name == name))
+
+
+def _slot(period: timedelta) -> ColumnElement[int]:
+    return func.floor(func.extract("epoch", func.now()) / period.total_seconds())
 
 
 def forget_old(session: Session, age: timedelta = timedelta(days=7)) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from seats.on_sale import AddonOnSale, ProductOnSale
 from seats.snapshot import SubscriptionSnapshot
 
 
@@ -51,12 +52,27 @@ class Event:
     unreadable: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """A page of the list of subscriptions. `is_last` is known before a further page is asked for; where no
+    page was known to be the last, the one before an empty one was.
+    """
+
+    subscriptions: Sequence[SubscriptionSnapshot]
+    is_last: bool
+
+
 class Provider(Protocol):
     """A billing provider as the rest of the house sees it."""
 
     @property
     def name(self) -> str:
         """The provider's place in `/webhooks/NAME`."""
+        ...
+
+    @property
+    def clock_skew(self) -> timedelta | None:
+        """How far the provider's clock was ahead of ours at the last answer; None while it is not known."""
         ...
 
     def verify(self, headers: Sequence[tuple[str, str]], body: bytes, now: datetime) -> Delivery:
@@ -77,11 +93,39 @@ class Provider(Protocol):
         """
         ...
 
-    def pages(
-        self, *, created_before: datetime, first_page: int = 0
-    ) -> Iterator[Sequence[SubscriptionSnapshot]]:
+    def pages(self, *, created_before: datetime, first_page: int = 0) -> Iterator[ListPage]:
         """All subscriptions created up to a moment, a page at a time; their `addons` are None.
 
         Raises what `retrieve` raises; a walk ended by that goes on with the number of the page it missed.
         """
+        ...
+
+    def may_read(self) -> bool:
+        """Whether the key is one that the provider knows; raises `PermanentError`, `TransientError`."""
+        ...
+
+    def may_write(self) -> bool:
+        """Whether the key may change anything, found out without changing anything.
+
+        Raises `PermanentError`, `TransientError`.
+        """
+        ...
+
+    def products(self, *, archived: bool = False) -> Iterator[ProductOnSale]:
+        """All products on sale, or all archived ones; their `addons` are None. Raises like `may_read`."""
+        ...
+
+    def product(self, product_id: str) -> ProductOnSale | None:
+        """The product with the add-ons offered with it, archived or not; None if there is none.
+
+        Raises like `may_read`.
+        """
+        ...
+
+    def addons(self, *, archived: bool = False) -> Iterator[AddonOnSale]:
+        """All add-ons on sale, or all archived ones. Raises like `may_read`."""
+        ...
+
+    def addon(self, addon_id: str) -> AddonOnSale | None:
+        """The add-on, archived or not; None if there is none. Raises like `may_read`."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from itertools import count
@@ -12,12 +12,13 @@ from typing import Any
 import orjson
 from redis import Redis
 
-from providers import fields
-from providers.base import Caller, Delivery, Event
+from providers import dodo_on_sale, fields
+from providers.base import Caller, Delivery, Event, ListPage
 from providers.budget import DEFAULT_RATE, Budget, parse_rate
 from providers.http import Client, JsonObject, Unnameable
 from providers.signature import DEFAULT_TOLERANCE, Verifier
-from seats.errors import PermanentError, SubscriptionNotAtProvider, TransientError
+from seats.errors import KeyRefused, PermanentError, SubscriptionNotAtProvider, TransientError
+from seats.on_sale import AddonOnSale, ProductOnSale
 from seats.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,10 @@ BASE_URLS = {"test_mode": "https://test.dodopayments.com", "live_mode": "https:/
 _SEAT_EVENTS = "subscription."
 _UNKNOWN_TYPE = "unknown"
 _PAGE_SIZE = 100  # the most the API gives (Dodo documentation, list subscriptions)
+
+# The provider makes its ids itself, of a prefix, letters and digits; a sentence is never one of them.
+_NO_SUBSCRIPTION = "no-subscription-seatsync-asks-what-its-key-may-do"
+_NO_SUCH_SUBSCRIPTION = {HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY}
 
 
 class Untranslatable(ValueError):
@@ -105,36 +110,112 @@ class Dodo:
             raise TransientError("Dodo Payments answered with another subscription than the one asked for.")
         return snapshot
 
-    def pages(
-        self, *, created_before: datetime, first_page: int = 0
-    ) -> Iterator[Sequence[SubscriptionSnapshot]]:
+    def pages(self, *, created_before: datetime, first_page: int = 0) -> Iterator[ListPage]:
         """All subscriptions created up to a moment, a page at a time; their `addons` are None.
 
         A walk that a `TransientError` ended goes on with `first_page`: the moment fixes the set, so the
-        numbers keep their meaning. The API has no total and no cursor; a page that is not full is the last
-        (Dodo documentation, list subscriptions), and a page that comes again would never be.
+        numbers keep their meaning.
+        """
+        moment = created_before.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        walk = self._walk(
+            "subscriptions", {"created_at_lte": moment}, caller=Caller.RECONCILE, first_page=first_page
+        )
+        for items in walk:
+            yield ListPage(_readable(items), is_last=len(items) < _PAGE_SIZE)
+
+    def may_read(self) -> bool:
+        """Whether the key is one that the provider knows, for this mode; one short page tells."""
+        query = {"page_number": 0, "page_size": 1}
+        try:
+            self._client.get("subscriptions", caller=Caller.INTERACTIVE, query=query)
+        except KeyRefused:
+            return False
+        return True
+
+    def may_write(self) -> bool:
+        """Whether the key may change anything.
+
+        No call tells, so the one that does least is tried where it can do nothing: dropping the scheduled
+        change of a subscription that does not exist. A key without write access is refused before that is
+        noticed (Dodo documentation, cancel scheduled plan change).
+        """
+        path = ("subscriptions", _NO_SUBSCRIPTION, "change-plan", "scheduled")
+        try:
+            self._client.delete(*path, caller=Caller.INTERACTIVE)
+        except KeyRefused:
+            return False
+        except PermanentError as error:
+            if error.details.get("status") not in _NO_SUCH_SUBSCRIPTION:
+                raise
+        return True
+
+    def products(self, *, archived: bool = False) -> Iterator[ProductOnSale]:
+        """All products on sale, or all archived ones; their `addons` are None."""
+        for item in self._list("products", archived=archived):
+            if (product := dodo_on_sale.listed_product(item)) is not None:
+                yield product
+
+    def product(self, product_id: str) -> ProductOnSale | None:
+        """The product with the add-ons offered with it, archived or not; None if there is none."""
+        if (data := self._find("products", product_id)) is None:
+            return None
+        product = dodo_on_sale.whole_product(data)
+        if product is None or product.product_id != product_id:
+            raise TransientError("Dodo Payments answered with another product than the one asked for.")
+        return product
+
+    def addons(self, *, archived: bool = False) -> Iterator[AddonOnSale]:
+        """All add-ons on sale, or all archived ones."""
+        for item in self._list("addons", archived=archived):
+            if (addon := dodo_on_sale.addon(item)) is not None:
+                yield addon
+
+    def addon(self, addon_id: str) -> AddonOnSale | None:
+        """The add-on, archived or not; None if there is none."""
+        if (data := self._find("addons", addon_id)) is None:
+            return None
+        addon = dodo_on_sale.addon(data)
+        if addon is None or addon.addon_id != addon_id:
+            raise TransientError("Dodo Payments answered with another add-on than the one asked for.")
+        return addon
+
+    def _find(self, kind: str, wanted_id: str) -> JsonObject | None:
+        try:
+            return self._client.get(kind, wanted_id, caller=Caller.INTERACTIVE)
+        except Unnameable:
+            return None
+        except PermanentError as error:
+            if error.details.get("status") != HTTPStatus.NOT_FOUND:
+                raise
+            return None
+
+    def _list(self, kind: str, *, archived: bool) -> Iterator[JsonObject]:
+        """The objects of all pages; an odd item must not stop the walk."""
+        query = {"archived": "true" if archived else "false"}
+        for items in self._walk(kind, query, caller=Caller.INTERACTIVE):
+            yield from (item for item in items if isinstance(item, dict))
+
+    def _walk(
+        self, kind: str, query: Mapping[str, str | int], *, caller: Caller, first_page: int = 0
+    ) -> Iterator[list[Any]]:
+        """The pages of a list that are not empty.
+
+        The API has no total and no cursor; a page that is not full is the last (Dodo documentation, list
+        subscriptions), and a page that comes again would never be.
         """
         previous: list[Any] = []
         for number in count(first_page):
-            items = self._page(number, created_before)
+            paged = {"page_number": number, "page_size": _PAGE_SIZE, **query}
+            items = self._client.get(kind, caller=caller, query=paged).get("items")
+            if not isinstance(items, list):
+                raise TransientError(f"Dodo Payments answered with a list of {kind} without `items`.")
             if items and items == previous:
-                raise TransientError("Dodo Payments gave the same page of subscriptions twice.")
+                raise TransientError(f"Dodo Payments gave the same page of {kind} twice.")
             if items:
-                yield _readable(items)
+                yield items
             if len(items) < _PAGE_SIZE:
                 return
             previous = items
-
-    def _page(self, number: int, created_before: datetime) -> list[Any]:
-        query: dict[str, str | int] = {
-            "page_number": number,
-            "page_size": _PAGE_SIZE,
-            "created_at_lte": created_before.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-        }
-        items = self._client.get("subscriptions", caller=Caller.RECONCILE, query=query).get("items")
-        if not isinstance(items, list):
-            raise TransientError("Dodo Payments answered with a list of subscriptions without `items`.")
-        return items
 
 
 def _event(envelope: JsonObject, *, with_state: bool) -> Event:
@@ -199,6 +280,7 @@ def _snapshot(data: JsonObject) -> SubscriptionSnapshot:
         customer_id=fields.text(customer.get("customer_id")) if isinstance(customer, dict) else None,
         metadata=fields.scalars(data.get("metadata")),
         scheduled_change=_scheduled_change(data.get("scheduled_change")),
+        created_at=fields.moment(data.get("created_at")),
     )
 
 

@@ -1,4 +1,4 @@
-"""Reads from a provider: bounded in time and size, within the budget, every failure told apart.
+"""Calls to a provider: bounded in time and size, within the budget, every failure told apart.
 
 Nothing is tried twice here: the database row is the one retry clock.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
@@ -24,7 +24,7 @@ from providers.base import Caller
 from providers.budget import Budget
 from providers.headers import count, http_date, seconds_until
 from providers.transport import new_session
-from seats.errors import PermanentError, ProviderError, SettingsError, TransientError
+from seats.errors import KeyRefused, PermanentError, ProviderError, SettingsError, TransientError
 
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 6.0  # from the request sent to the last byte received
@@ -34,14 +34,9 @@ _CHUNK = 64 * 1024
 _KEY_SHAPE = re.compile(r"[!-~]{1,512}")  # what an HTTP header can carry
 _ERROR_CODE = re.compile(r"[A-Z0-9_]{1,64}")  # Dodo documentation, error codes; other text may be personal
 
-# Client errors that pass by themselves or, where the key is at fault, through a person who repairs it.
-_PASSING = {
-    HTTPStatus.UNAUTHORIZED,
-    HTTPStatus.FORBIDDEN,
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.TOO_EARLY,
-    HTTPStatus.TOO_MANY_REQUESTS,
-}
+# Client errors that pass by themselves, and those that pass once a person has repaired the key.
+_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+_KEY_REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
 JsonObject = dict[str, Any]
 
@@ -109,19 +104,18 @@ class Client:
     def get(self, *segments: str, caller: Caller, query: Mapping[str, str | int] | None = None) -> JsonObject:
         """The JSON object at this path.
 
-        Raises `Unnameable` before anything is sent, `TransientError` (`BudgetSpent` among them), and
-        `PermanentError`, whose details hold the `status` and the `provider_code`.
+        Raises `Unnameable` before anything is sent, `TransientError` (`BudgetSpent` and `KeyRefused` among
+        them), and `PermanentError`, whose details hold the `status` and the `provider_code`.
         """
-        url = "/".join([self._base_url, *map(_quoted, segments)])
-        self._budget.take(caller)
-        answer = self._exchange(f"{url}?{urlencode(query)}" if query else url)
-        self._tell_budget(answer)
-        if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
-            raise self._failure(answer)
+        answer = self._call("GET", segments, caller=caller, query=query)
         document = _json_object(answer.body)
         if document is None:
             raise TransientError(f"{self._provider} answered {answer.status}, but not with a JSON object.")
         return document
+
+    def delete(self, *segments: str, caller: Caller) -> None:
+        """Delete what is at this path; raises what `get` raises."""
+        self._call("DELETE", segments, caller=caller)
 
     def close(self) -> None:
         """Close the connections kept open; a later call opens new ones."""
@@ -129,9 +123,26 @@ class Client:
             self._session.close()
             self._session = None
 
-    def _exchange(self, url: str) -> Answer:
+    def _call(
+        self,
+        method: str,
+        segments: Sequence[str],
+        *,
+        caller: Caller,
+        query: Mapping[str, str | int] | None = None,
+    ) -> Answer:
+        """The answer, if it is one of success; within the budget, which hears of it."""
+        url = "/".join([self._base_url, *map(_quoted, segments)])
+        self._budget.take(caller)
+        answer = self._exchange(method, f"{url}?{urlencode(query)}" if query else url)
+        self._tell_budget(answer)
+        if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+            raise self._failure(answer)
+        return answer
+
+    def _exchange(self, method: str, url: str) -> Answer:
         request = self._request.copy()
-        request.url = url
+        request.method, request.url = method, url
         try:
             with self._own_session().send(
                 request, stream=True, timeout=self._timeout, allow_redirects=False
@@ -177,6 +188,8 @@ class Client:
     def _failure(self, answer: Answer) -> ProviderError:
         code = _error_code(answer.body)
         message = f"{self._provider} answered {answer.status} {code or 'without a known code'}."
+        if answer.status in _KEY_REFUSED:
+            return KeyRefused(message, retry_after=answer.wait)
         is_client_error = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
         # The provider puts a code into every error. A 404 without one comes from something in between, or
         # from a wrong base URL, and must not be read as "there is no such subscription".

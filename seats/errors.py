@@ -74,6 +74,12 @@ class BudgetSpent(TransientError):
     code = "provider_budget_spent"
 
 
+class KeyRefused(TransientError):
+    """The provider does not take the API key, or not for this call, until a person repairs it."""
+
+    code = "provider_key_refused"
+
+
 class PermanentError(ProviderError):
     """Trying again gives the same answer; a person has to look."""
 

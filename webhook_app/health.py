@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Response
-from kombu import Connection
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -17,13 +16,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models import condition
 from models.condition import Condition
-from runtime.wiring import Runtime
 from webhook_app import problems
 from webhook_app.answers import answer, responses
 from webhook_app.auth import public
 from webhook_app.door import door
 from webhook_app.routes import Routes
 from webhook_app.schemas import Alive, Readiness
+from worker import broker
 
 health = Routes("health", tag="Health", is_public=True)
 
@@ -66,7 +65,7 @@ def ready() -> Response:
         {
             "status": "ready" if waited < _TOO_OLD else "lagging",
             "database": "ok",
-            "broker": "ok" if _broker_answers(runtime) else "away",
+            "broker": "ok" if broker.answers(runtime.settings.broker_url) else "away",
             "oldest_unprocessed_seconds": round(waited.total_seconds(), 3),
         }
     )
@@ -108,13 +107,3 @@ def _by_label(name: str, help_text: str, label: str, counts: dict[str, int]) -> 
     for value, count in counts.items():
         family.add_metric([value], count)
     return family
-
-
-def _broker_answers(runtime: Runtime) -> bool:
-    options = {"socket_timeout": 1, "socket_connect_timeout": 1}
-    try:
-        with Connection(runtime.settings.broker_url, connect_timeout=1, transport_options=options) as broker:
-            broker.ensure_connection(max_retries=1, interval_start=0, timeout=1)
-    except Exception:  # noqa: BLE001  every broker client has errors of its own
-        return False
-    return True

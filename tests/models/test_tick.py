@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from models import tick
+from models import account, tick
 from models.session import Sessions
 
 HOUR = timedelta(hours=1)
@@ -38,3 +38,19 @@ def test_a_tick_whose_work_failed_can_be_taken_again(sessions: Sessions):
         assert tick.take(session, "reconcile", HOUR)
         session.rollback()
     assert take(sessions)
+
+
+def test_the_last_tick_tells_when_its_job_was_alive(sessions: Sessions):
+    take(sessions, tick.BEAT)
+    with sessions.begin() as session:
+        session.execute(text("UPDATE ticks SET slot = slot - 1, taken_at = taken_at - interval '1 hour'"))
+    take(sessions, tick.BEAT)
+    with sessions() as session:
+        taken = tick.last_taken(session, tick.BEAT)
+        assert account.now(session) - taken < timedelta(minutes=1)
+
+
+def test_a_job_that_never_ran_has_no_last_tick(sessions: Sessions):
+    take(sessions, tick.BEAT)
+    with sessions() as session:
+        assert tick.last_taken(session, tick.SWEEPER) is None

@@ -21,9 +21,10 @@ from pydantic import TypeAdapter
 from standardwebhooks import Webhook
 
 from providers.base import Caller, Event, Provider
-from providers.budget import Budget, Window
+from providers.budget import Budget
 from providers.dodo import Dodo, build
 from providers.http import Client
+from providers.shares import Window
 from providers.signature import Verifier
 from seats.errors import (
     BudgetSpent,
@@ -145,6 +146,7 @@ def test_every_fact_of_a_subscription_is_translated(reader):
             scheduled_change=ScheduledChange(
                 "spc_2WsX3EdC", "pdt_1QaZ2WsX3EdC4RfV5TgB6", 1, (AddonQuantity(SEAT, 8),), RENEWAL
             ),
+            created_at=datetime(2026, 7, 12, 8, 31, 7, 204418, UTC),
         ),
         unreadable=None,
     )
@@ -414,8 +416,9 @@ def test_an_answer_that_makes_no_sense_is_transient(dodo, stub, answer):
         dodo.retrieve(SUBSCRIPTION)
 
 
-def budgeted(stub, requests):
-    client = Client(provider="P", base_url=stub.url, api_key="key", budget=Budget([Window(requests, 60)]))
+def budgeted(stub, requests, seconds=60):
+    budget = Budget([Window(requests, seconds)])
+    client = Client(provider="P", base_url=stub.url, api_key="key", budget=budget)
     return Dodo(Verifier([SECRET]), client)
 
 
@@ -440,7 +443,8 @@ def page(items):
 
 
 def walk(dodo, **options):
-    return [[one.subscription_id for one in items] for items in dodo.pages(created_before=NOW, **options)]
+    pages = dodo.pages(created_before=NOW, **options)
+    return [[one.subscription_id for one in each.subscriptions] for each in pages]
 
 
 def test_all_pages_are_walked_from_zero_and_none_is_left_out(dodo, stub):
@@ -456,6 +460,11 @@ def test_an_empty_page_is_the_last(dodo, stub):
     assert len(walk(dodo)) == 1
 
 
+def test_a_page_that_is_not_full_is_known_to_be_the_last(dodo, stub):
+    stub.replies = [page(listed(*range(100))), page(listed(100))]
+    assert [each.is_last for each in dodo.pages(created_before=NOW)] == [False, True]
+
+
 def test_no_subscriptions_are_no_pages(dodo, stub):
     stub.replies = [page([])]
     assert walk(dodo) == []
@@ -463,7 +472,7 @@ def test_no_subscriptions_are_no_pages(dodo, stub):
 
 def test_a_listed_subscription_has_unknown_addons(dodo, stub):
     stub.replies = [page(listed(1))]
-    assert [items[0].addons for items in dodo.pages(created_before=NOW)] == [None]
+    assert [each.subscriptions[0].addons for each in dodo.pages(created_before=NOW)] == [None]
 
 
 def test_the_moment_is_given_in_utc(dodo, stub):
@@ -503,10 +512,10 @@ def test_a_list_without_items_is_transient(dodo, stub, answer):
 
 
 def test_a_walk_stops_where_the_reserve_begins(stub):
-    items = listed(*range(1000))
-    stub.replies = [page(items[start : start + 100]) for start in range(0, 1000, 100)]
-    dodo = budgeted(stub, 10)
+    items = listed(*range(2000))
+    stub.replies = [page(items[start : start + 100]) for start in range(0, 2000, 100)]
+    dodo = budgeted(stub, 20, seconds=5)
     with pytest.raises(BudgetSpent):
         walk(dodo)
-    assert len(stub.requests) == 6
+    assert len(stub.requests) == 12
     dodo.close()

@@ -1,0 +1,69 @@
+"""The catalogue against what the provider sells, and against what is subscribed to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from cli.checks.result import Level, Result, ok
+from models import condition
+from providers.base import Provider
+from runtime.wiring import Runtime
+from seats.catalog import Catalog
+from seats.errors import ProviderError
+from seats.on_sale import Mismatch, MismatchKind, OnSale, compare, unused
+
+_CHECK = "catalogue"
+_NO_FAULTS = {MismatchKind.PRODUCT_ARCHIVED, MismatchKind.ADDON_ARCHIVED, MismatchKind.PRODUCT_UNUSED}
+
+
+def check(runtime: Runtime) -> Iterator[Result]:
+    """Every mismatch, or that there is none."""
+    yield from _against_provider(runtime)
+    yield from _against_subscriptions(runtime)
+
+
+def _against_provider(runtime: Runtime) -> Iterator[Result]:
+    catalog = runtime.catalog
+    try:
+        mismatches = list(compare(catalog, on_sale(runtime.provider, catalog)))
+    except ProviderError as error:
+        advice = "See what is said of the provider and the API key; then run this again."
+        yield Result(Level.WARNING, _CHECK, f"Not compared with the provider: {error.message}", advice)
+        return
+    yield from map(_result, mismatches)
+    if not mismatches:
+        yield ok(_CHECK, f"{len(catalog.products)} products are at the provider as they stand here.")
+
+
+def _against_subscriptions(runtime: Runtime) -> Iterator[Result]:
+    try:
+        with runtime.sessions() as session:
+            used = condition.products_in_use(session)
+    except SQLAlchemyError:
+        found = "Which products are in use is not known: the database is away, or not migrated."
+        yield Result(Level.WARNING, _CHECK, found, "See what is said of the database.")
+        return
+    if used:
+        yield from map(_result, unused(runtime.catalog, used))
+    else:
+        found = "Which products are in use is not known: no subscription was looked at yet."
+        yield Result(Level.NOTE, _CHECK, found)
+
+
+def on_sale(provider: Provider, catalog: Catalog) -> OnSale:
+    """What the provider lists, archived or not, and its word on each product that the catalogue names."""
+    archived_products = {product.product_id: product for product in provider.products(archived=True)}
+    archived_addons = {addon.addon_id: addon for addon in provider.addons(archived=True)}
+    products = archived_products | {product.product_id: product for product in provider.products()}
+    addons = archived_addons | {addon.addon_id: addon for addon in provider.addons()}
+    for product_id in catalog.products:  # only a product that is retrieved shows its add-ons
+        if (product := provider.product(product_id)) is not None:
+            products[product_id] = product
+    return OnSale(products=products, addons=addons, archived={*archived_products, *archived_addons})
+
+
+def _result(mismatch: Mismatch) -> Result:
+    level = Level.NOTE if mismatch.kind in _NO_FAULTS else Level.WARNING
+    return Result(level, f"{_CHECK} {mismatch.place}", mismatch.found, mismatch.advice)

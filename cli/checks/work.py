@@ -1,0 +1,95 @@
+"""The work: who should be at it, and what was left undone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from cli.checks.result import Level, Result, ok
+from models import account, condition, tick
+from models.inbox import InboxState
+from runtime.wiring import Runtime
+
+_SILENT = 3 * tick.EVERY_HEARTBEAT
+_LATE = 1.5  # times the period within which each subscription is looked at
+
+
+def check(runtime: Runtime) -> Iterator[Result]:
+    """The heartbeats of beat and sweeper, and the rows that somebody should have dealt with."""
+    try:
+        with runtime.sessions() as session:
+            found = [
+                _beat(session),
+                _sweeper(session),
+                looks(condition.oldest_look(session), runtime.settings.verify_every),
+                *_given_up(session),
+            ]
+    except SQLAlchemyError:
+        advice = "See what is said of the database."
+        found = [
+            Result(Level.WARNING, "work", "Not looked at: the database is away, or is not migrated.", advice)
+        ]
+    yield from found
+
+
+def looks(oldest: timedelta, period: timedelta) -> Result:
+    """Whether every subscription is looked at within the period, or nearly so."""
+    found = f"The one that has waited longest was looked at {_hours(oldest)} ago"
+    if oldest > period * _LATE:
+        return Result(
+            Level.WARNING,
+            "oldest look at a subscription",
+            f"{found}, where {_hours(period)} are promised.",
+            "See that the provider answers and the workers run; if both do, the allowance is too small: "
+            "raise SEATSYNC_PROVIDER_RATE with the provider's consent, or SEATSYNC_VERIFY_HOURS.",
+        )
+    return ok("oldest look at a subscription", f"{found}.")
+
+
+def _beat(session: Session) -> Result:
+    advice = "Run one `beat` and at least one `worker`, as in the Procfile; both need the broker."
+    return _heartbeat(session, tick.BEAT, "beat and worker", advice)
+
+
+def _sweeper(session: Session) -> Result:
+    advice = "Run a `seatsync sweeper`: without it nothing is tried again, and no deadline is carried out."
+    return _heartbeat(session, tick.SWEEPER, "sweeper", advice)
+
+
+def _heartbeat(session: Session, name: str, who: str, advice: str) -> Result:
+    last = tick.last_taken(session, name)
+    if last is None:
+        return Result(Level.FAILURE, who, "No sign of life was ever seen.", advice)
+    silence = account.now(session) - last
+    if silence > _SILENT:
+        return Result(Level.FAILURE, who, f"The last sign of life is {_minutes(silence)} old.", advice)
+    return ok(who, f"The last sign of life is {silence.total_seconds():.0f} s old.")
+
+
+def _given_up(session: Session) -> Iterator[Result]:
+    now = condition.of_all(session)
+    yield _none_of(
+        "dead letters",
+        now.inbox.get(InboxState.DEAD, 0),
+        "GET /v1/inbox?state=dead tells why; once that is mended, POST /v1/inbox/ID/replay.",
+    )
+    yield _none_of(
+        "subscriptions given up on",
+        now.subscriptions_dead,
+        "Their dead letters tell why; POST /v1/accounts/ID/sync looks at them again.",
+    )
+
+
+def _none_of(what: str, number: int, advice: str) -> Result:
+    return Result(Level.WARNING, what, str(number), advice) if number else ok(what, "none")
+
+
+def _minutes(time: timedelta) -> str:
+    return f"{time.total_seconds() / 60:.0f} minutes"
+
+
+def _hours(time: timedelta) -> str:
+    return f"{time.total_seconds() / 3600:.1f} h"
