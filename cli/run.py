@@ -39,5 +39,5 @@ def sweeper() -> None:
     with running_servers(Settings.from_env()) as settings:
         runtime = build(settings, pool_size=2, application="seatsync-sweeper")
         app = SeatSync(settings)
-        run(Sweep(runtime, app.publish, app.announce), settings.sweep_seconds)
+        run(Sweep(runtime, app.publish, app.announce, app.ring_for_reconcile), settings.sweep_seconds)
         runtime.close()

@@ -6,6 +6,7 @@ the rows replayed from nothing give the present. `subject_*` is the member or su
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, ForeignKey, Identity, Index, func, select
@@ -45,14 +46,12 @@ class Cause:
     fence: int | None = None
 
 
-def newest(session: Session, account_id: str) -> int:
-    """The id of the account's newest row; 0 before its first."""
-    return session.scalar(select(func.max(AuditRow.id)).where(AuditRow.account_id == account_id)) or 0
+def newest(session: Session) -> int:
+    """The id of the newest row; 0 before the first."""
+    return session.scalar(select(func.max(AuditRow.id))) or 0
 
 
-def moved_by_subscription(session: Session, account_id: str, *, after: int) -> bool:
-    """Whether a subscription changed the account after that row."""
-    moved = select(AuditRow.id).where(
-        AuditRow.account_id == account_id, AuditRow.id > after, AuditRow.subscription_id.is_not(None)
-    )
+def moved_by(session: Session, subscription_ids: Collection[str], *, after: int) -> bool:
+    """Whether one of these subscriptions changed an account after that row."""
+    moved = select(AuditRow.id).where(AuditRow.subscription_id.in_(subscription_ids), AuditRow.id > after)
     return session.scalar(moved.limit(1)) is not None

@@ -17,7 +17,8 @@ from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.book import Balance, Book, post
 from models.evaluation import share_of
-from models.subscription import Subscription, of_account, raise_hint
+from models.schedule import raise_hint
+from models.subscription import Subscription, of_account
 from seats.catalog import Catalog, RulesInForce
 from seats.grace import ending_at
 from seats.limit import to_json

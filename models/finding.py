@@ -2,26 +2,58 @@
 
 One open finding per subject, kind and field; seen again it only grows older. It closes itself when
 the two sides agree.
+
+open  -> repaired   the next look took the provider's side over
+      -> agreed     the next look found nothing to repair
+held  -> agreed     what stood in the way of a repair is gone
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
 
-from sqlalchemy import BigInteger, Identity, Index, func, select, tuple_, update
+import orjson
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Identity,
+    Index,
+    delete,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy import text as sql
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models import notice
-from models.base import Base, Moment, Written
-from seats.findings import Finding
+from models import inbox, notice
+from models.base import Base, Moment, Written, affected
+from seats.drift import Difference, LikelyCause, likely_cause
+from seats.findings import Finding, FindingKind, differs
 from seats.notices import Notice, NoticeType
+
+# The provider gives a delivery up after 27 h 35 min (Dodo documentation, webhooks); until then a webhook
+# that seems lost may be late.
+_LATE_FOR = timedelta(hours=28)
+
+
+class FindingState(StrEnum):
+    OPEN = "open"
+    HELD = "held"
+    REPAIRED = "repaired"
+    AGREED = "agreed"
 
 
 class DriftFinding(Base):
     __tablename__ = "drift_findings"
     __table_args__ = (
+        CheckConstraint("state IN ('open', 'held', 'repaired', 'agreed')", name="state"),
+        CheckConstraint("(state IN ('repaired', 'agreed')) = (closed_at IS NOT NULL)", name="closed"),
+        CheckConstraint("state <> 'held' OR held_because IS NOT NULL", name="held_for_a_reason"),
         Index(
             "drift_findings_one_open",
             "subject",
@@ -30,6 +62,9 @@ class DriftFinding(Base):
             unique=True,
             postgresql_where=sql("closed_at IS NULL"),
         ),
+        Index(None, "subject", "first_seen"),
+        Index(None, "first_seen"),
+        Index(None, "state", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -40,66 +75,188 @@ class DriftFinding(Base):
     ours: Mapped[str | None]
     theirs: Mapped[str | None]
     message: Mapped[str]
+    cause: Mapped[str] = mapped_column(server_default=LikelyCause.UNKNOWN.value)
+    state: Mapped[str] = mapped_column(server_default=FindingState.OPEN.value)
+    held_because: Mapped[str | None]
     first_seen: Mapped[Written]
     last_seen: Mapped[Written]
     closed_at: Mapped[Moment | None]
 
 
+_STANDS = DriftFinding.closed_at.is_(None)
+# Differences, which a look repairs; the other kinds are about what a look could not make sense of.
+_DIFFERENCES = (FindingKind.DIFFERS.value, FindingKind.UNHEARD_OF.value)
+
+# All of them in one statement. `xmax = 0` is PostgreSQL's own mark of a row that this statement inserted.
+_RECORD = sql(
+    """
+    INSERT INTO drift_findings (subject, kind, field, ours, theirs, message, cause, state, held_because)
+    SELECT subject, kind, field, ours, theirs, message, cause,
+           CASE WHEN held_because IS NULL THEN 'open' ELSE 'held' END, held_because
+    FROM jsonb_to_recordset(cast(:findings AS jsonb))
+         AS seen (subject text, kind text, field text, ours text, theirs text, message text, cause text,
+                  held_because text)
+    ORDER BY subject, kind, field
+    ON CONFLICT (subject, kind, field) WHERE closed_at IS NULL DO UPDATE SET
+        theirs = excluded.theirs, message = excluded.message, state = excluded.state,
+        held_because = excluded.held_because, last_seen = now()
+    RETURNING subject, kind, field, xmax = 0 AS is_new
+    """
+)
+
+
 def record(session: Session, subject: str, findings: Iterable[Finding]) -> None:
     """Open these findings, with a notice of each new one, or note that they are still there."""
-    news = [finding for finding in findings if _is_new(session, subject, finding)]
-    notice.put(session, None, [_told(subject, finding) for finding in news])
+    record_all(session, [(subject, finding) for finding in findings])
 
 
-def _is_new(session: Session, subject: str, finding: Finding) -> bool:
-    """Write it down; True unless it was open."""
-    seen = session.execute(
-        insert(DriftFinding)
-        .values(
-            subject=subject,
-            kind=finding.kind,
-            field=finding.field,
-            theirs=_text(finding.value),
-            message=finding.message,
-        )
-        .on_conflict_do_update(
-            index_elements=["subject", "kind", "field"],
-            index_where=sql("closed_at IS NULL"),
-            set_={"theirs": _text(finding.value), "message": finding.message, "last_seen": func.now()},
-        )
-        .returning(sql("xmax = 0"))  # PostgreSQL's own mark of a row that this statement inserted
-    )
-    return bool(seen.scalar_one())
-
-
-def _told(subject: str, finding: Finding) -> Notice:
-    facts = {"subject": subject, "kind": finding.kind.value, "field": finding.field}
-    return Notice(NoticeType.DRIFT_FOUND, {**facts, "message": finding.message})
+def record_all(session: Session, seen: Iterable[tuple[str, Finding]]) -> None:
+    """The same for findings about many subjects, each beside its own."""
+    by_key = {(subject, one.kind.value, one.field): (subject, one) for subject, one in seen}
+    if not by_key:
+        return
+    rows = [
+        {
+            "subject": subject,
+            "kind": one.kind,
+            "field": one.field,
+            "ours": one.ours,
+            "theirs": None if one.value is None else str(one.value),
+            "message": one.message,
+            "cause": one.likely_cause,
+            "held_because": one.held_because,
+        }
+        for subject, one in by_key.values()
+    ]
+    written = session.execute(_RECORD, {"findings": orjson.dumps(rows).decode()})
+    news = [by_key[row.subject, row.kind, row.field] for row in written if row.is_new]
+    notice.put(session, None, [_notice(subject, one) for subject, one in news])
 
 
 def settle(session: Session, subject: str, still_there: Sequence[Finding]) -> None:
-    """Record what is still there and close what no longer is."""
-    done = update(DriftFinding).where(DriftFinding.subject == subject, DriftFinding.closed_at.is_(None))
-    if still_there:
-        kept = [(finding.kind, finding.field) for finding in still_there]
-        done = done.where(tuple_(DriftFinding.kind, DriftFinding.field).not_in(kept))
-    session.execute(done.values(closed_at=func.now()))
+    """What a snapshot could not be made sense of: record what is still there, close what no longer is."""
+    kept = [(finding.kind.value, finding.field) for finding in still_there]
+    gone = (
+        update(DriftFinding)
+        .where(DriftFinding.subject == subject, _STANDS, DriftFinding.kind.not_in(_DIFFERENCES))
+        .where(tuple_(DriftFinding.kind, DriftFinding.field).not_in(kept))
+    )
+    affected(session, gone.values(state=FindingState.AGREED, closed_at=func.now()))
     record(session, subject, still_there)
 
 
-def open_findings(session: Session, *, after: int | None, limit: int) -> Sequence[DriftFinding]:
-    """Findings that stand, oldest first."""
-    wanted = select(DriftFinding).where(DriftFinding.closed_at.is_(None)).order_by(DriftFinding.id)
+def settle_differences(
+    session: Session,
+    subject: str,
+    moved: Sequence[Difference],
+    *,
+    seen_before: datetime | None,
+    told_of: datetime | None,
+    was_told: bool,
+) -> None:
+    """A look has taken the provider's side over, which `moved` what we knew: nothing differs any more.
+
+    `was_told`: there was a delivery behind the look; the oldest of them occurred at `told_of`. What
+    nobody told, and no list had shown, is written down as a difference found and repaired at once.
+    `seen_before` is when we had looked last.
+    """
+    known = session.scalars(
+        select(DriftFinding)
+        .where(DriftFinding.subject == subject, DriftFinding.kind.in_(_DIFFERENCES))
+        .where(or_(_STANDS, DriftFinding.closed_at > func.now() - _LATE_FOR))
+        .with_for_update()
+    ).all()
+    standing = [one for one in known if one.closed_at is None]
+    fields = {one.field for one in moved}
+    for one in standing:
+        is_repaired = one.kind == FindingKind.UNHEARD_OF or one.field in fields
+        one.state = FindingState.REPAIRED if is_repaired else FindingState.AGREED
+        one.closed_at = func.now()
+    if was_told:
+        for one in known:
+            if one in standing or (told_of is not None and told_of <= one.first_seen):
+                one.cause = LikelyCause.LATE_WEBHOOK
+    elif seen_before is not None:
+        silent = [one for one in moved if one.field not in {known.field for known in standing}]
+        _write_down_as_repaired(session, subject, silent, seen_before)
+    session.flush()
+
+
+def _write_down_as_repaired(
+    session: Session, subject: str, moved: Sequence[Difference], seen_before: datetime
+) -> None:
+    """What no list had shown before."""
+    if not moved:
+        return
+    newest = inbox.newest_arrival(session)
+    cause = likely_cause(moved, deliveries_arrive=newest is not None and newest > seen_before)
+    found = [differs(one, cause) for one in moved]
+    for one in found:
+        session.add(
+            DriftFinding(
+                subject=subject,
+                kind=one.kind,
+                field=one.field,
+                ours=one.ours,
+                theirs=one.value,
+                message=one.message,
+                cause=cause,
+                state=FindingState.REPAIRED,
+                closed_at=func.now(),
+            )
+        )
+    notice.put(session, None, [_notice(subject, one) for one in found])
+
+
+def hold_differences(session: Session, subject: str, reason: str) -> None:
+    """No look is to be had: what differs stays as it is, for this reason."""
+    open_ones = update(DriftFinding).where(
+        DriftFinding.subject == subject, _STANDS, DriftFinding.kind.in_(_DIFFERENCES)
+    )
+    affected(session, open_ones.values(state=FindingState.HELD, held_because=reason))
+
+
+def agreed_lately(
+    session: Session, subjects: Collection[str], *, within: timedelta
+) -> set[tuple[str, str, str | None]]:
+    """Subject, field and the provider's side of differences which a look did not confirm."""
+    found = session.execute(
+        select(DriftFinding.subject, DriftFinding.field, DriftFinding.theirs).where(
+            DriftFinding.subject.in_(subjects),
+            DriftFinding.kind == FindingKind.DIFFERS,
+            DriftFinding.state == FindingState.AGREED,
+            DriftFinding.closed_at > func.now() - within,
+        )
+    )
+    return {(row.subject, row.field, row.theirs) for row in found}
+
+
+def page(
+    session: Session, *, states: Collection[str], after: int | None, limit: int
+) -> Sequence[DriftFinding]:
+    """Findings in these states, oldest first, from the one behind the id `after`."""
+    wanted = select(DriftFinding).where(DriftFinding.state.in_(states)).order_by(DriftFinding.id)
     if after is not None:
         wanted = wanted.where(DriftFinding.id > after)
     return session.scalars(wanted.limit(limit)).all()
 
 
-def open_about(session: Session, subjects: Sequence[str]) -> Sequence[DriftFinding]:
-    """Findings that stand about these subjects, oldest first."""
-    wanted = select(DriftFinding).where(DriftFinding.closed_at.is_(None), DriftFinding.subject.in_(subjects))
+def about(session: Session, subjects: Collection[str], *, since: datetime) -> Sequence[DriftFinding]:
+    """Findings about these subjects that stand or were closed since then, oldest first."""
+    wanted = select(DriftFinding).where(
+        DriftFinding.subject.in_(subjects), or_(_STANDS, DriftFinding.closed_at >= since)
+    )
     return session.scalars(wanted.order_by(DriftFinding.id)).all()
 
 
-def _text(value: str | int | None) -> str | None:
-    return None if value is None else str(value)
+def forget_old(session: Session, age: timedelta) -> int:
+    """Drop findings that were closed so long ago."""
+    return affected(session, delete(DriftFinding).where(DriftFinding.closed_at < func.now() - age))
+
+
+def _notice(subject: str, finding: Finding) -> Notice:
+    facts = {"subject": subject, "kind": finding.kind.value, "field": finding.field}
+    return Notice(
+        NoticeType.DRIFT_FOUND,
+        {**facts, "likely_cause": finding.likely_cause.value, "message": finding.message},
+    )

@@ -105,6 +105,7 @@ _KEEP = sql(
                 WHEN known.hint > known.synced THEN known.next_at
                 ELSE greatest(now(), known.verified_at + interval '1 second') END,
             attempts = CASE WHEN known.dead_reason IS NULL THEN known.attempts ELSE 0 END,
+            routine = false,
             dead_reason = NULL
         RETURNING extract(epoch FROM next_at - now()) AS due_in
     )
@@ -129,6 +130,11 @@ def keep(session: Session, arrival: Arrival) -> Kept:
         },
     ).one()
     return Kept(is_new=bool(row.kept), due_in=float(row.due_in))
+
+
+def newest_arrival(session: Session) -> datetime | None:
+    """When a delivery was last kept."""
+    return session.scalar(select(func.max(InboxEvent.received_at)))
 
 
 def page(session: Session, *, state: str | None, after: int | None, limit: int) -> Sequence[InboxEvent]:

@@ -21,10 +21,12 @@ from models.enforcement import enforce, look_at_grace
 from models.evaluation import effect_of, evaluate, rules_of, seats_from_json, weigh
 from models.inbox import InboxEvent, InboxState
 from models.rules import Override
-from models.subscription import Lease, LinkedBy, Subscription, make_known, raise_hint, to_keep
+from models.schedule import Lease, raise_hint
+from models.subscription import LinkedBy, Subscription, kept_snapshot, make_known, to_keep
 from seats import findings
 from seats.catalog import Catalog, RulesInForce
 from seats.counts import subscription_seats
+from seats.drift import differences, fingerprint
 from seats.errors import Contended
 from seats.findings import Finding, Uncountable
 from seats.ids import is_id
@@ -70,9 +72,11 @@ def apply(
         return None
     subscription, books = opened
     before = _facts(subscription)
+    _settle_differences(session, subscription, lease, snapshot)
     _take_back_unverified(subscription, lease, catalog)
     subscription.account_id, subscription.linked_by = _home(subscription, snapshot, catalog)
     subscription.snapshot = to_keep(snapshot, catalog.account_key)
+    subscription.fingerprint = fingerprint(snapshot)
     subscription.verified_at = lease.taken_at
     subscription.past_due_ends_at = _deadline(subscription, snapshot, past_due_ends_at)
     seen = weigh(subscription, catalog, lease.taken_at)
@@ -276,6 +280,21 @@ def _raises(subscription: Subscription, snapshot: SubscriptionSnapshot, catalog:
     was = effect_of(subscription, catalog)
     before, after = (_ACCESS.get(one, 0) if one else 0 for one in (was, effect))
     return nothing_less and after >= before and after > 0 and (more_seats or after > before)
+
+
+def _settle_differences(
+    session: Session, subscription: Subscription, lease: Lease, snapshot: SubscriptionSnapshot
+) -> None:
+    """What we knew otherwise until now is no longer so; what nobody had told us of is written down."""
+    known = subscription.snapshot
+    finding.settle_differences(
+        session,
+        subscription.id,
+        differences(kept_snapshot(known), snapshot) if known is not None else (),
+        seen_before=subscription.verified_at,
+        told_of=lease.told_of,
+        was_told=bool(lease.events),
+    )
 
 
 def _settle(session: Session, subscription: Subscription, lease: Lease, seen: Sequence[Finding]) -> None:

@@ -13,6 +13,7 @@ from models.idempotency import IdempotencyKey
 from models.imports import Import, ImportReject
 from models.inbox import InboxEvent
 from models.notice import KeptNotice, NoticeDelivery
+from models.reconcile_pass import ReconcilePass, Sighting
 from models.subscription import Subscription
 from models.tick import Tick
 
@@ -29,6 +30,8 @@ TABLES = (
     InboxEvent,
     KeptNotice,
     NoticeDelivery,
+    ReconcilePass,
+    Sighting,
     Subscription,
     Tick,
 )

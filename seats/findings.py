@@ -8,10 +8,18 @@ from enum import StrEnum
 from typing import Final
 
 from seats.catalog import Product
+from seats.drift import Difference, LikelyCause
 from seats.errors import SeatSyncError
 from seats.limit import SeatLimit, to_json
+from seats.snapshot import SubscriptionSnapshot
 from seats.statuses import StatusEffect
 from seats.toml_lines import dotted
+
+_WHY: Final = {
+    LikelyCause.LOST_WEBHOOK: "No webhook told: look at the endpoint's deliveries at the provider.",
+    LikelyCause.PORTAL_CHANGE: "No webhook told, though others arrive: likely a change by hand, in the "
+    "customer portal or the dashboard.",
+}
 
 MOST_UNITS: Final = 2**31 - 1
 """The provider's quantities are int32."""
@@ -21,8 +29,12 @@ MOST_SEATS: Final = 10**12
 
 
 class FindingKind(StrEnum):
-    """What can be odd. The first six leave a snapshot without a count, the next two do not."""
+    """What can be odd. The first two are differences that the next look at the provider repairs. The next
+    six leave a snapshot without a count, the two after them do not.
+    """
 
+    DIFFERS = "differs"
+    UNHEARD_OF = "unheard_of"
     UNKNOWN_STATUS = "unknown_status"
     UNKNOWN_PRODUCT = "unknown_product"
     UNKNOWN_ADDON = "unknown_addon"
@@ -35,14 +47,42 @@ class FindingKind(StrEnum):
     OTHER_BUSINESS = "other_business"
 
 
+# What the last good count stays for until a person has done what the message says.
+_HELD: Final = {
+    FindingKind.UNKNOWN_STATUS,
+    FindingKind.UNKNOWN_PRODUCT,
+    FindingKind.UNKNOWN_ADDON,
+    FindingKind.ADDONS_MISSING,
+    FindingKind.ABSURD_QUANTITY,
+    FindingKind.ABSURD_TOTAL,
+    FindingKind.NOT_AT_PROVIDER,
+}
+_CATALOGUE: Final = {FindingKind.UNKNOWN_STATUS, FindingKind.UNKNOWN_PRODUCT, FindingKind.UNKNOWN_ADDON}
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something a person should see: `value` is what stands at `field`, `message` says what to do."""
+    """Something a person should see: `value` is what stands at `field` at the provider, `ours` what we
+    go by, `message` says what to do. `cause` is why nobody told us, where that is known.
+    """
 
     kind: FindingKind
     field: str
     value: str | int | None
     message: str
+    ours: str | None = None
+    cause: LikelyCause | None = None
+
+    @property
+    def held_because(self) -> str | None:
+        """Why the difference is not repaired; None where it is, or where there is nothing to repair."""
+        return self.message if self.kind in _HELD else None
+
+    @property
+    def likely_cause(self) -> LikelyCause:
+        if self.cause is None and self.kind in _CATALOGUE:
+            return LikelyCause.CATALOGUE_CHANGE
+        return self.cause or LikelyCause.UNKNOWN
 
 
 class Uncountable(SeatSyncError):
@@ -124,6 +164,19 @@ def above_maximum(product: Product, seat_type: str, bought: SeatLimit) -> Findin
     """More seats than the product is sold with; they count as they are."""
     message = _out_of_range(product, seat_type, bought, f"above the maximum of {product.maximum[seat_type]}")
     return Finding(FindingKind.ABOVE_MAXIMUM, f"seats.{seat_type}", to_json(bought), message)
+
+
+def differs(one: Difference, cause: LikelyCause) -> Finding:
+    """A field that nobody told us of."""
+    message = f"{one.field} is {one.theirs} at the provider, where we knew {one.ours}. {_WHY[cause]}"
+    return Finding(FindingKind.DIFFERS, one.field, one.theirs, message, one.ours, cause)
+
+
+def unheard_of(snapshot: SubscriptionSnapshot) -> Finding:
+    """A subscription that the list shows and no webhook announced."""
+    cause = LikelyCause.LOST_WEBHOOK
+    message = f"The provider's list shows a subscription that we never heard of. {_WHY[cause]}"
+    return Finding(FindingKind.UNHEARD_OF, "subscription_id", snapshot.subscription_id, message, None, cause)
 
 
 def not_at_provider(subscription_id: str, *, was_there: bool) -> Finding:

@@ -64,3 +64,4 @@ class SubscriptionSnapshot:
     customer_id: str | None = None
     metadata: Metadata | None = None
     scheduled_change: ScheduledChange | None = None
+    created_at: datetime | None = None

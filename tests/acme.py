@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from models import batch, inbox, ledger, members, seating, subscription
+from models import batch, inbox, ledger, members, schedule, seating
 from models.account import Account
 from models.assignment import LIVE, Assignment, AssignmentState
 from models.batch import Outcome
@@ -81,7 +81,7 @@ class Acme:
 
     def is_looked_at(self) -> None:
         with self.runtime.sessions.begin() as session:
-            subscription.raise_hint(session, "sub_1")
+            schedule.raise_hint(session, "sub_1")
         sync(self.runtime, "sub_1")
 
     def body_says(self, **shown) -> None:
@@ -170,8 +170,8 @@ class Acme:
     def is_swept_for_looks(self) -> None:
         """The first half of a sweep; who is rung for looks at once."""
         with self.runtime.sessions.begin() as session:
-            due = subscription.take_due(session, limit=100, again=timedelta(seconds=5))
-        drain(self.runtime, due)
+            due = schedule.take_due(session, limit=100, routine_limit=100, again=timedelta(seconds=5))
+        drain(self.runtime, due.all)
 
     def is_swept_for_dates(self) -> None:
         """The second half."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from providers.base import Caller, Delivery, Event
+from providers.base import Caller, Delivery, Event, ListPage
 from seats.errors import BudgetSpent, InvalidSignature, SubscriptionNotAtProvider
 from seats.snapshot import SubscriptionSnapshot
 
 
 @dataclass
 class FakeProvider:
-    """Answers from `subscriptions`, or raises what is in `failing`; bodies are the ids of `events`."""
+    """Answers from `subscriptions`, or raises what is in `failing`; bodies are the ids of `events`.
+
+    The list shows what is sold without its add-ons, but for what is `hidden` or `listed_otherwise`.
+    """
 
     name: str = "dodo"
     subscriptions: dict[str, SubscriptionSnapshot] = field(default_factory=dict)
@@ -23,6 +26,11 @@ class FakeProvider:
     page_size: int = 100
     page_budget: int | None = None
     listed_pages: int = 0
+    listed_otherwise: dict[str, SubscriptionSnapshot] = field(default_factory=dict)
+    hidden: set[str] = field(default_factory=set)
+    failing_pages: Exception | None = None
+    between_pages: Callable[[], None] | None = None
+    callers: list[Caller] = field(default_factory=list)
 
     def verify(self, headers: Sequence[tuple[str, str]], body: bytes, now: datetime) -> Delivery:
         signed = {name.lower(): value for name, value in headers}
@@ -36,20 +44,27 @@ class FakeProvider:
 
     def retrieve(self, subscription_id: str, *, caller: Caller = Caller.WEBHOOK) -> SubscriptionSnapshot:
         self.retrieved.append(subscription_id)
+        self.callers.append(caller)
         if self.failing is not None:
             raise self.failing
         if subscription_id not in self.subscriptions:
             raise SubscriptionNotAtProvider("No such subscription.")
         return self.subscriptions[subscription_id]
 
-    def pages(
-        self, *, created_before: datetime, first_page: int = 0
-    ) -> Iterator[Sequence[SubscriptionSnapshot]]:
-        listed = list(self.subscriptions.values())
+    def pages(self, *, created_before: datetime, first_page: int = 0) -> Iterator[ListPage]:
+        if self.failing_pages is not None:
+            raise self.failing_pages
+        listed = [self._listed(name) for name in self.subscriptions if name not in self.hidden]
         for start in range(first_page * self.page_size, len(listed), self.page_size):
+            if self.between_pages is not None and start:
+                self.between_pages()
             if self.page_budget == 0:
                 self.page_budget = None
                 raise BudgetSpent("Nothing left.", retry_after=0.01)
             self.page_budget = None if self.page_budget is None else self.page_budget - 1
             self.listed_pages += 1
-            yield listed[start : start + self.page_size]
+            page = listed[start : start + self.page_size]
+            yield ListPage(page, is_last=len(page) < self.page_size)
+
+    def _listed(self, name: str) -> SubscriptionSnapshot:
+        return replace(self.listed_otherwise.get(name, self.subscriptions[name]), addons=None)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from models import ledger, seating, subscription
+from models import ledger, schedule, seating
 from models.account import Account
 from models.seating import Wish
 from models.session import Sessions, connect, sessions_of
@@ -55,8 +55,8 @@ def buy(sessions: Sessions, account_id: str, seats: int = 0) -> None:
     """Five seats and so many more."""
     snapshot = a_snapshot(f"sub_{account_id}", seats=seats, metadata={"account_id": account_id})
     with sessions.begin() as session:
-        subscription.raise_hint(session, snapshot.subscription_id)
-        lease = subscription.lease(session, snapshot.subscription_id, timedelta(seconds=10))
+        schedule.raise_hint(session, snapshot.subscription_id)
+        lease = schedule.lease(session, snapshot.subscription_id, timedelta(seconds=10))
         ledger.apply(session, lease, snapshot, CATALOG, a_cause())
 
 

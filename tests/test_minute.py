@@ -20,7 +20,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 import migrations
-from models import batch, ledger, members, seating, subscription
+from models import batch, ledger, members, schedule, seating
 from models.account import Account
 from models.assignment import AssignmentState
 from models.audit import AuditRow
@@ -145,8 +145,8 @@ class Worker:
             AddonQuantity("adn_viewer", self.chance.randint(0, 4)),
         )
         with self.sessions.begin() as session:
-            subscription.raise_hint(session, "sub_1")
-            lease = subscription.lease(session, "sub_1", LEASE)
+            schedule.raise_hint(session, "sub_1")
+            lease = schedule.lease(session, "sub_1", LEASE)
         if lease is None:
             return
         with self.sessions.begin() as session:

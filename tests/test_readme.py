@@ -14,7 +14,7 @@ import pytest
 from flask.testing import FlaskClient
 from standardwebhooks import Webhook
 
-from models import ledger, subscription
+from models import ledger, schedule
 from models.seat_cache import SeatCache
 from runtime.wiring import Runtime
 from seats.catalog_file import parse
@@ -50,8 +50,8 @@ def client(runtime: Runtime) -> Iterator[FlaskClient]:
     values["cache"] = SeatCache(runtime.redis)
     taught = Runtime(**values)
     with taught.sessions.begin() as session:
-        subscription.raise_hint(session, "sub_1")
-        lease = subscription.lease(session, "sub_1", timedelta(seconds=10))
+        schedule.raise_hint(session, "sub_1")
+        lease = schedule.lease(session, "sub_1", timedelta(seconds=10))
         ledger.apply(session, lease, a_snapshot(seats=10), taught.catalog, a_cause())
     return create_app(taught, Unheard()).test_client()
 

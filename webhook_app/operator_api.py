@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from models import finding, inbox
 from models.api_key import Scope
-from models.finding import DriftFinding
+from models.finding import DriftFinding, FindingState
 from models.inbox import InboxEvent
 from webhook_app.answers import KEYED, WRITING, answer, next_cursor, responses
 from webhook_app.auth import needs
@@ -64,13 +64,16 @@ def replay_event(path: InboxPath) -> Response:
 
 @operator_api.get(
     "/v1/drift",
-    summary="Open drift findings, oldest first",
+    summary="What does not agree with the provider, oldest first",
+    description="Without `state`: what stands, that is `open` (the next look repairs it) and `held` (a "
+    "person has to do what the message says). Closed ones were `repaired`, or `agreed` by themselves.",
     responses=responses(DriftPage, *KEYED),
 )
 @needs(Scope.ADMIN)
 def drift(query: DriftQuery) -> Response:
     with door().runtime.sessions() as session:
-        found = finding.open_findings(session, after=query.cursor, limit=query.limit)
+        states = [query.state] if query.state else [FindingState.OPEN, FindingState.HELD]
+        found = finding.page(session, states=states, after=query.cursor, limit=query.limit)
     return answer(
         {"findings": [finding_shown(one) for one in found], "next_cursor": next_cursor(found, query.limit)}
     )
@@ -115,9 +118,13 @@ def finding_shown(one: DriftFinding) -> dict[str, Any]:
         "field": one.field,
         "ours": one.ours,
         "theirs": one.theirs,
+        "likely_cause": one.cause,
+        "state": one.state,
+        "held_because": one.held_because,
         "message": one.message,
         "first_seen": one.first_seen,
         "last_seen": one.last_seen,
+        "closed_at": one.closed_at,
     }
 
 

@@ -20,8 +20,10 @@ from pydantic import (
 
 from models.account import AccountStatus
 from models.assignment import AssignmentState
+from models.finding import FindingState
 from models.inbox import InboxState
 from seats import policies
+from seats.drift import LikelyCause
 from seats.ids import LONGEST_ID, has_control_characters
 from webhook_app.problems import Problem
 
@@ -140,6 +142,7 @@ class InboxQuery(PageQuery):
 
 
 class DriftQuery(PageQuery):
+    state: FindingState | None = Field(None, description="default: those that stand, open or held")
     cursor: Annotated[int, Field(ge=0, lt=2**63)] | None = None
 
 
@@ -385,9 +388,13 @@ class DriftShown(Shown):
     field: str
     ours: str | None
     theirs: str | None
+    likely_cause: LikelyCause
+    state: FindingState
+    held_because: str | None = Field(description="why it is not repaired, if it is held")
     message: str
     first_seen: datetime
     last_seen: datetime
+    closed_at: datetime | None
 
 
 class DriftPage(Shown):

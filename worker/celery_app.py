@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from celery import Celery
 
+from models import tick
 from runtime.settings import Settings
 from runtime.wiring import Runtime, build
 
@@ -43,6 +44,10 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
     def announce(self) -> None:
         """Ring for the notices that are due; raises like `publish`."""
         self._ring("seatsync.notify")
+
+    def ring_for_reconcile(self) -> None:
+        """Ring for what is due of it; raises like `publish`."""
+        self._ring("seatsync.reconcile")
 
     def _ring(self, task: str, *arguments: object) -> None:
         self.send_task(
@@ -102,9 +107,14 @@ def _options(settings: Settings, patience: float) -> dict[str, object]:
         "beat_schedule": {
             "reconcile": {
                 "task": "seatsync.reconcile",
-                # More often than the period: the tick in the database decides who makes the pass, so
-                # a beat that starts late, or again, or twice, neither loses a pass nor doubles one.
+                # More often than the period: rows decide what is due of it, so a beat that starts late,
+                # or again, or twice, neither loses a pass nor doubles one. The sweeper rings for it too.
                 "schedule": timedelta(seconds=min(60.0, settings.reconcile_seconds / 2)),
+                "options": {"expires": 60},
+            },
+            "heartbeat": {
+                "task": "seatsync.heartbeat",
+                "schedule": tick.EVERY_HEARTBEAT / 2,
                 "options": {"expires": 60},
             },
             "housekeep": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from models import idempotency, inbox, notice, tick
+from models import finding, idempotency, inbox, notice, reconcile_pass, tick
 from runtime.wiring import Runtime
 
 log = logging.getLogger(__name__)
@@ -14,16 +14,20 @@ log = logging.getLogger(__name__)
 # they are not kept longer. Dead letters stay until somebody has dealt with them.
 _INBOX_KEPT = timedelta(days=30)
 _NOTICES_KEPT = timedelta(days=30)
+_FINDINGS_KEPT = timedelta(days=400)
+_PASSES_KEPT = timedelta(days=30)
 # What may be said only once must be remembered until its occasion is over: a contract's end may be announced
 # a year ahead.
 _OCCASIONS_KEPT = timedelta(days=400)
 
 
 def housekeep(runtime: Runtime) -> int:
-    """Drop old answers, ticks, worked-off events and delivered notices; how many rows went."""
+    """Drop what is old and needs no work any more; how many rows went."""
     with runtime.sessions.begin() as session:
         gone = idempotency.forget_old(session) + tick.forget_old(session)
         gone += inbox.forget_old(session, _INBOX_KEPT)
         gone += notice.forget_old(session, _NOTICES_KEPT, occasions=_OCCASIONS_KEPT)
+        gone += finding.forget_old(session, _FINDINGS_KEPT)
+        gone += reconcile_pass.forget_old(session, _PASSES_KEPT)
     log.info("housekeeping done", extra={"rows": gone})
     return gone

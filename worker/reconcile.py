@@ -1,7 +1,8 @@
-"""Reconcile: find what no webhook told us. It only raises hints, so the sync's fence guards every write.
+"""Reconcile: find what no webhook told us. It only asks for looks, so the sync's fence guards every write.
 
 Two gears: the provider's list gives most changes cheaply; and each subscription is retrieved at least
-once per `verify_every`, oldest first, because the list does not show add-ons.
+once per `verify_every`, oldest first, because the list does not show add-ons. Both are spread over their
+periods, and neither keeps anything in memory: whoever comes next goes on from the rows.
 """
 
 from __future__ import annotations
@@ -10,84 +11,158 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from models import account, subscription, tick
+from models import listing, reconcile_pass, schedule, subscription, tick
+from models.reconcile_pass import Walk
 from runtime.wiring import Runtime
-from seats.drift import differing_fields
-from seats.errors import BudgetSpent, ProviderError
+from seats.errors import BudgetSpent, ProviderError, TransientError
 from seats.snapshot import SubscriptionSnapshot
+from worker.backoff import backoff
 
 log = logging.getLogger(__name__)
 
-_TICK: Final = "reconcile"
-_FEWEST_TO_VERIFY: Final = 200
-_CATCHING_UP: Final = 2  # times what an even pace would be, so that a missed pass is made good
+_LIST: Final = "reconcile"
+_TURN: Final = "verify"
+_EVERY_TURN: Final = timedelta(minutes=1)
+_FEWEST_A_TURN: Final = 20
+_CATCHING_UP: Final = 4  # times an even pace: shares of the period begin at half of it, and a backlog goes
+
+# Longer than a page can take in all, short enough that a killed walker's pass is taken up again soon.
+_LEASE: Final = timedelta(seconds=10)
+_SHORTEST_PAUSE: Final = timedelta(seconds=1)
+# So much may leave the list at once; a list that shows next to nothing is the answer to a wrong key, and
+# the rest is verified in its turn anyway.
+_MOST_VANISHED: Final = 1000
 
 
-def reconcile(runtime: Runtime, *, until: float) -> int:
-    """One pass per period, whoever rings first; how many subscriptions it asks to have looked at.
-
-    Ends early when the monotonic clock reaches `until`, or when the provider cannot be had.
-    """
-    with runtime.sessions.begin() as session:
-        if not tick.take(session, _TICK, timedelta(seconds=runtime.settings.reconcile_seconds)):
-            return 0
-        started = account.now(session)
-    try:
-        hinted = _verify_oldest(runtime) + _compare_all(runtime, started, until)
-    except SQLAlchemyError:
-        with runtime.sessions.begin() as session:
-            tick.give_back(session, _TICK)
-        raise
-    log.info("reconciled", extra={"hinted": hinted})
-    return hinted
+def reconcile(runtime: Runtime, *, until: float) -> None:
+    """Do what is due of both gears, the list until the monotonic clock reaches `until`."""
+    verify(runtime)
+    begin(runtime)
+    walk(runtime, until=until)
 
 
-def _compare_all(runtime: Runtime, started: datetime, until: float) -> int:
-    """Walk the list page by page, waiting where the budget has nothing left for it."""
-    hinted = page = 0
-    while time.monotonic() < until:
-        try:
-            for listed in runtime.provider.pages(created_before=started, first_page=page):
-                hinted += _compare(runtime, listed)
-                page += 1
-                if time.monotonic() >= until:
-                    break
-            break
-        except BudgetSpent as spent:
-            time.sleep(max(0.0, min(spent.retry_after or 1.0, until - time.monotonic())))
-        except ProviderError as error:
-            log.warning("reconcile ended early", extra={"error": error.message, "page": page})
-            break
-    return hinted
-
-
-def _compare(runtime: Runtime, page: Sequence[SubscriptionSnapshot]) -> int:
-    """Hint at what is unknown or differs on one page."""
-    with runtime.sessions.begin() as session:
-        known = subscription.snapshots(session, [listed.subscription_id for listed in page])
-        drifted = sorted(
-            listed.subscription_id
-            for listed in page
-            if (ours := known.get(listed.subscription_id)) is None or differing_fields(ours, listed)
+def is_due(runtime: Runtime) -> bool:
+    """Whether `reconcile` would find anything to do."""
+    with runtime.sessions() as session:
+        return (
+            tick.is_free(session, _TURN, _EVERY_TURN)
+            or tick.is_free(session, _LIST, _period(runtime))
+            or reconcile_pass.is_due(session, runtime.provider.name)
         )
-        for subscription_id in drifted:
-            subscription.raise_hint(session, subscription_id)
-    return len(drifted)
 
 
-def _verify_oldest(runtime: Runtime) -> int:
-    """Hint at those whose turn it is, so many per pass that all get theirs in time."""
-    settings = runtime.settings
-    passes = settings.verify_every.total_seconds() / settings.reconcile_seconds
+def begin(runtime: Runtime, *, now: bool = False) -> None:
+    """Begin a pass if it is time for one: once per period, whoever rings first.
+
+    `now`: somebody waits; one that is under way goes on without pauses.
+    """
+    provider, period = runtime.provider.name, _period(runtime)
     with runtime.sessions.begin() as session:
-        pace = math.ceil(subscription.count(session) / max(passes, 1.0))
-        limit = max(_FEWEST_TO_VERIFY, _CATCHING_UP * pace)
-        oldest = subscription.not_looked_at_for(session, settings.verify_every, limit=limit)
-        for subscription_id in sorted(oldest):
-            subscription.raise_hint(session, subscription_id)
-    return len(oldest)
+        if now:
+            if not reconcile_pass.begin(session, provider, spread_over=timedelta(0)):
+                reconcile_pass.hurry(session, provider)
+        elif tick.take(session, _LIST, period):
+            reconcile_pass.begin(session, provider, spread_over=period / 2)
+
+
+def walk(runtime: Runtime, *, until: float) -> None:
+    """Go on with the pass that is under way, page by page, while it is ours, due, and time is left."""
+    with runtime.sessions.begin() as session:
+        mine = reconcile_pass.take(
+            session, runtime.provider.name, lease=_LEASE, end_trusted_for=runtime.settings.verify_every
+        )
+    if mine is None:
+        return
+    try:
+        _read_on(runtime, mine, until)
+    except BudgetSpent as spent:
+        _let_go(runtime, mine, delay=spent.retry_after or 1.0, error=spent.message)
+    except ProviderError as error:
+        asked_for = error.retry_after if isinstance(error, TransientError) else None
+        wait = max(backoff(mine.failures + 1), asked_for or 0)
+        log.warning("reconcile waits", extra={"error": error.message, "seconds": round(wait)})
+        _let_go(runtime, mine, delay=wait, error=error.message, failed=True)
+
+
+def _read_on(runtime: Runtime, mine: Walk, until: float) -> None:
+    """From the page the pass is at to its end, or to where it pauses."""
+    for page in runtime.provider.pages(created_before=mine.started_at, first_page=mine.next_page):
+        if not _compare(runtime, mine, page.subscriptions):
+            return
+        if page.is_last:
+            break
+        if _ends_here(mine, page.subscriptions):
+            _finish(runtime, mine, saw_the_end=False)
+            return
+        if mine.spacing >= _SHORTEST_PAUSE or time.monotonic() >= until:
+            _let_go(runtime, mine, delay=mine.spacing.total_seconds())
+            return
+    _finish(runtime, mine, saw_the_end=True)
+
+
+def _compare(runtime: Runtime, mine: Walk, page: Sequence[SubscriptionSnapshot]) -> bool:
+    """False if the pass was somebody else's by the time the page had come; then nothing is written."""
+    with runtime.sessions.begin() as session:
+        found = listing.compare(session, mine, page, trusted_for=runtime.settings.verify_every)
+        is_mine = reconcile_pass.turn_page(session, mine, found, lease=_LEASE)
+        if not is_mine:
+            session.rollback()
+    return is_mine
+
+
+def _ends_here(mine: Walk, page: Sequence[SubscriptionSnapshot]) -> bool:
+    """Whether the page ends with what was lately seen to be the end of the list.
+
+    That saves the empty page after a full last one. It holds only for a list with the newest first, where
+    nothing can have come in behind its end, and is seen with one's own eyes once per `verify_every`.
+    """
+    if not page or page[-1].subscription_id != mine.known_end:
+        return False
+    first, last = page[0].created_at, page[-1].created_at
+    return first is not None and last is not None and first > last
+
+
+def _finish(runtime: Runtime, mine: Walk, *, saw_the_end: bool) -> None:
+    with runtime.sessions.begin() as session:
+        gone = reconcile_pass.vanished(session, mine, limit=_MOST_VANISHED)
+        if not reconcile_pass.finish(session, mine, vanished=len(gone), saw_the_end=saw_the_end):
+            return
+        schedule.raise_hints(session, gone, routine=True)
+        done = reconcile_pass.newest(session, runtime.provider.name)
+    assert done is not None
+    log.info(
+        "reconciled",
+        extra={
+            "pages": done.next_page,
+            "listed": done.listed,
+            "unheard_of": done.unheard_of,
+            "differing": done.differing,
+            "vanished": done.vanished,
+        },
+    )
+
+
+def _let_go(
+    runtime: Runtime, mine: Walk, *, delay: float, error: str | None = None, failed: bool = False
+) -> None:
+    with runtime.sessions.begin() as session:
+        reconcile_pass.hand_back(session, mine, delay=timedelta(seconds=delay), error=error, failed=failed)
+
+
+def verify(runtime: Runtime) -> None:
+    """Ask for a look at those whose turn it is, every minute as many as keep all of them in time."""
+    verify_every = runtime.settings.verify_every
+    with runtime.sessions.begin() as session:
+        if not tick.take(session, _TURN, _EVERY_TURN):
+            return
+        even_pace = subscription.count(session) * (_EVERY_TURN / verify_every)
+        limit = max(_FEWEST_A_TURN, math.ceil(_CATCHING_UP * even_pace))
+        oldest = schedule.due_for_verification(session, verify_every, limit=limit)
+        schedule.raise_hints(session, oldest, routine=True)
+
+
+def _period(runtime: Runtime) -> timedelta:
+    return timedelta(seconds=runtime.settings.reconcile_seconds)

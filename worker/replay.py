@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models import inbox, subscription
+from models import inbox, schedule
 from models.inbox import InboxEvent, InboxState
 from runtime.wiring import Runtime
 from seats.errors import NotReplayable
@@ -25,5 +25,5 @@ def replay(runtime: Runtime, inbox_id: int) -> InboxEvent:
         else:
             letter.state, letter.reason = InboxState.PENDING, None
             session.flush()
-            subscription.raise_hint(session, event.subscription_id)
+            schedule.raise_hint(session, event.subscription_id)
     return letter

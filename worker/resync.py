@@ -9,12 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
-from models import audit, finding, subscription
+from sqlalchemy.orm import Session
+
+from models import account, audit, finding, schedule, subscription
 from models.book import open_book
 from models.finding import DriftFinding
-from models.subscription import Waiting
+from models.schedule import Waiting
 from providers.base import Caller
 from runtime.wiring import Runtime
 from worker.sync import Outcome, sync
@@ -27,13 +30,22 @@ _GLANCE: Final = 0.1  # seconds between two looks at work that somebody else doe
 
 @dataclass(frozen=True, slots=True)
 class Resynced:
-    """What came of it: whether anything of the account changed, what does not agree, and which
+    """What came of it: whether anything of the account changed, what differed or still does, and which
     subscriptions could not be looked at in time, each with the reason if there is one.
     """
 
     changed: bool
     drift: Sequence[DriftFinding]
     waiting: Sequence[Waiting]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a resync waits for, and where the audit stood before."""
+
+    hints: dict[str, int]
+    since: datetime
+    newest_audit: int
 
 
 def resync(runtime: Runtime, account_id: str, *, patience: float) -> Resynced:
@@ -43,13 +55,33 @@ def resync(runtime: Runtime, account_id: str, *, patience: float) -> Resynced:
     """
     with runtime.sessions.begin() as session:
         open_book(session, account_id)  # accounts before their subscriptions, as everybody locks them
-        before = audit.newest(session, account_id)
-        hints = subscription.ask(session, account_id)
-    waiting = _look(runtime, hints, until=time.monotonic() + patience)
+        ids = [one.id for one in subscription.of_account(session, account_id)]
+        asked = _ask(session, ids)
+    return _work_on(runtime, asked, patience)
+
+
+def resync_subscription(runtime: Runtime, subscription_id: str, *, patience: float) -> Resynced:
+    """The same for one subscription, known here or not."""
+    with runtime.sessions.begin() as session:
+        asked = _ask(session, [subscription_id])
+    return _work_on(runtime, asked, patience)
+
+
+def _ask(session: Session, ids: Sequence[str]) -> _Asked:
+    schedule.raise_hints(session, ids)
+    return _Asked(
+        hints=schedule.hints_of(session, ids),
+        since=account.now(session),
+        newest_audit=audit.newest(session),
+    )
+
+
+def _work_on(runtime: Runtime, asked: _Asked, patience: float) -> Resynced:
+    waiting = _look(runtime, asked.hints, until=time.monotonic() + patience)
     with runtime.sessions() as session:
         return Resynced(
-            changed=audit.moved_by_subscription(session, account_id, after=before),
-            drift=finding.open_about(session, list(hints)),
+            changed=audit.moved_by(session, list(asked.hints), after=asked.newest_audit),
+            drift=finding.about(session, list(asked.hints), since=asked.since),
             waiting=waiting,
         )
 
@@ -58,7 +90,7 @@ def _look(runtime: Runtime, hints: dict[str, int], *, until: float) -> Sequence[
     """Work on what is waited for until all is seen or the time is over; what still waits."""
     while True:
         with runtime.sessions() as session:
-            waiting = subscription.waiting(session, hints)
+            waiting = schedule.waiting(session, hints)
         open_ones = [one for one in waiting if not one.is_dead]
         if not open_ones or time.monotonic() >= until:
             return waiting
@@ -67,5 +99,5 @@ def _look(runtime: Runtime, hints: dict[str, int], *, until: float) -> Sequence[
             for one in open_ones
             if time.monotonic() < until
         }
-        if outcomes <= {Outcome.NOTHING_DUE, Outcome.POSTPONED}:
+        if outcomes <= {Outcome.NOTHING_DUE, Outcome.POSTPONED, Outcome.BUDGET_SPENT}:
             time.sleep(_GLANCE)

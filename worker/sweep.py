@@ -10,16 +10,20 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from models import account, endpoint, ledger, seating, subscription
+from models import account, endpoint, ledger, schedule, seating
 from models.audit import Cause
+from models.schedule import Due
 from runtime.wiring import Runtime
+from worker import reconcile
 from worker.doorbell import Publish
-from worker.sync import sync
+from worker.sync import Outcome, sync
 
 log = logging.getLogger(__name__)
 
 _MOST_AT_ONCE: Final = 500
 _MOST_IN_ONE_RING: Final = 50
+# One ring: what only the timer asks for must never fill the queue before what somebody waits for.
+_MOST_ROUTINE: Final = 50
 _RING_AGAIN: Final = timedelta(seconds=5)
 _BROKER_PATIENCE: Final = 10.0
 _DRAIN_FOR: Final = 8.0  # and one retrieve more stays within a task's soft time limit
@@ -29,29 +33,36 @@ _DRAIN_FOR: Final = 8.0  # and one retrieve more stays within a task's soft time
 class Sweep:
     """Goes over the rows again and again. `broker_lost_at` is when ringing last began to fail.
 
-    `announce` rings for notices; they wait while the broker is away.
+    `announce` rings for notices; they wait while the broker is away. `ring_for_reconcile` rings for what
+    is due of it.
     """
 
     runtime: Runtime
     publish: Publish
     announce: Callable[[], None] | None = None
+    ring_for_reconcile: Callable[[], None] | None = None
     broker_lost_at: float | None = field(default=None, init=False)
 
     def once(self) -> int:
         """Ring for what is due, or work it off here if the broker has been away for a while; how many."""
         with self.runtime.sessions.begin() as session:
-            due = subscription.take_due(session, limit=_MOST_AT_ONCE, again=_RING_AGAIN)
-        is_heard = not due or self._is_heard(lambda: self._ring(due))
+            due = schedule.take_due(
+                session, limit=_MOST_AT_ONCE, routine_limit=_MOST_ROUTINE, again=_RING_AGAIN
+            )
+        is_heard = not due.all or self._is_heard(lambda: self._ring(due))
         if not is_heard and self._broker_is_gone():
-            drain(self.runtime, due)
+            drain(self.runtime, due.awaited)
+            drain(self.runtime, due.routine)
         self._evaluate_due_accounts()
         if is_heard:
             self._announce_due_notices()
-        return len(due)
+        self._reconcile_if_due()
+        return len(due.all)
 
-    def _ring(self, due: Sequence[str]) -> None:
-        for start in range(0, len(due), _MOST_IN_ONE_RING):
-            self.publish(due[start : start + _MOST_IN_ONE_RING])
+    def _ring(self, due: Due) -> None:
+        for kind in (due.awaited, due.routine):
+            for start in range(0, len(kind), _MOST_IN_ONE_RING):
+                self.publish(kind[start : start + _MOST_IN_ONE_RING])
 
     def _is_heard(self, ring: Callable[[], None]) -> bool:
         try:
@@ -90,17 +101,27 @@ class Sweep:
         if is_due:
             self._is_heard(self.announce)
 
+    def _reconcile_if_due(self) -> None:
+        """Ring for it, or do a little of it here if the broker has been away for a while."""
+        if self.ring_for_reconcile is None or not reconcile.is_due(self.runtime):
+            return
+        if not self._is_heard(self.ring_for_reconcile) and self._broker_is_gone():
+            reconcile.reconcile(self.runtime, until=time.monotonic())
+
 
 def drain(runtime: Runtime, due: Sequence[str]) -> int:
-    """Sync these here and now, for a bounded time; what is left stays due. Returns how many were tried."""
+    """Sync these here and now, for a bounded time and while the request budget lasts; what is left stays
+    due. Returns how many were tried.
+    """
     until = time.monotonic() + _DRAIN_FOR
     tried = 0
     for subscription_id in due:
         if time.monotonic() >= until:
             break
         with _one_failure_stops_no_other("subscription_id", subscription_id):
-            sync(runtime, subscription_id)
-        tried += 1
+            tried += 1
+            if sync(runtime, subscription_id) is Outcome.BUDGET_SPENT:
+                break  # the others would only hear the same
     return tried
 
 

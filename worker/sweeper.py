@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from models import tick
 from worker.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -24,5 +25,7 @@ def run(sweep: Sweep, every: float) -> None:
     while not ended.wait(every):
         try:
             sweep.once()
+            with sweep.runtime.sessions.begin() as session:
+                tick.take(session, tick.SWEEPER, tick.EVERY_HEARTBEAT)
         except SQLAlchemyError as error:
             log.warning("sweep failed", extra={"error": type(error).__name__})

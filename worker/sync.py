@@ -7,20 +7,20 @@ anything to do, and only the newest lease may write.
 from __future__ import annotations
 
 import logging
-import random
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from models import ledger, subscription, tick
+from models import finding, ledger, schedule, subscription, tick
 from models.audit import Cause
-from models.subscription import Lease
+from models.schedule import Lease
 from providers.base import Caller
 from runtime.wiring import Runtime
 from seats.errors import BudgetSpent, PermanentError, SubscriptionNotAtProvider, TransientError
 from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
+from worker.backoff import LONGEST_QUICK, backoff
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,6 @@ LEASE: Final = timedelta(seconds=10)
 # About eight hours of an unreachable provider; then a person should look. A new event, a reconcile
 # or a replay brings the row back.
 MOST_ATTEMPTS: Final = 100
-_QUICK_ATTEMPTS: Final = 20
-_LONGEST_QUICK: Final = 10.0
-_LONGEST: Final = 300.0
 
 
 class Outcome(StrEnum):
@@ -42,20 +39,22 @@ class Outcome(StrEnum):
     OVERTAKEN = "overtaken"
     NOT_AT_PROVIDER = "not_at_provider"
     POSTPONED = "postponed"
+    BUDGET_SPENT = "budget_spent"
     DEAD = "dead"
 
 
-def sync(runtime: Runtime, subscription_id: str, *, caller: Caller = Caller.WEBHOOK) -> Outcome:
+def sync(runtime: Runtime, subscription_id: str, *, caller: Caller | None = None) -> Outcome:
     """Make our picture of one subscription equal the provider's, if anything asks for it.
 
-    `caller` says out of whose part of the request budget.
+    `caller` says out of whose part of the request budget; without it, the row does: out of a webhook's, or
+    out of the timer's where nobody else asks.
     """
     with runtime.sessions.begin() as session:
-        lease = subscription.lease(session, subscription_id, LEASE)
+        lease = schedule.lease(session, subscription_id, LEASE)
     if lease is None:
         return Outcome.NOTHING_DUE
     try:
-        outcome = _look(runtime, lease, caller=caller)
+        outcome = _look(runtime, lease, caller or (Caller.RECONCILE if lease.routine else Caller.WEBHOOK))
     except SQLAlchemyError:
         raise  # the database is away: the lease ends by itself
     except Exception as error:  # a mistake of ours must not stop those behind it
@@ -75,7 +74,7 @@ def sync(runtime: Runtime, subscription_id: str, *, caller: Caller = Caller.WEBH
     return outcome
 
 
-def _look(runtime: Runtime, lease: Lease, *, caller: Caller) -> Outcome:
+def _look(runtime: Runtime, lease: Lease, caller: Caller) -> Outcome:
     if lease.attempt > MOST_ATTEMPTS:
         return _bury(runtime, lease, f"gave up after {MOST_ATTEMPTS} attempts")
     try:
@@ -83,7 +82,8 @@ def _look(runtime: Runtime, lease: Lease, *, caller: Caller) -> Outcome:
     except SubscriptionNotAtProvider:
         return _not_at_provider(runtime, lease)
     except BudgetSpent as spent:
-        return _postpone(runtime, lease, spent, delay=spent.retry_after or 1.0, counted=False)
+        _postpone(runtime, lease, spent, delay=spent.retry_after or 1.0, counted=False)
+        return Outcome.BUDGET_SPENT
     except TransientError as error:
         return _postpone(runtime, lease, error, delay=max(backoff(lease.attempt), error.retry_after or 0))
     except PermanentError as error:
@@ -110,7 +110,7 @@ def _hasten_the_others(runtime: Runtime) -> None:
     """The provider is back; at most once a minute, lest one that flaps wear out one that always fails."""
     with runtime.sessions.begin() as session:
         if tick.take(session, "hasten", timedelta(minutes=1)):
-            subscription.hasten_failed(session, longer_than=timedelta(seconds=_LONGEST_QUICK))
+            schedule.hasten_failed(session, longer_than=timedelta(seconds=LONGEST_QUICK))
 
 
 def _not_at_provider(runtime: Runtime, lease: Lease) -> Outcome:
@@ -135,7 +135,7 @@ def _postpone(
         if claimed is not None:
             cause = _cause(runtime, lease, "body", "the provider could not be asked; its webhook raises")
             ledger.apply_unverified(session, lease, claimed, runtime.catalog, cause)
-        subscription.hand_back(
+        schedule.hand_back(
             session, lease, delay=timedelta(seconds=delay), error=error.message, counted=counted
         )
     return Outcome.POSTPONED
@@ -143,7 +143,9 @@ def _postpone(
 
 def _bury(runtime: Runtime, lease: Lease, reason: str) -> Outcome:
     with runtime.sessions.begin() as session:
-        buried = subscription.bury(session, lease, reason)
+        buried = schedule.bury(session, lease, reason)
+        if buried:
+            finding.hold_differences(session, lease.subscription_id, reason)
     if not buried:
         return Outcome.OVERTAKEN
     log.error(
@@ -176,12 +178,3 @@ def _cause(runtime: Runtime, lease: Lease, source: str, reason: str) -> Cause:
         event_id=lease.event_id,
         fence=lease.fence,
     )
-
-
-def backoff(attempt: int) -> float:
-    """Seconds until the next try: quick throughout a short outage, five minutes at most in a long one."""
-    if attempt <= _QUICK_ATTEMPTS:
-        wait = min(2.0 ** min(attempt - 2, 10), _LONGEST_QUICK)
-    else:
-        wait = min(_LONGEST_QUICK * 2.0 ** min(attempt - _QUICK_ATTEMPTS, 10), _LONGEST)
-    return wait * random.uniform(0.75, 1.0)  # noqa: S311  jitter is no secret

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from models import ledger, seating, subscription
+from models import ledger, schedule, seating
 from models.account import Account
 from models.audit import AuditRow
 from models.seating import Seated, Wish
@@ -38,8 +38,8 @@ class Books:
     def buy(self, **changes) -> None:
         snapshot = a_snapshot(**changes)
         with self.sessions.begin() as session:
-            subscription.raise_hint(session, snapshot.subscription_id)
-            lease = subscription.lease(session, snapshot.subscription_id, TEN_SECONDS)
+            schedule.raise_hint(session, snapshot.subscription_id)
+            lease = schedule.lease(session, snapshot.subscription_id, TEN_SECONDS)
             ledger.apply(session, lease, snapshot, self.catalog, a_cause(fence=lease.fence))
 
     def claim(self, member_id: str, role: str = "member", **more) -> Seated:

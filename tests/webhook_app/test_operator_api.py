@@ -109,6 +109,18 @@ def test_drift_lists_open_findings_oldest_first_page_by_page(client: FlaskClient
     assert (shown[0]["kind"], shown[0]["field"], shown[0]["theirs"]) == ("unknown_status", "status", "melted")
 
 
-@pytest.mark.parametrize("path", ["/v1/inbox?state=lost", "/v1/inbox?cursor=x", "/v1/drift?limit=0"])
+def test_drift_that_was_closed_is_shown_when_asked_for(client: FlaskClient, runtime: Runtime):
+    with runtime.sessions.begin() as session:
+        finding.record(session, "sub_1", [findings.unknown_status("melted")])
+        finding.settle(session, "sub_1", ())
+    assert client.get("/v1/drift").json["findings"] == []
+    (shown,) = client.get("/v1/drift?state=agreed").json["findings"]
+    assert (shown["subject"], shown["likely_cause"]) == ("sub_1", "catalogue_change")
+    assert shown["closed_at"] is not None
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/drift?state=lost", "/v1/inbox?state=lost", "/v1/inbox?cursor=x", "/v1/drift?limit=0"]
+)
 def test_a_bad_question_is_422(client: FlaskClient, path: str):
     assert client.get(path).status_code == 422

@@ -33,8 +33,34 @@ def test_what_no_webhook_told_is_there_at_once(client: FlaskClient, runtime: Run
     assert purchased(client) == 5
     provider.subscriptions["sub_1"] = a_snapshot(seats=4)
     answer = client.post(SYNC)
-    assert (answer.status_code, answer.json) == (200, {"changed": True, "drift": [], "waiting": []})
+    assert (answer.status_code, answer.json["changed"], answer.json["waiting"]) == (200, True, [])
     assert purchased(client) == 9
+
+
+def test_what_no_webhook_told_is_shown_as_repaired_drift(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
+    bought(runtime)
+    provider.subscriptions["sub_1"] = a_snapshot(seats=4)
+    (found,) = client.post(SYNC).json["drift"]
+    told = {name: found[name] for name in ("subject", "field", "ours", "theirs", "state", "likely_cause")}
+    assert told == {
+        "subject": "sub_1",
+        "field": "addons",
+        "ours": "no add-ons",
+        "theirs": "4 x adn_seat",
+        "state": "repaired",
+        "likely_cause": "lost_webhook",
+    }
+
+
+def test_drift_repaired_before_the_call_is_not_shown_again(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
+    bought(runtime)
+    provider.subscriptions["sub_1"] = a_snapshot(seats=4)
+    client.post(SYNC)
+    assert client.post(SYNC).json["drift"] == []
 
 
 def test_where_both_agree_nothing_changes(client: FlaskClient, runtime: Runtime, provider: FakeProvider):
@@ -59,7 +85,9 @@ def test_what_cannot_be_counted_is_told_as_drift(
     bought(runtime)
     provider.subscriptions["sub_1"] = a_snapshot(addons=(AddonQuantity("adn_new", 1),))
     answer = client.post(SYNC)
-    assert [(one["subject"], one["kind"]) for one in answer.json["drift"]] == [("sub_1", "unknown_addon")]
+    held = [one for one in answer.json["drift"] if one["state"] == "held"]
+    assert [(one["subject"], one["kind"]) for one in held] == [("sub_1", "unknown_addon")]
+    assert held[0]["held_because"] == held[0]["message"]
     assert purchased(client) == 5
 
 

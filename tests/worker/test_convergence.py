@@ -25,11 +25,12 @@ from hypothesis.stateful import (
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from models import inbox, ledger, subscription
+from models import inbox, ledger, schedule
 from models.account import Account
 from models.audit import AuditRow
 from models.inbox import InboxEvent, InboxState
-from models.subscription import Lease, Subscription
+from models.schedule import Lease
+from models.subscription import Subscription
 from models.tables import TABLES
 from providers.base import Event
 from runtime.wiring import Runtime
@@ -38,7 +39,7 @@ from seats.snapshot import AddonQuantity, SubscriptionSnapshot
 from tests.audit_replay import assert_audit_tells_the_present
 from tests.factories import a_cause, a_snapshot, an_arrival
 from tests.fakes import FakeProvider
-from worker.reconcile import reconcile
+from tests.worker.passes import pass_over, turns_of
 from worker.sweep import Sweep, drain
 from worker.sync import LEASE
 
@@ -158,7 +159,7 @@ class Convergence(RuleBasedStateMachine):
         if others_are_slow:
             self.time_passes()
         with self.runtime.sessions.begin() as session:
-            lease = subscription.lease(session, which, LEASE)
+            lease = schedule.lease(session, which, LEASE)
         if lease is not None and self.provider.failing is None:
             self.looks.append(Look(lease, self.provider.retrieve(which)))
 
@@ -217,9 +218,9 @@ class Convergence(RuleBasedStateMachine):
     def reconcile(self) -> None:
         """A whole turn of both gears: the list, and everything not looked at for a day."""
         with self.runtime.sessions.begin() as session:
-            session.execute(text("DELETE FROM ticks"))
             session.execute(update(Subscription).values(looked_at=Subscription.looked_at - timedelta(days=2)))
-        reconcile(self.runtime, until=float("inf"))
+        turns_of(self.runtime)
+        pass_over(self.runtime)
 
     # What always holds.
 

@@ -198,7 +198,7 @@ def test_a_new_finding_is_told_once(runtime: Runtime, receiver: Receiver):
     (arrived,) = receiver.arrived
     assert arrived.json["type"] == "drift.found"
     assert arrived.json["data"]["subject"] == "sub_1"
-    assert arrived.json["data"].keys() == {"subject", "kind", "field", "message"}
+    assert arrived.json["data"].keys() == {"subject", "kind", "field", "likely_cause", "message"}
 
 
 def test_a_finding_that_comes_back_is_news_again(runtime: Runtime, receiver: Receiver):

@@ -1,0 +1,275 @@
+"""Passes over the provider's list. Each is a row, so that one that was stopped goes on where it was.
+
+A pass fixes its moment: subscriptions created after it are the next one's. `next_page` moves in the
+transaction that compares the page before it, and only while the walker's `fence` is still the row's. What
+the list shows is noted, so that in the end we know what it did not show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, delete, func, or_, select, update
+from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, Counter, Moment, Written, affected
+from seats.findings import FindingKind
+
+
+class ReconcilePass(Base):
+    __tablename__ = "reconcile_passes"
+    __table_args__ = (
+        Index(
+            "reconcile_passes_one_under_way",
+            "provider",
+            unique=True,
+            postgresql_where=sql("finished_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    provider: Mapped[str]
+    # The list is read as it was at this moment: what was created later is not asked for.
+    started_at: Mapped[Written]
+    # Between two pages, so that a pass is spread over its period.
+    spacing: Mapped[timedelta]
+
+    next_page: Mapped[Counter]
+    fence: Mapped[Counter]
+    lease_until: Mapped[Moment | None]
+    next_at: Mapped[Written]
+    failures: Mapped[Counter]
+    last_error: Mapped[str | None]
+    finished_at: Mapped[Moment | None]
+
+    # What it has found so far.
+    listed: Mapped[Counter]
+    unheard_of: Mapped[Counter]
+    differing: Mapped[Counter]
+    vanished: Mapped[Counter]
+
+    # The last subscription of the list, and when a page behind it was last seen to be empty.
+    ends_with: Mapped[str | None]
+    end_seen_at: Mapped[Moment | None]
+
+
+class Sighting(Base):
+    """The list has shown this subscription in the pass that is under way."""
+
+    __tablename__ = "reconcile_sightings"
+
+    pass_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("reconcile_passes.id", ondelete="CASCADE"), primary_key=True
+    )
+    subscription_id: Mapped[str] = mapped_column(primary_key=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The right to go on with a pass, valid while the row still carries its fence.
+
+    `is_first`: no pass was finished before, so that nothing new to us is a surprise. `known_end` is the
+    last subscription of the list as the pass before saw it, where it looked behind it lately.
+    """
+
+    pass_id: int
+    fence: int
+    started_at: datetime
+    next_page: int
+    spacing: timedelta
+    failures: int
+    is_first: bool
+    known_end: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one page showed: how many subscriptions, the last of them, how many of them we had never heard
+    of, and how many we knew otherwise.
+    """
+
+    listed: int
+    last: str | None
+    unheard_of: int
+    differing: int
+
+
+def begin(session: Session, provider: str, *, spread_over: timedelta) -> bool:
+    """Begin a pass unless one is under way; its pages are spread over that time, as the last pass counted
+    them. False if there is one already.
+    """
+    pages = session.scalar(
+        select(ReconcilePass.next_page)
+        .where(ReconcilePass.provider == provider, ReconcilePass.finished_at.is_not(None))
+        .order_by(ReconcilePass.id.desc())
+        .limit(1)
+    )
+    wanted = insert(ReconcilePass).values(
+        provider=provider, spacing=spread_over / max(pages, 1) if pages is not None else timedelta(0)
+    )
+    return bool(affected(session, wanted.on_conflict_do_nothing()))
+
+
+def hurry(session: Session, provider: str) -> None:
+    """Somebody waits for the pass that is under way: no pause between its pages."""
+    under_way = update(ReconcilePass).where(
+        ReconcilePass.provider == provider, ReconcilePass.finished_at.is_(None)
+    )
+    affected(session, under_way.values(spacing=timedelta(0), next_at=func.now()))
+
+
+def is_due(session: Session, provider: str) -> bool:
+    """Whether a pass is under way that nobody is at, and that may go on."""
+    due = select(ReconcilePass.id).where(
+        ReconcilePass.provider == provider,
+        ReconcilePass.finished_at.is_(None),
+        ReconcilePass.next_at <= func.now(),
+        or_(ReconcilePass.lease_until.is_(None), ReconcilePass.lease_until < func.now()),
+    )
+    return session.scalar(due) is not None
+
+
+_TAKE = sql(
+    """
+    UPDATE reconcile_passes AS taken SET fence = fence + 1, lease_until = now() + :lease
+    FROM (SELECT :provider AS name) AS asked
+    LEFT JOIN LATERAL (
+        SELECT id, ends_with, end_seen_at FROM reconcile_passes
+        WHERE provider = asked.name AND finished_at IS NOT NULL ORDER BY id DESC LIMIT 1
+    ) AS before ON true
+    WHERE taken.provider = asked.name AND taken.finished_at IS NULL AND taken.next_at <= now()
+      AND (taken.lease_until IS NULL OR taken.lease_until < now())
+    RETURNING taken.id, taken.fence, taken.started_at, taken.next_page, taken.spacing, taken.failures,
+              before.id IS NULL AS is_first,
+              CASE WHEN before.end_seen_at > now() - cast(:trusted AS interval) THEN before.ends_with END
+                  AS known_end
+    """
+)
+
+
+def take(session: Session, provider: str, *, lease: timedelta, end_trusted_for: timedelta) -> Walk | None:
+    """Take the pass that is under way, to go on with it; None if nothing is due or somebody else has it."""
+    asked = {"provider": provider, "lease": lease, "trusted": end_trusted_for}
+    row = session.execute(_TAKE, asked).one_or_none()
+    if row is None:
+        return None
+    return Walk(
+        pass_id=row.id,
+        fence=row.fence,
+        started_at=row.started_at,
+        next_page=row.next_page,
+        spacing=row.spacing,
+        failures=row.failures,
+        is_first=row.is_first,
+        known_end=row.known_end,
+    )
+
+
+def turn_page(session: Session, walk: Walk, found: Found, *, lease: timedelta) -> bool:
+    """The page is compared in this transaction; False if somebody else has the pass by now."""
+    return _write(
+        session,
+        walk,
+        next_page=ReconcilePass.next_page + 1,
+        lease_until=func.now() + lease,
+        failures=0,
+        last_error=None,
+        listed=ReconcilePass.listed + found.listed,
+        unheard_of=ReconcilePass.unheard_of + found.unheard_of,
+        differing=ReconcilePass.differing + found.differing,
+        ends_with=func.coalesce(found.last, ReconcilePass.ends_with),
+    )
+
+
+def hand_back(
+    session: Session, walk: Walk, *, delay: timedelta, error: str | None = None, failed: bool = False
+) -> None:
+    """Let go of the pass; whoever comes first after `delay` goes on with it."""
+    _write(
+        session,
+        walk,
+        lease_until=None,
+        next_at=func.now() + delay,
+        failures=ReconcilePass.failures + int(failed),
+        last_error=error,
+    )
+
+
+_VANISHED = sql(
+    """
+    SELECT id FROM subscriptions AS known
+    WHERE snapshot IS NOT NULL AND created_at < :started_at
+      AND NOT EXISTS (SELECT FROM reconcile_sightings AS seen
+                      WHERE seen.pass_id = :pass_id AND seen.subscription_id = known.id)
+      AND NOT EXISTS (SELECT FROM drift_findings AS missing
+                      WHERE missing.subject = known.id AND missing.kind = :missing
+                        AND missing.closed_at IS NULL)
+    ORDER BY looked_at LIMIT :limit
+    """
+)
+
+
+def vanished(session: Session, walk: Walk, *, limit: int) -> Sequence[str]:
+    """What we have seen before and the list did not show, but for what is known to be missing."""
+    asked: dict[str, Any] = {
+        "pass_id": walk.pass_id,
+        "started_at": walk.started_at,
+        "missing": FindingKind.NOT_AT_PROVIDER.value,
+        "limit": limit,
+    }
+    return session.execute(_VANISHED, asked).scalars().all()
+
+
+def finish(session: Session, walk: Walk, *, vanished: int, saw_the_end: bool) -> bool:
+    """The list is read to its end; False if somebody else has the pass."""
+    before = (
+        select(ReconcilePass.end_seen_at)
+        .where(ReconcilePass.id < walk.pass_id, ReconcilePass.finished_at.is_not(None))
+        .order_by(ReconcilePass.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    is_mine = _write(
+        session,
+        walk,
+        finished_at=func.now(),
+        lease_until=None,
+        vanished=vanished,
+        end_seen_at=func.now() if saw_the_end else before,
+    )
+    if is_mine:
+        affected(session, delete(Sighting).where(Sighting.pass_id == walk.pass_id))
+    return is_mine
+
+
+def newest(session: Session, provider: str) -> ReconcilePass | None:
+    """The pass under way, or else the last one."""
+    return session.scalar(
+        select(ReconcilePass)
+        .where(ReconcilePass.provider == provider)
+        .order_by(ReconcilePass.id.desc())
+        .limit(1)
+    )
+
+
+def forget_old(session: Session, age: timedelta) -> int:
+    """Drop passes that ended so long ago, but for the newest of each provider."""
+    newest_ones = select(func.max(ReconcilePass.id)).group_by(ReconcilePass.provider)
+    old = delete(ReconcilePass).where(
+        ReconcilePass.finished_at < func.now() - age, ReconcilePass.id.not_in(newest_ones)
+    )
+    return affected(session, old)
+
+
+def _write(session: Session, walk: Walk, **values: object) -> bool:
+    mine = update(ReconcilePass).where(
+        ReconcilePass.id == walk.pass_id,
+        ReconcilePass.fence == walk.fence,
+        ReconcilePass.finished_at.is_(None),
+    )
+    return bool(affected(session, mine.values(**values)))

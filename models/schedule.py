@@ -1,0 +1,271 @@
+"""The schedule: which subscription is to be looked at, when, and by whom.
+
+It lies in the subscription's own row. `hint` counts reasons to look, `synced` is the hint that the stored
+snapshot covers, `fence` numbers the leases: a result is written only while its fence is still the row's.
+`routine` says that only the timer asks, so that everybody else goes first. All times are the database's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select, update
+from sqlalchemy import text as sql
+from sqlalchemy.orm import Session
+
+from models.base import affected
+from models.inbox import InboxEvent, InboxState
+from models.subscription import Subscription
+
+# Asking.
+
+# In the order of their ids, so that two who ask for many never wait for each other.
+_ASK = sql(
+    """
+    INSERT INTO subscriptions AS known (id, hint, routine)
+    SELECT id, 1, :routine FROM unnest(cast(:ids AS text[])) AS asked (id) ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET
+        hint = known.hint + 1,
+        next_at = now(),
+        attempts = 0,
+        dead_reason = NULL,
+        routine = excluded.routine
+            AND (known.routine OR known.hint = known.synced OR known.dead_reason IS NOT NULL)
+    """
+)
+
+
+def raise_hint(session: Session, subscription_id: str) -> None:
+    """Ask for one more look, now; an unknown subscription becomes known by it."""
+    raise_hints(session, [subscription_id])
+
+
+def raise_hints(session: Session, subscription_ids: Collection[str], *, routine: bool = False) -> None:
+    """Ask for one more look at each. A routine one makes nobody wait who asked before."""
+    if subscription_ids:
+        session.execute(_ASK, {"ids": list(subscription_ids), "routine": routine})
+
+
+def hints_of(session: Session, subscription_ids: Collection[str]) -> dict[str, int]:
+    """What each has to be synced to before everything asked for until now is seen."""
+    wanted = select(Subscription.id, Subscription.hint).where(Subscription.id.in_(subscription_ids))
+    return {row.id: row.hint for row in session.execute(wanted)}
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A subscription that was not looked at since it was asked for; why the last look failed, if it did."""
+
+    subscription_id: str
+    reason: str | None
+    is_dead: bool
+
+
+def waiting(session: Session, hints: Mapping[str, int]) -> Sequence[Waiting]:
+    """Those of the subscriptions that no look has brought to their hint yet."""
+    found = session.execute(
+        select(Subscription.id, Subscription.synced, Subscription.last_error, Subscription.dead_reason)
+        .where(Subscription.id.in_(hints))
+        .order_by(Subscription.id)
+    )
+    return [
+        Waiting(row.id, row.last_error, row.dead_reason is not None)
+        for row in found
+        if row.synced < hints[row.id]
+    ]
+
+
+def count_waiting(session: Session, *, routine: bool) -> int:
+    """How many are still to be looked at, of those that only the timer asks for, or of the others."""
+    wanted = select(func.count()).where(
+        Subscription.hint > Subscription.synced,
+        Subscription.dead_reason.is_(None),
+        Subscription.routine.is_(routine),
+    )
+    return session.scalar(wanted) or 0
+
+
+# Looking.
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to look at a subscription once: valid while the row still carries its fence.
+
+    `mark` is the hint that the coming retrieve will cover, `events` the inbox rows behind it,
+    `event_id` the newest of them, `told_of` when the oldest of them occurred (the provider's clock),
+    `taken_at` when the look began (database time).
+    """
+
+    subscription_id: str
+    fence: int
+    mark: int
+    attempt: int
+    taken_at: datetime
+    events: tuple[int, ...]
+    event_id: str | None
+    told_of: datetime | None = None
+    routine: bool = False
+
+
+_LEASE = sql(
+    """
+    UPDATE subscriptions
+    SET fence = fence + 1, lease_until = now() + :duration, attempts = attempts + 1
+    WHERE id = :id AND hint > synced AND dead_reason IS NULL
+      AND (lease_until IS NULL OR lease_until < now()) AND next_at <= now()
+    RETURNING fence, hint, attempts, now() AS taken_at, routine
+    """
+)
+
+
+def lease(session: Session, subscription_id: str, duration: timedelta) -> Lease | None:
+    """Take the subscription to look at it, unless nothing is due or somebody else has it.
+
+    The attempt is counted here, not at its failure, so that one which kills its process counts too.
+    The update holds the row while the inbox is read: no delivery can raise the hint in between, so
+    the events seen are exactly those that `mark` covers.
+    """
+    row = session.execute(_LEASE, {"id": subscription_id, "duration": duration}).one_or_none()
+    if row is None:
+        return None
+    pending = session.execute(
+        select(InboxEvent.id, InboxEvent.event_id, InboxEvent.occurred_at)
+        .where(InboxEvent.subscription_id == subscription_id, InboxEvent.state == InboxState.PENDING)
+        .order_by(InboxEvent.id)
+    ).all()
+    return Lease(
+        subscription_id=subscription_id,
+        fence=row.fence,
+        mark=row.hint,
+        attempt=row.attempts,
+        taken_at=row.taken_at,
+        events=tuple(event.id for event in pending),
+        event_id=pending[-1].event_id if pending else None,
+        told_of=min((event.occurred_at for event in pending if event.occurred_at), default=None),
+        routine=row.routine,
+    )
+
+
+def hand_back(session: Session, held: Lease, *, delay: timedelta, error: str, counted: bool = True) -> bool:
+    """End a lease that got no answer: due again after `delay`. False if another lease has begun since."""
+    ended = (
+        update(Subscription)
+        .where(Subscription.id == held.subscription_id, Subscription.fence == held.fence)
+        .values(
+            lease_until=None,
+            next_at=func.now() + delay,
+            last_error=error,
+            attempts=func.greatest(Subscription.attempts - (0 if counted else 1), 0),
+        )
+    )
+    return bool(affected(session, ended))
+
+
+def bury(session: Session, held: Lease, reason: str) -> bool:
+    """Give up: the row and the events behind it become dead letters, for a person to replay.
+
+    A hint that came meanwhile deserves a look of its own: then this lease just ends, and False is said.
+    """
+    ended = (
+        update(Subscription)
+        .where(
+            Subscription.id == held.subscription_id,
+            Subscription.fence == held.fence,
+            Subscription.hint == held.mark,
+        )
+        .values(lease_until=None, dead_reason=reason, last_error=reason, looked_at=held.taken_at)
+    )
+    if not affected(session, ended):
+        hand_back(session, held, delay=timedelta(seconds=1), error=reason)
+        return False
+    session.execute(
+        update(InboxEvent)
+        .where(InboxEvent.id.in_(held.events), InboxEvent.state == InboxState.PENDING)
+        .values(state=InboxState.DEAD, reason=reason)
+    )
+    return True
+
+
+# Whose turn it is.
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Who is to be rung for: those somebody waits for, and those that only the timer asks for."""
+
+    awaited: Sequence[str]
+    routine: Sequence[str]
+
+    @property
+    def all(self) -> Sequence[str]:
+        return [*self.awaited, *self.routine]
+
+
+_TAKE_DUE = sql(
+    """
+    UPDATE subscriptions SET rung_at = now()
+    WHERE id IN (
+        SELECT id FROM subscriptions
+        WHERE hint > synced AND dead_reason IS NULL AND routine = :routine AND next_at <= now()
+          AND (lease_until IS NULL OR lease_until < now())
+          AND (rung_at IS NULL OR rung_at < now() - :again)
+        ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+    RETURNING id
+    """
+)
+
+
+def take_due(session: Session, *, limit: int, routine_limit: int, again: timedelta) -> Due:
+    """Subscriptions that are due and were not taken up by a sweep for the time `again`.
+
+    The routine ones have a limit of their own, so that they can neither stand in the way of the others
+    nor be left out for them.
+    """
+
+    def taken(*, routine: bool, limit: int) -> Sequence[str]:
+        asked = {"routine": routine, "limit": limit, "again": again}
+        return session.execute(_TAKE_DUE, asked).scalars().all()
+
+    return Due(taken(routine=False, limit=limit), taken(routine=True, limit=routine_limit))
+
+
+_HASTEN = sql(
+    """
+    UPDATE subscriptions SET next_at = now(), rung_at = NULL
+    WHERE id IN (
+        SELECT id FROM subscriptions
+        WHERE hint > synced AND dead_reason IS NULL AND attempts > 0 AND lease_until IS NULL
+          AND next_at > now() + :longer_than
+        FOR UPDATE SKIP LOCKED)
+    """
+)
+
+
+def hasten_failed(session: Session, *, longer_than: timedelta) -> None:
+    """The provider answers again: who has longer than this to wait out of a backoff is due at once."""
+    session.execute(_HASTEN, {"longer_than": longer_than})
+
+
+# Each has a share of the period of its own, from a half to all of it, found by its id. So those that were
+# looked at in one go, as after a backfill, come up one by one and not all at once a day later.
+_DUE_TO_BE_VERIFIED = sql(
+    """
+    SELECT id FROM subscriptions
+    WHERE (hint = synced OR dead_reason IS NOT NULL)
+      AND (looked_at IS NULL
+           OR looked_at < now() - cast(:period AS interval)
+                                  * (0.5 + (hashtext(id)::bigint + 2147483648) / 8589934592.0))
+    ORDER BY looked_at NULLS FIRST LIMIT :limit
+    """
+)
+
+
+def due_for_verification(session: Session, period: timedelta, *, limit: int) -> Sequence[str]:
+    """Subscriptions whose turn it is, the oldest first, so that none goes without a look for a `period`.
+
+    Only those that nothing asks for, or in vain.
+    """
+    return session.execute(_DUE_TO_BE_VERIFIED, {"period": period, "limit": limit}).scalars().all()

@@ -1,0 +1,19 @@
+"""How long to wait after a failure; the row that failed is the one retry clock."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+LONGEST_QUICK: Final = 10.0
+_QUICK_ATTEMPTS: Final = 20
+_LONGEST: Final = 300.0
+
+
+def backoff(attempt: int) -> float:
+    """Seconds until the next try: quick throughout a short outage, five minutes at most in a long one."""
+    if attempt <= _QUICK_ATTEMPTS:
+        wait = min(2.0 ** min(attempt - 2, 10), LONGEST_QUICK)
+    else:
+        wait = min(LONGEST_QUICK * 2.0 ** min(attempt - _QUICK_ATTEMPTS, 10), _LONGEST)
+    return wait * random.uniform(0.75, 1.0)  # noqa: S311  jitter is no secret
