@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import Row
@@ -76,10 +77,19 @@ def compare(
         finding.record_all(session, surprises)
     return Found(
         listed=len(page),
-        last=page[-1].subscription_id if page else None,
         unheard_of=len(unheard_of),
         differing=len(moved) - len(alike),
+        last=page[-1].subscription_id if page else None,
+        oldest=page[-1].created_at if page else walk.oldest,
+        newest_first=_newest_first(walk, page),
     )
+
+
+def _newest_first(walk: Walk, page: Sequence[SubscriptionSnapshot]) -> bool:
+    """Whether everything listed until now is older than what was listed before it."""
+    born = [listed.created_at for listed in page]
+    before = born if walk.oldest is None else [walk.oldest, *born]
+    return walk.newest_first and all(one and after and one > after for one, after in pairwise(before))
 
 
 def _confirmable(row: Row[Any], listed: SubscriptionSnapshot, disproved: set[_Claim]) -> list[Difference]:

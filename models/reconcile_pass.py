@@ -8,7 +8,7 @@ the list shows is noted, so that in the end we know what it did not show.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -56,6 +56,9 @@ class ReconcilePass(Base):
     # The last subscription of the list, and when a page behind it was last seen to be empty.
     ends_with: Mapped[str | None]
     end_seen_at: Mapped[Moment | None]
+    # Whether the list has shown the newest first so far, and when the last one shown was created.
+    newest_first: Mapped[bool] = mapped_column(server_default=sql("true"))
+    oldest: Mapped[Moment | None]
 
 
 class Sighting(Base):
@@ -67,6 +70,20 @@ class Sighting(Base):
         BigInteger, ForeignKey("reconcile_passes.id", ondelete="CASCADE"), primary_key=True
     )
     subscription_id: Mapped[str] = mapped_column(primary_key=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one page showed: how many subscriptions, how many of them we had never heard of, how many we knew
+    otherwise; the last of them, when that was created, and whether the newest have come first until there.
+    """
+
+    listed: int
+    unheard_of: int
+    differing: int
+    last: str | None
+    oldest: datetime | None
+    newest_first: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +102,16 @@ class Walk:
     failures: int
     is_first: bool
     known_end: str | None
+    newest_first: bool
+    oldest: datetime | None
 
+    def ends_with(self, found: Found) -> bool:
+        """Whether the page ends with what was lately seen to be the end of the list.
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What one page showed: how many subscriptions, the last of them, how many of them we had never heard
-    of, and how many we knew otherwise.
-    """
-
-    listed: int
-    last: str | None
-    unheard_of: int
-    differing: int
+        That saves the empty page after a full last one. It holds only for a list with the newest first,
+        where nothing comes in behind what was the oldest before.
+        """
+        return found.last is not None and found.last == self.known_end and found.newest_first
 
 
 def begin(session: Session, provider: str, *, spread_over: timedelta) -> bool:
@@ -145,6 +160,7 @@ _TAKE = sql(
     WHERE taken.provider = asked.name AND taken.finished_at IS NULL AND taken.next_at <= now()
       AND (taken.lease_until IS NULL OR taken.lease_until < now())
     RETURNING taken.id, taken.fence, taken.started_at, taken.next_page, taken.spacing, taken.failures,
+              taken.newest_first, taken.oldest,
               before.id IS NULL AS is_first,
               CASE WHEN before.end_seen_at > now() - cast(:trusted AS interval) THEN before.ends_with END
                   AS known_end
@@ -167,12 +183,14 @@ def take(session: Session, provider: str, *, lease: timedelta, end_trusted_for: 
         failures=row.failures,
         is_first=row.is_first,
         known_end=row.known_end,
+        newest_first=row.newest_first,
+        oldest=row.oldest,
     )
 
 
-def turn_page(session: Session, walk: Walk, found: Found, *, lease: timedelta) -> bool:
-    """The page is compared in this transaction; False if somebody else has the pass by now."""
-    return _write(
+def turn_page(session: Session, walk: Walk, found: Found, *, lease: timedelta) -> Walk | None:
+    """The page is compared in this transaction; None if somebody else has the pass by now."""
+    is_mine = _write(
         session,
         walk,
         next_page=ReconcilePass.next_page + 1,
@@ -183,7 +201,10 @@ def turn_page(session: Session, walk: Walk, found: Found, *, lease: timedelta) -
         unheard_of=ReconcilePass.unheard_of + found.unheard_of,
         differing=ReconcilePass.differing + found.differing,
         ends_with=func.coalesce(found.last, ReconcilePass.ends_with),
+        newest_first=found.newest_first,
+        oldest=found.oldest,
     )
+    return replace(walk, newest_first=found.newest_first, oldest=found.oldest) if is_mine else None
 
 
 def hand_back(

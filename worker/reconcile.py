@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Final
 
 from models import listing, reconcile_pass, schedule, subscription, tick
-from models.reconcile_pass import Walk
+from models.reconcile_pass import Found, Walk
 from runtime.wiring import Runtime
 from seats.errors import BudgetSpent, ProviderError, TransientError
 from seats.snapshot import SubscriptionSnapshot
@@ -90,11 +90,13 @@ def walk(runtime: Runtime, *, until: float) -> None:
 def _read_on(runtime: Runtime, mine: Walk, until: float) -> None:
     """From the page the pass is at to its end, or to where it pauses."""
     for page in runtime.provider.pages(created_before=mine.started_at, first_page=mine.next_page):
-        if not _compare(runtime, mine, page.subscriptions):
+        found, still_mine = _compare(runtime, mine, page.subscriptions)
+        if still_mine is None:
             return
+        mine = still_mine
         if page.is_last:
             break
-        if _ends_here(mine, page.subscriptions):
+        if mine.ends_with(found):
             _finish(runtime, mine, saw_the_end=False)
             return
         if mine.spacing >= _SHORTEST_PAUSE or time.monotonic() >= until:
@@ -103,26 +105,14 @@ def _read_on(runtime: Runtime, mine: Walk, until: float) -> None:
     _finish(runtime, mine, saw_the_end=True)
 
 
-def _compare(runtime: Runtime, mine: Walk, page: Sequence[SubscriptionSnapshot]) -> bool:
-    """False if the pass was somebody else's by the time the page had come; then nothing is written."""
+def _compare(runtime: Runtime, mine: Walk, page: Sequence[SubscriptionSnapshot]) -> tuple[Found, Walk | None]:
+    """What the page showed; no walk, and nothing written, if the pass was somebody else's by then."""
     with runtime.sessions.begin() as session:
         found = listing.compare(session, mine, page, trusted_for=runtime.settings.verify_every)
-        is_mine = reconcile_pass.turn_page(session, mine, found, lease=_LEASE)
-        if not is_mine:
+        still_mine = reconcile_pass.turn_page(session, mine, found, lease=_LEASE)
+        if still_mine is None:
             session.rollback()
-    return is_mine
-
-
-def _ends_here(mine: Walk, page: Sequence[SubscriptionSnapshot]) -> bool:
-    """Whether the page ends with what was lately seen to be the end of the list.
-
-    That saves the empty page after a full last one. It holds only for a list with the newest first, where
-    nothing can have come in behind its end, and is seen with one's own eyes once per `verify_every`.
-    """
-    if not page or page[-1].subscription_id != mine.known_end:
-        return False
-    first, last = page[0].created_at, page[-1].created_at
-    return first is not None and last is not None and first > last
+    return found, still_mine
 
 
 def _finish(runtime: Runtime, mine: Walk, *, saw_the_end: bool) -> None:

@@ -36,6 +36,8 @@ def upgrade() -> None:
         sa.Column("vanished", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("ends_with", sa.Text(), nullable=True),
         sa.Column("end_seen_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("newest_first", sa.Boolean(), server_default=sa.true(), nullable=False),
+        sa.Column("oldest", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("reconcile_passes_pkey")),
     )
     op.create_index(
