@@ -14,7 +14,7 @@ OPENED = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """Something with a recurring price; `addons` are the ids of the add-ons offered with it."""
+    """Something with a price, recurring unless sold once; `addons` are the ids of those offered with it."""
 
     product_id: str
     name: str
@@ -22,6 +22,7 @@ class Product:
     currency: str = "EUR"
     addons: tuple[str, ...] = ()
     description: str | None = None
+    is_recurring: bool = True
     metadata: Metadata = field(default_factory=dict)
     payment_frequency_count: int = 1
     payment_frequency_interval: str = "Month"

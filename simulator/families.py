@@ -65,7 +65,7 @@ def payment(occasion: Occasion) -> Body:
         "payment_provider": "dodo",
         "payment_method": "card",
         "payment_method_id": subscription.payment_method_id,
-        "service_periods": [period],
+        "service_periods": [period] if occasion.word == "succeeded" else [],
         "digital_products_delivered": False,
         "includes_usage": False,
         "is_multi_subscription": False,

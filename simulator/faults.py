@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 
 from flask import Response
 
+from simulator.answers import refuse
 from simulator.knobs import Knobs
 from simulator.refusal import Refusal
 from simulator.wire import CutConnection
@@ -24,22 +25,25 @@ class Faults:
         self._lock = threading.Lock()
         self._stopping = stopping
 
-    def instead(self, knobs: Knobs, route: str) -> Refusal | None:
-        """An error instead of doing what was asked."""
+    def instead(self, knobs: Knobs, route: str) -> tuple[Response, str] | None:
+        """An error instead of doing what was asked, or no answer at all, and the name of the fault."""
         if not _concerns(knobs, route):
             return None
         if self._strikes(knobs.api_500_probability):
-            return Refusal(500, "INTERNAL_SERVER_ERROR", "Something went wrong")
+            return refuse(Refusal(500, "INTERNAL_SERVER_ERROR", "Something went wrong")), "500"
         if self._strikes(knobs.api_429_probability):
-            return Refusal(429, "TOO_MANY_REQUESTS", "")
+            return refuse(Refusal(429, "TOO_MANY_REQUESTS", "")), "429"
+        if self._strikes(knobs.api_cut_before_probability):
+            return Response(_cut(b""), 500), "cut_before"
         return None
 
     def spoil(self, knobs: Knobs, route: str, answer: Response) -> tuple[Response, str | None]:
         """The answer as it will arrive, and the name of the fault: by now the work has been done.
 
-        So an answer that comes late is an old one, and a change whose answer never came did happen.
+        So an answer that comes late is an old one, and a change whose answer never came did happen. What
+        was cut before the work is a stream already, and stays as it is.
         """
-        if not _concerns(knobs, route):
+        if not _concerns(knobs, route) or answer.is_streamed:
             return answer, None
         self._stopping.wait(knobs.api_latency_seconds)
         if self._strikes(knobs.api_hang_probability):
@@ -73,11 +77,16 @@ def _concerns(knobs: Knobs, route: str) -> bool:
 
 
 def _cut(body: bytes) -> Iterator[bytes]:
-    yield body[: len(body) // 2]
+    """Half of it; of nothing, not even the head leaves."""
+    if body:
+        yield body[: len(body) // 2]
     raise CutConnection
 
 
 def _streamed(answer: Response, chunks: Iterator[bytes]) -> Response:
-    """The same head, with the promised length, before a body that comes in pieces."""
+    """The same head, with the promised length, before a body that comes in pieces.
+
+    A 204 becomes a 200: of the former no chunk is ever asked for, so that nothing could cut it.
+    """
     headers = {**answer.headers, "Content-Length": str(len(answer.get_data()))}
-    return Response(chunks, answer.status, headers)
+    return Response(chunks, 200 if answer.status_code == 204 else answer.status_code, headers)

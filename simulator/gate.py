@@ -11,11 +11,12 @@ from simulator.answers import refuse
 from simulator.faults import Faults
 from simulator.ratelimit import headers
 from simulator.refusal import Refusal
-from simulator.requestlog import Request
+from simulator.requestlog import Request, Write
 from simulator.world import World
 
 CONTROL = "/_control"
 RETRIABLE = frozenset({429, 500, 503})
+READING = frozenset({"GET", "HEAD"})
 
 
 class Gate:
@@ -42,14 +43,21 @@ class Gate:
             return refuse(Refusal(429, "TOO_MANY_REQUESTS", ""))
         if not is_known:
             return refuse(Refusal(401, "UNAUTHORIZED", "The API key is missing or wrong"))
-        if refusal := self._faults.instead(knobs, _route()):
-            g.fault = str(refusal.status)
-            return refuse(refusal)
+        if knobs.key_is_read_only and request.method not in READING:
+            return refuse(Refusal(401, "UNAUTHORIZED", "The API key has no write access"))
+        if fault := self._faults.instead(knobs, _route()):
+            answer, g.fault = fault
+            return answer
         return None
 
     def leave(self, answer: Response) -> Response:
         if _is_control():
             return answer
+        if request.method not in READING:
+            write = Write(
+                route=_route(), path=request.path, status=answer.status_code, body=request.get_data()
+            )
+            self._world.requests.note(write)
         knobs = self._world.board.now
         if g.allowance:
             answer.headers.update(headers(g.allowance, knobs.rate_limit_reset))

@@ -34,6 +34,8 @@ class Knobs:
     repeat_probability: Probability = 0.0
     repeat_copies: Annotated[int, Field(ge=1)] = 1
 
+    key_is_read_only: bool = False
+
     rate_limits: Windows = ((40, 1.0), (240, 60.0))
     unauthenticated_rate_limits: Windows = ((20, 1.0), (100, 60.0))
     rate_limit_reset: Literal["seconds", "unix"] = "seconds"
@@ -47,6 +49,7 @@ class Knobs:
     api_hang_seconds: Seconds = 4.0
     api_malformed_probability: Probability = 0.0
     api_cut_probability: Probability = 0.0
+    api_cut_before_probability: Probability = 0.0
     api_slow_body_probability: Probability = 0.0
     api_slow_body_seconds: Seconds = 30.0
 

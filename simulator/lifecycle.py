@@ -7,20 +7,27 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from simulator.charge import Charge
 from simulator.events import EventType
 from simulator.periods import later
 from simulator.subscription import CancelledBy, Status, Subscription
 
 GRACE = timedelta(days=3)
+MERCHANT = CancelledBy(actor_type="merchant_user")
 ENDED = frozenset({Status.CANCELLED, Status.FAILED, Status.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The new state and what is announced about it."""
+    """The new state and what is announced about it.
+
+    `charge` is one the rule has made itself; `unpaid` is the plan whose price could not be collected.
+    """
 
     subscription: Subscription
     events: tuple[str, ...]
+    charge: Charge | None = None
+    unpaid: Subscription | None = None
 
 
 Rule = Callable[[Subscription, datetime], Outcome]
@@ -91,23 +98,21 @@ def unpause(subscription: Subscription, now: datetime) -> Outcome:
     return changed(running, EventType.UNPAUSED)
 
 
-def cancel(subscription: Subscription, now: datetime, actor: str = "merchant_user") -> Outcome:
+def cancel(subscription: Subscription, now: datetime, by: CancelledBy = MERCHANT) -> Outcome:
     """At once. The add-ons stay listed, as nothing says that the provider clears them."""
     ended = enter(
         subscription,
         Status.CANCELLED,
         cancelled_at=now,
-        cancelled_by=CancelledBy(actor_type=actor),
+        cancelled_by=by,
         scheduled_change=None,
     )
     return changed(ended, EventType.CANCELLED)
 
 
-def cancel_later(subscription: Subscription, _now: datetime, actor: str = "merchant_user") -> Outcome:
+def cancel_later(subscription: Subscription, _now: datetime, by: CancelledBy = MERCHANT) -> Outcome:
     """At the next billing date: `cancelled` is announced although the status stays as it is."""
-    leaving = replace(
-        subscription, cancel_at_next_billing_date=True, cancelled_by=CancelledBy(actor_type=actor)
-    )
+    leaving = replace(subscription, cancel_at_next_billing_date=True, cancelled_by=by)
     return changed(leaving, EventType.PLAN_CHANGED, EventType.CANCELLED)
 
 

@@ -11,11 +11,11 @@ from pydantic import AwareDatetime, BaseModel, Field
 from simulator.lifecycle import Outcome, cancel, cancel_later, changed, pause, stay, unpause
 from simulator.periods import later
 from simulator.refusal import Refusal
-from simulator.subscription import Address, Metadata, Status, Subscription
+from simulator.subscription import Address, CancelledBy, Metadata, Status, Subscription
 
 Interval = Literal["Day", "Week", "Month", "Year"]
 AS_GIVEN = ("metadata", "tax_id", "customer_business_name", "cancellation_comment", "cancellation_feedback")
-ACTOR = "api_key"
+ACTOR = CancelledBy(actor_type="api_key")
 
 
 class DisableOnDemand(BaseModel):

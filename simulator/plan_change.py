@@ -1,25 +1,20 @@
-"""Plan changes: at once, waiting for money, or at the next billing date."""
+"""Plan changes: at once, waiting for money, or when a renewal comes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 
 from simulator.catalog import Catalog
+from simulator.charge import Charge, Reason, Result
 from simulator.events import EventType
 from simulator.lifecycle import Outcome, changed, enter, expire, next_period, recover
-from simulator.periods import later
 from simulator.plan_request import PlanRequest
+from simulator.quote import Quote, moved, with_cart
 from simulator.refusal import Refusal
-from simulator.subscription import (
-    Cart,
-    PendingChange,
-    ScheduledAddon,
-    ScheduledChange,
-    Status,
-    Subscription,
-)
+from simulator.subscription import Cart, PendingChange, Status, Subscription
 
 
 class Payment(StrEnum):
@@ -30,15 +25,11 @@ class Payment(StrEnum):
     FAILS = "fails"
 
 
-def with_cart(subscription: Subscription, cart: Cart, catalog: Catalog) -> Subscription:
-    """The subscription for another cart, at today's prices."""
-    return replace(
-        subscription,
-        product_id=cart.product_id,
-        quantity=cart.quantity,
-        addons=cart.addons,
-        recurring_pre_tax_amount=catalog.price(cart),
-    )
+RESULTS: Mapping[Payment, Result] = {
+    Payment.SUCCEEDS: Result.SUCCEEDED,
+    Payment.WAITS: Result.PROCESSING,
+    Payment.FAILS: Result.FAILED,
+}
 
 
 def change(subscription: Subscription, cart: Cart, catalog: Catalog) -> Outcome:
@@ -47,22 +38,43 @@ def change(subscription: Subscription, cart: Cart, catalog: Catalog) -> Outcome:
 
 
 def change_now(
-    subscription: Subscription, now: datetime, request: PlanRequest, catalog: Catalog, payment: Payment
+    quote: Quote, now: datetime, request: PlanRequest, payment: Payment, payment_id: str
 ) -> Outcome:
-    """Apply the change, keep it until its payment settles, or refuse it quietly, as the request wants."""
-    prevents = request.on_payment_failure == "prevent_change"
-    if not request.charges or payment == Payment.SUCCEEDS:
-        return _applied(subscription, now, request.cart, catalog, keeps_cycle=request.keeps_cycle)
-    if prevents and payment == Payment.WAITS:
-        pending = PendingChange(cart=request.cart, keeps_cycle=request.keeps_cycle)
-        return Outcome(replace(subscription, pending_change=pending), ())
-    if prevents:
-        return Outcome(subscription, ())
-    applied = _applied(subscription, now, request.cart, catalog, keeps_cycle=request.keeps_cycle)
-    if payment == Payment.WAITS:
-        return applied
-    held = enter(applied.subscription, Status.ON_HOLD)
-    return changed(held, EventType.PLAN_CHANGED, EventType.ON_HOLD)
+    """Apply the change, keep it until its payment settles, or drop it quietly, as the request wants.
+
+    Where nothing is to be paid, nothing can fail.
+    """
+    went = payment if quote.due.total else Payment.SUCCEEDS
+    charge = _charge(quote, now, request, payment_id, RESULTS[went])
+    if went == Payment.SUCCEEDS:
+        applied = changed(quote.after, EventType.PLAN_CHANGED)
+        return applied if quote.due.is_nothing else replace(applied, charge=charge)
+    if went == Payment.WAITS:
+        return _waiting(quote, request, charge)
+    if request.prevents_change:
+        return Outcome(quote.before, (), charge)
+    held = enter(quote.after, Status.ON_HOLD)
+    return replace(changed(held, EventType.PLAN_CHANGED, EventType.ON_HOLD), charge=charge)
+
+
+def _charge(quote: Quote, now: datetime, request: PlanRequest, payment_id: str, result: Result) -> Charge:
+    """With the metadata of the request, or without any there, of the subscription."""
+    reason = Reason.PLAN_CHANGE
+    charge = quote.due.charge(quote.before, now, payment_id=payment_id, reason=reason, result=result)
+    return charge if request.metadata is None else replace(charge, metadata=request.metadata)
+
+
+def _waiting(quote: Quote, request: PlanRequest, charge: Charge) -> Outcome:
+    pending = PendingChange(
+        cart=request.cart,
+        keeps_cycle=request.keeps_cycle,
+        is_applied=not request.prevents_change,
+        charge=charge,
+    )
+    if request.prevents_change:
+        return Outcome(replace(quote.before, pending_change=pending), (), charge)
+    applied = changed(replace(quote.after, pending_change=pending), EventType.PLAN_CHANGED)
+    return replace(applied, charge=charge)
 
 
 def settle(subscription: Subscription, now: datetime, catalog: Catalog, payment: Payment) -> Outcome:
@@ -70,53 +82,20 @@ def settle(subscription: Subscription, now: datetime, catalog: Catalog, payment:
     pending = subscription.pending_change
     if pending is None:
         raise Refusal.conflict("NO_PENDING_PLAN_CHANGE", "No plan change waits for its payment")
+    is_paid = payment == Payment.SUCCEEDS
+    charge = replace(pending.charge, result=Result.SUCCEEDED if is_paid else Result.FAILED)
     settled = replace(subscription, pending_change=None)
-    if payment != Payment.SUCCEEDS:
-        return Outcome(settled, ())
-    return _applied(settled, now, pending.cart, catalog, keeps_cycle=pending.keeps_cycle)
+    if is_paid == pending.is_applied:
+        return Outcome(settled, (), charge)
+    if pending.is_applied:
+        return replace(changed(enter(settled, Status.ON_HOLD), EventType.ON_HOLD), charge=charge)
+    onto = moved(settled, now, pending.cart, catalog, keeps_cycle=pending.keeps_cycle)
+    return replace(changed(onto, EventType.PLAN_CHANGED), charge=charge)
 
 
-def _applied(
-    subscription: Subscription, now: datetime, cart: Cart, catalog: Catalog, *, keeps_cycle: bool
+def renew(
+    subscription: Subscription, now: datetime, catalog: Catalog, payment: Payment = Payment.SUCCEEDS
 ) -> Outcome:
-    """The change is real; it takes a schedule with it and starts a new period unless the mode keeps it."""
-    onto = with_cart(replace(subscription, scheduled_change=None), cart, catalog)
-    if not keeps_cycle:
-        end = later(now, onto.payment_frequency_count, onto.payment_frequency_interval)
-        onto = replace(onto, previous_billing_date=now, next_billing_date=end)
-    return changed(onto, EventType.PLAN_CHANGED)
-
-
-def schedule(
-    subscription: Subscription, now: datetime, cart: Cart, catalog: Catalog, change_id: str
-) -> Outcome:
-    """A wish for the next billing date; nothing but `scheduled_change` moves."""
-    product = catalog.product(cart.product_id)
-    waiting = ScheduledChange(
-        id=change_id,
-        product_id=cart.product_id,
-        product_name=product.name,
-        product_description=product.description,
-        quantity=cart.quantity,
-        addons=tuple(
-            ScheduledAddon(
-                addon_id=units.addon_id, name=catalog.addon(units.addon_id).name, quantity=units.quantity
-            )
-            for units in cart.addons
-        ),
-        created_at=now,
-        effective_at=subscription.next_billing_date,
-    )
-    return changed(replace(subscription, scheduled_change=waiting))
-
-
-def drop_schedule(subscription: Subscription) -> Outcome:
-    if subscription.scheduled_change is None:
-        raise Refusal(404, "SCHEDULED_PLAN_CHANGE_NOT_FOUND", "No plan change is scheduled")
-    return changed(replace(subscription, scheduled_change=None))
-
-
-def renew(subscription: Subscription, now: datetime, catalog: Catalog) -> Outcome:
     """The next billing date has come: the end, a scheduled change, a paid debt, or one more period."""
     if subscription.cancel_at_next_billing_date:
         return expire(subscription, now)
@@ -124,8 +103,13 @@ def renew(subscription: Subscription, now: datetime, catalog: Catalog) -> Outcom
         return recover(subscription, now)
     if subscription.status != Status.ACTIVE:
         raise Refusal.conflict("SUBSCRIPTION_INACTIVE", f"The subscription is {subscription.status}")
-    renewed = next_period(subscription)
-    if renewed.scheduled_change is None:
+    renewed = next_period(replace(subscription, scheduled_change=None))
+    if subscription.scheduled_change is None:
         return changed(renewed, EventType.RENEWED)
-    moved = with_cart(replace(renewed, scheduled_change=None), renewed.scheduled_change.cart, catalog)
-    return changed(moved, EventType.PLAN_CHANGED, EventType.RENEWED)
+    onto = with_cart(renewed, subscription.scheduled_change.cart, catalog)
+    if payment != Payment.FAILS:
+        return changed(onto, EventType.PLAN_CHANGED, EventType.RENEWED)
+    if subscription.prevents_scheduled_change:
+        return replace(changed(renewed, EventType.RENEWED), unpaid=onto)
+    held = enter(onto, Status.ON_HOLD)
+    return replace(changed(held, EventType.PLAN_CHANGED, EventType.ON_HOLD), unpaid=onto)

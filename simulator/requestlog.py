@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -28,8 +29,36 @@ class Request:
     caller: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """One request that was to change something, noted when the work was done or turned down.
+
+    Its answer may still be late, broken or lost: a write is in the log before its answer leaves.
+    """
+
+    route: str
+    path: str
+    status: int
+    body: bytes
+
+    @property
+    def is_applied(self) -> bool:
+        return self.status < 300
+
+    def shown(self) -> dict[str, object]:
+        """`digest` is the SHA-256 of the body as it came, for writes that must be the same one."""
+        return {
+            "route": self.route,
+            "path": self.path,
+            "status": self.status,
+            "is_applied": self.is_applied,
+            "body": self.body.decode(errors="replace"),
+            "digest": hashlib.sha256(self.body).hexdigest(),
+        }
+
+
 class RequestLog:
-    """The latest requests, and the counts of all of them."""
+    """The latest requests and writes, and the counts of all of them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -42,6 +71,8 @@ class RequestLog:
             self._statuses: Counter[str] = Counter()
             self._faults: Counter[str] = Counter()
             self._callers: Counter[str] = Counter()
+            self._writes: deque[Write] = deque(maxlen=KEPT)
+            self._applied: Counter[str] = Counter()
 
     def add(self, request: Request) -> None:
         with self._lock:
@@ -51,8 +82,14 @@ class RequestLog:
             self._statuses[str(request.status)] += 1
             self._callers[request.caller] += 1
 
+    def note(self, write: Write) -> None:
+        with self._lock:
+            self._writes.append(write)
+            if write.is_applied:
+                self._applied[write.route] += 1
+
     def report(self, limit: int) -> dict[str, object]:
-        """The counts, and the last `limit` requests, oldest first."""
+        """The counts, and the last `limit` requests and writes, oldest first."""
         with self._lock:
             return {
                 "total": self._statuses.total(),
@@ -60,5 +97,7 @@ class RequestLog:
                 "statuses": dict(self._statuses),
                 "faults": dict(self._faults),
                 "callers": dict(self._callers),
+                "applied": dict(self._applied),
                 "requests": list(self._requests)[-limit:] if limit else [],
+                "writes": [write.shown() for write in list(self._writes)[-limit:]] if limit else [],
             }

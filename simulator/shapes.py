@@ -11,7 +11,7 @@ from simulator.subscription import Subscription
 
 Body = dict[str, object]
 
-OWN = frozenset({"pending_change", "verbatim", "absent"})
+OWN = frozenset({"pending_change", "prevents_scheduled_change", "verbatim", "absent"})
 ONLY_ON_WEBHOOKS = frozenset({"past_due_ends_at"})
 NOT_IN_LISTS = ONLY_ON_WEBHOOKS | {
     "addons",

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from simulator.index import SubscriptionIndex
 from simulator.refusal import Refusal
-from simulator.subscription import Subscription
+from simulator.subscription import Customer, Subscription
 
 
 class State:
@@ -37,6 +37,12 @@ class State:
         if subscription is None:
             raise Refusal.not_found(f"Subscription {subscription_id} does not exist")
         return subscription
+
+    def customer(self, customer_id: str) -> Customer:
+        """As their newest subscription has them."""
+        for subscription in self.page(number=0, size=1, filters={"customer_id": customer_id}):
+            return subscription.customer
+        raise Refusal.not_found(f"Customer {customer_id} does not exist")
 
     def all(self) -> list[Subscription]:
         with self.lock:

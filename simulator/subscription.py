@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from simulator.charge import Charge
+
 Metadata = Mapping[str, str | int | float | bool]
 BRAND = "brnd_simulator"
 
@@ -102,18 +104,21 @@ class ScheduledChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingChange:
-    """A plan change that waits for its payment; the provider shows it nowhere."""
+    """A plan change that waits for its payment, applied already or not; the provider shows it nowhere."""
 
     cart: Cart
     keeps_cycle: bool
+    is_applied: bool
+    charge: Charge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
     """The provider's fields under the provider's names; `status` may be any word a test asks for.
 
-    The last three are the simulator's own: a change that waits for money, fields shown exactly as
-    given whatever the state says, and fields left out, for consumers that must survive both.
+    The last four are the simulator's own: a change that waits for money, whether the scheduled one is
+    dropped when it cannot be paid, fields shown exactly as given whatever the state says, and fields
+    left out, for consumers that must survive both.
     """
 
     subscription_id: str
@@ -160,6 +165,7 @@ class Subscription:
     meter_credit_entitlement_cart: tuple[Mapping[str, object], ...] = ()
 
     pending_change: PendingChange | None = None
+    prevents_scheduled_change: bool = False
     verbatim: Mapping[str, object] = field(default_factory=dict)
     absent: frozenset[str] = frozenset()
 

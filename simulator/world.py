@@ -6,12 +6,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from simulator import draft
+from simulator.announcements import announced
 from simulator.catalog import Catalog
+from simulator.checkout import CheckoutSession
+from simulator.collection import charges
 from simulator.delivery import Dispatcher
 from simulator.events import Event, EventType, body_of
 from simulator.families import Occasion, plausible
 from simulator.ids import Ids
 from simulator.knobs import KnobBoard, Knobs
+from simulator.ledger import Ledger
 from simulator.lifecycle import Outcome, Rule
 from simulator.outbox import Message
 from simulator.ratelimit import RateLimiter
@@ -54,6 +58,8 @@ class World:
         self.settings = settings
         self.catalog = Catalog()
         self.state = State()
+        self.ledger = Ledger()
+        self.checkouts: dict[str, CheckoutSession] = {}
         self.ids = Ids(settings.seed)
         self.board = KnobBoard(Knobs(webhook_url=settings.webhook_url, speed=settings.speed))
         self.signer = Signer(settings.webhook_secret)
@@ -74,6 +80,8 @@ class World:
             self.signer.reset()
             self.dispatcher.reset()
             self.state.clear()
+            self.ledger.forget()
+            self.checkouts.clear()
             self.catalog.restore()
             self.ids.reseed(self.settings.seed)
             self.requests.forget()
@@ -101,10 +109,11 @@ class World:
             model = draft.draft(wishes, catalog=self.catalog, ids=self.ids, now=now)
             outcome = draft.opened(model, wishes, now)
             born = list(draft.copies(outcome.subscription, count, account, self.ids))
-            self.state.put(*born)
-            if not silently:
+            if silently:
+                self.state.put(*born)
+            else:
                 for subscription in born:
-                    self._announce(Outcome(subscription, outcome.events), now)
+                    self._settle(Outcome(subscription, outcome.events), now, silently=False)
             return [subscription.subscription_id for subscription in born]
 
     def emit(self, emission: Emission) -> Message:
@@ -118,7 +127,7 @@ class World:
                 occurred_at=now,
                 business_id=business_id,
                 subscription=subscription,
-                payment_id=self._payment_id(emission.type),
+                payment_id=self.ids.new("pay") if emission.type == EventType.RENEWED else None,
                 data=emission.data,
                 raw=emission.raw,
             )
@@ -138,30 +147,22 @@ class World:
         return body_of(event, subscription)
 
     def _settle(self, outcome: Outcome, now: datetime, *, silently: bool) -> Subscription:
+        """Keep the new state and the charges that go with it, and tell."""
+        before = self.state.find(outcome.subscription.subscription_id)
         self.state.put(outcome.subscription)
+        made = list(charges(outcome, before, now, ids=self.ids, ledger=self.ledger))
+        for charge in made:
+            self.ledger.enter(charge)
         if not silently:
-            self._announce(outcome, now)
+            business_id = self.settings.business_id
+            for event in announced(outcome, made, now, business_id=business_id, ids=self.ids):
+                self._post(event)
         return outcome.subscription
-
-    def _announce(self, outcome: Outcome, now: datetime) -> None:
-        for event_type in outcome.events:
-            event = Event(
-                type=event_type,
-                occurred_at=now,
-                business_id=self.settings.business_id,
-                subscription=outcome.subscription,
-                payment_id=self._payment_id(event_type),
-            )
-            self._post(event)
 
     def _post(self, event: Event, webhook_id: str | None = None) -> Message:
         message = Message(webhook_id or self.ids.new("msg"), event)
         self.dispatcher.post(message)
         return message
-
-    def _payment_id(self, event_type: str) -> str | None:
-        """Filled on renewals only."""
-        return self.ids.new("pay") if event_type == EventType.RENEWED else None
 
     def _find_or_make_up(self, subscription_id: str | None, now: datetime) -> Subscription:
         known = self.state.find(subscription_id) if subscription_id else None

@@ -24,10 +24,15 @@ class PageQuery:
     page_number: Annotated[int, Field(ge=0)] = 0
     page_size: Annotated[int, Field(ge=1, le=100)] = 10
     archived: bool = False
-    recurring: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductQuery(PageQuery):
+    recurring: bool | None = None
 
 
 PAGE_QUERY = TypeAdapter(PageQuery)
+PRODUCT_QUERY = TypeAdapter(ProductQuery)
 
 
 def routes(world: World) -> Blueprint:
@@ -36,8 +41,10 @@ def routes(world: World) -> Blueprint:
 
     @blueprint.get("/products")
     def list_products() -> Response:
-        query = parse_query(PAGE_QUERY, request.args.to_dict())
-        found = _page(world.catalog.products.values(), query) if query.recurring else []
+        query = parse_query(PRODUCT_QUERY, request.args.to_dict())
+        products = world.catalog.products.values()
+        wanted = [entry for entry in products if query.recurring in {None, entry.is_recurring}]
+        found = _page(wanted, query)
         return answer({"items": [product_item(entry, business_id) for entry in found]})
 
     @blueprint.get("/products/<product_id>")
@@ -107,7 +114,7 @@ def _core(entry: Product, business_id: str) -> Body:
         "name": entry.name,
         "description": entry.description,
         "image": None,
-        "is_recurring": True,
+        "is_recurring": entry.is_recurring,
         "tax_category": "saas",
         "entitlements": [],
         "metadata": entry.metadata,
@@ -118,13 +125,19 @@ def _core(entry: Product, business_id: str) -> Body:
 
 
 def _price(entry: Product) -> Body:
-    return {
-        "type": "recurring_price",
+    price: Body = {
+        "type": "recurring_price" if entry.is_recurring else "one_time_price",
         "currency": entry.currency,
         "price": entry.price,
         "discount": 0,
         "purchasing_power_parity": False,
         "tax_inclusive": False,
+    }
+    return {**price, **_cycle(entry)} if entry.is_recurring else price
+
+
+def _cycle(entry: Product) -> Body:
+    return {
         "payment_frequency_count": entry.payment_frequency_count,
         "payment_frequency_interval": entry.payment_frequency_interval,
         "subscription_period_count": entry.subscription_period_count,

@@ -1,19 +1,17 @@
-"""Change the plan of a subscription, or drop a change that is scheduled."""
+"""Preview or change the plan of a subscription, or drop a change that is scheduled."""
 
 from __future__ import annotations
-
-from datetime import datetime
 
 from flask import Blueprint, Response, request
 from pydantic import TypeAdapter
 
+from simulator import plan_desk
 from simulator.answers import answer, nothing
 from simulator.jsontext import parse_body
-from simulator.lifecycle import Outcome
-from simulator.plan_change import change_now, drop_schedule, schedule
-from simulator.plan_request import PlanRequest, check_plan_change
+from simulator.plan_request import PlanRequest
+from simulator.previews import preview_body
 from simulator.refusal import Refusal
-from simulator.subscription import Subscription
+from simulator.scheduled_change import drop_schedule
 from simulator.world import World
 
 PLAN_REQUEST = TypeAdapter(PlanRequest)
@@ -26,19 +24,13 @@ def routes(world: World) -> Blueprint:
     @blueprint.post("")
     def change_plan(subscription_id: str) -> Response:
         """Four nulls, whatever becomes of the change: nothing may be provisioned from this answer."""
-        wanted = parse_body(PLAN_REQUEST, request.get_data())
-
-        def changed(subscription: Subscription, now: datetime) -> Outcome:
-            knobs = world.board.now
-            check_plan_change(subscription, wanted, world.catalog)
-            if not wanted.is_scheduled:
-                return change_now(subscription, now, wanted, world.catalog, knobs.plan_change_payment)
-            if knobs.refuse_proration_when_scheduled:
-                check_scheduled_mode(wanted)
-            return schedule(subscription, now, wanted.cart, world.catalog, world.ids.new("spc"))
-
-        world.apply(subscription_id, changed)
+        plan_desk.change(world, subscription_id, parse_body(PLAN_REQUEST, request.get_data()))
         return answer(SETTLED_BY_MANDATE)
+
+    @blueprint.post("/preview")
+    def preview(subscription_id: str) -> Response:
+        wanted = parse_body(PLAN_REQUEST, request.get_data())
+        return answer(preview_body(plan_desk.preview(world, subscription_id, wanted)))
 
     @blueprint.delete("/scheduled")
     def drop_scheduled(subscription_id: str) -> Response:
@@ -48,11 +40,3 @@ def routes(world: World) -> Blueprint:
         return nothing()
 
     return blueprint
-
-
-def check_scheduled_mode(wanted: PlanRequest) -> None:
-    """The provider's error page knows this rule and its newer guide does not, hence a knob."""
-    if wanted.proration_billing_mode != "full_immediately":
-        raise Refusal.unprocessable(
-            "INVALID_PRORATION_MODE_WITH_NEXT_BILLING_DATE", "Only full_immediately can be scheduled"
-        )

@@ -60,7 +60,9 @@ def past_due(_world: World, options: Options) -> Rule:
 
 
 def renew(world: World, _options: Options) -> Rule:
-    return partial(plan_change.renew, catalog=world.catalog)
+    """A scheduled change is paid as the knob has it go."""
+    payment = world.board.now.plan_change_payment
+    return partial(plan_change.renew, catalog=world.catalog, payment=payment)
 
 
 def settle_plan_change(world: World, options: Options) -> Rule:

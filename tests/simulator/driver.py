@@ -21,6 +21,10 @@ class Control:
     def create(self, **fields: Any) -> Any:
         return self.call("POST", "/subscriptions", **{"silently": True, **fields})
 
+    def payments(self, subscription: Any, reason: str = "plan_change") -> Any:
+        query = f"subscription_id={subscription['subscription_id']}&reason={reason}"
+        return self.call("GET", f"/payments?{query}")["payments"]
+
     def act(self, subscription: Any, action: str, **options: Any) -> Any:
         return self.call("POST", f"/subscriptions/{subscription['subscription_id']}/{action}", **options)
 
@@ -46,6 +50,12 @@ class Provider:
         return self.call("GET", "/subscriptions", params={"page_number": number, **query}).json()["items"]
 
     def change_plan(self, subscription: Any, **fields: Any) -> requests.Response:
+        return self._ask("change-plan", subscription, fields)
+
+    def preview(self, subscription: Any, **fields: Any) -> requests.Response:
+        return self._ask("change-plan/preview", subscription, fields)
+
+    def _ask(self, what: str, subscription: Any, fields: dict[str, Any]) -> requests.Response:
         body = {
             "product_id": "pdt_team",
             "quantity": 1,
@@ -53,7 +63,7 @@ class Provider:
             "addons": [],
             **fields,
         }
-        return self.call("POST", f"/subscriptions/{subscription['subscription_id']}/change-plan", json=body)
+        return self.call("POST", f"/subscriptions/{subscription['subscription_id']}/{what}", json=body)
 
     def patch(self, subscription: Any, **fields: Any) -> requests.Response:
         return self.call("PATCH", f"/subscriptions/{subscription['subscription_id']}", json=fields)

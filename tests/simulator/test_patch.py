@@ -20,6 +20,12 @@ def test_a_status_can_be_set(control, provider, before, wish, after):
     assert provider.patch(made, status=wish).json()["status"] == after
 
 
+@pytest.mark.parametrize("fields", [{"status": "cancelled"}, {"cancel_at_next_billing_date": True}])
+def test_a_cancellation_by_the_api_shows_the_key_as_its_actor(control, provider, fields):
+    after = provider.patch(control.create(), **fields).json()
+    assert after["cancelled_by"]["actor_type"] == "api_key"
+
+
 @pytest.mark.parametrize(
     ("before", "fields"),
     [

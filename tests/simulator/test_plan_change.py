@@ -32,13 +32,19 @@ def test_a_change_is_answered_with_four_nulls(control, provider):
 
 def test_a_change_is_announced(control, provider, receiver):
     provider.change_plan(control.create(), addons=SEATS)
-    types = {delivery.type for delivery in receiver.wait_for(2)}
-    assert types == {"subscription.plan_changed", "subscription.updated"}
+    types = {delivery.type for delivery in receiver.wait_for(3)}
+    assert types == {"payment.succeeded", "subscription.plan_changed", "subscription.updated"}
 
 
 @pytest.mark.parametrize(
     ("mode", "is_reset"),
-    [("prorated_immediately", True), ("do_not_bill", False), ("prorated_immediately_keep_cycle", False)],
+    [
+        ("prorated_immediately", True),
+        ("difference_immediately", True),
+        ("full_immediately", True),
+        ("prorated_immediately_keep_cycle", False),
+        ("do_not_bill", False),
+    ],
 )
 def test_the_mode_decides_whether_the_period_starts_anew(control, provider, mode, is_reset):
     made = control.create(next_billing_date="2030-01-01T00:00:00.000000Z")
@@ -51,7 +57,9 @@ def test_the_mode_decides_whether_the_period_starts_anew(control, provider, mode
     [
         ({"on_demand": True}, {}, "422 ON_DEMAND_PLAN_CHANGE_NOT_SUPPORTED"),
         ({"status": "past_due"}, {}, "422 INACTIVE_SUBSCRIPTION_PLAN_CHANGE_NOT_SUPPORTED"),
+        ({"status": "on_hold"}, {}, "422 INACTIVE_SUBSCRIPTION_PLAN_CHANGE_NOT_SUPPORTED"),
         ({"status": "paused"}, {}, "422 INACTIVE_SUBSCRIPTION_PLAN_CHANGE_NOT_SUPPORTED"),
+        ({"status": "cancelled"}, {}, "422 INACTIVE_SUBSCRIPTION_PLAN_CHANGE_NOT_SUPPORTED"),
         (
             {"cancel_at_next_billing_date": True},
             {},
@@ -59,6 +67,10 @@ def test_the_mode_decides_whether_the_period_starts_anew(control, provider, mode
         ),
         ({}, {"addons": SEATS * 2}, "422 DUPLICATE_ADDON_IDS_IN_REQUEST"),
         ({}, {"addons": [{"addon_id": "adn_none", "quantity": 1}]}, "422 MISSING_ADDON_IDS"),
+        ({}, {"addons": SEATS, "product_id": "pdt_per_user"}, "422 MISSING_ADDON_IDS"),
+        ({}, {"addons": [{"addon_id": "adn_seat", "quantity": 0}]}, "422 INVALID_REQUEST_BODY"),
+        ({}, {"collect_via_payment_link": True}, "422 INVALID_REQUEST_BODY"),
+        ({}, {"return_url": "https://app.example"}, "422 INVALID_REQUEST_BODY"),
         ({}, {"product_id": "pdt_none"}, "404 NOT_FOUND"),
         ({}, {"quantity": 0}, "422 INVALID_REQUEST_BODY"),
         ({}, {"quantity": "3"}, "422 INVALID_REQUEST_BODY"),
@@ -66,10 +78,12 @@ def test_the_mode_decides_whether_the_period_starts_anew(control, provider, mode
         ({}, {"proration_billing_mode": None}, "422 INVALID_REQUEST_BODY"),
     ],
 )
-def test_a_change_is_refused_with_the_documented_code(control, provider, state, wish, refusal):
+def test_a_change_and_its_preview_are_refused_with_the_documented_code(
+    control, provider, state, wish, refusal
+):
     made = control.create(**state)
-    answer = provider.change_plan(made, **wish)
-    assert f"{answer.status_code} {answer.json()['code']}" == refusal
+    for answer in (provider.change_plan(made, **wish), provider.preview(made, **wish)):
+        assert f"{answer.status_code} {answer.json()['code']}" == refusal
 
 
 def test_a_refused_change_changes_nothing(control, provider):
@@ -95,11 +109,12 @@ def test_a_scheduled_change_happens_on_renewal(control, provider):
     assert (after["addons"], after["scheduled_change"]) == ([], None)
 
 
-def test_a_second_schedule_is_a_conflict_unless_it_replaces_the_first(control, provider):
+def test_a_second_change_is_a_conflict_unless_it_replaces_the_first(control, provider):
     made = control.create()
     provider.change_plan(made, effective_at="next_billing_date")
-    answer = provider.change_plan(made, effective_at="next_billing_date")
-    assert (answer.status_code, answer.json()["code"]) == (409, "SCHEDULED_PLAN_CHANGE_EXISTS")
+    for answer in (provider.change_plan(made), provider.preview(made)):
+        assert (answer.status_code, answer.json()["code"]) == (409, "SCHEDULED_PLAN_CHANGE_EXISTS")
+    assert provider.preview(made, cancel_scheduled_change_plan=True).ok
     assert provider.change_plan(made, addons=SEATS, cancel_scheduled_change_plan=True).ok
     assert provider.retrieve(made)["scheduled_change"] is None
 
@@ -119,8 +134,10 @@ def test_dropping_a_schedule_of_nobody_is_unprocessable(provider):
 
 def test_only_full_immediately_is_scheduled_when_the_knob_says_so(control, provider):
     control.turn(refuse_proration_when_scheduled=True)
-    answer = provider.change_plan(control.create(), effective_at="next_billing_date")
-    assert answer.json()["code"] == "INVALID_PRORATION_MODE_WITH_NEXT_BILLING_DATE"
+    made = control.create()
+    for ask in (provider.change_plan, provider.preview):
+        answer = ask(made, effective_at="next_billing_date")
+        assert answer.json()["code"] == "INVALID_PRORATION_MODE_WITH_NEXT_BILLING_DATE"
 
 
 def test_a_change_that_waits_for_money_shows_nowhere_and_blocks_the_next(control, provider):
@@ -129,8 +146,8 @@ def test_a_change_that_waits_for_money_shows_nowhere_and_blocks_the_next(control
     before = provider.retrieve(made)
     assert provider.change_plan(made, addons=SEATS, on_payment_failure="prevent_change").ok
     assert provider.retrieve(made) == before
-    answer = provider.change_plan(made)
-    assert (answer.status_code, answer.json()["code"]) == (409, "PENDING_PLAN_CHANGE_EXISTS")
+    for answer in (provider.change_plan(made), provider.preview(made)):
+        assert (answer.status_code, answer.json()["code"]) == (409, "PENDING_PLAN_CHANGE_EXISTS")
 
 
 @pytest.mark.parametrize(("payment", "addons"), [("succeeds", SEATS), ("fails", [])])

@@ -10,16 +10,21 @@ import pytest
 
 import simulator
 from simulator.app import create_app
-from simulator.control.actions import ACTIONS
+from simulator.charge import Reason, Result
+from simulator.control import actions, portal
 from simulator.knobs import Knobs
 from simulator.outbox import MessageState
+from simulator.proration import SHARES
 
 README = (Path(simulator.__file__).parent / "README.md").read_text()
 WORDS = set(re.findall(r"`([^`]+)`", README.replace("```", "")))
 
 
-@pytest.mark.parametrize("words", [Knobs.__dataclass_fields__, ACTIONS, MessageState])
-def test_every_knob_action_and_state_is_explained(words):
+@pytest.mark.parametrize(
+    "words",
+    [Knobs.__dataclass_fields__, actions.ACTIONS, portal.ACTIONS, SHARES, MessageState, Reason, Result],
+)
+def test_every_knob_action_mode_and_state_is_explained(words):
     assert set(words) - WORDS == set()
 
 

@@ -1,0 +1,22 @@
+"""The customer portal: a link for a customer the provider knows."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from simulator.answers import answer
+from simulator.world import World
+
+PORTAL = "https://portal.simulator.example/session"
+
+
+def routes(world: World) -> Blueprint:
+    blueprint = Blueprint("customers", __name__, url_prefix="/customers")
+
+    @blueprint.post("/<customer_id>/customer-portal/session")
+    def open_portal(customer_id: str) -> Response:
+        """What a customer does behind the link is played through the control API."""
+        world.state.customer(customer_id)
+        return answer({"link": f"{PORTAL}/{world.ids.new('cps')}"})
+
+    return blueprint
