@@ -17,7 +17,12 @@ _CONDITION = sql(
         (SELECT count(*) FROM subscriptions WHERE hint > synced AND dead_reason IS NULL) AS waiting,
         (SELECT count(*) FROM subscriptions WHERE dead_reason IS NOT NULL) AS dead,
         (SELECT extract(epoch FROM now() - min(verified_at)) FROM subscriptions) AS unverified,
-        (SELECT count(*) FROM drift_findings WHERE closed_at IS NULL) AS findings,
+        (SELECT jsonb_object_agg(state, n)
+         FROM (SELECT state, count(*) AS n FROM drift_findings
+               WHERE state IN ('open', 'held') GROUP BY state) AS counted) AS findings,
+        (SELECT jsonb_object_agg(cause, n)
+         FROM (SELECT cause, count(*) AS n FROM drift_findings
+               WHERE first_seen > now() - interval '1 day' GROUP BY cause) AS counted) AS causes,
         (SELECT jsonb_object_agg(status, n)
          FROM (SELECT status, count(*) AS n FROM accounts GROUP BY status) AS counted) AS accounts
     """
@@ -42,7 +47,8 @@ class Condition:
     accounts: dict[str, int]
     subscriptions_waiting: int
     subscriptions_dead: int
-    open_findings: int
+    findings: dict[str, int]
+    causes_of_a_day: dict[str, int]
     oldest_unprocessed_seconds: float
     oldest_unverified_seconds: float
 
@@ -54,7 +60,8 @@ def of_all(session: Session) -> Condition:
         accounts=row.accounts or {},
         subscriptions_waiting=row.waiting,
         subscriptions_dead=row.dead,
-        open_findings=row.findings,
+        findings=row.findings or {},
+        causes_of_a_day=row.causes or {},
         oldest_unprocessed_seconds=float(row.oldest or 0),
         oldest_unverified_seconds=float(row.unverified or 0),
     )

@@ -40,6 +40,7 @@ def stack(
         database_url=postgres.create_database(name),
         redis_url=own_redis.url,
         catalog=catalog,
+        SEATSYNC_RECONCILE_SECONDS="4",
     ) as stack:
         stack.start()
         yield stack
@@ -100,6 +101,15 @@ def test_a_killed_sweeper_and_web_process_lose_nothing(stack: Stack):
     stack.kill("sweeper")
     stack.kill_children("web")
     wanted |= burst(stack, "later")
+    settles(stack, wanted)
+
+
+def test_what_no_webhook_ever_tells_is_found_by_the_timer_with_one_of_its_two_bells_dead(stack: Stack):
+    wanted = burst(stack)
+    settles(stack, wanted)
+    stack.kill("beat")
+    stack.turn(drop_probability=1.0)
+    wanted |= burst(stack, "never-told")
     settles(stack, wanted)
 
 

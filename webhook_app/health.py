@@ -92,10 +92,18 @@ class _Gauges(Collector):
         now = self._now
         yield _by_label("seatsync_inbox_events", "Deliveries kept, by state", "state", now.inbox)
         yield _by_label("seatsync_accounts", "Accounts, by status", "status", now.accounts)
+        yield _by_label(
+            "seatsync_drift_findings", "Drift findings that stand, by state", "state", now.findings
+        )
+        yield _by_label(
+            "seatsync_drift_found_in_a_day",
+            "Drift findings of the last 24 hours, by likely cause; none is what to expect",
+            "cause",
+            now.causes_of_a_day,
+        )
         for name, help_text, value in (
             ("subscriptions_waiting", "Subscriptions to be looked at", now.subscriptions_waiting),
             ("subscriptions_dead", "Subscriptions given up on", now.subscriptions_dead),
-            ("drift_findings_open", "Drift findings that stand", now.open_findings),
             ("oldest_unprocessed_seconds", "Age of the oldest waiting event", now.oldest_unprocessed_seconds),
             ("oldest_unverified_seconds", "Age of the oldest verification", now.oldest_unverified_seconds),
         ):

@@ -129,7 +129,6 @@ def test_metrics_of_an_empty_service_are_zero(anyone: FlaskClient):
     assert figures(anyone) == {
         "seatsync_subscriptions_waiting": 0,
         "seatsync_subscriptions_dead": 0,
-        "seatsync_drift_findings_open": 0,
         "seatsync_oldest_unprocessed_seconds": 0,
         "seatsync_oldest_unverified_seconds": 0,
     }
@@ -154,7 +153,8 @@ def test_metrics_count_what_waits_and_what_is_wrong(anyone: FlaskClient, runtime
         "seatsync_accounts/suspended": 1,
         "seatsync_subscriptions_waiting": 1,
         "seatsync_subscriptions_dead": 1,
-        "seatsync_drift_findings_open": 1,
+        "seatsync_drift_findings/held": 1,
+        "seatsync_drift_found_in_a_day/catalogue_change": 1,
     }
 
 
