@@ -1,4 +1,4 @@
-"""`python -m benchmarks [accept|read|claim|burst|latency ...]`: each bar beside its baseline."""
+"""`python -m benchmarks [accept|read|claim|burst|latency|resync ...]`: each bar beside its baseline."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import accept, burst, claim, latency, machine, read, servers
+from benchmarks import accept, burst, claim, latency, machine, read, resync, servers
 from benchmarks.pace import FULL, QUICK
 from benchmarks.report import Row, markdown, table
 
-ALL = {"accept": accept, "read": read, "claim": claim, "burst": burst, "latency": latency}
+ALL = {
+    "accept": accept,
+    "read": read,
+    "claim": claim,
+    "burst": burst,
+    "latency": latency,
+    "resync": resync,
+}
 
 _README = Path(__file__).parent / "README.md"
 _BEGIN, _END = "<!-- results -->\n", "<!-- /results -->\n"

@@ -9,6 +9,7 @@ import orjson
 from standardwebhooks import Webhook
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+PROVIDER_KEY = "a-provider-key"
 API_KEY = "a-bootstrap-key-for-benchmarks"
 INCLUDED = 5
 CATALOG = f"""

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 import cli.fleet
 import migrations
-from benchmarks.bodies import API_KEY, CATALOG, SECRET
+from benchmarks.bodies import API_KEY, CATALOG, PROVIDER_KEY, SECRET
 from models.session import connect
 from runtime.embedded import PostgresServer, RedisServer
 from runtime.embedded.server import free_port
@@ -94,6 +94,11 @@ class Site:
             await_web(port)
             yield port
 
+    def but_with(self, settings: Mapping[str, str]) -> Site:
+        """The same site for processes whose environment says some things otherwise."""
+        environment = {**self.environment, **settings}
+        return replace(self, settings=Settings.from_env(environment), environment=environment)
+
     def tell_provider(self, *path: object) -> None:
         """`seats, N`, `seats, N, SUBSCRIPTION` or `delay, MILLISECONDS`."""
         ask(self.provider_port, "PUT", "/" + "/".join(map(str, path)))
@@ -116,34 +121,39 @@ class Servers:
         self._catalog.write_text(CATALOG, encoding="utf-8")
 
     @contextmanager
+    def database(self, name: str) -> Iterator[str]:
+        """The address of an empty database, which goes with the block."""
+        yield self._postgres.create_database(name)
+        self._postgres.drop_database(name)
+
+    @contextmanager
     def site(self, name: str) -> Iterator[Site]:
         """An empty database with the schema, an empty Redis, and a provider."""
-        database_url = self._postgres.create_database(name)
-        with closing(redis.Redis.from_url(self._redis_url)) as client:
-            client.flushall()
-        engine = connect(database_url)
-        migrations.upgrade(engine)
-        engine.dispose()
-        port = free_port(None)
-        environment = {
-            "DATABASE_URL": database_url,
-            "REDIS_URL": self._redis_url,
-            "DODO_PAYMENTS_API_KEY": "a-provider-key",
-            "DODO_PAYMENTS_WEBHOOK_KEY": SECRET,
-            "DODO_PAYMENTS_BASE_URL": f"http://127.0.0.1:{port}",
-            "SEATSYNC_CATALOG": str(self._catalog),
-            "SEATSYNC_API_KEY": API_KEY,
-            "SEATSYNC_HOME": str(self.home),
-            "SEATSYNC_PROVIDER_RATE": _NO_LIMIT,
-            "PYTHONPATH": str(_CHECKOUT),
-            "PATH": os.environ["PATH"],
-        }
-        site = Site(Settings.from_env(environment), environment, port)
-        provider = Command("provider", [_python(), "-m", "benchmarks.provider", str(port)], environment)
-        with site.running(provider):
-            await_web(port)
-            yield site
-        self._postgres.drop_database(name)
+        with self.database(name) as database_url:
+            with closing(redis.Redis.from_url(self._redis_url)) as client:
+                client.flushall()
+            engine = connect(database_url)
+            migrations.upgrade(engine)
+            engine.dispose()
+            port = free_port(None)
+            environment = {
+                "DATABASE_URL": database_url,
+                "REDIS_URL": self._redis_url,
+                "DODO_PAYMENTS_API_KEY": PROVIDER_KEY,
+                "DODO_PAYMENTS_WEBHOOK_KEY": SECRET,
+                "DODO_PAYMENTS_BASE_URL": f"http://127.0.0.1:{port}",
+                "SEATSYNC_CATALOG": str(self._catalog),
+                "SEATSYNC_API_KEY": API_KEY,
+                "SEATSYNC_HOME": str(self.home),
+                "SEATSYNC_PROVIDER_RATE": _NO_LIMIT,
+                "PYTHONPATH": str(_CHECKOUT),
+                "PATH": os.environ["PATH"],
+            }
+            site = Site(Settings.from_env(environment), environment, port)
+            provider = Command("provider", [_python(), "-m", "benchmarks.provider", str(port)], environment)
+            with site.running(provider):
+                await_web(port)
+                yield site
 
     def version(self) -> str:
         """PostgreSQL's, for the report."""
