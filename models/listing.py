@@ -1,4 +1,4 @@
-"""A page of the provider's list beside what we know: what differs is written down and asked for.
+"""What the provider's list shows beside what we know: what differs is written down and asked for.
 
 Nothing is taken over from a list. It has no add-ons, and may be older than our last look.
 """
@@ -6,16 +6,15 @@ Nothing is taken over from a list. It has no add-ons, and may be older than our 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import Row
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
-from models import finding, inbox
-from models.reconcile_pass import Found, Walk
+from models import finding
 from models.schedule import raise_hints
 from models.subscription import kept_snapshot
 from seats import findings
@@ -23,22 +22,16 @@ from seats.drift import LISTED, Difference, differences, fingerprint, likely_cau
 from seats.findings import Finding
 from seats.snapshot import SubscriptionSnapshot
 
-# One statement a page: what the list shows is noted, and only what is not as we know it comes back.
+# Only what is not as we know it comes back. When a delivery last came is asked for once, if at all.
 _COMPARE = sql(
     """
-    WITH listed (id, fingerprint) AS (
-        SELECT * FROM unnest(cast(:ids AS text[]), cast(:fingerprints AS text[]))
-    ), noted AS (
-        INSERT INTO reconcile_sightings (pass_id, subscription_id)
-        SELECT :pass_id, id FROM listed
-        ON CONFLICT DO NOTHING
-    )
-    SELECT listed.id, listed.fingerprint, known.id IS NULL AS is_unheard_of, known.snapshot, known.verified_at
-    FROM listed LEFT JOIN subscriptions AS known ON known.id = listed.id
+    SELECT listed.id, known.id IS NULL AS is_unheard_of, known.snapshot, known.verified_at,
+           (SELECT max(received_at) FROM inbox) AS newest_arrival
+    FROM unnest(cast(:ids AS text[]), cast(:fingerprints AS text[])) AS listed (id, fingerprint)
+    LEFT JOIN subscriptions AS known ON known.id = listed.id
     WHERE known.fingerprint IS DISTINCT FROM listed.fingerprint
     """
 )
-
 
 _REFRESH = sql(
     """
@@ -52,44 +45,45 @@ _REFRESH = sql(
 _Claim = tuple[str, str, str | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """How many of the listed we had never heard of, and how many we knew otherwise."""
+
+    unheard_of: int = 0
+    differing: int = 0
+
+
 def compare(
-    session: Session, walk: Walk, page: Sequence[SubscriptionSnapshot], *, trusted_for: timedelta
-) -> Found:
+    session: Session,
+    page: Sequence[SubscriptionSnapshot],
+    *,
+    trusted_for: timedelta,
+    expect_all_known: bool,
+) -> Compared:
     """Ask for a look at what is unheard of or differs on the page, and write down what differs.
 
     What a look did not confirm is left alone for the time `trusted_for`: there the list is at fault.
+    Where not all were expected to be known, one that is not is no finding.
     """
     shown = {listed.subscription_id: listed for listed in page}
     prints = {name: fingerprint(listed) for name, listed in shown.items()}
-    asked = {"pass_id": walk.pass_id, "ids": list(prints), "fingerprints": list(prints.values())}
+    asked = {"ids": list(prints), "fingerprints": list(prints.values())}
     rows = session.execute(_COMPARE, asked).all()
-    never_seen = [row.id for row in rows if row.snapshot is None]
+    if not rows:
+        return Compared()
     known = [row for row in rows if row.snapshot is not None]
     disproved = finding.agreed_lately(session, [row.id for row in known], within=trusted_for)
     moved = {row.id: _confirmable(row, shown[row.id], disproved) for row in known}
     alike = [name for name, fields in moved.items() if not fields]
-    raise_hints(session, [*never_seen, *(name for name, fields in moved.items() if fields)], routine=True)
+    differing = [name for name, fields in moved.items() if fields]
+    raise_hints(session, [*(row.id for row in rows if row.snapshot is None), *differing], routine=True)
     _refresh(session, {name: prints[name] for name in alike})
     unheard_of = [shown[row.id] for row in rows if row.is_unheard_of]
-    finding.record_all(session, _findings(session, known, moved))
-    if not walk.is_first:
-        surprises = [(listed.subscription_id, findings.unheard_of(listed)) for listed in unheard_of]
-        finding.record_all(session, surprises)
-    return Found(
-        listed=len(page),
-        unheard_of=len(unheard_of),
-        differing=len(moved) - len(alike),
-        last=page[-1].subscription_id if page else None,
-        oldest=page[-1].created_at if page else walk.oldest,
-        newest_first=_newest_first(walk, page),
-    )
-
-
-def _newest_first(walk: Walk, page: Sequence[SubscriptionSnapshot]) -> bool:
-    """Whether everything listed until now is older than what was listed before it."""
-    born = [listed.created_at for listed in page]
-    before = born if walk.oldest is None else [walk.oldest, *born]
-    return walk.newest_first and all(one and after and one > after for one, after in pairwise(before))
+    seen = list(_differences(known, moved))
+    if expect_all_known:
+        seen += [(listed.subscription_id, findings.unheard_of(listed)) for listed in unheard_of]
+    finding.record_all(session, seen)
+    return Compared(unheard_of=len(unheard_of), differing=len(differing))
 
 
 def _confirmable(row: Row[Any], listed: SubscriptionSnapshot, disproved: set[_Claim]) -> list[Difference]:
@@ -107,12 +101,10 @@ def _refresh(session: Session, prints: Mapping[str, str]) -> None:
         session.execute(_REFRESH, {"ids": list(prints), "fingerprints": list(prints.values())})
 
 
-def _findings(
-    session: Session, known: Sequence[Row[Any]], moved: Mapping[str, Sequence[Difference]]
+def _differences(
+    known: Sequence[Row[Any]], moved: Mapping[str, Sequence[Difference]]
 ) -> Iterator[tuple[str, Finding]]:
-    if not any(moved.values()):
-        return
-    newest = inbox.newest_arrival(session)
     for row in known:
-        cause = likely_cause(moved[row.id], deliveries_arrive=newest is not None and newest > row.verified_at)
+        arrive = row.newest_arrival is not None and row.newest_arrival > row.verified_at
+        cause = likely_cause(moved[row.id], deliveries_arrive=arrive)
         yield from ((row.id, findings.differs(one, cause)) for one in moved[row.id])

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, delete, func, or_, select, update
+from sqlalchemy import ARRAY, BigInteger, ForeignKey, Identity, Index, Text, delete, func, or_, select, update
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, Counter, Moment, Written, affected
 from seats.findings import FindingKind
+from seats.snapshot import SubscriptionSnapshot
 
 
 class ReconcilePass(Base):
@@ -62,28 +64,15 @@ class ReconcilePass(Base):
 
 
 class Sighting(Base):
-    """The list has shown this subscription in the pass that is under way."""
+    """The list has shown these subscriptions in the pass that is under way."""
 
     __tablename__ = "reconcile_sightings"
 
     pass_id: Mapped[int] = mapped_column(
         BigInteger, ForeignKey("reconcile_passes.id", ondelete="CASCADE"), primary_key=True
     )
-    subscription_id: Mapped[str] = mapped_column(primary_key=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What one page showed: how many subscriptions, how many of them we had never heard of, how many we knew
-    otherwise; the last of them, when that was created, and whether the newest have come first until there.
-    """
-
-    listed: int
-    unheard_of: int
-    differing: int
-    last: str | None
-    oldest: datetime | None
-    newest_first: bool
+    first_page: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    subscription_ids: Mapped[list[str]] = mapped_column(ARRAY(Text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +80,8 @@ class Walk:
     """The right to go on with a pass, valid while the row still carries its fence.
 
     `is_first`: no pass was finished before, so that nothing new to us is a surprise. `known_end` is the
-    last subscription of the list as the pass before saw it, where it looked behind it lately.
+    last subscription of the list as the pass before saw it, where it looked behind it lately. `last` is the
+    last one listed until now, created at `oldest`; `newest_first` says that it went that way all along.
     """
 
     pass_id: int
@@ -102,16 +92,30 @@ class Walk:
     failures: int
     is_first: bool
     known_end: str | None
-    newest_first: bool
+    last: str | None
     oldest: datetime | None
+    newest_first: bool
 
-    def ends_with(self, found: Found) -> bool:
-        """Whether the page ends with what was lately seen to be the end of the list.
+    def past(self, page: Sequence[SubscriptionSnapshot]) -> Walk:
+        """The same after one page more."""
+        born = [*([self.oldest] if self.oldest else []), *(listed.created_at for listed in page)]
+        goes_on = all(one and after and one > after for one, after in pairwise(born))
+        return replace(
+            self,
+            next_page=self.next_page + 1,
+            last=page[-1].subscription_id if page else self.last,
+            oldest=page[-1].created_at if page else self.oldest,
+            newest_first=self.newest_first and goes_on,
+        )
+
+    @property
+    def is_at_the_known_end(self) -> bool:
+        """Whether the pages end with what was lately seen to be the end of the list.
 
         That saves the empty page after a full last one. It holds only for a list with the newest first,
         where nothing comes in behind what was the oldest before.
         """
-        return found.last is not None and found.last == self.known_end and found.newest_first
+        return self.last is not None and self.last == self.known_end and self.newest_first
 
 
 def begin(session: Session, provider: str, *, spread_over: timedelta) -> bool:
@@ -160,7 +164,7 @@ _TAKE = sql(
     WHERE taken.provider = asked.name AND taken.finished_at IS NULL AND taken.next_at <= now()
       AND (taken.lease_until IS NULL OR taken.lease_until < now())
     RETURNING taken.id, taken.fence, taken.started_at, taken.next_page, taken.spacing, taken.failures,
-              taken.newest_first, taken.oldest,
+              taken.ends_with AS last, taken.oldest, taken.newest_first,
               before.id IS NULL AS is_first,
               CASE WHEN before.end_seen_at > now() - cast(:trusted AS interval) THEN before.ends_with END
                   AS known_end
@@ -183,28 +187,43 @@ def take(session: Session, provider: str, *, lease: timedelta, end_trusted_for: 
         failures=row.failures,
         is_first=row.is_first,
         known_end=row.known_end,
-        newest_first=row.newest_first,
+        last=row.last,
         oldest=row.oldest,
+        newest_first=row.newest_first,
     )
 
 
-def turn_page(session: Session, walk: Walk, found: Found, *, lease: timedelta) -> Walk | None:
-    """The page is compared in this transaction; None if somebody else has the pass by now."""
+def turn_pages(session: Session, walk: Walk, after: Walk, listed: Sequence[str], *, lease: timedelta) -> bool:
+    """The pages from one walk to the other, which listed these, are compared in this transaction.
+
+    False if somebody else has the pass by now: then nothing of it may be written.
+    """
     is_mine = _write(
         session,
         walk,
-        next_page=ReconcilePass.next_page + 1,
+        next_page=after.next_page,
         lease_until=func.now() + lease,
         failures=0,
         last_error=None,
-        listed=ReconcilePass.listed + found.listed,
-        unheard_of=ReconcilePass.unheard_of + found.unheard_of,
-        differing=ReconcilePass.differing + found.differing,
-        ends_with=func.coalesce(found.last, ReconcilePass.ends_with),
-        newest_first=found.newest_first,
-        oldest=found.oldest,
+        listed=ReconcilePass.listed + len(listed),
+        ends_with=after.last,
+        oldest=after.oldest,
+        newest_first=after.newest_first,
     )
-    return replace(walk, newest_first=found.newest_first, oldest=found.oldest) if is_mine else None
+    if is_mine:
+        shown = {"pass_id": walk.pass_id, "first_page": walk.next_page, "subscription_ids": listed}
+        affected(session, insert(Sighting).values(shown))
+    return is_mine
+
+
+def count(session: Session, walk: Walk, *, unheard_of: int, differing: int) -> None:
+    """Remember how many of the listed were news."""
+    _write(
+        session,
+        walk,
+        unheard_of=ReconcilePass.unheard_of + unheard_of,
+        differing=ReconcilePass.differing + differing,
+    )
 
 
 def hand_back(
@@ -221,15 +240,14 @@ def hand_back(
     )
 
 
+# Sets taken from each other are hashed whatever the planner thinks of their sizes; asked row by row, it took
+# seconds for 20 000 where the statistics of a table that is mostly empty were old.
 _VANISHED = sql(
     """
-    SELECT id FROM subscriptions AS known
-    WHERE snapshot IS NOT NULL AND created_at < :started_at
-      AND NOT EXISTS (SELECT FROM reconcile_sightings AS seen
-                      WHERE seen.pass_id = :pass_id AND seen.subscription_id = known.id)
-      AND NOT EXISTS (SELECT FROM drift_findings AS missing
-                      WHERE missing.subject = known.id AND missing.kind = :missing
-                        AND missing.closed_at IS NULL)
+    SELECT id FROM subscriptions WHERE id IN (
+        SELECT id FROM subscriptions WHERE snapshot IS NOT NULL AND created_at < :started_at
+        EXCEPT SELECT unnest(subscription_ids) FROM reconcile_sightings WHERE pass_id = :pass_id
+        EXCEPT SELECT subject FROM drift_findings WHERE kind = :missing AND closed_at IS NULL)
     ORDER BY looked_at LIMIT :limit
     """
 )

@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from models import listing, reconcile_pass, schedule, subscription, tick
-from models.reconcile_pass import Found, Walk
+from models.listing import Compared
+from models.reconcile_pass import Walk
 from runtime.wiring import Runtime
 from seats.errors import BudgetSpent, ProviderError, TransientError
 from seats.snapshot import SubscriptionSnapshot
@@ -29,8 +31,12 @@ _EVERY_TURN: Final = timedelta(minutes=1)
 _FEWEST_A_TURN: Final = 20
 _CATCHING_UP: Final = 4  # times an even pace: shares of the period begin at half of it, and a backlog goes
 
-# Longer than a page can take in all, short enough that a killed walker's pass is taken up again soon.
-_LEASE: Final = timedelta(seconds=10)
+# Pages are compared together as they come: a statement costs as much for a thousand rows as for a hundred.
+_MOST_PAGES: Final = 10
+_LONGEST_BATCH: Final = 2.0
+# Longer than a batch and one slow page more can take, short enough that a killed walker's pass is taken up
+# again soon.
+_LEASE: Final = timedelta(seconds=12)
 _SHORTEST_PAUSE: Final = timedelta(seconds=1)
 # So much may leave the list at once; a list that shows next to nothing is the answer to a wrong key, and
 # the rest is verified in its turn anyway.
@@ -89,30 +95,67 @@ def walk(runtime: Runtime, *, until: float) -> None:
 
 def _read_on(runtime: Runtime, mine: Walk, until: float) -> None:
     """From the page the pass is at to its end, or to where it pauses."""
-    for page in runtime.provider.pages(created_before=mine.started_at, first_page=mine.next_page):
-        found, still_mine = _compare(runtime, mine, page.subscriptions)
-        if still_mine is None:
+    for batch in _batches(runtime, mine, until):
+        if not _compare(runtime, mine, batch):
             return
-        mine = still_mine
-        if page.is_last:
+        mine = batch.after
+        if batch.is_end:
             break
-        if mine.ends_with(found):
-            _finish(runtime, mine, saw_the_end=False)
-            return
         if mine.spacing >= _SHORTEST_PAUSE or time.monotonic() >= until:
             _let_go(runtime, mine, delay=mine.spacing.total_seconds())
             return
-    _finish(runtime, mine, saw_the_end=True)
+    _finish(runtime, mine, saw_the_end=not mine.is_at_the_known_end)
 
 
-def _compare(runtime: Runtime, mine: Walk, page: Sequence[SubscriptionSnapshot]) -> tuple[Found, Walk | None]:
-    """What the page showed; no walk, and nothing written, if the pass was somebody else's by then."""
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Some pages, and the walk after them."""
+
+    listed: Sequence[SubscriptionSnapshot]
+    after: Walk
+    is_end: bool
+
+
+def _batches(runtime: Runtime, walk: Walk, until: float) -> Iterator[_Batch]:
+    """The pages that are left, as many at a time as come in quickly; what was read before a failure comes
+    before the failure.
+    """
+    most = 1 if walk.spacing >= _SHORTEST_PAUSE else _MOST_PAGES
+    listed: list[SubscriptionSnapshot] = []
+    pages, begun = 0, time.monotonic()
+    try:
+        for page in runtime.provider.pages(created_before=walk.started_at, first_page=walk.next_page):
+            walk, pages = walk.past(page.subscriptions), pages + 1
+            listed += page.subscriptions
+            is_end = page.is_last or walk.is_at_the_known_end
+            if is_end or pages >= most or time.monotonic() >= min(until, begun + _LONGEST_BATCH):
+                yield _Batch(listed, walk, is_end)
+                listed, pages, begun = [], 0, time.monotonic()
+                if is_end:
+                    return
+    except ProviderError:
+        if pages:
+            yield _Batch(listed, walk, is_end=False)
+        raise
+    if pages:
+        yield _Batch(listed, walk, is_end=True)
+
+
+def _compare(runtime: Runtime, mine: Walk, batch: _Batch) -> bool:
+    """False, and nothing written, if the pass is somebody else's by now."""
     with runtime.sessions.begin() as session:
-        found = listing.compare(session, mine, page, trusted_for=runtime.settings.verify_every)
-        still_mine = reconcile_pass.turn_page(session, mine, found, lease=_LEASE)
-        if still_mine is None:
-            session.rollback()
-    return found, still_mine
+        names = [listed.subscription_id for listed in batch.listed]
+        if not reconcile_pass.turn_pages(session, mine, batch.after, names, lease=_LEASE):
+            return False
+        found = listing.compare(
+            session,
+            batch.listed,
+            trusted_for=runtime.settings.verify_every,
+            expect_all_known=not mine.is_first,
+        )
+        if found != Compared():
+            reconcile_pass.count(session, mine, unheard_of=found.unheard_of, differing=found.differing)
+    return True
 
 
 def _finish(runtime: Runtime, mine: Walk, *, saw_the_end: bool) -> None:

@@ -50,14 +50,15 @@ def upgrade() -> None:
     op.create_table(
         "reconcile_sightings",
         sa.Column("pass_id", sa.BigInteger(), nullable=False),
-        sa.Column("subscription_id", sa.Text(), nullable=False),
+        sa.Column("first_page", sa.BigInteger(), nullable=False),
+        sa.Column("subscription_ids", sa.ARRAY(sa.Text()), nullable=False),
         sa.ForeignKeyConstraint(
             ["pass_id"],
             ["reconcile_passes.id"],
             name=op.f("reconcile_sightings_pass_id_fkey"),
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("pass_id", "subscription_id", name=op.f("reconcile_sightings_pkey")),
+        sa.PrimaryKeyConstraint("pass_id", "first_page", name=op.f("reconcile_sightings_pkey")),
     )
     op.add_column(
         "subscriptions", sa.Column("routine", sa.Boolean(), server_default=sa.false(), nullable=False)

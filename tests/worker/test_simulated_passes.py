@@ -272,7 +272,7 @@ def test_killed_fifty_times_the_pass_completes_and_no_finding_is_doubled(
         time.sleep(chance.uniform(0.01, 0.08))
         os.kill(worker.pid or 0, 9)
         worker.join()
-        clock.advance(timedelta(seconds=11))
+        clock.advance(timedelta(seconds=13))
         interrupted += waits(clocked_runtime)
     assert interrupted > 10
     reconcile.walk(clocked_runtime, until=ENDLESS)
