@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Final
 
 from seats.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
@@ -23,6 +24,7 @@ LISTED: Final = (
     "scheduled_change",
 )
 RETRIEVED: Final = (*LISTED, "addons")
+_listed: Final = attrgetter(*LISTED)
 
 # What only a person changes, with or without the application's help; the others also move by themselves.
 _BY_HAND: Final = {
@@ -67,8 +69,7 @@ def differences(
 
 def fingerprint(snapshot: SubscriptionSnapshot) -> str:
     """All that a list tells of a subscription in 32 characters: another one means that something differs."""
-    facts = [_told(getattr(snapshot, field)) for field in LISTED]
-    return blake2b("\n".join(facts).encode(), digest_size=16).hexdigest()
+    return blake2b(repr(_listed(snapshot)).encode(), digest_size=16).hexdigest()
 
 
 def likely_cause(moved: Sequence[Difference], *, deliveries_arrive: bool) -> LikelyCause:
