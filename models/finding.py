@@ -10,7 +10,7 @@ held  -> agreed     what stood in the way of a repair is gone
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -32,6 +32,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models import inbox, notice
 from models.base import Base, Moment, Written, affected
+from models.schedule import Lease
 from seats.drift import Difference, LikelyCause, likely_cause
 from seats.findings import Finding, FindingKind, differs
 from seats.notices import Notice, NoticeType
@@ -98,8 +99,8 @@ _RECORD = sql(
                   held_because text)
     ORDER BY subject, kind, field
     ON CONFLICT (subject, kind, field) WHERE closed_at IS NULL DO UPDATE SET
-        theirs = excluded.theirs, message = excluded.message, state = excluded.state,
-        held_because = excluded.held_because, last_seen = now()
+        ours = excluded.ours, theirs = excluded.theirs, message = excluded.message, cause = excluded.cause,
+        state = excluded.state, held_because = excluded.held_because, last_seen = now()
     RETURNING subject, kind, field, xmax = 0 AS is_new
     """
 )
@@ -150,14 +151,13 @@ def settle_differences(
     subject: str,
     moved: Sequence[Difference],
     *,
+    look: Lease,
     seen_before: datetime | None,
-    told_of: datetime | None,
-    was_told: bool,
 ) -> None:
-    """A look has taken the provider's side over, which `moved` what we knew: nothing differs any more.
+    """A look has taken the provider's side over, which `moved` what we knew: what differed before it no
+    longer does. What a list showed after the look had begun stands until the next one.
 
-    `was_told`: there was a delivery behind the look; the oldest of them occurred at `told_of`. What
-    nobody told, and no list had shown, is written down as a difference found and repaired at once.
+    What nobody told, and no list had shown, is written down as a difference found and repaired at once.
     `seen_before` is when we had looked last.
     """
     known = session.scalars(
@@ -166,18 +166,19 @@ def settle_differences(
         .where(or_(_STANDS, DriftFinding.closed_at > func.now() - _LATE_FOR))
         .with_for_update()
     ).all()
-    standing = [one for one in known if one.closed_at is None]
+    standing = [one for one in known if one.closed_at is None and one.last_seen <= look.taken_at]
     fields = {one.field for one in moved}
     for one in standing:
         is_repaired = one.kind == FindingKind.UNHEARD_OF or one.field in fields
         one.state = FindingState.REPAIRED if is_repaired else FindingState.AGREED
         one.closed_at = func.now()
-    if was_told:
+    if look.told_of is not None:
         for one in known:
-            if one in standing or (told_of is not None and told_of <= one.first_seen):
+            if look.told_of <= one.first_seen:
                 one.cause = LikelyCause.LATE_WEBHOOK
-    elif seen_before is not None:
-        silent = [one for one in moved if one.field not in {known.field for known in standing}]
+    if not look.events and seen_before is not None:
+        open_fields = {one.field for one in known if one.closed_at is None or one in standing}
+        silent = [one for one in moved if one.field not in open_fields]
         _write_down_as_repaired(session, subject, silent, seen_before)
     session.flush()
 
@@ -239,6 +240,25 @@ def page(
     if after is not None:
         wanted = wanted.where(DriftFinding.id > after)
     return session.scalars(wanted.limit(limit)).all()
+
+
+def count_by_cause(session: Session, *, states: Collection[str]) -> Mapping[tuple[str, str], int]:
+    """How many findings are in these states, by state and likely cause."""
+    counted = (
+        select(DriftFinding.state, DriftFinding.cause, func.count())
+        .where(DriftFinding.state.in_(states))
+        .group_by(DriftFinding.state, DriftFinding.cause)
+        .order_by(DriftFinding.state, DriftFinding.cause)
+    )
+    return {(state, cause): count for state, cause, count in session.execute(counted)}
+
+
+def moved_since(session: Session, moment: datetime, *, limit: int) -> Sequence[DriftFinding]:
+    """Findings that are new since then or were closed since then, by kind and age."""
+    wanted = select(DriftFinding).where(
+        or_(DriftFinding.first_seen >= moment, DriftFinding.closed_at >= moment)
+    )
+    return session.scalars(wanted.order_by(DriftFinding.kind, DriftFinding.id).limit(limit)).all()
 
 
 def about(session: Session, subjects: Collection[str], *, since: datetime) -> Sequence[DriftFinding]:

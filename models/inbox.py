@@ -102,7 +102,9 @@ _KEEP = sql(
             next_at = CASE
                 WHEN known.dead_reason IS NOT NULL THEN now()
                 WHEN known.lease_until > now() THEN now() + interval '1 second'
-                WHEN known.hint > known.synced THEN known.next_at
+                WHEN known.hint > known.synced AND NOT known.routine THEN known.next_at
+                WHEN known.hint > known.synced
+                    THEN least(known.next_at, greatest(now(), known.verified_at + interval '1 second'))
                 ELSE greatest(now(), known.verified_at + interval '1 second') END,
             attempts = CASE WHEN known.dead_reason IS NULL THEN known.attempts ELSE 0 END,
             routine = false,
@@ -133,8 +135,9 @@ def keep(session: Session, arrival: Arrival) -> Kept:
 
 
 def newest_arrival(session: Session) -> datetime | None:
-    """When a delivery was last kept."""
-    return session.scalar(select(func.max(InboxEvent.received_at)))
+    """When a delivery about any subscription was last kept."""
+    newest = select(InboxEvent.received_at).where(InboxEvent.subscription_id.is_not(None))
+    return session.scalar(newest.order_by(InboxEvent.received_at.desc()).limit(1))
 
 
 def page(session: Session, *, state: str | None, after: int | None, limit: int) -> Sequence[InboxEvent]:

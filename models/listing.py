@@ -7,43 +7,49 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from sqlalchemy import Row
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
-from models import finding
+from models import finding, inbox
 from models.schedule import raise_hints
 from models.subscription import kept_snapshot
 from seats import findings
 from seats.drift import LISTED, Difference, differences, fingerprint, likely_cause
-from seats.findings import Finding
+from seats.findings import Finding, FindingKind
 from seats.snapshot import SubscriptionSnapshot
 
-# Only what is not as we know it comes back. When a delivery last came is asked for once, if at all.
+# Only what is not as we know it comes back, or was not listed or not at the provider before.
 _COMPARE = sql(
     r"""
-    SELECT listed.id, known.id IS NULL AS is_unheard_of, known.snapshot, known.verified_at,
-           (SELECT max(received_at) FROM inbox) AS newest_arrival
+    SELECT listed.id, known.id IS NULL AS is_unheard_of, known.snapshot, known.verified_at, known.looked_at,
+           known.fingerprint IS DISTINCT FROM listed.fingerprint AS is_otherwise,
+           known.hint > known.synced AND NOT known.routine AS is_waited_for
     FROM unnest(string_to_array(:ids, E'\n'), string_to_array(:fingerprints, E'\n'))
          AS listed (id, fingerprint)
     LEFT JOIN subscriptions AS known ON known.id = listed.id
-    WHERE known.fingerprint IS DISTINCT FROM listed.fingerprint
+    WHERE known.fingerprint IS DISTINCT FROM listed.fingerprint OR known.unlisted_since IS NOT NULL
+       OR known.id IN (SELECT subject FROM drift_findings WHERE kind = :missing AND closed_at IS NULL)
     """
 )
 
+# Nobody's fingerprint.
+_UNREADABLE: Final = "unreadable"
+
+# In the order in which everybody locks many of them.
+_LOCK = sql("SELECT FROM subscriptions WHERE id = ANY(cast(:ids AS text[])) ORDER BY id FOR UPDATE")
+
 _REFRESH = sql(
     """
-    UPDATE subscriptions AS known SET fingerprint = listed.fingerprint
+    UPDATE subscriptions AS known
+    SET fingerprint = coalesce(listed.fingerprint, known.fingerprint), unlisted_since = NULL
     FROM unnest(cast(:ids AS text[]), cast(:fingerprints AS text[])) AS listed (id, fingerprint)
     WHERE known.id = listed.id
     """
 )
-
-# What the list showed, in words, of a field of a subscription.
-_Claim = tuple[str, str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,55 +64,73 @@ def compare(
     session: Session,
     page: Sequence[SubscriptionSnapshot],
     *,
-    trusted_for: timedelta,
+    unreadable: Sequence[str],
+    as_of: datetime,
     expect_all_known: bool,
+    trusted_for: timedelta,
 ) -> Compared:
     """Ask for a look at what is unheard of or differs on the page, and write down what differs.
 
-    What a look did not confirm is left alone for the time `trusted_for`: there the list is at fault.
-    Where not all were expected to be known, one that is not is no finding.
+    No finding is what somebody is waiting for already, what was looked at after `as_of`, before which the
+    page was not asked for, and what a look has found to be otherwise within `trusted_for`: there the list is
+    behind. Where not all were `expect_all_known`, one that is not is no finding either.
     """
     shown = {listed.subscription_id: listed for listed in page}
     prints = {name: fingerprint(listed) for name, listed in shown.items()}
-    # As two texts, which are made and read much sooner than arrays; no id has a line end in it.
-    asked = {"ids": "\n".join(prints), "fingerprints": "\n".join(prints.values())}
-    rows = session.execute(_COMPARE, asked).all()
+    rows = _unlike(session, {**dict.fromkeys(unreadable, _UNREADABLE), **prints})
     if not rows:
         return Compared()
-    known = [row for row in rows if row.snapshot is not None]
-    disproved = finding.agreed_lately(session, [row.id for row in known], within=trusted_for)
-    moved = {row.id: _confirmable(row, shown[row.id], disproved) for row in known}
-    alike = [name for name, fields in moved.items() if not fields]
+    session.execute(_LOCK, {"ids": [row.id for row in rows]})
+    known = [row for row in rows if row.snapshot is not None and row.id in shown]
+    moved = {
+        row.id: differences(kept_snapshot(row.snapshot), shown[row.id], LISTED) if row.is_otherwise else ()
+        for row in known
+    }
     differing = [name for name, fields in moved.items() if fields]
-    raise_hints(session, [*(row.id for row in rows if row.snapshot is None), *differing], routine=True)
-    _refresh(session, {name: prints[name] for name in alike})
-    unheard_of = [shown[row.id] for row in rows if row.is_unheard_of]
-    seen = list(_differences(known, moved))
+    back = [row.id for row in known if not row.is_otherwise]
+    unheard_of = [row.id for row in rows if row.is_unheard_of]
+    raise_hints(session, {*_never_seen(rows), *differing, *back}, routine=True)
+    alike = {name: prints[name] for name, fields in moved.items() if not fields}
+    _refresh(session, {**dict.fromkeys(differing), **alike})
+    untold = [row for row in known if not row.is_waited_for and not _is_newer(row, as_of)]
+    news = _news(session, untold, moved)
+    disproved = finding.agreed_lately(session, differing, within=trusted_for) if differing else set()
+    seen = [(name, one) for name, one in news if (name, one.field, str(one.value)) not in disproved]
     if expect_all_known:
-        seen += [(listed.subscription_id, findings.unheard_of(listed)) for listed in unheard_of]
+        seen += [(name, findings.unheard_of(name)) for name in unheard_of]
     finding.record_all(session, seen)
     return Compared(unheard_of=len(unheard_of), differing=len(differing))
 
 
-def _confirmable(row: Row[Any], listed: SubscriptionSnapshot, disproved: set[_Claim]) -> list[Difference]:
-    """What differs, but for what a look has lately found to be otherwise."""
-    return [
-        one
-        for one in differences(kept_snapshot(row.snapshot), listed, LISTED)
-        if (row.id, one.field, one.theirs) not in disproved
-    ]
+def _unlike(session: Session, prints: Mapping[str, str]) -> Sequence[Row[Any]]:
+    """What is not as we know it. Asked as two texts, which are made and read much sooner than arrays; no id
+    has a line end in it.
+    """
+    asked = {"ids": "\n".join(prints), "fingerprints": "\n".join(prints.values())}
+    return session.execute(_COMPARE, {**asked, "missing": FindingKind.NOT_AT_PROVIDER.value}).all()
 
 
-def _refresh(session: Session, prints: Mapping[str, str]) -> None:
-    """Nothing differs but the fingerprint: it is made otherwise now, or the list is known to be wrong."""
+def _never_seen(rows: Sequence[Row[Any]]) -> set[str]:
+    return {row.id for row in rows if row.snapshot is None}
+
+
+def _is_newer(row: Row[Any], moment: datetime) -> bool:
+    return row.looked_at is not None and row.looked_at >= moment
+
+
+def _refresh(session: Session, prints: Mapping[str, str | None]) -> None:
+    """It is listed; where no field differs, only the fingerprint is made otherwise now."""
     if prints:
         session.execute(_REFRESH, {"ids": list(prints), "fingerprints": list(prints.values())})
 
 
-def _differences(
-    known: Sequence[Row[Any]], moved: Mapping[str, Sequence[Difference]]
+def _news(
+    session: Session, known: Sequence[Row[Any]], moved: Mapping[str, Sequence[Difference]]
 ) -> Iterator[tuple[str, Finding]]:
+    if not any(moved[row.id] for row in known):
+        return
+    newest = inbox.newest_arrival(session)
     for row in known:
-        arrive = row.newest_arrival is not None and row.newest_arrival > row.verified_at
+        arrive = newest is not None and newest > row.verified_at
         cause = likely_cause(moved[row.id], deliveries_arrive=arrive)
         yield from ((row.id, findings.differs(one, cause)) for one in moved[row.id])

@@ -13,7 +13,20 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, ForeignKey, Identity, Index, Text, delete, func, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    ForeignKey,
+    Identity,
+    Index,
+    Text,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -38,8 +51,10 @@ class ReconcilePass(Base):
     provider: Mapped[str]
     # The list is read as it was at this moment: what was created later is not asked for.
     started_at: Mapped[Written]
-    # Between two pages, so that a pass is spread over its period.
+    # A pause between two pages, so that a pass is spread over its period, and the moment from which there
+    # is none: the list may have grown since its pages were counted.
     spacing: Mapped[timedelta]
+    pauses_until: Mapped[Moment]
 
     next_page: Mapped[Counter]
     fence: Mapped[Counter]
@@ -48,6 +63,8 @@ class ReconcilePass(Base):
     failures: Mapped[Counter]
     last_error: Mapped[str | None]
     finished_at: Mapped[Moment | None]
+    # It came to no end: the provider failed for too long, and the next pass may do better.
+    given_up: Mapped[bool] = mapped_column(server_default=sql("false"))
 
     # What it has found so far.
     listed: Mapped[Counter]
@@ -61,6 +78,8 @@ class ReconcilePass(Base):
     # Whether the list has shown the newest first so far, and when the last one shown was created.
     newest_first: Mapped[bool] = mapped_column(server_default=sql("true"))
     oldest: Mapped[Moment | None]
+    # How many pages in a row have ended like the one before them.
+    repeated: Mapped[Counter]
 
 
 class Sighting(Base):
@@ -79,30 +98,36 @@ class Sighting(Base):
 class Walk:
     """The right to go on with a pass, valid while the row still carries its fence.
 
-    `is_first`: no pass was finished before, so that nothing new to us is a surprise. `known_end` is the
-    last subscription of the list as the pass before saw it, where it looked behind it lately. `last` is the
-    last one listed until now, created at `oldest`; `newest_first` says that it went that way all along.
+    `as_of` is a moment before the next page is asked for (database time), `pause` the time to wait after
+    it. `is_first`: no pass has listed anything before, so that nothing new to us is a surprise. `known_end`
+    is the last subscription of the list as the pass before saw it, where it looked behind it lately. `last`
+    is the last one listed until now, created at `oldest`; `newest_first` says that it went so all along.
     """
 
     pass_id: int
     fence: int
     started_at: datetime
+    as_of: datetime
     next_page: int
-    spacing: timedelta
+    pause: timedelta
     failures: int
     is_first: bool
     known_end: str | None
     last: str | None
     oldest: datetime | None
     newest_first: bool
+    repeated: int
 
     def past(self, page: Sequence[SubscriptionSnapshot]) -> Walk:
         """The same after one page more."""
         born = [*([self.oldest] if self.oldest else []), *(listed.created_at for listed in page)]
         goes_on = all(one and after and one > after for one, after in pairwise(born))
+        is_repeated = bool(page) and page[-1].subscription_id == self.last
         return replace(
             self,
             next_page=self.next_page + 1,
+            repeated=self.repeated + 1 if is_repeated else 0,
+            failures=0,
             last=page[-1].subscription_id if page else self.last,
             oldest=page[-1].created_at if page else self.oldest,
             newest_first=self.newest_first and goes_on,
@@ -124,12 +149,14 @@ def begin(session: Session, provider: str, *, spread_over: timedelta) -> bool:
     """
     pages = session.scalar(
         select(ReconcilePass.next_page)
-        .where(ReconcilePass.provider == provider, ReconcilePass.finished_at.is_not(None))
+        .where(*_came_to_an_end(provider))
         .order_by(ReconcilePass.id.desc())
         .limit(1)
     )
     wanted = insert(ReconcilePass).values(
-        provider=provider, spacing=spread_over / max(pages, 1) if pages is not None else timedelta(0)
+        provider=provider,
+        spacing=spread_over / max(pages, 1) if pages is not None else timedelta(0),
+        pauses_until=func.now() + spread_over,
     )
     return bool(affected(session, wanted.on_conflict_do_nothing()))
 
@@ -139,7 +166,7 @@ def hurry(session: Session, provider: str) -> None:
     under_way = update(ReconcilePass).where(
         ReconcilePass.provider == provider, ReconcilePass.finished_at.is_(None)
     )
-    affected(session, under_way.values(spacing=timedelta(0), next_at=func.now()))
+    affected(session, under_way.values(pauses_until=func.now(), next_at=func.now()))
 
 
 def is_due(session: Session, provider: str) -> bool:
@@ -158,14 +185,17 @@ _TAKE = sql(
     UPDATE reconcile_passes AS taken SET fence = fence + 1, lease_until = now() + :lease
     FROM (SELECT :provider AS name) AS asked
     LEFT JOIN LATERAL (
-        SELECT id, ends_with, end_seen_at FROM reconcile_passes
-        WHERE provider = asked.name AND finished_at IS NOT NULL ORDER BY id DESC LIMIT 1
+        SELECT ends_with, end_seen_at FROM reconcile_passes
+        WHERE provider = asked.name AND finished_at IS NOT NULL AND NOT given_up ORDER BY id DESC LIMIT 1
     ) AS before ON true
     WHERE taken.provider = asked.name AND taken.finished_at IS NULL AND taken.next_at <= now()
       AND (taken.lease_until IS NULL OR taken.lease_until < now())
-    RETURNING taken.id, taken.fence, taken.started_at, taken.next_page, taken.spacing, taken.failures,
-              taken.ends_with AS last, taken.oldest, taken.newest_first,
-              before.id IS NULL AS is_first,
+    RETURNING taken.id, taken.fence, taken.started_at, now() AS as_of, taken.next_page, taken.failures,
+              CASE WHEN taken.pauses_until > now() THEN taken.spacing ELSE interval '0' END AS pause,
+              taken.ends_with AS last, taken.oldest, taken.newest_first, taken.repeated,
+              NOT EXISTS (SELECT FROM reconcile_passes AS earlier
+                          WHERE earlier.provider = asked.name AND earlier.id < taken.id
+                            AND earlier.listed > 0) AS is_first,
               CASE WHEN before.end_seen_at > now() - cast(:trusted AS interval) THEN before.ends_with END
                   AS known_end
     """
@@ -182,41 +212,60 @@ def take(session: Session, provider: str, *, lease: timedelta, end_trusted_for: 
         pass_id=row.id,
         fence=row.fence,
         started_at=row.started_at,
+        as_of=row.as_of,
         next_page=row.next_page,
-        spacing=row.spacing,
+        pause=row.pause,
         failures=row.failures,
         is_first=row.is_first,
         known_end=row.known_end,
         last=row.last,
         oldest=row.oldest,
         newest_first=row.newest_first,
+        repeated=row.repeated,
     )
 
 
-def turn_pages(session: Session, walk: Walk, after: Walk, listed: Sequence[str], *, lease: timedelta) -> bool:
+_TURN = sql(
+    """
+    UPDATE reconcile_passes
+    SET next_page = :next_page, lease_until = now() + :lease, failures = 0, last_error = NULL,
+        listed = listed + :listed, ends_with = :last, oldest = :oldest, newest_first = :newest_first,
+        repeated = :repeated
+    WHERE id = :pass_id AND fence = :fence AND finished_at IS NULL
+    RETURNING now() AS as_of, CASE WHEN pauses_until > now() THEN spacing ELSE interval '0' END AS pause
+    """
+)
+
+
+def turn_pages(
+    session: Session, walk: Walk, after: Walk, listed: Sequence[str], *, lease: timedelta
+) -> Walk | None:
     """The pages from one walk to the other, which listed these, are compared in this transaction.
 
-    False if somebody else has the pass by now: then nothing of it may be written.
+    None if somebody else has the pass by now: then nothing of it may be written. Else how it goes on.
     """
-    is_mine = _write(
-        session,
-        walk,
-        next_page=after.next_page,
-        lease_until=func.now() + lease,
-        failures=0,
-        last_error=None,
-        listed=ReconcilePass.listed + len(listed),
-        ends_with=after.last,
-        oldest=after.oldest,
-        newest_first=after.newest_first,
-    )
-    if is_mine:
-        shown = {"pass_id": walk.pass_id, "first_page": walk.next_page, "subscription_ids": listed}
-        affected(session, insert(Sighting).values(shown))
-    return is_mine
+    turned = session.execute(
+        _TURN,
+        {
+            "pass_id": walk.pass_id,
+            "fence": walk.fence,
+            "lease": lease,
+            "next_page": after.next_page,
+            "listed": len(listed),
+            "last": after.last,
+            "oldest": after.oldest,
+            "newest_first": after.newest_first,
+            "repeated": after.repeated,
+        },
+    ).one_or_none()
+    if turned is None:
+        return None
+    shown = {"pass_id": walk.pass_id, "first_page": walk.next_page, "subscription_ids": list(listed)}
+    affected(session, insert(Sighting).values(shown))
+    return replace(after, as_of=turned.as_of, pause=turned.pause)
 
 
-def count(session: Session, walk: Walk, *, unheard_of: int, differing: int) -> None:
+def add_news(session: Session, walk: Walk, *, unheard_of: int, differing: int) -> None:
     """Remember how many of the listed were news."""
     _write(
         session,
@@ -226,9 +275,15 @@ def count(session: Session, walk: Walk, *, unheard_of: int, differing: int) -> N
     )
 
 
-def hand_back(
-    session: Session, walk: Walk, *, delay: timedelta, error: str | None = None, failed: bool = False
-) -> None:
+def pause(session: Session, walk: Walk) -> None:
+    """Let go of the pass until its next page is to be read."""
+    pause_ends = func.least(
+        func.now() + ReconcilePass.spacing, func.greatest(ReconcilePass.pauses_until, func.now())
+    )
+    _write(session, walk, lease_until=None, next_at=pause_ends)
+
+
+def hand_back(session: Session, walk: Walk, *, delay: timedelta, error: str, failed: bool = False) -> None:
     """Let go of the pass; whoever comes first after `delay` goes on with it."""
     _write(
         session,
@@ -240,21 +295,47 @@ def hand_back(
     )
 
 
+def give_up(session: Session, walk: Walk, *, older_than: timedelta) -> bool:
+    """End a pass that has failed for so long, lest one page that always fails keeps all others from being
+    read for ever; False for a younger one. Nothing is concluded from what it did not list.
+    """
+    ended = (
+        update(ReconcilePass)
+        .where(
+            ReconcilePass.id == walk.pass_id,
+            ReconcilePass.fence == walk.fence,
+            ReconcilePass.finished_at.is_(None),
+            ReconcilePass.started_at < func.now() - older_than,
+        )
+        .values(finished_at=func.now(), lease_until=None, given_up=True)
+    )
+    is_over = bool(affected(session, ended))
+    if is_over:
+        _forget_sightings(session, walk)
+    return is_over
+
+
 # Sets taken from each other are hashed whatever the planner thinks of their sizes; asked row by row, it took
 # seconds for 20 000 where the statistics of a table that is mostly empty were old.
 _VANISHED = sql(
     """
-    SELECT id FROM subscriptions WHERE id IN (
-        SELECT id FROM subscriptions WHERE snapshot IS NOT NULL AND created_at < :started_at
-        EXCEPT SELECT unnest(subscription_ids) FROM reconcile_sightings WHERE pass_id = :pass_id
-        EXCEPT SELECT subject FROM drift_findings WHERE kind = :missing AND closed_at IS NULL)
-    ORDER BY looked_at LIMIT :limit
+    UPDATE subscriptions SET unlisted_since = now()
+    WHERE id IN (
+        SELECT id FROM subscriptions WHERE id IN (
+            SELECT id FROM subscriptions
+            WHERE snapshot IS NOT NULL AND unlisted_since IS NULL AND created_at < :started_at
+            EXCEPT SELECT unnest(subscription_ids) FROM reconcile_sightings WHERE pass_id = :pass_id
+            EXCEPT SELECT subject FROM drift_findings WHERE kind = :missing AND closed_at IS NULL)
+        ORDER BY looked_at LIMIT :limit)
+    RETURNING id
     """
 )
 
 
-def vanished(session: Session, walk: Walk, *, limit: int) -> Sequence[str]:
-    """What we have seen before and the list did not show, but for what is known to be missing."""
+def take_vanished(session: Session, walk: Walk, *, limit: int) -> Sequence[str]:
+    """What we have seen before and the list did not show, but for what is known to be missing; each once,
+    until the list shows it again.
+    """
     asked: dict[str, Any] = {
         "pass_id": walk.pass_id,
         "started_at": walk.started_at,
@@ -264,26 +345,40 @@ def vanished(session: Session, walk: Walk, *, limit: int) -> Sequence[str]:
     return session.execute(_VANISHED, asked).scalars().all()
 
 
-def finish(session: Session, walk: Walk, *, vanished: int, saw_the_end: bool) -> bool:
-    """The list is read to its end; False if somebody else has the pass."""
-    before = (
-        select(ReconcilePass.end_seen_at)
-        .where(ReconcilePass.id < walk.pass_id, ReconcilePass.finished_at.is_not(None))
-        .order_by(ReconcilePass.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
+def finish(session: Session, walk: Walk, *, saw_the_end: bool, most_vanished: int) -> Sequence[str] | None:
+    """The list is read to its end: what it did not show, for a look; None if somebody else has the pass."""
+    before = select(func.max(ReconcilePass.end_seen_at)).where(ReconcilePass.id < walk.pass_id)
+    provider = select(ReconcilePass.provider).where(ReconcilePass.id == walk.pass_id).scalar_subquery()
     is_mine = _write(
         session,
         walk,
         finished_at=func.now(),
         lease_until=None,
-        vanished=vanished,
-        end_seen_at=func.now() if saw_the_end else before,
+        end_seen_at=func.now()
+        if saw_the_end
+        else before.where(ReconcilePass.provider == provider).scalar_subquery(),
     )
-    if is_mine:
-        affected(session, delete(Sighting).where(Sighting.pass_id == walk.pass_id))
-    return is_mine
+    if not is_mine:
+        return None
+    gone = take_vanished(session, walk, limit=most_vanished)
+    affected(
+        session,
+        update(ReconcilePass).where(ReconcilePass.id == walk.pass_id).values(vanished=len(gone)),
+    )
+    _forget_sightings(session, walk)
+    return gone
+
+
+def _forget_sightings(session: Session, walk: Walk) -> None:
+    affected(session, delete(Sighting).where(Sighting.pass_id == walk.pass_id))
+
+
+def _came_to_an_end(provider: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        ReconcilePass.provider == provider,
+        ReconcilePass.finished_at.is_not(None),
+        ReconcilePass.given_up.is_(False),
+    )
 
 
 def newest(session: Session, provider: str) -> ReconcilePass | None:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, case, func, literal, select, update
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
@@ -21,15 +21,18 @@ from models.subscription import Subscription
 
 # Asking.
 
-# In the order of their ids, so that two who ask for many never wait for each other.
+# In the order of their ids, so that two who ask for many never wait for each other. The timer hastens nobody
+# who waits already: a provider that is away would else be asked about everybody at each of its rounds.
 _ASK = sql(
     """
     INSERT INTO subscriptions AS known (id, hint, routine)
     SELECT id, 1, :routine FROM unnest(cast(:ids AS text[])) AS asked (id) ORDER BY id
     ON CONFLICT (id) DO UPDATE SET
         hint = known.hint + 1,
-        next_at = now(),
-        attempts = 0,
+        next_at = CASE WHEN excluded.routine AND known.hint > known.synced AND known.dead_reason IS NULL
+                       THEN known.next_at ELSE now() END,
+        attempts = CASE WHEN excluded.routine AND known.hint > known.synced AND known.dead_reason IS NULL
+                        THEN known.attempts ELSE 0 END,
         dead_reason = NULL,
         routine = excluded.routine
             AND (known.routine OR known.hint = known.synced OR known.dead_reason IS NOT NULL)
@@ -149,16 +152,26 @@ def lease(session: Session, subscription_id: str, duration: timedelta) -> Lease 
     )
 
 
-def hand_back(session: Session, held: Lease, *, delay: timedelta, error: str, counted: bool = True) -> bool:
+def hand_back(session: Session, held: Lease, *, delay: timedelta, error: str) -> bool:
     """End a lease that got no answer: due again after `delay`. False if another lease has begun since."""
+    return _end(session, held, delay=delay, last_error=error)
+
+
+def hand_back_unasked(session: Session, held: Lease, *, delay: timedelta) -> bool:
+    """End a lease in which the provider was not asked for want of budget: no attempt, and no failure."""
+    return _end(session, held, delay=delay, attempts=func.greatest(Subscription.attempts - 1, 0))
+
+
+def _end(session: Session, held: Lease, *, delay: timedelta, **values: object) -> bool:
+    """Somebody who began to wait during a routine look need not wait as long as the timer."""
+    waited_for = and_(literal(held.routine), Subscription.routine.is_(False))
     ended = (
         update(Subscription)
         .where(Subscription.id == held.subscription_id, Subscription.fence == held.fence)
         .values(
             lease_until=None,
-            next_at=func.now() + delay,
-            last_error=error,
-            attempts=func.greatest(Subscription.attempts - (0 if counted else 1), 0),
+            next_at=case((waited_for, func.now()), else_=func.now() + delay),
+            **values,
         )
     )
     return bool(affected(session, ended))
@@ -212,7 +225,11 @@ _TAKE_DUE = sql(
         WHERE hint > synced AND dead_reason IS NULL AND routine = :routine AND next_at <= now()
           AND (lease_until IS NULL OR lease_until < now())
           AND (rung_at IS NULL OR rung_at < now() - :again)
-        ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+        ORDER BY next_at
+        LIMIT greatest(:limit - (SELECT count(*) FROM subscriptions
+                                 WHERE routine AND :routine AND hint > synced AND dead_reason IS NULL
+                                   AND rung_at >= now() - :again), 0)
+        FOR UPDATE SKIP LOCKED)
     RETURNING id
     """
 )
@@ -221,8 +238,8 @@ _TAKE_DUE = sql(
 def take_due(session: Session, *, limit: int, routine_limit: int, again: timedelta) -> Due:
     """Subscriptions that are due and were not taken up by a sweep for the time `again`.
 
-    The routine ones have a limit of their own, so that they can neither stand in the way of the others
-    nor be left out for them.
+    The routine ones have a limit of their own, for all that are rung for at a time: so they can neither stand
+    in the way of the others nor be left out for them.
     """
 
     def taken(*, routine: bool, limit: int) -> Sequence[str]:
@@ -249,15 +266,15 @@ def hasten_failed(session: Session, *, longer_than: timedelta) -> None:
     session.execute(_HASTEN, {"longer_than": longer_than})
 
 
-# Each has a share of the period of its own, from a half to all of it, found by its id. So those that were
-# looked at in one go, as after a backfill, come up one by one and not all at once a day later.
+# Each has a share of the period of its own, from a half to nearly all of it, found by its id. So those that
+# were looked at in one go, as after a backfill, come up one by one and not all at once a day later.
 _DUE_TO_BE_VERIFIED = sql(
     """
     SELECT id FROM subscriptions
     WHERE (hint = synced OR dead_reason IS NOT NULL)
       AND (looked_at IS NULL
            OR looked_at < now() - cast(:period AS interval)
-                                  * (0.5 + (hashtext(id)::bigint + 2147483648) / 8589934592.0))
+                                  * (0.5 + 0.45 * (hashtext(id)::bigint + 2147483648) / 4294967296))
     ORDER BY looked_at NULLS FIRST LIMIT :limit
     """
 )

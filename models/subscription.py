@@ -64,6 +64,8 @@ class Subscription(Base):
     verified_at: Mapped[Moment | None]
     # What of the snapshot a list shows too, in short; see `seats.drift`.
     fingerprint: Mapped[str | None]
+    # Since when the provider's list does not show it, though we have seen it there or elsewhere.
+    unlisted_since: Mapped[Moment | None]
     # When a look last gave figures and a status whose meaning we know, and the product they were of: what
     # cannot be counted confirms nothing, and does not change the rules either.
     counted_at: Mapped[Moment | None]

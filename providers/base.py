@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
 from seats.on_sale import AddonOnSale, ProductOnSale
+from seats.plan import Buyer, Cart, Checkout, Plan, Preview
 from seats.snapshot import SubscriptionSnapshot
 
 
@@ -60,6 +61,8 @@ class ListPage:
 
     subscriptions: Sequence[SubscriptionSnapshot]
     is_last: bool
+    unreadable: Sequence[str] = ()
+    """The ids of those that are on the page and cannot be translated: retrieving them may tell more."""
 
 
 class Provider(Protocol):
@@ -128,4 +131,33 @@ class Provider(Protocol):
 
     def addon(self, addon_id: str) -> AddonOnSale | None:
         """The add-on, archived or not; None if there is none. Raises like `may_read`."""
+        ...
+
+    def preview_change(self, plan: Plan) -> Preview:
+        """What the plan would cost, and the cart after it; changes nothing.
+
+        Raises `ChangeRefused`, `SubscriptionNotAtProvider`, `PermanentError`, `TransientError`.
+        """
+        ...
+
+    def change(self, plan: Plan, *, change_id: str) -> None:
+        """Ask for the plan, once; `change_id` is shown at the provider beside the payment.
+
+        That the provider agreed says nothing of seats: they are there once the subscription shows them.
+        Raises `OutcomeUnknown`, which only a look at the subscription clears up; else what
+        `preview_change` raises, and then nothing was changed.
+        """
+        ...
+
+    def drop_scheduled_change(self, subscription_id: str) -> None:
+        """Cancel the change that waits for the renewal, once. Raises like `change`."""
+        ...
+
+    def open_checkout(
+        self, cart: Cart, buyer: Buyer, *, metadata: Mapping[str, str], return_url: str | None
+    ) -> Checkout:
+        """A page on which the buyer can pay for the cart; the subscription will carry the metadata.
+
+        Raises like `change`; a page that was opened unnoticed is paid by nobody, so trying again is safe.
+        """
         ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -12,16 +11,22 @@ from typing import Any
 import orjson
 from redis import Redis
 
-from providers import dodo_on_sale, fields
+from providers import dodo_changes, dodo_on_sale, dodo_subscription, fields
 from providers.base import Caller, Delivery, Event, ListPage
 from providers.budget import DEFAULT_RATE, Budget, parse_rate
+from providers.dodo_subscription import Untranslatable
 from providers.http import Client, JsonObject, Unnameable
 from providers.signature import DEFAULT_TOLERANCE, Verifier
-from seats.errors import KeyRefused, PermanentError, SubscriptionNotAtProvider, TransientError
+from seats.errors import (
+    KeyRefused,
+    OutcomeUnknown,
+    PermanentError,
+    SubscriptionNotAtProvider,
+    TransientError,
+)
 from seats.on_sale import AddonOnSale, ProductOnSale
-from seats.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
-
-log = logging.getLogger(__name__)
+from seats.plan import Buyer, Cart, Checkout, Plan, Preview
+from seats.snapshot import SubscriptionSnapshot
 
 # Dodo documentation, API introduction.
 BASE_URLS = {"test_mode": "https://test.dodopayments.com", "live_mode": "https://live.dodopayments.com"}
@@ -33,10 +38,6 @@ _PAGE_SIZE = 100  # the most the API gives (Dodo documentation, list subscriptio
 # The provider makes its ids itself, of a prefix, letters and digits; a sentence is never one of them.
 _NO_SUBSCRIPTION = "no-subscription-seatsync-asks-what-its-key-may-do"
 _NO_SUCH_SUBSCRIPTION = {HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY}
-
-
-class Untranslatable(ValueError):
-    """A subscription without a usable one of the few fields that seats are computed from."""
 
 
 def build(
@@ -95,7 +96,9 @@ class Dodo:
         makes no sense, since a change on their side or a proxy between us may be repaired.
         """
         try:
-            snapshot = _snapshot(self._client.get("subscriptions", subscription_id, caller=caller))
+            snapshot = dodo_subscription.snapshot(
+                self._client.get("subscriptions", subscription_id, caller=caller)
+            )
         except Unnameable:
             raise SubscriptionNotAtProvider("No subscription can have such an id.") from None
         except Untranslatable as error:
@@ -121,7 +124,7 @@ class Dodo:
             "subscriptions", {"created_at_lte": moment}, caller=Caller.RECONCILE, first_page=first_page
         )
         for items in walk:
-            yield ListPage(_readable(items), is_last=len(items) < _PAGE_SIZE)
+            yield _list_page(items)
 
     def may_read(self) -> bool:
         """Whether the key is one that the provider knows, for this mode; one short page tells."""
@@ -179,6 +182,55 @@ class Dodo:
             raise TransientError("Dodo Payments answered with another add-on than the one asked for.")
         return addon
 
+    def preview_change(self, plan: Plan) -> Preview:
+        """What the plan would cost, and the cart after it."""
+        path = ("subscriptions", plan.subscription_id, "change-plan", "preview")
+        try:
+            data = self._client.ask(*path, caller=Caller.INTERACTIVE, body=dodo_changes.plan_body(plan))
+            return dodo_changes.preview(data)
+        except Untranslatable as error:
+            raise TransientError(
+                f"Dodo Payments answered with a preview without a usable {error}."
+            ) from error
+        except Unnameable:
+            raise SubscriptionNotAtProvider("No subscription can have such an id.") from None
+        except PermanentError as error:
+            raise dodo_changes.refusal_of(error) from error
+
+    def change(self, plan: Plan, *, change_id: str) -> None:
+        """Ask for the plan, once. The answer says nothing of what becomes of it, and before August 2026 was
+        empty (Dodo documentation, changelog).
+        """
+        body = dodo_changes.plan_body(plan, change_id=change_id)
+        self._change("POST", plan.subscription_id, "change-plan", body=body)
+
+    def drop_scheduled_change(self, subscription_id: str) -> None:
+        """Cancel the change that waits for the renewal, once."""
+        self._change("DELETE", subscription_id, "change-plan", "scheduled")
+
+    def open_checkout(
+        self, cart: Cart, buyer: Buyer, *, metadata: Mapping[str, str], return_url: str | None
+    ) -> Checkout:
+        """A page on which the buyer can pay for the cart."""
+        body = dodo_changes.checkout_body(cart, buyer, metadata=metadata, return_url=return_url)
+        try:
+            data = self._client.write("POST", "checkouts", caller=Caller.INTERACTIVE, body=body)
+            return dodo_changes.checkout(data)
+        except Untranslatable as error:
+            raise OutcomeUnknown(f"Dodo Payments opened a checkout without a usable {error}.") from error
+        except PermanentError as error:
+            raise dodo_changes.checkout_refusal_of(error) from error
+
+    def _change(self, method: str, subscription_id: str, *path: str, body: JsonObject | None = None) -> None:
+        try:
+            self._client.write(
+                method, "subscriptions", subscription_id, *path, caller=Caller.INTERACTIVE, body=body
+            )
+        except Unnameable:
+            raise SubscriptionNotAtProvider("No subscription can have such an id.") from None
+        except PermanentError as error:
+            raise dodo_changes.refusal_of(error) from error
+
     def _find(self, kind: str, wanted_id: str) -> JsonObject | None:
         try:
             return self._client.get(kind, wanted_id, caller=Caller.INTERACTIVE)
@@ -206,7 +258,7 @@ class Dodo:
         previous: list[Any] = []
         for number in count(first_page):
             paged = {"page_number": number, "page_size": _PAGE_SIZE, **query}
-            items = self._client.get(kind, caller=caller, query=paged).get("items")
+            items = self._page(kind, caller, paged).get("items")
             if not isinstance(items, list):
                 raise TransientError(f"Dodo Payments answered with a list of {kind} without `items`.")
             if items and items == previous:
@@ -216,6 +268,15 @@ class Dodo:
             if len(items) < _PAGE_SIZE:
                 return
             previous = items
+
+    def _page(self, kind: str, caller: Caller, query: Mapping[str, str | int]) -> JsonObject:
+        """A page of a list; none behind the first is an empty one, however the provider says so."""
+        try:
+            return self._client.get(kind, caller=caller, query=query)
+        except PermanentError as error:
+            if query["page_number"] == 0 or error.details.get("status") != HTTPStatus.NOT_FOUND:
+                raise
+            return {"items": []}
 
 
 def _event(envelope: JsonObject, *, with_state: bool) -> Event:
@@ -237,88 +298,20 @@ def _event(envelope: JsonObject, *, with_state: bool) -> Event:
         business_id=fields.text(envelope.get("business_id")),
         subscription_id=subscription_id,
         concerns_seats=concerns_seats,
-        snapshot=_hint(resource) if with_state and concerns_seats and unreadable is None else None,
+        snapshot=dodo_subscription.hint(resource)
+        if with_state and concerns_seats and unreadable is None
+        else None,
         unreadable=unreadable,
     )
 
 
-def _hint(data: JsonObject) -> SubscriptionSnapshot | None:
-    """The state the body claims, or None. No reason to refuse an event: its id is enough to ask again."""
-    try:
-        return _snapshot(data)
-    except Untranslatable as error:
-        log.warning(
-            "A subscription cannot be translated",
-            extra={"subscription_id": fields.text(data.get("subscription_id")), "reason": str(error)},
-        )
-        return None
-
-
-def _readable(items: Sequence[Any]) -> list[SubscriptionSnapshot]:
-    """The translatable ones: one odd item must not stop the walk, and the retrieves still reach it."""
-    hints = [_hint(item) for item in items if isinstance(item, dict)]
-    return [hint for hint in hints if hint is not None]
-
-
-def _snapshot(data: JsonObject) -> SubscriptionSnapshot:
-    """A subscription in our words. Real bodies lack fields that the provider's models require, so only
-    what seats are computed from is required, and anything else of a wrong type counts as absent.
-    """
-    customer = data.get("customer")  # personal, but for its id
-    return SubscriptionSnapshot(
-        subscription_id=_required_text(data, "subscription_id"),
-        status=_required_text(data, "status"),
-        product_id=_required_text(data, "product_id"),
-        quantity=_required_quantity(data),
-        addons=_addons(data.get("addons")),
-        cancel_at_next_billing_date=data.get("cancel_at_next_billing_date") is True,
-        next_billing_date=fields.moment(data.get("next_billing_date")),
-        previous_billing_date=fields.moment(data.get("previous_billing_date")),
-        past_due_ends_at=fields.moment(data.get("past_due_ends_at")),
-        recurring_pre_tax_amount=fields.integer(data.get("recurring_pre_tax_amount")),
-        currency=fields.text(data.get("currency")),
-        customer_id=fields.text(customer.get("customer_id")) if isinstance(customer, dict) else None,
-        metadata=fields.scalars(data.get("metadata")),
-        scheduled_change=_scheduled_change(data.get("scheduled_change")),
-        created_at=fields.moment(data.get("created_at")),
+def _list_page(items: Sequence[Any]) -> ListPage:
+    """One odd item must not stop the walk; if it has an id, a retrieve may tell more of it."""
+    objects = [item for item in items if isinstance(item, dict)]
+    hints = [(item, dodo_subscription.hint(item)) for item in objects]
+    odd = [fields.text(item.get("subscription_id")) for item, hint in hints if hint is None]
+    return ListPage(
+        [hint for _, hint in hints if hint is not None],
+        is_last=len(items) < _PAGE_SIZE,
+        unreadable=[name for name in odd if name is not None],
     )
-
-
-def _required_text(data: JsonObject, field: str) -> str:
-    text = fields.text(data.get(field))
-    if text is None:
-        raise Untranslatable(f"`{field}`")
-    return text
-
-
-def _required_quantity(data: JsonObject) -> int:
-    quantity = fields.integer(data.get("quantity"))
-    if quantity is None:
-        raise Untranslatable("`quantity`")
-    return quantity
-
-
-def _addons(value: object) -> tuple[AddonQuantity, ...] | None:
-    """The add-on cart; None where it is absent or any part of it is malformed, since that is not zero."""
-    if not isinstance(value, list):
-        return None
-    addons = [_addon(item) for item in value]
-    known = tuple(addon for addon in addons if addon is not None)
-    return known if len(known) == len(addons) else None
-
-
-def _addon(item: object) -> AddonQuantity | None:
-    if not isinstance(item, dict):
-        return None
-    addon_id, quantity = fields.text(item.get("addon_id")), fields.integer(item.get("quantity"))
-    return None if addon_id is None or quantity is None else AddonQuantity(addon_id, quantity)
-
-
-def _scheduled_change(value: object) -> ScheduledChange | None:
-    if not isinstance(value, dict):
-        return None
-    change_id, product_id = fields.text(value.get("id")), fields.text(value.get("product_id"))
-    quantity, addons = fields.integer(value.get("quantity")), _addons(value.get("addons"))
-    if change_id is None or product_id is None or quantity is None or addons is None:
-        return None
-    return ScheduledChange(change_id, product_id, quantity, addons, fields.moment(value.get("effective_at")))

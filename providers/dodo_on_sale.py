@@ -24,8 +24,14 @@ def listed_product(item: JsonObject) -> ProductOnSale | None:
 
 def whole_product(data: JsonObject) -> ProductOnSale | None:
     """A product that was retrieved: one without add-ons may leave the field out (SDK, Product)."""
-    listed = listed_product(data)
-    return None if listed is None else replace(listed, addons=_ids(data.get("addons")))
+    listed, price = listed_product(data), data.get("price")
+    if listed is None:
+        return None
+    return replace(
+        listed,
+        addons=_ids(data.get("addons")),
+        price=fields.integer(price.get("price")) if isinstance(price, dict) else None,
+    )
 
 
 def addon(data: JsonObject) -> AddonOnSale | None:
@@ -34,7 +40,10 @@ def addon(data: JsonObject) -> AddonOnSale | None:
     if addon_id is None:
         return None
     return AddonOnSale(
-        addon_id=addon_id, name=fields.text(data.get("name")), currency=fields.text(data.get("currency"))
+        addon_id=addon_id,
+        name=fields.text(data.get("name")),
+        currency=fields.text(data.get("currency")),
+        price=fields.integer(data.get("price")),
     )
 
 

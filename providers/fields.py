@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import isfinite
 
 from seats.snapshot import Metadata
 
 LONGEST_TEXT = 200
+LONGEST_URL = 2000
 
 
 def text(value: object) -> str | None:
@@ -19,6 +21,23 @@ def text(value: object) -> str | None:
 def integer(value: object) -> int | None:
     """A whole number of either sign; True is none, though Python takes it for 1."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def number(value: object) -> float | None:
+    """A number that can be reckoned with: neither endless nor none at all."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def url(value: object) -> str | None:
+    """An address for a person's browser."""
+    if not isinstance(value, str) or len(value) > LONGEST_URL or not value.isprintable():
+        return None
+    return value if value.startswith(("https://", "http://")) else None
 
 
 def moment(value: object) -> datetime | None:

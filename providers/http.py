@@ -24,7 +24,15 @@ from providers.base import Caller
 from providers.budget import Budget
 from providers.headers import count, http_date, seconds_until
 from providers.transport import new_session
-from seats.errors import KeyRefused, PermanentError, ProviderError, SettingsError, TransientError
+from seats.errors import (
+    BudgetSpent,
+    KeyRefused,
+    OutcomeUnknown,
+    PermanentError,
+    ProviderError,
+    SettingsError,
+    TransientError,
+)
 
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 6.0  # from the request sent to the last byte received
@@ -35,10 +43,14 @@ _KEY_SHAPE = re.compile(r"[!-~]{1,512}")  # what an HTTP header can carry
 _ERROR_CODE = re.compile(r"[A-Z0-9_]{1,64}")  # Dodo documentation, error codes; other text may be personal
 
 # Client errors that pass by themselves, and those that pass once a person has repaired the key.
-_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY}
 _KEY_REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
 JsonObject = dict[str, Any]
+
+
+class NothingDone(TransientError):
+    """The request did not reach the provider, or was turned away at its door."""
 
 
 class Unnameable(ValueError):
@@ -107,15 +119,45 @@ class Client:
         Raises `Unnameable` before anything is sent, `TransientError` (`BudgetSpent` and `KeyRefused` among
         them), and `PermanentError`, whose details hold the `status` and the `provider_code`.
         """
-        answer = self._call("GET", segments, caller=caller, query=query)
-        document = _json_object(answer.body)
-        if document is None:
-            raise TransientError(f"{self._provider} answered {answer.status}, but not with a JSON object.")
-        return document
+        return self._document(self._call("GET", segments, caller=caller, query=query))
+
+    def ask(self, *segments: str, caller: Caller, body: JsonObject) -> JsonObject:
+        """The JSON object that answers a question too long for a path: a POST that changes nothing.
+
+        Raises what `get` raises.
+        """
+        return self._document(self._call("POST", segments, caller=caller, body=body))
+
+    def write(
+        self, method: str, *segments: str, caller: Caller, body: JsonObject | None = None
+    ) -> JsonObject:
+        """Change something; the JSON object answered, empty where the answer is.
+
+        Raises what `get` raises, and then nothing was changed, but `OutcomeUnknown` where that cannot be
+        told: whoever tries again may do it twice.
+        """
+        try:
+            answer = self._call(method, segments, caller=caller, body=body)
+            return self._document(answer) if answer.body.strip() else {}
+        except (NothingDone, BudgetSpent):
+            raise
+        except KeyRefused as error:
+            needed = "To change anything, it needs an API key with write access."
+            raise KeyRefused(f"{error.message} {needed}", retry_after=error.retry_after) from error
+        except TransientError as error:
+            raise OutcomeUnknown(
+                f"{error.message} Whether the change was made is not known.", retry_after=error.retry_after
+            ) from error
 
     def delete(self, *segments: str, caller: Caller) -> None:
         """Delete what is at this path; raises what `get` raises."""
         self._call("DELETE", segments, caller=caller)
+
+    def _document(self, answer: Answer) -> JsonObject:
+        document = _json_object(answer.body)
+        if document is None:
+            raise TransientError(f"{self._provider} answered {answer.status}, but not with a JSON object.")
+        return document
 
     def close(self) -> None:
         """Close the connections kept open; a later call opens new ones."""
@@ -130,26 +172,31 @@ class Client:
         *,
         caller: Caller,
         query: Mapping[str, str | int] | None = None,
+        body: JsonObject | None = None,
     ) -> Answer:
         """The answer, if it is one of success; within the budget, which hears of it."""
         url = "/".join([self._base_url, *map(_quoted, segments)])
         self._budget.take(caller)
-        answer = self._exchange(method, f"{url}?{urlencode(query)}" if query else url)
+        answer = self._exchange(method, f"{url}?{urlencode(query)}" if query else url, body)
         self._tell_budget(answer)
         if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             raise self._failure(answer)
         return answer
 
-    def _exchange(self, method: str, url: str) -> Answer:
+    def _exchange(self, method: str, url: str, document: JsonObject | None) -> Answer:
         request = self._request.copy()
         request.method, request.url = method, url
+        if document is not None:
+            request.headers["Content-Type"] = "application/json"
+            request.prepare_body(orjson.dumps(document), None)
         try:
             with self._own_session().send(
                 request, stream=True, timeout=self._timeout, allow_redirects=False
             ) as response:
                 body = self._read(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise TransientError(
+            kind = NothingDone if _is_unconnected(error) else TransientError
+            raise kind(
                 f"{self._provider} could not be reached, or did not answer in full and in time."
             ) from error
         return Answer(response.status_code, response.headers, body, self._clock(response.headers))
@@ -194,9 +241,18 @@ class Client:
         # The provider puts a code into every error. A 404 without one comes from something in between, or
         # from a wrong base URL, and must not be read as "there is no such subscription".
         is_foreign = answer.status == HTTPStatus.NOT_FOUND and code is None
+        if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return NothingDone(message, retry_after=answer.wait)
         if not is_client_error or answer.status in _PASSING or is_foreign:
             return TransientError(message, retry_after=answer.wait)
         return PermanentError(message, details={"status": answer.status, "provider_code": code})
+
+
+def _is_unconnected(error: Exception) -> bool:
+    """Whether there was no connection at all, so that nothing can have been sent over it."""
+    cause = getattr(error.args[0], "reason", None) if error.args else None
+    unconnected = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+    return isinstance(cause, unconnected)
 
 
 def _checked_base_url(text: str) -> str:

@@ -76,7 +76,7 @@ def _rate(text: str) -> str:
     return text
 
 
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Seconds = Annotated[float, Field(ge=0.05, le=86_400)]
 DatabaseUrl = Annotated[str, _starts_with("postgresql://", "postgresql+psycopg://")]
 RedisUrl = Annotated[str, _starts_with("redis://", "rediss://")]
 BrokerUrl = Annotated[str, _starts_with("redis://", "rediss://", "amqp://", "amqps://")]
@@ -150,7 +150,7 @@ class Settings(BaseModel):
     reconcile_seconds: Seconds = Field(
         3600, alias="SEATSYNC_RECONCILE_SECONDS", description="seconds between two passes over the list"
     )
-    verify_hours: Annotated[float, Field(gt=0, le=24 * 30)] = Field(
+    verify_hours: Annotated[float, Field(ge=0.001, le=24 * 30)] = Field(
         24, alias="SEATSYNC_VERIFY_HOURS", description="hours within which each subscription is retrieved"
     )
     tolerance_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(

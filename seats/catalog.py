@@ -13,6 +13,7 @@ from typing import Final
 
 from seats.errors import UnknownRole
 from seats.limit import SeatLimit
+from seats.plan import Proration, When
 from seats.statuses import DEFAULT_EFFECTS, StatusEffect
 
 FREE: Final = "free"
@@ -46,6 +47,20 @@ class Rules:
     hold: timedelta = timedelta(days=7)
     suspend_after_grace: bool = False
     """Whether people beyond the limit are suspended after `grace`; else new claims are refused."""
+    auto_expand_limit: int = 10
+    """The most seats that the policy `auto_expand` buys for one account on one UTC day."""
+    proration_increase: Proration = Proration.PRORATED_IMMEDIATELY
+    proration_decrease: Proration = Proration.PRORATED_IMMEDIATELY
+    decrease_when: When = When.AT_RENEWAL
+    """When fewer seats take effect, unless the wish says otherwise; more seats do at once."""
+
+    def proration(self, when: When, *, is_increase: bool) -> Proration:
+        """How a change is billed. One at the renewal costs the whole new price in any mode, and only this
+        mode can be scheduled for sure (Dodo documentation, error codes).
+        """
+        if when is When.AT_RENEWAL:
+            return Proration.FULL_IMMEDIATELY
+        return self.proration_increase if is_increase else self.proration_decrease
 
 
 @dataclass(frozen=True, slots=True)

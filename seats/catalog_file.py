@@ -12,6 +12,7 @@ from seats.catalog import CONTRACT_NOTICE, FREE, Billing, Catalog, Contract, Pro
 from seats.catalog_checks import SEAT_SOURCES, check
 from seats.errors import CatalogError
 from seats.limit import UNLIMITED, SeatLimit
+from seats.plan import Proration, When
 from seats.statuses import DEFAULT_EFFECTS, StatusEffect
 from seats.toml_table import Table, read
 
@@ -21,7 +22,17 @@ MOST_SEATS: Final = 1_000_000_000
 MOST_DAYS: Final = 365
 
 _WORD: Final = re.compile(r"[a-z][a-z0-9_]*")
-_RULE_KEYS: Final = ("policy", "grace_days", "suspend_after_grace", "payment_grace_days", "hold_days")
+_RULE_KEYS: Final = (
+    "policy",
+    "grace_days",
+    "suspend_after_grace",
+    "payment_grace_days",
+    "hold_days",
+    "auto_expand_limit",
+    "proration_increase",
+    "proration_decrease",
+    "decrease_when",
+)
 _SEATS: Final = "{ full = 5 }"
 _CONTRACT: Final = '{ account = "acme", seats = { full = 5 } }'
 _INCLUDED: Final = "{ included = { full = 5 } }"
@@ -70,7 +81,15 @@ def _rules(table: Table, base: Rules) -> Rules:
         suspend_after_grace=table.flag("suspend_after_grace", base.suspend_after_grace),
         payment_grace=_days(table, "payment_grace_days", base.payment_grace, least=0),
         hold=_days(table, "hold_days", base.hold, least=1),
+        auto_expand_limit=table.number("auto_expand_limit", base.auto_expand_limit, least=1, most=MOST_SEATS),
+        proration_increase=_proration(table, "proration_increase", base.proration_increase),
+        proration_decrease=_proration(table, "proration_decrease", base.proration_decrease),
+        decrease_when=When(table.choice("decrease_when", base.decrease_when, allowed=tuple(When))),
     )
+
+
+def _proration(table: Table, key: str, default: Proration) -> Proration:
+    return Proration(table.choice(key, default, allowed=tuple(Proration)))
 
 
 def _account_key(defaults: Table) -> str | None:

@@ -12,6 +12,7 @@ from seats import findings
 from seats.catalog import Catalog, Contract, Product
 from seats.findings import MOST_SEATS, MOST_UNITS, Finding, FindingKind, Uncountable
 from seats.limit import SeatLimit, Unlimited, add, at_least
+from seats.plan import Cart
 from seats.snapshot import AddonQuantity, SubscriptionSnapshot
 from seats.statuses import Phase, Standing, SubscriptionStanding
 
@@ -24,6 +25,7 @@ __all__ = [
     "SubscriptionShare",
     "Uncountable",
     "account_seats",
+    "cart_seats",
     "range_findings",
     "subscription_seats",
 ]
@@ -67,10 +69,21 @@ def subscription_seats(catalog: Catalog, snapshot: SubscriptionSnapshot) -> Mapp
     stopping = (*_status_findings(catalog, snapshot), *_cart_findings(product, snapshot))
     if product is None or stopping:
         raise Uncountable(stopping)
-    units = _units(snapshot.addons or ())
-    seats = {
-        seat_type: _bought(product, seat_type, snapshot.quantity, units) for seat_type in product.seat_types
-    }
+    return _seats(product, snapshot.quantity, snapshot.addons or ())
+
+
+def cart_seats(catalog: Catalog, cart: Cart) -> Mapping[str, Seats]:
+    """What the cart would buy, for each seat type its product sells. Raises like `subscription_seats`."""
+    product = catalog.product(cart.product_id)
+    stopping = tuple(_cart_findings(product, cart))
+    if product is None or stopping:
+        raise Uncountable(stopping)
+    return _seats(product, cart.quantity, cart.addons)
+
+
+def _seats(product: Product, quantity: int, addons: Iterable[AddonQuantity]) -> Mapping[str, Seats]:
+    units = _units(addons)
+    seats = {seat_type: _bought(product, seat_type, quantity, units) for seat_type in product.seat_types}
     if absurd := tuple(_total_findings(seats)):
         raise Uncountable(absurd)
     return seats
@@ -110,18 +123,18 @@ def _status_findings(catalog: Catalog, snapshot: SubscriptionSnapshot) -> Iterat
         yield findings.unknown_status(snapshot.status)
 
 
-def _cart_findings(product: Product | None, snapshot: SubscriptionSnapshot) -> Iterator[Finding]:
+def _cart_findings(product: Product | None, bought: SubscriptionSnapshot | Cart) -> Iterator[Finding]:
     if product is None:
-        yield findings.unknown_product(snapshot.product_id)
-    if not _is_possible(snapshot.quantity):
-        yield findings.absurd_quantity("quantity", snapshot.quantity)
-    if snapshot.addons is None:
+        yield findings.unknown_product(bought.product_id)
+    if not _is_possible(bought.quantity):
+        yield findings.absurd_quantity("quantity", bought.quantity)
+    if bought.addons is None:
         yield findings.addons_missing()
         return
-    for addon in snapshot.addons:
+    for addon in bought.addons:
         if not _is_possible(addon.quantity):
             yield findings.absurd_quantity(findings.addon_field(addon.addon_id), addon.quantity)
-    for addon_id, units in _units(snapshot.addons).items():
+    for addon_id, units in _units(bought.addons).items():
         if product is not None and addon_id not in product.addons:
             yield findings.unknown_addon(product, addon_id, units)
 

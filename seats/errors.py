@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from datetime import datetime
 
 
 class SeatSyncError(Exception):
     """The root. `code` is stable and machine-readable; `details` holds the numbers behind the refusal."""
 
-    code: ClassVar[str] = "error"
+    code: str = "error"
 
     def __init__(self, message: str, *, details: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
@@ -80,6 +80,15 @@ class KeyRefused(TransientError):
     code = "provider_key_refused"
 
 
+class OutcomeUnknown(TransientError):
+    """A change was sent and no clear answer came: it may have been made, and only a look tells.
+
+    Sending it again may do it twice.
+    """
+
+    code = "outcome_unknown"
+
+
 class PermanentError(ProviderError):
     """Trying again gives the same answer; a person has to look."""
 
@@ -90,6 +99,28 @@ class SubscriptionNotAtProvider(PermanentError):
     """The provider answered that it knows no such subscription: an answer, not an outage."""
 
     code = "subscription_not_at_provider"
+
+
+class ChangeRefused(PermanentError):
+    """The provider does not make the change, as the subscription stands; nothing was changed.
+
+    `code` says why in our words, `provider_code` in the provider's, None where it gave no code. The message
+    says what to do next. `retry_helps` is whether the same wish may be granted later without anybody doing
+    anything.
+    """
+
+    code = "change_refused"
+
+    def __init__(self, message: str, *, code: str, provider_code: str | None, retry_helps: bool) -> None:
+        details = {"provider_code": provider_code, "retry_helps": retry_helps}
+        super().__init__(message, details=details)
+        self.code = code
+        self.provider_code = provider_code
+        self.retry_helps = retry_helps
+
+
+class CartRefused(ChangeRefused):
+    """The provider sells no such cart, or not on those terms, to anybody."""
 
 
 class InvalidSignature(SeatSyncError):
@@ -122,6 +153,19 @@ class AccountNotFound(NotFound):
         )
 
 
+class NotKnownThen(NotFound):
+    """The account is known, and was not yet at the time that is asked about."""
+
+    code = "not_known_then"
+
+    def __init__(self, account_id: str, since: datetime | None) -> None:
+        known = f"{since:%Y-%m-%dT%H:%M:%S.%fZ}" if since else None
+        super().__init__(
+            f"Nothing is known of account {account_id!r} before {known or 'now'}: ask for a later time.",
+            details={"account_id": account_id, "known_since": known},
+        )
+
+
 class SubscriptionNotFound(NotFound):
     code = "subscription_not_found"
 
@@ -142,10 +186,53 @@ class EndpointNotFound(NotFound):
     code = "endpoint_not_found"
 
 
+class ProductNotFound(NotFound):
+    """The catalogue does not know the product."""
+
+    code = "product_not_found"
+
+
 class Refused(SeatSyncError):
     """A well-formed wish that the present state does not allow."""
 
     code = "refused"
+
+
+class AddonsUnknown(Refused):
+    """A cart that is not known whole cannot be changed: what is not named in a change is removed."""
+
+    code = "addons_unknown"
+
+    def __init__(self, subscription_id: str) -> None:
+        super().__init__(
+            "It is not known which add-ons the subscription has, and a change would remove what it does not "
+            "name. Resync the account first.",
+            details={"subscription_id": subscription_id},
+        )
+
+
+class BelowMinimum(Refused):
+    """Fewer seats than the product is sold with, or than it includes."""
+
+    code = "below_minimum"
+
+
+class AboveMaximum(Refused):
+    """More seats than the product is sold with."""
+
+    code = "above_maximum"
+
+
+class NoWayToBuy(Refused):
+    """Nothing that is sold gives so many seats."""
+
+    code = "no_way_to_buy"
+
+
+class PurchaseUnlinked(Refused):
+    """Nobody could tell whose purchase it is."""
+
+    code = "purchase_unlinked"
 
 
 class NoSeatAvailable(Refused):
@@ -228,3 +315,47 @@ class IdempotencyKeyReused(SeatSyncError):
     """The key was used before with another body."""
 
     code = "idempotency_key_reused"
+
+
+class SeatChangeNotFound(NotFound):
+    code = "seat_change_not_found"
+
+
+class NothingToChange(Refused):
+    """The wish is what there is already, or cannot be granted by any purchase."""
+
+    code = "nothing_to_change"
+
+
+class NoSubscription(Refused):
+    """No one subscription of the account is the one to change."""
+
+    code = "no_subscription_to_change"
+
+
+class SeatsInUse(Refused):
+    """More people sit there than seats would be left."""
+
+    code = "seats_in_use"
+
+
+class PreviewExpired(Refused):
+    code = "preview_expired"
+
+
+class SubscriptionChanged(Refused):
+    """What was previewed is no longer what would be changed."""
+
+    code = "subscription_changed"
+
+
+class ChangeInFlight(Refused):
+    """Another change of the subscription is under way."""
+
+    code = "change_in_flight"
+
+
+class NotCancellable(Refused):
+    """The change is past the point where it can be taken back."""
+
+    code = "not_cancellable"

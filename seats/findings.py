@@ -11,7 +11,6 @@ from seats.catalog import Product
 from seats.drift import Difference, LikelyCause
 from seats.errors import SeatSyncError
 from seats.limit import SeatLimit, to_json
-from seats.snapshot import SubscriptionSnapshot
 from seats.statuses import StatusEffect
 from seats.toml_lines import dotted
 
@@ -172,11 +171,11 @@ def differs(one: Difference, cause: LikelyCause) -> Finding:
     return Finding(FindingKind.DIFFERS, one.field, one.theirs, message, one.ours, cause)
 
 
-def unheard_of(snapshot: SubscriptionSnapshot) -> Finding:
+def unheard_of(subscription_id: str) -> Finding:
     """A subscription that the list shows and no webhook announced."""
     cause = LikelyCause.LOST_WEBHOOK
     message = f"The provider's list shows a subscription that we never heard of. {_WHY[cause]}"
-    return Finding(FindingKind.UNHEARD_OF, "subscription_id", snapshot.subscription_id, message, None, cause)
+    return Finding(FindingKind.UNHEARD_OF, "subscription_id", subscription_id, message, None, cause)
 
 
 def not_at_provider(subscription_id: str, *, was_there: bool) -> Finding:

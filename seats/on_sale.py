@@ -16,24 +16,29 @@ class ProductOnSale:
     """A product as the provider sells it.
 
     `addons` are the ids of the add-ons offered with it; None where the provider did not say, which is not
-    the same as none. `currency` is an ISO 4217 code. One that is not recurring is paid once: nobody can
-    subscribe to it.
+    the same as none. `currency` is an ISO 4217 code, `price` what one unit costs each period, in its
+    smallest unit, where the provider said. One that is not recurring is paid once: nobody can subscribe
+    to it.
     """
 
     product_id: str
     name: str | None = None
     currency: str | None = None
+    price: int | None = None
     is_recurring: bool = True
     addons: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddonOnSale:
-    """An add-on as the provider sells it; `currency` is an ISO 4217 code."""
+    """An add-on as the provider sells it; `currency` is an ISO 4217 code, `price` what one unit costs each
+    period, in its smallest unit.
+    """
 
     addon_id: str
     name: str | None = None
     currency: str | None = None
+    price: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,3 +65,6 @@ class SubscriptionSnapshot:
     metadata: Metadata | None = None
     scheduled_change: ScheduledChange | None = None
     created_at: datetime | None = None
+    billing_interval: str | None = None
+    """The provider's word: Day, Week, Month, Year; `billing_count` of them are one period."""
+    billing_count: int | None = None

@@ -28,6 +28,8 @@ class FakeProvider:
     listed_pages: int = 0
     listed_otherwise: dict[str, SubscriptionSnapshot] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
+    unreadable: set[str] = field(default_factory=set)
+    repeats: bool = False
     failing_pages: Exception | None = None
     between_pages: Callable[[], None] | None = None
     callers: list[Caller] = field(default_factory=list)
@@ -63,8 +65,10 @@ class FakeProvider:
                 raise BudgetSpent("Nothing left.", retry_after=0.01)
             self.page_budget = None if self.page_budget is None else self.page_budget - 1
             self.listed_pages += 1
-            page = listed[start : start + self.page_size]
-            yield ListPage(page, is_last=len(page) < self.page_size)
+            page = listed[:1] if self.repeats else listed[start : start + self.page_size]
+            odd = [one.subscription_id for one in page if one.subscription_id in self.unreadable]
+            readable = [one for one in page if one.subscription_id not in self.unreadable]
+            yield ListPage(readable, is_last=len(page) < self.page_size, unreadable=odd)
 
     def _listed(self, name: str) -> SubscriptionSnapshot:
         return replace(self.listed_otherwise.get(name, self.subscriptions[name]), addons=None)

@@ -18,6 +18,7 @@ from typing import Final
 from models import listing, reconcile_pass, schedule, subscription, tick
 from models.listing import Compared
 from models.reconcile_pass import Walk
+from providers.base import ListPage
 from runtime.wiring import Runtime
 from seats.errors import BudgetSpent, ProviderError, TransientError
 from seats.snapshot import SubscriptionSnapshot
@@ -34,9 +35,11 @@ _CATCHING_UP: Final = 4  # times an even pace: shares of the period begin at hal
 # Pages are compared together as they come: a statement costs as much for a thousand rows as for a hundred.
 _MOST_PAGES: Final = 10
 _LONGEST_BATCH: Final = 2.0
+_MOST_REPEATED: Final = 2
 # Longer than a batch and one slow page more can take, short enough that a killed walker's pass is taken up
 # again soon.
 _LEASE: Final = timedelta(seconds=12)
+_LONGEST_FAILURE: Final = timedelta(hours=6)
 _SHORTEST_PAUSE: Final = timedelta(seconds=1)
 # So much may leave the list at once; a list that shows next to nothing is the answer to a wrong key, and
 # the rest is verified in its turn anyway.
@@ -87,81 +90,112 @@ def walk(runtime: Runtime, *, until: float) -> None:
     except BudgetSpent as spent:
         _let_go(runtime, mine, delay=spent.retry_after or 1.0, error=spent.message)
     except ProviderError as error:
-        asked_for = error.retry_after if isinstance(error, TransientError) else None
-        wait = max(backoff(mine.failures + 1), asked_for or 0)
-        log.warning("reconcile waits", extra={"error": error.message, "seconds": round(wait)})
-        _let_go(runtime, mine, delay=wait, error=error.message, failed=True)
+        _fail(runtime, mine, error)
+
+
+def _fail(runtime: Runtime, mine: Walk, error: ProviderError) -> None:
+    """Try again later and later; after hours, begin anew rather than go on with the same page for ever."""
+    with runtime.sessions.begin() as session:
+        if reconcile_pass.give_up(session, mine, older_than=max(_period(runtime), _LONGEST_FAILURE)):
+            log.error("reconcile gave a pass up", extra={"error": error.message})
+            return
+    asked_for = error.retry_after if isinstance(error, TransientError) else None
+    wait = max(backoff(mine.failures + 1), asked_for or 0)
+    log.warning("reconcile waits", extra={"error": error.message, "seconds": round(wait)})
+    _let_go(runtime, mine, delay=wait, error=error.message, failed=True)
 
 
 def _read_on(runtime: Runtime, mine: Walk, until: float) -> None:
     """From the page the pass is at to its end, or to where it pauses."""
+    saw_the_end = True
     for batch in _batches(runtime, mine, until):
-        if not _compare(runtime, mine, batch):
+        still_mine = _compare(runtime, mine, batch)
+        if still_mine is None:
             return
-        mine = batch.after
+        mine = still_mine
         if batch.is_end:
+            saw_the_end = batch.saw_the_end
             break
-        if mine.spacing >= _SHORTEST_PAUSE or time.monotonic() >= until:
-            _let_go(runtime, mine, delay=mine.spacing.total_seconds())
+        if mine.pause >= _SHORTEST_PAUSE or time.monotonic() >= until:
+            with runtime.sessions.begin() as session:
+                reconcile_pass.pause(session, mine)
             return
-    _finish(runtime, mine, saw_the_end=not mine.is_at_the_known_end)
+    _finish(runtime, mine, saw_the_end=saw_the_end)
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Some pages, and the walk after them."""
+    """Some pages, and the walk after them. The end was seen, or is where it lately was."""
 
     listed: Sequence[SubscriptionSnapshot]
+    unreadable: Sequence[str]
     after: Walk
     is_end: bool
+    saw_the_end: bool
 
 
 def _batches(runtime: Runtime, walk: Walk, until: float) -> Iterator[_Batch]:
     """The pages that are left, as many at a time as come in quickly; what was read before a failure comes
     before the failure.
     """
-    most = 1 if walk.spacing >= _SHORTEST_PAUSE else _MOST_PAGES
+    most = 1 if walk.pause >= _SHORTEST_PAUSE else _MOST_PAGES
     listed: list[SubscriptionSnapshot] = []
+    unreadable: list[str] = []
     pages, begun = 0, time.monotonic()
     try:
         for page in runtime.provider.pages(created_before=walk.started_at, first_page=walk.next_page):
-            walk, pages = walk.past(page.subscriptions), pages + 1
-            listed += page.subscriptions
+            walk, pages = _past(walk, page), pages + 1
+            listed, unreadable = [*listed, *page.subscriptions], [*unreadable, *page.unreadable]
             is_end = page.is_last or walk.is_at_the_known_end
             if is_end or pages >= most or time.monotonic() >= min(until, begun + _LONGEST_BATCH):
-                yield _Batch(listed, walk, is_end)
-                listed, pages, begun = [], 0, time.monotonic()
+                yield _Batch(listed, unreadable, walk, is_end, saw_the_end=page.is_last)
+                listed, unreadable, pages, begun = [], [], 0, time.monotonic()
                 if is_end:
                     return
     except ProviderError:
         if pages:
-            yield _Batch(listed, walk, is_end=False)
+            yield _Batch(listed, unreadable, walk, is_end=False, saw_the_end=False)
         raise
     if pages:
-        yield _Batch(listed, walk, is_end=True)
+        yield _Batch(listed, unreadable, walk, is_end=True, saw_the_end=True)
 
 
-def _compare(runtime: Runtime, mine: Walk, batch: _Batch) -> bool:
-    """False, and nothing written, if the pass is somebody else's by now."""
+def _past(walk: Walk, page: ListPage) -> Walk:
+    """The walk after the page. One that ends like the one before may have been shifted by as much as it
+    holds; with many such in a row the walk would never end.
+    """
+    after = walk.past(page.subscriptions)
+    if after.repeated > _MOST_REPEATED:
+        raise TransientError("The provider gives the same page of subscriptions again and again.")
+    return after
+
+
+def _compare(runtime: Runtime, mine: Walk, batch: _Batch) -> Walk | None:
+    """How the pass goes on; None, and nothing written, if it is somebody else's by now."""
+    names = [*(listed.subscription_id for listed in batch.listed), *batch.unreadable]
     with runtime.sessions.begin() as session:
-        names = [listed.subscription_id for listed in batch.listed]
-        if not reconcile_pass.turn_pages(session, mine, batch.after, names, lease=_LEASE):
-            return False
+        still_mine = reconcile_pass.turn_pages(session, mine, batch.after, names, lease=_LEASE)
+        if still_mine is None:
+            return None
         found = listing.compare(
             session,
             batch.listed,
-            trusted_for=runtime.settings.verify_every,
+            unreadable=batch.unreadable,
+            as_of=mine.as_of,
             expect_all_known=not mine.is_first,
+            trusted_for=runtime.settings.verify_every,
         )
         if found != Compared():
-            reconcile_pass.count(session, mine, unheard_of=found.unheard_of, differing=found.differing)
-    return True
+            reconcile_pass.add_news(
+                session, still_mine, unheard_of=found.unheard_of, differing=found.differing
+            )
+    return still_mine
 
 
 def _finish(runtime: Runtime, mine: Walk, *, saw_the_end: bool) -> None:
     with runtime.sessions.begin() as session:
-        gone = reconcile_pass.vanished(session, mine, limit=_MOST_VANISHED)
-        if not reconcile_pass.finish(session, mine, vanished=len(gone), saw_the_end=saw_the_end):
+        gone = reconcile_pass.finish(session, mine, saw_the_end=saw_the_end, most_vanished=_MOST_VANISHED)
+        if gone is None:
             return
         schedule.raise_hints(session, gone, routine=True)
         done = reconcile_pass.newest(session, runtime.provider.name)
@@ -178,9 +212,7 @@ def _finish(runtime: Runtime, mine: Walk, *, saw_the_end: bool) -> None:
     )
 
 
-def _let_go(
-    runtime: Runtime, mine: Walk, *, delay: float, error: str | None = None, failed: bool = False
-) -> None:
+def _let_go(runtime: Runtime, mine: Walk, *, delay: float, error: str, failed: bool = False) -> None:
     with runtime.sessions.begin() as session:
         reconcile_pass.hand_back(session, mine, delay=timedelta(seconds=delay), error=error, failed=failed)
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from models import finding, ledger, schedule, subscription, tick
 from models.audit import Cause
@@ -82,8 +83,7 @@ def _look(runtime: Runtime, lease: Lease, caller: Caller) -> Outcome:
     except SubscriptionNotAtProvider:
         return _not_at_provider(runtime, lease)
     except BudgetSpent as spent:
-        _postpone(runtime, lease, spent, delay=spent.retry_after or 1.0, counted=False)
-        return Outcome.BUDGET_SPENT
+        return _wait_for_budget(runtime, lease, spent)
     except TransientError as error:
         return _postpone(runtime, lease, error, delay=max(backoff(lease.attempt), error.retry_after or 0))
     except PermanentError as error:
@@ -126,19 +126,28 @@ def _postpone(
     error: TransientError,
     *,
     delay: float,
-    counted: bool = True,
     raise_meanwhile: bool = True,
 ) -> Outcome:
     """Try again later; meanwhile let what an authentic body says raise seats, never lower them."""
     claimed = _newest_claim(runtime, lease) if raise_meanwhile else None
     with runtime.transaction() as session:
-        if claimed is not None:
-            cause = _cause(runtime, lease, "body", "the provider could not be asked; its webhook raises")
-            ledger.apply_unverified(session, lease, claimed, runtime.catalog, cause)
-        schedule.hand_back(
-            session, lease, delay=timedelta(seconds=delay), error=error.message, counted=counted
-        )
+        _raise_by(session, runtime, lease, claimed)
+        schedule.hand_back(session, lease, delay=timedelta(seconds=delay), error=error.message)
     return Outcome.POSTPONED
+
+
+def _wait_for_budget(runtime: Runtime, lease: Lease, spent: BudgetSpent) -> Outcome:
+    claimed = _newest_claim(runtime, lease)
+    with runtime.transaction() as session:
+        _raise_by(session, runtime, lease, claimed)
+        schedule.hand_back_unasked(session, lease, delay=timedelta(seconds=spent.retry_after or 1.0))
+    return Outcome.BUDGET_SPENT
+
+
+def _raise_by(session: Session, runtime: Runtime, lease: Lease, claimed: SubscriptionSnapshot | None) -> None:
+    if claimed is not None:
+        cause = _cause(runtime, lease, "body", "the provider could not be asked; its webhook raises")
+        ledger.apply_unverified(session, lease, claimed, runtime.catalog, cause)
 
 
 def _bury(runtime: Runtime, lease: Lease, reason: str) -> Outcome:

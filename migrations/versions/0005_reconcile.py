@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("provider", sa.Text(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("spacing", sa.Interval(), nullable=False),
+        sa.Column("pauses_until", sa.DateTime(timezone=True), nullable=False),
         sa.Column("next_page", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("fence", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
@@ -30,6 +31,7 @@ def upgrade() -> None:
         sa.Column("failures", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("given_up", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("listed", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("unheard_of", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("differing", sa.BigInteger(), server_default="0", nullable=False),
@@ -38,6 +40,7 @@ def upgrade() -> None:
         sa.Column("end_seen_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("newest_first", sa.Boolean(), server_default=sa.true(), nullable=False),
         sa.Column("oldest", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("repeated", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("reconcile_passes_pkey")),
     )
     op.create_index(
@@ -64,6 +67,7 @@ def upgrade() -> None:
         "subscriptions", sa.Column("routine", sa.Boolean(), server_default=sa.false(), nullable=False)
     )
     op.add_column("subscriptions", sa.Column("fingerprint", sa.Text(), nullable=True))
+    op.add_column("subscriptions", sa.Column("unlisted_since", sa.DateTime(timezone=True), nullable=True))
     op.drop_index("subscriptions_next_at_idx", table_name="subscriptions", postgresql_where=_DUE)
     op.create_index(
         "subscriptions_routine_next_at_idx", "subscriptions", ["routine", "next_at"], postgresql_where=_DUE
@@ -76,6 +80,11 @@ def _let_findings_tell_their_end() -> None:
     op.add_column("drift_findings", sa.Column("state", sa.Text(), server_default="open", nullable=False))
     op.add_column("drift_findings", sa.Column("held_because", sa.Text(), nullable=True))
     op.execute("UPDATE drift_findings SET state = 'agreed' WHERE closed_at IS NOT NULL")
+    op.execute(
+        "UPDATE drift_findings SET state = 'held', held_because = message WHERE closed_at IS NULL AND kind IN"
+        " ('unknown_status', 'unknown_product', 'unknown_addon', 'addons_missing', 'absurd_quantity',"
+        " 'absurd_total', 'not_at_provider')"
+    )
     op.create_check_constraint(
         op.f("drift_findings_state_check"),
         "drift_findings",
@@ -105,6 +114,7 @@ def downgrade() -> None:
         op.drop_column("drift_findings", name)
     op.drop_index("subscriptions_routine_next_at_idx", table_name="subscriptions", postgresql_where=_DUE)
     op.create_index("subscriptions_next_at_idx", "subscriptions", ["next_at"], postgresql_where=_DUE)
+    op.drop_column("subscriptions", "unlisted_since")
     op.drop_column("subscriptions", "fingerprint")
     op.drop_column("subscriptions", "routine")
     op.drop_table("reconcile_sightings")

@@ -147,6 +147,8 @@ def test_every_fact_of_a_subscription_is_translated(reader):
                 "spc_2WsX3EdC", "pdt_1QaZ2WsX3EdC4RfV5TgB6", 1, (AddonQuantity(SEAT, 8),), RENEWAL
             ),
             created_at=datetime(2026, 7, 12, 8, 31, 7, 204418, UTC),
+            billing_interval="Month",
+            billing_count=1,
         ),
         unreadable=None,
     )

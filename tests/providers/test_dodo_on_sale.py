@@ -65,11 +65,12 @@ def asked(control: Control) -> list[str]:
 # Products.
 
 
-def test_a_product_shows_its_name_its_currency_and_the_addons_offered_with_it(dodo: Dodo):
+def test_a_product_shows_its_name_its_price_and_the_addons_offered_with_it(dodo: Dodo):
     assert dodo.product("pdt_team") == ProductOnSale(
         product_id="pdt_team",
         name="Team Pro",
         currency="EUR",
+        price=9900,
         addons=("adn_seat", "adn_pack_10", "adn_viewer", "adn_support"),
     )
 
@@ -114,8 +115,8 @@ def test_all_pages_of_products_are_walked_from_zero(dodo: Dodo, control: Control
 # Add-ons.
 
 
-def test_an_addon_shows_its_name_and_its_currency(dodo: Dodo):
-    seat = AddonOnSale(addon_id="adn_seat", name="Extra seat", currency="EUR")
+def test_an_addon_shows_its_name_and_its_price(dodo: Dodo):
+    seat = AddonOnSale(addon_id="adn_seat", name="Extra seat", currency="EUR", price=1500)
     assert dodo.addon("adn_seat") == seat
     assert seat in list(dodo.addons())
 
@@ -127,7 +128,8 @@ def test_an_addon_that_does_not_exist_is_none(dodo: Dodo):
 def test_archived_addons_are_a_list_of_their_own(dodo: Dodo, control: Control):
     control.call("POST", "/addons", id="adn_old", name="Old", price=1, currency="USD", archived=True)
     assert "adn_old" not in [addon.addon_id for addon in dodo.addons()]
-    assert list(dodo.addons(archived=True)) == [AddonOnSale(addon_id="adn_old", name="Old", currency="USD")]
+    old = AddonOnSale(addon_id="adn_old", name="Old", currency="USD", price=1)
+    assert list(dodo.addons(archived=True)) == [old]
 
 
 # Untrusted answers.

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from seats import policies
 from seats.catalog import Billing, Catalog, Contract, Product, Rules
 from seats.limit import UNLIMITED, Unlimited
+from seats.plan import Proration, When
 from seats.statuses import DEFAULT_EFFECTS, StatusEffect
 
 SEAT_TYPES = st.sampled_from(["full", "viewer", "guest_2"])
@@ -24,6 +25,10 @@ RULES = st.builds(
     payment_grace=DAYS,
     hold=DAYS,
     suspend_after_grace=st.booleans(),
+    auto_expand_limit=st.integers(1, 50),
+    proration_increase=st.sampled_from(Proration),
+    proration_decrease=st.sampled_from(Proration),
+    decrease_when=st.sampled_from(When),
 )
 
 
@@ -120,6 +125,10 @@ def _rules(rules):
         f"payment_grace_days = {rules.payment_grace.days}",
         f"hold_days = {rules.hold.days}",
         f"suspend_after_grace = {_text(rules.suspend_after_grace)}",
+        f"auto_expand_limit = {rules.auto_expand_limit}",
+        f"proration_increase = {_text(rules.proration_increase)}",
+        f"proration_decrease = {_text(rules.proration_decrease)}",
+        f"decrease_when = {_text(rules.decrease_when)}",
     ]
 
 

@@ -8,11 +8,23 @@ from seats import policies
 from seats.catalog import Billing, Catalog, Contract, Product, Rules
 from seats.catalog_file import parse
 from seats.limit import UNLIMITED
+from seats.plan import Proration, When
 from seats.statuses import DEFAULT_EFFECTS, StatusEffect
 
 EXAMPLE = Path(__file__).parents[2] / "catalog.example.toml"
 
 TEAM = "[products.pdt_team]\nincluded = { full = 5 }\n"
+RULE_KEYS = (
+    "policy",
+    "grace_days",
+    "suspend_after_grace",
+    "payment_grace_days",
+    "hold_days",
+    "auto_expand_limit",
+    "proration_increase",
+    "proration_decrease",
+    "decrease_when",
+)
 
 
 def test_all_that_may_be_left_out_has_a_default():
@@ -42,6 +54,15 @@ def test_a_product_takes_the_defaults_it_does_not_override():
     text = '[defaults]\ngrace_days = 3\nhold_days = 4\n[products.x]\npolicy = "soft"\nhold_days = 9\n'
     catalog = parse(text, "catalog.toml")
     assert catalog.rules("x") == Rules("soft", timedelta(days=3), timedelta(days=7), timedelta(days=9))
+
+
+def test_a_change_at_the_renewal_is_billed_in_the_one_mode_that_can_be_scheduled():
+    rules = Rules(
+        proration_increase=Proration.DO_NOT_BILL, proration_decrease=Proration.DIFFERENCE_IMMEDIATELY
+    )
+    assert rules.proration(When.NOW, is_increase=True) is Proration.DO_NOT_BILL
+    assert rules.proration(When.NOW, is_increase=False) is Proration.DIFFERENCE_IMMEDIATELY
+    assert rules.proration(When.AT_RENEWAL, is_increase=False) is Proration.FULL_IMMEDIATELY
 
 
 @pytest.mark.parametrize(
@@ -110,10 +131,10 @@ def test_the_example_names_every_setting_and_what_is_switched_off_is_valid_too()
     assert catalog.contracts["acme"].seats == {"full": UNLIMITED}
     assert all(f"\n{status} = " in text for status in DEFAULT_EFFECTS)
     assert catalog.effects == DEFAULT_EFFECTS
-    for key in ("policy", "grace_days", "suspend_after_grace", "payment_grace_days", "hold_days"):
+    for key in RULE_KEYS:
         assert len(re.findall(rf"^{key} = ", text, flags=re.MULTILINE)) == 2
 
 
-@pytest.mark.parametrize("word", [*policies.names(), *StatusEffect, *Billing])
+@pytest.mark.parametrize("word", [*policies.names(), *StatusEffect, *Billing, *Proration, *When])
 def test_the_example_names_every_allowed_word(word):
     assert word in EXAMPLE.read_text("utf-8")

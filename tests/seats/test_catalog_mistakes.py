@@ -8,6 +8,7 @@ from seats import policies
 from seats.catalog import Billing
 from seats.catalog_file import parse
 from seats.errors import CatalogError
+from seats.plan import Proration
 from seats.statuses import StatusEffect
 from tests.seats.unhurried import unhurried
 
@@ -15,7 +16,10 @@ from tests.seats.unhurried import unhurried
 TEAM = "[products.pdt_team]\nincluded = { full = 5 }\n"
 CONTRACT = '[contracts.c]\naccount = "a"\nseats.full = 1\n'
 
-RULE_KEYS = "policy, grace_days, suspend_after_grace, payment_grace_days, hold_days"
+RULE_KEYS = (
+    "policy, grace_days, suspend_after_grace, payment_grace_days, hold_days, "
+    "auto_expand_limit, proration_increase, proration_decrease, decrease_when"
+)
 PRODUCT_KEYS = f"name, included, per_unit, addons, minimum, maximum, {RULE_KEYS}"
 SECTIONS = "defaults, roles, status, products, free, contracts"
 NUMBER = "must be a whole number from 0 to 1000000000"
@@ -23,6 +27,7 @@ DAYS = "must be a whole number from 0 to 365"
 DATE = "must be a date such as 2026-01-31, without a time and without quotation marks"
 EFFECT = f"must be one of {', '.join(StatusEffect)}"
 POLICY = f"must be one of {', '.join(policies.names())}"
+PRORATION = f"must be one of {', '.join(Proration)}"
 BILLING = f"must be one of {', '.join(Billing)}"
 NO_WORD = "a seat type is a lower-case word such as full or guest_2"
 NOT_GIVEN = "no product, [free] or contract gives"
@@ -82,6 +87,26 @@ IN_PRODUCT = [
     ("grace_days = true", "grace_days", f"grace_days {DAYS}; true is a boolean."),
     ("payment_grace_days = 366", "payment_grace_days", f"payment_grace_days {DAYS}; 366 is not."),
     ('payment_grace_days = "7"', "payment_grace_days", f"payment_grace_days {DAYS}; '7' is a string."),
+    (
+        "auto_expand_limit = 0",
+        "auto_expand_limit",
+        "auto_expand_limit must be a whole number from 1 to 1000000000; 0 is not.",
+    ),
+    (
+        'proration_increase = "prorated_immediatly"',
+        "proration_increase",
+        f"proration_increase {PRORATION}; 'prorated_immediatly' is not. Did you mean 'prorated_immediately'?",
+    ),
+    (
+        "proration_decrease = true",
+        "proration_decrease",
+        f"proration_decrease {PRORATION}; true is a boolean.",
+    ),
+    (
+        'decrease_when = "at_renewl"',
+        "decrease_when",
+        "decrease_when must be one of now, at_renewal; 'at_renewl' is not. Did you mean 'at_renewal'?",
+    ),
     ("hold_days = 0", "hold_days", "hold_days must be a whole number from 1 to 365; 0 is not."),
     ('name = " "', "name", "name must be a non-empty string; ' ' is a string."),
     ('addons."" = {}', 'addons.""', "the name is empty."),

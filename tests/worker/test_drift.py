@@ -7,11 +7,14 @@ from datetime import timedelta
 
 import pytest
 
+from models import finding, ledger, schedule
 from runtime.wiring import Runtime
+from seats import findings
+from seats.drift import Difference, LikelyCause
 from seats.errors import PermanentError
 from seats.snapshot import AddonQuantity
 from tests.clock import Clock
-from tests.factories import NOON, a_catalog, a_snapshot
+from tests.factories import NOON, a_catalog, a_cause, a_snapshot
 from tests.fakes import FakeProvider
 from tests.worker.passes import drift, pass_over, turns_of, work_off
 from tests.worker.test_sync import deliver, look
@@ -183,6 +186,34 @@ def test_a_webhook_that_comes_hours_after_the_repair_was_late(
     deliver(service, "msg_2", occurred_at=changed_at)
     look(service)
     assert [one.cause for one in drift(service)] == ["late_webhook"]
+
+
+def test_a_change_after_the_list_was_read_does_not_make_its_webhook_late(
+    service: Runtime, provider: FakeProvider, clock: Clock
+):
+    provider.subscriptions["sub_1"] = a_snapshot(quantity=3)
+    pass_over(service)
+    clock.advance(timedelta(minutes=5))
+    deliver(service, "msg_2", occurred_at=clock.now)
+    look(service)
+    assert [(one.state, one.cause) for one in drift(service)] == [("repaired", "lost_webhook")]
+
+
+def test_a_look_that_began_before_the_list_was_read_closes_nothing(
+    service: Runtime, provider: FakeProvider, clock: Clock
+):
+    deliver(service, "msg_2", occurred_at=NOON)
+    with service.sessions.begin() as session:
+        lease = schedule.lease(session, "sub_1", timedelta(minutes=10))
+    before = provider.subscriptions["sub_1"]
+    clock.advance(timedelta(minutes=1))
+    provider.subscriptions["sub_1"] = a_snapshot(quantity=3)
+    with service.sessions.begin() as session:
+        listed = findings.differs(Difference("quantity", "1", "3"), LikelyCause.LOST_WEBHOOK)
+        finding.record(session, "sub_1", [listed])
+    with service.sessions.begin() as session:
+        ledger.apply(session, lease, before, service.catalog, a_cause())
+    assert states(service) == [("quantity", "open")]
 
 
 def test_a_later_change_does_not_make_an_older_webhook_late(

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from models import listing, reconcile_pass
+from models import listing, reconcile_pass, schedule
 from models.subscription import Subscription
 from providers.base import ListPage
 from runtime.wiring import Runtime
@@ -23,7 +23,7 @@ from tests.worker.passes import ENDLESS, asked_for, drift, pass_over, the_pass, 
 from tests.worker.test_sync import deliver, look, seats_of, the
 from worker import reconcile as reconciling
 from worker.reconcile import begin, is_due, reconcile, walk
-from worker.sweep import drain
+from worker.sweep import Sweep, drain
 from worker.sync import sync
 
 DAY_AND_MORE = "interval '25 hours'"
@@ -126,13 +126,88 @@ def test_what_a_webhook_told_first_is_not_taken_for_vanished(runtime: Runtime, p
     assert the_pass(runtime).vanished == 0
 
 
-def test_a_list_that_a_look_disproved_is_not_followed_again(runtime: Runtime, provider: FakeProvider):
+def test_a_list_that_a_look_disproved_is_asked_about_again_but_is_no_second_finding(
+    runtime: Runtime, provider: FakeProvider
+):
     known(runtime, provider)
     provider.listed_otherwise = {"sub_1": a_snapshot(quantity=9)}
+    for _ in range(3):
+        assert pass_over(runtime).differing == 1
+        work_off(runtime)
+    assert [one.state for one in drift(runtime)] == ["agreed"]
+
+
+def test_what_went_back_and_forth_is_found_though_the_list_was_once_disproved(
+    runtime: Runtime, provider: FakeProvider
+):
+    known(runtime, provider)
+    provider.listed_otherwise = {"sub_1": a_snapshot(status="on_hold")}
     pass_over(runtime)
     work_off(runtime)
-    assert pass_over(runtime).differing == 0
+    provider.subscriptions["sub_1"] = a_snapshot(status="on_hold")
+    pass_over(runtime)
+    work_off(runtime)
+    assert the(runtime, Subscription).status == "on_hold"
+
+
+def test_what_a_webhook_has_told_and_nobody_has_looked_at_yet_is_no_finding(
+    runtime: Runtime, provider: FakeProvider
+):
+    known(runtime, provider)
+    provider.subscriptions["sub_1"] = a_snapshot(quantity=3)
+    deliver(runtime, "msg_2")
+    assert pass_over(runtime).differing == 1
+    assert drift(runtime) == []
+
+
+def test_a_page_that_is_older_than_our_last_look_is_no_finding(runtime: Runtime, provider: FakeProvider):
+    known(runtime, provider, "sub_1", "sub_2")
+    provider.page_size = 1
+    provider.listed_otherwise = {"sub_1": a_snapshot(quantity=9)}
+
+    def somebody_looks() -> None:
+        deliver(runtime, "msg_3")
+        look(runtime)
+
+    provider.between_pages = somebody_looks
+    pass_over(runtime)
+    assert drift(runtime) == []
+
+
+def test_a_subscription_whose_list_item_cannot_be_read_is_found_by_its_id(
+    runtime: Runtime, provider: FakeProvider
+):
+    provider.subscriptions["sub_odd"] = a_snapshot("sub_odd")
+    provider.unreadable = {"sub_odd"}
+    pass_over(runtime)
+    assert asked_for(runtime) == ["sub_odd"]
+    work_off(runtime)
+    assert pass_over(runtime).vanished == 0
+    assert asked_for(runtime) == []
+
+
+def test_what_was_not_at_the_provider_and_is_listed_again_is_asked_for(
+    runtime: Runtime, provider: FakeProvider
+):
+    known(runtime, provider)
+    sold = provider.subscriptions.pop("sub_1")
+    deliver(runtime, "msg_2")
+    look(runtime)
+    assert [one.state for one in drift(runtime)] == ["held"]
+    provider.subscriptions["sub_1"] = sold
+    pass_over(runtime)
+    work_off(runtime)
     assert [one.state for one in drift(runtime)] == ["agreed"]
+
+
+def test_what_the_list_never_shows_is_asked_for_once(runtime: Runtime, provider: FakeProvider):
+    known(runtime, provider, "sub_1", "sub_2")
+    provider.hidden = {"sub_2"}
+    assert [pass_over(runtime).vanished for _ in range(3)] == [1, 0, 0]
+    provider.hidden = set()
+    pass_over(runtime)
+    provider.hidden = {"sub_2"}
+    assert pass_over(runtime).vanished == 1
 
 
 def test_a_row_without_a_fingerprint_is_compared_by_what_is_kept(runtime: Runtime, provider: FakeProvider):
@@ -222,6 +297,32 @@ def test_a_pass_is_spread_over_half_its_period(
     assert read_at == [0, 8, 16, 24]
 
 
+def test_a_list_that_has_grown_is_read_within_its_period_all_the_same(
+    clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
+):
+    provider.page_size = 1
+    pass_over(clocked_runtime)
+    provider.subscriptions = many(40)
+    clock.advance(timedelta(hours=1))
+    for _ in range(59):
+        reconcile(clocked_runtime, until=ENDLESS)
+        clock.advance(timedelta(minutes=1))
+    assert the_pass(clocked_runtime).finished_at is not None
+
+
+def test_one_who_waits_while_a_page_is_read_need_not_wait_either(
+    clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
+):
+    provider.subscriptions, provider.page_size = many(3), 1
+    pass_over(clocked_runtime)
+    clock.advance(timedelta(hours=1))
+    reconcile(clocked_runtime, until=ENDLESS)
+    clock.advance(timedelta(minutes=10))
+    provider.between_pages = lambda: begin(clocked_runtime, now=True)
+    walk(clocked_runtime, until=0)
+    assert the_pass(clocked_runtime).next_at == clock.now
+
+
 def test_whoever_waits_for_a_pass_need_not_wait_for_its_pauses(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions, provider.page_size = many(3), 1
     pass_over(runtime)
@@ -259,6 +360,39 @@ def test_a_provider_that_fails_is_tried_again_later_and_later(
     provider.failing_pages = None
     walk(clocked_runtime, until=ENDLESS)
     assert (the_pass(clocked_runtime).listed, the_pass(clocked_runtime).last_error) == (1, None)
+
+
+def test_a_page_that_fails_for_ever_does_not_keep_the_next_pass_from_beginning(
+    clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
+):
+    provider.subscriptions, provider.page_size = many(2), 1
+    pass_over(clocked_runtime)
+    work_off(clocked_runtime)
+    known_pages = provider.listed_pages
+
+    def page_two_fails() -> None:
+        raise TransientError("answered 500")
+
+    provider.between_pages = page_two_fails
+    clock.advance(timedelta(hours=1))
+    for _ in range(80):
+        reconcile(clocked_runtime, until=ENDLESS)
+        clock.advance(timedelta(minutes=6))
+    assert provider.listed_pages > known_pages + 1
+    with clocked_runtime.sessions() as session:
+        assert session.execute(text("SELECT count(*) FROM reconcile_passes WHERE given_up")).scalar() == 1
+    assert asked_for(clocked_runtime) == []
+
+
+def test_a_list_that_repeats_itself_is_noticed_even_a_page_at_a_time(
+    runtime: Runtime, provider: FakeProvider
+):
+    provider.subscriptions, provider.page_size = many(10), 1
+    provider.repeats = True
+    begin(runtime, now=True)
+    for _ in range(6):
+        walk(runtime, until=0)
+    assert (the_pass(runtime).failures, the_pass(runtime).listed) == (1, 3)
 
 
 def test_a_page_that_the_database_refused_is_read_again(
@@ -419,6 +553,68 @@ def test_an_event_makes_a_routine_look_urgent(runtime: Runtime, provider: FakePr
     assert [caller.value for caller in provider.callers] == ["webhook", "webhook"]
 
 
+def test_an_event_does_not_wait_out_the_pause_of_the_timers_budget(runtime: Runtime, provider: FakeProvider):
+    known(runtime, provider)
+    provider.subscriptions["sub_1"] = a_snapshot(quantity=2)
+    pass_over(runtime)
+    provider.failing = BudgetSpent("Nothing left for the timer.", retry_after=60)
+    work_off(runtime)
+    provider.failing = None
+    change(runtime, "UPDATE subscriptions SET verified_at = now() - interval '1 minute'")
+    deliver(runtime, "msg_2")
+    work_off(runtime)
+    assert the(runtime, Subscription).newest.quantity == 2
+
+
+def test_whoever_begins_to_wait_during_a_routine_look_does_not_wait_out_its_pause(
+    runtime: Runtime, provider: FakeProvider
+):
+    known(runtime, provider)
+    provider.subscriptions["sub_1"] = a_snapshot(quantity=2)
+    pass_over(runtime)
+
+    class Overtaken(FakeProvider):
+        def retrieve(self, subscription_id, *, caller):
+            with runtime.sessions.begin() as session:
+                schedule.raise_hint(session, subscription_id)
+            raise BudgetSpent("Nothing left for the timer.", retry_after=60)
+
+    sync(replace(runtime, provider=Overtaken()), "sub_1")
+    assert asked_for(runtime) == ["sub_1"]
+
+
+def test_a_spent_budget_is_no_failure_of_the_subscription(runtime: Runtime, provider: FakeProvider):
+    known(runtime, provider)
+    provider.subscriptions["sub_1"] = a_snapshot(quantity=2)
+    pass_over(runtime)
+    provider.failing = BudgetSpent("Nothing left for the timer.", retry_after=60)
+    work_off(runtime)
+    row = the(runtime, Subscription)
+    assert (row.last_error, row.attempts) == (None, 0)
+
+
+def test_the_timer_hastens_nobody_who_waits_out_a_failure(runtime: Runtime, provider: FakeProvider):
+    known(runtime, provider)
+    provider.subscriptions["sub_1"] = a_snapshot(quantity=2)
+    deliver(runtime, "msg_2")
+    provider.failing = TransientError("down", retry_after=3600)
+    look(runtime)
+    waits_until = the(runtime, Subscription).next_at
+    provider.failing = None
+    pass_over(runtime)
+    assert (the(runtime, Subscription).next_at, the(runtime, Subscription).attempts) == (waits_until, 1)
+
+
+def test_no_more_routine_looks_are_rung_for_than_can_be_heard(runtime: Runtime, provider: FakeProvider):
+    provider.subscriptions = many(120)
+    pass_over(runtime)
+    rung: list[str] = []
+    sweep = Sweep(runtime, rung.extend)
+    for _ in range(4):
+        sweep.once()
+    assert len(rung) == 50
+
+
 def test_a_routine_look_does_not_slow_down_one_that_was_asked_for(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot()
     deliver(runtime)
@@ -436,7 +632,14 @@ def test_a_spent_budget_ends_the_looks_of_this_round(runtime: Runtime, provider:
 
 
 def test_sightings_are_forgotten_with_their_pass(runtime: Runtime, provider: FakeProvider):
-    provider.subscriptions = many(3)
-    pass_over(runtime)
-    with runtime.sessions() as session:
-        assert session.query(reconcile_pass.Sighting).count() == 0
+    provider.subscriptions, provider.page_size = many(3), 1
+
+    def sightings() -> int:
+        with runtime.sessions() as session:
+            return session.query(reconcile_pass.Sighting).count()
+
+    begin(runtime, now=True)
+    walk(runtime, until=0)
+    assert sightings() == 1
+    walk(runtime, until=ENDLESS)
+    assert sightings() == 0
