@@ -6,14 +6,19 @@ import sys
 
 import click
 
+from cli.audit import audit
+from cli.backfill import backfill
 from cli.budget import budget
 from cli.catalog import catalog
 from cli.demo.command import demo
 from cli.doctor import doctor
+from cli.drift import drift
+from cli.explain import explain
 from cli.import_members import import_
 from cli.keys import keys
 from cli.members import members
 from cli.run import migrate, sweeper
+from cli.sync import sync
 from cli.up import up
 from seats.errors import SeatSyncError
 
@@ -35,5 +40,8 @@ def cli() -> None:
     """Right, readable, claimable seat counts for SaaS teams billed through Dodo Payments."""
 
 
-for command in (up, demo, migrate, sweeper, keys, members, import_, catalog, doctor, budget):
+for command in (
+    *(up, demo, migrate, sweeper, keys, members, import_),
+    *(catalog, backfill, sync, drift, explain, audit, doctor, budget),
+):
     cli.add_command(command)

@@ -6,10 +6,11 @@ the rows replayed from nothing give the present. `subject_*` is the member or su
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, ForeignKey, Identity, Index, func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, Json, Written
@@ -33,6 +34,9 @@ class AuditRow(Base):
     after: Mapped[Json]
     subject_before: Mapped[Json | None]
     subject_after: Mapped[Json | None]
+    # Set by the database; `models.audit_chain` says of what.
+    previous: Mapped[bytes | None]
+    hash: Mapped[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +59,30 @@ def moved_by(session: Session, subscription_ids: Collection[str], *, after: int)
     """Whether one of these subscriptions changed an account after that row."""
     moved = select(AuditRow.id).where(AuditRow.subscription_id.in_(subscription_ids), AuditRow.id > after)
     return session.scalar(moved.limit(1)) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An account that subscriptions changed: its balance before the first change and after the last."""
+
+    account_id: str
+    before: Json | None
+    after: Json
+
+
+def moves(session: Session, *, after: int, subscription_ids: Collection[str] | None = None) -> Iterator[Move]:
+    """What subscriptions, or these of them, changed after that row, account by account."""
+    wanted = (
+        select(
+            AuditRow.account_id,
+            func.array_agg(aggregate_order_by(AuditRow.before, AuditRow.id))[1],
+            func.array_agg(aggregate_order_by(AuditRow.after, AuditRow.id.desc()))[1],
+        )
+        .where(AuditRow.id > after, AuditRow.subscription_id.is_not(None))
+        .group_by(AuditRow.account_id)
+        .order_by(AuditRow.account_id)
+    )
+    if subscription_ids is not None:
+        wanted = wanted.where(AuditRow.subscription_id.in_(subscription_ids))
+    for row in session.execute(wanted.execution_options(yield_per=1000)):
+        yield Move(*row)

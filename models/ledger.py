@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from models import account, finding, role_moves
+from models import account, finding, planned_changes, role_moves
 from models.audit import Cause
 from models.base import Json
 from models.book import NOBODY, Book, Subject, open_book, post
@@ -72,7 +72,8 @@ def apply(
         return None
     subscription, books = opened
     before = _facts(subscription)
-    _settle_differences(session, subscription, lease, snapshot)
+    is_ours = planned_changes.carry_out(session, books, snapshot, cause)
+    _settle_differences(session, subscription, lease, snapshot, is_ours=is_ours)
     _take_back_unverified(subscription, lease, catalog)
     subscription.account_id, subscription.linked_by = _home(subscription, snapshot, catalog)
     subscription.snapshot = to_keep(snapshot, catalog.account_key)
@@ -175,6 +176,17 @@ def set_policy(
     return rules_of(session, account_id, book.override, catalog)
 
 
+def home_of(snapshot: SubscriptionSnapshot, catalog: Catalog) -> tuple[str, str]:
+    """The account of a subscription that the app has not linked, and how we know: the one its metadata
+    names, else one of its own.
+    """
+    named = (snapshot.metadata or {}).get(catalog.account_key) if catalog.account_key else None
+    account_id = str(named).strip() if isinstance(named, str | int) and not isinstance(named, bool) else ""
+    if is_id(account_id):
+        return account_id, LinkedBy.METADATA.value
+    return snapshot.subscription_id, LinkedBy.OWN_ID.value
+
+
 def _evaluate(
     session: Session,
     book: Book,
@@ -240,14 +252,10 @@ def _open_books(session: Session, account_ids: set[str | None]) -> Sequence[Book
 
 
 def _home(subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog) -> tuple[str, str]:
-    """The account: the one the app linked, else the one the metadata names, else one of its own."""
+    """The account: the one the app linked, else where the snapshot says."""
     if subscription.linked_by == LinkedBy.APP and subscription.account_id is not None:
         return subscription.account_id, LinkedBy.APP.value
-    named = (snapshot.metadata or {}).get(catalog.account_key) if catalog.account_key else None
-    account_id = str(named).strip() if isinstance(named, str | int) and not isinstance(named, bool) else ""
-    if is_id(account_id):
-        return account_id, LinkedBy.METADATA.value
-    return subscription.id, LinkedBy.OWN_ID.value
+    return home_of(snapshot, catalog)
 
 
 def _deadline(
@@ -283,17 +291,23 @@ def _raises(subscription: Subscription, snapshot: SubscriptionSnapshot, catalog:
 
 
 def _settle_differences(
-    session: Session, subscription: Subscription, lease: Lease, snapshot: SubscriptionSnapshot
+    session: Session,
+    subscription: Subscription,
+    lease: Lease,
+    snapshot: SubscriptionSnapshot,
+    *,
+    is_ours: bool,
 ) -> None:
-    """What we knew otherwise until now is no longer so; what nobody had told us of is written down."""
-    known = subscription.snapshot
+    """What we knew otherwise until now is no longer so; what nobody had told us of is written down, unless
+    we have asked for it ourselves.
+    """
+    known = None if is_ours else subscription.snapshot
     finding.settle_differences(
         session,
         subscription.id,
         differences(kept_snapshot(known), snapshot) if known is not None else (),
+        look=lease,
         seen_before=subscription.verified_at,
-        told_of=lease.told_of,
-        was_told=bool(lease.events),
     )
 
 

@@ -6,6 +6,7 @@ from models.account import Account
 from models.api_key import ApiKey
 from models.assignment import Assignment
 from models.audit import AuditRow
+from models.audit_chain import AuditHead
 from models.base import Base
 from models.endpoint import Endpoint
 from models.finding import DriftFinding
@@ -14,6 +15,7 @@ from models.imports import Import, ImportReject
 from models.inbox import InboxEvent
 from models.notice import KeptNotice, NoticeDelivery
 from models.reconcile_pass import ReconcilePass, Sighting
+from models.seat_change import SeatChange
 from models.subscription import Subscription
 from models.tick import Tick
 
@@ -21,6 +23,7 @@ TABLES = (
     Account,
     ApiKey,
     Assignment,
+    AuditHead,
     AuditRow,
     DriftFinding,
     Endpoint,
@@ -31,6 +34,7 @@ TABLES = (
     KeptNotice,
     NoticeDelivery,
     ReconcilePass,
+    SeatChange,
     Sighting,
     Subscription,
     Tick,

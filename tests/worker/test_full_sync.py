@@ -101,8 +101,17 @@ def test_what_is_asked_for_again_meanwhile_is_not_waited_for(runtime: Runtime, p
     steps = full_sync(runtime, patience=0.5)
     next(step for step in steps if step.left)
     sync(runtime, "sub_0000")
-    change(runtime, "UPDATE subscriptions SET hint = hint + 1, looked_at = now() + interval '1 s'")
+    change(runtime, "UPDATE subscriptions SET hint = hint + 1, next_at = now() + interval '1 h'")
     assert next(steps).is_done
+
+
+def test_who_has_an_hour_to_wait_after_failures_is_tried_now(runtime: Runtime, provider: FakeProvider):
+    provider.subscriptions = many(1)
+    whole(runtime)
+    change(
+        runtime, "UPDATE subscriptions SET hint = hint + 1, attempts = 9, next_at = now() + interval '1 h'"
+    )
+    assert whole(runtime).is_done
 
 
 def test_a_provider_that_only_fails_ends_it(runtime: Runtime, provider: FakeProvider):
@@ -121,7 +130,7 @@ def test_a_spent_budget_does_not_end_it(runtime: Runtime, provider: FakeProvider
     provider.failing = BudgetSpent("Nothing left.", retry_after=0.1)
     steps = full_sync(runtime, patience=0.2)
     while len(provider.retrieved) < 5:
-        assert next(steps).waits_for in (None, "Nothing left.")
+        assert next(steps).waits_for in (None, "The request budget is spent for now.")
     provider.failing = None
     assert list(steps)[-1].is_done
 

@@ -1,0 +1,82 @@
+"""The stage of a dry run: what the provider showed, by account, in a scratch file.
+
+The file has no name and goes with the process, so a business of any size fits.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Self
+
+from models.base import Json
+
+_TABLES = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE subscriptions (place INTEGER PRIMARY KEY, id TEXT UNIQUE, account_id TEXT, kept TEXT);
+"""
+_PAGE = 1000
+
+
+class Stage:
+    """Subscriptions as listed, and then each as retrieved."""
+
+    def __init__(self) -> None:
+        # An empty name is a file of its own in the temporary folder, deleted as soon as it is opened.
+        self._scratch = sqlite3.connect("", isolation_level=None)
+        self._scratch.executescript(_TABLES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._scratch.close()
+
+    def note(self, subscription_ids: Iterable[str]) -> None:
+        """The list shows these; one that it shows twice is one."""
+        self._scratch.executemany(
+            "INSERT OR IGNORE INTO subscriptions (id) VALUES (?)", ((one,) for one in subscription_ids)
+        )
+
+    def count(self) -> int:
+        (count,) = self._scratch.execute("SELECT count(*) FROM subscriptions").fetchone()
+        return int(count)
+
+    def listed(self) -> Iterator[Sequence[str]]:
+        """The ids in the order of the list, a page at a time."""
+        place = 0
+        while page := self._scratch.execute(
+            "SELECT place, id FROM subscriptions WHERE place > ? ORDER BY place LIMIT ?", (place, _PAGE)
+        ).fetchall():
+            yield [name for _, name in page]
+            place = page[-1][0]
+
+    def keep(self, subscription_id: str, account_id: str, kept: Json) -> None:
+        """What a retrieve showed, and the account it belongs to."""
+        self._scratch.execute(
+            "UPDATE subscriptions SET account_id = ?, kept = ? WHERE id = ?",
+            (account_id, json.dumps(kept), subscription_id),
+        )
+
+    def index(self) -> None:
+        """All is kept: from here on it is read by account."""
+        self._scratch.execute("CREATE INDEX by_account ON subscriptions (account_id, id)")
+
+    def account_ids(self) -> Iterator[Sequence[str]]:
+        """The accounts by id, a page at a time."""
+        after = ""
+        while page := self._scratch.execute(
+            "SELECT DISTINCT account_id FROM subscriptions WHERE account_id > ? ORDER BY account_id LIMIT ?",
+            (after, _PAGE),
+        ).fetchall():
+            yield [account_id for (account_id,) in page]
+            after = page[-1][0]
+
+    def of_account(self, account_id: str) -> Sequence[Json]:
+        """What was kept of the account's subscriptions, by id."""
+        found = self._scratch.execute(
+            "SELECT kept FROM subscriptions WHERE account_id = ? ORDER BY id", (account_id,)
+        )
+        return [json.loads(kept) for (kept,) in found]

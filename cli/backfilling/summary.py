@@ -1,0 +1,90 @@
+"""The business in figures, as a backfill found it or would find it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import click
+from sqlalchemy.orm import Session
+
+from models import stock
+from models.book import Balance
+from seats.limit import SeatLimit, Unlimited
+
+_SHOWN: Final = 20
+
+
+@dataclass(slots=True)
+class SeatTotals:
+    """Purchased seats of all accounts together, by type; unlimited ones are counted by account."""
+
+    seats: Counter[str] = field(default_factory=Counter)
+    unlimited: Counter[str] = field(default_factory=Counter)
+
+    def add(self, purchased: Iterable[tuple[str, SeatLimit]]) -> None:
+        """What one account has."""
+        for seat_type, limit in purchased:
+            if isinstance(limit, Unlimited):
+                self.unlimited[seat_type] += 1
+            else:
+                self.seats[seat_type] += limit
+
+    def __str__(self) -> str:
+        limited = [f"{seat_type} {count}" for seat_type, count in sorted(self.seats.items())]
+        unlimited = [
+            f"{seat_type} without limit in {count} accounts"
+            for seat_type, count in sorted(self.unlimited.items())
+        ]
+        return ", ".join([*limited, *unlimited]) or "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """`held` says how many subscriptions cannot be counted for which reason; `products` and `addons` how
+    many have each, an add-on beside its product.
+    """
+
+    statuses: Mapping[str, int]
+    accounts: int
+    new_accounts: int
+    seats: SeatTotals
+    held: Mapping[str, int]
+    products: Mapping[str, int]
+    addons: Mapping[tuple[str, str], int]
+
+
+def of_the_rows(session: Session, *, since: datetime) -> Summary:
+    """What the database holds; accounts created since then count as new."""
+    totals = SeatTotals()
+    for seats in stock.balances(session):
+        totals.add((seat_type, Balance.from_json(kept).purchased) for seat_type, kept in seats.items())
+    return Summary(
+        statuses=stock.subscriptions_by_status(session),
+        accounts=stock.count_accounts(session),
+        new_accounts=stock.count_accounts(session, created_since=since),
+        seats=totals,
+        held=stock.held(session),
+        products=stock.subscriptions_by_product(session),
+        addons=stock.subscriptions_by_addon(session),
+    )
+
+
+def tell(summary: Summary) -> None:
+    """Four lines, and one for each reason why something is held."""
+    statuses = ", ".join(f"{count} {status}" for status, count in _most_first(summary.statuses))
+    click.echo(f"subscriptions: {sum(summary.statuses.values())}{f' ({statuses})' if statuses else ''}")
+    click.echo(f"accounts: {summary.accounts}, {summary.new_accounts} of them new")
+    click.echo(f"seats: {summary.seats}")
+    click.echo("held:" if summary.held else "held: nothing")
+    for reason, count in _most_first(summary.held)[:_SHOWN]:
+        click.echo(f"  {count} x {reason}")
+    if len(summary.held) > _SHOWN:
+        click.echo(f"  ... and {len(summary.held) - _SHOWN} more reasons")
+
+
+def _most_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda counted: (-counted[1], counted[0]))

@@ -1,0 +1,95 @@
+"""`seatsync drift`: where we and the provider do not agree, since when, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+from sqlalchemy.orm import Session
+
+from cli.whole_business import ready
+from models import finding
+from models.finding import DriftFinding, FindingState
+from webhook_app.operator_api import finding_shown
+
+_STANDS: Final = (FindingState.OPEN.value, FindingState.HELD.value)
+_PAGE: Final = 500
+
+Counts = Mapping[tuple[str, str], int]
+
+
+@click.command()
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice([state.value for state in FindingState]),
+    multiple=True,
+    default=_STANDS,
+    help="Findings in this state; give it several times for several. Default: what stands, open and held.",
+)
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Show so many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def drift(states: tuple[str, ...], *, limit: int, as_json: bool) -> None:
+    """Show drift findings, oldest first: since when, about what, our side -> the provider's, likely cause.
+
+    The next look repairs what is `open`; what is `held` waits for a person to do what it says. Exit code:
+    0 nothing stands, 1 something does.
+    """
+    with ready("seatsync-drift") as runtime, runtime.sessions() as session:
+        found = _first(session, states, limit)
+        counts = finding.count_by_cause(session, states=states)
+        stands = finding.count_by_cause(session, states=_STANDS)
+        if as_json:
+            _print_json(list(found), counts)
+        else:
+            _print(found, counts)
+    sys.exit(1 if stands else 0)
+
+
+def in_a_line(one: DriftFinding) -> str:
+    """`held sub_1 quantity: 1 -> 3 (portal_change)`."""
+    sides = f"{one.ours} -> {one.theirs}" if one.ours is not None else f"{one.theirs}"
+    return f"{one.state:<8} {one.subject} {one.field}: {sides} ({one.cause})"
+
+
+def _first(session: Session, states: Sequence[str], limit: int) -> Iterator[DriftFinding]:
+    after, left = None, limit
+    while left and (page := finding.page(session, states=states, after=after, limit=min(left, _PAGE))):
+        yield from page
+        after, left = page[-1].id, left - len(page)
+        session.expunge_all()  # what was shown need not be remembered
+
+
+def _print(found: Iterator[DriftFinding], counts: Counts) -> None:
+    shown = 0
+    for one in found:
+        shown += 1
+        click.echo(f"{_since(one.first_seen)} {in_a_line(one)}")
+        for text in dict.fromkeys((one.message, one.held_because)):
+            if text:
+                click.echo(f"  {text}")
+    if (more := sum(counts.values()) - shown) > 0:
+        click.echo(f"... and {more} more; --limit shows more of them")
+    for (state, cause), count in counts.items():
+        click.echo(f"{count} {state}, likely cause {cause}")
+    if not counts:
+        click.echo("Nothing.")
+
+
+def _print_json(found: Sequence[DriftFinding], counts: Counts) -> None:
+    document = {
+        "findings": [finding_shown(one) for one in found],
+        "counts": [
+            {"state": state, "likely_cause": cause, "count": count}
+            for (state, cause), count in counts.items()
+        ],
+    }
+    click.echo(json.dumps(document, indent=2, default=datetime.isoformat))
+
+
+def _since(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M UTC}"

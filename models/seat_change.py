@@ -1,0 +1,200 @@
+"""Seat changes: what was previewed, what of it was confirmed, and what became of it.
+
+previewed -> submitted   confirmed: the one write to the provider is under way, or its outcome is not known
+          -> expired     nobody confirmed it in time
+submitted -> applied     a snapshot shows the cart
+          -> scheduled   a snapshot shows it as scheduled for the renewal
+          -> failed      the provider refused, or shows no trace of it; nothing has changed
+scheduled -> applied     a snapshot shows the cart
+          -> cancelled   taken back, here or at the provider
+
+A change is sent once: `sent_at` is committed before the write leaves, and whatever happens after that, only
+looks at the subscription decide. One change of a subscription is under way at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, func, select
+from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.account import now
+from models.base import Base, Counter, Json, Moment, Written
+from seats.errors import ChangeInFlight, SeatChangeNotFound
+
+PREVIEW_LASTS = timedelta(minutes=15)
+
+
+class ChangeState(StrEnum):
+    PREVIEWED = "previewed"
+    SUBMITTED = "submitted"
+    SCHEDULED = "scheduled"
+    APPLIED = "applied"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+OPEN = (ChangeState.SUBMITTED, ChangeState.SCHEDULED)
+
+
+class SeatChange(Base):
+    __tablename__ = "seat_changes"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('previewed', 'submitted', 'scheduled', 'applied', 'failed', 'expired', 'cancelled')",
+            name="state",
+        ),
+        CheckConstraint("(state IN ('previewed', 'expired')) = (sent_at IS NULL)", name="sent"),
+        Index(
+            "seat_changes_one_under_way",
+            "subscription_id",
+            unique=True,
+            postgresql_where=sql("state = 'submitted'"),
+        ),
+        Index(None, "next_at", postgresql_where=sql("state IN ('submitted', 'scheduled')")),
+        Index(
+            "seat_changes_open_idx",
+            "subscription_id",
+            postgresql_where=sql("state IN ('submitted', 'scheduled')"),
+        ),
+        Index(None, "account_id", "created_at"),
+        Index(None, "state", "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    # Only the hash of the token that confirms it.
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
+    subscription_id: Mapped[str] = mapped_column(ForeignKey("subscriptions.id"))
+    state: Mapped[str] = mapped_column(server_default=ChangeState.PREVIEWED.value)
+    # The plan as it is sent, and what the subscription was when it was made; see `seats.seat_changes`.
+    plan: Mapped[Json]
+    basis: Mapped[str]
+    # Seats of each type that the plan changes, before and after it: {"full": {"before": 15, "after": 20}}.
+    seats: Mapped[Json]
+    # What the caller was shown.
+    shown: Mapped[Json]
+    # The members whose seats are given back with it.
+    release: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    created_at: Mapped[Written]
+    expires_at: Mapped[Moment]
+    sent_at: Mapped[Moment | None]
+    attempts: Mapped[Counter]
+    next_at: Mapped[Written]
+    # Why it is as it is: a stable code, a sentence, and whether the same wish may be granted later.
+    code: Mapped[str | None]
+    message: Mapped[str | None]
+    retry_helps: Mapped[bool | None]
+    # Each state it was in: [{"state": "previewed", "at": "...", "message": "..."}].
+    history: Mapped[list[Json]] = mapped_column(JSONB)
+
+
+def put(session: Session, change: SeatChange) -> str:
+    """Keep a preview; the token that confirms it, which is not kept."""
+    token = f"sct_{secrets.token_urlsafe(32)}"
+    moment = now(session)
+    change.id = f"chg_{secrets.token_hex(12)}"
+    change.token_hash = _hash(token)
+    change.state = ChangeState.PREVIEWED.value
+    change.expires_at = moment + PREVIEW_LASTS
+    change.history = [_step(ChangeState.PREVIEWED, moment, None)]
+    session.add(change)
+    session.flush()
+    return token
+
+
+def get(session: Session, account_id: str, change_id: str) -> SeatChange:
+    """The account's change; raises `SeatChangeNotFound`."""
+    found = session.get(SeatChange, change_id)
+    if found is None or found.account_id != account_id:
+        raise SeatChangeNotFound(f"Account {account_id!r} has no seat change {change_id!r}.")
+    return found
+
+
+def by_token(session: Session, account_id: str, token: str) -> SeatChange:
+    """The account's change that the token confirms, locked; raises `SeatChangeNotFound`."""
+    found = session.scalar(select(SeatChange).where(SeatChange.token_hash == _hash(token)).with_for_update())
+    if found is None or found.account_id != account_id:
+        raise SeatChangeNotFound("No preview of this account has such a token: preview the change again.")
+    return found
+
+
+def lock(session: Session, change_id: str) -> SeatChange:
+    """The change, locked."""
+    return session.get_one(SeatChange, change_id, with_for_update=True)
+
+
+def refuse_second(session: Session, change: SeatChange) -> None:
+    """Raises `ChangeInFlight` while another change of the subscription is under way."""
+    other = session.scalar(
+        select(SeatChange.id).where(
+            SeatChange.subscription_id == change.subscription_id, SeatChange.state == ChangeState.SUBMITTED
+        )
+    )
+    if other is not None:
+        raise ChangeInFlight(
+            "Another change of this subscription is under way, and nothing was sent for this one. Wait for "
+            "it, then preview again.",
+            details={"change_id": other, "retry_helps": True},
+        )
+
+
+def move(
+    session: Session,
+    change: SeatChange,
+    state: ChangeState,
+    *,
+    code: str | None = None,
+    message: str | None = None,
+    retry_helps: bool | None = None,
+) -> None:
+    """The change is in this state from now on, and for this reason."""
+    moment = now(session)
+    change.history = [*change.history, _step(state, moment, message)]
+    change.state = state.value
+    if state is ChangeState.SUBMITTED:
+        change.sent_at = moment
+    change.code, change.message, change.retry_helps = code, message, retry_helps
+    change.attempts = 0
+    session.flush()
+
+
+def postpone(session: Session, change_id: str, delay: timedelta) -> None:
+    """Look at it again later."""
+    change = lock(session, change_id)
+    change.next_at = now(session) + delay
+
+
+def due(session: Session, *, limit: int) -> Sequence[str]:
+    """Changes that are under way or scheduled and should be looked at now."""
+    return session.scalars(
+        select(SeatChange.id)
+        .where(SeatChange.state.in_(OPEN), SeatChange.next_at <= func.now())
+        .order_by(SeatChange.next_at)
+        .limit(limit)
+    ).all()
+
+
+def open_of(session: Session, account_id: str) -> Sequence[SeatChange]:
+    """The account's changes that are under way or scheduled, oldest first."""
+    return session.scalars(
+        select(SeatChange)
+        .where(SeatChange.account_id == account_id, SeatChange.state.in_(OPEN))
+        .order_by(SeatChange.created_at)
+    ).all()
+
+
+def _step(state: ChangeState, at: datetime, message: str | None) -> Json:
+    return {"state": state.value, "at": at.isoformat(), "message": message}
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

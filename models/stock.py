@@ -1,0 +1,89 @@
+"""Stocktaking: the whole business in figures, as it is known here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy import text as sql
+from sqlalchemy.orm import Session
+
+from models.account import Account
+from models.base import Json
+from models.finding import DriftFinding, FindingState
+from models.subscription import LinkedBy, Subscription
+
+_STATUSES = sql(
+    """
+    SELECT coalesce(unverified, snapshot) ->> 'status' AS status, count(*) AS number FROM subscriptions
+    WHERE snapshot IS NOT NULL OR unverified IS NOT NULL GROUP BY 1
+    """
+)
+_PRODUCTS = sql(
+    """
+    SELECT coalesce(unverified, snapshot) ->> 'product_id' AS product_id, count(*) AS number
+    FROM subscriptions
+    WHERE snapshot IS NOT NULL OR unverified IS NOT NULL GROUP BY 1
+    """
+)
+_ADDONS = sql(
+    """
+    SELECT kept ->> 'product_id' AS product_id, addon ->> 'addon_id' AS addon_id, count(DISTINCT id) AS number
+    FROM (SELECT id, coalesce(unverified, snapshot) AS kept FROM subscriptions) AS known,
+         jsonb_array_elements(CASE jsonb_typeof(kept -> 'addons') WHEN 'array' THEN kept -> 'addons' END)
+             AS addon
+    GROUP BY 1, 2
+    """
+)
+
+
+def subscriptions_by_status(session: Session) -> Mapping[str, int]:
+    """Of those that were ever seen at the provider, by the provider's word."""
+    return {row.status: row.number for row in session.execute(_STATUSES)}
+
+
+def subscriptions_by_product(session: Session) -> Mapping[str, int]:
+    return {row.product_id: row.number for row in session.execute(_PRODUCTS)}
+
+
+def subscriptions_by_addon(session: Session) -> Mapping[tuple[str, str], int]:
+    """How many subscriptions have the add-on in their cart, by product and add-on."""
+    return {(row.product_id, row.addon_id): row.number for row in session.execute(_ADDONS)}
+
+
+def count_accounts(session: Session, *, created_since: datetime | None = None) -> int:
+    """All accounts, or those that were created then or later."""
+    wanted = select(func.count()).select_from(Account)
+    if created_since is not None:
+        wanted = wanted.where(Account.created_at >= created_since)
+    return session.scalar(wanted) or 0
+
+
+def balances(session: Session) -> Iterator[Json]:
+    """The seats of each account, as `models.account` keeps them."""
+    yield from session.scalars(select(Account.seats).execution_options(yield_per=1000))
+
+
+def held(session: Session) -> Mapping[str, int]:
+    """How many subscriptions are held for each reason."""
+    wanted = (
+        select(DriftFinding.held_because, func.count(DriftFinding.subject.distinct()))
+        .where(DriftFinding.state == FindingState.HELD)
+        .group_by(DriftFinding.held_because)
+    )
+    return {reason: number for reason, number in session.execute(wanted) if reason is not None}
+
+
+def linked_by_app(session: Session, subscription_ids: Collection[str]) -> Mapping[str, str]:
+    """The accounts of those of the subscriptions that the app has linked itself."""
+    wanted = select(Subscription.id, Subscription.account_id).where(
+        Subscription.id.in_(subscription_ids), Subscription.linked_by == LinkedBy.APP
+    )
+    return {row.id: row.account_id for row in session.execute(wanted) if row.account_id is not None}
+
+
+def count_known_accounts(session: Session, account_ids: Collection[str]) -> int:
+    """How many of these accounts exist."""
+    wanted = select(func.count()).select_from(Account).where(Account.id.in_(account_ids))
+    return session.scalar(wanted) or 0

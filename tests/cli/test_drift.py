@@ -1,0 +1,83 @@
+"""`seatsync drift`: what does not agree, since when and why, oldest first."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from models import finding
+from models.finding import FindingState
+from models.session import Sessions
+from seats import findings
+from seats.drift import Difference, LikelyCause
+from tests.cli.conftest import Business
+
+
+@pytest.fixture
+def found(sessions: Sessions) -> None:
+    """sub_1 differs by two fields, one of which is repaired; sub_2 waits for a person."""
+    more = findings.differs(Difference("quantity", "1", "3"), LikelyCause.PORTAL_CHANGE)
+    paused = findings.differs(Difference("status", "active", "paused"), LikelyCause.LOST_WEBHOOK)
+    with sessions.begin() as session:
+        finding.record(session, "sub_1", [more, paused])
+        finding.record(session, "sub_2", [findings.unknown_product("pdt_new")])
+        repaired = finding.page(session, states=[FindingState.OPEN], after=None, limit=10)[1]
+        repaired.state, repaired.closed_at = FindingState.REPAIRED, repaired.first_seen
+
+
+def test_where_all_agrees_it_says_so(business: Business):
+    done = business.run("drift")
+    assert (done.exit_code, done.stdout) == (0, "Nothing.\n")
+
+
+def test_people_read_what_stands_oldest_first(business: Business, found: None):
+    done = business.run("drift")
+    first, advice, second, more_advice, *counts = done.stdout.splitlines()
+    assert first.endswith("UTC open     sub_1 quantity: 1 -> 3 (portal_change)")
+    assert advice.startswith("  quantity is 3 at the provider, where we knew 1. No webhook told")
+    assert second.endswith("UTC held     sub_2 product_id: pdt_new (catalogue_change)")
+    assert more_advice.startswith("  The catalogue does not know product 'pdt_new'")
+    assert counts == ["1 held, likely cause catalogue_change", "1 open, likely cause portal_change"]
+    assert done.exit_code == 1
+
+
+def test_it_tells_since_when(business: Business, found: None):
+    business.change("UPDATE drift_findings SET first_seen = '2026-11-01 12:30+00' WHERE subject = 'sub_2'")
+    assert "2026-11-01 12:30 UTC held     sub_2" in business.run("drift").stdout
+
+
+def test_what_is_over_is_shown_on_request(business: Business, found: None):
+    done = business.run("drift", "--state", "repaired")
+    assert "repaired sub_1 status: active -> paused (lost_webhook)" in done.stdout
+    assert "sub_2" not in done.stdout
+
+
+def test_what_is_over_does_not_stand(business: Business, found: None):
+    business.change("UPDATE drift_findings SET state = 'agreed', held_because = NULL, closed_at = now()")
+    assert business.run("drift").exit_code == 0
+    assert business.run("drift", "--state", "agreed").exit_code == 0
+
+
+def test_more_than_the_limit_is_told_by_its_number(business: Business, found: None):
+    lines = business.run("drift", "--limit", "1").stdout.splitlines()
+    assert lines[2:] == [
+        "... and 1 more; --limit shows more of them",
+        "1 held, likely cause catalogue_change",
+        "1 open, likely cause portal_change",
+    ]
+
+
+def test_programs_read_one_document(business: Business, found: None):
+    done = business.run("drift", "--json", "--limit", "1")
+    document = json.loads(done.stdout)
+    (one,) = document["findings"]
+    assert (one["subject"], one["ours"], one["theirs"], one["likely_cause"]) == (
+        *("sub_1", "1", "3"),
+        "portal_change",
+    )
+    assert document["counts"] == [
+        {"state": "held", "likely_cause": "catalogue_change", "count": 1},
+        {"state": "open", "likely_cause": "portal_change", "count": 1},
+    ]
+    assert done.exit_code == 1
