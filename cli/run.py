@@ -39,5 +39,8 @@ def sweeper() -> None:
     with running_servers(Settings.from_env()) as settings:
         runtime = build(settings, pool_size=2, application="seatsync-sweeper")
         app = SeatSync(settings)
-        run(Sweep(runtime, app.publish, app.announce, app.ring_for_reconcile), settings.sweep_seconds)
+        run(
+            Sweep(runtime, app.publish, app.announce, app.ring_for_reconcile, app.ring_for_changes),
+            settings.sweep_seconds,
+        )
         runtime.close()

@@ -39,28 +39,61 @@ def answer_once(work: Callable[[Session], Answer]) -> Response:
     key = _key()
     with door().runtime.transaction() as session:
         answer = _answer(session, work) if key is None else _kept_answer(session, key, work)
+    return _response(answer)
+
+
+def answer_asked(ask: Callable[[], Answer]) -> Response:
+    """Ask the outside, which no transaction may wait for, then keep the answer if the caller sent a key.
+
+    For what does no harm when it is done twice: of two calls at once both are done, and what is kept first
+    is the answer to both.
+    """
+    key = _key()
+    if key is None:
+        return _response(_told(ask))
+    with door().runtime.sessions() as session:  # never committed: only a look
+        before = _begin(session, key)
+    answer = _told(ask) if before is None else before
+    with door().runtime.transaction() as session:
+        return _response(_kept_answer(session, key, lambda _: answer))
+
+
+def _response(answer: Answer) -> Response:
     is_problem = answer.status >= HTTPStatus.BAD_REQUEST
     mimetype = "application/problem+json" if is_problem else "application/json"
     return Response(_dumped(answer.body), answer.status, mimetype=mimetype)
 
 
 def _answer(session: Session, work: Callable[[Session], Answer]) -> Answer:
+    return _told(lambda: work(session))
+
+
+def _told(work: Callable[[], Answer]) -> Answer:
     """The work's answer, or the refusal it raised; the ledger raises before it writes."""
     try:
-        return work(session)
+        return work()
     except (Refused, NotFound, UnknownRole) as error:
         told = problems.of_error(error)
         return Answer(told["status"], told)
 
 
 def _kept_answer(session: Session, key: str, work: Callable[[Session], Answer]) -> Answer:
-    scope = f"{caller().actor} {request.method} {request.path}"
-    wish = hashlib.sha256(request.query_string + b"\n" + request.get_data()).digest()
-    if (before := idempotency.begin(session, scope, key, wish)) is not None:
-        return Answer(before.status, before.body)
+    if (before := _begin(session, key)) is not None:
+        return before
     answer = _answer(session, work)
-    idempotency.finish(session, scope, key, answer.status, orjson.loads(_dumped(answer.body)))
+    idempotency.finish(session, _scope(), key, answer.status, orjson.loads(_dumped(answer.body)))
     return answer
+
+
+def _begin(session: Session, key: str) -> Answer | None:
+    """The answer that was kept under the key, if there is one."""
+    wish = hashlib.sha256(request.query_string + b"\n" + request.get_data()).digest()
+    before = idempotency.begin(session, _scope(), key, wish)
+    return None if before is None else Answer(before.status, before.body)
+
+
+def _scope() -> str:
+    return f"{caller().actor} {request.method} {request.path}"
 
 
 def _dumped(body: dict[str, Any]) -> bytes:

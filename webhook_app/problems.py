@@ -16,12 +16,17 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from seats.errors import (
+    CartRefused,
+    ChangeRefused,
     Contended,
     IdempotencyKeyReused,
     InvalidSignature,
     NotFound,
+    PermanentError,
     Refused,
     SeatSyncError,
+    SubscriptionNotAtProvider,
+    TransientError,
     UnknownRole,
     UnknownSeatType,
     UnsafeUrl,
@@ -38,6 +43,11 @@ _STATUS: Final[Mapping[type[SeatSyncError], HTTPStatus]] = {
     UnsafeUrl: HTTPStatus.UNPROCESSABLE_ENTITY,
     IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     Contended: HTTPStatus.SERVICE_UNAVAILABLE,
+    ChangeRefused: HTTPStatus.CONFLICT,
+    CartRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    SubscriptionNotAtProvider: HTTPStatus.CONFLICT,
+    PermanentError: HTTPStatus.BAD_GATEWAY,
+    TransientError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 # The database is away, restarting, or somebody else holds a lock for too long: trying again helps.
 _PASSING: Final = (OperationalError, InterfaceError, PoolTimeout)

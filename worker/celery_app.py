@@ -49,6 +49,10 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         """Ring for what is due of it; raises like `publish`."""
         self._ring("seatsync.reconcile")
 
+    def ring_for_changes(self) -> None:
+        """Ring for seat changes whose outcome is not known; raises like `publish`."""
+        self._ring("seatsync.settle")
+
     def _ring(self, task: str, *arguments: object) -> None:
         self.send_task(
             task,

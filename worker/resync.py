@@ -57,14 +57,16 @@ def resync(runtime: Runtime, account_id: str, *, patience: float) -> Resynced:
         open_book(session, account_id)  # accounts before their subscriptions, as everybody locks them
         ids = [one.id for one in subscription.of_account(session, account_id)]
         asked = _ask(session, ids)
-    return _work_on(runtime, asked, patience)
+    return _work_on(runtime, asked, patience, Caller.INTERACTIVE)
 
 
-def resync_subscription(runtime: Runtime, subscription_id: str, *, patience: float) -> Resynced:
+def resync_subscription(
+    runtime: Runtime, subscription_id: str, *, patience: float, caller: Caller = Caller.INTERACTIVE
+) -> Resynced:
     """The same for one subscription, known here or not."""
     with runtime.sessions.begin() as session:
         asked = _ask(session, [subscription_id])
-    return _work_on(runtime, asked, patience)
+    return _work_on(runtime, asked, patience, caller)
 
 
 def _ask(session: Session, ids: Sequence[str]) -> _Asked:
@@ -76,8 +78,8 @@ def _ask(session: Session, ids: Sequence[str]) -> _Asked:
     )
 
 
-def _work_on(runtime: Runtime, asked: _Asked, patience: float) -> Resynced:
-    waiting = _look(runtime, asked.hints, until=time.monotonic() + patience)
+def _work_on(runtime: Runtime, asked: _Asked, patience: float, caller: Caller) -> Resynced:
+    waiting = _look(runtime, asked.hints, caller, until=time.monotonic() + patience)
     with runtime.sessions() as session:
         return Resynced(
             changed=audit.moved_by(session, list(asked.hints), after=asked.newest_audit),
@@ -86,7 +88,7 @@ def _work_on(runtime: Runtime, asked: _Asked, patience: float) -> Resynced:
         )
 
 
-def _look(runtime: Runtime, hints: dict[str, int], *, until: float) -> Sequence[Waiting]:
+def _look(runtime: Runtime, hints: dict[str, int], caller: Caller, *, until: float) -> Sequence[Waiting]:
     """Work on what is waited for until all is seen or the time is over; what still waits."""
     while True:
         with runtime.sessions() as session:
@@ -95,9 +97,7 @@ def _look(runtime: Runtime, hints: dict[str, int], *, until: float) -> Sequence[
         if not open_ones or time.monotonic() >= until:
             return waiting
         outcomes = {
-            sync(runtime, one.subscription_id, caller=Caller.INTERACTIVE)
-            for one in open_ones
-            if time.monotonic() < until
+            sync(runtime, one.subscription_id, caller=caller) for one in open_ones if time.monotonic() < until
         }
         if outcomes <= {Outcome.NOTHING_DUE, Outcome.POSTPONED, Outcome.BUDGET_SPENT}:
             time.sleep(_GLANCE)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from models import account, endpoint, ledger, schedule, seating
+from models import account, endpoint, ledger, schedule, seat_change, seating
 from models.audit import Cause
 from models.schedule import Due
 from runtime.wiring import Runtime
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _MOST_AT_ONCE: Final = 500
 _MOST_IN_ONE_RING: Final = 50
-# One ring: what only the timer asks for must never fill the queue before what somebody waits for.
+# At a time: what only the timer asks for must never fill the queue before what somebody waits for.
 _MOST_ROUTINE: Final = 50
 _RING_AGAIN: Final = timedelta(seconds=5)
 _BROKER_PATIENCE: Final = 10.0
@@ -34,13 +34,14 @@ class Sweep:
     """Goes over the rows again and again. `broker_lost_at` is when ringing last began to fail.
 
     `announce` rings for notices; they wait while the broker is away. `ring_for_reconcile` rings for what
-    is due of it.
+    is due of it, `ring_for_changes` for seat changes whose outcome is not known.
     """
 
     runtime: Runtime
     publish: Publish
     announce: Callable[[], None] | None = None
     ring_for_reconcile: Callable[[], None] | None = None
+    ring_for_changes: Callable[[], None] | None = None
     broker_lost_at: float | None = field(default=None, init=False)
 
     def once(self) -> int:
@@ -56,6 +57,7 @@ class Sweep:
         self._evaluate_due_accounts()
         if is_heard:
             self._announce_due_notices()
+            self._ring_for_due_changes()
         self._reconcile_if_due()
         return len(due.all)
 
@@ -101,12 +103,22 @@ class Sweep:
         if is_due:
             self._is_heard(self.announce)
 
+    def _ring_for_due_changes(self) -> None:
+        """Never settled from here, for the same reason."""
+        if self.ring_for_changes is None:
+            return
+        with self.runtime.sessions() as session:
+            is_due = bool(seat_change.due(session, limit=1))
+        if is_due:
+            self._is_heard(self.ring_for_changes)
+
     def _reconcile_if_due(self) -> None:
         """Ring for it, or do a little of it here if the broker has been away for a while."""
         if self.ring_for_reconcile is None or not reconcile.is_due(self.runtime):
             return
         if not self._is_heard(self.ring_for_reconcile) and self._broker_is_gone():
-            reconcile.reconcile(self.runtime, until=time.monotonic())
+            with _one_failure_stops_no_other("work", "reconcile"):
+                reconcile.reconcile(self.runtime, until=time.monotonic())
 
 
 def drain(runtime: Runtime, due: Sequence[str]) -> int:

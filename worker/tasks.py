@@ -7,7 +7,7 @@ import time
 from celery import Task, shared_task
 
 from models import tick
-from worker import housekeeping, notify, reconcile, sweep
+from worker import housekeeping, notify, reconcile, seat_change, sweep
 
 # And one page more stays within the soft time limit.
 _A_WHILE = 8.0
@@ -23,6 +23,12 @@ def sync_subscriptions(self: Task, subscription_ids: list[str]) -> None:
 def reconcile_a_while(self: Task) -> None:
     """Do what is due of comparing with the provider, for a bounded time; the sweep rings for the rest."""
     reconcile.reconcile(self.app.runtime, until=time.monotonic() + _A_WHILE)
+
+
+@shared_task(name="seatsync.settle", bind=True)
+def settle_changes(self: Task) -> None:
+    """Find out what became of seat changes, for a bounded time; the sweep rings for the rest."""
+    seat_change.settle_due(self.app.runtime, until=time.monotonic() + _A_WHILE)
 
 
 @shared_task(name="seatsync.heartbeat", bind=True)

@@ -1,0 +1,69 @@
+"""Checkout: a page of the provider on which an account buys its seats, and links itself to what it bought."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from models import account
+from runtime.wiring import Runtime
+from seats.carts import known_product, new_cart
+from seats.counts import cart_seats
+from seats.errors import OutcomeUnknown, PurchaseUnlinked, TransientError
+from seats.limit import SeatLimit
+from seats.plan import Buyer, Cart, Checkout
+from worker.prices import prices_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purchase:
+    """What an account wants to buy: so many seats of each type in all, those included among them."""
+
+    product_id: str
+    seats: Mapping[str, int]
+    buyer: Buyer
+    return_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The page, the cart on it, and the seats of each type that the cart gives once it is paid."""
+
+    checkout: Checkout
+    cart: Cart
+    seats: Mapping[str, SeatLimit]
+
+
+def open_checkout(runtime: Runtime, account_id: str, purchase: Purchase) -> Opened:
+    """Open a page with the cheapest cart that gives the wanted seats, or the fewest above.
+
+    The account's id goes with it as the subscription's metadata, so that the first webhook finds the
+    account. Raises `AccountNotFound`, `ProductNotFound`, `PurchaseUnlinked`, what `new_cart` raises,
+    `ChangeRefused` and `TransientError`; doing it twice opens two pages, of which one is paid.
+    """
+    catalog = runtime.catalog
+    product = known_product(catalog, purchase.product_id)
+    with runtime.sessions() as session:
+        account.get(session, account_id)
+    if catalog.account_key is None:
+        raise PurchaseUnlinked(
+            "The catalogue's account_key is empty, so no subscription could tell whose it is. Name the "
+            "metadata key under [defaults], such as account_id, and restart.",
+            details={"account_id": account_id},
+        )
+    cart = new_cart(catalog, product.product_id, purchase.seats, prices_of(runtime.provider, product))
+    checkout = _page(runtime, cart, purchase, {catalog.account_key: account_id})
+    gives = {seat_type: seats.purchased for seat_type, seats in cart_seats(catalog, cart).items()}
+    return Opened(checkout, cart, gives)
+
+
+def _page(runtime: Runtime, cart: Cart, purchase: Purchase, metadata: Mapping[str, str]) -> Checkout:
+    try:
+        return runtime.provider.open_checkout(
+            cart, purchase.buyer, metadata=metadata, return_url=purchase.return_url
+        )
+    except OutcomeUnknown as error:
+        raise TransientError(
+            "The provider gave no page in time. Try again: a page that nobody was told of is paid by nobody.",
+            retry_after=error.retry_after,
+        ) from error
