@@ -75,7 +75,7 @@ def oldest_unprocessed(session: Session) -> timedelta:
 def oldest_look(session: Session) -> timedelta:
     """How long ago the subscription that has waited longest was looked at, or became known if it never was.
 
-    A look counts whatever came of it: one that the provider does not know is never verified again.
+    A look counts whatever came of it: one that the provider does not know is looked at, never verified.
     """
     return timedelta(seconds=float(session.execute(_OLDEST_LOOK).scalar_one()))
 

@@ -37,6 +37,17 @@ def _starts_with(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _parsable(url: str) -> str:
+    """Checked here, because those who take the address apart later repeat it, password and all."""
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        raise ValueError(
+            "has no usable port: characters such as @ and : in a password are to be percent-encoded"
+        ) from None
+    return url
+
+
 def _encrypted_or_local(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
@@ -77,8 +88,10 @@ def _rate(text: str) -> str:
 
 
 Seconds = Annotated[float, Field(ge=0.05, le=86_400)]
-DatabaseUrl = Annotated[str, _starts_with("postgresql://", "postgresql+psycopg://")]
-RedisUrl = Annotated[str, _starts_with("redis://", "rediss://")]
+DatabaseUrl = Annotated[
+    str, _starts_with("postgresql://", "postgresql+psycopg://"), AfterValidator(_parsable)
+]
+RedisUrl = Annotated[str, _starts_with("redis://", "rediss://"), AfterValidator(_parsable)]
 BrokerUrl = Annotated[str, _starts_with("redis://", "rediss://", "amqp://", "amqps://")]
 HttpUrl = Annotated[str, AfterValidator(_encrypted_or_local)]
 CatalogPath = Annotated[Path, AfterValidator(_existing_file)]

@@ -73,7 +73,7 @@ def fingerprint(snapshot: SubscriptionSnapshot) -> str:
 
 
 def likely_cause(moved: Sequence[Difference], *, deliveries_arrive: bool) -> LikelyCause:
-    """Why nobody told us. `deliveries_arrive`: of other subscriptions, since this one was last looked at.
+    """Why nobody told us. `deliveries_arrive`: about any subscription, since this one was last looked at.
 
     Where none arrive at all, this one is no exception. Where they do, a change that only a person makes was
     likely made in the customer portal or the dashboard.

@@ -103,5 +103,17 @@ def test_no_secret_is_ever_shown(enough: dict[str, str]):
     assert "whsec_short" not in complaint({**enough, "DODO_PAYMENTS_WEBHOOK_KEY": "whsec_short"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("DATABASE_URL", "postgresql://u:s3cr@t:w0rd@host/db"), ("REDIS_URL", "redis://:s3cr@t:w0rd@host/0")],
+)
+def test_an_address_that_cannot_be_taken_apart_is_refused_and_its_password_not_shown(
+    enough: dict[str, str], name: str, value: str
+):
+    told = complaint({**enough, name: value.replace("@host", ":w0rd@host:s3cret")})
+    assert name in told
+    assert "s3cr" not in told
+
+
 def test_every_setting_says_what_it_should_look_like():
     assert all(description for _, description in described().values())
