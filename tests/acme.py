@@ -234,8 +234,10 @@ class Acme:
         return [one for one in self._notices() if one.type == kind]
 
     def _notices(self) -> Sequence[KeptNotice]:
+        """Those about an account; what nobody told us of is for operators."""
+        of_accounts = select(KeptNotice).where(KeptNotice.account_id.is_not(None))
         with self.runtime.sessions() as session:
-            return session.scalars(select(KeptNotice).order_by(KeptNotice.id)).all()
+            return session.scalars(of_accounts.order_by(KeptNotice.id)).all()
 
     def check(self) -> None:
         with self.runtime.sessions() as session:
