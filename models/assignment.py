@@ -66,6 +66,19 @@ class Assignment(Base):
         return self.seat_type is not None and self.state in (AssignmentState.ACTIVE, AssignmentState.HELD)
 
     @property
+    def reason(self) -> str:
+        """Why the member counts, or does not."""
+        if self.seat_type is None:
+            return f"the role {self.role} is free"
+        seat = f"a {self.seat_type} seat"
+        return {
+            AssignmentState.HELD: f"{seat} is held until the invitation is taken up or lapses",
+            AssignmentState.ACTIVE: f"sits on {seat}",
+            AssignmentState.SUSPENDED: "suspended: occupies no seat until reactivated",
+            AssignmentState.RELEASED: "the seat was given back",
+        }[AssignmentState(self.state)]
+
+    @property
     def counted(self) -> tuple[int, int]:
         """How it stands in the balance: active, and held."""
         return int(self.state == AssignmentState.ACTIVE), int(self.state == AssignmentState.HELD)

@@ -8,58 +8,85 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import assignment, seat_change
 from models.assignment import AssignmentState
 from models.audit import Cause
 from models.book import Book, Subject, post
-from models.seat_change import OPEN, ChangeState, SeatChange
+from models.seat_change import ChangeState, SeatChange
 from seats.plan import Plan
-from seats.seat_changes import Trace, plan_from_json, trace_of
+from seats.seat_changes import SeatStep, Steps, Trace, plan_from_json, trace_of
 from seats.snapshot import SubscriptionSnapshot
+
+
+def plan_of(change: SeatChange) -> Plan:
+    """What was, or is to be, sent."""
+    return plan_from_json(change.plan)
+
+
+def steps_of(change: SeatChange) -> Steps:
+    """The account's seats before and after it, as they were when it was previewed."""
+    return {name: SeatStep(**step) for name, step in change.seats.items()}
 
 
 def carry_out(session: Session, books: Sequence[Book], snapshot: SubscriptionSnapshot, cause: Cause) -> bool:
     """Settle the subscription's changes by what the snapshot shows of them; whether it shows one."""
     was_seen = False
-    open_ones = session.scalars(
-        select(SeatChange)
-        .where(SeatChange.subscription_id == snapshot.subscription_id, SeatChange.state.in_(OPEN))
-        .with_for_update()
-    ).all()
-    for change in open_ones:
+    for change in seat_change.sent_for(session, snapshot.subscription_id):
         trace = trace_of(plan_of(change), snapshot)
         was_seen |= trace is not Trace.NONE
         if trace is Trace.APPLIED:
-            for book in books:
-                if book.account_id == change.account_id:
-                    _release(session, book, change, cause)
-            seat_change.move(session, change, ChangeState.APPLIED)
-        elif trace is Trace.SCHEDULED and change.state == ChangeState.SUBMITTED:
-            seat_change.move(session, change, ChangeState.SCHEDULED)
-        elif trace is Trace.NONE and change.state == ChangeState.SCHEDULED:
-            seat_change.move(
-                session,
-                change,
-                ChangeState.CANCELLED,
-                code="no_longer_scheduled",
-                message="The provider no longer has it scheduled: it was taken back, or its payment failed. "
-                "Nobody was released for it.",
-            )
+            _apply(session, books, change, cause)
+        elif trace is Trace.SCHEDULED:
+            _see_scheduled(session, change)
+        elif change.state == ChangeState.SCHEDULED:
+            _miss(session, books[0], change)
     return was_seen
 
 
-def plan_of(change: SeatChange) -> Plan:
-    return plan_from_json(change.plan)
+def _apply(session: Session, books: Sequence[Book], change: SeatChange, cause: Cause) -> None:
+    """Also what was taken for failed: the snapshot is the truth."""
+    home = next((book for book in books if book.account_id == change.account_id), None)
+    message = None
+    if home is not None:
+        _release(session, home, change, cause)
+    elif change.release:
+        message = "The subscription belongs to another account by now, so nobody was released."
+    seat_change.move(session, change, ChangeState.APPLIED, message=message)
+
+
+def _see_scheduled(session: Session, change: SeatChange) -> None:
+    if change.state != ChangeState.SCHEDULED:
+        seat_change.move(session, change, ChangeState.SCHEDULED)
+    change.attempts = 0
+
+
+def _miss(session: Session, book: Book, change: SeatChange) -> None:
+    """It was scheduled and is not shown: taken back, or just being carried out. Once more before that is
+    believed, unless we have taken it back ourselves.
+    """
+    is_certain = change.code == seat_change.TAKEN_BACK or (change.attempts and change.next_at <= book.now)
+    if not is_certain:
+        if not change.attempts:
+            change.attempts, change.next_at = 1, book.now + seat_change.SECOND_LOOK
+        return
+    seat_change.move(
+        session,
+        change,
+        ChangeState.CANCELLED,
+        code=change.code or seat_change.NO_LONGER_SCHEDULED,
+        message="The provider no longer has it scheduled: it was taken back, or its payment failed. Nobody "
+        "was released for it.",
+    )
 
 
 def _release(session: Session, book: Book, change: SeatChange, cause: Cause) -> None:
-    """Give back the seats of the members who were chosen, as far as they still sit there."""
+    """Give back the seats of the members who were chosen, as far as they still sit on what is given back."""
+    fewer = {name for name, step in steps_of(change).items() if step.difference < 0}
     for member_id in change.release:
         person = assignment.live(session, book.account_id, member_id)
-        if person is None or not person.occupies_seat:
+        if person is None or not person.occupies_seat or person.seat_type not in fewer:
             continue
         facts, (active, held) = person.facts(), person.counted
         person.state, person.expires_at = AssignmentState.RELEASED, None

@@ -7,6 +7,7 @@ submitted -> applied     a snapshot shows the cart
           -> failed      the provider refused, or shows no trace of it; nothing has changed
 scheduled -> applied     a snapshot shows the cart
           -> cancelled   taken back, here or at the provider
+failed, cancelled -> applied   a later look shows the cart after all
 
 A change is sent once: `sent_at` is committed before the write leaves, and whatever happens after that, only
 looks at the subscription decide. One change of a subscription is under way at a time.
@@ -20,16 +21,23 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, func, select
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, delete, func, select
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.account import now
-from models.base import Base, Counter, Json, Moment, Written
+from models.base import Base, Counter, Json, Moment, Written, affected
 from seats.errors import ChangeInFlight, SeatChangeNotFound
 
 PREVIEW_LASTS = timedelta(minutes=15)
+# Between the look that no longer showed a scheduled change and the one that is believed.
+SECOND_LOOK = timedelta(minutes=1)
+
+# Why a change is as it is. What a later look may find to be otherwise:
+NOT_APPLIED = "not_applied"
+NO_LONGER_SCHEDULED = "no_longer_scheduled"
+TAKEN_BACK = "taken_back"
 
 
 class ChangeState(StrEnum):
@@ -43,6 +51,8 @@ class ChangeState(StrEnum):
 
 
 OPEN = (ChangeState.SUBMITTED, ChangeState.SCHEDULED)
+_TAKEN_FOR = (ChangeState.FAILED, ChangeState.CANCELLED)
+_MOST_SENT = 10
 
 
 class SeatChange(Base):
@@ -60,11 +70,7 @@ class SeatChange(Base):
             postgresql_where=sql("state = 'submitted'"),
         ),
         Index(None, "next_at", postgresql_where=sql("state IN ('submitted', 'scheduled')")),
-        Index(
-            "seat_changes_open_idx",
-            "subscription_id",
-            postgresql_where=sql("state IN ('submitted', 'scheduled')"),
-        ),
+        Index(None, "subscription_id", "sent_at"),
         Index(None, "account_id", "created_at"),
         Index(None, "state", "created_at"),
     )
@@ -129,7 +135,7 @@ def by_token(session: Session, account_id: str, token: str) -> SeatChange:
 
 def lock(session: Session, change_id: str) -> SeatChange:
     """The change, locked."""
-    return session.get_one(SeatChange, change_id, with_for_update=True)
+    return session.get_one(SeatChange, change_id, with_for_update=True, populate_existing=True)
 
 
 def refuse_second(session: Session, change: SeatChange) -> None:
@@ -181,6 +187,41 @@ def due(session: Session, *, limit: int) -> Sequence[str]:
         .order_by(SeatChange.next_at)
         .limit(limit)
     ).all()
+
+
+def sent_for(session: Session, subscription_id: str) -> Sequence[SeatChange]:
+    """The subscription's changes that a look may tell something of, locked: those under way or scheduled,
+    and the newest that was sent if it was taken for failed, or for cancelled, because nothing was to be seen.
+    """
+    sent = session.scalars(
+        select(SeatChange)
+        .where(SeatChange.subscription_id == subscription_id, SeatChange.sent_at.is_not(None))
+        .order_by(SeatChange.sent_at.desc(), SeatChange.id)
+        .limit(_MOST_SENT)
+        .with_for_update()
+    ).all()
+    return [
+        one
+        for place, one in enumerate(sent)
+        if one.state in OPEN
+        or (place == 0 and (one.state in _TAKEN_FOR) and one.code in (NOT_APPLIED, NO_LONGER_SCHEDULED))
+    ]
+
+
+def expect_cancellation(session: Session, change_id: str) -> None:
+    """We have taken it back: the next look that does not show it is believed."""
+    change = lock(session, change_id)
+    if change.state == ChangeState.SCHEDULED:
+        change.code = TAKEN_BACK
+
+
+def forget_previews(session: Session, age: timedelta) -> int:
+    """Drop previews that nobody has confirmed for so long."""
+    never_sent = delete(SeatChange).where(
+        SeatChange.state.in_((ChangeState.PREVIEWED, ChangeState.EXPIRED)),
+        SeatChange.created_at < func.now() - age,
+    )
+    return affected(session, never_sent)
 
 
 def open_of(session: Session, account_id: str) -> Sequence[SeatChange]:

@@ -359,3 +359,9 @@ class NotCancellable(Refused):
     """The change is past the point where it can be taken back."""
 
     code = "not_cancellable"
+
+
+class ReleaseRefused(Refused):
+    """Somebody is to give a seat back who has none of those that are given back."""
+
+    code = "release_refused"

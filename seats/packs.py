@@ -43,6 +43,8 @@ def change(packs: Sequence[Pack], seats: int) -> Mapping[str, int] | None:
     where nothing that is sold gives so many.
     """
     usable = [pack for pack in packs if pack.size <= MOST_AT_ONCE]
+    if seats > 0 and not any(pack.is_sold for pack in usable):
+        return None
     largest = max((pack.size for pack in usable), default=0)
     # Of as many units taken away and added as the largest pack has seats, some would cancel out.
     most_away = min(sum(pack.size * pack.spare for pack in usable), max(-seats, 0) + largest**2)

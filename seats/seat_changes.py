@@ -73,10 +73,11 @@ def trace_of(plan: Plan, snapshot: SubscriptionSnapshot) -> Trace:
     """Whether the subscription is as planned, or will be."""
     if snapshot.addons is not None and Cart.of(snapshot) == plan.cart:
         return Trace.APPLIED
-    return Trace.SCHEDULED if _scheduled_cart(snapshot) == plan.cart else Trace.NONE
+    return Trace.SCHEDULED if scheduled_cart(snapshot) == plan.cart else Trace.NONE
 
 
-def _scheduled_cart(snapshot: SubscriptionSnapshot) -> Cart | None:
+def scheduled_cart(snapshot: SubscriptionSnapshot) -> Cart | None:
+    """What the subscription will buy from its renewal on, if that is not what it buys now."""
     change = snapshot.scheduled_change
     return None if change is None else Cart(change.product_id, change.quantity, change.addons)
 
@@ -86,7 +87,7 @@ def basis(snapshot: SubscriptionSnapshot) -> str:
     facts = (
         Cart.of(snapshot),
         snapshot.status,
-        _scheduled_cart(snapshot),
+        scheduled_cart(snapshot),
         snapshot.cancel_at_next_billing_date,
         snapshot.next_billing_date and snapshot.next_billing_date.isoformat(),
     )
@@ -123,17 +124,20 @@ def _what(steps: Steps, preview: Preview, snapshot: SubscriptionSnapshot, when: 
     wishes += [f"giving back {less}"] if less else []
     wish = " and ".join(wishes)
     if when is When.AT_RENEWAL:
-        return f"{_upper(wish)} at the renewal{_on(snapshot.next_billing_date)} costs nothing today;"
+        return (
+            f"{_upper(wish)} at the renewal{_on(snapshot.next_billing_date)} costs {_price(preview)} today;"
+        )
     return f"{_upper(wish)} costs {_price(preview)} today;"
 
 
 def _price(preview: Preview) -> str:
+    credit = preview.credit
+    used = f" and {Money(-credit.amount, credit.currency)} of credit" if credit and credit.amount < 0 else ""
     if preview.charged_now.amount <= 0:
-        credit = preview.credit
-        gained = f" and credits {credit}" if credit is not None and credit.amount > 0 else ""
-        return f"nothing{gained}"
+        gained = f"nothing and credits {credit}" if credit and credit.amount > 0 else "nothing"
+        return used.removeprefix(" and ") or gained
     has_tax = preview.tax is not None and preview.tax.amount > 0
-    return f"{preview.charged_now}{', tax included,' if has_tax else ''}"
+    return f"{preview.charged_now}{used}{', tax included,' if has_tax else ''}"
 
 
 def _afterwards(preview: Preview, snapshot: SubscriptionSnapshot, when: When) -> str:

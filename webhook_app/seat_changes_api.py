@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from flask import Response
-from sqlalchemy.orm import Session
 
 from models import account, seat_change
 from models.api_key import Scope
 from models.seat_change import ChangeState, SeatChange
-from seats.errors import ProviderError
+from seats.errors import PermanentError
 from webhook_app import problems
 from webhook_app.answers import KEYED, WRITING, answer, responses
 from webhook_app.auth import needs
 from webhook_app.door import door
-from webhook_app.idempotency import Answer, answer_once
+from webhook_app.idempotency import Answer, answer_asked
 from webhook_app.routes import Routes
 from webhook_app.schemas import AccountPath
 from webhook_app.seat_change_schemas import (
@@ -28,11 +28,13 @@ from webhook_app.seat_change_schemas import (
     PreviewBody,
 )
 from worker import seat_change as story
-from worker.seat_change import Wish
+from worker import seat_preview
+from worker.seat_preview import Wish
 
 seat_changes_api = Routes("seat_changes", tag="Seat changes")
 
-_CHANGING = (*WRITING, 404, 409, 422, 503)
+_CHANGING: Final = (*WRITING, 404, 409, 502)
+_UNDONE: Final = (ChangeState.FAILED, ChangeState.CANCELLED)
 
 
 @seat_changes_api.post(
@@ -46,12 +48,13 @@ _CHANGING = (*WRITING, 404, 409, 422, 503)
 )
 @needs(Scope.BILLING)
 def preview(path: AccountPath, body: PreviewBody) -> Response:
-    def work(_: Session) -> Answer:
-        wish = Wish(**body.model_dump())
-        previewed = story.preview(door().runtime, path.account_id, wish)
+    wish = Wish(**body.model_dump())
+
+    def ask() -> Answer:
+        previewed = seat_preview.preview(door().runtime, path.account_id, wish)
         return Answer(HTTPStatus.OK, {**_shown(previewed.change), "token": previewed.token})
 
-    return answer_once(lambda session: _told(work, session))
+    return answer_asked(lambda: _or_refusal(ask))
 
 
 @seat_changes_api.post(
@@ -59,17 +62,19 @@ def preview(path: AccountPath, body: PreviewBody) -> Response:
     summary="Confirm a preview",
     description="Sends the plan to the provider once, and reads the subscription until it is known what came "
     "of it. 200: it is so (`applied`, or `scheduled` for the renewal); 202: it is under way, look again. "
-    "Sent again, the same token tells how it stands.",
+    "Sent again, the same token tells how it stands; 409 with the reason where nothing came of it.",
     responses=responses(ChangeShown, *_CHANGING, also=202),
 )
 @needs(Scope.BILLING)
 def confirm(path: AccountPath, body: ConfirmBody) -> Response:
-    def work(_: Session) -> Answer:
+    def ask() -> Answer:
         change = story.confirm(door().runtime, path.account_id, body.token)
+        if change.state in _UNDONE:
+            return _why_undone(change)
         is_open = change.state == ChangeState.SUBMITTED
         return Answer(HTTPStatus.ACCEPTED if is_open else HTTPStatus.OK, _shown(change))
 
-    return answer_once(lambda session: _told(work, session))
+    return answer_asked(lambda: _or_refusal(ask))
 
 
 @seat_changes_api.get(
@@ -99,28 +104,34 @@ def show_open(path: AccountPath) -> Response:
 @seat_changes_api.delete(
     "/v1/accounts/<path:account_id>/seat-changes/<change_id>",
     summary="Take a scheduled change back",
-    description="Also drops a preview. 409 `not_cancellable` once it is under way or done.",
-    responses=responses(ChangeShown, *_CHANGING),
+    description="Also drops a preview. 202: asked for, and not yet seen; look again. 409 `not_cancellable` "
+    "once it is under way or done.",
+    responses=responses(ChangeShown, *_CHANGING, also=202),
 )
 @needs(Scope.BILLING)
 def cancel(path: ChangePath) -> Response:
-    def work(_: Session) -> Answer:
+    def ask() -> Answer:
         change = story.cancel(door().runtime, path.account_id, path.change_id)
-        return Answer(HTTPStatus.OK, _shown(change))
+        is_open = change.state == ChangeState.SCHEDULED
+        return Answer(HTTPStatus.ACCEPTED if is_open else HTTPStatus.OK, _shown(change))
 
-    return answer_once(lambda session: _told(work, session))
+    return answer_asked(lambda: _or_refusal(ask))
 
 
-def _told(work: Any, session: Session) -> Answer:
-    """What the provider refused is an answer too; its changes are committed by themselves, as they happen."""
+def _or_refusal(ask: Callable[[], Answer]) -> Answer:
+    """What the provider refused is an answer too, and kept as one; that it could not be asked is none."""
     try:
-        done: Answer = work(session)
-    except ProviderError as error:
-        told = problems.of_error(error)
-        if told["status"] == HTTPStatus.SERVICE_UNAVAILABLE:
-            raise
+        return ask()
+    except PermanentError as error:
+        told = {"retry_helps": False, **problems.of_error(error)}
         return Answer(told["status"], told)
-    return done
+
+
+def _why_undone(change: SeatChange) -> Answer:
+    """A token that was spent for nothing must not look like seats."""
+    further = {"change_id": change.id, "state": change.state, "retry_helps": change.retry_helps}
+    code, detail = change.code or change.state, change.message or f"The change is {change.state}."
+    return Answer(HTTPStatus.CONFLICT, problems.document(HTTPStatus.CONFLICT, code, detail, further))
 
 
 def _shown(change: SeatChange) -> dict[str, Any]:

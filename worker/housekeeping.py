@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from models import finding, idempotency, inbox, notice, reconcile_pass, tick
+from models import finding, idempotency, inbox, notice, reconcile_pass, seat_change, tick
 from runtime.wiring import Runtime
 
 log = logging.getLogger(__name__)
@@ -16,6 +16,7 @@ _INBOX_KEPT = timedelta(days=30)
 _NOTICES_KEPT = timedelta(days=30)
 _FINDINGS_KEPT = timedelta(days=400)
 _PASSES_KEPT = timedelta(days=30)
+_PREVIEWS_KEPT = timedelta(days=2)
 # What may be said only once must be remembered until its occasion is over: a contract's end may be announced
 # a year ahead.
 _OCCASIONS_KEPT = timedelta(days=400)
@@ -29,5 +30,6 @@ def housekeep(runtime: Runtime) -> int:
         gone += notice.forget_old(session, _NOTICES_KEPT, occasions=_OCCASIONS_KEPT)
         gone += finding.forget_old(session, _FINDINGS_KEPT)
         gone += reconcile_pass.forget_old(session, _PASSES_KEPT)
+        gone += seat_change.forget_previews(session, _PREVIEWS_KEPT)
     log.info("housekeeping done", extra={"rows": gone})
     return gone

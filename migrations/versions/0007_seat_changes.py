@@ -66,7 +66,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("seat_changes_state_created_at_idx"), "seat_changes", ["state", "created_at"])
     op.create_index(
-        op.f("seat_changes_open_idx"), "seat_changes", ["subscription_id"], postgresql_where=is_open
+        op.f("seat_changes_subscription_id_sent_at_idx"), "seat_changes", ["subscription_id", "sent_at"]
     )
 
 

@@ -19,12 +19,14 @@ from providers.signature import Verifier
 from runtime.wiring import Runtime
 from seats.catalog_file import parse
 from seats.errors import (
+    BelowMinimum,
     ChangeInFlight,
     ChangeRefused,
     NoSubscription,
     NotCancellable,
     NothingToChange,
     PreviewExpired,
+    ReleaseRefused,
     SeatsInUse,
     SubscriptionChanged,
     TransientError,
@@ -40,8 +42,10 @@ from tests.conftest import SECRET
 from tests.factories import a_cause
 from tests.worker.passes import drift
 from worker import seat_change as story
+from worker import seat_preview
 from worker.resync import resync_subscription
-from worker.seat_change import Wish, cancel, confirm, preview, settle
+from worker.seat_change import cancel, confirm, settle
+from worker.seat_preview import Wish, preview
 
 KEY = "a-provider-key"
 CATALOG = """
@@ -280,6 +284,52 @@ def test_a_failed_payment_fails_the_change_and_changes_nothing(service: Runtime,
     assert (purchased(service), units(world, sold)) == (18, CART)
 
 
+def test_a_payment_that_succeeds_while_the_provider_cannot_be_read_is_not_taken_for_failed(
+    service: Runtime, world: World, sold: str
+):
+    world.board.turn({"plan_change_payment": "waits"})
+    change = confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    long_ago(service)
+    settles(world, sold, "succeeds")
+    world.board.turn({"api_500_probability": 1.0, "api_fault_routes": ["GET *"]})
+    assert settle(service, change.id).state == ChangeState.SUBMITTED
+    world.board.turn({"api_500_probability": 0.0})
+    assert resynced(service, sold, change) == ChangeState.APPLIED
+
+
+def test_a_payment_that_still_waits_while_the_customer_cancels_is_not_taken_for_failed(
+    service: Runtime, world: World, sold: str
+):
+    world.board.turn({"plan_change_payment": "waits"})
+    change = confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    long_ago(service)
+    world.apply(sold, lambda one, _: changed(replace(one, cancel_at_next_billing_date=True)), silently=True)
+    assert settle(service, change.id).state == ChangeState.SUBMITTED
+
+
+def test_a_change_that_was_taken_for_failed_is_applied_when_it_is_seen_after_all(
+    service: Runtime, world: World, sold: str
+):
+    world.board.turn({"api_cut_before_probability": 1.0, "api_fault_routes": [CHANGE]})
+    change = confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    long_ago(service)
+    assert settle(service, change.id).state == ChangeState.FAILED
+    more = tuple(
+        replace(one, quantity=8) if one.addon_id == "adn_seat" else one
+        for one in world.state.get(sold).addons
+    )
+    world.apply(sold, lambda one, _: changed(replace(one, addons=more)), silently=True)
+    assert resynced(service, sold, change) == ChangeState.APPLIED
+
+
+def resynced(service: Runtime, name: str, change: SeatChange) -> str:
+    """What the change has become by a look."""
+    with service.sessions.begin() as session:
+        session.execute(text("UPDATE subscriptions SET next_at = now(), lease_until = NULL"))
+    resync_subscription(service, name, patience=5)
+    return the(service, change).state
+
+
 # Lost answers.
 
 
@@ -319,11 +369,46 @@ def test_a_process_that_died_after_it_sent_is_made_good_by_reading(service: Runt
     assert (purchased(service), writes(world)) == (23, 1)
 
 
+def test_a_process_that_was_stopped_before_it_could_send_sends_nothing_any_more(
+    service: Runtime, world: World, sold: str, monkeypatch: pytest.MonkeyPatch
+):
+    previewed = preview(service, "acme", Wish(seats={"full": 23}))
+    monkeypatch.setattr(story, "_SOON", -1.0)
+    with pytest.raises(TransientError, match="Nothing was changed"):
+        confirm(service, "acme", previewed.token)
+    assert (writes(world), the(service, previewed.change).state) == (0, ChangeState.FAILED)
+
+
+def test_a_subscription_that_has_left_the_account_is_not_changed_by_its_token(
+    service: Runtime, world: World, sold: str
+):
+    token = preview(service, "acme", Wish(seats={"full": 23})).token
+    with service.transaction() as session:
+        ledger.link(session, "other", sold, service.catalog, a_cause())
+    with pytest.raises(SubscriptionChanged):
+        confirm(service, "acme", token)
+    assert writes(world) == 0
+
+
+def test_what_the_account_has_lost_elsewhere_since_the_preview_is_not_given_back_twice(
+    service: Runtime, world: World, sold: str
+):
+    other = world.open({"product_id": "pdt_team", "metadata": {"account_id": "acme"}}, silently=True)
+    resync_subscription(service, other.subscription_id, patience=5)
+    token = preview(service, "acme", Wish(seats={"full": 16}, subscription_id=sold)).token
+    world.apply(
+        other.subscription_id, lambda one, _: changed(replace(one, status="cancelled")), silently=True
+    )
+    resync_subscription(service, other.subscription_id, patience=5)
+    with pytest.raises(SubscriptionChanged):
+        confirm(service, "acme", token)
+
+
 def test_a_provider_that_cannot_be_asked_sends_nothing(
     service: Runtime, world: World, sold: str, monkeypatch
 ):
     token = preview(service, "acme", Wish(seats={"full": 23})).token
-    monkeypatch.setattr(story, "_PATIENCE", 0.3)
+    monkeypatch.setattr(seat_preview, "PATIENCE", 0.3)
     world.board.turn({"api_500_probability": 1.0})
     with pytest.raises(TransientError, match="nothing was sent"):
         confirm(service, "acme", token)
@@ -377,7 +462,53 @@ def test_a_reduction_that_the_provider_refuses_releases_nobody(service: Runtime,
         assert session.get_one(Account, "acme").seats["full"]["active"] == 16
 
 
+def test_only_who_sits_on_what_is_given_back_can_be_released(service: Runtime, sold: str):
+    seated(service, "boss")
+    seated(service, "guest-1", role="guest")
+    for seats, release in ((23, ["boss"]), (16, ["guest-1"]), (16, ["nobody"])):
+        with pytest.raises(ReleaseRefused):
+            preview(service, "acme", Wish(seats={"full": seats}, release=release))
+
+
+def test_who_sits_elsewhere_by_the_time_a_reduction_is_carried_out_stays(
+    service: Runtime, world: World, sold: str
+):
+    seated(service, *(f"member-{number}" for number in range(16)))
+    change = scheduled(service, release=["member-3", "member-4"])
+    with service.transaction() as session:
+        seating.release(session, "acme", "member-3", a_cause())
+    seated(service, "member-3", role="guest")
+    world.apply(sold, actions.renew(world, Options()), silently=True)
+    resync_subscription(service, sold, patience=5)
+    assert the(service, change).state == ChangeState.APPLIED
+    with service.sessions() as session:
+        assert session.get_one(Account, "acme").seats["viewer"]["active"] == 1
+
+
+def test_seats_that_come_from_elsewhere_cannot_be_given_back_here(service: Runtime, world: World, sold: str):
+    other = world.open({"product_id": "pdt_team", "metadata": {"account_id": "acme"}}, silently=True)
+    resync_subscription(service, other.subscription_id, patience=5)
+    with pytest.raises(BelowMinimum, match="5 full seats come from"):
+        preview(service, "acme", Wish(seats={"full": 4}, subscription_id=sold))
+
+
 # At the renewal.
+
+
+def unscheduled(world: World, name: str) -> None:
+    world.apply(name, lambda one, _: changed(replace(one, scheduled_change=None)), silently=True)
+
+
+def a_minute_later(runtime: Runtime) -> None:
+    with runtime.sessions.begin() as session:
+        session.execute(text("UPDATE seat_changes SET next_at = now() - interval '1 second'"))
+
+
+def in_use(runtime: Runtime) -> tuple[int, int, str]:
+    """People on full seats, full seats bought, and how the account stands."""
+    with runtime.sessions() as session:
+        account = session.get_one(Account, "acme")
+    return account.seats["full"]["active"], purchased(runtime), account.status
 
 
 def scheduled(service: Runtime, seats: int = 14, **more) -> SeatChange:
@@ -409,9 +540,55 @@ def test_a_scheduled_change_that_was_taken_back_at_the_provider_is_seen_as_cance
     service: Runtime, world: World, sold: str
 ):
     change = scheduled(service)
-    world.apply(sold, lambda one, _: changed(replace(one, scheduled_change=None)), silently=True)
+    unscheduled(world, sold)
     resync_subscription(service, sold, patience=5)
-    assert (the(service, change).state, the(service, change).code) == ("cancelled", "no_longer_scheduled")
+    assert the(service, change).state == ChangeState.SCHEDULED
+    a_minute_later(service)
+    assert settle(service, change.id).state == ChangeState.CANCELLED
+    assert the(service, change).code == "no_longer_scheduled"
+
+
+def test_a_scheduled_change_that_one_look_does_not_show_is_not_lost(
+    service: Runtime, world: World, sold: str
+):
+    """As at the renewal, when it may be neither scheduled any more nor carried out yet."""
+    seated(service, *(f"member-{number}" for number in range(16)))
+    change = scheduled(service, release="suggested")
+    planned = world.state.get(sold).scheduled_change
+    unscheduled(world, sold)
+    resync_subscription(service, sold, patience=5)
+    a_minute_later(service)
+    assert settle(service, change.id).state == ChangeState.CANCELLED
+    world.apply(sold, lambda one, _: changed(replace(one, scheduled_change=planned)), silently=True)
+    world.apply(sold, actions.renew(world, Options()), silently=True)
+    resync_subscription(service, sold, patience=5)
+    assert the(service, change).state == ChangeState.APPLIED
+    assert in_use(service) == (14, 14, "ok")
+
+
+def test_what_the_customer_has_scheduled_instead_is_not_taken_back_with_ours(
+    service: Runtime, world: World, sold: str
+):
+    change = scheduled(service)
+    planned = world.state.get(sold).scheduled_change
+    assert planned is not None
+    other = replace(planned, id="spc_portal", quantity=2)
+    world.apply(sold, lambda one, _: changed(replace(one, scheduled_change=other)), silently=True)
+    cancel(service, "acme", change.id)
+    kept = world.state.get(sold).scheduled_change
+    assert kept is not None
+    assert kept.id == "spc_portal"
+
+
+def test_a_reduction_is_not_outgrown_by_people_who_sit_on_seats_bought_elsewhere(
+    service: Runtime, world: World, sold: str
+):
+    seated(service, *(f"member-{number}" for number in range(14)))
+    change = scheduled(service)
+    other = world.open({"product_id": "pdt_team", "metadata": {"account_id": "acme"}}, silently=True)
+    resync_subscription(service, other.subscription_id, patience=5)
+    seated(service, "one-more")
+    assert settle(service, change.id).state == ChangeState.SCHEDULED
 
 
 def test_a_reduction_that_people_have_outgrown_is_taken_back_by_itself(

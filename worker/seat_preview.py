@@ -1,0 +1,299 @@
+"""Previews of seat changes: from a wish for so many seats to one plan with its price, and whom it concerns.
+
+Nothing is changed by asking. What is previewed is what the provider has at this moment: it is looked at first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from sqlalchemy.orm import Session
+
+from models import account, seat_change, sitters, subscription
+from models.book import Balance, Book, open_book
+from models.seat_change import SeatChange
+from models.subscription import Subscription, kept_snapshot
+from runtime.wiring import Runtime
+from seats import leaving
+from seats.carts import known_product, with_seats
+from seats.catalog import Product
+from seats.counts import NO_SEATS, cart_seats
+from seats.errors import (
+    BelowMinimum,
+    CartRefused,
+    NoSubscription,
+    NothingToChange,
+    ReleaseRefused,
+    SeatsInUse,
+    TransientError,
+)
+from seats.leaving import Leaver
+from seats.limit import SeatLimit, Unlimited, add
+from seats.plan import Cart, Plan, Preview, Proration, When
+from seats.seat_changes import (
+    SeatStep,
+    Steps,
+    basis,
+    cart_to_json,
+    is_increase,
+    moves_billing_date,
+    plan_to_json,
+    sentence,
+    shown,
+)
+from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
+from worker.prices import prices_of
+from worker.resync import resync_subscription
+
+PATIENCE: Final = 5.0
+"""Seconds that a caller waits for a look."""
+
+_CHANGEABLE: Final = (SubscriptionStatus.ACTIVE,)
+_MOST_NAMED: Final = 100
+_MOST_LEAVERS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """So many purchased seats the account should have of these types, in all.
+
+    `subscription_id` may be left out where the account has one that can be changed. Unset terms are the
+    catalogue's. `release` are the members whose seats are given back with the change; `suggested`: those
+    who would have to leave, by the usual order.
+    """
+
+    seats: Mapping[str, int]
+    subscription_id: str | None = None
+    when: When | None = None
+    proration: Proration | None = None
+    release: Sequence[str] | Literal["suggested"] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Previewed:
+    """A change that can be confirmed with the token, which is shown this once."""
+
+    change: SeatChange
+    token: str
+
+
+def preview(runtime: Runtime, account_id: str, wish: Wish) -> Previewed:
+    """What granting the wish would cost and whom it would concern; nothing is changed by asking.
+
+    Raises `AccountNotFound`, a `Refused` that says why the wish cannot be granted, `SeatsInUse` with those
+    who would have to leave, and what the provider raises.
+    """
+    chosen = _choose(runtime, account_id, wish.subscription_id)
+    look_at(runtime, chosen)
+    with runtime.sessions() as session:
+        snapshot = snapshot_of(session, chosen)
+        balances = _balances(session, account_id)
+        if session.get_one(Subscription, chosen).account_id != account_id:
+            raise NoSubscription(f"The subscription {chosen!r} belongs to another account by now.")
+    cart = Cart.of(snapshot)
+    wanted = _wanted(runtime, cart, balances, wish.seats)
+    prices = prices_of(runtime.provider, known_product(runtime.catalog, cart.product_id))
+    after = with_seats(runtime.catalog, cart, wanted, prices)
+    steps = _steps(runtime, cart, after, balances)
+    if after == cart:
+        raise NothingToChange(
+            "The account has so many seats already, or nothing that is sold comes closer to it.",
+            details={"seats": dict(wish.seats)},
+        )
+    plan = _plan(runtime, snapshot, after, steps, wish)
+    told = runtime.provider.preview_change(plan)
+    if told.cart_after != plan.cart:
+        raise CartRefused(
+            "The provider would make another cart of it than the one asked for. Run `seatsync doctor`: it "
+            "compares the catalogue with what the provider sells.",
+            code="cart_differs",
+            provider_code=None,
+            retry_helps=False,
+        )
+    with runtime.transaction() as session:
+        book = open_book(session, account_id)
+        release = _release(session, book, steps, wish.release)
+        change = SeatChange(
+            account_id=account_id,
+            subscription_id=chosen,
+            plan=plan_to_json(plan),
+            basis=basis(snapshot),
+            seats={name: {"before": step.before, "after": step.after} for name, step in steps.items()},
+            shown=_shown(runtime.catalog.products[cart.product_id], snapshot, plan, steps, told),
+            release=release,
+        )
+        token = seat_change.put(session, change)
+    return Previewed(change, token)
+
+
+def _choose(runtime: Runtime, account_id: str, asked_for: str | None) -> str:
+    """The subscription to change: the one asked for, or the only one that can be."""
+    with runtime.sessions() as session:
+        account.get(session, account_id)
+        found = subscription.of_account(session, account_id)
+    if asked_for is not None:
+        if asked_for not in {one.id for one in found}:
+            raise NoSubscription(
+                f"Account {account_id!r} has no subscription {asked_for!r}.",
+                details={"subscriptions": [one.id for one in found]},
+            )
+        return asked_for
+    live = [one.id for one in found if one.status in _CHANGEABLE]
+    if len(live) != 1:
+        wanted = "name the one to change" if live else "buy by checkout first"
+        raise NoSubscription(
+            f"Account {account_id!r} has {len(live)} active subscriptions: {wanted}.",
+            details={"subscriptions": live},
+        )
+    return live[0]
+
+
+def look_at(runtime: Runtime, subscription_id: str) -> None:
+    """What is changed is what the provider has now: a cart that is out of date would undo others' changes."""
+    looked = resync_subscription(runtime, subscription_id, patience=PATIENCE)
+    if looked.waiting:
+        raise TransientError(
+            "The subscription could not be looked at, and nothing was sent: "
+            f"{looked.waiting[0].reason or 'the provider did not answer in time.'}"
+        )
+
+
+def snapshot_of(session: Session, subscription_id: str) -> SubscriptionSnapshot:
+    kept = session.get_one(Subscription, subscription_id).snapshot
+    if kept is None:
+        raise NoSubscription("The provider does not know the subscription.")
+    return kept_snapshot(kept)
+
+
+def _balances(session: Session, account_id: str) -> Mapping[str, Balance]:
+    found = account.get(session, account_id)
+    return {name: Balance.from_json(kept) for name, kept in found.seats.items()}
+
+
+def _wanted(
+    runtime: Runtime, cart: Cart, balances: Mapping[str, Balance], asked: Mapping[str, int]
+) -> Mapping[str, int]:
+    """What the one subscription has to give for the account to have so many in all."""
+    gives = cart_seats(runtime.catalog, cart)
+    wanted = {}
+    for name, number in asked.items():
+        in_all = _finite(name, balances[name].purchased if name in balances else 0)
+        own = _finite(name, gives[name].purchased if name in gives else 0)
+        if own + number < in_all:
+            raise BelowMinimum(
+                f"{in_all - own} {name} seats come from contracts or other subscriptions, so this one cannot "
+                f"bring the account down to {number}.",
+                details={"seat_type": name, "from_elsewhere": in_all - own},
+            )
+        wanted[name] = own + number - in_all
+    return wanted
+
+
+def _steps(runtime: Runtime, before: Cart, after: Cart, balances: Mapping[str, Balance]) -> Steps:
+    """The account's purchased seats of the types that the carts differ in."""
+    had, will_have = cart_seats(runtime.catalog, before), cart_seats(runtime.catalog, after)
+    steps = {}
+    for name in sorted({*had, *will_have}):
+        was = had.get(name, NO_SEATS).purchased
+        will = will_have.get(name, NO_SEATS).purchased
+        if was != will:
+            in_all = _finite(name, balances[name].purchased if name in balances else was)
+            steps[name] = SeatStep(in_all, in_all + _finite(name, will) - _finite(name, was))
+    return steps
+
+
+def _finite(seat_type: str, limit: SeatLimit) -> int:
+    if isinstance(limit, Unlimited):
+        raise NothingToChange(
+            f"The account has unlimited {seat_type} seats.", details={"seat_type": seat_type}
+        )
+    return limit
+
+
+def _plan(runtime: Runtime, snapshot: SubscriptionSnapshot, after: Cart, steps: Steps, wish: Wish) -> Plan:
+    rules = runtime.catalog.rules(snapshot.product_id)
+    increases = is_increase(steps)
+    when = wish.when or (When.NOW if increases else rules.decrease_when)
+    return Plan(
+        subscription_id=snapshot.subscription_id,
+        cart=after,
+        when=when,
+        proration=wish.proration or rules.proration(when, is_increase=increases),
+        prevent_on_failure=increases,
+    )
+
+
+def _release(
+    session: Session, book: Book, steps: Steps, asked: Sequence[str] | Literal["suggested"]
+) -> list[str]:
+    """Those whose seats go with the change; raises `SeatsInUse` where that is not enough."""
+    if asked == "suggested":
+        return [leaver.sitter.member_id for leaver in too_many(session, book, steps, ())]
+    refuse_if_in_use(session, book, steps, asked)
+    return list(dict.fromkeys(asked))
+
+
+def refuse_if_in_use(session: Session, book: Book, steps: Steps, release: Sequence[str]) -> None:
+    """Raises `SeatsInUse` with those who would have to leave beside the ones to be released, and
+    `ReleaseRefused` where one of these has no seat that is given back.
+    """
+    over = too_many(session, book, steps, release)
+    if over:
+        raise SeatsInUse(
+            f"{len(over)} more people sit there than seats would be left: name those whose seats are given "
+            'back in "release", or say "suggested" for the ones listed.',
+            details={"leavers": [_leaver(one) for one in over[:_MOST_NAMED]], "total": len(over)},
+        )
+    there = {one.member_id for one in sitters.of(session, book.account_id, _fewer(steps))}
+    if others := [member_id for member_id in release if member_id not in there]:
+        raise ReleaseRefused(
+            "Only who sits on a seat that is given back can be released with a change: take the others out "
+            'of "release".',
+            details={"members": others[:_MOST_NAMED]},
+        )
+
+
+def too_many(session: Session, book: Book, steps: Steps, release: Sequence[str]) -> Sequence[Leaver]:
+    """Who would have to leave beside those to be released, in the usual order, if the change was made now."""
+    limits = {name: add(book.of(name).purchased, steps[name].difference) for name in _fewer(steps)}
+    gone = set(release)
+    people = [one for one in sitters.of(session, book.account_id, list(limits)) if one.member_id not in gone]
+    going = leaving.leavers(people, limits, at_most=_MOST_LEAVERS)
+    return [one for name in sorted(going) for one in going[name]]
+
+
+def _fewer(steps: Steps) -> list[str]:
+    return [name for name, step in steps.items() if step.difference < 0]
+
+
+def _leaver(one: Leaver) -> dict[str, Any]:
+    person = one.sitter
+    return {
+        "member_id": person.member_id,
+        "name": person.name,
+        "role": person.role,
+        "seat_type": person.seat_type,
+        "protected": person.protected,
+        "reason": one.reason,
+    }
+
+
+def _shown(
+    product: Product, snapshot: SubscriptionSnapshot, plan: Plan, steps: Steps, told: Preview
+) -> dict[str, Any]:
+    before = Cart.of(snapshot)
+    date = told.next_billing_date
+    return {
+        "cart": {"before": cart_to_json(before), "after": cart_to_json(plan.cart)},
+        "charged_now": shown(told.charged_now),
+        "tax": shown(told.tax),
+        "credit": shown(told.credit),
+        "renewal": shown(told.renewal),
+        "next_billing_date": date.isoformat() if date is not None else None,
+        "billing_date_moves": moves_billing_date(told, snapshot, plan.when),
+        "minimum": dict(product.minimum),
+        "maximum": dict(product.maximum),
+        "sentence": sentence(steps, told, snapshot, plan.when),
+    }
