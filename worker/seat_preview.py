@@ -1,6 +1,6 @@
 """Previews of seat changes: from a wish for so many seats to one plan with its price, and whom it concerns.
 
-Nothing is changed by asking. What is previewed is what the provider has at this moment: it is looked at first.
+Nothing is changed by asking. What is previewed is what the provider has now: it is looked at first.
 """
 
 from __future__ import annotations

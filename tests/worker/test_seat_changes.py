@@ -374,7 +374,7 @@ def test_a_process_that_was_stopped_before_it_could_send_sends_nothing_any_more(
 ):
     previewed = preview(service, "acme", Wish(seats={"full": 23}))
     monkeypatch.setattr(story, "_SOON", -1.0)
-    with pytest.raises(TransientError, match="Nothing was changed"):
+    with pytest.raises(TransientError, match="stopped before it could send"):
         confirm(service, "acme", previewed.token)
     assert (writes(world), the(service, previewed.change).state) == (0, ChangeState.FAILED)
 
