@@ -176,7 +176,7 @@ def shown(person: Assignment) -> dict[str, Any]:
         "seat_type": person.seat_type,
         "state": person.state,
         "occupies_seat": person.occupies_seat,
-        "reason": _reason(person),
+        "reason": person.reason,
         "name": person.name,
         "email": person.email,
         "protected": person.protected,
@@ -185,17 +185,6 @@ def shown(person: Assignment) -> dict[str, Any]:
         "expires_at": person.expires_at,
         "released_at": person.released_at,
     }
-
-
-def _reason(person: Assignment) -> str:
-    if person.seat_type is None:
-        return f"the role {person.role} is free"
-    return {
-        AssignmentState.HELD: f"a {person.seat_type} seat is held until the invitation is taken up or lapses",
-        AssignmentState.ACTIVE: f"sits on a {person.seat_type} seat",
-        AssignmentState.SUSPENDED: "suspended: occupies no seat until reactivated",
-        AssignmentState.RELEASED: "the seat was given back",
-    }[AssignmentState(person.state)]
 
 
 def _cause(source: str) -> Cause:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
@@ -10,6 +11,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -34,6 +36,7 @@ def _printable(text: str) -> str:
     return text
 
 
+_A_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
 _FIRST_MOMENT: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -55,6 +58,16 @@ Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_printable)
 ]
 Activity = Annotated[AwareDatetime, AfterValidator(_since_1970)]
+
+
+def _written_out(value: object) -> object:
+    """A bare number would be taken for seconds since 1970, and a day for its first moment somewhere."""
+    if isinstance(value, str) and not _A_TIME.fullmatch(value):
+        raise ValueError("must be a time with an offset, as 2026-11-22T12:00:00Z; write + as %2B in a URL")
+    return value
+
+
+Time = Annotated[Activity, BeforeValidator(_written_out)]
 
 
 def _policy(name: str) -> str:
@@ -106,6 +119,12 @@ class InboxPath(BaseModel):
 
 class NoQuery(Wanted):
     """A question with nothing to choose: what we would not heed is refused, not ignored."""
+
+
+class SeatsQuery(Wanted):
+    at: Time | None = Field(
+        None, description="the document as it was then, from the audit; ISO 8601 with an offset"
+    )
 
 
 class CanAddQuery(Wanted):
@@ -227,26 +246,36 @@ class SeatsOfType(Shown):
     overage: int
 
 
+class ScheduledChangeShown(Shown):
+    effective_at: datetime | None
+    seats: dict[str, SeatCount] | None = Field(
+        None, description="those the subscription will give; absent where the catalogue cannot count them"
+    )
+
+
 class SubscriptionShown(Shown):
     subscription_id: str
-    status: str
+    status: str | None = Field(description="null only with `at`: it was one that nobody had described")
     product_id: str
-    cancel_at_next_billing_date: bool
+    cancel_at_next_billing_date: bool | None = Field(description="null only with `at`")
     next_billing_date: datetime | None
+    scheduled_change: ScheduledChangeShown | None = Field(
+        None, description="absent unless the provider has a change scheduled, by whomever"
+    )
 
 
 class SeatsDocument(Shown):
     account_id: str
     status: AccountStatus
     policy: str
-    version: int
+    version: int | None = Field(description="null only with `at`")
     seats: dict[str, SeatsOfType]
     subscriptions: list[SubscriptionShown]
     deadline: datetime | None
     as_of: datetime
     verified_at: datetime | None
     stale: bool
-    source: Literal["cache", "database"]
+    source: Literal["cache", "database", "audit"]
 
 
 class CanAdd(Shown):

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from flask import Response, request
 
-from models import seating, subscription
+from models import account, seating, subscription
 from models.api_key import Scope
-from webhook_app import seats_document
+from webhook_app import problems, seats_document
 from webhook_app.answers import KEYED, answer, responses
 from webhook_app.auth import needs
 from webhook_app.door import door
 from webhook_app.routes import Routes
-from webhook_app.schemas import AccountPath, CanAdd, CanAddQuery, NoQuery, SeatsDocument, SubscriptionPath
+from webhook_app.schemas import (
+    AccountPath,
+    CanAdd,
+    CanAddQuery,
+    NoQuery,
+    SeatsDocument,
+    SeatsQuery,
+    SubscriptionPath,
+)
 from webhook_app.seats_document import SeatsPage
 
 seats_api = Routes("seats", tag="Seats")
@@ -25,11 +33,15 @@ _STALE_AFTER_TURNS: Final = 2
 
 @seats_api.get(
     "/v1/accounts/<path:account_id>/seats",
-    summary="The account's seats",
+    summary="The account's seats, now or at a time before",
+    description="With `at` from the audit, which knows neither versions nor billing dates: these are null "
+    "then, and there is no ETag.",
     responses={**responses(SeatsDocument, *KEYED, 404), "304": None},
 )
 @needs(Scope.READ)
-def account_seats(path: AccountPath, query: NoQuery) -> Response:  # noqa: ARG001  its absence is checked
+def account_seats(path: AccountPath, query: SeatsQuery) -> Response:
+    if query.at is not None:
+        return _as_it_was(path.account_id, query.at)
     return _conditional(_document(path.account_id))
 
 
@@ -39,7 +51,7 @@ def account_seats(path: AccountPath, query: NoQuery) -> Response:  # noqa: ARG00
     responses={**responses(SeatsDocument, *KEYED, 404), "304": None},
 )
 @needs(Scope.READ)
-def subscription_seats(path: SubscriptionPath, query: NoQuery) -> Response:  # noqa: ARG001  as above
+def subscription_seats(path: SubscriptionPath, query: NoQuery) -> Response:  # noqa: ARG001  its absence is checked
     cache = door().runtime.cache
     remembered = cache.account_of(path.subscription_id)
     if remembered is not None:
@@ -85,10 +97,19 @@ def _document(account_id: str) -> SeatsPage:
         return seats_document.finished(account_id, kept.version, kept.document)
     stale_after = timedelta(hours=runtime.settings.verify_hours * _STALE_AFTER_TURNS)
     with runtime.sessions() as session:
-        document = seats_document.read(session, account_id, stale_after=stale_after)
+        document = seats_document.read(session, account_id, runtime.catalog, stale_after=stale_after)
     shadow = seats_document.page({**document, "source": "cache"})
     runtime.cache.fill(account_id, document["version"], shadow.body)
     return seats_document.page(document)
+
+
+def _as_it_was(account_id: str, moment: datetime) -> Response:
+    """From the audit; what is to come is not written down there."""
+    with door().runtime.sessions() as session:
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        if moment > account.now(session):
+            return problems.invalid([problems.Fault("at", "is in the future")])
+        return answer(seats_document.read_at(session, account_id, moment))
 
 
 def _conditional(page: SeatsPage) -> Response:

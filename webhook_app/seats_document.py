@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,10 +11,15 @@ from zlib import crc32
 import orjson
 from sqlalchemy.orm import Session
 
-from models import account
+from models import account, history
 from models.book import Balance
 from models.subscription import Subscription, of_account
+from seats.catalog import Catalog
+from seats.counts import cart_seats
+from seats.findings import Uncountable
 from seats.limit import available, to_json
+from seats.seat_changes import scheduled_cart
+from seats.snapshot import SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,7 @@ class SeatsPage:
     etag: str
 
 
-def read(session: Session, account_id: str, *, stale_after: timedelta) -> dict[str, Any]:
+def read(session: Session, account_id: str, catalog: Catalog, *, stale_after: timedelta) -> dict[str, Any]:
     """The document from the database, all of one moment. Raises `AccountNotFound`."""
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     found = account.get(session, account_id)
@@ -38,13 +44,46 @@ def read(session: Session, account_id: str, *, stale_after: timedelta) -> dict[s
         "status": found.status,
         "policy": found.policy,
         "version": found.version,
-        "seats": {seat_type: _seats(balance) for seat_type, balance in balances.items()},
-        "subscriptions": [shown for one in subscriptions if (shown := _subscription(one)) is not None],
+        "seats": {seat_type: seats_of(balance) for seat_type, balance in balances.items()},
+        "subscriptions": [
+            shown for one in subscriptions if (shown := _subscription(one, catalog)) is not None
+        ],
         "deadline": min(filter(None, deadlines), default=None),
         "as_of": now,
         "verified_at": min(filter(None, looked_at), default=None) if None not in looked_at else None,
         "stale": any(_is_stale(one, now, stale_after) for one in subscriptions),
         "source": "database",
+    }
+
+
+def read_at(session: Session, account_id: str, moment: datetime) -> dict[str, Any]:
+    """The document as it was at `moment`, from the audit, which knows no versions and no billing dates.
+
+    Raises `AccountNotFound`, and `NotKnownThen` before the account's first row.
+    """
+    past = history.at(session, account_id, moment)
+    deadlines = [past.deadline, *(balance.deadline for balance in past.balances.values())]
+    return {
+        "account_id": account_id,
+        "status": past.status,
+        "policy": past.policy,
+        "version": None,
+        "seats": {seat_type: seats_of(balance) for seat_type, balance in past.balances.items()},
+        "subscriptions": [
+            {
+                "subscription_id": subscription_id,
+                "status": facts["status"],
+                "product_id": facts["product_id"],
+                "cancel_at_next_billing_date": None,
+                "next_billing_date": None,
+            }
+            for subscription_id, facts in past.subscriptions.items()
+        ],
+        "deadline": min(filter(None, deadlines), default=None),
+        "as_of": moment,
+        "verified_at": None,
+        "stale": not all(facts["verified"] for facts in past.subscriptions.values()),
+        "source": "audit",
     }
 
 
@@ -68,7 +107,8 @@ def names(body: bytes, subscription_id: str) -> bool:
     return b'"subscription_id":' + orjson.dumps(subscription_id) in body
 
 
-def _seats(balance: Balance) -> dict[str, Any]:
+def seats_of(balance: Balance) -> dict[str, Any]:
+    """The figures of one seat type."""
     return {
         "purchased": to_json(balance.purchased),
         "included": to_json(balance.seats.included),
@@ -82,7 +122,7 @@ def _seats(balance: Balance) -> dict[str, Any]:
     }
 
 
-def _subscription(subscription: Subscription) -> dict[str, Any] | None:
+def _subscription(subscription: Subscription, catalog: Catalog) -> dict[str, Any] | None:
     """The subscription as we believe it to be; nothing before anybody has said anything of it."""
     newest = subscription.newest
     if newest is None:
@@ -93,7 +133,20 @@ def _subscription(subscription: Subscription) -> dict[str, Any] | None:
         "product_id": newest.product_id,
         "cancel_at_next_billing_date": newest.cancel_at_next_billing_date,
         "next_billing_date": newest.next_billing_date,
+        **_scheduled(newest, catalog),
     }
+
+
+def _scheduled(snapshot: SubscriptionSnapshot, catalog: Catalog) -> dict[str, Any]:
+    """What waits for the renewal, if anything does; its seats unless the catalogue cannot count them."""
+    change, cart = snapshot.scheduled_change, scheduled_cart(snapshot)
+    if change is None or cart is None:
+        return {}
+    shown: dict[str, Any] = {"effective_at": change.effective_at}
+    with suppress(Uncountable):
+        seats = cart_seats(catalog, cart)
+        shown["seats"] = {seat_type: to_json(of_type.purchased) for seat_type, of_type in seats.items()}
+    return {"scheduled_change": shown}
 
 
 def _is_stale(subscription: Subscription, now: datetime, stale_after: timedelta) -> bool:

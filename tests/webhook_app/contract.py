@@ -9,7 +9,7 @@ from http import HTTPStatus
 from flask import Flask, Response, request
 from pydantic import BaseModel, ValidationError
 
-from webhook_app import notice_schemas, schemas
+from webhook_app import audit_schemas, checkout_schemas, notice_schemas, schemas, seat_change_schemas
 from webhook_app.problems import Problem
 
 REFERENCE = "#/components/schemas/"
@@ -37,9 +37,9 @@ class Contract:
         if described is None:
             return "a status that the document does not name"
         content = described.get("content", {})
-        if content.keys() != ({answer.content_type} if content else set()):
+        if content and answer.content_type not in content:
             return f"{answer.content_type} where the document has {list(content)}"
-        reference = content.get("application/json", {}).get("schema", {}).get("$ref")
+        reference = content.get(answer.content_type, {}).get("schema", {}).get("$ref")
         return mismatch(model_of(reference), answer) if reference else None
 
     def _operation(self) -> dict | None:
@@ -60,7 +60,9 @@ def model_of(reference: str) -> type[BaseModel]:
     name = reference.removeprefix(REFERENCE)
     if name == "Problem":
         return Problem
-    return getattr(schemas, name, None) or getattr(notice_schemas, name)
+    described = (schemas, notice_schemas, audit_schemas, checkout_schemas, seat_change_schemas)
+    found = (getattr(module, name, None) for module in described)
+    return next(model for model in found if model is not None)
 
 
 def mismatch(model: type[BaseModel], answer: Response) -> str | None:

@@ -1,0 +1,116 @@
+"""`seatsync explain ACCOUNT`: why the figures are what they are, for whoever answers the customer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import click
+
+from cli.moment import Moment, shown
+from cli.whole_business import ready
+from webhook_app.explain_api import document
+
+Told = Mapping[str, Any]
+
+
+@click.command()
+@click.argument("account_id", metavar="ACCOUNT")
+@click.option("--since", type=Moment(), help="What moved the figures from then on; default: 30 days ago.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, as the API gives it.")
+def explain(account_id: str, *, since: datetime | None, as_json: bool) -> None:
+    """Explain the seats of ACCOUNT: the sum behind each figure, what gives the summands, what moved them, who
+    is counted and who is not.
+
+    Times are ISO 8601 with an offset, as 2026-11-22T12:00:00Z.
+    """
+    with ready("seatsync-explain") as runtime:
+        told = document(runtime, account_id, since=since)
+    if as_json:
+        click.echo(json.dumps(told, indent=2, default=datetime.isoformat))
+        return
+    for line in _lines(told):
+        click.echo(line)
+
+
+def _lines(told: Told) -> Iterator[str]:
+    yield f"{told['account_id']}: {told['status']}, policy {told['policy']}, {shown(told['as_of'])}"
+    if not told["is_current"]:
+        yield "A date has come or the catalogue changed: the sums are ahead of the figures for a moment."
+    for seat_type, figures in told["seats"].items():
+        yield from _seats(seat_type, figures)
+    yield "\nWhat gives seats"
+    for source in told["sources"]:
+        yield from _source(source)
+    yield from _moves(told["moves"])
+    yield from _people("Counted", told["counted"])
+    yield from _people("Not counted", told["not_counted"])
+
+
+def _seats(seat_type: str, figures: Told) -> Iterator[str]:
+    yield f"\n{seat_type}: {figures['used']} of {figures['purchased']} used"
+    yield f"  purchased: {figures['formula']}"
+    for term in figures["terms"]:
+        yield f"    {term['text']}: {term['catalog'] or 'no longer in the catalogue'}, by {term['source']}"
+    yield f"  used: {figures['use']}"
+
+
+def _source(source: Told) -> Iterator[str]:
+    rule = f" ({source['rule']})" if source["rule"] else ""
+    yield f"  {source['kind']} {source['name']}: {source['because']}{rule}"
+    if source["kept"]:
+        yield f"    the last good figures stand: {source['kept']}"
+    if source["subscription"]:
+        yield from _subscription(source["subscription"])
+
+
+def _subscription(subscription: Told) -> Iterator[str]:
+    if subscription["product_id"] is not None:
+        cart = ", ".join(f"{one['quantity']} {one['addon_id']}" for one in subscription["addons"] or ())
+        yield f"    {subscription['quantity']} {subscription['product_id']}{f', {cart}' if cart else ''}"
+    looked = shown(subscription["verified_at"]) if subscription["verified_at"] else "never"
+    only = "" if subscription["verified"] else "; only a webhook vouches for what it shows"
+    yield f"    looked at {looked}{only}; linked by {subscription['linked_by']}"
+    if subscription["last_change"]:
+        yield f"    last changed {_cause(subscription['last_change'])}"
+
+
+def _cause(change: Told) -> str:
+    """`2026-11-22 12:00:00 UTC by key:app (claim: asked for by the app), row 7`."""
+    behind = (f", {word} {change[name]}" for word, name in _BEHIND.items() if change[name] is not None)
+    why = f"{change['source']}: {change['reason']}"
+    return f"{shown(change['at'])} by {change['actor']} ({why}), row {change['audit_id']}{''.join(behind)}"
+
+
+_BEHIND = {"event": "event_id", "look": "fence"}
+
+
+def _moves(moves: Told) -> Iterator[str]:
+    yield f"\nMoved since {shown(moves['since'])}: {_count(moves['total'], moves['rows'])}"
+    for row in moves["rows"]:
+        subject = row["member_id"] or row["subscription_id"] or "the account"
+        yield f"  {subject}: {'; '.join(_moved(row)) or 'a grace period'}; {_cause(row)}"
+
+
+def _moved(row: Told) -> Iterator[str]:
+    for seat_type, figures in row["seats"].items():
+        for what in ("purchased", "used"):
+            was, is_now = figures[what]
+            if was != is_now:
+                yield f"{seat_type} {what} {was} -> {is_now}"
+    was, is_now = row["status"]
+    if was != is_now and was is not None:
+        yield f"status {was} -> {is_now}"
+
+
+def _people(title: str, people: Told) -> Iterator[str]:
+    yield f"\n{title}: {_count(people['total'], people['members'])}"
+    for one in people["members"]:
+        by = f", by {one['by']['actor']} ({one['by']['source']})" if one["by"] else ""
+        yield f"  {one['member_id']} ({one['role']}): {one['reason']}, since {shown(one['since'])}{by}"
+
+
+def _count(total: int, listed: list[Any]) -> str:
+    return f"{total}" if total == len(listed) else f"{total}, of which {len(listed)} are shown"

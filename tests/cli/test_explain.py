@@ -1,0 +1,121 @@
+"""`seatsync explain`: what a support person needs to answer why it is so many."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.main import cli
+from models import seating
+from runtime.wiring import Runtime
+from tests.conftest import API_KEY
+from tests.factories import a_cause
+from tests.webhook_app.conftest import SilentDoorbell
+from tests.webhook_app.scenes import bought, changed, seated
+from webhook_app import create_app
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(environment: dict[str, str]) -> Run:
+    def run(*arguments: str) -> Result:
+        return CliRunner(env=environment).invoke(cli, ["explain", *arguments], catch_exceptions=False)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def acme(runtime: Runtime) -> None:
+    bought(runtime, seats=10)
+    seated(runtime, "ada", email="ada@example.com", name="Ada Lovelace")
+    seated(runtime, "gone")
+    seated(runtime, "client", role="client")
+    seated(runtime, "eve", hold=True)
+    with runtime.transaction() as session:
+        seating.release(session, "acme", "gone", a_cause())
+
+
+def told(done: Result) -> str:
+    """Without what differs from run to run: times and row numbers."""
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME", done.stdout)
+    return re.sub(r"row \d+", "row N", text)
+
+
+def test_everything_is_told(run: Run):
+    done = run("acme")
+    assert done.exit_code == 0
+    assert (
+        told(done)
+        == """\
+acme: ok, policy strict, TIME
+
+full: 2 of 15 used
+  purchased: 5 included in Team (pdt_team) + 10 x 1 seat of adn_seat = 15
+    5 included in Team (pdt_team): [products.pdt_team] included, by sub_1
+    10 x 1 seat of adn_seat: [products.pdt_team] addons.adn_seat, by sub_1
+  used: 1 active + 1 held = 2 used; 15 purchased - 2 used = 13 available
+
+viewer: 0 of 0 used
+  purchased: nothing gives any = 0
+  used: 0 active + 0 held = 0 used; 0 purchased - 0 used = 0 available
+
+What gives seats
+  subscription sub_1: status active: its seats count ([status] active = counts)
+    1 pdt_team, 10 adn_seat
+    looked at TIME; linked by metadata
+    last changed TIME by key:test (test: a test), row N
+
+Moved since TIME: 5
+  sub_1: full purchased 0 -> 15; TIME by key:test (test: a test), row N
+  ada: full used 0 -> 1; TIME by key:test (test: a test), row N
+  gone: full used 1 -> 2; TIME by key:test (test: a test), row N
+  eve: full used 2 -> 3; TIME by key:test (test: a test), row N
+  gone: full used 3 -> 2; TIME by key:test (test: a test), row N
+
+Counted: 2
+  ada (member): sits on a full seat, since TIME, by key:test (test)
+  eve (member): a full seat is held until the invitation is taken up or lapses, since TIME, by key:test (test)
+
+Not counted: 2
+  client (client): the role client is free, since TIME, by key:test (test)
+  gone (member): the seat was given back, since TIME, by key:test (test)
+"""
+    )
+
+
+def test_nobody_is_named_beyond_the_id(run: Run):
+    text = run("acme").stdout + run("acme", "--json").stdout
+    assert ("example.com" in text, "Lovelace" in text) == (False, False)
+
+
+def test_as_json_it_is_what_the_door_gives(run: Run, runtime: Runtime):
+    client = create_app(runtime, SilentDoorbell()).test_client()
+    headers = {"Authorization": f"Bearer {API_KEY}"}
+    given = client.get("/v1/accounts/acme/explain?since=2026-01-01T00:00:00Z", headers=headers).json
+    shown = json.loads(run("acme", "--json", "--since", "2026-01-01T00:00:00Z").stdout)
+    assert shown.keys() == given.keys()
+    assert (shown["seats"], len(shown["moves"]["rows"])) == (given["seats"], len(given["moves"]["rows"]))
+
+
+def test_what_moved_before_is_left_out(run: Run):
+    assert "Moved since 2030-01-01 00:00:00 UTC: 0\n" in run("acme", "--since", "2030-01-01T00:00:00Z").stdout
+
+
+def test_a_long_list_says_that_there_is_more(run: Run, runtime: Runtime):
+    changed(
+        runtime,
+        "INSERT INTO assignments (account_id, member_id, role, seat_type, state) "
+        "SELECT 'acme', 'member-' || n, 'member', 'full', 'active' FROM generate_series(1, 120) AS n",
+    )
+    assert "Counted: 122, of which 100 are shown" in run("acme").stdout
+
+
+def test_an_unknown_account_ends_with_two(run: Run):
+    done = run("nobody")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "No account 'nobody' is known" in done.stderr
