@@ -70,7 +70,11 @@ def refusal_of(error: PermanentError) -> PermanentError:
     """Why a change of a subscription was refused."""
     code = error.details.get("provider_code")
     if code == _NOT_FOUND:
-        return SubscriptionNotAtProvider("Dodo Payments knows no such subscription.", details=error.details)
+        return SubscriptionNotAtProvider(
+            "Dodo Payments knows no such subscription: check that the API key is of the business and mode in "
+            "which it was sold.",
+            details=error.details,
+        )
     return refused(code if isinstance(code, str) else None)
 
 

@@ -46,7 +46,7 @@ def answer_asked(ask: Callable[[], Answer]) -> Response:
     """Ask the outside, which no transaction may wait for, then keep the answer if the caller sent a key.
 
     For what does no harm when it is done twice: of two calls at once both are done, and what is kept first
-    is the answer to both.
+    is the answer to both. That something is under way is no answer to keep.
     """
     key = _key()
     if key is None:
@@ -54,6 +54,8 @@ def answer_asked(ask: Callable[[], Answer]) -> Response:
     with door().runtime.sessions() as session:  # never committed: only a look
         before = _begin(session, key)
     answer = _told(ask) if before is None else before
+    if answer.status == HTTPStatus.ACCEPTED:
+        return _response(answer)
     with door().runtime.transaction() as session:
         return _response(_kept_answer(session, key, lambda _: answer))
 

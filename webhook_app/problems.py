@@ -31,6 +31,7 @@ from seats.errors import (
     UnknownSeatType,
     UnsafeUrl,
 )
+from seats.findings import Uncountable
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ _STATUS: Final[Mapping[type[SeatSyncError], HTTPStatus]] = {
     UnsafeUrl: HTTPStatus.UNPROCESSABLE_ENTITY,
     IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     Contended: HTTPStatus.SERVICE_UNAVAILABLE,
+    Uncountable: HTTPStatus.CONFLICT,
     ChangeRefused: HTTPStatus.CONFLICT,
     CartRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     SubscriptionNotAtProvider: HTTPStatus.CONFLICT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -12,12 +12,7 @@ from models import ledger, seat_change, seating
 from models.account import Account
 from models.seat_change import ChangeState, SeatChange
 from models.seating import Wish as SeatWish
-from providers.budget import Budget, parse_rate
-from providers.dodo import Dodo
-from providers.http import Client
-from providers.signature import Verifier
 from runtime.wiring import Runtime
-from seats.catalog_file import parse
 from seats.errors import (
     BelowMinimum,
     ChangeInFlight,
@@ -37,9 +32,9 @@ from simulator.control.actions import Options
 from simulator.lifecycle import changed
 from simulator.server import Simulator
 from simulator.subscription import AddonUnits
-from simulator.world import Settings, World
-from tests.conftest import SECRET
+from simulator.world import World
 from tests.factories import a_cause
+from tests.simulated import CHANGES, SETTINGS, applied_writes, emptied, sell, served_by, units
 from tests.worker.passes import drift
 from worker import seat_change as story
 from worker import seat_preview
@@ -47,72 +42,30 @@ from worker.resync import resync_subscription
 from worker.seat_change import cancel, confirm, settle
 from worker.seat_preview import Wish, preview
 
-KEY = "a-provider-key"
-CATALOG = """
-[defaults]
-policy = "strict"
-decrease_when = "now"
-
-[roles]
-member = "full"
-guest = "viewer"
-
-[products.pdt_team]
-name = "Team Pro"
-included = { full = 5 }
-addons.adn_seat = { full = 1 }
-addons.adn_pack_10 = { full = 10 }
-addons.adn_viewer = { viewer = 1 }
-addons.adn_support = {}
-maximum = { full = 500 }
-"""
 CART = {"adn_seat": 3, "adn_pack_10": 1, "adn_viewer": 4, "adn_support": 1}
 SEATS = ("adn_seat", "adn_pack_10")
-CHANGE = "POST /subscriptions/<subscription_id>/change-plan"
 
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    settings = Settings(webhook_url="http://127.0.0.1:9/", webhook_secret=SECRET, api_key=KEY)
-    with Simulator(settings) as simulator:
+    with Simulator(SETTINGS) as simulator:
         yield simulator
 
 
 @pytest.fixture
 def world(simulator: Simulator) -> World:
-    simulator.world.reset()
-    simulator.world.board.turn({"rate_limits": [], "drop_probability": 1.0})
-    return simulator.world
+    return emptied(simulator.world)
 
 
 @pytest.fixture
 def service(runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
-    budget = Budget(parse_rate("100000/second"))
-    client = Client(
-        provider="Dodo Payments", base_url=simulator.url, api_key=KEY, budget=budget, answer_seconds=1.0
-    )
-    there = Dodo(Verifier([SECRET]), client)
-    return replace(runtime, provider=there, catalog=parse(CATALOG, "test catalogue"))
+    return served_by(runtime, simulator.url)
 
 
 @pytest.fixture
 def sold(service: Runtime, world: World) -> str:
     """Eighteen full seats and four viewers, and everything else a cart can hold."""
-    cart = {"product_id": "pdt_team", "metadata": {"account_id": "acme"}}
-    addons = [{"addon_id": name, "quantity": units} for name, units in CART.items()]
-    name = world.open({**cart, "addons": addons}, silently=True).subscription_id
-    resync_subscription(service, name, patience=5)
-    return name
-
-
-def units(world: World, name: str) -> Mapping[str, int]:
-    return {one.addon_id: one.quantity for one in world.state.get(name).addons}
-
-
-def writes(world: World, route: str = CHANGE) -> int:
-    applied = world.requests.report(0)["applied"]
-    assert isinstance(applied, dict)
-    return applied.get(route, 0)
+    return sell(world, service, CART)
 
 
 def purchased(runtime: Runtime, seat_type: str = "full") -> int:
@@ -156,7 +109,7 @@ def test_a_preview_tells_the_price_in_the_providers_words_and_changes_nothing(
     assert told.shown["charged_now"]["amount"] > 0
     assert told.shown["sentence"].startswith("Adding 5 full seats costs ")
     assert "a month before tax" in told.shown["sentence"]
-    assert (writes(world), units(world, sold)) == (0, CART)
+    assert (applied_writes(world), units(world, sold)) == (0, CART)
 
 
 def test_what_there_is_already_is_nothing_to_change(service: Runtime, sold: str):
@@ -189,7 +142,7 @@ def test_a_confirmed_preview_is_applied_and_the_rest_of_the_cart_stays(
     done = confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
     assert done.state == ChangeState.APPLIED
     assert units(world, sold) == {**CART, "adn_seat": 8}
-    assert (purchased(service), purchased(service, "viewer"), writes(world)) == (23, 4, 1)
+    assert (purchased(service), purchased(service, "viewer"), applied_writes(world)) == (23, 4, 1)
 
 
 def test_its_history_tells_every_state(service: Runtime, sold: str):
@@ -205,7 +158,7 @@ def test_our_own_change_is_no_drift(service: Runtime, sold: str):
 def test_a_token_pressed_twice_is_sent_once(service: Runtime, world: World, sold: str):
     token = preview(service, "acme", Wish(seats={"full": 23})).token
     first, second = confirm(service, "acme", token), confirm(service, "acme", token)
-    assert (first.id, first.state, writes(world)) == (second.id, second.state, 1)
+    assert (first.id, first.state, applied_writes(world)) == (second.id, second.state, 1)
 
 
 def test_what_was_previewed_before_somebody_elses_change_is_refused(
@@ -216,7 +169,7 @@ def test_what_was_previewed_before_somebody_elses_change_is_refused(
     world.apply(sold, lambda one, _: changed(replace(one, addons=more)), silently=True)
     with pytest.raises(SubscriptionChanged):
         confirm(service, "acme", token)
-    assert writes(world) == 0
+    assert applied_writes(world) == 0
 
 
 def test_an_old_preview_is_refused(service: Runtime, world: World, sold: str):
@@ -226,7 +179,7 @@ def test_an_old_preview_is_refused(service: Runtime, world: World, sold: str):
     for _ in range(2):
         with pytest.raises(PreviewExpired):
             confirm(service, "acme", token)
-    assert writes(world) == 0
+    assert applied_writes(world) == 0
 
 
 def test_while_one_change_is_under_way_another_is_refused_and_told_which(
@@ -239,7 +192,7 @@ def test_while_one_change_is_under_way_another_is_refused_and_told_which(
     with pytest.raises(ChangeInFlight) as refusal:
         confirm(service, "acme", tokens[1])
     assert refusal.value.details["change_id"] == first.id
-    assert writes(world) == 1
+    assert applied_writes(world) == 1
 
 
 def test_a_refusal_of_the_provider_fails_the_change_with_its_reason(
@@ -310,7 +263,7 @@ def test_a_payment_that_still_waits_while_the_customer_cancels_is_not_taken_for_
 def test_a_change_that_was_taken_for_failed_is_applied_when_it_is_seen_after_all(
     service: Runtime, world: World, sold: str
 ):
-    world.board.turn({"api_cut_before_probability": 1.0, "api_fault_routes": [CHANGE]})
+    world.board.turn({"api_cut_before_probability": 1.0, "api_fault_routes": [CHANGES]})
     change = confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
     long_ago(service)
     assert settle(service, change.id).state == ChangeState.FAILED
@@ -345,11 +298,11 @@ def test_a_change_whose_answer_is_lost_ends_in_the_right_state_with_one_write_at
     service: Runtime, world: World, sold: str, knob: str, ends: str
 ):
     token = preview(service, "acme", Wish(seats={"full": 23})).token
-    world.board.turn({knob: 1.0, "api_hang_seconds": 1.5, "api_fault_routes": [CHANGE]})
+    world.board.turn({knob: 1.0, "api_hang_seconds": 1.5, "api_fault_routes": [CHANGES]})
     change = confirm(service, "acme", token)
     long_ago(service)
     assert settle(service, change.id).state == ends
-    assert writes(world) == (1 if ends == "applied" else 0)
+    assert applied_writes(world) == (1 if ends == "applied" else 0)
     assert purchased(service) == (23 if ends == "applied" else 18)
 
 
@@ -366,7 +319,7 @@ def test_a_process_that_died_after_it_sent_is_made_good_by_reading(service: Runt
         confirm(dying, "acme", token)
     again = confirm(service, "acme", token)
     assert settle(service, again.id).state == ChangeState.APPLIED
-    assert (purchased(service), writes(world)) == (23, 1)
+    assert (purchased(service), applied_writes(world)) == (23, 1)
 
 
 def test_a_process_that_was_stopped_before_it_could_send_sends_nothing_any_more(
@@ -376,7 +329,7 @@ def test_a_process_that_was_stopped_before_it_could_send_sends_nothing_any_more(
     monkeypatch.setattr(story, "_SOON", -1.0)
     with pytest.raises(TransientError, match="stopped before it could send"):
         confirm(service, "acme", previewed.token)
-    assert (writes(world), the(service, previewed.change).state) == (0, ChangeState.FAILED)
+    assert (applied_writes(world), the(service, previewed.change).state) == (0, ChangeState.FAILED)
 
 
 def test_a_subscription_that_has_left_the_account_is_not_changed_by_its_token(
@@ -387,7 +340,7 @@ def test_a_subscription_that_has_left_the_account_is_not_changed_by_its_token(
         ledger.link(session, "other", sold, service.catalog, a_cause())
     with pytest.raises(SubscriptionChanged):
         confirm(service, "acme", token)
-    assert writes(world) == 0
+    assert applied_writes(world) == 0
 
 
 def test_what_the_account_has_lost_elsewhere_since_the_preview_is_not_given_back_twice(
@@ -413,7 +366,7 @@ def test_a_provider_that_cannot_be_asked_sends_nothing(
     with pytest.raises(TransientError, match="nothing was sent"):
         confirm(service, "acme", token)
     world.board.turn({"api_500_probability": 0.0})
-    assert writes(world) == 0
+    assert applied_writes(world) == 0
     with service.sessions.begin() as session:
         session.execute(text("UPDATE subscriptions SET next_at = now()"))
     assert confirm(service, "acme", token).state == ChangeState.APPLIED
@@ -453,7 +406,7 @@ def test_suggested_releases_those_who_would_leave_first(service: Runtime, sold: 
 def test_a_reduction_that_the_provider_refuses_releases_nobody(service: Runtime, world: World, sold: str):
     seated(service, *(f"member-{number}" for number in range(16)))
     token = preview(service, "acme", Wish(seats={"full": 14}, release="suggested")).token
-    world.board.turn({"api_500_probability": 1.0, "api_fault_routes": [CHANGE]})
+    world.board.turn({"api_500_probability": 1.0, "api_fault_routes": [CHANGES]})
     change = confirm(service, "acme", token)
     world.board.turn({"api_500_probability": 0.0})
     long_ago(service)
