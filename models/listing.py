@@ -22,7 +22,8 @@ from seats.drift import LISTED, Difference, differences, fingerprint, likely_cau
 from seats.findings import Finding, FindingKind
 from seats.snapshot import SubscriptionSnapshot
 
-# Only what is not as we know it comes back, or was not listed or not at the provider before.
+# Only what is not as we know it comes back, or was not listed or not at the provider before. Each is looked up
+# by its id (OFFSET keeps the planner from reading the whole table instead): pages cost what is on them.
 _COMPARE = sql(
     r"""
     SELECT listed.id, known.id IS NULL AS is_unheard_of, known.snapshot, known.verified_at, known.looked_at,
@@ -30,7 +31,7 @@ _COMPARE = sql(
            known.hint > known.synced AND NOT known.routine AS is_waited_for
     FROM unnest(string_to_array(:ids, E'\n'), string_to_array(:fingerprints, E'\n'))
          AS listed (id, fingerprint)
-    LEFT JOIN subscriptions AS known ON known.id = listed.id
+    LEFT JOIN LATERAL (SELECT * FROM subscriptions WHERE id = listed.id OFFSET 0) AS known ON true
     WHERE known.fingerprint IS DISTINCT FROM listed.fingerprint OR known.unlisted_since IS NOT NULL
        OR known.id IN (SELECT subject FROM drift_findings WHERE kind = :missing AND closed_at IS NULL)
     """
@@ -47,7 +48,7 @@ _REFRESH = sql(
     UPDATE subscriptions AS known
     SET fingerprint = coalesce(listed.fingerprint, known.fingerprint), unlisted_since = NULL
     FROM unnest(cast(:ids AS text[]), cast(:fingerprints AS text[])) AS listed (id, fingerprint)
-    WHERE known.id = listed.id
+    WHERE known.id = listed.id AND known.id = ANY(cast(:ids AS text[]))
     """
 )
 
