@@ -22,8 +22,8 @@ from seats.drift import LISTED, Difference, differences, fingerprint, likely_cau
 from seats.findings import Finding, FindingKind
 from seats.snapshot import SubscriptionSnapshot
 
-# Only what is not as we know it comes back, or was not listed or not at the provider before. Each is looked up
-# by its id (OFFSET keeps the planner from reading the whole table instead): pages cost what is on them.
+# Only what is not as we know it comes back, or what was not listed or not at the provider before. Each is
+# looked up by its id (OFFSET keeps the planner from reading the whole table): pages cost what is on them.
 _COMPARE = sql(
     r"""
     SELECT listed.id, known.id IS NULL AS is_unheard_of, known.snapshot, known.verified_at, known.looked_at,
