@@ -9,7 +9,7 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
-from models.reconcile_pass import ReconcilePass
+from models.reconcile_pass import ReconcilePass, came_to_an_end
 from models.schedule import Waiting
 from models.subscription import Subscription
 
@@ -18,11 +18,7 @@ def finished_pass(session: Session, provider: str, *, begun_since: datetime) -> 
     """The first pass that began then or later and has come to its end."""
     return session.scalar(
         select(ReconcilePass)
-        .where(
-            ReconcilePass.provider == provider,
-            ReconcilePass.started_at >= begun_since,
-            ReconcilePass.finished_at.is_not(None),
-        )
+        .where(*came_to_an_end(provider), ReconcilePass.started_at >= begun_since)
         .order_by(ReconcilePass.id)
         .limit(1)
     )
@@ -32,7 +28,7 @@ def listed_before(session: Session, provider: str) -> int | None:
     """How many subscriptions the last whole list had."""
     return session.scalar(
         select(ReconcilePass.listed)
-        .where(ReconcilePass.provider == provider, ReconcilePass.finished_at.is_not(None))
+        .where(*came_to_an_end(provider))
         .order_by(ReconcilePass.id.desc())
         .limit(1)
     )

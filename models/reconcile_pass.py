@@ -149,7 +149,7 @@ def begin(session: Session, provider: str, *, spread_over: timedelta) -> bool:
     """
     pages = session.scalar(
         select(ReconcilePass.next_page)
-        .where(*_came_to_an_end(provider))
+        .where(*came_to_an_end(provider))
         .order_by(ReconcilePass.id.desc())
         .limit(1)
     )
@@ -373,7 +373,8 @@ def _forget_sightings(session: Session, walk: Walk) -> None:
     affected(session, delete(Sighting).where(Sighting.pass_id == walk.pass_id))
 
 
-def _came_to_an_end(provider: str) -> tuple[ColumnElement[bool], ...]:
+def came_to_an_end(provider: str) -> tuple[ColumnElement[bool], ...]:
+    """The passes that read the whole list; one that was given up is over without having done so."""
     return (
         ReconcilePass.provider == provider,
         ReconcilePass.finished_at.is_not(None),

@@ -135,6 +135,18 @@ def test_a_spent_budget_does_not_end_it(runtime: Runtime, provider: FakeProvider
     assert list(steps)[-1].is_done
 
 
+def test_a_pass_that_was_given_up_is_not_taken_for_the_whole_list(runtime: Runtime, provider: FakeProvider):
+    provider.subscriptions, provider.page_size = many(2), 1
+
+    def it_is_given_up() -> None:
+        provider.between_pages = None
+        change(runtime, "UPDATE reconcile_passes SET finished_at = now(), given_up = true")
+
+    provider.between_pages = it_is_given_up
+    assert whole(runtime) == Progress(listed=2, is_listed=True)
+    assert seen(runtime) == 2
+
+
 def test_an_account_that_somebody_holds_stops_no_other(runtime: Runtime, provider: FakeProvider, monkeypatch):
     def sync_but_for_the_first(runtime: Runtime, name: str) -> Outcome:
         if name == "sub_0000":
