@@ -164,7 +164,9 @@ def settle(runtime: Runtime, change_id: str, *, caller: Caller = Caller.WEBHOOK)
     with runtime.sessions() as session:
         change, asked_at = session.get_one(SeatChange, change_id), account.now(session)
     if change.state == ChangeState.SUBMITTED:
-        came_to_nothing = _can_be_asked_for_again(runtime, change)
+        # Before that, no answer would be believed.
+        is_settled = change.sent_at is not None and asked_at - change.sent_at >= _SETTLING
+        came_to_nothing = is_settled and _can_be_asked_for_again(runtime, change)
         resync_subscription(runtime, change.subscription_id, patience=PATIENCE, caller=caller)
         _conclude(runtime, change_id, asked_at, came_to_nothing=came_to_nothing)
     elif change.state == ChangeState.SCHEDULED:
@@ -197,7 +199,7 @@ def _conclude(runtime: Runtime, change_id: str, asked_at: datetime, *, came_to_n
         kept = session.get_one(Subscription, change.subscription_id)
         was_seen = kept.verified_at is not None and kept.verified_at >= asked_at
         age = asked_at - change.sent_at
-        if (came_to_nothing and was_seen and age >= _SETTLING) or age >= _LONGEST:
+        if (came_to_nothing and was_seen) or age >= _LONGEST:
             seat_change.move(
                 session,
                 change,
