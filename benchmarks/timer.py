@@ -6,7 +6,7 @@ import time
 
 from sqlalchemy import text
 
-from models import reconcile_pass, schedule, subscription
+from models import condition, reconcile_pass, schedule, subscription
 from models.reconcile_pass import ReconcilePass
 from runtime.wiring import Runtime
 from worker import reconcile
@@ -56,4 +56,4 @@ def a_day(runtime: Runtime) -> None:
 
 def _is_anybody_waiting(runtime: Runtime) -> bool:
     with runtime.sessions() as session:
-        return any(schedule.count_waiting(session, routine=routine) for routine in (True, False))
+        return condition.of_all(session).subscriptions_waiting > 0

@@ -80,16 +80,6 @@ def waiting(session: Session, hints: Mapping[str, int]) -> Sequence[Waiting]:
     ]
 
 
-def count_waiting(session: Session, *, routine: bool) -> int:
-    """How many are still to be looked at, of those that only the timer asks for, or of the others."""
-    wanted = select(func.count()).where(
-        Subscription.hint > Subscription.synced,
-        Subscription.dead_reason.is_(None),
-        Subscription.routine.is_(routine),
-    )
-    return session.scalar(wanted) or 0
-
-
 # Looking.
 
 

@@ -18,12 +18,15 @@ from runtime.embedded import PostgresServer, RedisServer
 from runtime.settings import Settings
 from runtime.wiring import Runtime, redis_client
 from seats.catalog import Catalog
+from simulator.server import Simulator
+from simulator.world import Settings as SimulatorSettings
 from tests.clock import Clock, empty, give_own_clock
 from tests.factories import CATALOG_TEXT, a_catalog
 from tests.fakes import FakeProvider
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 API_KEY = "a-bootstrap-key-for-tests"
+PROVIDER_KEY = "a-provider-key"
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +89,7 @@ def environment(
     return {
         "DATABASE_URL": postgres.url,
         "REDIS_URL": redis_url,
-        "DODO_PAYMENTS_API_KEY": "a-provider-key",
+        "DODO_PAYMENTS_API_KEY": PROVIDER_KEY,
         "DODO_PAYMENTS_WEBHOOK_KEY": SECRET,
         "DODO_PAYMENTS_BASE_URL": "http://127.0.0.1:9",
         "SEATSYNC_CATALOG": str(catalog_file),
@@ -104,6 +107,16 @@ def settings(environment: dict[str, str]) -> Settings:
 @pytest.fixture
 def provider() -> FakeProvider:
     return FakeProvider()
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    """A simulated provider, whose webhooks nobody hears."""
+    settings = SimulatorSettings(
+        webhook_url="http://127.0.0.1:9/", webhook_secret=SECRET, api_key=PROVIDER_KEY
+    )
+    with Simulator(settings) as running:
+        yield running
 
 
 @pytest.fixture

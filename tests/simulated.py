@@ -12,12 +12,10 @@ from providers.http import Client
 from providers.signature import Verifier
 from runtime.wiring import Runtime
 from seats.catalog_file import parse
-from simulator.world import Settings, World
-from tests.conftest import SECRET
+from simulator.world import World
+from tests.conftest import PROVIDER_KEY, SECRET
 from worker.resync import resync_subscription
 
-KEY: Final = "a-provider-key"
-SETTINGS: Final = Settings(webhook_url="http://127.0.0.1:9/", webhook_secret=SECRET, api_key=KEY)
 CHANGES: Final = "POST /subscriptions/<subscription_id>/change-plan"
 CATALOG: Final = """
 [defaults]
@@ -44,7 +42,7 @@ def served_by(runtime: Runtime, url: str) -> Runtime:
     client = Client(
         provider="Dodo Payments",
         base_url=url,
-        api_key=KEY,
+        api_key=PROVIDER_KEY,
         budget=Budget(parse_rate("100000/second")),
         answer_seconds=1.0,
     )

@@ -17,9 +17,8 @@ import requests
 
 from simulator.server import Simulator
 from simulator.world import Settings as SimulatorSettings
-from tests.conftest import API_KEY, SECRET
+from tests.conftest import API_KEY, PROVIDER_KEY, SECRET
 
-PROVIDER_KEY = "a-provider-key"
 # By what argument each process is told from the others.
 _MARKS = {"web": "webhook_app.main:create()", "worker": "worker", "beat": "beat", "sweeper": "sweeper"}
 

@@ -29,13 +29,11 @@ from runtime.embedded import PostgresServer
 from runtime.settings import Settings
 from runtime.wiring import Runtime
 from simulator.server import Simulator
-from simulator.world import Settings as SimulatorSettings
-from tests.conftest import API_KEY, SECRET
+from tests.conftest import API_KEY, PROVIDER_KEY, SECRET
 from tests.factories import an_arrival
 from tests.providers.stub import closed_port
 from tests.simulator.driver import Control
 
-KEY = "a-provider-key"
 OLD_SECRET = "whsec_" + "b2xk" * 8
 CATALOG = """
 [roles]
@@ -57,13 +55,6 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 Run = Callable[..., Result]
 Found = Callable[..., dict[str, dict[str, str]]]
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Simulator]:
-    settings = SimulatorSettings(webhook_url="http://127.0.0.1:9/", webhook_secret=SECRET, api_key=KEY)
-    with Simulator(settings) as running:
-        yield running
 
 
 @pytest.fixture
@@ -183,7 +174,8 @@ def test_settings_that_are_wrong_are_the_answer(run: Run):
 
 
 def test_nothing_secret_is_shown(run: Run, environment: dict[str, str]):
-    passwords = {urlsplit(environment[name]).password or KEY for name in ("DATABASE_URL", "REDIS_URL")}
+    servers = ("DATABASE_URL", "REDIS_URL")
+    passwords = {urlsplit(environment[name]).password or PROVIDER_KEY for name in servers}
     away = f"redis://:hidden-word@127.0.0.1:{closed_port()}/0"
     for changed in (
         {},
@@ -192,7 +184,7 @@ def test_nothing_secret_is_shown(run: Run, environment: dict[str, str]):
         {"DATABASE_URL": f"postgresql://someone:hidden-word@127.0.0.1:{closed_port()}/none"},
     ):
         done = run(**changed)
-        for secret in (KEY, API_KEY, SECRET, OLD_SECRET, "hidden-word", *passwords):
+        for secret in (PROVIDER_KEY, API_KEY, SECRET, OLD_SECRET, "hidden-word", *passwords):
             assert secret not in done.output
 
 

@@ -34,24 +34,15 @@ from seats.plan import Buyer, Cart, Checkout, LineItem, Plan, Proration, When
 from seats.refusals import REFUSALS
 from seats.snapshot import AddonQuantity
 from simulator.server import Simulator
-from simulator.world import Settings
-from tests.conftest import SECRET
+from tests.conftest import PROVIDER_KEY, SECRET
 from tests.providers.stub import Stub, closed_port, reply
 from tests.simulator.driver import Control
 
-KEY = "a-provider-key"
 PREVIEW = orjson.loads((Path(__file__).parent / "bodies" / "preview.json").read_bytes())
 CHANGE = "POST /subscriptions/*/change-plan"
 DROP = "DELETE /subscriptions/*/change-plan/scheduled"
 CHECKOUTS = "POST /checkouts"
 TWELVE = Cart("pdt_team", 1, (AddonQuantity("adn_seat", 12), AddonQuantity("adn_support", 1)))
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Simulator]:
-    settings = Settings(webhook_url="http://127.0.0.1:9/", webhook_secret=SECRET, api_key=KEY)
-    with Simulator(settings) as running:
-        yield running
 
 
 @pytest.fixture
@@ -63,7 +54,7 @@ def control(simulator: Simulator) -> Iterator[Control]:
         yield control
 
 
-def dodo_at(url: str, key: str = KEY, patience: float = 6.0, rate: str = "100000/second") -> Dodo:
+def dodo_at(url: str, key: str = PROVIDER_KEY, patience: float = 6.0, rate: str = "100000/second") -> Dodo:
     budget = Budget(parse_rate(rate))
     client = Client(
         provider="Dodo Payments", base_url=url, api_key=key, budget=budget, answer_seconds=patience

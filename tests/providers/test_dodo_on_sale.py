@@ -15,20 +15,9 @@ from providers.signature import Verifier
 from seats.errors import PermanentError, TransientError
 from seats.on_sale import AddonOnSale, ProductOnSale
 from simulator.server import Simulator
-from simulator.world import Settings
-from tests.conftest import SECRET
+from tests.conftest import PROVIDER_KEY, SECRET
 from tests.providers.stub import Stub, reply
 from tests.simulator.driver import Control
-
-KEY = "a-provider-key"
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Simulator]:
-    with Simulator(
-        Settings(webhook_url="http://127.0.0.1:9/", webhook_secret=SECRET, api_key=KEY)
-    ) as running:
-        yield running
 
 
 @pytest.fixture
@@ -41,7 +30,7 @@ def control(simulator: Simulator) -> Iterator[Control]:
         yield control
 
 
-def dodo_at(url: str, key: str = KEY) -> Dodo:
+def dodo_at(url: str, key: str = PROVIDER_KEY) -> Dodo:
     return build(base_url=url, api_key=key, secrets=[SECRET], rate="100000/second")
 
 

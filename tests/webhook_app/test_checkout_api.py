@@ -22,15 +22,13 @@ from providers.signature import Verifier
 from runtime.wiring import Runtime
 from seats.catalog_file import parse
 from simulator.server import Simulator
-from simulator.world import Settings
-from tests.conftest import SECRET
+from tests.conftest import PROVIDER_KEY, SECRET
 from tests.simulator.driver import Control
 from tests.test_readme import blocks
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import key_with, opened
 from worker.sweep import drain
 
-KEY = "a-provider-key"
 CHECKOUT = "/v1/accounts/acme/checkout"
 CATALOG = """
 [defaults]
@@ -53,13 +51,6 @@ included = { full = 1 }
 """
 
 
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Simulator]:
-    settings = Settings(webhook_url="http://127.0.0.1:9/", webhook_secret=SECRET, api_key=KEY)
-    with Simulator(settings) as running:
-        yield running
-
-
 @pytest.fixture
 def control(simulator: Simulator) -> Iterator[Control]:
     simulator.world.reset()
@@ -75,7 +66,7 @@ def service(runtime: Runtime, simulator: Simulator, control: Control) -> Runtime
     client = Client(
         provider="Dodo Payments",
         base_url=simulator.url,
-        api_key=KEY,
+        api_key=PROVIDER_KEY,
         budget=Budget(parse_rate("100000/second")),
         answer_seconds=0.3,
     )

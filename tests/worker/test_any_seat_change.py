@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import count
 
 import pytest
@@ -21,7 +21,7 @@ from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.server import Simulator
 from simulator.world import World
-from tests.simulated import SETTINGS, applied_writes, emptied, sell, served_by, units
+from tests.simulated import applied_writes, emptied, sell, served_by, units
 from worker.resync import resync_subscription
 from worker.seat_change import confirm
 from worker.seat_preview import Wish, preview
@@ -44,12 +44,6 @@ WISHES = st.builds(
 )
 FULL = {"adn_seat", "adn_pack_10"}
 ACCOUNTS = (f"account-{number}" for number in count())
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Simulator]:
-    with Simulator(SETTINGS) as running:
-        yield running
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -34,7 +33,7 @@ from simulator.server import Simulator
 from simulator.subscription import AddonUnits
 from simulator.world import World
 from tests.factories import a_cause
-from tests.simulated import CHANGES, SETTINGS, applied_writes, emptied, sell, served_by, units
+from tests.simulated import CHANGES, applied_writes, emptied, sell, served_by, units
 from tests.worker.passes import drift
 from worker import seat_change as story
 from worker import seat_preview
@@ -44,12 +43,6 @@ from worker.seat_preview import Wish, preview
 
 CART = {"adn_seat": 3, "adn_pack_10": 1, "adn_viewer": 4, "adn_support": 1}
 SEATS = ("adn_seat", "adn_pack_10")
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Simulator]:
-    with Simulator(SETTINGS) as simulator:
-        yield simulator
 
 
 @pytest.fixture

@@ -6,14 +6,13 @@ import multiprocessing
 import os
 import random
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import insert, text
 
-from models import schedule
+from models import condition
 from models.account import Account
 from models.base import Json
 from models.session import connect, sessions_of
@@ -28,26 +27,18 @@ from simulator.lifecycle import changed
 from simulator.requestlog import Request
 from simulator.server import Simulator
 from simulator.subscription import AddonUnits
-from simulator.world import Settings, World
+from simulator.world import World
 from tests.clock import Clock
-from tests.conftest import SECRET
+from tests.conftest import PROVIDER_KEY, SECRET
 from tests.fakes import FakeProvider
 from tests.worker.passes import ENDLESS, asked_for, drift, pass_over, the_pass, turns_of, work_off
 from tests.worker.test_reconcile import many
 from worker import reconcile
 from worker.sweep import drain
 
-KEY = "a-provider-key"
 FORK = multiprocessing.get_context("fork")
 LIST, RETRIEVE = "GET /subscriptions", "GET /subscriptions/<subscription_id>"
 LIVE = {"active", "past_due", "on_hold", "paused"}
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Simulator]:
-    settings = Settings(webhook_url="http://127.0.0.1:9/", webhook_secret=SECRET, api_key=KEY)
-    with Simulator(settings) as simulator:
-        yield simulator
 
 
 @pytest.fixture
@@ -69,7 +60,7 @@ def asking(
     there = Client(
         provider="Dodo Payments",
         base_url=simulator.url,
-        api_key=KEY,
+        api_key=PROVIDER_KEY,
         budget=Budget(parse_rate(rate)),
         answer_seconds=patience,
     )
@@ -239,7 +230,7 @@ def test_a_fifth_of_all_calls_may_fail_and_the_pass_completes_within_its_part_of
 
 def waits(runtime: Runtime) -> bool:
     with runtime.sessions() as session:
-        return schedule.count_waiting(session, routine=True) > 0
+        return condition.of_all(session).subscriptions_waiting > 0
 
 
 def work_until_killed(database_url: str, runtime: Runtime) -> None:
