@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from celery import Celery
+from celery.app.amqp import AMQP
+from kombu import Connection
 
 from models import tick
 from runtime.settings import Settings
@@ -17,9 +19,31 @@ _QUEUE = "seatsync"
 # A task carries nothing that is not also in the database, so after a minute its sweep has rung again.
 _RING_EXPIRES = 60
 
+_EAGER = {"interval_start": 1, "interval_step": 1, "interval_max": 2}
+
+
+class BrokerConnection(Connection):  # type: ignore[misc]  # kombu is not typed
+    """A connection that asks every second or two whether a broker that was away is back.
+
+    kombu adds two seconds to its pause with every try, up to thirty: after a long outage everybody
+    would sit idle for half a minute more.
+    """
+
+    def ensure_connection(self, *args: object, **options: object) -> Connection:
+        """As kombu's, with pauses of one second and then two."""
+        return super().ensure_connection(*args, **{**_EAGER, **options})
+
+
+class Broker(AMQP):  # type: ignore[misc]  # Celery is not typed
+    """Celery's own way to the broker, on such connections."""
+
+    Connection = BrokerConnection
+
 
 class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
     """A Celery app that knows its settings and, in each process, the runtime built from them."""
+
+    amqp_cls = Broker
 
     def __init__(self, settings: Settings, *, patience: float = 5.0) -> None:
         """`patience` is how many seconds a silent broker is waited for."""
