@@ -75,6 +75,17 @@ class Receiver:
             assert arrived, f"{len(self.deliveries)} of {count} deliveries came"
             return list(self.deliveries)
 
+    def wait_for_type(self, event_type: str, seconds: float = 5.0) -> Delivery:
+        """The first delivery of an event of this type, whatever else comes, and in whatever order."""
+
+        def first() -> Delivery | None:
+            return next((each for each in self.deliveries if each.type == event_type), None)
+
+        with self._changed:
+            found = self._changed.wait_for(first, seconds)
+            assert found, f"no {event_type} among {[each.type for each in self.deliveries]}"
+            return found
+
     def _receive(self, environ: Any, start: Any) -> Iterable[bytes]:
         body = environ["wsgi.input"].read()
         names = ("webhook-id", "webhook-timestamp", "webhook-signature")

@@ -45,7 +45,7 @@ def test_the_payment_is_announced_in_a_body_the_sdk_accepts(control, provider, r
     control.turn(plan_change_payment=payment)
     made = control.create()
     buy(provider, made, metadata={"change_id": "c1"})
-    (delivery,) = (each for each in receiver.wait_for(3) if each.type == event_type)
+    delivery = receiver.wait_for_type(event_type)
     shown = MODELS[delivery.type].model_validate_json(delivery.body, strict=True).data
     assert (shown.charge_type, shown.total_amount) == ("plan_change", GROSS)
     assert (shown.subscription_id, shown.metadata) == (made["subscription_id"], {"change_id": "c1"})
@@ -155,8 +155,8 @@ def test_a_renewal_uses_credit_up(control, provider):
 def test_the_renewed_event_names_the_payment(control, receiver):
     made = control.create()
     control.act(made, "renew")
-    renewed = [each for each in receiver.wait_for(2) if each.type == "subscription.renewed"]
-    assert renewed[0].data["payment_id"] == control.payments(made, "renewal")[0]["payment_id"]
+    renewed = receiver.wait_for_type("subscription.renewed")
+    assert renewed.data["payment_id"] == control.payments(made, "renewal")[0]["payment_id"]
 
 
 @pytest.mark.parametrize(
