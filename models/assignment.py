@@ -20,6 +20,21 @@ from models.base import Base, Json, Moment, Written
 LIVE = sql("state <> 'released'")
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Seats in a balance: active, held, and how many of the held ones are still to be bought."""
+
+    active: int = 0
+    held: int = 0
+    waiting: int = 0
+
+    def __sub__(self, other: Counted) -> Counted:
+        return Counted(self.active - other.active, self.held - other.held, self.waiting - other.waiting)
+
+    def __neg__(self) -> Counted:
+        return Counted() - self
+
+
 class AssignmentState(StrEnum):
     HELD = "held"
     ACTIVE = "active"
@@ -33,6 +48,7 @@ class Assignment(Base):
         CheckConstraint("state IN ('held', 'active', 'suspended', 'released')", name="state"),
         CheckConstraint("(state = 'held') = (expires_at IS NOT NULL)", name="held_expires"),
         CheckConstraint("(state = 'released') = (released_at IS NOT NULL)", name="released_at"),
+        CheckConstraint("awaits IS NULL OR (state = 'held' AND awaits IN ('active', 'held'))", name="awaits"),
         Index("assignments_one_per_member", "account_id", "member_id", unique=True, postgresql_where=LIVE),
         Index(
             "assignments_one_per_email",
@@ -42,6 +58,7 @@ class Assignment(Base):
             postgresql_where=sql("state <> 'released' AND email IS NOT NULL"),
         ),
         Index("assignments_expiry", "expires_at", postgresql_where=sql("state = 'held'")),
+        Index("assignments_waiting", "account_id", "id", postgresql_where=sql("awaits IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -58,6 +75,8 @@ class Assignment(Base):
     claimed_at: Mapped[Written]
     expires_at: Mapped[Moment | None]
     released_at: Mapped[Moment | None]
+    # What it becomes once its seat is bought, `active` or an invitation; None for one that is there.
+    awaits: Mapped[str | None]
     # By the app's own report; None where it never reported any.
     last_active_at: Mapped[Moment | None]
 
@@ -71,6 +90,8 @@ class Assignment(Base):
         if self.seat_type is None:
             return f"the role {self.role} is free"
         seat = f"a {self.seat_type} seat"
+        if self.awaits is not None:
+            return f"{seat} is held until it is bought"
         return {
             AssignmentState.HELD: f"{seat} is held until the invitation is taken up or lapses",
             AssignmentState.ACTIVE: f"sits on {seat}",
@@ -79,9 +100,18 @@ class Assignment(Base):
         }[AssignmentState(self.state)]
 
     @property
-    def counted(self) -> tuple[int, int]:
-        """How it stands in the balance: active, and held."""
-        return int(self.state == AssignmentState.ACTIVE), int(self.state == AssignmentState.HELD)
+    def counted(self) -> Counted:
+        """How it stands in the balance."""
+        return Counted(
+            active=int(self.state == AssignmentState.ACTIVE),
+            held=int(self.state == AssignmentState.HELD),
+            waiting=int(self.awaits is not None),
+        )
+
+    def give_back(self, at: datetime) -> None:
+        """Released from this moment on."""
+        self.state, self.expires_at, self.awaits = AssignmentState.RELEASED, None, None
+        self.released_at = at
 
     def facts(self) -> Json:
         """What the audit keeps of it: enough to replay who sat where, and nothing personal."""
@@ -93,6 +123,7 @@ class Assignment(Base):
             "seat_type": self.seat_type,
             "protected": self.protected,
             "expires_at": self.expires_at.isoformat() if self.expires_at else None,
+            **({"awaits": self.awaits} if self.awaits else {}),
         }
 
 
@@ -141,15 +172,25 @@ def known(session: Session, account_id: str, member_id: str) -> bool:
 
 
 def expired(session: Session, account_id: str) -> Sequence[Assignment]:
-    """Held seats of the account whose time is over, oldest first."""
+    """Invitations of the account whose time is over, oldest first."""
     return session.scalars(
         select(Assignment)
         .where(
             Assignment.account_id == account_id,
             Assignment.state == AssignmentState.HELD,
+            Assignment.awaits.is_(None),
             Assignment.expires_at <= func.now(),
         )
         .order_by(Assignment.expires_at, Assignment.id)
+    ).all()
+
+
+def waiting(session: Session, account_id: str) -> Sequence[Assignment]:
+    """Held seats of the account that are still to be bought, in the order in which they were claimed."""
+    return session.scalars(
+        select(Assignment)
+        .where(Assignment.account_id == account_id, Assignment.awaits.is_not(None))
+        .order_by(Assignment.id)
     ).all()
 
 

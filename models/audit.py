@@ -55,6 +55,12 @@ def newest(session: Session) -> int:
     return session.scalar(select(func.max(AuditRow.id))) or 0
 
 
+def newest_of_member(session: Session, account_id: str, member_id: str) -> AuditRow | None:
+    """What last happened to the member, and why."""
+    of_member = select(AuditRow).where(AuditRow.account_id == account_id, AuditRow.member_id == member_id)
+    return session.scalar(of_member.order_by(AuditRow.id.desc()).limit(1))
+
+
 def moved_by(session: Session, subscription_ids: Collection[str], *, after: int) -> bool:
     """Whether one of these subscriptions changed an account after that row."""
     moved = select(AuditRow.id).where(AuditRow.subscription_id.in_(subscription_ids), AuditRow.id > after)

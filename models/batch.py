@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from sqlalchemy.orm import Session
 
-from models import seating
+from models import seating, waiting
 from models.audit import Cause
 from models.book import forget_written
 from models.seating import Seated, Wish
@@ -19,20 +20,24 @@ Outcome = Seated | SeatSyncError
 def claim_each(
     session: Session, account_id: str, wishes: Sequence[Wish], catalog: Catalog, cause: Cause
 ) -> Sequence[Outcome]:
-    """What each claim came to, in their order: one that is refused stops no other.
+    """What each claim came to, in their order: one that is refused, or waits for its seat, stops no other.
 
     Raises `AccountNotFound`, since then there is nothing to claim.
     """
-    return [_outcome(session, account_id, wish, catalog, cause) for wish in wishes]
+    claim = partial(waiting.claim, session, account_id, catalog=catalog, cause=cause)
+    return _outcomes(wishes, claim)
 
 
 def claim_all(
     session: Session, account_id: str, wishes: Sequence[Wish], catalog: Catalog, cause: Cause
 ) -> tuple[bool, Sequence[Outcome]]:
-    """Whether all were granted, and what each came to; if one is refused, nothing was changed."""
+    """Whether all were granted, and what each came to; if one is refused, nothing was changed. Nothing is
+    bought for them: claims that wait might yet be refused, one by one.
+    """
     try:
         with session.begin_nested():
-            return True, _granted(claim_each(session, account_id, wishes, catalog, cause))
+            claim = partial(seating.claim, session, account_id, catalog=catalog, cause=cause)
+            return True, _granted(_outcomes(wishes, claim))
     except _NotAllError as stopped:
         forget_written(session, account_id)
         return False, stopped.outcomes
@@ -52,8 +57,12 @@ def _granted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     return outcomes
 
 
-def _outcome(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Outcome:
+def _outcomes(wishes: Sequence[Wish], claim: Callable[[Wish], Seated]) -> Sequence[Outcome]:
+    return [_outcome(wish, claim) for wish in wishes]
+
+
+def _outcome(wish: Wish, claim: Callable[[Wish], Seated]) -> Outcome:
     try:
-        return seating.claim(session, account_id, wish, catalog, cause)
+        return claim(wish)
     except (Refused, UnknownRole) as error:
         return error

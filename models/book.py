@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from models import notice
 from models.account import AccountStatus
+from models.assignment import Counted
 from models.audit import Cause
 from models.base import Json
 from models.direct import first_row, jsonb
@@ -32,7 +33,8 @@ from seats.statuses import Standing
 class Balance:
     """One seat type of one account: what was bought, what is in use, and by when use must come back
     within what was bought, where its policy set a deadline. `warned` people are suspended then: so many
-    were beyond the limit when the app was told that they would be.
+    were beyond the limit when the app was told that they would be. `waiting` of the held seats are still
+    to be bought.
     """
 
     seats: Seats
@@ -40,6 +42,7 @@ class Balance:
     held: int = 0
     deadline: datetime | None = None
     warned: int = 0
+    waiting: int = 0
 
     @property
     def purchased(self) -> SeatLimit:
@@ -52,6 +55,17 @@ class Balance:
     @property
     def overage(self) -> int:
         return overage(self.purchased, self.used)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether more people sit there than seats were bought, beside those who wait for one."""
+        return self.overage > self.waiting
+
+    def moved(self, by: Counted) -> Balance:
+        """The balance with so many more (or fewer) seats taken."""
+        return replace(
+            self, active=self.active + by.active, held=self.held + by.held, waiting=self.waiting + by.waiting
+        )
 
     def situation(self, seat_type: str, *, now: datetime, grace: timedelta, requested: int = 1) -> Situation:
         """What a policy may look at when so many seats of this type are asked for."""
@@ -73,13 +87,21 @@ class Balance:
             "active": self.active,
             "held": self.held,
             **({"deadline": self.deadline.isoformat(), "warned": self.warned} if self.deadline else {}),
+            **({"waiting": self.waiting} if self.waiting else {}),
         }
 
     @classmethod
     def from_json(cls, kept: Mapping[str, int | str]) -> Balance:
         seats = Seats(from_json(kept["included"]), int(kept["addon"]), from_json(kept["contract"]))
         deadline = datetime.fromisoformat(str(kept["deadline"])) if "deadline" in kept else None
-        return cls(seats, int(kept["active"]), int(kept["held"]), deadline, int(kept.get("warned", 0)))
+        return cls(
+            seats,
+            int(kept["active"]),
+            int(kept["held"]),
+            deadline,
+            warned=int(kept.get("warned", 0)),
+            waiting=int(kept.get("waiting", 0)),
+        )
 
 
 EMPTY = Balance(Seats())
@@ -124,15 +146,17 @@ class Book:
     def of(self, seat_type: str) -> Balance:
         return self.balances.get(seat_type, EMPTY)
 
-    def move(self, seat_type: str | None, *, active: int = 0, held: int = 0, is_half: bool = False) -> None:
-        """So many more (or fewer) active and held seats of a type; None, the free roles, occupy nothing.
+    def move(self, seat_type: str | None, by: Counted, *, is_half: bool = False) -> None:
+        """So many more (or fewer) seats of a type are taken; None, the free roles, occupy nothing.
 
         Half of a change starts and ends no deadline: `restate` follows, and judges the whole.
         """
         if seat_type is None:
             return
         balance = self.of(seat_type)
-        after = replace(balance, active=balance.active + active, held=balance.held + held)
+        after = balance.moved(by)
+        if after.waiting and after.used < balance.used:
+            self.wake_by(self.now)  # the seat is there for whoever waits for one
         if after.overage > balance.overage and balance.warned:
             more = after.overage - balance.overage  # whoever claims in grace is told the deadline
             after = replace(after, warned=balance.warned + more)
@@ -209,7 +233,7 @@ class Book:
             return AccountStatus.BLOCKED
         if standing is AccountStatus.GRACE or any(one.deadline for one in self.balances.values()):
             return AccountStatus.GRACE
-        is_over = any(balance.overage for balance in self.balances.values())
+        is_over = any(balance.is_over for balance in self.balances.values())
         return AccountStatus.OVER_LIMIT if is_over else AccountStatus.OK
 
 

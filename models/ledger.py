@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from models import account, finding, planned_changes, role_moves
+from models import account, finding, planned_changes, role_moves, waiting
 from models.audit import Cause
 from models.base import Json
 from models.book import NOBODY, Book, Subject, open_book, post
@@ -202,8 +202,12 @@ def _evaluate(
         role_moves.carry_out(session, book, catalog, cause)
     rules = evaluate(session, book, catalog)
     look_at_grace(session, book, catalog)
-    changed = post(session, book, cause, subject)
+    is_awaited = any(balance.waiting for balance in book.balances.values())
+    changed = post(session, book, cause, subject, is_news=not is_awaited)
     if not book.unverified:
+        if is_awaited:
+            waiting.settle(session, book)
+            post(session, book, cause)
         enforce(session, book, rules, catalog)
     return changed
 

@@ -89,6 +89,12 @@ def change(
 def _change(
     session: Session, book: Book, person: Assignment, wanted: Change, *, catalog: Catalog, cause: Cause
 ) -> None:
+    if person.awaits is not None and (wanted.state, wanted.role) != (None, None):
+        raise WrongState(
+            f"Member {person.member_id!r} waits for a seat that is being bought: release them, or change "
+            "their role or state once they have it.",
+            details={"member_id": person.member_id, "state": person.state, "awaits": "purchase"},
+        )
     state = _state_after(person, wanted.state)
     seat_type = person.seat_type if wanted.role is None else catalog.seat_type(wanted.role)
     was_on = person.seat_type if person.occupies_seat else None

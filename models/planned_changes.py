@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from models import assignment, seat_change
-from models.assignment import AssignmentState
 from models.audit import Cause
 from models.book import Book, Subject, post
 from models.seat_change import ChangeState, SeatChange
@@ -88,11 +87,10 @@ def _release(session: Session, book: Book, change: SeatChange, cause: Cause) -> 
         person = assignment.live(session, book.account_id, member_id)
         if person is None or not person.occupies_seat or person.seat_type not in fewer:
             continue
-        facts, (active, held) = person.facts(), person.counted
-        person.state, person.expires_at = AssignmentState.RELEASED, None
-        person.released_at = book.now
+        facts, counted = person.facts(), person.counted
+        person.give_back(book.now)
         session.flush()
         # Half of a change: the limits are judged when the account has been worked out anew.
-        book.move(person.seat_type, active=-active, held=-held, is_half=True)
+        book.move(person.seat_type, -counted, is_half=True)
         subject = Subject(member_id=person.member_id, before=facts, after=person.facts())
         post(session, book, cause, subject, is_news=False)

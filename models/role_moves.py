@@ -73,9 +73,8 @@ def carry_out(session: Session, book: Book, catalog: Catalog, cause: Cause) -> i
 def _post(
     session: Session, book: Book, person: Assignment, cause: Cause, *, facts: Json, left: str | None
 ) -> None:
-    active, held = person.counted
-    book.move(left, active=-active, held=-held, is_half=True)
-    book.move(person.seat_type, active=active, held=held, is_half=True)
+    book.move(left, -person.counted, is_half=True)
+    book.move(person.seat_type, person.counted, is_half=True)
     subject = Subject(member_id=person.member_id, before=facts, after=person.facts())
     # Half of a change is no news; what it comes to is told when the account has been worked out anew.
     post(session, book, cause, subject, is_news=False)

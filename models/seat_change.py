@@ -72,6 +72,12 @@ class SeatChange(Base):
         Index(None, "next_at", postgresql_where=sql("state IN ('submitted', 'scheduled')")),
         Index(None, "subscription_id", "sent_at"),
         Index(None, "account_id", "created_at"),
+        Index(
+            "seat_changes_automatic",
+            "account_id",
+            "sent_at",
+            postgresql_where=sql("is_automatic AND sent_at IS NOT NULL"),
+        ),
         Index(None, "state", "created_at"),
     )
 
@@ -88,6 +94,8 @@ class SeatChange(Base):
     seats: Mapped[Json]
     # What the caller was shown.
     shown: Mapped[Json]
+    # Whether claims that wait asked for it, and no person.
+    is_automatic: Mapped[bool] = mapped_column(server_default=sql("false"))
     # The members whose seats are given back with it.
     release: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     created_at: Mapped[Written]
@@ -101,6 +109,16 @@ class SeatChange(Base):
     retry_helps: Mapped[bool | None]
     # Each state it was in: [{"state": "previewed", "at": "...", "message": "..."}].
     history: Mapped[list[Json]] = mapped_column(JSONB)
+
+    @property
+    def moved_at(self) -> datetime:
+        """Since when it is in this state."""
+        return datetime.fromisoformat(self.history[-1]["at"])
+
+    @property
+    def came_to_nothing(self) -> bool:
+        """Whether it failed for a reason that asking again at once would not cure."""
+        return self.state == ChangeState.FAILED and (self.code == NOT_APPLIED or not self.retry_helps)
 
 
 def put(session: Session, change: SeatChange) -> str:
@@ -231,6 +249,28 @@ def open_of(session: Session, account_id: str) -> Sequence[SeatChange]:
         .where(SeatChange.account_id == account_id, SeatChange.state.in_(OPEN))
         .order_by(SeatChange.created_at)
     ).all()
+
+
+def automatic_since(session: Session, account_id: str, moment: datetime) -> Sequence[SeatChange]:
+    """What was bought by itself since then, or is being bought."""
+    return session.scalars(
+        select(SeatChange).where(
+            SeatChange.account_id == account_id,
+            SeatChange.is_automatic,
+            SeatChange.sent_at >= moment,
+            SeatChange.state.in_((ChangeState.SUBMITTED, ChangeState.APPLIED)),
+        )
+    ).all()
+
+
+def newest_automatic(session: Session, account_id: str) -> SeatChange | None:
+    """The newest that was sent by itself, whatever became of it."""
+    return session.scalar(
+        select(SeatChange)
+        .where(SeatChange.account_id == account_id, SeatChange.is_automatic, SeatChange.sent_at.is_not(None))
+        .order_by(SeatChange.sent_at.desc())
+        .limit(1)
+    )
 
 
 def _step(state: ChangeState, at: datetime, message: str | None) -> Json:

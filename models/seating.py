@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from models import account, assignment
+from models import account, assignment, expansion
 from models.account import Account, AccountStatus
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.book import Balance, Book, Subject, open_book, post
 from models.direct import first_row
+from models.expansion import Present
 from seats import policies
 from seats.catalog import Catalog
 from seats.errors import ClaimsBlocked, NoSeatAvailable, PurchaseNeeded, Refused, WrongState
 from seats.limit import available, to_json
-from seats.policies import Decision
+from seats.policies import Decision, Situation, seat_words
 
 # What refuses every claim, whatever the policy would say; a type that is blocked refuses by its policy.
 _REFUSING = {
@@ -71,8 +72,25 @@ def can_add(session: Session, account_id: str, role: str, count: int, catalog: C
         refused = Decision(granted=False, code=ClaimsBlocked.code, message=blocked)
         return Answer(refused, seat_type, balance)
     situation = balance.situation(seat_type, now=account.now(session), grace=found.grace, requested=count)
-    decision = policies.load(found.seat_policies.get(seat_type, found.policy)).decide(situation)
+    policy = policies.load(found.seat_policies.get(seat_type, found.policy))
+    decision = policy.decide(situation)
+    if not decision.granted and policy.BUYS:
+        decision = _bought(session, found, situation, decision, catalog)
     return Answer(decision, seat_type, balance)
+
+
+def _bought(
+    session: Session, found: Account, situation: Situation, decision: Decision, catalog: Catalog
+) -> Decision:
+    """What the claims would be told where what they lack may be bought, or may not."""
+    balances = {name: Balance.from_json(kept) for name, kept in found.seats.items()}
+    present = Present(found.id, balances, found.override, situation.now)
+    seat_type, requested = situation.seat_type, situation.requested
+    refused = expansion.refusal(session, present, seat_type, catalog, requested=requested)
+    if refused is not None:
+        return Decision(granted=False, code=refused.code, message=refused.message)
+    message = f"{seat_words(decision.to_buy, seat_type)} would be bought first."
+    return Decision(granted=True, code="granted_by_purchase", message=message, to_buy=decision.to_buy)
 
 
 def _without_lapsing(session: Session, found: Account, seat_type: str) -> Balance:
@@ -162,19 +180,37 @@ def numbers(seat_type: str | None, balance: Balance) -> Mapping[str, object]:
 
 _MADE = (
     *("id", "account_id", "member_id", "name", "email", "role", "seat_type"),
-    *("state", "protected", "claimed_at", "expires_at", "released_at", "last_active_at"),
+    *("state", "protected", "claimed_at", "expires_at", "released_at", "awaits", "last_active_at"),
 )
 _INSERT = f"""
 INSERT INTO assignments (account_id, member_id, name, email, role, seat_type, state, protected, expires_at,
-                         last_active_at)
+                         awaits, last_active_at)
 VALUES (%(account_id)s, %(member_id)s, %(name)s, %(email)s, %(role)s, %(seat_type)s, %(state)s, %(protected)s,
-        %(expires_at)s, %(last_active_at)s)
+        %(expires_at)s, %(awaits)s, %(last_active_at)s)
 ON CONFLICT DO NOTHING
 RETURNING {", ".join(_MADE)}
 """  # noqa: S608  columns, named above
 
 
-def _insert(session: Session, book: Book, wish: Wish, seat_type: str | None) -> Assignment | None:
+def hold_until_bought(
+    session: Session, book: Book, wish: Wish, seat_type: str, cause: Cause, *, lasts: timedelta
+) -> Seated:
+    """A seat for somebody new that is not there yet: held, and counted so that nobody else gets it."""
+    becomes = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
+    made = _insert(session, book, replace(wish, hold=True), seat_type, lasts=lasts, awaits=becomes)
+    assert made is not None  # a claim has just found nobody there
+    return _seat(session, book, made, cause)
+
+
+def _insert(
+    session: Session,
+    book: Book,
+    wish: Wish,
+    seat_type: str | None,
+    *,
+    lasts: timedelta | None = None,
+    awaits: AssignmentState | None = None,
+) -> Assignment | None:
     """A new live assignment, or None where the person has one: the unique indexes decide."""
     state = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
     made = first_row(
@@ -189,7 +225,8 @@ def _insert(session: Session, book: Book, wish: Wish, seat_type: str | None) -> 
             "seat_type": seat_type,
             "state": state.value,
             "protected": wish.protected,
-            "expires_at": book.now + book.hold if wish.hold else None,
+            "expires_at": book.now + (lasts or book.hold) if wish.hold else None,
+            "awaits": awaits,
             "last_active_at": min(wish.last_active_at, book.now) if wish.last_active_at else None,
         },
     )
@@ -197,8 +234,7 @@ def _insert(session: Session, book: Book, wish: Wish, seat_type: str | None) -> 
 
 
 def _seat(session: Session, book: Book, seated: Assignment, cause: Cause) -> Seated:
-    active, held = seated.counted
-    book.move(seated.seat_type, active=active, held=held)
+    book.move(seated.seat_type, seated.counted)
     book.wake_by(seated.expires_at)
     post(session, book, cause, Subject(member_id=seated.member_id, after=seated.facts()))
     return Seated(seated, is_new=True)
@@ -214,37 +250,42 @@ def _seat_again(session: Session, book: Book, person: Assignment, wish: Wish, ca
         )
     if person.state != AssignmentState.HELD or wish.hold:
         return Seated(person, is_new=False)
+    if person.awaits is not None:
+        with changed(session, book, person, cause):
+            person.awaits = AssignmentState.ACTIVE
+        return Seated(person, is_new=False)
     with changed(session, book, person, cause):
         person.state, person.expires_at, person.member_id = AssignmentState.ACTIVE, None, wish.member_id
     return Seated(person, is_new=False)
 
 
 @contextmanager
-def changed(session: Session, book: Book, person: Assignment, cause: Cause) -> Iterator[None]:
+def changed(
+    session: Session, book: Book, person: Assignment, cause: Cause, *, is_news: bool = True
+) -> Iterator[None]:
     """Whatever the block makes of the person, written down in one piece: row, balance and audit.
 
     The balance moves by the difference alone: taking the person out and putting the same one back in would
     end an overage in between, and give it a new deadline.
     """
-    before, left, (was_active, was_held) = person.facts(), person.seat_type, person.counted
+    before, left, was = person.facts(), person.seat_type, person.counted
     yield
     session.flush()
-    active, held = person.counted
     if left == person.seat_type:
-        book.move(left, active=active - was_active, held=held - was_held)
+        book.move(left, person.counted - was)
     else:
-        book.move(left, active=-was_active, held=-was_held)
-        book.move(person.seat_type, active=active, held=held)
+        book.move(left, -was)
+        book.move(person.seat_type, person.counted)
     if (after := person.facts()) != before:
         book.wake_by(person.expires_at)
-        post(session, book, cause, Subject(member_id=person.member_id, before=before, after=after))
+        subject = Subject(member_id=person.member_id, before=before, after=after)
+        post(session, book, cause, subject, is_news=is_news)
 
 
 def give_back(session: Session, book: Book, person: Assignment, cause: Cause) -> None:
     """Release the person's seat, in a book that is open."""
     with changed(session, book, person, cause):
-        person.state, person.expires_at = AssignmentState.RELEASED, None
-        person.released_at = book.now
+        person.give_back(book.now)
 
 
 def lapse_in(session: Session, book: Book) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from models.base import Base, Counter, Json, Moment, Written
 from models.inbox import InboxEvent, InboxState
 from seats.errors import SubscriptionNotFound
-from seats.snapshot import SubscriptionSnapshot
+from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
 
 _SNAPSHOT = TypeAdapter(SubscriptionSnapshot)
 
@@ -127,6 +127,11 @@ def of_account(session: Session, account_id: str) -> Sequence[Subscription]:
     return session.scalars(
         select(Subscription).where(Subscription.account_id == account_id).order_by(Subscription.id)
     ).all()
+
+
+def changeable_of(session: Session, account_id: str) -> Sequence[Subscription]:
+    """Those of them whose cart the provider lets us change."""
+    return [one for one in of_account(session, account_id) if one.status == SubscriptionStatus.ACTIVE]
 
 
 def count(session: Session) -> int:

@@ -9,6 +9,7 @@ from models.audit import AuditRow
 from models.audit_chain import AuditHead
 from models.base import Base
 from models.endpoint import Endpoint
+from models.expansion import Expansion
 from models.finding import DriftFinding
 from models.idempotency import IdempotencyKey
 from models.imports import Import, ImportReject
@@ -27,6 +28,7 @@ TABLES = (
     AuditRow,
     DriftFinding,
     Endpoint,
+    Expansion,
     IdempotencyKey,
     Import,
     ImportReject,

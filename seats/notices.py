@@ -23,6 +23,8 @@ class NoticeType(StrEnum):
     BLOCKED = "seat.blocked"
     SUSPENDED = "seat.suspended"
     RESTORED = "seat.restored"
+    CLAIM_GRANTED = "seat.claim_granted"
+    CLAIM_REFUSED = "seat.claim_refused"
     CONTRACT_ENDING = "contract.ending"
     DRIFT_FOUND = "drift.found"
 
@@ -54,6 +56,7 @@ class _Type:
     used: int
     deadline: str | None
     warned: int
+    waiting: int
 
     @classmethod
     def of(cls, facts: Facts, name: str) -> _Type:
@@ -64,7 +67,8 @@ class _Type:
         for part in parts:
             purchased = add(purchased, part)
         used = int(kept.get("active", 0)) + int(kept.get("held", 0))
-        return cls(name, purchased, used, kept.get("deadline"), int(kept.get("warned", 0)))
+        warned, waiting = int(kept.get("warned", 0)), int(kept.get("waiting", 0))
+        return cls(name, purchased, used, kept.get("deadline"), warned, waiting)
 
     @property
     def available(self) -> SeatLimit:
@@ -73,6 +77,15 @@ class _Type:
     @property
     def overage(self) -> int:
         return overage(self.purchased, self.used)
+
+    @property
+    def is_over(self) -> bool:
+        """Claims that wait for a purchase cross no line."""
+        return self.overage > self.waiting
+
+    @property
+    def is_full(self) -> bool:
+        return available(self.purchased, self.used - self.waiting) == 0
 
     def figures(self, **more: object) -> Mapping[str, object]:
         return {
@@ -93,10 +106,9 @@ def _of_types(before: Facts, after: Facts) -> Iterator[Notice]:
 def _of_type(was: _Type, now: _Type) -> Iterator[Notice]:
     if now.purchased != was.purchased:
         yield Notice(NoticeType.COUNT_CHANGED, now.figures(purchased_before=to_json(was.purchased)))
-    starts_overage = now.overage > 0 and was.overage == 0
-    if starts_overage:
+    if now.is_over and not was.is_over:
         yield Notice(NoticeType.OVERAGE_STARTED, now.figures())
-    elif now.available == 0 and was.available != 0:
+    elif now.is_full and not was.is_full:
         yield Notice(NoticeType.LIMIT_REACHED, now.figures())
     if now.deadline is not None and now.deadline != was.deadline:
         told = now.figures(reason="over_limit", deadline=now.deadline, to_be_suspended=now.warned)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from models import batch, inbox, ledger, members, schedule, seating
 from models.account import Account
@@ -100,11 +101,13 @@ class Acme:
 
     def claims(self, member_id: str, role: str = "member", **more) -> str:
         with self.runtime.transaction() as session:
-            wish = Wish(member_id=member_id, role=role, **more)
-            try:
-                seating.claim(session, "acme", wish, self.runtime.catalog, a_cause())
-            except Refused as refused:
-                return refused.code
+            return self._claims(session, Wish(member_id=member_id, role=role, **more))
+
+    def _claims(self, session: Session, wish: Wish) -> str:
+        try:
+            seating.claim(session, "acme", wish, self.runtime.catalog, a_cause())
+        except Refused as refused:
+            return refused.code
         return "granted"
 
     def seats(self, *member_ids: str, **more) -> None:
@@ -112,10 +115,9 @@ class Acme:
             assert self.claims(member_id, **more) == "granted"
 
     def claims_each(self, wishes: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-        asked = [Wish(**wish) for wish in wishes]
+        """One after the other in one transaction; nobody waits here for a seat to be bought."""
         with self.runtime.transaction() as session:
-            outcomes = batch.claim_each(session, "acme", asked, self.runtime.catalog, a_cause())
-        return [_answer(outcome) for outcome in outcomes]
+            return [self._claims(session, Wish(**wish)) for wish in wishes]
 
     def claims_all(self, wishes: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         asked = [Wish(**wish) for wish in wishes]

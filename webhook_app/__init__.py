@@ -11,6 +11,7 @@ from webhook_app.audit_api import audit_api
 from webhook_app.auth import Gatekeeper
 from webhook_app.bodies import MOST_BYTES
 from webhook_app.checkout_api import checkout_api
+from webhook_app.claims_api import claims_api
 from webhook_app.door import NAME, Door
 from webhook_app.explain_api import explain_api
 from webhook_app.health import health
@@ -34,6 +35,7 @@ def create_app(runtime: Runtime, doorbell: Doorbell) -> Flask:
         seats_api,
         seat_changes_api,
         checkout_api,
+        claims_api,
         members_api,
         leavers_api,
         explain_api,

@@ -34,11 +34,13 @@ def next_cursor(page: Sequence[_Numbered], limit: int) -> int | None:
     return page[-1].id if len(page) == limit else None
 
 
-def responses(shown: type[BaseModel] | None, *problems: int, also: int | None = None) -> ResponseDict:
+def responses(
+    shown: type[BaseModel] | None, *problems: int, also: int | tuple[int, ...] = ()
+) -> ResponseDict:
     """The OpenAPI responses of a route: its document under 200 (and `also`), problems under the rest."""
     described: ResponseDict = {} if shown is None else {"200": shown}
-    if also is not None:
-        described[str(also)] = shown
+    for status in (also,) if isinstance(also, int) else also:
+        described[str(status)] = shown
     for status in (*problems, HTTPStatus.INTERNAL_SERVER_ERROR.value):
         described[str(status)] = {"description": HTTPStatus(status).phrase, "content": _PROBLEM}
     return described

@@ -97,7 +97,8 @@ def _term(term: Term, source: Source) -> dict[str, Any]:
 
 def _use(balance: Balance) -> str:
     """`9 active + 1 held = 10 used; 15 purchased - 10 used = 5 available`."""
-    used = f"{balance.active} active + {balance.held} held = {balance.used} used"
+    to_be_bought = f" ({balance.waiting} of them to be bought)" if balance.waiting else ""
+    used = f"{balance.active} active + {balance.held} held{to_be_bought} = {balance.used} used"
     if balance.overage:
         left = f"{balance.used} used - {balance.purchased} purchased = {balance.overage} over"
     else:

@@ -31,14 +31,22 @@ class Answer:
     body: dict[str, Any]
 
 
-def answer_once(work: Callable[[Session], Answer]) -> Response:
+def answer_once(
+    work: Callable[[Session], Answer], conclude: Callable[[Answer], Answer] | None = None
+) -> Response:
     """Do the work in one transaction, with its answer kept beside it if the caller sent a key.
 
-    Refusals are answers too: the same key gets the same refusal, a new key a new look.
+    Refusals are answers too: the same key gets the same refusal, a new key a new look. Work whose outcome
+    only the outside decides is answered twice: `conclude` finds out, outside of any transaction, what has
+    become of it, and that is kept instead.
     """
     key = _key()
     with door().runtime.transaction() as session:
-        answer = _answer(session, work) if key is None else _kept_answer(session, key, work)
+        first = _answer(session, work) if key is None else _kept_answer(session, key, work)
+    answer = first if conclude is None else conclude(first)
+    if key is not None and answer is not first:
+        with door().runtime.transaction() as session:
+            _keep(session, key, answer)
     return _response(answer)
 
 
@@ -83,8 +91,12 @@ def _kept_answer(session: Session, key: str, work: Callable[[Session], Answer]) 
     if (before := _begin(session, key)) is not None:
         return before
     answer = _answer(session, work)
-    idempotency.finish(session, _scope(), key, answer.status, orjson.loads(_dumped(answer.body)))
+    _keep(session, key, answer)
     return answer
+
+
+def _keep(session: Session, key: str, answer: Answer) -> None:
+    idempotency.finish(session, _scope(), key, answer.status, orjson.loads(_dumped(answer.body)))
 
 
 def _begin(session: Session, key: str) -> Answer | None:

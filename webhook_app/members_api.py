@@ -1,4 +1,4 @@
-"""Members: claim a seat, give it back, see who sits where."""
+"""Members: change them, free their seats, see who sits where."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from typing import Any
 from flask import Response
 from sqlalchemy.orm import Session
 
-from models import account, assignment, batch, seating
+from models import account, assignment, seating
 from models import members as member_changes
 from models.api_key import Scope
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
-from models.batch import Outcome
 from models.members import Change
-from models.seating import Seated, Wish
-from seats.errors import BatchRefused
-from webhook_app import problems
 from webhook_app.answers import KEYED, WRITING, answer, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door
@@ -25,9 +21,6 @@ from webhook_app.idempotency import Answer, answer_once
 from webhook_app.routes import Routes
 from webhook_app.schemas import (
     AccountPath,
-    BatchBody,
-    BatchResult,
-    ClaimBody,
     Member,
     MemberChange,
     MemberPath,
@@ -37,72 +30,6 @@ from webhook_app.schemas import (
 )
 
 members_api = Routes("members", tag="Members")
-
-
-@members_api.post(
-    "/v1/accounts/<path:account_id>/claims",
-    summary="Claim a seat for a person, once",
-    description="201: seated. 200: the person has a seat already, and an invitation is taken up; a role or "
-    "address that differs is left as it was, PATCH changes it. 409 `no_seat_available`, `claims_blocked` "
-    "or `purchase_needed`, with the numbers; `wrong_state` for somebody suspended. Takes an "
-    "`Idempotency-Key`.",
-    responses=responses(Member, *WRITING, 404, 409, also=201),
-)
-@needs(Scope.CLAIM)
-def claim(path: AccountPath, body: ClaimBody) -> Response:
-    def work(session: Session) -> Answer:
-        seated = seating.claim(
-            session, path.account_id, Wish(**body.model_dump()), door().runtime.catalog, _cause("claim")
-        )
-        status = HTTPStatus.CREATED if seated.is_new else HTTPStatus.OK
-        return Answer(status, shown(seated.assignment))
-
-    return answer_once(work)
-
-
-@members_api.post(
-    "/v1/accounts/<path:account_id>/claims/batch",
-    summary="Claim seats for many people",
-    description="One result per claim, in their order. `each`: 200, whatever they came to. `all`: 200 if all "
-    "were granted, else 409 `batch_refused` and nothing was changed. Takes an `Idempotency-Key`.",
-    responses=responses(BatchResult, *WRITING, 404, 409),
-)
-@needs(Scope.CLAIM)
-def claim_batch(path: AccountPath, body: BatchBody) -> Response:
-    wishes = [Wish(**one.model_dump()) for one in body.claims]
-
-    def work(session: Session) -> Answer:
-        asked = (session, path.account_id, wishes, door().runtime.catalog, _cause("batch"))
-        granted, outcomes = (
-            batch.claim_all(*asked) if body.mode == "all" else (True, batch.claim_each(*asked))
-        )
-        results = [
-            _result(wish, outcome, is_granted=granted) for wish, outcome in zip(wishes, outcomes, strict=True)
-        ]
-        refused = sum(result["problem"] is not None for result in results)
-        told = {"mode": body.mode, "granted": len(results) - refused, "refused": refused, "results": results}
-        return Answer(HTTPStatus.OK, told) if granted else _nothing_granted(told)
-
-    return answer_once(work)
-
-
-def _result(wish: Wish, outcome: Outcome, *, is_granted: bool) -> dict[str, Any]:
-    """What the claim came to. One that was taken back with the others has no assignment to show."""
-    if isinstance(outcome, Seated):
-        status = HTTPStatus.CREATED if outcome.is_new else HTTPStatus.OK
-        assignment, problem = shown(outcome.assignment) if is_granted else None, None
-    else:
-        assignment, problem = None, problems.of_error(outcome)
-        status = problem["status"]
-    return {"member_id": wish.member_id, "status": status, "assignment": assignment, "problem": problem}
-
-
-def _nothing_granted(told: dict[str, Any]) -> Answer:
-    refusal = BatchRefused(
-        f"{told['refused']} of {len(told['results'])} claims are refused, so none was granted.",
-        details={**told, "granted": 0},
-    )
-    return Answer(HTTPStatus.CONFLICT, problems.of_error(refusal))
 
 
 @members_api.patch(
@@ -124,7 +51,7 @@ def patch_member(path: MemberPath, body: MemberChange) -> Response:
             path.member_id,
             Change(**{**wanted, "state": state}),
             catalog=door().runtime.catalog,
-            cause=_cause("change"),
+            cause=asked_for("change"),
         )
         return Answer(HTTPStatus.OK, shown(person))
 
@@ -140,7 +67,7 @@ def patch_member(path: MemberPath, body: MemberChange) -> Response:
 @needs(Scope.CLAIM)
 def release(path: MemberPath) -> Response:
     def work(session: Session) -> Answer:
-        freed = seating.release(session, path.account_id, path.member_id, _cause("release"))
+        freed = seating.release(session, path.account_id, path.member_id, asked_for("release"))
         return Answer(HTTPStatus.OK, {"member_id": path.member_id, "released": freed})
 
     return answer_once(work)
@@ -176,6 +103,7 @@ def shown(person: Assignment) -> dict[str, Any]:
         "seat_type": person.seat_type,
         "state": person.state,
         "occupies_seat": person.occupies_seat,
+        "awaits_purchase": person.awaits is not None,
         "reason": person.reason,
         "name": person.name,
         "email": person.email,
@@ -187,5 +115,6 @@ def shown(person: Assignment) -> dict[str, Any]:
     }
 
 
-def _cause(source: str) -> Cause:
+def asked_for(source: str) -> Cause:
+    """The app's own wish, through this door."""
     return Cause(actor=caller().actor, source=source, reason="asked for by the app")

@@ -298,6 +298,7 @@ class Member(Shown):
     seat_type: str | None = Field(description="null: the role is free and occupies no seat")
     state: AssignmentState
     occupies_seat: bool
+    awaits_purchase: bool = Field(description="the seat is held until it is bought")
     reason: str = Field(description="why the member counts, or does not")
     name: str | None
     email: str | None
@@ -318,6 +319,7 @@ class ClaimResult(Shown):
 class BatchResult(Shown):
     mode: Literal["all", "each"]
     granted: int
+    waiting: int = Field(description="held until their seats are bought")
     refused: int
     results: list[ClaimResult]
 

@@ -143,6 +143,7 @@ def _shown(change: SeatChange) -> dict[str, Any]:
         "when": change.plan["when"],
         "proration": change.plan["proration"],
         "release": change.release,
+        "automatic": change.is_automatic,
         **change.shown,
         "code": change.code,
         "message": change.message,

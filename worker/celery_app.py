@@ -74,7 +74,9 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         self._ring("seatsync.reconcile")
 
     def ring_for_changes(self) -> None:
-        """Ring for seat changes whose outcome is not known; raises like `publish`."""
+        """Ring for seat changes that are to be settled, or to be made for claims that wait; raises like
+        `publish`.
+        """
         self._ring("seatsync.settle")
 
     def _ring(self, task: str, *arguments: object) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from models import account, seat_change
+from models import account, expansion, seat_change
 from models.book import Book, open_book
 from models.planned_changes import plan_of, steps_of
 from models.seat_change import ChangeState, SeatChange
@@ -133,9 +133,13 @@ def _fail(runtime: Runtime, change: SeatChange, error: ProviderError) -> None:
     with runtime.sessions.begin() as session:
         kept = seat_change.lock(session, change.id)
         if kept.state == ChangeState.SUBMITTED:
-            seat_change.move(
-                session, kept, ChangeState.FAILED, code=error.code, message=error.message, retry_helps=helps
-            )
+            _came_to_nothing(session, kept, error.code, error.message, helps=helps)
+
+
+def _came_to_nothing(session: Session, change: SeatChange, code: str, message: str, *, helps: bool) -> None:
+    seat_change.move(session, change, ChangeState.FAILED, code=code, message=message, retry_helps=helps)
+    if change.is_automatic:
+        expansion.hurry(session, change.account_id)
 
 
 def settle_due(runtime: Runtime, *, until: float) -> None:
@@ -200,15 +204,11 @@ def _conclude(runtime: Runtime, change_id: str, asked_at: datetime, *, came_to_n
         was_seen = kept.verified_at is not None and kept.verified_at >= asked_at
         age = asked_at - change.sent_at
         if (came_to_nothing and was_seen) or age >= _LONGEST:
-            seat_change.move(
-                session,
-                change,
-                ChangeState.FAILED,
-                code=seat_change.NOT_APPLIED,
-                message="The provider shows no trace of the change: its payment failed, or it never arrived. "
-                "Nothing has changed; preview again if it is still wanted.",
-                retry_helps=True,
+            message = (
+                "The provider shows no trace of the change: its payment failed, or it never arrived. "
+                "Nothing has changed; preview again if it is still wanted."
             )
+            _came_to_nothing(session, change, seat_change.NOT_APPLIED, message, helps=True)
             return
         change.attempts += 1
         change.next_at = account.now(session) + timedelta(seconds=max(_LOOK_AGAIN, backoff(change.attempts)))

@@ -43,14 +43,13 @@ from seats.seat_changes import (
     sentence,
     shown,
 )
-from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
+from seats.snapshot import SubscriptionSnapshot
 from worker.prices import prices_of
 from worker.resync import resync_subscription
 
 PATIENCE: Final = 5.0
 """Seconds that a caller waits for a look."""
 
-_CHANGEABLE: Final = (SubscriptionStatus.ACTIVE,)
 _MOST_NAMED: Final = 100
 _MOST_LEAVERS: Final = 10_000
 
@@ -61,7 +60,7 @@ class Wish:
 
     `subscription_id` may be left out where the account has one that can be changed. Unset terms are the
     catalogue's. `release` are the members whose seats are given back with the change; `suggested`: those
-    who would have to leave, by the usual order.
+    who would have to leave, by the usual order. `is_automatic`: not a person asks, but claims that wait.
     """
 
     seats: Mapping[str, int]
@@ -69,6 +68,7 @@ class Wish:
     when: When | None = None
     proration: Proration | None = None
     release: Sequence[str] | Literal["suggested"] = ()
+    is_automatic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,7 @@ def preview(runtime: Runtime, account_id: str, wish: Wish) -> Previewed:
             seats={name: {"before": step.before, "after": step.after} for name, step in steps.items()},
             shown=_shown(runtime.catalog.products[cart.product_id], snapshot, plan, steps, told),
             release=release,
+            is_automatic=wish.is_automatic,
         )
         token = seat_change.put(session, change)
     return Previewed(change, token)
@@ -133,6 +134,7 @@ def _choose(runtime: Runtime, account_id: str, asked_for: str | None) -> str:
     with runtime.sessions() as session:
         account.get(session, account_id)
         found = subscription.of_account(session, account_id)
+        live = [one.id for one in subscription.changeable_of(session, account_id)]
     if asked_for is not None:
         if asked_for not in {one.id for one in found}:
             raise NoSubscription(
@@ -140,7 +142,6 @@ def _choose(runtime: Runtime, account_id: str, asked_for: str | None) -> str:
                 details={"subscriptions": [one.id for one in found]},
             )
         return asked_for
-    live = [one.id for one in found if one.status in _CHANGEABLE]
     if len(live) != 1:
         wanted = "name the one to change" if live else "buy by checkout first"
         raise NoSubscription(

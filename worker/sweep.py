@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from models import account, endpoint, ledger, schedule, seat_change, seating
+from models import account, endpoint, expansion, ledger, schedule, seat_change, seating
 from models.audit import Cause
 from models.schedule import Due
 from runtime.wiring import Runtime
@@ -34,7 +34,7 @@ class Sweep:
     """Goes over the rows again and again. `broker_lost_at` is when ringing last began to fail.
 
     `announce` rings for notices; they wait while the broker is away. `ring_for_reconcile` rings for what
-    is due of it, `ring_for_changes` for seat changes whose outcome is not known.
+    is due of it, `ring_for_changes` for seat changes whose outcome is not known, or that claims wait for.
     """
 
     runtime: Runtime
@@ -108,7 +108,7 @@ class Sweep:
         if self.ring_for_changes is None:
             return
         with self.runtime.sessions() as session:
-            is_due = bool(seat_change.due(session, limit=1))
+            is_due = bool(seat_change.due(session, limit=1) or expansion.due(session, limit=1))
         if is_due:
             self._is_heard(self.ring_for_changes)
 

@@ -7,7 +7,7 @@ import time
 from celery import Task, shared_task
 
 from models import tick
-from worker import housekeeping, notify, reconcile, seat_change, sweep
+from worker import expansion, housekeeping, notify, reconcile, seat_change, sweep
 
 # And one page more stays within the soft time limit.
 _A_WHILE = 8.0
@@ -27,8 +27,12 @@ def reconcile_a_while(self: Task) -> None:
 
 @shared_task(name="seatsync.settle", bind=True)
 def settle_changes(self: Task) -> None:
-    """Find out what became of seat changes, for a bounded time; the sweep rings for the rest."""
-    seat_change.settle_due(self.app.runtime, until=time.monotonic() + _A_WHILE)
+    """Find out what became of seat changes, and buy what claims wait for, for a bounded time; the sweep
+    rings for the rest.
+    """
+    until = time.monotonic() + _A_WHILE
+    seat_change.settle_due(self.app.runtime, until=until)
+    expansion.expand_due(self.app.runtime, until=until)
 
 
 @shared_task(name="seatsync.heartbeat", bind=True)

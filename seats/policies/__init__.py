@@ -53,10 +53,12 @@ class Decision:
 class Policy(Protocol):
     """What a file in this folder must have.
 
-    `HAS_DEADLINE` says whether being over the limit starts a clock.
+    `HAS_DEADLINE` says whether being over the limit starts a clock, `BUYS` whether a claim beyond it may
+    wait for a seat to be bought.
     """
 
     HAS_DEADLINE: bool
+    BUYS: bool
 
     def decide(self, situation: Situation) -> Decision:
         """Whether the claim is granted; pure, and always the same for the same situation."""

@@ -1,4 +1,4 @@
-"""What is missing is bought. This file decides how many; whoever has a purchase at hand buys them."""
+"""What is missing is bought. This file decides how many; `seats.expansion` how many may be."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from seats.limit import at_least, overage
 from seats.policies import Decision, Situation, granted_within, seat_words
 
 HAS_DEADLINE = False
+BUYS = True
 
 
 def decide(situation: Situation) -> Decision:
-    """Granted within the limit; beyond it `to_buy` says how many seats would have to be bought first."""
+    """Granted within the limit; beyond it `to_buy` says how many seats have to be bought first."""
     used_after = situation.used + situation.requested
     if at_least(situation.purchased, used_after):
         return granted_within(situation)
@@ -19,7 +20,7 @@ def decide(situation: Situation) -> Decision:
         granted=False,
         code=PurchaseNeeded.code,
         message=f"{seat_words(to_buy, situation.seat_type)} would have to be bought first "
-        f"({situation.used} of {situation.purchased} are used), and this service cannot buy yet: buy them "
-        "at the provider, or release as many.",
+        f"({situation.used} of {situation.purchased} are used): a claim of its own is granted once that is "
+        "done, or buy them by a seat change.",
         to_buy=to_buy,
     )

@@ -7,6 +7,7 @@ from seats.limit import at_least, overage
 from seats.policies import Decision, Situation, granted_within, moment_words, seat_words
 
 HAS_DEADLINE = True
+BUYS = False
 
 
 def decide(situation: Situation) -> Decision:

@@ -6,6 +6,7 @@ from seats.limit import overage
 from seats.policies import Decision, Situation, granted_within, seat_words
 
 HAS_DEADLINE = False
+BUYS = False
 
 
 def decide(situation: Situation) -> Decision:

@@ -7,6 +7,7 @@ from seats.limit import at_least, available, overage
 from seats.policies import Decision, Situation, granted_within, seat_words
 
 HAS_DEADLINE = False
+BUYS = False
 
 
 def decide(situation: Situation) -> Decision:

@@ -46,6 +46,7 @@ def test_a_claim_is_201_and_the_assignment(client: FlaskClient, runtime: Runtime
         "seat_type": "full",
         "state": "active",
         "occupies_seat": True,
+        "awaits_purchase": False,
         "reason": "sits on a full seat",
         "name": None,
         "last_active_at": None,

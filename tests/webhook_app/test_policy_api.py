@@ -78,14 +78,6 @@ def test_grace_shows_its_deadline_in_the_document(client: FlaskClient, runtime: 
     assert (can_add["allowed"], can_add["code"]) == (True, "granted_in_grace")
 
 
-def test_auto_expand_says_that_nothing_can_be_bought_yet(client: FlaskClient, runtime: Runtime):
-    bought(runtime)
-    client.put(POLICY, json={"policy": "auto_expand"})
-    seated(runtime, *"abcde")
-    answer = claim(client, "f")
-    assert (answer.status_code, answer.json["code"]) == (409, "purchase_needed")
-
-
 def test_each_change_is_in_the_audit(client: FlaskClient, runtime: Runtime):
     opened(runtime, "acme")
     client.put(POLICY, json={"grace_days": 3})

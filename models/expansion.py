@@ -1,0 +1,172 @@
+"""Expansion: accounts whose claims wait for seats to be bought, and what may be bought for them.
+
+A row says that somebody waits. One buyer at a time takes it, for a while, so that claims made at once come
+to one purchase. It goes when nobody waits any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import ForeignKey, Index, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models import seat_change
+from models.base import Base, Counter, Json, Moment, Written
+from models.book import EMPTY, Balance
+from models.evaluation import rules_of
+from models.seat_change import ChangeState, SeatChange
+from models.subscription import Subscription, changeable_of, kept_snapshot
+from seats.catalog import Catalog
+from seats.counts import NO_SEATS, cart_seats
+from seats.errors import AddonsUnknown, NoSeatAvailable, PurchaseNeeded, Refused
+from seats.expansion import Purse, Shelf, why_not
+from seats.findings import Uncountable
+from seats.limit import Unlimited
+from seats.plan import Cart
+
+
+class Expansion(Base):
+    __tablename__ = "expansions"
+    __table_args__ = (Index(None, "next_at"),)
+
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    # When a buyer should come, and until when one is there.
+    next_at: Mapped[Written]
+    lease_until: Mapped[Moment | None]
+    attempts: Mapped[Counter]
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """An account as it stands: its balances, and the app's own rules for it."""
+
+    account_id: str
+    balances: Mapping[str, Balance]
+    override: Json | None
+    now: datetime
+
+
+def want(session: Session, account_id: str) -> None:
+    """Somebody waits from now on; called with the account locked."""
+    session.execute(
+        insert(Expansion)
+        .values(account_id=account_id)
+        .on_conflict_do_update(
+            index_elements=[Expansion.account_id], set_={"next_at": func.now(), "attempts": 0}
+        )
+    )
+
+
+_FREE = or_(Expansion.lease_until.is_(None), Expansion.lease_until <= func.now())
+
+
+def due(session: Session, *, limit: int) -> Sequence[str]:
+    """Accounts to which a buyer should come now."""
+    return session.scalars(
+        select(Expansion.account_id)
+        .where(Expansion.next_at <= func.now(), _FREE)
+        .order_by(Expansion.next_at)
+        .limit(limit)
+    ).all()
+
+
+def take(session: Session, account_id: str, lease: timedelta) -> int | None:
+    """The right to buy for the account for so long, as the number of this attempt since somebody came; None
+    where another buyer is there, or it is not time yet.
+    """
+    return session.scalar(
+        update(Expansion)
+        .where(Expansion.account_id == account_id, Expansion.next_at <= func.now(), _FREE)
+        .values(lease_until=func.now() + lease, attempts=Expansion.attempts + 1)
+        .returning(Expansion.attempts)
+    )
+
+
+def hand_back(session: Session, account_id: str, again: timedelta) -> None:
+    """The buyer leaves, and another should come after that time."""
+    session.execute(
+        update(Expansion)
+        .where(Expansion.account_id == account_id)
+        .values(lease_until=None, next_at=func.now() + again)
+    )
+
+
+def hurry(session: Session, account_id: str) -> None:
+    """Something has happened to the purchase that is waited for: a buyer should come now."""
+    session.execute(
+        update(Expansion).where(Expansion.account_id == account_id).values(next_at=func.now(), attempts=0)
+    )
+
+
+def done(session: Session, account_id: str) -> None:
+    """Nobody waits any more; called with the account locked, so that nobody comes in between."""
+    session.execute(delete(Expansion).where(Expansion.account_id == account_id))
+
+
+def refusal(
+    session: Session, present: Present, seat_type: str, catalog: Catalog, *, requested: int = 1
+) -> Refused | None:
+    """Why seats for so many more people are not bought; None if they are."""
+    active = changeable_of(session, present.account_id)
+    if len(active) != 1:
+        return PurchaseNeeded(
+            f"No {seat_type} seat is left, and none can be bought by itself: the account has {len(active)} "
+            "active subscriptions and not one. Buy by checkout, or by a seat change of the one you mean.",
+            details={"seat_type": seat_type, "subscriptions": [one.id for one in active]},
+        )
+    balance = present.balances.get(seat_type, EMPTY)
+    shelf = Shelf(
+        seat_type=seat_type,
+        purchased=balance.purchased,
+        used=balance.used,
+        waiting=balance.waiting,
+        maximum=_maximum(active[0], seat_type, balance, catalog),
+    )
+    purse = purse_of(session, present, catalog)
+    why = why_not(shelf, purse, requested, present.now)
+    if why is None:
+        return None
+    return NoSeatAvailable(
+        f"{balance.used} of {balance.purchased} {seat_type} seats are used. {why}",
+        details={"bought_today": purse.today, "auto_expand_limit": purse.per_day},
+    )
+
+
+def purse_of(session: Session, present: Present, catalog: Catalog) -> Purse:
+    """What has been bought for the account by itself today, and what may be."""
+    midnight = present.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    bought = seat_change.automatic_since(session, present.account_id, midnight)
+    newest = seat_change.newest_automatic(session, present.account_id)
+    return Purse(
+        per_day=rules_of(session, present.account_id, present.override, catalog).auto_expand_limit,
+        today=sum(_seats(one) for one in bought),
+        under_way=sum(_seats(one) for one in bought if one.state == ChangeState.SUBMITTED),
+        waiting=sum(balance.waiting for balance in present.balances.values()),
+        failed_at=newest.moved_at if newest is not None and newest.came_to_nothing else None,
+    )
+
+
+def _seats(change: SeatChange) -> int:
+    return sum(step["after"] - step["before"] for step in change.seats.values())
+
+
+def _maximum(subscription: Subscription, seat_type: str, balance: Balance, catalog: Catalog) -> int | None:
+    """The most seats the account could have: what its product is sold with at most, and what comes from
+    elsewhere. None where the product has no such bound, or where what it gives is not known.
+    """
+    if subscription.snapshot is None or isinstance(balance.purchased, Unlimited):
+        return None
+    snapshot = kept_snapshot(subscription.snapshot)
+    product = catalog.product(snapshot.product_id)
+    most = product.maximum.get(seat_type) if product is not None else None
+    if most is None:
+        return None
+    try:
+        own = cart_seats(catalog, Cart.of(snapshot)).get(seat_type, NO_SEATS).purchased
+    except (Uncountable, AddonsUnknown):
+        return None
+    return None if isinstance(own, Unlimited) else balance.purchased - own + most

@@ -1,0 +1,67 @@
+"""Expansion: how many seats may be bought for claims that find none, and why no more than that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from seats.limit import SeatLimit, at_least
+from seats.policies import seat_words
+
+REST: Final = timedelta(minutes=1)
+"""After a purchase that failed: so long nothing is bought, lest each claim be another attempt to charge."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purse:
+    """What has been bought for the account without anybody asking for it but claims, all seat types together.
+
+    `per_day` may be bought on one UTC day, `today` of them are. `under_way` of these are not confirmed yet,
+    and `waiting` claims wait for a seat. `failed_at` is when the newest purchase failed, if it did.
+    """
+
+    per_day: int
+    today: int = 0
+    under_way: int = 0
+    waiting: int = 0
+    failed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """One seat type of the account: what it has, and the most it could have by buying; None for no bound."""
+
+    seat_type: str
+    purchased: SeatLimit
+    used: int
+    waiting: int = 0
+    maximum: int | None = None
+
+
+def why_not(shelf: Shelf, purse: Purse, requested: int, now: datetime) -> str | None:
+    """Why seats for so many more people are not bought; None if they are."""
+    beyond = shelf.used - shelf.waiting
+    if not at_least(shelf.purchased, beyond):
+        return (
+            f"{beyond} people sit on {shelf.purchased} {shelf.seat_type} seats already, and nothing is "
+            "bought by itself for who is there: buy for them by a seat change, or release some."
+        )
+    if shelf.maximum is not None and shelf.used + requested > shelf.maximum:
+        return f"No more than {seat_words(shelf.maximum, shelf.seat_type)} can be bought for the account."
+    to_buy = max(purse.waiting + requested - purse.under_way, 0)
+    if purse.today + to_buy > purse.per_day:
+        return beyond_the_day(purse)
+    if purse.failed_at is not None and now < purse.failed_at + REST:
+        again = (purse.failed_at + REST).astimezone(UTC)
+        return f"The last purchase failed: the next is tried from {again:%H:%M:%S} UTC on."
+    return None
+
+
+def beyond_the_day(purse: Purse) -> str:
+    """That the day's limit is used up, and what to do about it."""
+    return (
+        f"{purse.today} of the {seat_words(purse.per_day, 'such')} that may be bought by themselves for the "
+        "account in one UTC day are bought (auto_expand_limit): buy by a seat change, or wait until midnight "
+        "UTC."
+    )

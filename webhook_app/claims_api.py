@@ -1,0 +1,160 @@
+"""Claims: a seat for a person, or for many; bought first, where the policy buys what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response
+from sqlalchemy.orm import Session
+
+from models import assignment, audit, batch, waiting
+from models.api_key import Scope
+from models.batch import Outcome
+from models.seating import Seated, Wish
+from seats.errors import BatchRefused, NoSeatAvailable
+from webhook_app import problems
+from webhook_app.answers import WRITING, responses
+from webhook_app.auth import needs
+from webhook_app.door import door
+from webhook_app.idempotency import Answer, answer_once
+from webhook_app.members_api import asked_for, shown
+from webhook_app.routes import Routes
+from webhook_app.schemas import AccountPath, BatchBody, BatchResult, ClaimBody, Member
+from worker import expansion
+
+claims_api = Routes("claims", tag="Members")
+
+
+@claims_api.post(
+    "/v1/accounts/<path:account_id>/claims",
+    summary="Claim a seat for a person, once",
+    description="201: seated. 200: the person has a seat already, and an invitation is taken up; a role or "
+    "address that differs is left as it was, PATCH changes it. 409 `no_seat_available`, `claims_blocked` "
+    "or `purchase_needed`, with the numbers; `wrong_state` for somebody suspended. Under the policy "
+    "`auto_expand` a seat that is missing is bought: 201 once a look at the provider shows it; 202 if it "
+    "does not yet, with the seat held, and a notice tells what comes of it. Takes an `Idempotency-Key`.",
+    responses=responses(Member, *WRITING, 404, 409, also=(201, 202)),
+)
+@needs(Scope.CLAIM)
+def claim(path: AccountPath, body: ClaimBody) -> Response:
+    wish = Wish(**body.model_dump())
+
+    def work(session: Session) -> Answer:
+        seated = waiting.claim(session, path.account_id, wish, door().runtime.catalog, asked_for("claim"))
+        return Answer(_status(seated), shown(seated.assignment))
+
+    def conclude(first: Answer) -> Answer:
+        if first.status != HTTPStatus.ACCEPTED:
+            return first
+        member_id = first.body["member_id"]
+        return _after_purchase(path.account_id, [member_id])[member_id]
+
+    return answer_once(work, conclude)
+
+
+@claims_api.post(
+    "/v1/accounts/<path:account_id>/claims/batch",
+    summary="Claim seats for many people",
+    description="One result per claim, in their order. `each`: 200, whatever they came to. `all`: 200 if all "
+    "were granted, else 409 `batch_refused` and nothing was changed; nothing is bought for it. Takes an "
+    "`Idempotency-Key`.",
+    responses=responses(BatchResult, *WRITING, 404, 409),
+)
+@needs(Scope.CLAIM)
+def claim_batch(path: AccountPath, body: BatchBody) -> Response:
+    wishes = [Wish(**one.model_dump()) for one in body.claims]
+
+    def work(session: Session) -> Answer:
+        asked = (session, path.account_id, wishes, door().runtime.catalog, asked_for("batch"))
+        granted, outcomes = (
+            batch.claim_all(*asked) if body.mode == "all" else (True, batch.claim_each(*asked))
+        )
+        told = [
+            _result(wish, outcome, is_granted=granted) for wish, outcome in zip(wishes, outcomes, strict=True)
+        ]
+        return _answered(body.mode, told) if granted else _nothing_granted(body.mode, told)
+
+    def conclude(first: Answer) -> Answer:
+        if first.status != HTTPStatus.OK:
+            return first
+        told = first.body["results"]
+        waiting_ids = [one["assignment"]["member_id"] for one in told if _waits(one)]
+        if not waiting_ids:
+            return first
+        became = _after_purchase(path.account_id, waiting_ids)
+        return _answered(body.mode, [_concluded(one, became) if _waits(one) else one for one in told])
+
+    return answer_once(work, conclude)
+
+
+def _status(seated: Seated) -> HTTPStatus:
+    if seated.assignment.awaits is not None:
+        return HTTPStatus.ACCEPTED
+    return HTTPStatus.CREATED if seated.is_new else HTTPStatus.OK
+
+
+def _result(wish: Wish, outcome: Outcome, *, is_granted: bool) -> dict[str, Any]:
+    """What the claim came to. One that was taken back with the others has no assignment to show."""
+    if isinstance(outcome, Seated):
+        status: int = HTTPStatus.CREATED if outcome.is_new else HTTPStatus.OK
+        person, problem = None, None
+        if is_granted:
+            status, person = _status(outcome), shown(outcome.assignment)
+    else:
+        person, problem = None, problems.of_error(outcome)
+        status = problem["status"]
+    return {"member_id": wish.member_id, "status": status, "assignment": person, "problem": problem}
+
+
+def _waits(result: Mapping[str, Any]) -> bool:
+    return bool(result["status"] == HTTPStatus.ACCEPTED)
+
+
+def _concluded(result: Mapping[str, Any], became: Mapping[str, Answer]) -> dict[str, Any]:
+    answer = became[result["assignment"]["member_id"]]
+    is_refused = answer.status == HTTPStatus.CONFLICT
+    told = {"assignment": None, "problem": answer.body} if is_refused else {"assignment": answer.body}
+    return {**result, "status": answer.status, **told}
+
+
+def _answered(mode: str, told: Sequence[dict[str, Any]]) -> Answer:
+    return Answer(HTTPStatus.OK, {"mode": mode, **_totals(told), "results": told})
+
+
+def _nothing_granted(mode: str, told: Sequence[dict[str, Any]]) -> Answer:
+    totals = {**_totals(told), "granted": 0}
+    refusal = BatchRefused(
+        f"{totals['refused']} of {len(told)} claims are refused, so none was granted.",
+        details={"mode": mode, **totals, "results": told},
+    )
+    return Answer(HTTPStatus.CONFLICT, problems.of_error(refusal))
+
+
+def _totals(told: Sequence[dict[str, Any]]) -> dict[str, int]:
+    refused = sum(result["problem"] is not None for result in told)
+    held = sum(map(_waits, told))
+    return {"granted": len(told) - refused - held, "waiting": held, "refused": refused}
+
+
+def _after_purchase(account_id: str, member_ids: Sequence[str]) -> dict[str, Answer]:
+    """What has become of claims that waited, once their seats are bought, or refused, or have been waited
+    for long enough.
+    """
+    runtime = door().runtime
+    expansion.wait(runtime, account_id, member_ids)
+    with runtime.sessions() as session:
+        return {member_id: _became(session, account_id, member_id) for member_id in member_ids}
+
+
+def _became(session: Session, account_id: str, member_id: str) -> Answer:
+    person = assignment.live(session, account_id, member_id)
+    if person is not None:
+        return Answer(_status(Seated(person, is_new=True)), shown(person))
+    last = audit.newest_of_member(session, account_id, member_id)
+    refused = NoSeatAvailable(
+        last.reason if last else "The seat that was held has been given back.",
+        details={"member_id": member_id},
+    )
+    return Answer(HTTPStatus.CONFLICT, problems.of_error(refused))
