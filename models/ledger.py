@@ -72,8 +72,8 @@ def apply(
         return None
     subscription, books = opened
     before = _facts(subscription)
-    is_ours = planned_changes.carry_out(session, books, snapshot, cause)
-    _settle_differences(session, subscription, lease, snapshot, is_ours=is_ours)
+    ours = planned_changes.carry_out(session, books, snapshot, cause)
+    _settle_differences(session, subscription, lease, snapshot, is_ours=ours is not None)
     _take_back_unverified(subscription, lease, catalog)
     subscription.account_id, subscription.linked_by = _home(subscription, snapshot, catalog)
     subscription.snapshot = to_keep(snapshot, catalog.account_key)
@@ -82,7 +82,7 @@ def apply(
     subscription.past_due_ends_at = _deadline(subscription, snapshot, past_due_ends_at)
     seen = weigh(subscription, catalog, lease.taken_at)
     _settle(session, subscription, lease, seen)
-    return _restate(session, books, catalog, cause, subscription=subscription, before=before)
+    return _restate(session, books, catalog, ours or cause, subscription=subscription, before=before)
 
 
 def apply_unverified(

@@ -7,6 +7,7 @@ were to leave have left by the time it is asked whether there are too many, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
@@ -29,23 +30,35 @@ def steps_of(change: SeatChange) -> Steps:
     return {name: SeatStep(**step) for name, step in change.seats.items()}
 
 
-def carry_out(session: Session, books: Sequence[Book], snapshot: SubscriptionSnapshot, cause: Cause) -> bool:
-    """Settle the subscription's changes by what the snapshot shows of them; whether it shows one."""
-    was_seen = False
+def carry_out(
+    session: Session, books: Sequence[Book], snapshot: SubscriptionSnapshot, cause: Cause
+) -> Cause | None:
+    """Settle the subscription's changes by what the snapshot shows of them. Who has moved the seats, if what
+    it shows for the first time is of our own making.
+    """
+    ours = None
     for change in seat_change.sent_for(session, snapshot.subscription_id):
-        trace = trace_of(plan_of(change), snapshot)
-        was_seen |= trace is not Trace.NONE
+        was, trace = change.state, trace_of(plan_of(change), snapshot)
+        by_change = _cause_of(change, cause)
         if trace is Trace.APPLIED:
-            _apply(session, books, change, cause)
+            _apply(session, books, change, by_change)
         elif trace is Trace.SCHEDULED:
             _see_scheduled(session, change)
         elif change.state == ChangeState.SCHEDULED:
             _miss(session, books[0], change)
-    return was_seen
+        if change.state != was and change.code != seat_change.NO_LONGER_SCHEDULED:
+            ours = by_change
+    return ours
+
+
+def _cause_of(change: SeatChange, look: Cause) -> Cause:
+    """Who confirmed the change, by the look that shows it."""
+    reason = f"seat change {change.id}"
+    return replace(look, actor=change.actor or look.actor, source="seat_change", reason=reason)
 
 
 def _apply(session: Session, books: Sequence[Book], change: SeatChange, cause: Cause) -> None:
-    """Also what was taken for failed: the snapshot is the truth."""
+    """Also what was taken for failed, or for taken back: the snapshot is the truth."""
     home = next((book for book in books if book.account_id == change.account_id), None)
     message = None
     if home is not None:

@@ -38,6 +38,8 @@ SECOND_LOOK = timedelta(minutes=1)
 NOT_APPLIED = "not_applied"
 NO_LONGER_SCHEDULED = "no_longer_scheduled"
 TAKEN_BACK = "taken_back"
+# Somebody else has changed the cart before a look could tell what became of ours.
+OVERTAKEN = "overtaken"
 
 
 class ChangeState(StrEnum):
@@ -52,6 +54,7 @@ class ChangeState(StrEnum):
 
 OPEN = (ChangeState.SUBMITTED, ChangeState.SCHEDULED)
 _TAKEN_FOR = (ChangeState.FAILED, ChangeState.CANCELLED)
+_UNSEEN = (NOT_APPLIED, OVERTAKEN, NO_LONGER_SCHEDULED, TAKEN_BACK)
 _MOST_SENT = 10
 
 
@@ -94,6 +97,8 @@ class SeatChange(Base):
     seats: Mapped[Json]
     # What the caller was shown.
     shown: Mapped[Json]
+    # Who confirmed it.
+    actor: Mapped[str | None]
     # Whether claims that wait asked for it, and no person.
     is_automatic: Mapped[bool] = mapped_column(server_default=sql("false"))
     # The members whose seats are given back with it.
@@ -221,16 +226,17 @@ def sent_for(session: Session, subscription_id: str) -> Sequence[SeatChange]:
     return [
         one
         for place, one in enumerate(sent)
-        if one.state in OPEN
-        or (place == 0 and (one.state in _TAKEN_FOR) and one.code in (NOT_APPLIED, NO_LONGER_SCHEDULED))
+        if one.state in OPEN or (place == 0 and one.state in _TAKEN_FOR and one.code in _UNSEEN)
     ]
 
 
 def expect_cancellation(session: Session, change_id: str) -> None:
-    """We have taken it back: the next look that does not show it is believed."""
+    """We have asked to take it back: the next look that does not show it is believed, and one that still does
+    has it asked for again.
+    """
     change = lock(session, change_id)
     if change.state == ChangeState.SCHEDULED:
-        change.code = TAKEN_BACK
+        change.code, change.next_at = TAKEN_BACK, now(session)
 
 
 def forget_previews(session: Session, age: timedelta) -> int:

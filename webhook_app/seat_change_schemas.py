@@ -80,6 +80,7 @@ class ChangeShown(Shown):
     when: When
     proration: Proration
     release: list[str]
+    confirmed_by: str | None
     automatic: bool = Field(description="bought for claims that waited for a seat (`auto_expand`)")
     cart: CartsShown = Field(description="the whole cart: what is not named in it would be removed")
     charged_now: MoneyShown = Field(description="tax included, after credit")

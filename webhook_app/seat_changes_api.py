@@ -14,7 +14,7 @@ from models.seat_change import ChangeState, SeatChange
 from seats.errors import PermanentError
 from webhook_app import problems
 from webhook_app.answers import KEYED, WRITING, answer, responses
-from webhook_app.auth import needs
+from webhook_app.auth import caller, needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_asked
 from webhook_app.routes import Routes
@@ -68,7 +68,7 @@ def preview(path: AccountPath, body: PreviewBody) -> Response:
 @needs(Scope.BILLING)
 def confirm(path: AccountPath, body: ConfirmBody) -> Response:
     def ask() -> Answer:
-        change = story.confirm(door().runtime, path.account_id, body.token)
+        change = story.confirm(door().runtime, path.account_id, body.token, actor=caller().actor)
         if change.state in _UNDONE:
             return _why_undone(change)
         is_open = change.state == ChangeState.SUBMITTED
@@ -143,6 +143,7 @@ def _shown(change: SeatChange) -> dict[str, Any]:
         "when": change.plan["when"],
         "proration": change.plan["proration"],
         "release": change.release,
+        "confirmed_by": change.actor,
         "automatic": change.is_automatic,
         **change.shown,
         "code": change.code,

@@ -163,7 +163,7 @@ def _buy(runtime: Runtime, account_id: str, standing: _Standing) -> bool:
         )
         reason = _beyond_the_day(runtime, previewed.change)
         if reason is None:
-            changes.confirm(runtime, account_id, previewed.token)
+            changes.confirm(runtime, account_id, previewed.token, actor=_CAUSE.actor)
     except SeatSyncError as error:
         if _is_for_now(error):
             log.info("seats are bought later", extra={"account_id": account_id, "reason": error.code})

@@ -17,7 +17,7 @@ from models import account, expansion, seat_change
 from models.book import Book, open_book
 from models.planned_changes import plan_of, steps_of
 from models.seat_change import ChangeState, SeatChange
-from models.subscription import Subscription
+from models.subscription import Subscription, kept_snapshot
 from providers.base import Caller
 from runtime.wiring import Runtime
 from seats.errors import (
@@ -29,7 +29,8 @@ from seats.errors import (
     SubscriptionChanged,
     TransientError,
 )
-from seats.seat_changes import Trace, basis, trace_of
+from seats.plan import Cart
+from seats.seat_changes import Trace, basis, cart_to_json, trace_of
 from worker.backoff import backoff
 from worker.resync import resync_subscription
 from worker.seat_preview import PATIENCE, look_at, refuse_if_in_use, snapshot_of, too_many
@@ -47,11 +48,19 @@ _SETTLING: Final = timedelta(minutes=1)
 # then some: nothing is waited for without end.
 _LONGEST: Final = timedelta(days=4)
 _LOOK_AGAIN: Final = 2.0
+_UNSEEN: Final = {
+    seat_change.NOT_APPLIED: "The provider shows no trace of the change: its payment failed, or it never "
+    "arrived. Nothing has changed; preview again if it is still wanted.",
+    seat_change.OVERTAKEN: "Somebody else has changed the subscription since, so it does not show whether "
+    "this change was made before. The payments at the provider tell: one for it has its id as "
+    "`seatsync_change_id`. Preview again if it is still wanted.",
+}
 _EVERY_HOUR: Final = timedelta(hours=1)
 
 
-def confirm(runtime: Runtime, account_id: str, token: str) -> SeatChange:
-    """Send the previewed change, once; pressed again, the change as it stands.
+def confirm(runtime: Runtime, account_id: str, token: str, *, actor: str = "app") -> SeatChange:
+    """Send the previewed change, once; pressed again, the change as it stands. The audit names the `actor`
+    for what it moves.
 
     Raises `SeatChangeNotFound`, `PreviewExpired`, `SubscriptionChanged`, `ChangeInFlight`, `SeatsInUse`,
     `ReleaseRefused`, `ChangeRefused` and `TransientError`: then nothing was sent, or nothing came of it.
@@ -71,6 +80,7 @@ def confirm(runtime: Runtime, account_id: str, token: str) -> SeatChange:
             seat_change.move(session, change, ChangeState.EXPIRED)
         else:
             _submit(session, book, change)
+            change.actor = actor
     _unless_expired(change)
     _send(runtime, change, began)
     return settle(runtime, change.id, caller=Caller.INTERACTIVE)
@@ -174,7 +184,9 @@ def settle(runtime: Runtime, change_id: str, *, caller: Caller = Caller.WEBHOOK)
         resync_subscription(runtime, change.subscription_id, patience=PATIENCE, caller=caller)
         _conclude(runtime, change_id, asked_at, came_to_nothing=came_to_nothing)
     elif change.state == ChangeState.SCHEDULED:
-        if change.attempts:  # the last look did not show it: once more, lest it was a bad moment
+        if change.code == seat_change.TAKEN_BACK:  # it is still there
+            _drop(runtime, change)
+        elif change.attempts:  # the last look did not show it: once more, lest it was a bad moment
             resync_subscription(runtime, change.subscription_id, patience=PATIENCE, caller=caller)
         _take_back_if_outgrown(runtime, change_id)
     with runtime.sessions() as session:
@@ -204,14 +216,19 @@ def _conclude(runtime: Runtime, change_id: str, asked_at: datetime, *, came_to_n
         was_seen = kept.verified_at is not None and kept.verified_at >= asked_at
         age = asked_at - change.sent_at
         if (came_to_nothing and was_seen) or age >= _LONGEST:
-            message = (
-                "The provider shows no trace of the change: its payment failed, or it never arrived. "
-                "Nothing has changed; preview again if it is still wanted."
-            )
-            _came_to_nothing(session, change, seat_change.NOT_APPLIED, message, helps=True)
+            code = seat_change.OVERTAKEN if _was_overtaken(change, kept) else seat_change.NOT_APPLIED
+            _came_to_nothing(session, change, code, _UNSEEN[code], helps=code == seat_change.NOT_APPLIED)
             return
         change.attempts += 1
         change.next_at = account.now(session) + timedelta(seconds=max(_LOOK_AGAIN, backoff(change.attempts)))
+
+
+def _was_overtaken(change: SeatChange, kept: Subscription) -> bool:
+    """Whether the cart is no longer the one that the change was to be made of."""
+    snapshot = None if kept.snapshot is None else kept_snapshot(kept.snapshot)
+    if snapshot is None or snapshot.addons is None:
+        return False
+    return bool(cart_to_json(Cart.of(snapshot)) != change.shown["cart"]["before"])
 
 
 def cancel(runtime: Runtime, account_id: str, change_id: str) -> SeatChange:
@@ -261,7 +278,7 @@ def _take_back_if_outgrown(runtime: Runtime, change_id: str) -> None:
     with runtime.transaction() as session:
         book = open_book(session, session.get_one(SeatChange, change_id).account_id)
         kept = seat_change.lock(session, change_id)
-        if kept.state != ChangeState.SCHEDULED or kept.attempts:
+        if kept.state != ChangeState.SCHEDULED or kept.attempts or kept.code == seat_change.TAKEN_BACK:
             return
         kept.next_at = book.now + _EVERY_HOUR
         is_outgrown = _is_of(session, kept) and bool(too_many(session, book, steps_of(kept), kept.release))

@@ -6,7 +6,7 @@ Nothing is changed by asking. What is previewed is what the provider has now: it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from sqlalchemy.orm import Session
@@ -112,6 +112,8 @@ def preview(runtime: Runtime, account_id: str, wish: Wish) -> Previewed:
             provider_code=None,
             retry_helps=False,
         )
+    if plan.when is When.NOW and told.charged_now.amount > 0:
+        plan = replace(plan, prevent_on_failure=True)  # nobody's account goes on hold by a change of seats
     with runtime.transaction() as session:
         book = open_book(session, account_id)
         release = _release(session, book, steps, wish.release)

@@ -1,4 +1,4 @@
-"""Expansion: claims that wait for a seat to be bought, and who buys it.
+"""Expansion: claims that wait for a seat to be bought, and who buys it; who confirmed a seat change.
 
 Revision ID: 0008
 """
@@ -32,6 +32,7 @@ def upgrade() -> None:
         "seat_changes",
         sa.Column("is_automatic", sa.Boolean(), server_default=sa.text("false"), nullable=False),
     )
+    op.add_column("seat_changes", sa.Column("actor", sa.Text(), nullable=True))
     op.create_index(
         "seat_changes_automatic",
         "seat_changes",
@@ -53,6 +54,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("expansions")
     op.drop_index("seat_changes_automatic", "seat_changes")
+    op.drop_column("seat_changes", "actor")
     op.drop_column("seat_changes", "is_automatic")
     op.drop_index("assignments_waiting", "assignments")
     op.drop_constraint(op.f("assignments_awaits_check"), "assignments")

@@ -1,0 +1,175 @@
+"""What nobody says: answers that are lost on the way back, and what others change beside our own changes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select, text
+
+from models.audit import AuditRow
+from models.seat_change import ChangeState, SeatChange
+from runtime.wiring import Runtime
+from seats.plan import Proration
+from simulator.control import actions
+from simulator.control.actions import Options
+from simulator.lifecycle import changed
+from simulator.server import Simulator
+from simulator.subscription import AddonUnits
+from simulator.world import World
+from tests.simulated import CHANGES, applied_writes, emptied, sell, served_by, units
+from tests.worker.passes import drift
+from tests.worker.test_seat_changes import (
+    CART,
+    in_use,
+    long_ago,
+    purchased,
+    scheduled,
+    seated,
+    settles,
+    the,
+)
+from worker import seat_change as story
+from worker.resync import resync_subscription
+from worker.seat_preview import Wish, preview
+
+CANCELLATIONS = "DELETE /subscriptions/<subscription_id>/change-plan/scheduled"
+ADMIN = "key:admin"
+
+
+@pytest.fixture
+def world(simulator: Simulator) -> World:
+    return emptied(simulator.world)
+
+
+@pytest.fixture
+def service(runtime: Runtime, simulator: Simulator) -> Runtime:
+    return served_by(runtime, simulator.url)
+
+
+@pytest.fixture
+def sold(service: Runtime, world: World) -> str:
+    return sell(world, service, CART)
+
+
+def confirmed(service: Runtime, **wish) -> SeatChange:
+    return story.confirm(service, "acme", preview(service, "acme", Wish(**wish)).token, actor=ADMIN)
+
+
+def settle_all(service: Runtime) -> None:
+    """The next visit to every change, without the wait for it."""
+    with service.sessions.begin() as session:
+        session.execute(text("UPDATE seat_changes SET next_at = now()"))
+    story.settle_due(service, until=time.monotonic() + 60)
+
+
+def customer_buys(world: World, subscription_id: str, **addons: int) -> None:
+    """In the provider's portal, beside us."""
+    cart = [AddonUnits(name, count) for name, count in {**CART, **addons}.items()]
+    world.apply(subscription_id, actions.set_cart(world, Options(addons=cart)), silently=True)
+
+
+# A cancellation whose answer is lost.
+
+LOST = ["api_cut_probability", "api_cut_before_probability", "api_hang_probability", "api_500_probability"]
+
+
+@pytest.mark.parametrize("fault", LOST)
+def test_a_cancellation_whose_answer_is_lost_is_made_good(
+    service: Runtime, world: World, sold: str, fault: str
+):
+    change = scheduled(service)
+    world.board.turn({fault: 1.0, "api_fault_routes": [CANCELLATIONS]})
+    story.cancel(service, "acme", change.id)
+    world.board.turn({fault: 0.0})
+    settle_all(service)
+    assert the(service, change).state == ChangeState.CANCELLED
+    assert world.state.get(sold).scheduled_change is None
+
+
+def test_a_cancellation_that_never_arrived_leaves_nobody_behind_at_the_renewal(
+    service: Runtime, world: World, sold: str
+):
+    seated(service, *(f"member-{number}" for number in range(16)))
+    change = scheduled(service, release="suggested")
+    planned = world.state.get(sold).scheduled_change
+    world.board.turn({"api_cut_before_probability": 1.0, "api_fault_routes": [CANCELLATIONS]})
+    story.cancel(service, "acme", change.id)
+    world.apply(sold, lambda one, _: changed(replace(one, scheduled_change=None)), silently=True)
+    resync_subscription(service, sold, patience=5)
+    world.apply(sold, lambda one, _: changed(replace(one, scheduled_change=planned)), silently=True)
+    world.apply(sold, actions.renew(world, Options()), silently=True)
+    resync_subscription(service, sold, patience=5)
+    assert the(service, change).state == ChangeState.APPLIED
+    assert in_use(service) == (14, 14, "ok")
+
+
+# What others change.
+
+
+def test_a_change_in_the_portal_beside_our_scheduled_one_is_drift(service: Runtime, world: World, sold: str):
+    scheduled(service)
+    customer_buys(world, sold, adn_viewer=9)
+    resync_subscription(service, sold, patience=5)
+    assert "addons" in {one.field for one in drift(service)}
+
+
+def test_our_own_changes_are_no_drift(service: Runtime, world: World, sold: str):
+    confirmed(service, seats={"full": 23})
+    change = scheduled(service)
+    story.cancel(service, "acme", change.id)
+    assert drift(service) == []
+
+
+def test_a_change_that_was_overtaken_before_it_was_seen_is_not_said_to_have_done_nothing(
+    service: Runtime, world: World, sold: str
+):
+    world.board.turn({"api_cut_probability": 1.0, "api_500_probability": 0.0, "api_fault_routes": [CHANGES]})
+    previewed = preview(service, "acme", Wish(seats={"full": 23}))
+    looks = {"api_500_probability": 1.0, "api_cut_probability": 0.0, "api_fault_routes": ["GET *"]}
+    send = service.provider.change
+
+    def send_and_go_blind(*args, **more):
+        try:
+            send(*args, **more)
+        finally:
+            world.board.turn(looks)
+
+    service.provider.change = send_and_go_blind
+    change = story.confirm(service, "acme", previewed.token, actor=ADMIN)
+    customer_buys(world, sold, adn_seat=5)
+    world.board.turn({"api_500_probability": 0.0})
+    long_ago(service)
+    settle_all(service)
+    found = the(service, change)
+    assert (found.state, found.code, found.retry_helps) == (ChangeState.FAILED, "overtaken", False)
+    assert "Nothing has changed" not in found.message
+    assert applied_writes(world) == 1
+
+
+# Money, and names.
+
+
+def test_a_reduction_that_costs_something_is_not_made_unless_it_is_paid(
+    service: Runtime, world: World, sold: str
+):
+    world.board.turn({"plan_change_payment": "fails"})
+    change = confirmed(service, seats={"full": 16}, proration=Proration.FULL_IMMEDIATELY)
+    long_ago(service)
+    settle_all(service)
+    assert (the(service, change).state, units(world, sold)) == (ChangeState.FAILED, CART)
+    assert world.state.get(sold).status == "active"
+
+
+def test_the_audit_names_who_confirmed_the_change_that_moved_the_seats(
+    service: Runtime, world: World, sold: str
+):
+    world.board.turn({"plan_change_payment": "waits"})
+    change = confirmed(service, seats={"full": 23})
+    settles(world, sold, "succeeds")
+    resync_subscription(service, sold, patience=5)
+    assert purchased(service) == 23
+    with service.sessions() as session:
+        row = session.scalars(select(AuditRow).order_by(AuditRow.id.desc())).first()
+    assert (row.actor, row.source, row.reason) == (ADMIN, "seat_change", f"seat change {change.id}")
