@@ -68,6 +68,11 @@ class Problem(BaseModel):
     status: int
     code: str = Field(description="stable and machine-readable")
     detail: str
+    retry_helps: bool | None = Field(
+        None,
+        description="always said where seats are changed: whether the same wish may be granted later without "
+        "anybody doing anything",
+    )
 
 
 def document(

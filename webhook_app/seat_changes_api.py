@@ -6,6 +6,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
+import orjson
 from flask import Response
 
 from models import account, seat_change
@@ -118,18 +119,29 @@ def cancel(path: ChangePath) -> Response:
     return answer_asked(lambda: _or_refusal(ask))
 
 
+@seat_changes_api.after_request
+def say_whether_retry_helps(answer: Response) -> Response:
+    """In every problem document of these calls. Where no reason tells: what could not be asked may be asked
+    again, and what was refused would be refused again.
+    """
+    if answer.status_code >= HTTPStatus.BAD_REQUEST:
+        helps = answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        answer.data = orjson.dumps({"retry_helps": helps, **orjson.loads(answer.data)})
+    return answer
+
+
 def _or_refusal(ask: Callable[[], Answer]) -> Answer:
     """What the provider refused is an answer too, and kept as one; that it could not be asked is none."""
     try:
         return ask()
     except PermanentError as error:
-        told = {"retry_helps": False, **problems.of_error(error)}
+        told = problems.of_error(error)
         return Answer(told["status"], told)
 
 
 def _why_undone(change: SeatChange) -> Answer:
     """A token that was spent for nothing must not look like seats."""
-    further = {"change_id": change.id, "state": change.state, "retry_helps": change.retry_helps}
+    further = {"change_id": change.id, "state": change.state, "retry_helps": bool(change.retry_helps)}
     code, detail = change.code or change.state, change.message or f"The change is {change.state}."
     return Answer(HTTPStatus.CONFLICT, problems.document(HTTPStatus.CONFLICT, code, detail, further))
 

@@ -1,0 +1,159 @@
+"""Every problem of a seat change says whether a retry helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from models.session import connect
+from runtime.wiring import Runtime
+from simulator.server import Simulator
+from simulator.world import World
+from tests.simulated import CHANGES, emptied, sell, served_by
+from tests.webhook_app.conftest import OpenDoor, client_with
+from tests.webhook_app.scenes import changed, seated
+from worker import seat_preview
+
+CHANGE = "/v1/accounts/acme/seat-changes"
+SEVEN = {"Idempotency-Key": "seven"}
+
+Ask = Callable[[FlaskClient], Any]
+
+
+@pytest.fixture
+def world(simulator: Simulator) -> World:
+    return emptied(simulator.world)
+
+
+@pytest.fixture
+def service(runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
+    service = served_by(runtime, simulator.url)
+    sell(world, service, {"adn_seat": 13})
+    return service
+
+
+@pytest.fixture
+def buyer(service: Runtime, open_door: OpenDoor) -> FlaskClient:
+    return open_door(service)
+
+
+def preview(client: FlaskClient, full: int = 23, **more: Any) -> Any:
+    return client.post(f"{CHANGE}/preview", json={"seats": {"full": full}, **more})
+
+
+def confirm(client: FlaskClient, token: str) -> Any:
+    return client.post(CHANGE, json={"token": token})
+
+
+def drop(client: FlaskClient, change_id: str) -> Any:
+    return client.delete(f"{CHANGE}/{change_id}")
+
+
+def told(answer: Any) -> tuple[int, str, bool]:
+    return answer.status_code, answer.json["code"], answer.json["retry_helps"]
+
+
+def under_one_key(client: FlaskClient) -> Any:
+    client.post(f"{CHANGE}/preview", json={"seats": {"full": 23}}, headers=SEVEN)
+    return client.post(f"{CHANGE}/preview", json={"seats": {"full": 24}}, headers=SEVEN)
+
+
+@pytest.mark.parametrize(
+    ("ask", "refusal"),
+    [
+        (lambda client: preview(client, 18), (409, "nothing_to_change")),
+        (lambda client: preview(client, 4), (409, "below_minimum")),
+        (lambda client: preview(client, 501), (409, "above_maximum")),
+        (lambda client: preview(client, release=["nobody"]), (409, "release_refused")),
+        (lambda client: preview(client, subscription_id="sub_none"), (409, "no_subscription_to_change")),
+        (lambda client: preview(client, when="tomorrow"), (422, "invalid_request")),
+        (
+            lambda client: client.post(f"{CHANGE}/preview", json={"seats": {"guest": 1}}),
+            (422, "unknown_seat_type"),
+        ),
+        (under_one_key, (422, "idempotency_key_reused")),
+        (lambda client: preview(client_with(client.application, None)), (401, "unauthorized")),
+        (lambda client: confirm(client, "sct_none"), (404, "seat_change_not_found")),
+        (lambda client: drop(client, "chg_none"), (404, "seat_change_not_found")),
+    ],
+)
+def test_what_cannot_be_had_is_not_worth_asking_for_again(
+    buyer: FlaskClient, ask: Ask, refusal: tuple[int, str]
+):
+    assert told(ask(buyer)) == (*refusal, False)
+
+
+def test_fewer_seats_than_people_are_not_worth_asking_for_again(buyer: FlaskClient, service: Runtime):
+    seated(service, *(f"member-{number}" for number in range(16)))
+    assert told(preview(buyer, 14)) == (409, "seats_in_use", False)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "refusal"),
+    [
+        ("UPDATE seat_changes SET expires_at = now()", (409, "preview_expired", False)),
+        ("UPDATE seat_changes SET basis = 'another'", (409, "subscription_changed", False)),
+        ("UPDATE seat_changes SET state = 'failed', sent_at = now()", (409, "failed", False)),
+        (
+            "UPDATE seat_changes SET state = 'failed', sent_at = now(), retry_helps = true",
+            (409, "failed", True),
+        ),
+        ("UPDATE seat_changes SET state = 'cancelled', sent_at = now()", (409, "cancelled", False)),
+    ],
+)
+def test_a_token_that_confirms_nothing_says_whether_it_is_worth_another_preview(
+    buyer: FlaskClient, service: Runtime, meanwhile: str, refusal: tuple[int, str, bool]
+):
+    token = preview(buyer).json["token"]
+    changed(service, meanwhile)
+    assert told(confirm(buyer, token)) == refusal
+
+
+def test_what_waits_for_another_change_is_worth_asking_for_again(buyer: FlaskClient, world: World):
+    first, second = (preview(buyer).json["token"] for _ in range(2))
+    world.board.turn({"plan_change_payment": "waits"})
+    confirm(buyer, first)
+    assert told(confirm(buyer, second)) == (409, "change_in_flight", True)
+
+
+def test_what_is_done_is_not_worth_taking_back_again(buyer: FlaskClient):
+    done = confirm(buyer, preview(buyer).json["token"]).json
+    assert told(drop(buyer, done["change_id"])) == (409, "not_cancellable", False)
+
+
+# 503.
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [preview, lambda client: confirm(client, "sct_none"), lambda client: drop(client, "chg_none")],
+    ids=["preview", "confirm", "cancel"],
+)
+def test_without_the_database_a_retry_helps(buyer: FlaskClient, service: Runtime, ask: Ask):
+    service.sessions.configure(bind=connect("postgresql://nobody@127.0.0.1:9/nothing"))
+    answer = ask(buyer)
+    service.sessions.configure(bind=service.engine)
+    assert told(answer) == (503, "database_unavailable", True)
+
+
+def test_a_look_that_the_provider_does_not_allow_is_worth_asking_for_again(
+    buyer: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(seat_preview, "PATIENCE", 0.3)
+    world.board.turn({"api_500_probability": 1.0})
+    assert told(preview(buyer)) == (503, "provider_unavailable", True)
+
+
+@pytest.mark.parametrize("knob", ["api_429_probability", "key_is_read_only"])
+def test_what_the_provider_turns_away_is_worth_asking_for_again(buyer: FlaskClient, world: World, knob: str):
+    token = preview(buyer).json["token"]
+    world.board.turn({knob: 1.0 if knob.endswith("probability") else True, "api_fault_routes": [CHANGES]})
+    assert confirm(buyer, token).json["retry_helps"] is True
+
+
+def test_the_openapi_document_has_a_word_of_it(buyer: FlaskClient):
+    problem = buyer.get("/openapi.json").json["components"]["schemas"]["Problem"]
+    assert "may be granted later" in problem["properties"]["retry_helps"]["description"]
