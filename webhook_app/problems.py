@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
@@ -89,15 +90,22 @@ def document(
     return {**told, **(further or {}), **told}
 
 
-def response(status: int, code: str, detail: str, further: Mapping[str, object] | None = None) -> Response:
-    """The problem document as an answer."""
+def response(
+    status: int,
+    code: str,
+    detail: str,
+    further: Mapping[str, object] | None = None,
+    *,
+    wait: float | None = None,
+) -> Response:
+    """The problem document as an answer; a 503 says after how many seconds to ask again, one at least."""
     answer = Response(
         orjson.dumps(document(status, code, detail, further)),
         status=status,
         mimetype="application/problem+json",
     )
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        answer.headers["Retry-After"] = "1"
+        answer.headers["Retry-After"] = str(max(1, math.ceil(wait or 0)))
     return answer
 
 
@@ -111,7 +119,8 @@ def _own(error: SeatSyncError) -> Response:
     told = of_error(error)
     if told["status"] == HTTPStatus.INTERNAL_SERVER_ERROR:
         return _unexpected(error)
-    return response(told["status"], error.code, error.message, error.details)
+    wait = error.retry_after if isinstance(error, TransientError) else None
+    return response(told["status"], error.code, error.message, error.details, wait=wait)
 
 
 @dataclass(frozen=True, slots=True)
