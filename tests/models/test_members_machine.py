@@ -79,11 +79,19 @@ class Members(RuleBasedStateMachine):
 
     # The app.
 
-    @initialize(policy=POLICY, suspending=st.sampled_from([True, True, False]), wishes=CROWD)
-    def begin(self, policy: str, suspending: bool, wishes: list[Mapping[str, object]]) -> None:
-        """Few seats and many who want one: what is to be seen here happens at the limit."""
+    @initialize(
+        policy=POLICY,
+        suspending=st.sampled_from([True, True, False]),
+        wishes=CROWD,
+        late=st.sampled_from([True, False]),
+    )
+    def begin(self, policy: str, suspending: bool, wishes: list[Mapping[str, object]], late: bool) -> None:
+        """Few seats and many who want one: what is to be seen here happens at the limit, half the time
+        when the first deadline has come."""
         self.decide(policy, suspending)
         self.claim_many(wishes, all_or_none=False)
+        if late and self.model.deadlines:
+            self.a_deadline_comes()
 
     @rule(wish=WISHES)
     def claim(self, wish: Mapping[str, object]) -> None:
@@ -218,6 +226,12 @@ class Members(RuleBasedStateMachine):
         self.time_passes(time)
         self.sweep_accounts()
         self.sweep_subscriptions()
+
+    @precondition(lambda self: self.model.deadlines and self.acme.provider.failing is None)
+    @rule()
+    def a_deadline_comes(self) -> None:
+        """Not a moment more passes than the next deadline asks for."""
+        self.all_that_time_asks_for(max(min(self.model.deadlines.values()) - self.model.now, timedelta(0)))
 
     # What always holds.
 
