@@ -44,7 +44,7 @@ def test_after_the_server_went_away_one_call_fails_and_the_next_succeeds(runtime
         session.close()
     with psycopg.connect(runtime.engine.url.set(drivername="postgresql").render_as_string(False)) as other:
         for (pid,) in filter(None, pids):
-            other.execute("SELECT pg_terminate_backend(%s)", [pid])
+            other.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])  # and wait for its end
 
     def ask():
         with runtime.sessions() as session:

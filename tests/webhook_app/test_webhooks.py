@@ -547,7 +547,9 @@ def test_when_the_database_drops_its_connections_the_retry_lands(sender: FlaskCl
     deliver(sender)
     with real.engine.begin() as connection:
         mine = "pid <> pg_backend_pid() AND datname = current_database()"
-        connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {mine}"))
+        connection.execute(
+            text(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE {mine}")
+        )
     codes = [deliver(sender, event_id="msg_2").status_code for _ in range(2)]
     real.engine.dispose()
     assert codes in ([503, 202], [202, 200])
