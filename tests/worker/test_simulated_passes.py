@@ -8,9 +8,10 @@ import random
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import func, insert, text
 
 from models import condition
 from models.account import Account
@@ -31,6 +32,7 @@ from simulator.world import World
 from tests.clock import Clock
 from tests.conftest import PROVIDER_KEY, SECRET
 from tests.fakes import FakeProvider
+from tests.stack import wait_until
 from tests.worker.passes import ENDLESS, asked_for, drift, pass_over, the_pass, turns_of, work_off
 from tests.worker.test_reconcile import many
 from worker import reconcile
@@ -233,6 +235,19 @@ def waits(runtime: Runtime) -> bool:
         return condition.of_all(session).subscriptions_waiting > 0
 
 
+def progress(runtime: Runtime) -> tuple[int, int]:
+    """How many pages the pass has read, and how often anything was looked at."""
+    with runtime.sessions() as session:
+        looks = session.query(Subscription).with_entities(func.sum(Subscription.synced)).scalar()
+    return the_pass(runtime).next_page, looks
+
+
+def has_moved(runtime: Runtime, before: tuple[int, int]) -> bool:
+    """Whether a worker got anywhere since, or has nothing left to do."""
+    is_done = the_pass(runtime).finished_at is not None and not waits(runtime)
+    return is_done or progress(runtime) != before
+
+
 def work_until_killed(database_url: str, runtime: Runtime) -> None:
     """A worker with connections of its own."""
     engine = connect(database_url, pool_size=1)
@@ -258,9 +273,11 @@ def test_killed_fifty_times_the_pass_completes_and_no_finding_is_doubled(
     chance, url = random.Random(50), clocked_runtime.engine.url.render_as_string(hide_password=False)
     interrupted = 0
     for _ in range(50):
+        moves = partial(has_moved, clocked_runtime, progress(clocked_runtime))
         worker = FORK.Process(target=work_until_killed, args=(url, clocked_runtime))
         worker.start()
-        time.sleep(chance.uniform(0.01, 0.08))
+        wait_until(moves, "the worker gets somewhere")
+        time.sleep(chance.uniform(0.0, 0.03))
         os.kill(worker.pid or 0, 9)
         worker.join()
         clock.advance(timedelta(seconds=13))
