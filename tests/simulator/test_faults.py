@@ -45,10 +45,10 @@ def test_a_slow_answer(control, provider):
 
 def test_a_late_answer_is_an_old_one(control, provider):
     made = control.create()
-    control.turn(api_latency_seconds=0.3)
+    control.turn(api_latency_seconds=1)
     with ThreadPoolExecutor() as threads:
         late = threads.submit(provider.retrieve, made)
-        time.sleep(0.1)
+        time.sleep(0.5)
         control.act(made, "pause")
         assert late.result()["status"] == "active"
 
