@@ -185,6 +185,15 @@ def expired(session: Session, account_id: str) -> Sequence[Assignment]:
     ).all()
 
 
+def newest_id(session: Session, account_id: str, member_id: str) -> int | None:
+    """The newest assignment of the member, whatever has become of it."""
+    return session.scalar(
+        select(func.max(Assignment.id)).where(
+            Assignment.account_id == account_id, Assignment.member_id == member_id
+        )
+    )
+
+
 def waiting(session: Session, account_id: str) -> Sequence[Assignment]:
     """Held seats of the account that are still to be bought, in the order in which they were claimed."""
     return session.scalars(

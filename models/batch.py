@@ -12,7 +12,7 @@ from models.audit import Cause
 from models.book import forget_written
 from models.seating import Seated, Wish
 from seats.catalog import Catalog
-from seats.errors import Refused, SeatSyncError, UnknownRole
+from seats.errors import PurchaseNeeded, Refused, SeatSyncError, UnknownRole
 
 Outcome = Seated | SeatSyncError
 
@@ -36,11 +36,22 @@ def claim_all(
     """
     try:
         with session.begin_nested():
-            claim = partial(seating.claim, session, account_id, catalog=catalog, cause=cause)
+            claim = partial(_claim_at_once, session, account_id, catalog=catalog, cause=cause)
             return True, _granted(_outcomes(wishes, claim))
     except _NotAllError as stopped:
         forget_written(session, account_id)
         return False, stopped.outcomes
+
+
+def _claim_at_once(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
+    """As `seating.claim`; who waits for a seat already has none yet."""
+    seated = seating.claim(session, account_id, wish, catalog, cause)
+    if seated.assignment.awaits is not None:
+        raise PurchaseNeeded(
+            f"Member {wish.member_id!r} waits for a seat that is being bought.",
+            details={"member_id": wish.member_id},
+        )
+    return seated
 
 
 class _NotAllError(Exception):

@@ -1,6 +1,6 @@
 """An account's open book: its locked balance, and the one statement that writes a changed one down.
 
-Only `models.ledger` opens books. Between `open_book` and the end of the transaction nobody else can
+Between `open_book` and the end of the transaction nobody else can
 change the account's seats; `post` writes the balance and its audit row together or not at all.
 """
 
@@ -199,7 +199,7 @@ class Book:
         Where people are to be suspended since a while ago only, they get a whole period of their own.
         """
         balance = self.of(seat_type)
-        if not (balance.overage and policies.load(self.policy_of(seat_type)).HAS_DEADLINE):
+        if not (balance.is_over and policies.load(self.policy_of(seat_type)).HAS_DEADLINE):
             self.balances[seat_type] = replace(balance, deadline=None, warned=0)
         elif balance.deadline is None or (self.suspend_after_grace and not balance.warned):
             self.stamp(seat_type)

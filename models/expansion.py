@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
-from sqlalchemy import ForeignKey, Index, delete, func, or_, select, update
+from sqlalchemy import ForeignKey, Index, case, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models import seat_change
 from models.base import Base, Counter, Json, Moment, Written
-from models.book import EMPTY, Balance
+from models.book import EMPTY, Balance, Book
 from models.evaluation import rules_of
-from models.seat_change import ChangeState, SeatChange
+from models.seat_change import ChangeState
 from models.subscription import Subscription, changeable_of, kept_snapshot
 from seats.catalog import Catalog
 from seats.counts import NO_SEATS, cart_seats
@@ -41,6 +42,15 @@ class Expansion(Base):
 
 
 @dataclass(frozen=True, slots=True)
+class Visit:
+    """A buyer's right to buy for the account, until then; `attempt` counts visits since somebody came."""
+
+    account_id: str
+    attempt: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Present:
     """An account as it stands: its balances, and the app's own rules for it."""
 
@@ -48,6 +58,10 @@ class Present:
     balances: Mapping[str, Balance]
     override: Json | None
     now: datetime
+
+    @classmethod
+    def of(cls, book: Book) -> Self:
+        return cls(book.account_id, book.balances, book.override, book.now)
 
 
 def want(session: Session, account_id: str) -> None:
@@ -74,29 +88,32 @@ def due(session: Session, *, limit: int) -> Sequence[str]:
     ).all()
 
 
-def take(session: Session, account_id: str, lease: timedelta) -> int | None:
-    """The right to buy for the account for so long, as the number of this attempt since somebody came; None
-    where another buyer is there, or it is not time yet.
-    """
-    return session.scalar(
+def take(session: Session, account_id: str, lease: timedelta) -> Visit | None:
+    """The right to buy for the account for so long; None where another buyer is there, or it is not time."""
+    until = func.now() + lease
+    taken = session.execute(
         update(Expansion)
         .where(Expansion.account_id == account_id, Expansion.next_at <= func.now(), _FREE)
-        .values(lease_until=func.now() + lease, attempts=Expansion.attempts + 1)
-        .returning(Expansion.attempts)
-    )
+        .values(lease_until=until, next_at=until, attempts=Expansion.attempts + 1)
+        .returning(Expansion.attempts, Expansion.lease_until)
+    ).one_or_none()
+    return None if taken is None else Visit(account_id, taken.attempts, taken.lease_until)
 
 
-def hand_back(session: Session, account_id: str, again: timedelta) -> None:
-    """The buyer leaves, and another should come after that time."""
+def hand_back(session: Session, visit: Visit, again: timedelta) -> None:
+    """The buyer leaves, unless the visit has been over for long. Another should come after that time, or at
+    once where something has happened meanwhile.
+    """
+    calm = Expansion.next_at >= visit.until
     session.execute(
         update(Expansion)
-        .where(Expansion.account_id == account_id)
-        .values(lease_until=None, next_at=func.now() + again)
+        .where(Expansion.account_id == visit.account_id, Expansion.lease_until == visit.until)
+        .values(lease_until=None, next_at=case((calm, func.now() + again), else_=Expansion.next_at))
     )
 
 
 def hurry(session: Session, account_id: str) -> None:
-    """Something has happened to the purchase that is waited for: a buyer should come now."""
+    """The purchase that is waited for has come to its end: a buyer should come now."""
     session.execute(
         update(Expansion).where(Expansion.account_id == account_id).values(next_at=func.now(), attempts=0)
     )
@@ -139,19 +156,15 @@ def refusal(
 def purse_of(session: Session, present: Present, catalog: Catalog) -> Purse:
     """What has been bought for the account by itself today, and what may be."""
     midnight = present.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    bought = seat_change.automatic_since(session, present.account_id, midnight)
+    bought = seat_change.bought_since(session, present.account_id, midnight)
     newest = seat_change.newest_automatic(session, present.account_id)
     return Purse(
         per_day=rules_of(session, present.account_id, present.override, catalog).auto_expand_limit,
-        today=sum(_seats(one) for one in bought),
-        under_way=sum(_seats(one) for one in bought if one.state == ChangeState.SUBMITTED),
+        today=sum(one.seats_more for one in bought if one.sent_at and one.sent_at >= midnight),
+        under_way=sum(one.seats_more for one in bought if one.state == ChangeState.SUBMITTED),
         waiting=sum(balance.waiting for balance in present.balances.values()),
         failed_at=newest.moved_at if newest is not None and newest.came_to_nothing else None,
     )
-
-
-def _seats(change: SeatChange) -> int:
-    return sum(step["after"] - step["before"] for step in change.seats.values())
 
 
 def _maximum(subscription: Subscription, seat_type: str, balance: Balance, catalog: Catalog) -> int | None:

@@ -66,13 +66,16 @@ def begin(session: Session, scope: str, key: str, request_hash: bytes) -> Stored
     return StoredAnswer(stored.status or 200, stored.body or {})
 
 
-def finish(session: Session, scope: str, key: str, status: int, body: Json) -> None:
-    """Keep the answer beside the work, to be committed with it."""
-    session.execute(
-        update(IdempotencyKey)
-        .where(IdempotencyKey.scope == scope, IdempotencyKey.key == key)
-        .values(status=status, body=body)
-    )
+def finish(
+    session: Session, scope: str, key: str, status: int, body: Json, *, instead_of: Json | None = None
+) -> None:
+    """Keep the answer beside the work, to be committed with it; or `instead_of` another one, unless somebody
+    has put theirs there before.
+    """
+    kept = update(IdempotencyKey).where(IdempotencyKey.scope == scope, IdempotencyKey.key == key)
+    if instead_of is not None:
+        kept = kept.where(IdempotencyKey.body == instead_of)
+    session.execute(kept.values(status=status, body=body))
 
 
 _FORGET_PERSON = sql(

@@ -198,11 +198,11 @@ def _evaluate(
 
     A catalogue that changed moves the members whose roles mean another seat type now.
     """
+    is_awaited = any(balance.waiting for balance in book.balances.values())
     if book.catalog_digest != catalog.digest:
         role_moves.carry_out(session, book, catalog, cause)
     rules = evaluate(session, book, catalog)
     look_at_grace(session, book, catalog)
-    is_awaited = any(balance.waiting for balance in book.balances.values())
     changed = post(session, book, cause, subject, is_news=not is_awaited)
     if not book.unverified:
         if is_awaited:

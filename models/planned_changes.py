@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
-from models import assignment, seat_change
+from models import assignment, expansion, seat_change
 from models.audit import Cause
 from models.book import Book, Subject, post
 from models.seat_change import ChangeState, SeatChange
@@ -66,6 +66,8 @@ def _apply(session: Session, books: Sequence[Book], change: SeatChange, cause: C
     elif change.release:
         message = "The subscription belongs to another account by now, so nobody was released."
     seat_change.move(session, change, ChangeState.APPLIED, message=message)
+    if change.is_automatic:
+        expansion.hurry(session, change.account_id)
 
 
 def _see_scheduled(session: Session, change: SeatChange) -> None:

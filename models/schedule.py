@@ -59,22 +59,31 @@ def hints_of(session: Session, subscription_ids: Collection[str]) -> dict[str, i
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A subscription that was not looked at since it was asked for; why the last look failed, if it did."""
+    """A subscription that was not looked at since it was asked for; why the last look failed, if it did, and
+    how long it is before the next.
+    """
 
     subscription_id: str
     reason: str | None
     is_dead: bool
+    due_in: timedelta = timedelta()
 
 
 def waiting(session: Session, hints: Mapping[str, int]) -> Sequence[Waiting]:
     """Those of the subscriptions that no look has brought to their hint yet."""
     found = session.execute(
-        select(Subscription.id, Subscription.synced, Subscription.last_error, Subscription.dead_reason)
+        select(
+            Subscription.id,
+            Subscription.synced,
+            Subscription.last_error,
+            Subscription.dead_reason,
+            (Subscription.next_at - func.now()).label("due_in"),
+        )
         .where(Subscription.id.in_(hints))
         .order_by(Subscription.id)
     )
     return [
-        Waiting(row.id, row.last_error, row.dead_reason is not None)
+        Waiting(row.id, row.last_error, row.dead_reason is not None, row.due_in)
         for row in found
         if row.synced < hints[row.id]
     ]

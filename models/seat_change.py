@@ -21,7 +21,20 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, delete, func, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Text,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -97,10 +110,12 @@ class SeatChange(Base):
     seats: Mapped[Json]
     # What the caller was shown.
     shown: Mapped[Json]
-    # Who confirmed it.
+    # Who confirmed it, and when the provider said that it agreed; None where it never said so.
     actor: Mapped[str | None]
-    # Whether claims that wait asked for it, and no person.
+    answered_at: Mapped[Moment | None]
+    # Whether claims that wait asked for it, and no person; and the assignments that waited as it was sent.
     is_automatic: Mapped[bool] = mapped_column(server_default=sql("false"))
+    buys_for: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default="{}")
     # The members whose seats are given back with it.
     release: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     created_at: Mapped[Written]
@@ -122,8 +137,16 @@ class SeatChange(Base):
 
     @property
     def came_to_nothing(self) -> bool:
-        """Whether it failed for a reason that asking again at once would not cure."""
-        return self.state == ChangeState.FAILED and (self.code == NOT_APPLIED or not self.retry_helps)
+        """Whether it failed for a reason that asking again at once would not cure, as a payment that failed
+        after the provider had agreed.
+        """
+        was_not_paid = self.code == NOT_APPLIED and self.answered_at is not None
+        return self.state == ChangeState.FAILED and (was_not_paid or not self.retry_helps)
+
+    @property
+    def seats_more(self) -> int:
+        """So many seats more, of all types together."""
+        return sum(step["after"] - step["before"] for step in self.seats.values())
 
 
 def put(session: Session, change: SeatChange) -> str:
@@ -159,6 +182,11 @@ def by_token(session: Session, account_id: str, token: str) -> SeatChange:
 def lock(session: Session, change_id: str) -> SeatChange:
     """The change, locked."""
     return session.get_one(SeatChange, change_id, with_for_update=True, populate_existing=True)
+
+
+def answered(session: Session, change_id: str) -> None:
+    """The provider has said that it agreed."""
+    lock(session, change_id).answered_at = now(session)
 
 
 def refuse_second(session: Session, change: SeatChange) -> None:
@@ -257,14 +285,15 @@ def open_of(session: Session, account_id: str) -> Sequence[SeatChange]:
     ).all()
 
 
-def automatic_since(session: Session, account_id: str, moment: datetime) -> Sequence[SeatChange]:
-    """What was bought by itself since then, or is being bought."""
+def bought_since(session: Session, account_id: str, moment: datetime) -> Sequence[SeatChange]:
+    """What was bought by itself since then, and what is being bought."""
+    was_bought = and_(SeatChange.state == ChangeState.APPLIED, SeatChange.sent_at >= moment)
     return session.scalars(
         select(SeatChange).where(
             SeatChange.account_id == account_id,
             SeatChange.is_automatic,
-            SeatChange.sent_at >= moment,
-            SeatChange.state.in_((ChangeState.SUBMITTED, ChangeState.APPLIED)),
+            SeatChange.sent_at.is_not(None),
+            or_(was_bought, SeatChange.state == ChangeState.SUBMITTED),
         )
     ).all()
 

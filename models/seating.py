@@ -22,12 +22,12 @@ from seats.errors import ClaimsBlocked, NoSeatAvailable, PurchaseNeeded, Refused
 from seats.limit import available, to_json
 from seats.policies import Decision, Situation, seat_words
 
-# What refuses every claim, whatever the policy would say; a type that is blocked refuses by its policy.
-_REFUSING = {
+REFUSING = {
     AccountStatus.SUSPENDED: "The account is suspended: its seats and members are kept, new claims are not "
     "granted until its subscription is active again.",
     AccountStatus.ENDED: "The account's subscription has ended: a new one is needed to claim seats.",
 }
+"""What refuses every claim, whatever the policy would say; a type that is blocked refuses by its policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def can_add(session: Session, account_id: str, role: str, count: int, catalog: C
     if seat_type is None:
         return Answer(_FREE, None, Balance.from_json(_NOTHING))
     balance = _without_lapsing(session, found, seat_type)
-    blocked = _REFUSING.get(AccountStatus(found.status))
+    blocked = REFUSING.get(AccountStatus(found.status))
     if blocked is not None:
         refused = Decision(granted=False, code=ClaimsBlocked.code, message=blocked)
         return Answer(refused, seat_type, balance)
@@ -83,7 +83,7 @@ def _bought(
     session: Session, found: Account, situation: Situation, decision: Decision, catalog: Catalog
 ) -> Decision:
     """What the claims would be told where what they lack may be bought, or may not."""
-    balances = {name: Balance.from_json(kept) for name, kept in found.seats.items()}
+    balances = {name: _without_lapsing(session, found, name) for name in found.seats}
     present = Present(found.id, balances, found.override, situation.now)
     seat_type, requested = situation.seat_type, situation.requested
     refused = expansion.refusal(session, present, seat_type, catalog, requested=requested)
@@ -148,7 +148,7 @@ def refusal(book: Book, seat_type: str | None) -> Refused | None:
     if seat_type is None:
         return None
     balance = book.of(seat_type)
-    if (blocked := _REFUSING.get(book.status)) is not None:
+    if (blocked := REFUSING.get(book.status)) is not None:
         return ClaimsBlocked(
             blocked, details={"account_status": book.status.value, **numbers(seat_type, balance)}
         )
@@ -252,7 +252,7 @@ def _seat_again(session: Session, book: Book, person: Assignment, wish: Wish, ca
         return Seated(person, is_new=False)
     if person.awaits is not None:
         with changed(session, book, person, cause):
-            person.awaits = AssignmentState.ACTIVE
+            person.awaits, person.member_id = AssignmentState.ACTIVE, wish.member_id
         return Seated(person, is_new=False)
     with changed(session, book, person, cause):
         person.state, person.expires_at, person.member_id = AssignmentState.ACTIVE, None, wish.member_id

@@ -6,7 +6,6 @@ held, awaiting a purchase -> active, or an invitation   a look at the provider s
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
@@ -14,7 +13,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from models import assignment, expansion, notice, seating
-from models.assignment import Assignment, AssignmentState
+from models.assignment import Assignment, AssignmentState, Counted
 from models.audit import Cause
 from models.book import Book, open_book, post
 from models.expansion import Present
@@ -22,11 +21,15 @@ from models.seating import Seated, Wish
 from seats import policies
 from seats.catalog import Catalog
 from seats.errors import PurchaseNeeded
+from seats.expansion import for_nobody_there
 from seats.notices import Notice, NoticeType
 
 # Longer than the longest payment is waited for.
 _LASTS: Final = timedelta(days=5)
-_BOUGHT: Final = Cause(actor="system:auto_expand", source="purchase", reason="the seat has been bought")
+SOURCE: Final = "purchase"
+"""The source of audit rows about what became of a claim that waited."""
+
+_BOUGHT: Final = Cause(actor="system:auto_expand", source=SOURCE, reason="the seat has been bought")
 
 
 def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
@@ -41,8 +44,7 @@ def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause
         seat_type = catalog.seat_type(wish.role)
         assert seat_type is not None  # a free role is never refused
     book = open_book(session, account_id)
-    present = Present(account_id, book.balances, book.override, book.now)
-    refused = expansion.refusal(session, present, seat_type, catalog)
+    refused = expansion.refusal(session, Present.of(book), seat_type, catalog)
     if refused is not None:
         refused.details = {**seating.numbers(seat_type, book.of(seat_type)), **refused.details}
         raise refused
@@ -51,29 +53,46 @@ def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause
 
 
 def demand(book: Book) -> Mapping[str, int]:
-    """The seats the account should have in all for everybody to have one, of the types somebody waits for."""
-    return {seat_type: balance.used for seat_type, balance in book.balances.items() if balance.waiting}
+    """The seats the account should have in all for everybody to have one, of the types in which somebody who
+    waits has none; nothing for people who were beyond the limit before.
+    """
+    return {
+        seat_type: balance.used
+        for seat_type, balance in book.balances.items()
+        if 0 < balance.overage <= balance.waiting
+    }
 
 
 def settle(session: Session, book: Book) -> None:
-    """Seat those for whom there is a seat now, in the order in which they came; refuse those who have waited
-    too long, and those for whom nothing is bought any more.
+    """Seat those for whom there is a seat now, in the order in which they came; refuse those for whom none
+    is going to be bought any more.
     """
     queue = assignment.waiting(session, book.account_id)
-    late = [person for person in queue if person.expires_at is None or person.expires_at <= book.now]
-    refuse(session, book, late, "No seat could be bought in time.")
-    _seat_first(session, book, [person for person in queue if person.awaits])
-    stranded = [person for person in queue if person.awaits and not _is_bought_for(book, person)]
-    refuse(session, book, stranded, "The account's policy does not buy seats any more.")
+    if book.status not in seating.REFUSING:
+        _seat_first(session, book, queue)
+    for person in queue:
+        if person.awaits is not None and (reason := _why_not(book, person)) is not None:
+            refuse(session, book, [person], reason)
 
 
-def _is_bought_for(book: Book, person: Assignment) -> bool:
-    return person.seat_type is not None and policies.load(book.policy_of(person.seat_type)).BUYS
+def _why_not(book: Book, person: Assignment) -> str | None:
+    """Why somebody for whom there is no seat waits in vain."""
+    if (refused := seating.REFUSING.get(book.status)) is not None:
+        return refused
+    if person.expires_at is None or person.expires_at <= book.now:
+        return "No seat could be bought in time."
+    seat_type = str(person.seat_type)
+    if not policies.load(book.policy_of(seat_type)).BUYS:
+        return "The account's policy does not buy seats any more."
+    balance = book.of(seat_type)
+    if balance.is_over:
+        return for_nobody_there(seat_type, balance.used - balance.waiting, balance.purchased)
+    return None
 
 
 def refuse(session: Session, book: Book, people: Sequence[Assignment], reason: str) -> None:
     """Release the seats that are held for them, and tell the app why."""
-    cause = Cause(actor="system:auto_expand", source="purchase", reason=reason)
+    cause = Cause(actor="system:auto_expand", source=SOURCE, reason=reason)
     for person in people:
         told = {"member_id": person.member_id, "seat_type": person.seat_type, "reason": reason}
         with seating.changed(session, book, person, cause, is_news=False):
@@ -84,20 +103,28 @@ def refuse(session: Session, book: Book, people: Sequence[Assignment], reason: s
 
 
 def _seat_first(session: Session, book: Book, queue: Sequence[Assignment]) -> None:
-    """As many of each seat type as there are seats for, without a word of the lines between."""
-    places = Counter({name: balance.waiting - balance.overage for name, balance in book.balances.items()})
-    granted = 0
-    for person in queue:
-        if person.seat_type is not None:
-            places[person.seat_type] -= 1
-            if places[person.seat_type] < 0:
-                continue
-        with seating.changed(session, book, person, _BOUGHT, is_news=False):
-            person.state, person.awaits = AssignmentState(person.awaits or person.state), None
-            is_invited = person.state == AssignmentState.HELD
-            person.expires_at = book.now + book.hold if is_invited else None
-        told = {"member_id": person.member_id, "seat_type": person.seat_type, "state": person.state}
-        notice.put(session, book.account_id, [Notice(NoticeType.CLAIM_GRANTED, told)])
-        granted += 1
+    """All for whom there is a seat, or whose policy needs none, without a word of the lines between."""
+    granted = [person for person in queue if _seat(session, book, person)]
     if granted:
         post(session, book, _BOUGHT)
+
+
+def _seat(session: Session, book: Book, person: Assignment) -> bool:
+    """Seat the person if a claim would be granted to them now; whether it was."""
+    if person.seat_type is not None and not _has_room(book, person.seat_type):
+        return False
+    with seating.changed(session, book, person, _BOUGHT, is_news=False):
+        person.state, person.awaits = AssignmentState(person.awaits or person.state), None
+        is_invited = person.state == AssignmentState.HELD
+        person.expires_at = book.now + book.hold if is_invited else None
+    told = {"member_id": person.member_id, "seat_type": person.seat_type, "state": person.state}
+    notice.put(session, book.account_id, [Notice(NoticeType.CLAIM_GRANTED, told)])
+    return True
+
+
+def _has_room(book: Book, seat_type: str) -> bool:
+    """Whether one more can sit beside those who sit there, who waits left aside."""
+    balance = book.of(seat_type)
+    seated = balance.moved(Counted(held=-balance.waiting, waiting=-balance.waiting))
+    situation = seated.situation(seat_type, now=book.now, grace=book.grace)
+    return policies.load(book.policy_of(seat_type)).decide(situation).granted

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from seats.limit import SeatLimit, at_least
+from seats.limit import SeatLimit, at_least, overage
 from seats.policies import seat_words
 
 REST: Final = timedelta(minutes=1)
@@ -41,21 +41,27 @@ class Shelf:
 
 def why_not(shelf: Shelf, purse: Purse, requested: int, now: datetime) -> str | None:
     """Why seats for so many more people are not bought; None if they are."""
-    beyond = shelf.used - shelf.waiting
-    if not at_least(shelf.purchased, beyond):
-        return (
-            f"{beyond} people sit on {shelf.purchased} {shelf.seat_type} seats already, and nothing is "
-            "bought by itself for who is there: buy for them by a seat change, or release some."
-        )
+    seated = shelf.used - shelf.waiting
+    if not at_least(shelf.purchased, seated):
+        return for_nobody_there(shelf.seat_type, seated, shelf.purchased)
     if shelf.maximum is not None and shelf.used + requested > shelf.maximum:
         return f"No more than {seat_words(shelf.maximum, shelf.seat_type)} can be bought for the account."
-    to_buy = max(purse.waiting + requested - purse.under_way, 0)
+    missing = overage(shelf.purchased, shelf.used + requested)
+    to_buy = max(missing + purse.waiting - shelf.waiting - purse.under_way, 0)
     if purse.today + to_buy > purse.per_day:
         return beyond_the_day(purse)
     if purse.failed_at is not None and now < purse.failed_at + REST:
         again = (purse.failed_at + REST).astimezone(UTC)
         return f"The last purchase failed: the next is tried from {again:%H:%M:%S} UTC on."
     return None
+
+
+def for_nobody_there(seat_type: str, seated: int, purchased: SeatLimit) -> str:
+    """That seats are bought for who claims one, and not for who is beyond the limit already."""
+    return (
+        f"{seated} people sit on {purchased} {seat_type} seats already, and nothing is bought by itself for "
+        "who is there: buy for them by a seat change, or release some."
+    )
 
 
 def beyond_the_day(purse: Purse) -> str:

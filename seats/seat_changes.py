@@ -87,6 +87,7 @@ def basis(snapshot: SubscriptionSnapshot) -> str:
     facts = (
         Cart.of(snapshot),
         snapshot.status,
+        (snapshot.recurring_pre_tax_amount, snapshot.currency),
         scheduled_cart(snapshot),
         snapshot.cancel_at_next_billing_date,
         snapshot.next_billing_date and snapshot.next_billing_date.isoformat(),
@@ -101,7 +102,7 @@ def is_increase(steps: Steps) -> bool:
 
 def moves_billing_date(preview: Preview, snapshot: SubscriptionSnapshot, when: When) -> bool:
     """Whether the change begins a new period today; one at the renewal does what a renewal does."""
-    return when is When.NOW and preview.next_billing_date != snapshot.next_billing_date
+    return when is When.NOW and preview.next_billing_date not in (None, snapshot.next_billing_date)
 
 
 def sentence(steps: Steps, preview: Preview, snapshot: SubscriptionSnapshot, when: When) -> str:

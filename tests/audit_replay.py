@@ -38,7 +38,9 @@ def assert_counters_are_the_rows(session: Session) -> None:
     counted: Counter[tuple[str, str, str]] = Counter()
     for one in session.scalars(select(Assignment).where(Assignment.seat_type.is_not(None))):
         counted[one.account_id, str(one.seat_type), one.state] += 1
+        counted[one.account_id, str(one.seat_type), "waiting"] += one.awaits is not None
     for account in session.scalars(select(Account)):
         for seat_type, balance in account.seats.items():
             assert balance["active"] == counted[account.id, seat_type, "active"]
             assert balance["held"] == counted[account.id, seat_type, "held"]
+            assert balance.get("waiting", 0) == counted[account.id, seat_type, "waiting"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from models import assignment, audit, batch, waiting
 from models.api_key import Scope
+from models.assignment import Assignment, AssignmentState
 from models.batch import Outcome
 from models.seating import Seated, Wish
 from seats.errors import BatchRefused, NoSeatAvailable
@@ -41,15 +42,18 @@ claims_api = Routes("claims", tag="Members")
 def claim(path: AccountPath, body: ClaimBody) -> Response:
     wish = Wish(**body.model_dump())
 
+    held: dict[str, int] = {}
+
     def work(session: Session) -> Answer:
         seated = waiting.claim(session, path.account_id, wish, door().runtime.catalog, asked_for("claim"))
+        held.update(_held([seated]))
         return Answer(_status(seated), shown(seated.assignment))
 
     def conclude(first: Answer) -> Answer:
         if first.status != HTTPStatus.ACCEPTED:
             return first
         member_id = first.body["member_id"]
-        return _after_purchase(path.account_id, [member_id])[member_id]
+        return _after_purchase(path.account_id, [member_id], held)[member_id]
 
     return answer_once(work, conclude)
 
@@ -65,12 +69,14 @@ def claim(path: AccountPath, body: ClaimBody) -> Response:
 @needs(Scope.CLAIM)
 def claim_batch(path: AccountPath, body: BatchBody) -> Response:
     wishes = [Wish(**one.model_dump()) for one in body.claims]
+    held: dict[str, int] = {}
 
     def work(session: Session) -> Answer:
         asked = (session, path.account_id, wishes, door().runtime.catalog, asked_for("batch"))
         granted, outcomes = (
             batch.claim_all(*asked) if body.mode == "all" else (True, batch.claim_each(*asked))
         )
+        held.update(_held(one for one in outcomes if granted and isinstance(one, Seated)))
         told = [
             _result(wish, outcome, is_granted=granted) for wish, outcome in zip(wishes, outcomes, strict=True)
         ]
@@ -83,10 +89,16 @@ def claim_batch(path: AccountPath, body: BatchBody) -> Response:
         waiting_ids = [one["assignment"]["member_id"] for one in told if _waits(one)]
         if not waiting_ids:
             return first
-        became = _after_purchase(path.account_id, waiting_ids)
+        became = _after_purchase(path.account_id, waiting_ids, held)
         return _answered(body.mode, [_concluded(one, became) if _waits(one) else one for one in told])
 
     return answer_once(work, conclude)
+
+
+def _held(claims: Iterable[Seated]) -> Mapping[str, int]:
+    """The assignments that wait for a seat, by member id."""
+    people = (seated.assignment for seated in claims)
+    return {person.member_id: person.id for person in people if person.awaits is not None}
 
 
 def _status(seated: Seated) -> HTTPStatus:
@@ -138,23 +150,26 @@ def _totals(told: Sequence[dict[str, Any]]) -> dict[str, int]:
     return {"granted": len(told) - refused - held, "waiting": held, "refused": refused}
 
 
-def _after_purchase(account_id: str, member_ids: Sequence[str]) -> dict[str, Answer]:
+def _after_purchase(
+    account_id: str, member_ids: Sequence[str], held: Mapping[str, int]
+) -> Mapping[str, Answer]:
     """What has become of claims that waited, once their seats are bought, or refused, or have been waited
-    for long enough.
+    for long enough. `held` are their assignments, where this call has made them.
     """
     runtime = door().runtime
-    expansion.wait(runtime, account_id, member_ids)
     with runtime.sessions() as session:
-        return {member_id: _became(session, account_id, member_id) for member_id in member_ids}
+        theirs = {one: held.get(one) or assignment.newest_id(session, account_id, one) for one in member_ids}
+    expansion.wait(runtime, account_id, [one for one in theirs.values() if one is not None])
+    with runtime.sessions() as session:
+        return {member_id: _became(session, one) for member_id, one in theirs.items()}
 
 
-def _became(session: Session, account_id: str, member_id: str) -> Answer:
-    person = assignment.live(session, account_id, member_id)
-    if person is not None:
+def _became(session: Session, assignment_id: int | None) -> Answer:
+    person = None if assignment_id is None else session.get(Assignment, assignment_id)
+    if person is not None and person.state != AssignmentState.RELEASED:
         return Answer(_status(Seated(person, is_new=True)), shown(person))
-    last = audit.newest_of_member(session, account_id, member_id)
-    refused = NoSeatAvailable(
-        last.reason if last else "The seat that was held has been given back.",
-        details={"member_id": member_id},
-    )
-    return Answer(HTTPStatus.CONFLICT, problems.of_error(refused))
+    reason = "The seat has been given back since."
+    if person is not None:
+        last = audit.newest_of_member(session, person.account_id, person.member_id)
+        reason = last.reason if last is not None and last.source == waiting.SOURCE else reason
+    return Answer(HTTPStatus.CONFLICT, problems.of_error(NoSeatAvailable(reason)))

@@ -46,7 +46,8 @@ def answer_once(
     answer = first if conclude is None else conclude(first)
     if key is not None and answer is not first:
         with door().runtime.transaction() as session:
-            _keep(session, key, answer)
+            before = orjson.loads(_dumped(first.body))
+            _keep(session, key, answer, instead_of=before)
     return _response(answer)
 
 
@@ -95,8 +96,9 @@ def _kept_answer(session: Session, key: str, work: Callable[[Session], Answer]) 
     return answer
 
 
-def _keep(session: Session, key: str, answer: Answer) -> None:
-    idempotency.finish(session, _scope(), key, answer.status, orjson.loads(_dumped(answer.body)))
+def _keep(session: Session, key: str, answer: Answer, *, instead_of: dict[str, Any] | None = None) -> None:
+    body = orjson.loads(_dumped(answer.body))
+    idempotency.finish(session, _scope(), key, answer.status, body, instead_of=instead_of)
 
 
 def _begin(session: Session, key: str) -> Answer | None:

@@ -244,6 +244,9 @@ class SeatsOfType(Shown):
     used: int
     available: SeatCount
     overage: int
+    waiting: int = Field(
+        0, description="held seats that are still to be bought; left out where there are none"
+    )
 
 
 class ScheduledChangeShown(Shown):

@@ -119,6 +119,7 @@ def seats_of(balance: Balance) -> dict[str, Any]:
         "used": balance.used,
         "available": to_json(available(balance.purchased, balance.used)),
         "overage": balance.overage,
+        **({"waiting": balance.waiting} if balance.waiting else {}),
     }
 
 

@@ -7,24 +7,30 @@ who waits is seated in the transaction that takes over the look which shows the 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from sqlalchemy.orm import Session
 
 from models import assignment, expansion, ledger, seat_change, waiting
+from models.assignment import Assignment
 from models.audit import Cause
 from models.book import Book, open_book
-from models.expansion import Present
+from models.expansion import Present, Visit
+from models.planned_changes import steps_of
 from models.seat_change import ChangeState, SeatChange
+from models.subscription import Subscription
 from runtime.wiring import Runtime
 from seats.errors import (
     ChangeInFlight,
     ChangeRefused,
     Contended,
+    NoSeatAvailable,
     PreviewExpired,
     SeatSyncError,
     SubscriptionChanged,
@@ -46,25 +52,30 @@ _MOST_AT_ONCE: Final = 50
 _LEASE: Final = timedelta(minutes=1)
 # Claims of one moment are one purchase.
 _LINGER: Final = 0.2
-_GLANCE: Final = 0.05
+_GLANCE: Final = 0.1
+# A web process has eight threads, and webhooks come through them too.
+_waiting_room: Final = threading.BoundedSemaphore(4)
 _SOON: Final = timedelta(seconds=2)
 _ROUNDS: Final = 3
 _CAUSE: Final = Cause(actor="system:auto_expand", source="purchase", reason="somebody waits for a seat")
 
 
-def wait(runtime: Runtime, account_id: str, member_ids: Sequence[str]) -> None:
-    """Wait until none of these members waits for a seat any more, but not for long; buy meanwhile if nobody
-    else does.
+def wait(runtime: Runtime, account_id: str, assignment_ids: Collection[int]) -> None:
+    """Wait until none of these waits for a seat any more, but not for long; buy meanwhile if nobody else
+    does. Where many callers wait, the next one does not.
     """
     until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        with runtime.sessions() as session:
-            if not {one.member_id for one in assignment.waiting(session, account_id)}.intersection(
-                member_ids
-            ):
-                return
-        if not expand(runtime, account_id):
-            time.sleep(_GLANCE)
+    if not _waiting_room.acquire(blocking=False):
+        return
+    try:
+        while time.monotonic() < until:
+            with runtime.sessions() as session:
+                if not _ids(assignment.waiting(session, account_id)).intersection(assignment_ids):
+                    return
+            if not expand(runtime, account_id):
+                time.sleep(_GLANCE)
+    finally:
+        _waiting_room.release()
 
 
 def expand_due(runtime: Runtime, *, until: float) -> None:
@@ -78,61 +89,50 @@ def expand_due(runtime: Runtime, *, until: float) -> None:
 
 
 def expand(runtime: Runtime, account_id: str) -> bool:
-    """Buy what the account's claims wait for, if it is time and no other buyer is there; whether it was.
+    """Buy what the account's claims wait for; False where another buyer is there, or it is not time.
 
     Whatever goes wrong, the claims stay held and a buyer comes again.
     """
     with runtime.sessions.begin() as session:
-        attempt = expansion.take(session, account_id, _LEASE)
-    if attempt is None:
+        visit = expansion.take(session, account_id, _LEASE)
+    if visit is None:
         return False
-    again = timedelta(seconds=backoff(attempt))
+    again = timedelta(seconds=backoff(visit.attempt))
     try:
         time.sleep(_LINGER)
-        again = _expand(runtime, account_id, attempt)
+        again = _expand(runtime, visit)
     except Exception as error:  # noqa: BLE001  the text of a database error may hold personal data
         failed = {"account_id": account_id, "error": type(error).__name__}
         log.error("no seats bought", extra=failed)  # noqa: TRY400
     with runtime.sessions.begin() as session:
-        expansion.hand_back(session, account_id, again)
+        expansion.hand_back(session, visit, again)
     return True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Standing:
-    """What is wanted, the assignments that wait for it, and how the newest purchase stands."""
+    """What is to be bought, the assignments that wait for it, the purchase that is under way already, and for
+    how long nothing is bought.
+    """
 
     demand: Mapping[str, int]
     queue: Collection[int]
-    newest: SeatChange | None
-    now: datetime
-
-    @property
-    def is_under_way(self) -> bool:
-        return self.newest is not None and self.newest.state == ChangeState.SUBMITTED
-
-    @property
-    def rest(self) -> timedelta:
-        """How long nothing more is bought, after a purchase that failed."""
-        if self.newest is None or not self.newest.came_to_nothing:
-            return timedelta()
-        return max(self.newest.moved_at + REST - self.now, timedelta())
+    under_way: str | None
+    rest: timedelta
 
 
-def _expand(runtime: Runtime, account_id: str, attempt: int) -> timedelta:
+def _expand(runtime: Runtime, visit: Visit) -> timedelta:
     """Do what can be done now; after what time to come again."""
-    later = max(_SOON, timedelta(seconds=backoff(attempt)))
-    for number in range(_ROUNDS):
-        standing = _stand(runtime, account_id)
-        if not standing.demand:
-            return _SOON
+    later = max(_SOON, timedelta(seconds=backoff(visit.attempt)))
+    for is_first_round in (True, False, False):
+        standing = _stand(runtime, visit.account_id)
         if standing.rest:
             return standing.rest
-        if standing.is_under_way and standing.newest is not None:
-            if number:
+        if standing.under_way is not None:
+            if not is_first_round:
                 return later
-            changes.settle(runtime, standing.newest.id)
-        elif not _buy(runtime, account_id, standing):
+            changes.settle(runtime, standing.under_way)
+        elif not standing.demand or not _buy(runtime, visit.account_id, standing):
             return later
     return later
 
@@ -143,40 +143,67 @@ def _stand(runtime: Runtime, account_id: str) -> _Standing:
         ledger.reevaluate(session, account_id, runtime.catalog, _CAUSE)
         book = open_book(session, account_id)
         newest = seat_change.newest_automatic(session, account_id)
-        queue = assignment.waiting(session, account_id)
-        if newest is not None and newest.came_to_nothing and newest.sent_at is not None:
-            missed = {one.id for one in queue if one.claimed_at <= newest.sent_at}
-            _refuse(session, book, missed, newest.message or "The purchase failed.")
-            queue = [one for one in queue if one.id not in missed]
+        if newest is not None and newest.came_to_nothing:
+            _refuse(session, book, newest.buys_for, newest.message or "The purchase failed.")
+        queue = _ids(assignment.waiting(session, account_id))
         if not queue:
             expansion.done(session, account_id)
-        return _Standing(waiting.demand(book), {one.id for one in queue}, newest, book.now)
+        return _Standing(
+            demand=waiting.demand(book),
+            queue=queue,
+            under_way=newest.id if newest is not None and _is_under_way(session, newest) else None,
+            rest=_rest(newest, book.now) if queue else timedelta(),
+        )
+
+
+def _is_under_way(session: Session, change: SeatChange) -> bool:
+    """Whether it may yet bring the account its seats."""
+    home = session.get_one(Subscription, change.subscription_id).account_id
+    return change.state == ChangeState.SUBMITTED and home == change.account_id
+
+
+def _rest(newest: SeatChange | None, now: datetime) -> timedelta:
+    """How long nothing more is bought, after a purchase that failed."""
+    if newest is None or not newest.came_to_nothing:
+        return timedelta()
+    return max(newest.moved_at + REST - now, timedelta())
 
 
 def _buy(runtime: Runtime, account_id: str, standing: _Standing) -> bool:
     """Send one purchase; False if it is better tried later. Where nothing can be bought, who waits for it
     is told so.
     """
+    wish = Wish(seats=standing.demand, when=When.NOW, is_automatic=True)
+    check = partial(_check, runtime, standing)
     try:
-        previewed = preview(
-            runtime, account_id, Wish(seats=standing.demand, when=When.NOW, is_automatic=True)
-        )
-        reason = _beyond_the_day(runtime, previewed.change)
-        if reason is None:
-            changes.confirm(runtime, account_id, previewed.token, actor=_CAUSE.actor)
+        previewed = preview(runtime, account_id, wish)
+        changes.confirm(runtime, account_id, previewed.token, actor=_CAUSE.actor, check=check)
     except SeatSyncError as error:
         if _is_for_now(error):
             log.info("seats are bought later", extra={"account_id": account_id, "reason": error.code})
             return False
-        reason = error.message
-    if reason is not None:
         with runtime.transaction() as session:
             ledger.reevaluate(session, account_id, runtime.catalog, _CAUSE)
-            _refuse(session, open_book(session, account_id), standing.queue, reason)
+            _refuse(session, open_book(session, account_id), standing.queue, error.message)
     return True
 
 
-def _is_for_now(error: Exception) -> bool:
+def _check(runtime: Runtime, standing: _Standing, session: Session, book: Book, change: SeatChange) -> None:
+    """That the purchase is still what is waited for, and no more than may be bought today: the look before
+    the preview may have brought seats, and people may have come or gone since.
+    """
+    is_more = all(step.difference > 0 for step in steps_of(change).values())
+    if not is_more or waiting.demand(book) != standing.demand:
+        raise SubscriptionChanged("Others are waiting by now, or there are other seats.")
+    purse = expansion.purse_of(session, Present.of(book), runtime.catalog)
+    if purse.today + change.seats_more > purse.per_day:
+        raise NoSeatAvailable(
+            f"{change.seats_more} seats would have to be bought at once. {beyond_the_day(purse)}"
+        )
+    change.buys_for = sorted(_ids(assignment.waiting(session, book.account_id)))
+
+
+def _is_for_now(error: SeatSyncError) -> bool:
     """Whether the same purchase may succeed a little later without anybody doing anything."""
     if isinstance(error, ChangeRefused):
         return error.retry_helps
@@ -184,19 +211,12 @@ def _is_for_now(error: Exception) -> bool:
     return isinstance(error, passing)
 
 
-def _beyond_the_day(runtime: Runtime, change: SeatChange) -> str | None:
-    """Why what would be bought is too much, as where seats are sold in packs only."""
-    with runtime.transaction() as session:
-        book = open_book(session, change.account_id)
-        present = Present(book.account_id, book.balances, book.override, book.now)
-        purse = expansion.purse_of(session, present, runtime.catalog)
-    bought = sum(step["after"] - step["before"] for step in change.seats.values())
-    if purse.today + bought <= purse.per_day:
-        return None
-    return f"The next number that is sold is {bought} seats more. {beyond_the_day(purse)}"
-
-
-def _refuse(session: Session, book: Book, queue: Collection[int], reason: str) -> None:
-    """Refuse those of the queue who still wait."""
-    people = [one for one in assignment.waiting(session, book.account_id) if one.id in queue]
+def _refuse(session: Session, book: Book, assignment_ids: Collection[int], reason: str) -> None:
+    """Refuse those of them who still wait."""
+    queue = assignment.waiting(session, book.account_id)
+    people = [person for person in queue if person.id in assignment_ids]
     waiting.refuse(session, book, people, f"No seat could be bought. {reason}")
+
+
+def _ids(queue: Sequence[Assignment]) -> set[int]:
+    return {person.id for person in queue}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -58,7 +59,13 @@ _UNSEEN: Final = {
 _EVERY_HOUR: Final = timedelta(hours=1)
 
 
-def confirm(runtime: Runtime, account_id: str, token: str, *, actor: str = "app") -> SeatChange:
+Check = Callable[[Session, Book, SeatChange], None]
+"""Raises where a change is not to be sent after all; called with the account locked."""
+
+
+def confirm(
+    runtime: Runtime, account_id: str, token: str, *, actor: str = "app", check: Check | None = None
+) -> SeatChange:
     """Send the previewed change, once; pressed again, the change as it stands. The audit names the `actor`
     for what it moves.
 
@@ -79,7 +86,7 @@ def confirm(runtime: Runtime, account_id: str, token: str, *, actor: str = "app"
         if change.expires_at <= book.now:
             seat_change.move(session, change, ChangeState.EXPIRED)
         else:
-            _submit(session, book, change)
+            _submit(session, book, change, check)
             change.actor = actor
     _unless_expired(change)
     _send(runtime, change, began)
@@ -95,7 +102,7 @@ def _unless_expired(change: SeatChange) -> SeatChange:
     return change
 
 
-def _submit(session: Session, book: Book, change: SeatChange) -> None:
+def _submit(session: Session, book: Book, change: SeatChange, check: Check | None) -> None:
     steps = steps_of(change)
     is_same = (
         _is_of(session, change)
@@ -110,6 +117,8 @@ def _submit(session: Session, book: Book, change: SeatChange) -> None:
         )
     seat_change.refuse_second(session, change)
     refuse_if_in_use(session, book, steps, change.release)
+    if check is not None:
+        check(session, book, change)
     seat_change.move(session, change, ChangeState.SUBMITTED)
     change.next_at = book.now + timedelta(seconds=_LOOK_AGAIN)
 
@@ -136,6 +145,9 @@ def _send(runtime: Runtime, change: SeatChange, began: float) -> None:
             error.message += " Nothing was changed: preview again."
         _fail(runtime, change, error)
         raise
+    else:
+        with runtime.sessions.begin() as session:
+            seat_change.answered(session, change.id)
 
 
 def _fail(runtime: Runtime, change: SeatChange, error: ProviderError) -> None:
@@ -148,7 +160,7 @@ def _fail(runtime: Runtime, change: SeatChange, error: ProviderError) -> None:
 
 def _came_to_nothing(session: Session, change: SeatChange, code: str, message: str, *, helps: bool) -> None:
     seat_change.move(session, change, ChangeState.FAILED, code=code, message=message, retry_helps=helps)
-    if change.is_automatic:
+    if change.is_automatic and change.came_to_nothing:
         expansion.hurry(session, change.account_id)
 
 
@@ -244,14 +256,18 @@ def cancel(runtime: Runtime, account_id: str, change_id: str) -> SeatChange:
         is_ours = _is_of(session, change)
     if change.state == ChangeState.SCHEDULED and is_ours:
         _drop(runtime, change)
-    elif change.state not in (ChangeState.EXPIRED, ChangeState.CANCELLED):
+        with runtime.sessions() as session:
+            change = seat_change.get(session, account_id, change_id)
+        is_over = change.state not in (ChangeState.SCHEDULED, ChangeState.CANCELLED)
+    else:
+        is_over = change.state not in (ChangeState.EXPIRED, ChangeState.CANCELLED)
+    if is_over:
         why = f"The change is {change.state}" if is_ours else "The subscription has moved to another account"
         raise NotCancellable(
             f"{why}, so it cannot be taken back: preview another one.",
             details={"change_id": change.id, "state": change.state},
         )
-    with runtime.sessions() as session:
-        return seat_change.get(session, account_id, change_id)
+    return change
 
 
 def _drop(runtime: Runtime, change: SeatChange) -> None:

@@ -157,9 +157,11 @@ def look_at(runtime: Runtime, subscription_id: str) -> None:
     """What is changed is what the provider has now: a cart that is out of date would undo others' changes."""
     looked = resync_subscription(runtime, subscription_id, patience=PATIENCE)
     if looked.waiting:
+        (waiting,) = looked.waiting
         raise TransientError(
             "The subscription could not be looked at, and nothing was sent: "
-            f"{looked.waiting[0].reason or 'the provider did not answer in time.'}"
+            f"{waiting.reason or 'the provider did not answer in time.'}",
+            retry_after=waiting.due_in.total_seconds(),
         )
 
 

@@ -30,9 +30,9 @@ def settle_changes(self: Task) -> None:
     """Find out what became of seat changes, and buy what claims wait for, for a bounded time; the sweep
     rings for the rest.
     """
-    until = time.monotonic() + _A_WHILE
-    seat_change.settle_due(self.app.runtime, until=until)
-    expansion.expand_due(self.app.runtime, until=until)
+    now = time.monotonic()
+    seat_change.settle_due(self.app.runtime, until=now + _A_WHILE / 2)
+    expansion.expand_due(self.app.runtime, until=now + _A_WHILE)
 
 
 @shared_task(name="seatsync.heartbeat", bind=True)

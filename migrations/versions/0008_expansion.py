@@ -33,6 +33,11 @@ def upgrade() -> None:
         sa.Column("is_automatic", sa.Boolean(), server_default=sa.text("false"), nullable=False),
     )
     op.add_column("seat_changes", sa.Column("actor", sa.Text(), nullable=True))
+    op.add_column("seat_changes", sa.Column("answered_at", moment, nullable=True))
+    op.add_column(
+        "seat_changes",
+        sa.Column("buys_for", sa.ARRAY(sa.BigInteger()), server_default="{}", nullable=False),
+    )
     op.create_index(
         "seat_changes_automatic",
         "seat_changes",
@@ -54,6 +59,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("expansions")
     op.drop_index("seat_changes_automatic", "seat_changes")
+    op.drop_column("seat_changes", "buys_for")
+    op.drop_column("seat_changes", "answered_at")
     op.drop_column("seat_changes", "actor")
     op.drop_column("seat_changes", "is_automatic")
     op.drop_index("assignments_waiting", "assignments")

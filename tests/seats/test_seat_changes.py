@@ -89,6 +89,8 @@ def told(next_billing_date: datetime | None) -> Preview:
         {"next_billing_date": NEXT_MONTH},
         {"next_billing_date": DUE + timedelta(seconds=1)},
         {"next_billing_date": None},
+        {"recurring_pre_tax_amount": 1},
+        {"currency": "USD"},
     ],
     ids="_".join,
 )
@@ -140,13 +142,14 @@ def test_there_is_no_basis_without_the_whole_cart():
         (When.NOW, DUE.astimezone(timezone(timedelta(hours=2))), False),
         (When.NOW, DUE + timedelta(days=10), True),
         (When.NOW, DUE - timedelta(days=1), True),
+        (When.NOW, None, False),
         (When.AT_RENEWAL, DUE, False),
         (When.AT_RENEWAL, NEXT_MONTH, False),
     ],
-    ids=["kept", "kept_elsewhere", "later", "earlier", "at_renewal", "at_renewal_a_period_on"],
+    ids=["kept", "kept_elsewhere", "later", "earlier", "unknown", "at_renewal", "at_renewal_a_period_on"],
 )
 def test_only_a_change_that_begins_a_period_today_moves_the_billing_date(
-    when: When, next_date: datetime, moves: bool
+    when: When, next_date: datetime | None, moves: bool
 ):
     assert moves_billing_date(told(next_date), bought(), when) is moves
 

@@ -513,7 +513,7 @@ def test_without_a_look_nothing_is_sent_and_it_is_503(scripted: FlaskClient, stu
     for answer in (preview(scripted, 13), confirm(scripted, token)):
         assert told(answer) == (503, "provider_unavailable")
         assert "nothing was sent" in answer.json["detail"]
-        assert answer.headers["Retry-After"] == "1"
+        assert int(answer.headers["Retry-After"]) >= 1
 
 
 def test_what_was_503_is_done_under_the_same_key_once_the_provider_is_back(buyer: FlaskClient, world: World):

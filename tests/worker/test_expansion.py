@@ -77,6 +77,13 @@ def claim(service: Runtime, *member_ids: str, **wish: Any) -> None:
             waiting.claim(session, "acme", wanted, service.catalog, a_cause())
 
 
+def seat_of(service: Runtime, member_id: str) -> int:
+    with service.sessions() as session:
+        found = assignment.newest_id(session, "acme", member_id)
+    assert found is not None
+    return found
+
+
 def come_again(service: Runtime) -> None:
     """The buyer's next visit, without the wait for it."""
     with service.sessions.begin() as session:
@@ -118,6 +125,12 @@ def reason(service: Runtime, member_id: str) -> str:
 def is_anybody_waited_for(service: Runtime) -> bool:
     with service.sessions() as session:
         return session.scalar(select(Expansion.account_id)) is not None
+
+
+def customer_buys(world: World, subscription_id: str, **addons: int) -> None:
+    """In the provider's portal, and its webhook is late."""
+    cart = [AddonUnits(name, count) for name, count in {**CART, **addons}.items()]
+    world.apply(subscription_id, actions.set_cart(world, Options(addons=cart)), silently=True)
 
 
 def settles(world: World, subscription_id: str, payment: str) -> None:
@@ -171,7 +184,7 @@ def test_claims_made_at_once_are_one_purchase(service: Runtime, world: World, so
     def come(name: str) -> None:
         together.wait()
         claim(service, name)
-        expansion.wait(service, "acme", [name])
+        expansion.wait(service, "acme", [seat_of(service, name)])
 
     threads = [threading.Thread(target=come, args=[name]) for name in names]
     for thread in threads:
@@ -326,7 +339,7 @@ def test_a_pack_beyond_the_days_limit_is_not_bought(service: Runtime, world: Wor
     claim(packs_only, "eve")
     expansion.expand(packs_only, "acme")
     assert (people(service), applied_writes(world)) == ({"eve": "released"}, 0)
-    assert "The next number that is sold is 10 seats more." in reason(service, "eve")
+    assert "10 seats would have to be bought at once" in reason(service, "eve")
 
 
 def test_no_more_than_the_products_maximum_is_bought(service: Runtime, sold: str):
@@ -418,3 +431,150 @@ def test_the_audit_tells_of_every_step(service: Runtime, world: World, sold: str
         assert_audit_tells_the_present(session)
         assert_counters_are_the_rows(session)
     assert people(service) == {"eve": "active", "fay": "active", "gil": "released"}
+
+
+# What happens beside a purchase.
+
+
+def test_seats_that_came_from_elsewhere_are_never_given_back_by_a_purchase(
+    service: Runtime, world: World, sold: str
+):
+    claim(service, "eve")
+    customer_buys(world, sold, adn_seat=5)
+    expansion.expand(service, "acme")
+    assert (people(service), applied_writes(world)) == ({"eve": "active"}, 0)
+    assert units(world, sold)["adn_seat"] == 5
+
+
+@pytest.mark.parametrize("leaver", ["eve", OF_FIVE[0]])
+def test_nobody_is_charged_for_who_needs_no_seat_any_more(
+    service: Runtime, world: World, sold: str, monkeypatch: pytest.MonkeyPatch, leaver: str
+):
+    """The last moment to find out is the transaction that sends the purchase."""
+    claim(service, "eve")
+    ask = expansion.preview
+
+    def leaves_after_the_preview(*asked: Any) -> Any:
+        previewed = ask(*asked)
+        with service.transaction() as session:
+            seating.release(session, "acme", leaver, a_cause())
+        return previewed
+
+    monkeypatch.setattr(expansion, "preview", leaves_after_the_preview)
+    expansion.expand(service, "acme")
+    assert applied_writes(world) == 0
+
+
+def test_a_customer_who_reduces_beside_a_claim_is_sold_nothing_back(
+    service: Runtime, world: World, sold: str
+):
+    customer_buys(world, sold, adn_seat=1)
+    resync_subscription(service, sold, patience=5)
+    claim(service, "fay")
+    claim(service, "eve")
+    customer_buys(world, sold)
+    expansion.expand(service, "acme")
+    assert (people(service), applied_writes(world)) == ({"fay": "active", "eve": "released"}, 0)
+    assert "6 people sit on 5 full seats already" in reason(service, "eve")
+
+
+def test_who_came_after_the_purchase_is_not_refused_with_it(service: Runtime, world: World, sold: str):
+    world.board.turn({"plan_change_payment": "fails"})
+    claim(service, "eve")
+    expansion.expand(service, "acme")
+    claim(service, "fay")
+    long_ago(service)
+    settle(service)
+    come_again(service)
+    assert people(service) == {"eve": "released", "fay": "waiting"}
+
+
+def test_who_waits_on_after_a_purchase_is_bought_for_at_once(service: Runtime, world: World, sold: str):
+    world.board.turn({"plan_change_payment": "waits"})
+    claim(service, "eve")
+    expansion.expand(service, "acme")
+    claim(service, "fay")
+    expansion.expand(service, "acme")
+    world.board.turn({"plan_change_payment": "succeeds"})
+    settles(world, sold, "succeeds")
+    resync_subscription(service, sold, patience=5)
+    expansion.expand_due(service, until=time.monotonic() + 60)
+    assert people(service) == {"eve": "active", "fay": "active"}
+
+
+def test_a_purchase_that_the_provider_never_answered_is_tried_again_for_the_same_people(
+    service: Runtime, world: World, sold: str
+):
+    """As where the process dies between writing down that it sends and sending."""
+    world.board.turn({"api_cut_before_probability": 1.0, "api_fault_routes": [CHANGES]})
+    claim(service, "eve")
+    expansion.expand(service, "acme")
+    world.board.turn({"api_cut_before_probability": 0.0})
+    long_ago(service)
+    settle(service)
+    come_again(service)
+    assert (people(service), applied_writes(world)) == ({"eve": "active"}, 1)
+
+
+def test_a_write_that_is_refused_for_now_is_tried_later_and_later(service: Runtime, world: World, sold: str):
+    world.board.turn({"api_429_probability": 1.0, "api_fault_routes": [CHANGES]})
+    claim(service, "eve")
+    for _ in range(3):
+        come_again(service)
+    with service.sessions() as session:
+        assert session.scalar(select(Expansion.attempts)) == 3
+    assert people(service) == {"eve": "waiting"}
+
+
+@pytest.mark.parametrize("status", ["cancelled", "paused"])
+def test_an_account_that_may_claim_nothing_lets_nobody_wait(
+    service: Runtime, world: World, sold: str, status: str
+):
+    claim(service, "eve")
+    world.apply(sold, actions.set_status(world, Options(status=status)), silently=True)
+    resync_subscription(service, sold, patience=5)
+    with service.transaction() as session:
+        seating.release(session, "acme", OF_FIVE[0], a_cause())
+        ledger.reevaluate(session, "acme", service.catalog, a_cause())
+    assert people(service) == {"eve": "released"}
+
+
+def test_a_policy_that_needs_no_seat_ends_the_wait_with_one(service: Runtime, world: World, sold: str):
+    claim(service, "eve")
+    with service.transaction() as session:
+        ledger.set_policy(session, "acme", Override(policy="soft"), service.catalog, a_cause())
+    assert people(service) == {"eve": "active"}
+
+
+def test_whose_role_needs_no_seat_any_more_waits_no_longer(service: Runtime, sold: str):
+    claim(service, "eve")
+    freed = with_catalog(service, {'member = "full"': 'member = "free"'})
+    with freed.transaction() as session:
+        ledger.reevaluate(session, "acme", freed.catalog, a_cause())
+    assert people(freed) == {"eve": "active"}
+
+
+def test_an_invitation_taken_up_by_address_while_it_waits_is_the_members_own(service: Runtime, sold: str):
+    claim(service, "invited", hold=True, email="eve@example.com")
+    claim(service, "eve", email="eve@example.com")
+    expansion.expand(service, "acme")
+    assert people(service) == {"eve": "active"}
+
+
+def test_a_deadline_is_never_set_for_who_waits(service: Runtime, sold: str):
+    claim(service, "eve")
+    with service.transaction() as session:
+        ledger.set_policy(session, "acme", Override(policy="grace"), service.catalog, a_cause())
+    assert (people(service), status(service)) == ({"eve": "active"}, "grace")
+    with service.sessions() as session:
+        assert_audit_tells_the_present(session)
+        assert_counters_are_the_rows(session)
+
+
+def test_a_wait_over_midnight_counts_once(service: Runtime, world: World, sold: str):
+    world.board.turn({"plan_change_payment": "waits"})
+    claim(service, *(f"new-{number}" for number in range(10)))
+    expansion.expand(service, "acme")
+    long_ago(service, "1 day")
+    claim(service, "eve")
+    assert people(service)["eve"] == "waiting"

@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 from models.audit import AuditRow
 from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
+from seats.errors import NotCancellable, TransientError
 from seats.plan import Proration
 from simulator.control import actions
 from simulator.control.actions import Options
@@ -31,6 +32,7 @@ from tests.worker.test_seat_changes import (
     the,
 )
 from worker import seat_change as story
+from worker import seat_preview
 from worker.resync import resync_subscription
 from worker.seat_preview import Wish, preview
 
@@ -173,3 +175,22 @@ def test_the_audit_names_who_confirmed_the_change_that_moved_the_seats(
     with service.sessions() as session:
         row = session.scalars(select(AuditRow).order_by(AuditRow.id.desc())).first()
     assert (row.actor, row.source, row.reason) == (ADMIN, "seat_change", f"seat change {change.id}")
+
+
+def test_a_change_whose_renewal_came_before_its_cancellation_is_not_said_to_be_taken_back(
+    service: Runtime, world: World, sold: str
+):
+    change = scheduled(service)
+    world.apply(sold, actions.renew(world, Options()), silently=True)
+    with pytest.raises(NotCancellable, match="The change is applied"):
+        story.cancel(service, "acme", change.id)
+
+
+def test_how_long_the_provider_wants_to_be_left_alone_is_handed_on_with_a_look_that_failed(
+    service: Runtime, world: World, sold: str, monkeypatch: pytest.MonkeyPatch
+):
+    world.board.turn({"api_429_probability": 1.0, "retry_after": "37", "api_fault_routes": ["GET *"]})
+    monkeypatch.setattr(seat_preview, "PATIENCE", 0.3)
+    with pytest.raises(TransientError) as away:
+        preview(service, "acme", Wish(seats={"full": 23}))
+    assert 30 < away.value.retry_after <= 37
