@@ -1,0 +1,266 @@
+"""Changes whose end is not known yet are looked after, whatever becomes of doorbells and processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import count
+from types import SimpleNamespace
+
+import pytest
+
+from models.seat_change import ChangeState, SeatChange
+from runtime.settings import Settings
+from runtime.wiring import Runtime
+from simulator.server import Simulator
+from simulator.world import World
+from tests.clock import Clock
+from tests.simulated import emptied, sell, served_by
+from tests.worker.test_seat_changes import CART, purchased, scheduled, seated, settles, the
+from worker import seat_change as story
+from worker.celery_app import SeatSync
+from worker.seat_change import confirm, settle_due
+from worker.seat_preview import Wish, preview
+from worker.sweep import Sweep
+
+SOON = timedelta(seconds=10)
+LATER = timedelta(minutes=5)
+
+
+@pytest.fixture
+def world(simulator: Simulator) -> World:
+    return emptied(simulator.world)
+
+
+@pytest.fixture
+def service(clocked_runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
+    return served_by(clocked_runtime, simulator.url)
+
+
+@pytest.fixture
+def sold(service: Runtime, world: World) -> str:
+    return sell(world, service, CART)
+
+
+@pytest.fixture
+def unpaid(service: Runtime, world: World, sold: str) -> SeatChange:
+    """Five seats more, whose payment waits."""
+    return waiting(service, world)
+
+
+def waiting(service: Runtime, world: World, account_id: str = "acme") -> SeatChange:
+    world.board.turn({"plan_change_payment": "waits"})
+    change = confirm(service, account_id, preview(service, account_id, Wish(seats={"full": 23})).token)
+    assert change.state == ChangeState.SUBMITTED
+    return change
+
+
+def settle_all(service: Runtime) -> None:
+    settle_due(service, until=time.monotonic() + 30)
+
+
+def asked(world: World) -> int:
+    """How many requests the provider has answered."""
+    total = world.requests.report(0)["total"]
+    assert isinstance(total, int)
+    return total
+
+
+# What is due.
+
+
+@pytest.mark.parametrize(("payment", "end"), [("succeeds", ("applied", 23)), ("fails", ("failed", 18))])
+def test_a_change_ends_as_its_payment_does_and_nobody_has_to_ask(
+    service: Runtime, world: World, clock: Clock, unpaid: SeatChange, *, payment: str, end: tuple[str, int]
+):
+    settles(world, unpaid.subscription_id, payment)
+    clock.advance(LATER)
+    settle_all(service)
+    assert (the(service, unpaid).state, purchased(service)) == end
+
+
+def test_a_payment_that_takes_days_is_waited_for(
+    service: Runtime, world: World, clock: Clock, unpaid: SeatChange
+):
+    for _ in range(2):
+        clock.advance(timedelta(days=1))
+        settle_all(service)
+        assert the(service, unpaid).state == ChangeState.SUBMITTED
+    settles(world, unpaid.subscription_id, "succeeds")
+    clock.advance(LATER)
+    settle_all(service)
+    assert the(service, unpaid).state == ChangeState.APPLIED
+
+
+def test_a_scheduled_reduction_that_people_outgrow_is_taken_back_within_the_hour(
+    service: Runtime, world: World, clock: Clock, sold: str
+):
+    seated(service, *(f"member-{number}" for number in range(14)))
+    change = scheduled(service)
+    clock.advance(LATER)
+    settle_all(service)
+    assert the(service, change).state == ChangeState.SCHEDULED
+    seated(service, "one-more")
+    clock.advance(timedelta(hours=1))
+    settle_all(service)
+    assert (the(service, change).state, world.state.get(sold).scheduled_change) == ("cancelled", None)
+
+
+def test_what_is_not_due_is_left_alone(service: Runtime, world: World, clock: Clock, unpaid: SeatChange):
+    settles(world, unpaid.subscription_id, "succeeds")
+    before = asked(world)
+    settle_all(service)
+    assert (the(service, unpaid).state, asked(world)) == (ChangeState.SUBMITTED, before)
+
+
+def test_what_has_ended_is_not_looked_at_again(service: Runtime, world: World, clock: Clock, sold: str):
+    confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    clock.advance(timedelta(days=1))
+    before = asked(world)
+    settle_all(service)
+    assert asked(world) == before
+
+
+# One and the others.
+
+
+@pytest.fixture
+def behind_it(service: Runtime, world: World, clock: Clock, unpaid: SeatChange) -> SeatChange:
+    """Another account's, due after the first one; both payments come in."""
+    other = sell(world, service, CART, "other")
+    clock.advance(timedelta(seconds=1))
+    change = waiting(service, world, "other")
+    for one in (unpaid, change):
+        settles(world, one.subscription_id, "succeeds")
+    assert change.subscription_id == other
+    clock.advance(LATER)
+    return change
+
+
+def states(service: Runtime, *changes: SeatChange) -> list[str]:
+    return [the(service, change).state for change in changes]
+
+
+def test_all_that_is_due_is_settled(service: Runtime, unpaid: SeatChange, behind_it: SeatChange):
+    settle_all(service)
+    assert states(service, unpaid, behind_it) == ["applied", "applied"]
+
+
+def test_one_that_fails_stops_no_other(service: Runtime, world: World, clock: Clock, sold: str):
+    """What is outgrown cannot be taken back with a key that may only read."""
+    seated(service, *(f"member-{number}" for number in range(14)))
+    outgrown = scheduled(service)
+    seated(service, "one-more")
+    sell(world, service, CART, "other")
+    clock.advance(timedelta(seconds=1))
+    paid = waiting(service, world, "other")
+    settles(world, paid.subscription_id, "succeeds")
+    clock.advance(LATER)
+    world.board.turn({"key_is_read_only": True})
+    settle_all(service)
+    assert states(service, outgrown, paid) == ["scheduled", "applied"]
+
+
+def test_it_ends_when_its_time_is_over_and_leaves_the_rest_due(
+    service: Runtime, unpaid: SeatChange, behind_it: SeatChange, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(story, "time", SimpleNamespace(monotonic=count().__next__))
+    settle_due(service, until=1)
+    assert states(service, unpaid, behind_it) == ["applied", "submitted"]
+    settle_due(service, until=100)
+    assert states(service, unpaid, behind_it) == ["applied", "applied"]
+
+
+def test_a_change_that_kills_its_process_is_not_first_again(
+    service: Runtime, clock: Clock, unpaid: SeatChange, behind_it: SeatChange
+):
+    class Dies(type(service.provider)):  # type: ignore[misc]
+        def retrieve(self, subscription_id, **caller):
+            if subscription_id == unpaid.subscription_id:
+                raise KeyboardInterrupt
+            return super().retrieve(subscription_id, **caller)
+
+    dying = replace(service, provider=Dies(service.provider._verifier, service.provider._client))
+    with pytest.raises(KeyboardInterrupt):
+        settle_all(dying)
+    settle_all(dying)
+    assert states(service, unpaid, behind_it) == ["submitted", "applied"]
+    clock.advance(LATER)
+    settle_all(service)
+    assert states(service, unpaid, behind_it) == ["applied", "applied"]
+
+
+# Who rings, and who hears it.
+
+
+@dataclass
+class Bell:
+    rings: int = 0
+    is_away: bool = False
+
+    def ring(self) -> None:
+        if self.is_away:
+            raise ConnectionError
+        self.rings += 1
+
+
+@pytest.fixture
+def bell() -> Bell:
+    return Bell()
+
+
+@pytest.fixture
+def sweep(service: Runtime, bell: Bell) -> Sweep:
+    return Sweep(service, lambda _ids: None, ring_for_changes=bell.ring)
+
+
+def test_the_sweep_rings_while_a_change_is_due_and_not_before(
+    service: Runtime, clock: Clock, sweep: Sweep, bell: Bell, unpaid: SeatChange
+):
+    sweep.once()
+    assert bell.rings == 0
+    clock.advance(SOON)
+    sweep.once()
+    assert bell.rings == 1
+    settle_all(service)
+    sweep.once()
+    assert bell.rings == 1
+
+
+def test_what_nobody_heard_is_rung_for_again_when_the_broker_is_back(
+    clock: Clock, sweep: Sweep, bell: Bell, unpaid: SeatChange
+):
+    clock.advance(SOON)
+    bell.is_away = True
+    for _ in range(2):
+        sweep.once()
+    bell.is_away = False
+    sweep.once()
+    assert bell.rings == 1
+
+
+def test_the_sweep_asks_the_provider_nothing_itself(
+    world: World, clock: Clock, sweep: Sweep, bell: Bell, unpaid: SeatChange
+):
+    clock.advance(SOON)
+    before = asked(world)
+    bell.is_away = True
+    sweep.once()
+    assert asked(world) == before
+
+
+def test_what_the_sweep_rings_for_is_the_task_that_settles(
+    service: Runtime, settings: Settings, world: World, clock: Clock, unpaid: SeatChange
+):
+    app = SeatSync(settings)
+    app.loader.import_default_modules()
+    app._runtime, app._built_in = service, os.getpid()
+    settles(world, unpaid.subscription_id, "succeeds")
+    clock.advance(SOON)
+    Sweep(service, app.publish, ring_for_changes=app.ring_for_changes).once()
+    with app.connection_for_read() as broker, broker.SimpleQueue("seatsync") as queue:
+        rung = queue.get(timeout=5).headers["task"]
+    app.tasks[rung].apply()
+    assert the(service, unpaid).state == ChangeState.APPLIED
