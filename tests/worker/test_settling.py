@@ -177,10 +177,10 @@ def test_a_change_that_kills_its_process_is_not_first_again(
     service: Runtime, clock: Clock, unpaid: SeatChange, behind_it: SeatChange
 ):
     class Dies(type(service.provider)):  # type: ignore[misc]
-        def retrieve(self, subscription_id, **caller):
-            if subscription_id == unpaid.subscription_id:
+        def preview_change(self, plan):
+            if plan.subscription_id == unpaid.subscription_id:
                 raise KeyboardInterrupt
-            return super().retrieve(subscription_id, **caller)
+            return super().preview_change(plan)
 
     dying = replace(service, provider=Dies(service.provider._verifier, service.provider._client))
     with pytest.raises(KeyboardInterrupt):
