@@ -73,18 +73,18 @@ def _apply(session: Session, books: Sequence[Book], change: SeatChange, cause: C
 def _see_scheduled(session: Session, change: SeatChange) -> None:
     if change.state != ChangeState.SCHEDULED:
         seat_change.move(session, change, ChangeState.SCHEDULED)
-    change.attempts = 0
+    change.missed_at = None
 
 
 def _miss(session: Session, book: Book, change: SeatChange) -> None:
     """It was scheduled and is not shown: taken back, or just being carried out. Once more before that is
     believed, unless we have taken it back ourselves.
     """
-    is_certain = change.code == seat_change.TAKEN_BACK or (change.attempts and change.next_at <= book.now)
-    if not is_certain:
-        if not change.attempts:
-            change.attempts, change.next_at = 1, book.now + seat_change.SECOND_LOOK
-        return
+    if change.code != seat_change.TAKEN_BACK:
+        if change.missed_at is None:
+            change.missed_at, change.next_at = book.now, book.now + seat_change.SECOND_LOOK
+        if book.now < change.missed_at + seat_change.SECOND_LOOK:
+            return
     seat_change.move(
         session,
         change,

@@ -110,6 +110,8 @@ class SeatChange(Base):
     seats: Mapped[Json]
     # What the caller was shown.
     shown: Mapped[Json]
+    # Since when looks no longer show it as scheduled.
+    missed_at: Mapped[Moment | None]
     # Who confirmed it, and when the provider said that it agreed; None where it never said so.
     actor: Mapped[str | None]
     answered_at: Mapped[Moment | None]
@@ -220,7 +222,7 @@ def move(
     if state is ChangeState.SUBMITTED:
         change.sent_at = moment
     change.code, change.message, change.retry_helps = code, message, retry_helps
-    change.attempts = 0
+    change.attempts, change.missed_at = 0, None
     session.flush()
 
 

@@ -198,7 +198,7 @@ def settle(runtime: Runtime, change_id: str, *, caller: Caller = Caller.WEBHOOK)
     elif change.state == ChangeState.SCHEDULED:
         if change.code == seat_change.TAKEN_BACK:  # it is still there
             _drop(runtime, change)
-        elif change.attempts:  # the last look did not show it: once more, lest it was a bad moment
+        elif change.missed_at is not None:  # once more, lest the last look came at a bad moment
             resync_subscription(runtime, change.subscription_id, patience=PATIENCE, caller=caller)
         _take_back_if_outgrown(runtime, change_id)
     with runtime.sessions() as session:
@@ -294,7 +294,8 @@ def _take_back_if_outgrown(runtime: Runtime, change_id: str) -> None:
     with runtime.transaction() as session:
         book = open_book(session, session.get_one(SeatChange, change_id).account_id)
         kept = seat_change.lock(session, change_id)
-        if kept.state != ChangeState.SCHEDULED or kept.attempts or kept.code == seat_change.TAKEN_BACK:
+        is_going = kept.missed_at is not None or kept.code == seat_change.TAKEN_BACK
+        if kept.state != ChangeState.SCHEDULED or is_going:
             return
         kept.next_at = book.now + _EVERY_HOUR
         is_outgrown = _is_of(session, kept) and bool(too_many(session, book, steps_of(kept), kept.release))

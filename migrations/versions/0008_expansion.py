@@ -32,6 +32,7 @@ def upgrade() -> None:
         "seat_changes",
         sa.Column("is_automatic", sa.Boolean(), server_default=sa.text("false"), nullable=False),
     )
+    op.add_column("seat_changes", sa.Column("missed_at", moment, nullable=True))
     op.add_column("seat_changes", sa.Column("actor", sa.Text(), nullable=True))
     op.add_column("seat_changes", sa.Column("answered_at", moment, nullable=True))
     op.add_column(
@@ -59,6 +60,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("expansions")
     op.drop_index("seat_changes_automatic", "seat_changes")
+    op.drop_column("seat_changes", "missed_at")
     op.drop_column("seat_changes", "buys_for")
     op.drop_column("seat_changes", "answered_at")
     op.drop_column("seat_changes", "actor")

@@ -447,7 +447,7 @@ def unscheduled(world: World, name: str) -> None:
 
 def a_minute_later(runtime: Runtime) -> None:
     with runtime.sessions.begin() as session:
-        session.execute(text("UPDATE seat_changes SET next_at = now() - interval '1 second'"))
+        session.execute(text("UPDATE seat_changes SET missed_at = missed_at - interval '1 minute'"))
 
 
 def in_use(runtime: Runtime) -> tuple[int, int, str]:

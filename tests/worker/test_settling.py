@@ -18,9 +18,18 @@ from simulator.server import Simulator
 from simulator.world import World
 from tests.clock import Clock
 from tests.simulated import emptied, sell, served_by
-from tests.worker.test_seat_changes import CART, purchased, scheduled, seated, settles, the
+from tests.worker.test_seat_changes import (
+    CART,
+    purchased,
+    scheduled,
+    seated,
+    settles,
+    the,
+    unscheduled,
+)
 from worker import seat_change as story
 from worker.celery_app import SeatSync
+from worker.resync import resync_subscription
 from worker.seat_change import confirm, settle_due
 from worker.seat_preview import Wish, preview
 from worker.sweep import Sweep
@@ -69,6 +78,18 @@ def asked(world: World) -> int:
 
 
 # What is due.
+
+
+def test_a_change_taken_back_in_the_portal_is_seen_as_cancelled_by_itself(
+    service: Runtime, world: World, clock: Clock, sold: str
+):
+    change = scheduled(service)
+    unscheduled(world, sold)
+    resync_subscription(service, sold, patience=5)
+    assert the(service, change).state == ChangeState.SCHEDULED
+    clock.advance(timedelta(hours=1))
+    settle_all(service)
+    assert the(service, change).state == ChangeState.CANCELLED
 
 
 @pytest.mark.parametrize(("payment", "end"), [("succeeds", ("applied", 23)), ("fails", ("failed", 18))])
