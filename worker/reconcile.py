@@ -11,8 +11,9 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from models import listing, reconcile_pass, schedule, subscription, tick
@@ -106,21 +107,34 @@ def _fail(runtime: Runtime, mine: Walk, error: ProviderError) -> None:
 
 
 def _read_on(runtime: Runtime, mine: Walk, until: float) -> None:
-    """From the page the pass is at to its end, or to where it pauses."""
-    saw_the_end = True
-    for batch in _batches(runtime, mine, until):
-        still_mine = _compare(runtime, mine, batch)
-        if still_mine is None:
-            return
-        mine = still_mine
-        if batch.is_end:
-            saw_the_end = batch.saw_the_end
-            break
-        if mine.pause >= _SHORTEST_PAUSE or time.monotonic() >= until:
-            with runtime.sessions.begin() as session:
-                reconcile_pass.pause(session, mine)
-            return
-    _finish(runtime, mine, saw_the_end=saw_the_end)
+    """From the page the pass is at to its end, or to where it pauses. While some pages are compared, the next
+    are read.
+    """
+    with ThreadPoolExecutor(1, "compare") as aside:
+        saw_the_end, asked_after = True, mine.as_of
+        compared: Future[Walk | None] | None = None
+        for batch in _batches(runtime, mine, until):
+            still_mine = mine if compared is None else compared.result()
+            if still_mine is None:
+                return
+            mine = still_mine
+            compared = aside.submit(_compare, runtime, mine, batch, asked_after)
+            asked_after = mine.as_of  # and the next pages are asked for from here on
+            if batch.is_end:
+                saw_the_end = batch.saw_the_end
+                break
+            if mine.pause >= _SHORTEST_PAUSE or time.monotonic() >= until:
+                _pause(runtime, compared.result())
+                return
+        last = mine if compared is None else compared.result()
+    if last is not None:
+        _finish(runtime, last, saw_the_end=saw_the_end)
+
+
+def _pause(runtime: Runtime, mine: Walk | None) -> None:
+    if mine is not None:
+        with runtime.sessions.begin() as session:
+            reconcile_pass.pause(session, mine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +184,10 @@ def _past(walk: Walk, page: ListPage) -> Walk:
     return after
 
 
-def _compare(runtime: Runtime, mine: Walk, batch: _Batch) -> Walk | None:
-    """How the pass goes on; None, and nothing written, if it is somebody else's by now."""
+def _compare(runtime: Runtime, mine: Walk, batch: _Batch, asked_after: datetime) -> Walk | None:
+    """How the pass goes on; None, and nothing written, if it is somebody else's by now. The pages were
+    `asked_after` that moment.
+    """
     names = [*(listed.subscription_id for listed in batch.listed), *batch.unreadable]
     with runtime.sessions.begin() as session:
         still_mine = reconcile_pass.turn_pages(session, mine, batch.after, names, lease=_LEASE)
@@ -181,7 +197,7 @@ def _compare(runtime: Runtime, mine: Walk, batch: _Batch) -> Walk | None:
             session,
             batch.listed,
             unreadable=batch.unreadable,
-            as_of=mine.as_of,
+            as_of=asked_after,
             expect_all_known=not mine.is_first,
             trusted_for=runtime.settings.verify_every,
         )
