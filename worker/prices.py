@@ -11,7 +11,8 @@ from seats.catalog import Product
 
 def prices_of(provider: Provider, product: Product) -> Mapping[str, int] | None:
     """The price of a unit of the product and of each add-on that is sold with it now, by id, each period in
-    the currency's smallest unit; None, and nobody is asked, where there is but one way to buy.
+    the smallest unit of the product's currency; an add-on in another one has none. None, and nobody is asked,
+    where there is but one way to buy.
 
     Raises `PermanentError`, `TransientError`.
     """
@@ -21,6 +22,12 @@ def prices_of(provider: Provider, product: Product) -> Mapping[str, int] | None:
         return {}
     prices = {product.product_id: sold.price}
     prices |= {
-        addon.addon_id: addon.price for addon in provider.addons() if addon.addon_id in (sold.addons or ())
+        addon.addon_id: addon.price
+        for addon in provider.addons()
+        if addon.addon_id in (sold.addons or ()) and _can_be_compared(addon.currency, sold.currency)
     }
     return {item_id: price for item_id, price in prices.items() if price is not None}
+
+
+def _can_be_compared(one: str | None, other: str | None) -> bool:
+    return one is None or other is None or one == other
