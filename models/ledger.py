@@ -218,7 +218,8 @@ def _open(
     """The leased subscription with the books of where it is and where it belongs; None if overtaken."""
     subscription = session.get_one(Subscription, lease.subscription_id)
     home, _ = _home(subscription, snapshot, catalog)
-    account.insert_if_absent(session, home, catalog.defaults)
+    if subscription.account_id != home:
+        account.insert_if_absent(session, home, catalog.defaults)
     return _open_at_home(session, lease, home)
 
 

@@ -216,10 +216,11 @@ class Due:
         return [*self.awaited, *self.routine]
 
 
+# Chosen first and once, as only a WITH promises: within IN (...) a plan may choose again for every row, and
+# come to more than the limit.
 _TAKE_DUE = sql(
     """
-    UPDATE subscriptions SET rung_at = now()
-    WHERE id IN (
+    WITH due AS MATERIALIZED (
         SELECT id FROM subscriptions
         WHERE hint > synced AND dead_reason IS NULL AND routine = :routine AND next_at <= now()
           AND (lease_until IS NULL OR lease_until < now())
@@ -229,7 +230,8 @@ _TAKE_DUE = sql(
                                  WHERE routine AND :routine AND hint > synced AND dead_reason IS NULL
                                    AND rung_at >= now() - :again), 0)
         FOR UPDATE SKIP LOCKED)
-    RETURNING id
+    UPDATE subscriptions SET rung_at = now() FROM due WHERE subscriptions.id = due.id
+    RETURNING subscriptions.id
     """
 )
 

@@ -615,6 +615,20 @@ def test_no_more_routine_looks_are_rung_for_than_can_be_heard(runtime: Runtime, 
     assert len(rung) == 50
 
 
+@pytest.mark.parametrize("plan", ["enable_hashjoin", "enable_mergejoin", "enable_nestloop"])
+def test_no_more_are_rung_for_whatever_plan_the_database_has(
+    runtime: Runtime, provider: FakeProvider, plan: str
+):
+    provider.subscriptions = many(120)
+    pass_over(runtime)
+    with runtime.sessions.begin() as session:
+        session.execute(text(f"SET LOCAL {plan} = off"))
+        session.execute(text("SET LOCAL enable_hashagg = off"))
+        session.execute(text("SET LOCAL enable_material = off"))
+        due = schedule.take_due(session, limit=500, routine_limit=50, again=timedelta(seconds=5))
+    assert len(due.routine) == 50
+
+
 def test_a_routine_look_does_not_slow_down_one_that_was_asked_for(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot()
     deliver(runtime)
