@@ -7,7 +7,7 @@ anything is written. Figures are absolute; a change made twice is made once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import update
@@ -73,7 +73,7 @@ def apply(
     subscription, books = opened
     before = _facts(subscription)
     ours = planned_changes.carry_out(session, books, snapshot, cause)
-    _settle_differences(session, subscription, lease, snapshot, is_ours=ours is not None)
+    _settle_differences(session, subscription, lease, snapshot, ours=ours.fields)
     _take_back_unverified(subscription, lease, catalog)
     subscription.account_id, subscription.linked_by = _home(subscription, snapshot, catalog)
     subscription.snapshot = to_keep(snapshot, catalog.account_key)
@@ -82,7 +82,7 @@ def apply(
     subscription.past_due_ends_at = _deadline(subscription, snapshot, past_due_ends_at)
     seen = weigh(subscription, catalog, lease.taken_at)
     _settle(session, subscription, lease, seen)
-    return _restate(session, books, catalog, ours or cause, subscription=subscription, before=before)
+    return _restate(session, books, catalog, ours.cause or cause, subscription=subscription, before=before)
 
 
 def apply_unverified(
@@ -301,16 +301,17 @@ def _settle_differences(
     lease: Lease,
     snapshot: SubscriptionSnapshot,
     *,
-    is_ours: bool,
+    ours: Collection[str],
 ) -> None:
-    """What we knew otherwise until now is no longer so; what nobody had told us of is written down, unless
-    we have asked for it ourselves.
+    """What we knew otherwise until now is no longer so; what nobody had told us of is written down, but for
+    the fields that we have changed ourselves.
     """
-    known = None if is_ours else subscription.snapshot
+    known = subscription.snapshot
+    moved = () if known is None else differences(kept_snapshot(known), snapshot)
     finding.settle_differences(
         session,
         subscription.id,
-        differences(kept_snapshot(known), snapshot) if known is not None else (),
+        [one for one in moved if one.field not in ours],
         look=lease,
         seen_before=subscription.verified_at,
     )

@@ -7,7 +7,8 @@ were to leave have left by the time it is asked whether there are too many, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Final
 
 from sqlalchemy.orm import Session
 
@@ -15,6 +16,7 @@ from models import assignment, expansion, seat_change
 from models.audit import Cause
 from models.book import Book, Subject, post
 from models.seat_change import ChangeState, SeatChange
+from seats.drift import RETRIEVED
 from seats.plan import Plan
 from seats.seat_changes import SeatStep, Steps, Trace, plan_from_json, trace_of
 from seats.snapshot import SubscriptionSnapshot
@@ -30,24 +32,34 @@ def steps_of(change: SeatChange) -> Steps:
     return {name: SeatStep(**step) for name, step in change.seats.items()}
 
 
-def carry_out(
-    session: Session, books: Sequence[Book], snapshot: SubscriptionSnapshot, cause: Cause
-) -> Cause | None:
-    """Settle the subscription's changes by what the snapshot shows of them. Who has moved the seats, if what
-    it shows for the first time is of our own making.
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """What a snapshot shows for the first time and is of our own making: in these fields, and by whom the
+    seats were moved, if they were.
     """
-    ours = None
+
+    fields: frozenset[str] = frozenset()
+    cause: Cause | None = None
+
+
+_SCHEDULE: Final = frozenset({"scheduled_change"})
+
+
+def carry_out(session: Session, books: Sequence[Book], snapshot: SubscriptionSnapshot, cause: Cause) -> Ours:
+    """Settle the subscription's changes by what the snapshot shows of them."""
+    ours = Ours()
     for change in seat_change.sent_for(session, snapshot.subscription_id):
         was, trace = change.state, trace_of(plan_of(change), snapshot)
-        by_change = _cause_of(change, cause)
         if trace is Trace.APPLIED:
-            _apply(session, books, change, by_change)
-        elif trace is Trace.SCHEDULED:
+            ours = Ours(frozenset(RETRIEVED), _cause_of(change, cause))
+            _apply(session, books, change, ours.cause or cause)
+            continue
+        if trace is Trace.SCHEDULED:
             _see_scheduled(session, change)
         elif change.state == ChangeState.SCHEDULED:
             _miss(session, books[0], change)
         if change.state != was and change.code != seat_change.NO_LONGER_SCHEDULED:
-            ours = by_change
+            ours = Ours(ours.fields | _SCHEDULE, ours.cause)
     return ours
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -67,7 +67,14 @@ class ChangeState(StrEnum):
 
 OPEN = (ChangeState.SUBMITTED, ChangeState.SCHEDULED)
 _TAKEN_FOR = (ChangeState.FAILED, ChangeState.CANCELLED)
-_UNSEEN = (NOT_APPLIED, OVERTAKEN, NO_LONGER_SCHEDULED, TAKEN_BACK)
+# For so long a look may still show what was taken for failed, or for cancelled: a slow payment, the moments
+# around a renewal. The same cart later is somebody else's doing, and concerns nobody who was named then.
+_MAY_BE_SEEN = {
+    NOT_APPLIED: timedelta(days=4),
+    OVERTAKEN: timedelta(days=4),
+    NO_LONGER_SCHEDULED: timedelta(hours=2),
+    TAKEN_BACK: timedelta(hours=2),
+}
 _MOST_SENT = 10
 
 
@@ -244,7 +251,8 @@ def due(session: Session, *, limit: int) -> Sequence[str]:
 
 def sent_for(session: Session, subscription_id: str) -> Sequence[SeatChange]:
     """The subscription's changes that a look may tell something of, locked: those under way or scheduled,
-    and the newest that was sent if it was taken for failed, or for cancelled, because nothing was to be seen.
+    and the newest that was sent if it was taken for failed, or for cancelled, because nothing was to be seen
+    a while ago.
     """
     sent = session.scalars(
         select(SeatChange)
@@ -256,8 +264,13 @@ def sent_for(session: Session, subscription_id: str) -> Sequence[SeatChange]:
     return [
         one
         for place, one in enumerate(sent)
-        if one.state in OPEN or (place == 0 and one.state in _TAKEN_FOR and one.code in _UNSEEN)
+        if one.state in OPEN or (place == 0 and one.state in _TAKEN_FOR and _may_be_seen(session, one))
     ]
+
+
+def _may_be_seen(session: Session, change: SeatChange) -> bool:
+    lasts = _MAY_BE_SEEN.get(change.code or "")
+    return lasts is not None and now(session) < change.moved_at + lasts
 
 
 def expect_cancellation(session: Session, change_id: str) -> None:
@@ -265,8 +278,17 @@ def expect_cancellation(session: Session, change_id: str) -> None:
     has it asked for again.
     """
     change = lock(session, change_id)
-    if change.state == ChangeState.SCHEDULED:
+    if change.state == ChangeState.SCHEDULED and change.code != TAKEN_BACK:
         change.code, change.next_at = TAKEN_BACK, now(session)
+
+
+def expect_again(session: Session, change_id: str, delay: Callable[[int], timedelta]) -> None:
+    """It is still there and about to be asked for once more; if it is there after that too, after `delay`,
+    which is made of how often it was asked for.
+    """
+    change = lock(session, change_id)
+    change.attempts += 1
+    change.next_at = now(session) + delay(change.attempts)
 
 
 def forget_previews(session: Session, age: timedelta) -> int:
@@ -302,12 +324,30 @@ def bought_since(session: Session, account_id: str, moment: datetime) -> Sequenc
 
 def newest_automatic(session: Session, account_id: str) -> SeatChange | None:
     """The newest that was sent by itself, whatever became of it."""
-    return session.scalar(
+    return next(iter(_automatic(session, account_id, 1)), None)
+
+
+def is_in_vain(session: Session, change: SeatChange) -> bool:
+    """Whether this newest purchase came to nothing, or was the second in a row for the same people that the
+    provider never answered: a card is not tried for days.
+    """
+    if change.came_to_nothing:
+        return True
+    both = _automatic(session, change.account_id, 2)
+    return (
+        len(both) == 2  # noqa: PLR2004
+        and all(one.state == ChangeState.FAILED and one.code == NOT_APPLIED for one in both)
+        and bool(set(both[0].buys_for) & set(both[1].buys_for))
+    )
+
+
+def _automatic(session: Session, account_id: str, limit: int) -> Sequence[SeatChange]:
+    return session.scalars(
         select(SeatChange)
         .where(SeatChange.account_id == account_id, SeatChange.is_automatic, SeatChange.sent_at.is_not(None))
         .order_by(SeatChange.sent_at.desc())
-        .limit(1)
-    )
+        .limit(limit)
+    ).all()
 
 
 def _step(state: ChangeState, at: datetime, message: str | None) -> Json:

@@ -235,7 +235,7 @@ def _insert(
 
 def _seat(session: Session, book: Book, seated: Assignment, cause: Cause) -> Seated:
     book.move(seated.seat_type, seated.counted)
-    book.wake_by(seated.expires_at)
+    book.wake_by(None if seated.awaits else seated.expires_at)
     post(session, book, cause, Subject(member_id=seated.member_id, after=seated.facts()))
     return Seated(seated, is_new=True)
 
@@ -277,7 +277,7 @@ def changed(
         book.move(left, -was)
         book.move(person.seat_type, person.counted)
     if (after := person.facts()) != before:
-        book.wake_by(person.expires_at)
+        book.wake_by(None if person.awaits else person.expires_at)
         subject = Subject(member_id=person.member_id, before=before, after=after)
         post(session, book, cause, subject, is_news=is_news)
 

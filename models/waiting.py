@@ -6,17 +6,18 @@ held, awaiting a purchase -> active, or an invitation   a look at the provider s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
 from sqlalchemy.orm import Session
 
-from models import assignment, expansion, notice, seating
+from models import assignment, expansion, notice, seat_change, seating
 from models.assignment import Assignment, AssignmentState, Counted
 from models.audit import Cause
 from models.book import Book, open_book, post
 from models.expansion import Present
+from models.seat_change import ChangeState
 from models.seating import Seated, Wish
 from seats import policies
 from seats.catalog import Catalog
@@ -70,16 +71,29 @@ def settle(session: Session, book: Book) -> None:
     queue = assignment.waiting(session, book.account_id)
     if book.status not in seating.REFUSING:
         _seat_first(session, book, queue)
+    paid_for = _paid_for(session, book, queue)
     for person in queue:
-        if person.awaits is not None and (reason := _why_not(book, person)) is not None:
+        if person.awaits is not None and (reason := _why_not(book, person, paid_for)) is not None:
             refuse(session, book, [person], reason)
 
 
-def _why_not(book: Book, person: Assignment) -> str | None:
+def _is_late(book: Book, person: Assignment) -> bool:
+    return person.expires_at is None or person.expires_at <= book.now
+
+
+def _paid_for(session: Session, book: Book, queue: Sequence[Assignment]) -> Collection[int]:
+    """Those for whom a purchase is under way: whatever time is over, they are waited with."""
+    if not any(_is_late(book, person) for person in queue):
+        return ()
+    newest = seat_change.newest_automatic(session, book.account_id)
+    return newest.buys_for if newest is not None and newest.state == ChangeState.SUBMITTED else ()
+
+
+def _why_not(book: Book, person: Assignment, paid_for: Collection[int]) -> str | None:
     """Why somebody for whom there is no seat waits in vain."""
     if (refused := seating.REFUSING.get(book.status)) is not None:
         return refused
-    if person.expires_at is None or person.expires_at <= book.now:
+    if _is_late(book, person) and person.id not in paid_for:
         return "No seat could be bought in time."
     seat_type = str(person.seat_type)
     if not policies.load(book.policy_of(seat_type)).BUYS:

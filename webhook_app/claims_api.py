@@ -52,8 +52,8 @@ def claim(path: AccountPath, body: ClaimBody) -> Response:
     def conclude(first: Answer) -> Answer:
         if first.status != HTTPStatus.ACCEPTED:
             return first
-        member_id = first.body["member_id"]
-        return _after_purchase(path.account_id, [member_id], held)[member_id]
+        (became,) = _after_purchase(path.account_id, [first.body], held).values()
+        return became
 
     return answer_once(work, conclude)
 
@@ -86,10 +86,10 @@ def claim_batch(path: AccountPath, body: BatchBody) -> Response:
         if first.status != HTTPStatus.OK:
             return first
         told = first.body["results"]
-        waiting_ids = [one["assignment"]["member_id"] for one in told if _waits(one)]
-        if not waiting_ids:
+        waiting_ones = [one["assignment"] for one in told if _waits(one)]
+        if not waiting_ones:
             return first
-        became = _after_purchase(path.account_id, waiting_ids, held)
+        became = _after_purchase(path.account_id, waiting_ones, held)
         return _answered(body.mode, [_concluded(one, became) if _waits(one) else one for one in told])
 
     return answer_once(work, conclude)
@@ -151,17 +151,27 @@ def _totals(told: Sequence[dict[str, Any]]) -> dict[str, int]:
 
 
 def _after_purchase(
-    account_id: str, member_ids: Sequence[str], held: Mapping[str, int]
+    account_id: str, people: Sequence[Mapping[str, Any]], held: Mapping[str, int]
 ) -> Mapping[str, Answer]:
-    """What has become of claims that waited, once their seats are bought, or refused, or have been waited
-    for long enough. `held` are their assignments, where this call has made them.
+    """What has become of these, who waited when they were shown, by their member ids then: once their seats
+    are bought, or refused, or have been waited for long enough. `held` are their assignments, where this call
+    has made them.
     """
     runtime = door().runtime
     with runtime.sessions() as session:
-        theirs = {one: held.get(one) or assignment.newest_id(session, account_id, one) for one in member_ids}
+        theirs = {
+            one["member_id"]: held.get(one["member_id"]) or _find(session, account_id, one) for one in people
+        }
     expansion.wait(runtime, account_id, [one for one in theirs.values() if one is not None])
     with runtime.sessions() as session:
         return {member_id: _became(session, one) for member_id, one in theirs.items()}
+
+
+def _find(session: Session, account_id: str, shown_then: Mapping[str, Any]) -> int | None:
+    """The person's assignment: an invitation that was taken up since is found by its address."""
+    member_id = shown_then["member_id"]
+    live = assignment.live(session, account_id, member_id, shown_then["email"])
+    return assignment.newest_id(session, account_id, member_id) if live is None else live.id
 
 
 def _became(session: Session, assignment_id: int | None) -> Answer:

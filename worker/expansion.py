@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -111,14 +111,19 @@ def expand(runtime: Runtime, account_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Standing:
-    """What is to be bought, the assignments that wait for it, the purchase that is under way already, and for
-    how long nothing is bought.
+    """What is to be bought, the assignments that wait for it and their seat types, the purchase that is under
+    way already, and for how long nothing is bought.
     """
 
     demand: Mapping[str, int]
-    queue: Collection[int]
+    queue: Mapping[int, str | None]
     under_way: str | None
     rest: timedelta
+
+    def of(self, seat_type: str) -> _Standing:
+        """What concerns one seat type."""
+        queue = {one: theirs for one, theirs in self.queue.items() if theirs == seat_type}
+        return replace(self, demand={seat_type: self.demand[seat_type]}, queue=queue)
 
 
 def _expand(runtime: Runtime, visit: Visit) -> timedelta:
@@ -143,16 +148,17 @@ def _stand(runtime: Runtime, account_id: str) -> _Standing:
         ledger.reevaluate(session, account_id, runtime.catalog, _CAUSE)
         book = open_book(session, account_id)
         newest = seat_change.newest_automatic(session, account_id)
-        if newest is not None and newest.came_to_nothing:
+        is_in_vain = newest is not None and seat_change.is_in_vain(session, newest)
+        if newest is not None and is_in_vain:
             _refuse(session, book, newest.buys_for, newest.message or "The purchase failed.")
-        queue = _ids(assignment.waiting(session, account_id))
+        queue = {person.id: person.seat_type for person in assignment.waiting(session, account_id)}
         if not queue:
             expansion.done(session, account_id)
         return _Standing(
             demand=waiting.demand(book),
             queue=queue,
             under_way=newest.id if newest is not None and _is_under_way(session, newest) else None,
-            rest=_rest(newest, book.now) if queue else timedelta(),
+            rest=_rest(newest, book.now) if newest is not None and is_in_vain and queue else timedelta(),
         )
 
 
@@ -162,11 +168,9 @@ def _is_under_way(session: Session, change: SeatChange) -> bool:
     return change.state == ChangeState.SUBMITTED and home == change.account_id
 
 
-def _rest(newest: SeatChange | None, now: datetime) -> timedelta:
-    """How long nothing more is bought, after a purchase that failed."""
-    if newest is None or not newest.came_to_nothing:
-        return timedelta()
-    return max(newest.moved_at + REST - now, timedelta())
+def _rest(failed: SeatChange, now: datetime) -> timedelta:
+    """How long nothing more is bought after it."""
+    return max(failed.moved_at + REST - now, timedelta())
 
 
 def _buy(runtime: Runtime, account_id: str, standing: _Standing) -> bool:
@@ -182,6 +186,9 @@ def _buy(runtime: Runtime, account_id: str, standing: _Standing) -> bool:
         if _is_for_now(error):
             log.info("seats are bought later", extra={"account_id": account_id, "reason": error.code})
             return False
+        if len(standing.demand) > 1:  # what stands in the way of one type is none of the others' business
+            bought = [_buy(runtime, account_id, standing.of(seat_type)) for seat_type in standing.demand]
+            return all(bought)
         with runtime.transaction() as session:
             ledger.reevaluate(session, account_id, runtime.catalog, _CAUSE)
             _refuse(session, open_book(session, account_id), standing.queue, error.message)
@@ -189,18 +196,19 @@ def _buy(runtime: Runtime, account_id: str, standing: _Standing) -> bool:
 
 
 def _check(runtime: Runtime, standing: _Standing, session: Session, book: Book, change: SeatChange) -> None:
-    """That the purchase is still what is waited for, and no more than may be bought today: the look before
-    the preview may have brought seats, and people may have come or gone since.
+    """That all of the purchase is still waited for, and no more than may be bought today: the look before the
+    preview may have brought seats, and people may have gone since. Who has come is bought for next.
     """
     is_more = all(step.difference > 0 for step in steps_of(change).values())
-    if not is_more or waiting.demand(book) != standing.demand:
-        raise SubscriptionChanged("Others are waiting by now, or there are other seats.")
+    wanted = waiting.demand(book)
+    if not is_more or any(wanted.get(name, 0) < number for name, number in standing.demand.items()):
+        raise SubscriptionChanged("Somebody has gone by now, or there are other seats.")
     purse = expansion.purse_of(session, Present.of(book), runtime.catalog)
     if purse.today + change.seats_more > purse.per_day:
         raise NoSeatAvailable(
             f"{change.seats_more} seats would have to be bought at once. {beyond_the_day(purse)}"
         )
-    change.buys_for = sorted(_ids(assignment.waiting(session, book.account_id)))
+    change.buys_for = sorted(_ids(assignment.waiting(session, book.account_id)) & set(standing.queue))
 
 
 def _is_for_now(error: SeatSyncError) -> bool:

@@ -197,12 +197,19 @@ def settle(runtime: Runtime, change_id: str, *, caller: Caller = Caller.WEBHOOK)
         _conclude(runtime, change_id, asked_at, came_to_nothing=came_to_nothing)
     elif change.state == ChangeState.SCHEDULED:
         if change.code == seat_change.TAKEN_BACK:  # it is still there
+            with runtime.sessions.begin() as session:
+                seat_change.expect_again(session, change_id, _later_and_later)
             _drop(runtime, change)
         elif change.missed_at is not None:  # once more, lest the last look came at a bad moment
             resync_subscription(runtime, change.subscription_id, patience=PATIENCE, caller=caller)
         _take_back_if_outgrown(runtime, change_id)
     with runtime.sessions() as session:
         return session.get_one(SeatChange, change_id)
+
+
+def _later_and_later(attempt: int) -> timedelta:
+    """Two seconds, four, eight and so on, and every hour in the end."""
+    return min(timedelta(seconds=2.0 ** min(attempt, 12)), _EVERY_HOUR)
 
 
 def _can_be_asked_for_again(runtime: Runtime, change: SeatChange) -> bool:

@@ -110,6 +110,16 @@ def test_the_same_key_is_one_wish_and_is_told_what_has_become_of_it(
     assert applied_writes(world) == 1
 
 
+def test_the_same_key_finds_an_invitation_that_was_taken_up_under_another_id(
+    client: FlaskClient, world: World, service: Runtime, sold: str, slow: None
+):
+    assert claim(client, "invited", SEVEN, hold=True, email="eve@example.com").status_code == 202
+    claim(client, "eve", email="eve@example.com")
+    pays(world, service, sold, "succeeds")
+    again = claim(client, "invited", SEVEN, hold=True, email="eve@example.com")
+    assert (again.status_code, again.json["member_id"]) == (201, "eve")
+
+
 def test_a_purchase_that_is_refused_is_409_with_the_reason(
     client: FlaskClient, world: World, service: Runtime, sold: str
 ):

@@ -122,6 +122,13 @@ def reason(service: Runtime, member_id: str) -> str:
         return next(one.data["reason"] for one in said if one.data["member_id"] == member_id)
 
 
+def sent(world: World) -> int:
+    """Purchases that have reached the provider, whatever it made of them."""
+    routes = world.requests.report(0)["routes"]
+    assert isinstance(routes, dict)
+    return int(routes.get(CHANGES, 0))
+
+
 def is_anybody_waited_for(service: Runtime) -> bool:
     with service.sessions() as session:
         return session.scalar(select(Expansion.account_id)) is not None
@@ -578,3 +585,58 @@ def test_a_wait_over_midnight_counts_once(service: Runtime, world: World, sold: 
     long_ago(service, "1 day")
     claim(service, "eve")
     assert people(service)["eve"] == "waiting"
+
+
+def test_a_card_is_not_tried_for_days_where_the_answer_never_comes(service: Runtime, world: World, sold: str):
+    world.board.turn({"plan_change_payment": "fails"})
+    world.board.turn({"api_cut_probability": 1.0, "api_fault_routes": [CHANGES]})
+    claim(service, "eve")
+    for _ in range(3):
+        come_again(service)
+        long_ago(service)
+        settle(service)
+    come_again(service)
+    assert people(service) == {"eve": "released"}
+    assert sent(world) == 2
+
+
+def test_who_keeps_coming_keeps_nobody_from_being_bought_for(
+    service: Runtime, world: World, sold: str, monkeypatch: pytest.MonkeyPatch
+):
+    claim(service, "eve")
+    ask, names = expansion.preview, iter(["fay", "gil"])
+
+    def somebody_comes_after_the_preview(*asked: Any) -> Any:
+        previewed = ask(*asked)
+        claim(service, next(names, "eve"))
+        return previewed
+
+    monkeypatch.setattr(expansion, "preview", somebody_comes_after_the_preview)
+    expansion.expand(service, "acme")
+    assert people(service)["eve"] == "active"
+
+
+def test_what_stands_in_the_way_of_one_seat_type_is_none_of_the_others_business(
+    service: Runtime, world: World, sold: str
+):
+    packs_only = with_catalog(
+        service,
+        {"addons.adn_seat = { full = 1 }\n": "", "\n[roles]": "auto_expand_limit = 5\n[roles]"},
+    )
+    claim(packs_only, "vic", "val", "vera", role="guest")
+    claim(packs_only, "eve")
+    expansion.expand(packs_only, "acme")
+    assert people(packs_only) == {"vic": "active", "val": "active", "vera": "active", "eve": "released"}
+
+
+def test_nobody_is_given_up_on_while_their_seat_is_being_paid(service: Runtime, world: World, sold: str):
+    world.board.turn({"plan_change_payment": "waits"})
+    claim(service, "eve")
+    expansion.expand(service, "acme")
+    with service.sessions.begin() as session:
+        session.execute(text("UPDATE assignments SET expires_at = now() WHERE awaits IS NOT NULL"))
+    come_again(service)
+    assert people(service) == {"eve": "waiting"}
+    settles(world, sold, "succeeds")
+    resync_subscription(service, sold, patience=5)
+    assert people(service) == {"eve": "active"}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from sqlalchemy import select, text
@@ -68,8 +71,12 @@ def settle_all(service: Runtime) -> None:
 
 def customer_buys(world: World, subscription_id: str, **addons: int) -> None:
     """In the provider's portal, beside us."""
-    cart = [AddonUnits(name, count) for name, count in {**CART, **addons}.items()]
+    cart = _units({**CART, **addons})
     world.apply(subscription_id, actions.set_cart(world, Options(addons=cart)), silently=True)
+
+
+def _units(addons: Mapping[str, int]) -> list[AddonUnits]:
+    return [AddonUnits(name, count) for name, count in addons.items()]
 
 
 # A cancellation whose answer is lost.
@@ -194,3 +201,54 @@ def test_how_long_the_provider_wants_to_be_left_alone_is_handed_on_with_a_look_t
     with pytest.raises(TransientError) as away:
         preview(service, "acme", Wish(seats={"full": 23}))
     assert 30 < away.value.retry_after <= 37
+
+
+def test_the_same_cart_months_after_a_cancellation_releases_nobody_who_was_named_then(
+    service: Runtime, world: World, sold: str
+):
+    seated(service, *(f"member-{number}" for number in range(16)))
+    change = scheduled(service, release="suggested")
+    story.cancel(service, "acme", change.id)
+    long_ago(service)
+    with service.sessions.begin() as session:
+        kept = session.get_one(SeatChange, change.id)
+        months_ago = (datetime.now(UTC) - timedelta(days=90)).isoformat()
+        kept.history = [{**step, "at": months_ago} for step in kept.history]
+    planned = {one["addon_id"]: one["quantity"] for one in change.plan["cart"]["addons"]}
+    world.apply(sold, actions.set_cart(world, Options(addons=_units(planned))), silently=True)
+    resync_subscription(service, sold, patience=5)
+    assert (the(service, change).state, in_use(service)) == (ChangeState.CANCELLED, (16, 14, "over_limit"))
+
+
+def test_a_cancellation_that_does_nothing_is_asked_for_more_and_more_rarely(
+    service: Runtime, world: World, sold: str
+):
+    change = scheduled(service)
+    world.board.turn({"api_500_probability": 1.0, "api_fault_routes": [CANCELLATIONS]})
+    story.cancel(service, "acme", change.id)
+    pauses = []
+    for _ in range(4):
+        settle_all(service)
+        with service.sessions() as session:
+            pause = text("SELECT extract(epoch FROM next_at - now()) FROM seat_changes")
+            pauses.append(float(session.scalar(pause)))
+    assert all(later > sooner * 1.5 for sooner, later in pairwise(pauses))
+
+
+def test_what_the_customer_buys_while_nobody_looks_is_not_taken_for_part_of_our_plan(
+    service: Runtime, world: World, sold: str
+):
+    send = service.provider.change
+
+    def customer_buys_meanwhile(*args, **more):
+        send(*args, **more)
+        customer_buys(world, sold, adn_viewer=9)
+
+    service.provider.change = customer_buys_meanwhile
+    change = scheduled(service)
+    assert the(service, change).state == ChangeState.SCHEDULED
+    fields = {one.field for one in drift(service)}
+    assert ("addons" in fields, "scheduled_change" in fields) == (True, False)
+    with service.sessions() as session:
+        row = session.scalars(select(AuditRow).order_by(AuditRow.id.desc())).first()
+    assert row.actor == "provider:dodo"
