@@ -10,7 +10,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from runtime.wiring import Runtime
+from simulator.server import Simulator
+from simulator.world import World
 from tests.conftest import API_KEY
+from tests.simulated import emptied, served_by
 from tests.webhook_app.contract import Contract, watch
 from webhook_app import create_app
 from worker.doorbell import Doorbell
@@ -72,3 +75,15 @@ def app(client: FlaskClient) -> Flask:
 def anyone(app: Flask) -> FlaskClient:
     """Without a key."""
     return client_with(app, None)
+
+
+@pytest.fixture
+def world(simulator: Simulator) -> World:
+    """The simulated provider's, with nothing sold."""
+    return emptied(simulator.world)
+
+
+@pytest.fixture
+def service(runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
+    """The service over it."""
+    return served_by(runtime, simulator.url)

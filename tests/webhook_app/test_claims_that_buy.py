@@ -15,7 +15,7 @@ from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.server import Simulator
 from simulator.world import World
-from tests.simulated import CATALOG, applied_writes, emptied, sell, served_by, units
+from tests.simulated import CATALOG, applied_writes, sell, served_by, units
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import rows, seated
 from worker import expansion
@@ -23,11 +23,6 @@ from worker.resync import resync_subscription
 
 ACCOUNT = "/v1/accounts/acme"
 SEVEN = {"Idempotency-Key": "seven"}
-
-
-@pytest.fixture
-def world(simulator: Simulator) -> World:
-    return emptied(simulator.world)
 
 
 @pytest.fixture

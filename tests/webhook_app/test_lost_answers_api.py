@@ -12,7 +12,7 @@ from providers.dodo import Dodo
 from runtime.wiring import Runtime
 from simulator.server import Simulator
 from simulator.world import World
-from tests.simulated import CHANGES, applied_writes, emptied, sell, served_by
+from tests.simulated import CHANGES, applied_writes, sell, served_by
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import changed
 from tests.webhook_app.test_seat_changes_api import CART, CHANGE, SEVEN, confirm, preview, purchased
@@ -20,11 +20,6 @@ from worker import seat_change as story
 from worker.seat_change import settle_due
 
 CUT = ["api_cut_probability", "api_cut_before_probability"]
-
-
-@pytest.fixture
-def world(simulator: Simulator) -> World:
-    return emptied(simulator.world)
 
 
 @pytest.fixture

@@ -12,10 +12,9 @@ from flask.testing import FlaskClient
 from runtime.wiring import Runtime
 from simulator.lifecycle import changed
 from simulator.refusal import Refusal
-from simulator.server import Simulator
 from simulator.world import World
 from tests.provider_codes import CODES, NEXT_STEPS, NO_REFUSALS, Documented
-from tests.simulated import emptied, sell, served_by
+from tests.simulated import sell
 from tests.webhook_app.conftest import OpenDoor
 
 ACCOUNT = "/v1/accounts/acme"
@@ -63,16 +62,6 @@ Refuse = Callable[[str, Documented], None]
 
 def each(codes: list[Documented]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("one", codes, ids=lambda one: f"{one.provider_status}-{one.provider_code}")
-
-
-@pytest.fixture
-def world(simulator: Simulator) -> World:
-    return emptied(simulator.world)
-
-
-@pytest.fixture
-def service(runtime: Runtime, simulator: Simulator) -> Runtime:
-    return served_by(runtime, simulator.url)
 
 
 @pytest.fixture

@@ -8,17 +8,12 @@ from flask.testing import FlaskClient
 from runtime.wiring import Runtime
 from simulator.server import Simulator
 from simulator.world import World
-from tests.simulated import CHANGES, emptied, sell, served_by
+from tests.simulated import CHANGES, sell, served_by
 from tests.webhook_app.conftest import OpenDoor
 
 ACCOUNT = "/v1/accounts/acme"
 PREVIEW = f"{ACCOUNT}/seat-changes/preview"
 MORE = {"seats": {"full": 23}}
-
-
-@pytest.fixture
-def world(simulator: Simulator) -> World:
-    return emptied(simulator.world)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from models.session import connect
 from runtime.wiring import Runtime
 from simulator.server import Simulator
 from simulator.world import World
-from tests.simulated import CHANGES, emptied, sell, served_by
+from tests.simulated import CHANGES, sell, served_by
 from tests.webhook_app.conftest import OpenDoor, client_with
 from tests.webhook_app.scenes import changed, seated
 from worker import seat_preview
@@ -21,11 +21,6 @@ CHANGE = "/v1/accounts/acme/seat-changes"
 SEVEN = {"Idempotency-Key": "seven"}
 
 Ask = Callable[[FlaskClient], Any]
-
-
-@pytest.fixture
-def world(simulator: Simulator) -> World:
-    return emptied(simulator.world)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from simulator.lifecycle import changed
 from simulator.server import Simulator
 from simulator.world import World
 from tests.conftest import PROVIDER_KEY
-from tests.simulated import CATALOG, emptied, served_by
+from tests.simulated import CATALOG, served_by
 from tests.webhook_app.conftest import OpenDoor
 from worker.resync import resync_subscription
 
@@ -32,11 +32,6 @@ AGREED = (
 )
 KEEPS_THE_DATE = {Proration.PRORATED_IMMEDIATELY_KEEP_CYCLE, Proration.DO_NOT_BILL}
 MOMENT = timedelta(minutes=1)  # between two questions to the provider, whose periods begin when it is asked
-
-
-@pytest.fixture
-def world(simulator: Simulator) -> World:
-    return emptied(simulator.world)
 
 
 @pytest.fixture

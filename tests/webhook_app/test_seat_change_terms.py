@@ -13,25 +13,14 @@ from runtime.wiring import Runtime
 from seats.catalog_file import parse
 from seats.plan import Proration, When
 from simulator.lifecycle import changed as did
-from simulator.server import Simulator
 from simulator.world import World
-from tests.simulated import CATALOG, CHANGES, emptied, sell, served_by
+from tests.simulated import CATALOG, CHANGES, sell
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import changed, rows, seated
 
 CHANGE = "/v1/accounts/acme/seat-changes"
 CART = {"adn_seat": 3, "adn_pack_10": 1, "adn_viewer": 4, "adn_support": 1}
 MOMENTS = {When.NOW: "immediately", When.AT_RENEWAL: "next_billing_date"}
-
-
-@pytest.fixture
-def world(simulator: Simulator) -> World:
-    return emptied(simulator.world)
-
-
-@pytest.fixture
-def service(runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
-    return served_by(runtime, simulator.url)
 
 
 @pytest.fixture

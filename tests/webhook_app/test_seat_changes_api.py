@@ -23,7 +23,7 @@ from simulator.subscription import AddonUnits
 from simulator.world import World
 from tests.conftest import API_KEY
 from tests.providers.stub import Stub, reply
-from tests.simulated import CATALOG, CHANGES, applied_writes, emptied, sell, served_by, units
+from tests.simulated import CATALOG, CHANGES, applied_writes, sell, served_by, units
 from tests.test_readme import blocks, commands, perform
 from tests.webhook_app.conftest import OpenDoor, client_with
 from tests.webhook_app.scenes import changed, key_with, opened, seated
@@ -33,16 +33,6 @@ from worker.resync import resync_subscription
 CHANGE = "/v1/accounts/acme/seat-changes"
 CART = {"adn_seat": 3, "adn_pack_10": 1, "adn_viewer": 4, "adn_support": 1}
 SEVEN = {"Idempotency-Key": "seven"}
-
-
-@pytest.fixture
-def world(simulator: Simulator) -> World:
-    return emptied(simulator.world)
-
-
-@pytest.fixture
-def service(runtime: Runtime, simulator: Simulator) -> Runtime:
-    return served_by(runtime, simulator.url)
 
 
 @pytest.fixture

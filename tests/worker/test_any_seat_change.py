@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import count
 
-import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -19,9 +18,8 @@ from seats.plan import Cart, Proration, When
 from seats.snapshot import AddonQuantity
 from simulator.control import actions
 from simulator.control.actions import Options
-from simulator.server import Simulator
 from simulator.world import World
-from tests.simulated import applied_writes, emptied, sell, served_by, units
+from tests.simulated import applied_writes, sell, units
 from worker.resync import resync_subscription
 from worker.seat_change import confirm
 from worker.seat_preview import Wish, preview
@@ -44,16 +42,6 @@ WISHES = st.builds(
 )
 FULL = {"adn_seat", "adn_pack_10"}
 ACCOUNTS = (f"account-{number}" for number in count())
-
-
-@pytest.fixture
-def world(simulator: Simulator) -> World:
-    return emptied(simulator.world)
-
-
-@pytest.fixture
-def service(runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
-    return served_by(runtime, simulator.url)
 
 
 def renewed(service: Runtime, world: World, subscription_id: str) -> None:

@@ -11,9 +11,8 @@ from runtime.wiring import Runtime
 from seats.plan import When
 from simulator.control import actions
 from simulator.control.actions import Options
-from simulator.server import Simulator
 from simulator.world import World
-from tests.simulated import CHANGES, applied_writes, emptied, sell, served_by
+from tests.simulated import CHANGES, applied_writes, sell
 from tests.stack import wait_until
 from tests.worker.test_seat_changes import CART, in_use, long_ago, resynced, seated
 from worker.seat_change import confirm, settle
@@ -42,16 +41,6 @@ LOST = {
     "cut before the work": ("api_cut_before_probability", "cut_before", False),
     "no answer in time": ("api_hang_probability", "hang", True),
 }
-
-
-@pytest.fixture
-def world(simulator: Simulator) -> World:
-    return emptied(simulator.world)
-
-
-@pytest.fixture
-def service(runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
-    return served_by(runtime, simulator.url)
 
 
 @pytest.fixture

@@ -17,25 +17,14 @@ from simulator.control.portal import Edit, chosen
 from simulator.lifecycle import Rule
 from simulator.plan_request import AttachedAddon
 from simulator.scheduled_change import drop_schedule
-from simulator.server import Simulator
 from simulator.subscription import AddonUnits
 from simulator.world import World
-from tests.simulated import CHANGES, emptied, sell, served_by, units
+from tests.simulated import CHANGES, sell, units
 from worker.seat_change import confirm
 from worker.seat_preview import Previewed, Wish, preview
 
 CART = {"adn_seat": 3, "adn_pack_10": 1, "adn_viewer": 4, "adn_support": 1}
 Happening = Callable[[World, str], object]
-
-
-@pytest.fixture
-def world(simulator: Simulator) -> World:
-    return emptied(simulator.world)
-
-
-@pytest.fixture
-def service(runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
-    return served_by(runtime, simulator.url)
 
 
 @pytest.fixture

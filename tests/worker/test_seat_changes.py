@@ -29,11 +29,10 @@ from seats.plan import When
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.lifecycle import changed
-from simulator.server import Simulator
 from simulator.subscription import AddonUnits
 from simulator.world import World
 from tests.factories import a_cause
-from tests.simulated import CHANGES, applied_writes, emptied, sell, served_by, units
+from tests.simulated import CHANGES, applied_writes, sell, units
 from tests.worker.passes import drift
 from worker import seat_change as story
 from worker import seat_preview
@@ -43,16 +42,6 @@ from worker.seat_preview import Wish, preview
 
 CART = {"adn_seat": 3, "adn_pack_10": 1, "adn_viewer": 4, "adn_support": 1}
 SEATS = ("adn_seat", "adn_pack_10")
-
-
-@pytest.fixture
-def world(simulator: Simulator) -> World:
-    return emptied(simulator.world)
-
-
-@pytest.fixture
-def service(runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
-    return served_by(runtime, simulator.url)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from runtime.wiring import Runtime
 from simulator.server import Simulator
 from simulator.world import World
 from tests.clock import Clock
-from tests.simulated import emptied, sell, served_by
+from tests.simulated import sell, served_by
 from tests.worker.test_seat_changes import (
     CART,
     purchased,
@@ -36,11 +36,6 @@ from worker.sweep import Sweep
 
 SOON = timedelta(seconds=10)
 LATER = timedelta(minutes=5)
-
-
-@pytest.fixture
-def world(simulator: Simulator) -> World:
-    return emptied(simulator.world)
 
 
 @pytest.fixture

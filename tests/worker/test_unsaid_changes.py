@@ -19,10 +19,9 @@ from seats.plan import Proration
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.lifecycle import changed
-from simulator.server import Simulator
 from simulator.subscription import AddonUnits
 from simulator.world import World
-from tests.simulated import CHANGES, applied_writes, emptied, sell, served_by, units
+from tests.simulated import CHANGES, applied_writes, sell, units
 from tests.worker.passes import drift
 from tests.worker.test_seat_changes import (
     CART,
@@ -41,16 +40,6 @@ from worker.seat_preview import Wish, preview
 
 CANCELLATIONS = "DELETE /subscriptions/<subscription_id>/change-plan/scheduled"
 ADMIN = "key:admin"
-
-
-@pytest.fixture
-def world(simulator: Simulator) -> World:
-    return emptied(simulator.world)
-
-
-@pytest.fixture
-def service(runtime: Runtime, simulator: Simulator) -> Runtime:
-    return served_by(runtime, simulator.url)
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ from seats.plan import When
 from simulator.catalog import Product
 from simulator.control import actions
 from simulator.control.actions import Options
-from simulator.server import Simulator
 from simulator.world import World
-from tests.simulated import CATALOG, CHANGES, emptied, sell, served_by
+from tests.simulated import CATALOG, CHANGES, sell
 from worker.resync import resync_subscription
 from worker.seat_change import cancel, confirm
 from worker.seat_preview import Wish, preview
@@ -37,16 +36,6 @@ STEPS = [
     ({"full": 5, "viewer": 0}, {"adn_support": 1}),
 ]
 each_step = pytest.mark.parametrize(("seats", "after"), STEPS)
-
-
-@pytest.fixture
-def world(simulator: Simulator) -> World:
-    return emptied(simulator.world)
-
-
-@pytest.fixture
-def service(runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
-    return served_by(runtime, simulator.url)
 
 
 @pytest.fixture
