@@ -615,16 +615,14 @@ def test_no_more_routine_looks_are_rung_for_than_can_be_heard(runtime: Runtime, 
     assert len(rung) == 50
 
 
-@pytest.mark.parametrize("plan", ["enable_hashjoin", "enable_mergejoin", "enable_nestloop"])
-def test_no_more_are_rung_for_whatever_plan_the_database_has(
-    runtime: Runtime, provider: FakeProvider, plan: str
+def test_no_more_are_rung_for_by_a_plan_that_asks_anew_for_every_row(
+    runtime: Runtime, provider: FakeProvider
 ):
     provider.subscriptions = many(120)
     pass_over(runtime)
     with runtime.sessions.begin() as session:
-        session.execute(text(f"SET LOCAL {plan} = off"))
-        session.execute(text("SET LOCAL enable_hashagg = off"))
-        session.execute(text("SET LOCAL enable_material = off"))
+        for other in ("hashjoin", "mergejoin", "hashagg", "sort", "material", "indexscan", "bitmapscan"):
+            session.execute(text(f"SET LOCAL enable_{other} = off"))
         due = schedule.take_due(session, limit=500, routine_limit=50, again=timedelta(seconds=5))
     assert len(due.routine) == 50
 
