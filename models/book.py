@@ -1,7 +1,7 @@
 """An account's open book: its locked balance, and the one statement that writes a changed one down.
 
-Between `open_book` and the end of the transaction nobody else can
-change the account's seats; `post` writes the balance and its audit row together or not at all.
+Between `open_book` and the end of the transaction nobody else can change the account's seats; `post` writes
+the balance and its audit row together or not at all.
 """
 
 from __future__ import annotations

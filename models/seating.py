@@ -250,12 +250,12 @@ def _seat_again(session: Session, book: Book, person: Assignment, wish: Wish, ca
         )
     if person.state != AssignmentState.HELD or wish.hold:
         return Seated(person, is_new=False)
-    if person.awaits is not None:
-        with changed(session, book, person, cause):
-            person.awaits, person.member_id = AssignmentState.ACTIVE, wish.member_id
-        return Seated(person, is_new=False)
     with changed(session, book, person, cause):
-        person.state, person.expires_at, person.member_id = AssignmentState.ACTIVE, None, wish.member_id
+        person.member_id = wish.member_id
+        if person.awaits is not None:
+            person.awaits = AssignmentState.ACTIVE
+        else:
+            person.state, person.expires_at = AssignmentState.ACTIVE, None
     return Seated(person, is_new=False)
 
 

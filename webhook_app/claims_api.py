@@ -41,7 +41,6 @@ claims_api = Routes("claims", tag="Members")
 @needs(Scope.CLAIM)
 def claim(path: AccountPath, body: ClaimBody) -> Response:
     wish = Wish(**body.model_dump())
-
     held: dict[str, int] = {}
 
     def work(session: Session) -> Answer:
