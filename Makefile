@@ -4,6 +4,9 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
+# Compiled modules are kept, whatever the shell asks for: the tests start dozens of processes.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help install run test check lint format types imports bench lock clean
 
@@ -18,6 +21,7 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	"$(PYTHON)" -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PY) -m compileall -q cli migrations models providers runtime seats simulator webhook_app worker
 	@touch $(STAMP)
 
 run: install ## start everything with a simulated business and watch seats move

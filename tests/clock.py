@@ -21,6 +21,12 @@ DO $$ BEGIN
 END $$
 """
 
+# One trip to the server. Replica mode skips foreign keys and the audit's guard, and DELETE is quicker than
+# TRUNCATE on tables this small.
+_EMPTY = "DO $$ BEGIN SET LOCAL session_replication_role = replica; {} END $$".format(
+    " ".join(f"DELETE FROM {table.__tablename__};" for table in TABLES)
+)
+
 
 def give_own_clock(url: str) -> None:
     """Make the empty database's now() ours; connections made from here on see it."""
@@ -33,10 +39,7 @@ def give_own_clock(url: str) -> None:
 def empty(engine: Engine) -> None:
     """Leave not a row of the service's."""
     with engine.begin() as connection:
-        # Past foreign keys and the audit's own guard, and quicker than TRUNCATE on tables this small.
-        connection.execute(text("SET LOCAL session_replication_role = replica"))
-        for table in TABLES:
-            connection.execute(text(f"DELETE FROM {table.__tablename__}"))
+        connection.exec_driver_sql(_EMPTY)
 
 
 class Clock:

@@ -8,21 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import redis
 from sqlalchemy import Engine
 
 import migrations
 from models.seat_cache import SeatCache
 from models.session import Sessions, connect, sessions_of
-from runtime.embedded import PostgresServer, RedisServer
 from runtime.settings import Settings
 from runtime.wiring import Runtime, redis_client
 from seats.catalog import Catalog
 from simulator.server import Simulator
 from simulator.world import Settings as SimulatorSettings
+from tests import parallel
 from tests.clock import Clock, empty, give_own_clock
 from tests.factories import CATALOG_TEXT, a_catalog
 from tests.fakes import FakeProvider
+from tests.parallel import (  # noqa: F401  pytest finds its hooks in this file
+    pytest_collection_modifyitems,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+    pytest_xdist_auto_num_workers,
+)
+from tests.servers import Databases, RedisDatabases, Servers, flush
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 API_KEY = "a-bootstrap-key-for-tests"
@@ -30,21 +36,29 @@ PROVIDER_KEY = "a-provider-key"
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with PostgresServer(tmp_path_factory.mktemp("postgres"), durable=False) as server:
-        yield server
+def servers(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Servers]:
+    """The run's PostgreSQL and Redis, and this process's share of them."""
+    process = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    own_folder = tmp_path_factory.getbasetemp()
+    folder = own_folder if process == "main" else own_folder.parent
+    with Servers.shared(folder / "servers", process, parallel.number_of(process)) as servers:
+        parallel.note_start(request.config, servers.seconds_to_start)
+        yield servers
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("redis"), durable=False) as server:
-        yield server
+def postgres(servers: Servers) -> Databases:
+    return servers.databases
 
 
 @pytest.fixture(scope="session")
-def migrated_engine(postgres: PostgresServer) -> Iterator[Engine]:
-    engine = connect(postgres.url, pool_size=20)
-    migrations.upgrade(engine)
+def redis_databases(servers: Servers) -> RedisDatabases:
+    return servers.redis
+
+
+@pytest.fixture(scope="session")
+def migrated_engine(postgres: Databases) -> Iterator[Engine]:
+    engine = connect(postgres.create_database("main", is_migrated=True), pool_size=20)
     yield engine
     engine.dispose()
 
@@ -62,11 +76,10 @@ def sessions(engine: Engine) -> Sessions:
 
 
 @pytest.fixture
-def redis_url(redis_server: RedisServer) -> str:
+def redis_url(redis_databases: RedisDatabases) -> str:
     """A Redis with nothing in it."""
-    with redis.Redis.from_url(redis_server.url) as client:
-        client.flushall()
-    return redis_server.url
+    flush(redis_databases.url)
+    return redis_databases.url
 
 
 @pytest.fixture
@@ -83,11 +96,11 @@ def catalog_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(
-    postgres: PostgresServer, redis_url: str, catalog_file: Path, tmp_path: Path
+    migrated_engine: Engine, redis_url: str, catalog_file: Path, tmp_path: Path
 ) -> dict[str, str]:
     """What a process of the service needs to be told."""
     return {
-        "DATABASE_URL": postgres.url,
+        "DATABASE_URL": migrated_engine.url.render_as_string(hide_password=False),
         "REDIS_URL": redis_url,
         "DODO_PAYMENTS_API_KEY": PROVIDER_KEY,
         "DODO_PAYMENTS_WEBHOOK_KEY": SECRET,
@@ -141,7 +154,7 @@ def runtime(
 
 
 @pytest.fixture(scope="session")
-def clocked_engine(postgres: PostgresServer) -> Iterator[Engine]:
+def clocked_engine(postgres: Databases) -> Iterator[Engine]:
     url = postgres.create_database("clocked")
     give_own_clock(url)
     engine = connect(url, pool_size=20)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import requests
 
-from runtime.embedded import PostgresServer, RedisServer
+from tests.servers import Databases, RedisDatabases
 from tests.simulated import CATALOG, CHANGES
 from tests.stack import Stack, wait_until
 
 
 @pytest.fixture(scope="module")
 def stack(
-    postgres: PostgresServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+    postgres: Databases, redis_databases: RedisDatabases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("buying")
     catalog = folder / "catalog.toml"
@@ -25,7 +25,7 @@ def stack(
     with Stack(
         folder,
         database_url=postgres.create_database("buying"),
-        redis_url=redis_server.url.removesuffix("/0") + "/2",
+        redis_url=redis_databases.empty_database(2),
         catalog=catalog,
     ) as stack:
         stack.start()

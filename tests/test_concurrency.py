@@ -17,11 +17,11 @@ from models import ledger, schedule, seating
 from models.account import Account
 from models.seating import Wish
 from models.session import Sessions, connect, sessions_of
-from runtime.embedded import PostgresServer, RedisServer
 from seats.errors import NoSeatAvailable
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.conftest import API_KEY
 from tests.factories import CATALOG_TEXT, a_catalog, a_cause, a_snapshot
+from tests.servers import Databases, RedisDatabases
 from tests.stack import Stack
 
 CALLERS = 50
@@ -32,13 +32,13 @@ CATALOG = a_catalog()
 
 @pytest.fixture(scope="module")
 def stack(
-    postgres: PostgresServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+    postgres: Databases, redis_databases: RedisDatabases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("concurrency")
     catalog = folder / "catalog.toml"
     catalog.write_text(CATALOG_TEXT, encoding="utf-8")
     database_url = postgres.create_database("concurrency")
-    redis_url = redis_server.url.removesuffix("/0") + "/2"
+    redis_url = redis_databases.empty_database(2)
     with Stack(folder, database_url=database_url, redis_url=redis_url, catalog=catalog) as stack:
         stack.start()
         yield stack

@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from runtime.embedded import PostgresServer, RedisServer
+from runtime.embedded import RedisServer
 from tests.factories import CATALOG_TEXT
+from tests.servers import Databases
 from tests.stack import Stack, all_equal, wait_until
 
 ACCOUNTS = 40
 AFTER_A_FAULT = 15.0
 SOON = 1.5
 AWAY = 60.0
+
+pytestmark = pytest.mark.long(seconds=30, alone=True)
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def stack(
-    postgres: PostgresServer, own_redis: RedisServer, tmp_path: Path, request: pytest.FixtureRequest
+    postgres: Databases, own_redis: RedisServer, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Stack]:
     name = f"faults_{abs(hash(request.node.name))}"
     catalog = tmp_path / "catalog.toml"
@@ -125,6 +128,7 @@ def test_a_wiped_redis_loses_nothing(stack: Stack, own_redis: RedisServer):
     wait_until(lambda: unfinished(stack) == 0, "no event waits", stack.log)
 
 
+@pytest.mark.long(seconds=90, alone=True)
 def test_with_the_broker_away_for_a_minute_every_delivery_is_taken_in_time(
     stack: Stack, own_redis: RedisServer
 ):

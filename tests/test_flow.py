@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from runtime.embedded import PostgresServer, RedisServer
 from seats.snapshot import SubscriptionStatus
 from tests.factories import CATALOG_TEXT
 from tests.receiver import Receiver
+from tests.servers import Databases, RedisDatabases
 from tests.stack import Stack, wait_until
 
 EVENTS = (
@@ -44,13 +44,13 @@ SHOWN = {
 
 @pytest.fixture(scope="module")
 def stack(
-    postgres: PostgresServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+    postgres: Databases, redis_databases: RedisDatabases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("flow")
     catalog = folder / "catalog.toml"
     catalog.write_text(CATALOG_TEXT, encoding="utf-8")
     database_url = postgres.create_database("flow")
-    redis_url = redis_server.url.removesuffix("/0") + "/1"
+    redis_url = redis_databases.empty_database(1)
     with Stack(
         folder,
         database_url=database_url,

@@ -19,7 +19,6 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-import migrations
 from models import batch, ledger, members, schedule, seating
 from models.account import Account
 from models.assignment import AssignmentState
@@ -27,11 +26,11 @@ from models.audit import AuditRow
 from models.members import Change
 from models.seating import Seated, Wish
 from models.session import Sessions, connect, sessions_of
-from runtime.embedded import PostgresServer
 from seats.errors import MemberNotFound, Refused
 from seats.snapshot import AddonQuantity
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import a_catalog, a_cause, a_snapshot
+from tests.servers import Databases
 from worker.sync import LEASE
 
 log = logging.getLogger(__name__)
@@ -209,11 +208,10 @@ class Minute:
 
 
 @pytest.fixture(scope="module")
-def minute(postgres: PostgresServer) -> Iterator[Minute]:
+def minute(postgres: Databases) -> Iterator[Minute]:
     """One account on a database of its own, and eight processes that leave it no peace."""
-    url = postgres.create_database("minute")
+    url = postgres.create_database("minute", is_migrated=True)
     engine = connect(url)
-    migrations.upgrade(engine)
     sessions = sessions_of(engine)
     with sessions.begin() as session:
         ledger.open_account(session, "acme", CATALOG, a_cause())

@@ -25,13 +25,13 @@ from models import inbox, tick
 from models.inbox import InboxState
 from models.session import Sessions
 from models.subscription import Subscription
-from runtime.embedded import PostgresServer
 from runtime.settings import Settings
 from runtime.wiring import Runtime
 from simulator.server import Simulator
 from tests.conftest import API_KEY, PROVIDER_KEY, SECRET
 from tests.factories import an_arrival
 from tests.providers.stub import closed_port
+from tests.servers import Databases
 from tests.simulator.driver import Control
 
 OLD_SECRET = "whsec_" + "b2xk" * 8
@@ -384,7 +384,7 @@ def test_a_database_that_is_away_is_found_and_does_not_stop_the_others(found: Fo
 
 
 @pytest.fixture
-def other_database(postgres: PostgresServer) -> Iterator[str]:
+def other_database(postgres: Databases) -> Iterator[str]:
     yield postgres.create_database("doctor")
     postgres.drop_database("doctor")
 

@@ -16,10 +16,10 @@ from models.audit import AuditRow
 from models.audit_chain import Checked
 from models.seating import Wish
 from models.session import Sessions, connect, sessions_of
-from runtime.embedded import PostgresServer
 from seats.catalog import Catalog
 from seats.errors import AccountNotFound
 from tests.factories import a_catalog, a_cause
+from tests.servers import Databases
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def test_the_hash_can_be_worked_out_without_the_database(sessions: Sessions):
 
 
 @pytest.fixture
-def old(postgres: PostgresServer) -> Engine:
+def old(postgres: Databases) -> Engine:
     """A database from before there was a chain, with rows in it."""
     engine = connect(postgres.create_database("unchained"))
     migrations.upgrade(engine, "0005")

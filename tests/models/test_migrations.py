@@ -12,11 +12,11 @@ from sqlalchemy import Engine, create_engine, inspect
 
 import migrations
 from models.tables import TABLES, metadata
-from runtime.embedded import PostgresServer
+from tests.servers import Databases
 
 
 @pytest.fixture
-def empty(postgres: PostgresServer) -> Iterator[Engine]:
+def empty(postgres: Databases) -> Iterator[Engine]:
     engine = create_engine(postgres.create_database("migrations"))
     yield engine
     engine.dispose()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -16,6 +16,8 @@ from tests.conftest import API_KEY
 from tests.simulated import emptied, served_by
 from tests.webhook_app.contract import Contract, watch
 from webhook_app import create_app
+from webhook_app.auth import Gatekeeper
+from webhook_app.door import NAME, Door
 from worker.doorbell import Doorbell
 
 OpenDoor = Callable[..., FlaskClient]
@@ -34,23 +36,50 @@ def doorbell() -> SilentDoorbell:
     return SilentDoorbell()
 
 
+class Apps:
+    """Apps that tests borrow in turn: describing all routes anew takes longer than most tests."""
+
+    def __init__(self) -> None:
+        self._free: list[tuple[Flask, Contract]] = []
+
+    def borrow(self, runtime: Runtime, doorbell: Doorbell | SilentDoorbell) -> tuple[Flask, Contract]:
+        """An app over this runtime, as good as new."""
+        if not self._free:
+            app = create_app(runtime, doorbell)
+            return app, watch(app)
+        app, contract = self._free.pop()
+        app.extensions[NAME] = Door(runtime, doorbell, Gatekeeper(runtime))
+        contract.breaches.clear()
+        return app, contract
+
+    def give_back(self, borrowed: Sequence[tuple[Flask, Contract]]) -> None:
+        self._free += borrowed
+
+
+@pytest.fixture(scope="session")
+def apps() -> Apps:
+    return Apps()
+
+
 @pytest.fixture
-def open_door(runtime: Runtime, doorbell: SilentDoorbell) -> Iterator[OpenDoor]:
-    """A client of a new app, by default over the test's own runtime and with a key that may do everything.
+def open_door(apps: Apps, runtime: Runtime, doorbell: SilentDoorbell) -> Iterator[OpenDoor]:
+    """A client of an app, by default over the test's own runtime and with a key that may do everything.
 
     Whatever the apps answer has to be as their OpenAPI document says.
     """
-    watched: list[Contract] = []
+    borrowed: list[tuple[Flask, Contract]] = []
 
     def client(
         over: Runtime = runtime, *, key: str | None = API_KEY, bell: Doorbell | SilentDoorbell = doorbell
     ) -> FlaskClient:
-        app = create_app(over, bell)
-        watched.append(watch(app))
+        app, contract = apps.borrow(over, bell)
+        borrowed.append((app, contract))
         return client_with(app, key)
 
     yield client
-    assert [breach for contract in watched for breach in contract.breaches] == []
+    breaches = [breach for _, contract in borrowed for breach in contract.breaches]
+    apps.give_back(borrowed)
+    assert breaches == []
 
 
 def client_with(app: Flask, key: str | None) -> FlaskClient:

@@ -56,7 +56,7 @@ def test_at_each_time_it_is_what_was_shown_then(client: FlaskClient, acme: Acme)
     shown = []
     for step in steps:
         step()
-        acme.runtime.redis.flushall()
+        acme.runtime.redis.flushdb()
         shown.append(client.get(SEATS).json)
         acme.clock.advance(timedelta(hours=1))
     for document in shown:

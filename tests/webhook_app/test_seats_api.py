@@ -112,7 +112,7 @@ def test_another_account_of_the_same_version_is_another_document(client: FlaskCl
     client.put("/v1/accounts/other/subscriptions/sub_1")
     with runtime.sessions.begin() as session:
         session.execute(text("UPDATE accounts SET version = 1"))
-    runtime.redis.flushall()
+    runtime.redis.flushdb()
     moved = client.get("/v1/subscriptions/sub_1/seats", headers={"If-None-Match": etag})
     assert (moved.status_code, moved.json["account_id"]) == (200, "other")
 
@@ -177,7 +177,7 @@ def test_figures_that_have_become_stale_have_another_etag(client: FlaskClient, r
     etag = client.get("/v1/accounts/acme/seats").headers["ETag"]
     with runtime.sessions.begin() as session:
         session.execute(text("UPDATE subscriptions SET verified_at = now() - interval '49 hours'"))
-    runtime.redis.flushall()
+    runtime.redis.flushdb()
     for _ in range(2):
         answer = client.get("/v1/accounts/acme/seats", headers={"If-None-Match": etag})
         assert (answer.status_code, answer.json["stale"]) == (200, True)

@@ -61,7 +61,7 @@ class SeatChanges(RuleBasedStateMachine):
         super().__init__()
         empty(clock.engine)
         clock.set(NOON)
-        runtime.redis.flushall()
+        runtime.redis.flushdb()
         self.clock, self.simulator = clock, simulator
         self.world = emptied(simulator.world)
         self.service = served_by(runtime, simulator.url)
