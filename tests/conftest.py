@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Engine
 
 import migrations
@@ -33,6 +35,12 @@ from tests.servers import Databases, RedisDatabases, Servers, flush
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 API_KEY = "a-bootstrap-key-for-tests"
 PROVIDER_KEY = "a-provider-key"
+
+# Property tests have no stopwatch: it would only measure how busy the machine is.
+hypothesis_settings.register_profile(
+    "no stopwatch", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("no stopwatch")
 
 
 @pytest.fixture(scope="session")

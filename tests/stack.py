@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import requests
 from simulator.server import Simulator
 from simulator.world import Settings as SimulatorSettings
 from tests.conftest import API_KEY, PROVIDER_KEY, SECRET
+from tests.waiting import wait_until
 
 # By what argument each process is told from the others.
 _MARKS = {"web": "webhook_app.main:create()", "worker": "worker", "beat": "beat", "sweeper": "sweeper"}
@@ -169,18 +169,6 @@ class Stack:
 
 def cart(seats: int) -> list[dict[str, Any]]:
     return [{"addon_id": "adn_seat", "quantity": seats}] if seats else []
-
-
-def wait_until(
-    holds: Callable[[], Any], what: str, log: Callable[[], str] = str, *, seconds: float = 30
-) -> float:
-    """Seconds until it holds; a failure names it and shows the log."""
-    start = time.monotonic()
-    while not holds():
-        if time.monotonic() - start > seconds:
-            raise AssertionError(f"after {seconds} s still not: {what}\n{log()}")
-        time.sleep(0.05)
-    return time.monotonic() - start
 
 
 def all_equal(stack: Stack, wanted: Mapping[str, int]) -> Callable[[], bool]:

@@ -12,7 +12,8 @@ import requests
 
 from tests.servers import Databases, RedisDatabases
 from tests.simulated import CATALOG, CHANGES
-from tests.stack import Stack, wait_until
+from tests.stack import Stack
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

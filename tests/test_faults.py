@@ -14,7 +14,8 @@ from sqlalchemy import create_engine, text
 from runtime.embedded import RedisServer
 from tests.factories import CATALOG_TEXT
 from tests.servers import Databases
-from tests.stack import Stack, all_equal, wait_until
+from tests.stack import Stack, all_equal
+from tests.waiting import wait_until
 
 ACCOUNTS = 40
 AFTER_A_FAULT = 15.0

@@ -12,7 +12,8 @@ from seats.snapshot import SubscriptionStatus
 from tests.factories import CATALOG_TEXT
 from tests.receiver import Receiver
 from tests.servers import Databases, RedisDatabases
-from tests.stack import Stack, wait_until
+from tests.stack import Stack
+from tests.waiting import wait_until
 
 EVENTS = (
     "active",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -106,13 +105,6 @@ class Business:
 
 def cart(seats: int) -> list[dict[str, Any]]:
     return [{"addon_id": "adn_seat", "quantity": seats}] if seats else []
-
-
-def until(holds: Callable[[], Any]) -> None:
-    start = time.monotonic()
-    while not holds():
-        assert time.monotonic() - start < 30
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")

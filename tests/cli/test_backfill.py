@@ -19,10 +19,11 @@ from seats.catalog_file import parse
 from seats.errors import SubscriptionNotAtProvider, TransientError
 from seats.on_sale import AddonOnSale, ProductOnSale
 from tests.audit_replay import assert_audit_tells_the_present
-from tests.cli.conftest import RETRIEVES, Business, cart, until
+from tests.cli.conftest import RETRIEVES, Business, cart
 from tests.factories import CATALOG_TEXT, a_catalog, a_cause
 from tests.fakes import FakeProvider
 from tests.providers.stub import closed_port
+from tests.waiting import wait_until
 from tests.worker.test_reconcile import many
 
 NEW_PRODUCT = {"product_id": "pdt_new", "name": "Team Max", "price": 19900, "addons": ["adn_seat"]}
@@ -105,7 +106,7 @@ def test_killed_and_started_again_it_goes_on(business: Business):
     business.sells_many(40)
     business.control.turn(api_latency_seconds=0.02)
     first = business.start("backfill")
-    until(lambda: (business.value("SELECT count(*) FROM accounts") or 0) >= 5)
+    wait_until(lambda: (business.value("SELECT count(*) FROM accounts") or 0) >= 5)
     first.kill()
     first.communicate()
     seen = business.value("SELECT count(*) FROM accounts")

@@ -9,9 +9,8 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,6 +35,7 @@ from seats.catalog import Catalog
 from seats.errors import NoSeatAvailable
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import a_cause
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 SEATSYNC = Path(sys.executable).with_name("seatsync")
 HEADER = "account_id,member_id,role"
@@ -139,13 +139,6 @@ def desk(environment: dict[str, str], sessions: Sessions, tmp_path: Path, catalo
     desk = Desk(environment, sessions, tmp_path, read_catalog(Settings.from_env(environment)))
     desk.open_accounts("acme")
     return desk
-
-
-def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # Good rows.
@@ -444,7 +437,7 @@ def test_killed_half_way_it_goes_on_where_it_was(desk: Desk):
     rejects = desk.folder / "rejects.csv"
     options = ("--create-accounts", "--batch", "50", "--rejects", str(rejects))
     first = desk.start(path, *options)
-    until(lambda: desk.count() >= 1000)
+    wait_until(lambda: desk.count() >= 1000)
     first.kill()
     first.communicate()
     begun = desk.newest_import()
@@ -465,9 +458,9 @@ def test_killed_half_way_it_goes_on_where_it_was(desk: Desk):
 def test_interrupted_it_says_how_to_go_on(desk: Desk):
     path = desk.file(*many(3000, 60))
     process = desk.start(path, "--create-accounts", "--batch", "50")
-    until(lambda: desk.count() >= 200)
+    wait_until(lambda: desk.count() >= 200)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 2, err
     assert "rows are done and kept; start the same import again to go on." in err
 
@@ -494,7 +487,7 @@ def test_accounts_of_another_import_are_waited_for(desk: Desk):
     back = desk.file(*(f"account-{9 - n % 10},b-{n},client" for n in range(300)), name="back.csv")
     running = [desk.start(path, "--batch", "300") for path in (there, back)]
     for process in running:
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_SECONDS)
     assert ([process.returncode for process in running], desk.count()) == ([0, 0], 600)
     with desk.sessions() as session:
         assert session.scalar(select(func.count()).select_from(Account)) == 11

@@ -11,9 +11,10 @@ import pytest
 
 from models import inbox
 from tests.audit_replay import assert_audit_tells_the_present
-from tests.cli.conftest import RETRIEVES, Business, cart, until
+from tests.cli.conftest import RETRIEVES, Business, cart
 from tests.factories import an_arrival
 from tests.providers.stub import closed_port
+from tests.waiting import PATIENCE_SECONDS, wait_until
 from worker.sync import sync
 
 ALL_WELL = "All agrees."
@@ -227,27 +228,27 @@ def test_a_database_that_is_away_is_the_answer(business: Business):
 
 
 def test_interrupted_it_leaves_the_rest_to_the_workers(business: Business):
-    business.sells_many(20)
-    business.control.turn(api_latency_seconds=0.05)
+    business.sells_many(60)
+    business.control.turn(api_latency_seconds=0.1)  # six seconds in all, of which one look is waited for
     process = business.start("sync", "--all")
-    until(lambda: business.value("SELECT count(*) FROM accounts"))
+    wait_until(lambda: business.value("SELECT count(*) FROM accounts"))
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1, err
     assert "Interrupted." in err
     assert "the workers go on with it" in err
-    assert 0 < business.value("SELECT count(*) FROM subscriptions WHERE hint > synced") < 20
+    assert 0 < business.value("SELECT count(*) FROM subscriptions WHERE hint > synced") < 60
     business.control.turn(api_latency_seconds=0)
     business.change("UPDATE subscriptions SET lease_until = NULL")
     assert business.run("sync", "--all").exit_code == 0
-    assert business.retrieves() <= 21
+    assert business.retrieves() <= 61
 
 
 def test_two_at_once_do_no_harm(business: Business):
     business.sells_many(30)
     both = [business.start("sync", "--all") for _ in range(2)]
     for process in both:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0, out + err
     assert business.value("SELECT count(*) FROM audit") == 30
     with business.sessions() as session:

@@ -6,26 +6,17 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import requests
 
+from tests.waiting import PATIENCE_SECONDS, wait_until
+
 SEATSYNC = Path(sys.executable).with_name("seatsync")
-PATIENCE = 45.0
 KEY = "a-bootstrap-key-for-tests"
-
-
-def eventually(holds: Callable[[], object]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def free_port() -> int:
@@ -70,13 +61,14 @@ class Up:
             self.lines.extend(line.rstrip("\n") for line in output)
 
     def writes(self, line: str) -> bool:
-        """Whether the line comes before the end of the process, or of our patience."""
-        return eventually(lambda: line in self.lines or not self._reader.is_alive()) and line in self.lines
+        """Whether the line comes before the end of the process."""
+        wait_until(lambda: line in self.lines or not self._reader.is_alive(), f"it writes {line}")
+        return line in self.lines
 
     def end(self) -> int:
         self.process.terminate()
-        code = self.process.wait(PATIENCE)
-        self._reader.join(PATIENCE)
+        code = self.process.wait(PATIENCE_SECONDS)
+        self._reader.join(PATIENCE_SECONDS)
         return code
 
 
@@ -107,7 +99,12 @@ def given(home: Path, catalog_file: Path) -> dict[str, str]:
 
 def run_up(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [SEATSYNC, "up"], env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        [SEATSYNC, "up"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
 
 
@@ -138,7 +135,7 @@ def test_up_keeps_its_data_over_kill_9_and_ends_cleanly(given: dict[str, str], h
     first.process.send_signal(signal.SIGSTOP)  # or it would start anew what is killed before it
     for process in processes_of(home):
         process.kill()
-    first.process.wait(PATIENCE)
+    first.process.wait(PATIENCE_SECONDS)
 
     second = Up(given)
     assert second.writes(ready), second.lines

@@ -324,7 +324,11 @@ def test_a_forked_child_opens_a_connection_of_its_own(client, stub):
     assert stub.connections == 2
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(noise=st.binary(max_size=80), at=st.integers(0, 90))
 def test_whatever_comes_back_there_is_an_object_or_an_error_of_ours(client, stub, noise, at):
     sound = reply(body={"a": 1}, Content_Type="application/json", Retry_After="1")

@@ -9,8 +9,7 @@ import sys
 import tempfile
 import textwrap
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,8 +24,8 @@ from runtime.embedded import EmbeddedServerError, PostgresServer, RedisServer, p
 from runtime.embedded.placing import Identity, Way, guard_command
 from runtime.embedded.redis import ONCE
 from runtime.embedded.server import Server
+from tests.waiting import wait_until
 
-PATIENCE = 15.0
 CHECKOUT = Path(__file__).parents[2]
 NOBODY = 65534
 NAMELESS = 54321
@@ -44,23 +43,14 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(lived_in: Path) -> Iterator[Path]:
     """A home that has been used before, as most are; making PostgreSQL's data anew takes time."""
     yield lived_in
-    assert eventually(lambda: not processes_of(lived_in)), processes_of(lived_in)
+    wait_until(lambda: not processes_of(lived_in), "no process is left", lambda: str(processes_of(lived_in)))
 
 
 @pytest.fixture
 def new_home(tmp_path: Path) -> Iterator[Path]:
     home = tmp_path / "our home"
     yield home
-    assert eventually(lambda: not processes_of(home)), processes_of(home)
-
-
-def eventually(holds: Callable[[], object]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+    wait_until(lambda: not processes_of(home), "no process is left", lambda: str(processes_of(home)))
 
 
 def processes_of(home: Path) -> list[psutil.Process]:
@@ -235,7 +225,7 @@ def test_a_server_ends_soon_after_its_only_user_was_killed(home: Path, kind: typ
     with started_by_another(kind, home) as (program, url):
         word = remember(url)
         program.kill()
-    assert eventually(lambda: not processes_of(home))
+    wait_until(lambda: not processes_of(home), "no process is left", lambda: str(processes_of(home)))
     with lasting(kind, home) as server:
         assert recall(server.url) == word
 

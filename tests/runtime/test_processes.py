@@ -14,21 +14,13 @@ import pytest
 
 from runtime import processes
 from runtime.processes import Command, KeepsEnding, Supervisor
+from tests.waiting import wait_until
 
 PATIENCE = 10.0
 
 
 def python(name: str, code: str) -> Command:
     return Command(name, [sys.executable, "-c", textwrap.dedent(code)])
-
-
-def eventually(holds: Callable[[], object]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def is_gone(pid: int) -> bool:
@@ -76,9 +68,17 @@ def output() -> Output:
 
 
 def test_lines_arrive_whole_and_under_the_name_of_their_command(output: Output) -> None:
-    wordy = python("wordy", "import sys; print('one'); sys.stderr.write('two\\nthr'); sys.stderr.write('ee')")
+    wordy = python(
+        "wordy",
+        "import sys; print('one', flush=True); sys.stderr.write('two\\nthr'); sys.stderr.write('ee')",
+    )
     supervisor = Supervisor([wordy, python("other", SLEEPER)], on_line=output)
-    output.on["three"] = supervisor.stop
+
+    def stop_once_both_have_written() -> None:
+        if "three" in output.of("wordy") and output.of("other"):
+            supervisor.stop()
+
+    output.on = {"three": stop_once_both_have_written, "here": stop_once_both_have_written}
     supervisor.run()
     assert output.of("wordy")[:3] == ["one", "two", "three"]
     assert output.of("other") == ["here"]
@@ -112,7 +112,7 @@ def test_the_end_leaves_no_process_behind(output: Output) -> None:
     output.on["child"] = look
     supervisor.run()
     assert len(seen) == 3
-    assert all(eventually(lambda pid=pid: is_gone(pid)) for pid in seen)
+    wait_until(lambda: all(is_gone(pid) for pid in seen), "all are gone")
 
 
 def test_grandchildren_of_a_command_that_was_killed_die_before_it_starts_again(output: Output) -> None:
@@ -128,7 +128,7 @@ def test_grandchildren_of_a_command_that_was_killed_die_before_it_starts_again(o
     supervisor.run()
     first, second = (int(line.split()[1]) for line in output.of("family") if line.startswith("child"))
     assert first != second
-    assert eventually(lambda: is_gone(first) and is_gone(second))
+    wait_until(lambda: is_gone(first) and is_gone(second), "it is gone")
 
 
 def test_a_command_that_ends_starts_again_and_says_why(output: Output) -> None:
@@ -238,7 +238,7 @@ def test_signals_end_the_program_in_good_order(how: signal.Signals) -> None:
         # To the whole group, as a terminal does it.
         os.killpg(program.pid, how)
         assert program.wait(PATIENCE) == 0
-    assert all(eventually(lambda pid=pid: is_gone(pid)) for pid in family)
+    wait_until(lambda: all(is_gone(pid) for pid in family), "all are gone")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent was killed")
@@ -246,5 +246,5 @@ def test_a_killed_supervisor_takes_its_commands_along() -> None:
     program, (child, grandchild) = supervising_program()
     with program:
         program.kill()
-    assert eventually(lambda: is_gone(child))
+    wait_until(lambda: is_gone(child), "it is gone")
     os.kill(grandchild, signal.SIGKILL)  # this one has a parent that did not look after it

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +10,7 @@ from simulator.server import Simulator
 from simulator.world import Settings, World
 from tests.simulator.driver import Control, Provider
 from tests.simulator.receiver import KEY, SECRET, Receiver
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="session")
@@ -28,9 +28,7 @@ def simulator(_running: tuple[Simulator, Receiver]) -> Simulator:
     """Reset, without rate limits, and with nothing on its way any more that an earlier test sent."""
     simulator, receiver = _running
     simulator.world.reset()
-    until = time.monotonic() + 5
-    while simulator.world.dispatcher.unfinished() and time.monotonic() < until:
-        time.sleep(0.005)
+    wait_until(lambda: not simulator.world.dispatcher.unfinished(), "nothing is on its way")
     simulator.world.board.turn({"rate_limits": [], "unauthenticated_rate_limits": []})
     receiver.forget()
     return simulator

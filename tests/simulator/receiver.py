@@ -12,6 +12,7 @@ from typing import Any
 from standardwebhooks import Webhook
 
 from simulator.wire import HttpServer
+from tests.waiting import PATIENCE_SECONDS
 
 SECRET = "whsec_c2ltdWxhdG9yLXRlc3Qtc2VjcmV0LTMyLWJ5dGVz"
 KEY = "test-key"
@@ -69,13 +70,13 @@ class Receiver:
             self.answers = []
             self.on_delivery = lambda _delivery: None
 
-    def wait_for(self, count: int, seconds: float = 20.0) -> list[Delivery]:
+    def wait_for(self, count: int, seconds: float = PATIENCE_SECONDS) -> list[Delivery]:
         with self._changed:
             arrived = self._changed.wait_for(lambda: len(self.deliveries) >= count, seconds)
             assert arrived, f"{len(self.deliveries)} of {count} deliveries came"
             return list(self.deliveries)
 
-    def wait_for_type(self, event_type: str, seconds: float = 20.0) -> Delivery:
+    def wait_for_type(self, event_type: str, seconds: float = PATIENCE_SECONDS) -> Delivery:
         """The first delivery of an event of this type, whatever else comes, and in whatever order."""
 
         def first() -> Delivery | None:

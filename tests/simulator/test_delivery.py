@@ -8,6 +8,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from simulator.delivery import RETRY_DELAYS
+from tests.waiting import wait_until
 
 NEW_SECRET = "whsec_" + "bmV3LXNlY3JldC1uZXctc2VjcmV0LW5ldy1zZWNyZXQ="
 
@@ -20,11 +21,12 @@ def update(control, **fields):
 
 
 def wait_for_state(control, state, count=1):
-    for _ in range(200):
-        if control.call("GET", "/messages")["counts"].get(state, 0) >= count:
-            return
-        time.sleep(0.02)
-    pytest.fail(f"no {count} messages are {state}: {control.call('GET', '/messages')['counts']}")
+    def counts():
+        return control.call("GET", "/messages")["counts"]
+
+    wait_until(
+        lambda: counts().get(state, 0) >= count, f"{count} messages are {state}", lambda: str(counts())
+    )
 
 
 def test_a_delivery_is_signed(control, receiver):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -25,6 +24,7 @@ from simulator.server import Simulator
 from tests.conftest import PROVIDER_KEY, SECRET
 from tests.simulator.driver import Control
 from tests.test_readme import blocks
+from tests.waiting import wait_until
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import key_with, opened
 from worker.sweep import drain
@@ -191,11 +191,7 @@ def test_a_paid_checkout_gives_the_account_its_seats_at_the_first_webhook(
 
 
 def wait_for_webhook(client: FlaskClient) -> None:
-    for _ in range(200):
-        if client.get("/v1/inbox").json["events"]:
-            return
-        time.sleep(0.02)
-    pytest.fail("no webhook came")
+    wait_until(lambda: client.get("/v1/inbox").json["events"], "a webhook has come")
 
 
 def test_without_a_metadata_key_nobody_can_tell_whose_purchase_it_is(

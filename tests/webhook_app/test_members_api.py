@@ -298,7 +298,11 @@ ANY = st.recursive(
 FIELDS = dict.fromkeys(["member_id", "role", "email", "hold", "protected", "x"], ANY)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(body=st.fixed_dictionaries({}, optional=FIELDS) | ANY)
 def test_no_body_is_ever_our_fault(client: FlaskClient, runtime: Runtime, body: Any):
     opened(runtime, "acme")

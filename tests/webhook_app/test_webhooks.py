@@ -266,7 +266,7 @@ ANY_HEADERS = st.lists(
     ),
     max_size=7,
 )
-PER_TEST = [HealthCheck.function_scoped_fixture]
+PER_TEST = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=PER_TEST)

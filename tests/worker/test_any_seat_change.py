@@ -74,7 +74,7 @@ def provided(service: Runtime, world: World, subscription_id: str) -> Seats:
     deadline=None,
     database=None,
     phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(cart=CARTS, wish=WISHES)
 def test_preview_provider_and_document_agree_and_the_rest_of_the_cart_stays(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.stack import wait_until
+from tests.waiting import wait_until
 from worker import doorbell
 from worker.doorbell import Doorbell
 

@@ -13,7 +13,7 @@ from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.world import World
 from tests.simulated import CHANGES, applied_writes, sell
-from tests.stack import wait_until
+from tests.waiting import wait_until
 from tests.worker.test_seat_changes import CART, in_use, long_ago, resynced, seated
 from worker.seat_change import confirm, settle
 from worker.seat_preview import Wish, preview

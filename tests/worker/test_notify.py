@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -25,6 +25,7 @@ from seats.errors import NotResendable
 from seats.notices import Notice, NoticeType
 from tests.factories import a_cause
 from tests.receiver import Receiver, endless, hanging, redirecting
+from tests.waiting import wait_until
 from tests.worker.test_sync import everything
 from worker import housekeeping
 from worker import notify as notifying
@@ -439,7 +440,7 @@ def test_endpoints_that_hang_keep_one_worker_busy_at_most(
         registered(runtime, hung.url)
         say(runtime)
         first = pool.submit(notify, runtime)
-        until(lambda: hung.arrived)
+        wait_until(lambda: hung.arrived)
         registered(runtime, receiver.url)
         say(runtime)
         assert notify(runtime) == 0
@@ -455,12 +456,12 @@ def test_a_worker_that_is_killed_while_it_sends_stops_no_other(runtime: Runtime,
         say(runtime)
         worker = FORK.Process(target=notify_elsewhere, args=[runtime])
         worker.start()
-        until(lambda: hung.arrived)
+        wait_until(lambda: hung.arrived)
         worker.kill()
         worker.join()
     registered(runtime, receiver.url)
     say(runtime)
-    until(lambda: notify(runtime))
+    wait_until(lambda: notify(runtime))
     assert len(receiver.arrived) == 1
 
 
@@ -473,10 +474,10 @@ def test_a_worker_that_froze_while_it_sends_does_not_stop_others_for_ever(
         registered(runtime, hung.url, NoticeType.BLOCKED)
         say(runtime)
         first = pool.submit(notify, runtime)
-        until(lambda: hung.arrived)
+        wait_until(lambda: hung.arrived)
         registered(runtime, receiver.url)
         say(runtime, NoticeType.RESTORED)
-        until(lambda: notify(runtime))
+        wait_until(lambda: notify(runtime))
         assert (len(receiver.arrived), first.done()) == (1, False)
         assert first.result() == 1
 
@@ -488,14 +489,6 @@ def notify_elsewhere(runtime: Runtime) -> None:
     """What another process does: with connections of its own."""
     engine = connect(str(runtime.settings.database_url))
     notify(replace(runtime, engine=engine, sessions=sessions_of(engine)))
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Waits for it, for ten seconds at most."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_what_a_worker_took_is_nobody_elses_until_its_lease_is_over(runtime: Runtime, receiver: Receiver):

@@ -32,7 +32,7 @@ from simulator.world import World
 from tests.clock import Clock
 from tests.conftest import PROVIDER_KEY, SECRET
 from tests.fakes import FakeProvider
-from tests.stack import wait_until
+from tests.waiting import PATIENCE_SECONDS, wait_until
 from tests.worker.passes import ENDLESS, asked_for, drift, pass_over, the_pass, turns_of, work_off
 from tests.worker.test_reconcile import many
 from worker import reconcile
@@ -211,7 +211,7 @@ def test_a_fifth_of_all_calls_may_fail_and_the_pass_completes_within_its_part_of
             "retry_after": "0.2",
         }
     )
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE_SECONDS
     reconcile.begin(service, now=True)
     while time.monotonic() < until and (waits(service) or not the_pass(service).finished_at):
         reconcile.walk(service, until=time.monotonic() + 1)
