@@ -29,6 +29,7 @@ from tests.parallel import (  # noqa: F401  pytest finds its hooks in this file
     pytest_terminal_summary,
     pytest_testnodedown,
     pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
 )
 from tests.servers import Databases, RedisDatabases, Servers, flush
 

@@ -1,4 +1,7 @@
-"""How pytest-xdist divides a run: a file stays in one process, and what takes longest begins first."""
+"""How pytest-xdist divides a run: a file stays in one process, and what takes longest begins first.
+
+The scheduler is our own, because pytest-xdist 3.8 loses the groups of `--dist=loadgroup` under pytest 9.2.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,19 @@ import os
 from typing import Final
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
+
+# Files of long tests that share nothing.
+SPREAD: Final = frozenset(
+    {
+        "tests/models/test_members_machine.py",
+        "tests/test_faults.py",
+        "tests/worker/test_convergence.py",
+        "tests/worker/test_seat_changes_machine.py",
+        "tests/worker/test_shifting_pages.py",
+        "tests/worker/test_simulated_passes.py",
+    }
+)
 
 _SERVERS: Final = "seconds until PostgreSQL and Redis were ready"
 _STARTS = pytest.StashKey[list[float]]()
@@ -22,16 +38,21 @@ def pytest_xdist_auto_num_workers() -> int:
     return min((os.cpu_count() or 1) + 1, 16)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test to the group of its file, or to a group of its own where it is marked `long`.
+class Scheduler(LoadFileScheduling):
+    """Hands out whole files, but the tests of the files in `SPREAD` one by one."""
 
-    A long run's tests begin first, the longest in front: what begins last decides when the run ends.
-    """
-    for item in items:
-        mark = item.get_closest_marker("long")
-        alone = mark is not None and mark.kwargs.get("alone", False)
-        item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else str(item.path)))
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return nodeid if file in SPREAD else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log) -> Scheduler:
+    return Scheduler(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that are marked `long`, the longest first: the last to begin ends the run."""
     items.sort(key=_seconds, reverse=True)
 
 

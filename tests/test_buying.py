@@ -15,6 +15,8 @@ from tests.simulated import CATALOG, CHANGES
 from tests.stack import Stack
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.long(seconds=25)
+
 
 @pytest.fixture(scope="module")
 def stack(

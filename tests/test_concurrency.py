@@ -24,6 +24,8 @@ from tests.factories import CATALOG_TEXT, a_catalog, a_cause, a_snapshot
 from tests.servers import Databases, RedisDatabases
 from tests.stack import Stack
 
+pytestmark = pytest.mark.long(seconds=45)
+
 CALLERS = 50
 ROUNDS = 100
 FORK = multiprocessing.get_context("fork")

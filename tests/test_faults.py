@@ -22,7 +22,7 @@ AFTER_A_FAULT = 15.0
 SOON = 1.5
 AWAY = 60.0
 
-pytestmark = pytest.mark.long(seconds=30, alone=True)
+pytestmark = pytest.mark.long(seconds=30)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_wiped_redis_loses_nothing(stack: Stack, own_redis: RedisServer):
     wait_until(lambda: unfinished(stack) == 0, "no event waits", stack.log)
 
 
-@pytest.mark.long(seconds=90, alone=True)
+@pytest.mark.long(seconds=75)
 def test_with_the_broker_away_for_a_minute_every_delivery_is_taken_in_time(
     stack: Stack, own_redis: RedisServer
 ):

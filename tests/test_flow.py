@@ -15,6 +15,8 @@ from tests.servers import Databases, RedisDatabases
 from tests.stack import Stack
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.long(seconds=20)
+
 EVENTS = (
     "active",
     "renewed",

@@ -33,6 +33,8 @@ from tests.factories import a_catalog, a_cause, a_snapshot
 from tests.servers import Databases
 from worker.sync import LEASE
 
+pytestmark = pytest.mark.long(seconds=30)
+
 log = logging.getLogger(__name__)
 
 SECONDS = float(os.environ.get("SEATSYNC_TEST_MINUTE_SECONDS", "20"))

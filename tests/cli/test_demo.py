@@ -40,6 +40,8 @@ from cli.main import cli
 from runtime import processes
 from runtime.processes import Command, KeepsEnding
 
+pytestmark = pytest.mark.long(seconds=25)
+
 SEATSYNC = Path(sys.executable).with_name("seatsync")
 SECONDS_TO_SEATS = 60.0
 SECONDS_TO_END = 30.0

@@ -37,6 +37,8 @@ from tests.audit_replay import assert_audit_tells_the_present, assert_counters_a
 from tests.factories import a_cause
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
+pytestmark = pytest.mark.long(seconds=18)
+
 SEATSYNC = Path(sys.executable).with_name("seatsync")
 HEADER = "account_id,member_id,role"
 FREE = "\n[free]\nincluded = { full = 5 }\n"

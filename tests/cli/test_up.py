@@ -15,6 +15,8 @@ import requests
 
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
+pytestmark = pytest.mark.long(seconds=15)
+
 SEATSYNC = Path(sys.executable).with_name("seatsync")
 KEY = "a-bootstrap-key-for-tests"
 

@@ -21,6 +21,8 @@ from tests.acme import AN_OUTAGE, DAY, POLICIES, Acme
 from tests.clock import Clock
 from tests.factories import NOON
 
+pytestmark = pytest.mark.long(seconds=18)
+
 HOUR = timedelta(hours=1)
 GRACE = 14 * DAY
 DEADLINE = NOON + GRACE

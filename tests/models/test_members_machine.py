@@ -37,6 +37,8 @@ from tests.clock import Clock, empty
 from tests.factories import NOON
 from tests.models.members_model import TYPES, Model, Sold, outcome
 
+pytestmark = pytest.mark.long(seconds=25)
+
 MEMBERS = st.sampled_from(["ada", "ben", "cyd", "dan", "eve", "fay"])
 ROLES = st.sampled_from(["member", "member", "member", "viewer", "client"])
 EMAILS = st.sampled_from(

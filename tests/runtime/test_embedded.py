@@ -26,6 +26,8 @@ from runtime.embedded.redis import ONCE
 from runtime.embedded.server import Server
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.long(seconds=15)
+
 CHECKOUT = Path(__file__).parents[2]
 NOBODY = 65534
 NAMELESS = 54321

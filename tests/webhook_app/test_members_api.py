@@ -17,6 +17,8 @@ from seats.snapshot import AddonQuantity
 from tests.webhook_app.conftest import OpenDoor, client_with
 from tests.webhook_app.scenes import bought, changed, key_with, opened, rows, seated
 
+pytestmark = pytest.mark.long(seconds=12)
+
 CLAIMS = "/v1/accounts/acme/claims"
 MEMBERS = "/v1/accounts/acme/members"
 LATER = "UPDATE assignments SET expires_at = now() - interval '1 second' WHERE state = 'held'"

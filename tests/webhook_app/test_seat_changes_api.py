@@ -30,6 +30,8 @@ from tests.webhook_app.scenes import changed, key_with, opened, seated
 from worker import seat_preview
 from worker.resync import resync_subscription
 
+pytestmark = pytest.mark.long(seconds=14)
+
 CHANGE = "/v1/accounts/acme/seat-changes"
 CART = {"adn_seat": 3, "adn_pack_10": 1, "adn_viewer": 4, "adn_support": 1}
 SEVEN = {"Idempotency-Key": "seven"}

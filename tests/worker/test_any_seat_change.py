@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import count
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,8 @@ from tests.simulated import applied_writes, sell, units
 from worker.resync import resync_subscription
 from worker.seat_change import confirm
 from worker.seat_preview import Wish, preview
+
+pytestmark = pytest.mark.long(seconds=12)
 
 Seats = Mapping[str, int]
 

@@ -43,6 +43,8 @@ from tests.worker.passes import pass_over, turns_of
 from worker.sweep import Sweep, drain
 from worker.sync import LEASE
 
+pytestmark = pytest.mark.long(seconds=35)
+
 SUBSCRIPTIONS = ("sub_1", "sub_2")
 ROUNDS_TO_REST = 20
 

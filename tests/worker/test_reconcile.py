@@ -26,6 +26,8 @@ from worker.reconcile import begin, is_due, reconcile, walk
 from worker.sweep import Sweep, drain
 from worker.sync import sync
 
+pytestmark = pytest.mark.long(seconds=20)
+
 DAY_AND_MORE = "interval '25 hours'"
 
 

@@ -40,6 +40,8 @@ from worker.resync import resync_subscription
 from worker.seat_change import cancel, confirm, settle
 from worker.seat_preview import Wish, preview
 
+pytestmark = pytest.mark.long(seconds=14)
+
 CART = {"adn_seat": 3, "adn_pack_10": 1, "adn_viewer": 4, "adn_support": 1}
 SEATS = ("adn_seat", "adn_pack_10")
 

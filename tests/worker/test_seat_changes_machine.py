@@ -46,6 +46,8 @@ from worker.resync import resync_subscription
 from worker.seat_change import cancel, confirm, settle
 from worker.seat_preview import Wish, preview
 
+pytestmark = pytest.mark.long(seconds=40)
+
 CART = {"adn_seat": 2, "adn_pack_10": 1, "adn_viewer": 2, "adn_support": 1}
 PEOPLE = [f"member-{number:02}" for number in range(20)]
 NUMBERS = st.integers(5, 24)

@@ -34,6 +34,8 @@ from worker.seat_change import confirm, settle_due
 from worker.seat_preview import Wish, preview
 from worker.sweep import Sweep
 
+pytestmark = pytest.mark.long(seconds=12)
+
 SOON = timedelta(seconds=10)
 LATER = timedelta(minutes=5)
 

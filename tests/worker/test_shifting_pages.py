@@ -21,6 +21,8 @@ from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.worker.passes import pass_over, work_off
 
+pytestmark = pytest.mark.long(seconds=35)
+
 JANUARY = datetime(2026, 1, 1, tzinfo=UTC)
 PAGE = 2
 

@@ -38,6 +38,8 @@ from tests.worker.test_reconcile import many
 from worker import reconcile
 from worker.sweep import drain
 
+pytestmark = pytest.mark.long(seconds=25)
+
 FORK = multiprocessing.get_context("fork")
 LIST, RETRIEVE = "GET /subscriptions", "GET /subscriptions/<subscription_id>"
 LIVE = {"active", "past_due", "on_hold", "paused"}
