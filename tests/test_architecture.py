@@ -12,6 +12,7 @@ import pytest
 from cli.fleet import BEAT, SWEEPER, WEB, WORKER
 from cli.main import cli
 from runtime.settings import described
+from tests.parallel import SPREAD
 
 HOUSE = Path(__file__).parent.parent
 ROOMS = ("seats", "models", "providers", "runtime", "worker", "webhook_app", "cli", "simulator")
@@ -86,3 +87,8 @@ def test_every_direct_dependency_is_locked():
     for wish in project["dependencies"]:
         name = re.split(r"[\[<>=]", wish)[0]
         assert f"\n{name}==" in lock
+
+
+@pytest.mark.parametrize("file", sorted(SPREAD))
+def test_the_files_whose_tests_are_spread_over_processes_exist(file: str):
+    assert (HOUSE / file).is_file()
