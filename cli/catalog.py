@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,8 @@ from typing import Any
 import click
 
 from cli.catalog_diff import AccountChange, changes
+from cli.connections import database
 from models.role_moves import Move
-from models.session import Sessions, connect, sessions_of
-from runtime.servers import running_servers
-from runtime.settings import Settings
 from seats.catalog import FREE, Catalog
 from seats.catalog_file import parse
 from seats.errors import CatalogError, Mistake
@@ -65,7 +62,7 @@ def diff(file: Path, *, as_json: bool, names: int) -> None:
     are do not show.
     """
     taught = _read(file)
-    with _sessions() as sessions:
+    with database("seatsync-catalog") as sessions:
         found = changes(sessions, taught)
         if as_json:
             _print_json(found)
@@ -154,13 +151,3 @@ def _counted(change: AccountChange) -> Counter[str]:
 
 def _name(seat_type: str | None) -> str:
     return seat_type or FREE
-
-
-@contextmanager
-def _sessions() -> Iterator[Sessions]:
-    with running_servers(Settings.from_env()) as settings:
-        engine = connect(str(settings.database_url), application="seatsync-catalog")
-        try:
-            yield sessions_of(engine)
-        finally:
-            engine.dispose()

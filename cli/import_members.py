@@ -13,15 +13,13 @@ from typing import TextIO
 import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from sqlalchemy.exc import OperationalError
 
+from cli.connections import servers
 from cli.importing import seats
 from cli.importing.preview import preview
 from cli.importing.rows import COLUMNS, REQUIRED
-from cli.importing.seats import Importer, ImportStopped, Outcome
+from cli.importing.seats import Importer, Outcome
 from cli.importing.stage import Reject, Stage, Watcher
-from runtime.servers import running_servers
-from runtime.settings import Settings
 from runtime.wiring import Runtime, build
 
 _SHOWN_REJECTS = 20
@@ -95,14 +93,11 @@ def _opened(rejects: Path | None, file: Path) -> Iterator[TextIO | None]:
 @contextmanager
 def _ready(file: Path) -> Iterator[tuple[Runtime, Stage]]:
     """The file, read to its end, beside the connections to seat it."""
-    with running_servers(Settings.from_env()) as settings, Stage() as stage:
+    with servers() as settings, Stage() as stage:
         with _watched(f"reading {file.name}", file.stat().st_size) as watch:
             stage.load(file, watch)
         with closing(build(settings, pool_size=2, application="seatsync-import")) as runtime:
-            try:
-                yield runtime, stage
-            except OperationalError as error:
-                raise ImportStopped(f"The database is away or busy: {type(error.orig).__name__}.") from None
+            yield runtime, stage
 
 
 def _seat(

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Final
 
 import click
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.orm import Session
 
+from cli.connections import database
 from models import api_key
 from models.api_key import Scope
-from models.session import connect, sessions_of
-from runtime.servers import running_servers
-from runtime.settings import Settings
+
+_APPLICATION: Final = "seatsync-keys"
 
 
 @click.group()
@@ -36,7 +34,7 @@ def keys() -> None:
 )
 def create(name: str, scopes: tuple[str, ...]) -> None:
     """Make a key for NAME and print it, this once."""
-    with _session() as session:
+    with database(_APPLICATION) as sessions, sessions.begin() as session:
         key = api_key.create(session, name, [Scope(scope) for scope in dict.fromkeys(scopes)])
     click.echo(key)
     click.echo("Keep it now: only its hash is stored.", err=True)
@@ -46,7 +44,7 @@ def create(name: str, scopes: tuple[str, ...]) -> None:
 def list_keys() -> None:
     """Show all keys, without their secrets."""
     table = Table("id", "name", "scopes", "created", "revoked")
-    with _session() as session:
+    with database(_APPLICATION) as sessions, sessions.begin() as session:
         for key in api_key.all_keys(session):
             revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
             scopes = ", ".join(key.scopes)
@@ -58,20 +56,9 @@ def list_keys() -> None:
 @click.argument("key_id")
 def revoke(key_id: str) -> None:
     """End the key with the id KEY_ID; it stops working within five seconds."""
-    with _session() as session:
+    with database(_APPLICATION) as sessions, sessions.begin() as session:
         revoked = api_key.revoke(session, key_id)
     if not revoked:
         click.echo(f"There is no live key with the id {key_id}. `seatsync keys list` shows them.", err=True)
         sys.exit(1)
     click.echo(f"Key {key_id} is revoked.")
-
-
-@contextmanager
-def _session() -> Iterator[Session]:
-    with running_servers(Settings.from_env()) as settings:
-        engine = connect(str(settings.database_url), application="seatsync-keys")
-        try:
-            with sessions_of(engine).begin() as session:
-                yield session
-        finally:
-            engine.dispose()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import click
 
+from cli.connections import database
 from models import erasure
 from models.erasure import Erased, Person, Trace
-from models.session import Sessions, connect, sessions_of
-from runtime.servers import running_servers
-from runtime.settings import Settings
+from models.session import Sessions
 
 
 @click.group()
@@ -42,7 +40,7 @@ def erase(
     if member_id is not None and not member_id:
         raise click.UsageError("MEMBER_ID is empty: it would name nobody.")
     person = Person(member_id=member_id, email=email, account_id=account_id)
-    with _sessions() as sessions:
+    with database("seatsync-members") as sessions:
         with sessions() as session:
             found = erasure.traces(session, person)
         if not found:
@@ -77,13 +75,3 @@ def _erase(sessions: Sessions, trace: Trace) -> Erased:
 def _tell(trace: Trace, erased: Erased) -> None:
     what = f"erased from {erased.assignments} assignments; {erased.answers} kept answers dropped"
     click.echo(f"{trace.account_id}: {what}")
-
-
-@contextmanager
-def _sessions() -> Iterator[Sessions]:
-    with running_servers(Settings.from_env()) as settings:
-        engine = connect(str(settings.database_url), application="seatsync-members")
-        try:
-            yield sessions_of(engine)
-        finally:
-            engine.dispose()

@@ -11,11 +11,11 @@ from http import HTTPStatus
 import click
 import requests
 
+from cli.connections import name_embedded_database, read_settings
 from cli.fleet import commands
 from cli.run import migrate_to_head
 from runtime.processes import Supervisor
 from runtime.servers import running_servers
-from runtime.settings import Settings
 from runtime.wiring import read_catalog
 from seats.errors import SettingsError
 
@@ -25,10 +25,11 @@ _START_SECONDS = 60.0
 @click.command()
 def up() -> None:
     """Start everything: servers (unless given), web, worker, beat and sweeper. Ctrl-C ends it."""
-    settings = Settings.from_env()
+    settings = read_settings()
     read_catalog(settings)  # its mistakes should be told before anything is started
     check_port(settings.port)
     with running_servers(settings) as running:
+        name_embedded_database(settings)
         migrate_to_head(running)
         when_ready(running.port, lambda: click.echo(f"seatsync is ready on http://127.0.0.1:{running.port}"))
         Supervisor(commands(running)).run()

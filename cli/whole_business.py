@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import click
-from sqlalchemy.exc import SQLAlchemyError
 
+from cli.connections import runtime
 from cli.progress import Show, shown
 from models import awaited
-from runtime.servers import running_servers
-from runtime.settings import Settings
-from runtime.wiring import Runtime, build
+from runtime.wiring import Runtime
 from seats.errors import BudgetSpent, KeyRefused, ProviderError, SeatSyncError, TransientError
 from worker.full_sync import Progress, full_sync
 
@@ -39,17 +37,8 @@ class CannotGoOn(SeatSyncError):
 def ready(application: str) -> Iterator[Runtime]:
     """The connections of a command that tells by itself what the log would."""
     logging.getLogger("worker").addHandler(_SILENCE)
-    with (
-        running_servers(Settings.from_env()) as settings,
-        closing(build(settings, pool_size=2, application=application)) as runtime,
-    ):
-        try:
-            yield runtime
-        except SQLAlchemyError as error:
-            raise CannotGoOn(
-                f"The database is away, busy, or not migrated ({type(error).__name__}): "
-                "see that it runs, and that `seatsync migrate` has run."
-            ) from None
+    with runtime(application) as made:
+        yield made
 
 
 def sync_everything(runtime: Runtime, *, everything: bool, patience: float) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from runtime.logs import configure
-from runtime.servers import with_running_servers
+from runtime.servers import with_existing_servers
 from runtime.settings import Settings
 from worker.celery_app import SeatSync
 
 configure()
-app = SeatSync(with_running_servers(Settings.from_env()))
+app = SeatSync(with_existing_servers(Settings.from_env()))
