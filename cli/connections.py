@@ -1,16 +1,15 @@
-"""What a command works with: the settings, the servers, and connections to them."""
+"""What a command works with: the settings, and servers that exist."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 import click
 
 from models.session import Sessions, connect, sessions_of
 from runtime.servers import existing_database, existing_redis, existing_servers
 from runtime.settings import Settings, unknown_variables
-from runtime.wiring import Runtime, build
 
 
 def read_settings() -> Settings:
@@ -54,16 +53,6 @@ def redis_url() -> Iterator[tuple[Settings, str]]:
     settings = read_settings()
     with existing_redis(settings) as url:
         yield settings, url
-
-
-@contextmanager
-def runtime(application: str, *, pool_size: int = 2) -> Iterator[Runtime]:
-    """Everything that a command works with. Raises `SettingsError` like `servers`, and `CatalogError`."""
-    with (
-        servers() as settings,
-        closing(build(settings, pool_size=pool_size, application=application)) as made,
-    ):
-        yield made
 
 
 def name_embedded_database(settings: Settings) -> None:

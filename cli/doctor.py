@@ -11,10 +11,10 @@ from typing import Final
 
 import click
 
-from cli import connections
 from cli.checks import broker, catalog, database, provider, work
 from cli.checks.examine import Check, examine
 from cli.checks.result import Level, Result, worst
+from cli.command_runtime import command_runtime
 
 CHECKS: Final[Mapping[str, Check]] = {
     "provider": provider.check,
@@ -35,7 +35,7 @@ def doctor(*, as_json: bool) -> None:
     Changes nothing, here or at the provider. Exit code: 0 nothing is worse than a note, 1 there are
     warnings, 2 there are failures, or settings that no process would start with.
     """
-    with connections.runtime("seatsync-doctor", pool_size=8) as runtime:
+    with command_runtime("seatsync-doctor", pool_size=8) as runtime:
         results = examine(CHECKS, runtime, seconds=_SECONDS)
     if as_json:
         _print_json(results)

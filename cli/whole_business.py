@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 import click
 
-from cli.connections import runtime
+from cli.command_runtime import command_runtime
 from cli.progress import Show, shown
 from models import awaited
 from runtime.wiring import Runtime
@@ -37,8 +37,8 @@ class CannotGoOn(SeatSyncError):
 def ready(application: str) -> Iterator[Runtime]:
     """The connections of a command that tells by itself what the log would."""
     logging.getLogger("worker").addHandler(_SILENCE)
-    with runtime(application) as made:
-        yield made
+    with command_runtime(application) as runtime:
+        yield runtime
 
 
 def sync_everything(runtime: Runtime, *, everything: bool, patience: float) -> bool:

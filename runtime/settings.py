@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from providers.budget import parse_rate
-from providers.dodo import BASE_URLS
+from providers.dodo_urls import BASE_URLS
 from providers.signature import parse_secret
 from seats.errors import SettingsError
 
