@@ -22,6 +22,7 @@ _TEMPORARY: Final = (
     "The temporary folder cannot be used, or its disk is full. Free space there, or set TMPDIR to another "
     "folder, then try again."
 )
+_BUSY: Final = "The database is busy. Try again in a minute."
 # What PostgreSQL says, the narrower errors first.
 _OF_DATABASE: Final[Sequence[tuple[tuple[type[psycopg.Error], ...], str]]] = (
     (
@@ -47,7 +48,7 @@ _OF_DATABASE: Final[Sequence[tuple[tuple[type[psycopg.Error], ...], str]]] = (
             sqlstates.DeadlockDetected,
             sqlstates.TooManyConnections,
         ),
-        "The database is busy. Try again in a minute.",
+        _BUSY,
     ),
     (
         (psycopg.OperationalError, psycopg.InterfaceError),
@@ -56,22 +57,25 @@ _OF_DATABASE: Final[Sequence[tuple[tuple[type[psycopg.Error], ...], str]]] = (
 )
 
 
+_OTHERS: Final[Sequence[tuple[type[Exception], str]]] = (
+    (PoolTimeout, _BUSY),
+    (RedisError, "Redis does not answer. Check that it runs, and REDIS_URL."),
+    (sqlite3.OperationalError, _TEMPORARY),
+    (UnicodeEncodeError, "An argument holds bytes that are no text in UTF-8."),
+)
+
+
 def explain(error: Exception) -> str | None:
     """What is wrong and what to do. None if the error is none of these, and so a fault of this program."""
-    if isinstance(error, PoolTimeout):
-        return _of_database(sqlstates.TooManyConnections())
-    if isinstance(error, DBAPIError):
-        return _of_database(error.orig)
-    if isinstance(error, psycopg.Error):
-        return _of_database(error)
-    if isinstance(error, RedisError):
-        return f"Redis does not answer ({type(error).__name__}). Check that it runs, and REDIS_URL."
-    if isinstance(error, sqlite3.OperationalError):
-        return _TEMPORARY
-    return _of_files(error) if isinstance(error, OSError) else None
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, psycopg.Error):
+        return _of_database(cause)
+    if isinstance(cause, OSError):
+        return _of_files(cause)
+    return next((message for kind, message in _OTHERS if isinstance(cause, kind)), None)
 
 
-def _of_database(error: BaseException | None) -> str | None:
+def _of_database(error: psycopg.Error) -> str | None:
     if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
         return "DATABASE_URL holds an option that PostgreSQL does not know. Correct what follows its `?`."
     return next((message for kinds, message in _OF_DATABASE if isinstance(error, kinds)), None)

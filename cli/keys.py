@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Final
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from cli.columns import aligned, printable
 from cli.connections import database
 from models import api_key
-from models.api_key import Scope
+from models.api_key import ApiKey, Scope
 
 _APPLICATION: Final = "seatsync-keys"
+_LONGEST_NAME: Final = 100
 
 
 @click.group()
@@ -34,6 +35,8 @@ def keys() -> None:
 )
 def create(name: str, scopes: tuple[str, ...]) -> None:
     """Make a key for NAME and print it, this once."""
+    if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise click.UsageError(f"NAME must be 1 to {_LONGEST_NAME} printable characters.")
     with database(_APPLICATION) as sessions, sessions.begin() as session:
         key = api_key.create(session, name, [Scope(scope) for scope in dict.fromkeys(scopes)])
     click.echo(key)
@@ -43,13 +46,15 @@ def create(name: str, scopes: tuple[str, ...]) -> None:
 @keys.command("list")
 def list_keys() -> None:
     """Show all keys, without their secrets."""
-    table = Table("id", "name", "scopes", "created", "revoked")
     with database(_APPLICATION) as sessions, sessions.begin() as session:
-        for key in api_key.all_keys(session):
-            revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
-            scopes = ", ".join(key.scopes)
-            table.add_row(key.id, key.name, scopes, f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
-    Console().print(table)
+        rows = [_row(key) for key in api_key.all_keys(session)]
+    for line in aligned([("id", "name", "scopes", "created", "revoked"), *rows]):
+        click.echo(line)
+
+
+def _row(key: ApiKey) -> Sequence[str]:
+    revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
+    return key.id, printable(key.name), ", ".join(key.scopes), f"{key.created_at:%Y-%m-%d %H:%M}", revoked
 
 
 @keys.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import Final
 
 import click
@@ -77,3 +78,5 @@ def _explain(error: Exception) -> str | None:
 @click.version_option(package_name="seatsync")
 def cli() -> None:
     """Right, readable, claimable seat counts for SaaS teams billed through Dodo Payments."""
+    if isinstance(sys.stdout, TextIOWrapper):  # names come in every script, terminals in every encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
