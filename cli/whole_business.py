@@ -16,6 +16,7 @@ from cli.progress import Show, shown
 from models import awaited
 from runtime.wiring import Runtime
 from seats.errors import BudgetSpent, KeyRefused, ProviderError, SeatSyncError, TransientError
+from seats.wording import counted
 from worker.full_sync import Progress, full_sync
 
 T = TypeVar("T")
@@ -132,7 +133,11 @@ def _greet(runtime: Runtime, show: Show) -> None:
 
 
 def _tell_stopped(progress: Progress, reason: str) -> None:
-    where = f"{progress.left} looks are left" if progress.is_listed else "The list is not read to its end"
+    where = (
+        counted(progress.left, "look is left", "looks are left")
+        if progress.is_listed
+        else "The list is not read to its end"
+    )
     click.echo(
         f"{reason} {where}. What was asked for stays asked for: the workers go on with it, and so does this "
         "command when it is started again.",

@@ -179,7 +179,7 @@ def _in_words(error: csv.Error) -> str:
 
 
 def _header(tape: Tape, cells: Sequence[str]) -> Sequence[str]:
-    """The columns' names in small letters, without those at the end that have no name and have to be empty."""
+    """The columns in small letters, without those at the end that have no name and have to be empty."""
     names = [cell.strip().lower().replace(" ", "_") for cell in cells]
     while names and not names[-1]:
         names.pop()
