@@ -15,6 +15,7 @@ from cli.whole_business import ready
 from models import audit_chain
 from models.audit_chain import Checked
 from runtime.wiring import Runtime
+from seats.wording import counted
 from webhook_app.audit_export import Format, export
 
 _ACCOUNTS_AT_ONCE: Final = 200
@@ -43,7 +44,8 @@ def verify(account_id: str | None) -> None:
             for one in checked.breaks:
                 where = "no rows" if one.row_id is None else f"row {one.row_id}"
                 click.echo(f"{one.account_id}: {where}: {one.problem}")
-    click.echo(f"{rows} rows of {accounts} accounts: {f'{breaks} broken' if breaks else 'all as written'}.")
+    found = f"{breaks} broken" if breaks else "all as written"
+    click.echo(f"{counted(rows, 'row')} of {counted(accounts, 'account')}: {found}.")
     sys.exit(1 if breaks else 0)
 
 

@@ -16,6 +16,7 @@ from cli.whole_business import CannotGoOn, ready, sync_everything, tell_failed
 from models import account
 from runtime.wiring import Runtime
 from seats.errors import ProviderError
+from seats.wording import counted
 
 
 @click.command()
@@ -75,7 +76,7 @@ def _rehearse(runtime: Runtime, shown_accounts: int, patience: float) -> bool:
         for one in islice(accounts, shown_accounts):
             _tell_account(one)
         if more := sum(1 for _ in accounts):
-            click.echo(f"... and {more} more accounts")
+            click.echo(f"... and {counted(more, 'more account')}")
         tell(rehearsal.summary)
     click.echo("Nothing was written.")
     return _is_all_known(runtime, rehearsal.summary)
@@ -83,7 +84,7 @@ def _rehearse(runtime: Runtime, shown_accounts: int, patience: float) -> bool:
 
 def _tell_account(one: AccountSeen) -> None:
     seats = ", ".join(f"{seat_type} {limit}" for seat_type, limit in sorted(one.seats.items()))
-    click.echo(f"{one.account_id}: {seats or 'no seats'}; {one.subscriptions} subscriptions")
+    click.echo(f"{one.account_id}: {seats or 'no seats'}; {counted(one.subscriptions, 'subscription')}")
 
 
 def _is_all_known(runtime: Runtime, summary: Summary) -> bool:

@@ -12,12 +12,11 @@ from redis import RedisError
 from rich.console import Console
 from rich.table import Table
 
+from cli.connections import redis_url
 from providers.base import Caller
 from providers.budget import Budget, parse_rate
 from providers.dodo import Dodo
 from providers.request_log import State, Use
-from runtime.servers import running_servers
-from runtime.settings import Settings
 from runtime.wiring import redis_client
 
 # What a pause of each means, since it holds back the less urgent too.
@@ -51,10 +50,7 @@ def budget(*, as_json: bool) -> None:
 
 
 def _state() -> State:
-    with (
-        running_servers(Settings.from_env()) as settings,
-        closing(redis_client(str(settings.redis_url))) as client,
-    ):
+    with redis_url() as (settings, url), closing(redis_client(url)) as client:
         return Budget(parse_rate(settings.provider_rate), client, name=Dodo.name).state()
 
 

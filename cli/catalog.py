@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,11 @@ from typing import Any
 import click
 
 from cli.catalog_diff import AccountChange, changes
+from cli.connections import database
 from models.role_moves import Move
-from models.session import Sessions, connect, sessions_of
-from runtime.servers import running_servers
-from runtime.settings import Settings
-from seats.catalog import FREE, Catalog
-from seats.catalog_file import parse
-from seats.errors import CatalogError, Mistake
+from runtime.catalogs import load_catalog
+from seats.catalog import FREE
+from seats.wording import counted
 
 # Given or not, the file is the one of SEATSYNC_CATALOG in the end; checking needs no other setting.
 _FILE = click.argument(
@@ -39,7 +36,7 @@ def check(file: Path) -> None:
 
     Exit code: 0 it is right, 2 it is not.
     """
-    found = _read(file)
+    found = load_catalog(file)
     free = sum(seat_type is None for seat_type in found.roles.values())
     click.echo(f"{file} is right.")
     click.echo(f"  seat types: {', '.join(found.seat_types)}")
@@ -64,21 +61,13 @@ def diff(file: Path, *, as_json: bool, names: int) -> None:
     Compares it with what the database was worked out by; writes nothing. Accounts that would stay as they
     are do not show.
     """
-    taught = _read(file)
-    with _sessions() as sessions:
+    taught = load_catalog(file)
+    with database("seatsync-catalog") as sessions:
         found = changes(sessions, taught)
         if as_json:
             _print_json(found)
         else:
             _print(found, names)
-
-
-def _read(file: Path) -> Catalog:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise CatalogError(str(file), [Mistake("the file", "is no UTF-8 text.")]) from None
-    return parse(text, str(file))
 
 
 def _print(found: Iterable[AccountChange], names: int) -> None:
@@ -91,8 +80,10 @@ def _print(found: Iterable[AccountChange], names: int) -> None:
         if len(change.moves) > names > 0:
             click.echo(f"  ... and {len(change.moves) - names} more")
     click.echo(
-        f"{total['accounts']} accounts would change, {total['moves']} members move, "
-        f"{total['over']} accounts go over their limit. Nothing was written."
+        f"{counted(total['accounts'], 'account')} would change, "
+        f"{counted(total['moves'], 'member moves', 'members move')}, "
+        f"{counted(total['over'], 'account goes over its limit', 'accounts go over their limit')}. "
+        "Nothing was written."
     )
 
 
@@ -106,7 +97,7 @@ def _facts(change: AccountChange) -> Iterator[str]:
     for seat_type, overage in change.newly_over.items():
         yield f"OVER by {overage} {seat_type}"
     if change.moves:
-        yield f"{len(change.moves)} members move"
+        yield counted(len(change.moves), "member moves", "members move")
     for role in change.unknown_roles:
         yield f"the role {role} is not described: its members stay where they are"
 
@@ -154,13 +145,3 @@ def _counted(change: AccountChange) -> Counter[str]:
 
 def _name(seat_type: str | None) -> str:
     return seat_type or FREE
-
-
-@contextmanager
-def _sessions() -> Iterator[Sessions]:
-    with running_servers(Settings.from_env()) as settings:
-        engine = connect(str(settings.database_url), application="seatsync-catalog")
-        try:
-            yield sessions_of(engine)
-        finally:
-            engine.dispose()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Final
 
@@ -15,9 +14,7 @@ import click
 from cli.checks import broker, catalog, database, provider, work
 from cli.checks.examine import Check, examine
 from cli.checks.result import Level, Result, worst
-from runtime.servers import running_servers
-from runtime.settings import Settings
-from runtime.wiring import Runtime, build
+from cli.command_runtime import command_runtime
 
 CHECKS: Final[Mapping[str, Check]] = {
     "provider": provider.check,
@@ -38,7 +35,7 @@ def doctor(*, as_json: bool) -> None:
     Changes nothing, here or at the provider. Exit code: 0 nothing is worse than a note, 1 there are
     warnings, 2 there are failures, or settings that no process would start with.
     """
-    with _runtime() as runtime:
+    with command_runtime("seatsync-doctor", pool_size=8) as runtime:
         results = examine(CHECKS, runtime, seconds=_SECONDS)
     if as_json:
         _print_json(results)
@@ -59,13 +56,3 @@ def _print(results: list[Result]) -> None:
 def _print_json(results: list[Result]) -> None:
     document = {"level": worst(results), "results": [asdict(result) for result in results]}
     click.echo(json.dumps(document, indent=2))
-
-
-@contextmanager
-def _runtime() -> Iterator[Runtime]:
-    with running_servers(Settings.from_env()) as settings:
-        runtime = build(settings, application="seatsync-doctor")
-        try:
-            yield runtime
-        finally:
-            runtime.close()

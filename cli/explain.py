@@ -9,8 +9,11 @@ from typing import Any
 
 import click
 
+from cli.columns import printable
 from cli.moment import Moment, shown
 from cli.whole_business import ready
+from models.api_key import all_keys
+from runtime.wiring import Runtime
 from webhook_app.explain_api import document
 
 Told = Mapping[str, Any]
@@ -27,12 +30,26 @@ def explain(account_id: str, *, since: datetime | None, as_json: bool) -> None:
     Times are ISO 8601 with an offset, as 2026-11-22T12:00:00Z.
     """
     with ready("seatsync-explain") as runtime:
-        told = document(runtime, account_id, since=since)
+        told, names = document(runtime, account_id, since=since), _key_names(runtime)
     if as_json:
         click.echo(json.dumps(told, indent=2, default=datetime.isoformat))
         return
-    for line in _lines(told):
+    for line in _lines(_with_names(told, names)):
         click.echo(line)
+
+
+def _key_names(runtime: Runtime) -> Mapping[str, str]:
+    """What people call the keys that the audit knows by their ids."""
+    with runtime.sessions() as session:
+        return {f"key:{key.id}": f"key {printable(key.name)} ({key.id})" for key in all_keys(session)}
+
+
+def _with_names(told: Any, names: Mapping[str, str]) -> Any:
+    """The same with the name of every actor that has one."""
+    if isinstance(told, dict):
+        actors = {"actor": names.get(told["actor"], told["actor"])} if "actor" in told else {}
+        return {name: _with_names(value, names) for name, value in told.items()} | actors
+    return [_with_names(one, names) for one in told] if isinstance(told, list) else told
 
 
 def _lines(told: Told) -> Iterator[str]:
@@ -91,18 +108,7 @@ def _moves(moves: Told) -> Iterator[str]:
     yield f"\nMoved since {shown(moves['since'])}: {_count(moves['total'], moves['rows'])}"
     for row in moves["rows"]:
         subject = row["member_id"] or row["subscription_id"] or "the account"
-        yield f"  {subject}: {'; '.join(_moved(row)) or 'a grace period'}; {_cause(row)}"
-
-
-def _moved(row: Told) -> Iterator[str]:
-    for seat_type, figures in row["seats"].items():
-        for what in ("purchased", "used"):
-            was, is_now = figures[what]
-            if was != is_now:
-                yield f"{seat_type} {what} {was} -> {is_now}"
-    was, is_now = row["status"]
-    if was != is_now and was is not None:
-        yield f"status {was} -> {is_now}"
+        yield f"  {subject}: {row['text']}; {_cause(row)}"
 
 
 def _people(title: str, people: Told) -> Iterator[str]:

@@ -48,11 +48,10 @@ def commands(settings: Settings, environment: Mapping[str, str] = os.environ) ->
         "REMAP_SIGTERM": "SIGQUIT",
         "PYTHONUNBUFFERED": "1",
     }
-    beat_file = settings.home.resolve() / "beat-schedule"
     return [
         Command("web", _argv(*WEB, f"--bind=127.0.0.1:{settings.port}"), env),
         Command("worker", _argv(*WORKER), env),
-        Command("beat", _argv(*BEAT, f"--schedule={beat_file}"), env),
+        Command("beat", _argv(*BEAT), env),
         Command("sweeper", _argv(*SWEEPER), env),
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -13,15 +14,14 @@ from typing import TextIO
 import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from sqlalchemy.exc import OperationalError
 
+from cli.connections import servers
 from cli.importing import seats
+from cli.importing.files import REJECT_COLUMNS
 from cli.importing.preview import preview
 from cli.importing.rows import COLUMNS, REQUIRED
-from cli.importing.seats import Importer, ImportStopped, Outcome
-from cli.importing.stage import Reject, Stage, Watcher
-from runtime.servers import running_servers
-from runtime.settings import Settings
+from cli.importing.seats import Importer, Outcome
+from cli.importing.stage import Stage, Watcher
 from runtime.wiring import Runtime, build
 
 _SHOWN_REJECTS = 20
@@ -47,7 +47,7 @@ def import_() -> None:
 @click.option(
     "--rejects",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the rows that were not imported to this CSV file: line and reason.",
+    help="Write the rows that were not imported to this CSV file, each behind its line and reason.",
 )
 @click.option(
     "--names",
@@ -68,7 +68,7 @@ def members(
     with _opened(rejects, file) as rejected, _ready(file) as (runtime, stage):
         if dry_run:
             _show(runtime, stage, create_accounts=create_accounts, names=names)
-            _write(rejected, stage.rejects())
+            _write(rejected, stage)
         else:
             _seat(runtime, stage, batch=batch, create_accounts=create_accounts, rejected=rejected)
         count = stage.count_rejects()
@@ -85,7 +85,8 @@ def _opened(rejects: Path | None, file: Path) -> Iterator[TextIO | None]:
     if rejects.exists() and rejects.samefile(file):
         raise click.UsageError("--rejects names the very file that is imported.")
     try:
-        opened = rejects.open("w", encoding="utf-8")
+        rejects.touch(0o600)  # it will hold names and addresses
+        opened = rejects.open("w", encoding="utf-8", errors="surrogateescape", newline="")
     except OSError as error:
         raise click.UsageError(f"--rejects {rejects}: {error.strerror}.") from None
     with opened:
@@ -95,14 +96,11 @@ def _opened(rejects: Path | None, file: Path) -> Iterator[TextIO | None]:
 @contextmanager
 def _ready(file: Path) -> Iterator[tuple[Runtime, Stage]]:
     """The file, read to its end, beside the connections to seat it."""
-    with running_servers(Settings.from_env()) as settings, Stage() as stage:
+    with servers() as settings, Stage() as stage:
         with _watched(f"reading {file.name}", file.stat().st_size) as watch:
             stage.load(file, watch)
         with closing(build(settings, pool_size=2, application="seatsync-import")) as runtime:
-            try:
-                yield runtime, stage
-            except OperationalError as error:
-                raise ImportStopped(f"The database is away or busy: {type(error.orig).__name__}.") from None
+            yield runtime, stage
 
 
 def _seat(
@@ -118,7 +116,7 @@ def _seat(
         with _watched("seating", stage.bytes, done=run.bytes_done) as watch:
             run = importer.seat_all(watch)
         seats.note_rejects(runtime, stage, run)
-        _write(rejected, stage.rejects())
+        _write(rejected, stage)
         seats.close_import(runtime, run)
     _tell("Imported", run.counts, stage)
 
@@ -153,13 +151,20 @@ def _tell_rejects(stage: Stage, count: int) -> None:
         click.echo(f"... and {count - _SHOWN_REJECTS} more; --rejects FILE writes them all.", err=True)
 
 
-def _write(file: TextIO | None, rejects: Iterator[Reject]) -> None:
+def _write(file: TextIO | None, stage: Stage) -> None:
+    """The rejected rows as they were given, each behind its line and reason. The file can be corrected and
+    imported as it is.
+    """
     if file is None:
         return
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(["line", "reason"])
-    rows.writerows([reject.line, reject.reason] for reject in rejects)
+    rows.writerow([*REJECT_COLUMNS, *stage.columns])
+    rows.writerows([reject.line, reject.reason, *map(_cell, reject.cells)] for reject in stage.rejects())
     file.flush()
+
+
+def _cell(value: object) -> object:
+    return json.dumps(value) if isinstance(value, (bool, list, dict)) else value
 
 
 @contextmanager

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from typing import Final
 
 import click
-from rich.console import Console
-from rich.table import Table
-from sqlalchemy.orm import Session
 
+from cli.columns import aligned, printable
+from cli.connections import database
 from models import api_key
-from models.api_key import Scope
-from models.session import connect, sessions_of
-from runtime.servers import running_servers
-from runtime.settings import Settings
+from models.api_key import ApiKey, Scope
+
+_APPLICATION: Final = "seatsync-keys"
+_LONGEST_NAME: Final = 100
 
 
 @click.group()
@@ -36,7 +35,9 @@ def keys() -> None:
 )
 def create(name: str, scopes: tuple[str, ...]) -> None:
     """Make a key for NAME and print it, this once."""
-    with _session() as session:
+    if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise click.UsageError(f"NAME must be 1 to {_LONGEST_NAME} printable characters.")
+    with database(_APPLICATION) as sessions, sessions.begin() as session:
         key = api_key.create(session, name, [Scope(scope) for scope in dict.fromkeys(scopes)])
     click.echo(key)
     click.echo("Keep it now: only its hash is stored.", err=True)
@@ -45,33 +46,24 @@ def create(name: str, scopes: tuple[str, ...]) -> None:
 @keys.command("list")
 def list_keys() -> None:
     """Show all keys, without their secrets."""
-    table = Table("id", "name", "scopes", "created", "revoked")
-    with _session() as session:
-        for key in api_key.all_keys(session):
-            revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
-            scopes = ", ".join(key.scopes)
-            table.add_row(key.id, key.name, scopes, f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
-    Console().print(table)
+    with database(_APPLICATION) as sessions, sessions.begin() as session:
+        rows = [_row(key) for key in api_key.all_keys(session)]
+    for line in aligned([("id", "name", "scopes", "created", "revoked"), *rows]):
+        click.echo(line)
+
+
+def _row(key: ApiKey) -> Sequence[str]:
+    revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
+    return key.id, printable(key.name), ", ".join(key.scopes), f"{key.created_at:%Y-%m-%d %H:%M}", revoked
 
 
 @keys.command()
 @click.argument("key_id")
 def revoke(key_id: str) -> None:
     """End the key with the id KEY_ID; it stops working within five seconds."""
-    with _session() as session:
+    with database(_APPLICATION) as sessions, sessions.begin() as session:
         revoked = api_key.revoke(session, key_id)
     if not revoked:
         click.echo(f"There is no live key with the id {key_id}. `seatsync keys list` shows them.", err=True)
         sys.exit(1)
     click.echo(f"Key {key_id} is revoked.")
-
-
-@contextmanager
-def _session() -> Iterator[Session]:
-    with running_servers(Settings.from_env()) as settings:
-        engine = connect(str(settings.database_url), application="seatsync-keys")
-        try:
-            with sessions_of(engine).begin() as session:
-                yield session
-        finally:
-            engine.dispose()

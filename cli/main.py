@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pkgutil
 import sys
+from collections.abc import Callable
+from io import TextIOWrapper
 from typing import Final
 
 import click
@@ -29,10 +31,15 @@ _COMMANDS: Final = {
 }
 
 
+_COULD_NOT_RUN: Final = 2
+_INTERRUPTED: Final = 130  # what a shell shows for a program that Ctrl-C ended
+_OF_CLICK: Final = (click.ClickException, click.exceptions.Exit, click.Abort)
+
+
 class _Commands(click.Group):
     """Imports the command that is called and no other: together they take seconds of CPU time.
 
-    Errors of our own are shown as messages, not as tracebacks.
+    Errors of our own and of what we depend on are shown as messages, not as tracebacks.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -47,12 +54,29 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
+        except _OF_CLICK:
+            raise
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            sys.exit(_INTERRUPTED)
         except SeatSyncError as error:
             click.echo(error.message, err=True)
-            sys.exit(2)
+        except Exception as error:
+            if (message := _explain(error)) is None:
+                raise
+            click.echo(message, err=True)
+        sys.exit(_COULD_NOT_RUN)
+
+
+def _explain(error: Exception) -> str | None:
+    """As `cli.failures` does, which imports every library whose errors it knows."""
+    explain: Callable[[Exception], str | None] = pkgutil.resolve_name("cli.failures:explain")
+    return explain(error)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="seatsync")
 def cli() -> None:
     """Right, readable, claimable seat counts for SaaS teams billed through Dodo Payments."""
+    if isinstance(sys.stdout, TextIOWrapper):  # names come in every script, terminals in every encoding
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import click
 
+from cli.connections import database
 from models import erasure
+from models.account import Account
 from models.erasure import Erased, Person, Trace
-from models.session import Sessions, connect, sessions_of
-from runtime.servers import running_servers
-from runtime.settings import Settings
+from models.session import Sessions
+from seats.wording import counted
 
 
 @click.group()
@@ -42,11 +42,11 @@ def erase(
     if member_id is not None and not member_id:
         raise click.UsageError("MEMBER_ID is empty: it would name nobody.")
     person = Person(member_id=member_id, email=email, account_id=account_id)
-    with _sessions() as sessions:
+    with database("seatsync-members") as sessions:
         with sessions() as session:
             found = erasure.traces(session, person)
         if not found:
-            click.echo("Nothing is kept of this person.", err=True)
+            click.echo(_nothing_found(sessions, account_id), err=True)
             sys.exit(1)
         _show(found)
         if dry_run:
@@ -57,13 +57,25 @@ def erase(
             _tell(trace, _erase(sessions, trace))
 
 
+def _nothing_found(sessions: Sessions, account_id: str | None) -> str:
+    """What was looked for and not found: no more can be said than that."""
+    if account_id is None:
+        return "Nothing was found of this person in any account."
+    with sessions() as session:
+        if session.get(Account, account_id) is None:
+            return f"No account {account_id!r} is known, so nothing was looked for. Check --account."
+    return (
+        f"Nothing was found of this person in the account {account_id!r}; other accounts were not searched."
+    )
+
+
 def _show(found: Sequence[Trace]) -> None:
     for trace in found:
         ids = ", ".join(trace.member_ids)
         if trace.other_ids:
             ids += f" and, under the same address, {', '.join(trace.other_ids)}"
         click.echo(
-            f"{trace.account_id}: {trace.assignments} assignments of {ids}, "
+            f"{trace.account_id}: {counted(trace.assignments, 'assignment')} of {ids}, "
             f"{trace.personal} of them with a name or an address"
         )
 
@@ -75,15 +87,6 @@ def _erase(sessions: Sessions, trace: Trace) -> Erased:
 
 
 def _tell(trace: Trace, erased: Erased) -> None:
-    what = f"erased from {erased.assignments} assignments; {erased.answers} kept answers dropped"
+    assignments = counted(erased.assignments, "assignment")
+    what = f"erased from {assignments}; {counted(erased.answers, 'kept answer')} dropped"
     click.echo(f"{trace.account_id}: {what}")
-
-
-@contextmanager
-def _sessions() -> Iterator[Sessions]:
-    with running_servers(Settings.from_env()) as settings:
-        engine = connect(str(settings.database_url), application="seatsync-members")
-        try:
-            yield sessions_of(engine)
-        finally:
-            engine.dispose()

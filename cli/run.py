@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import migrations
+from cli.connections import name_embedded_database, read_settings, servers
 from models.session import connect
 from runtime.logs import configure
 from runtime.servers import running_servers
@@ -18,8 +19,10 @@ from worker.sweeper import run
 @click.command()
 def migrate() -> None:
     """Bring the database's schema up to date."""
-    with running_servers(Settings.from_env()) as settings:
-        migrate_to_head(settings)
+    settings = read_settings()
+    with running_servers(settings) as running:
+        name_embedded_database(settings)
+        migrate_to_head(running)
     click.echo("The database is up to date.")
 
 
@@ -36,7 +39,7 @@ def migrate_to_head(settings: Settings) -> None:
 def sweeper() -> None:
     """Ring for every row that is due, and work it off here while the broker is away."""
     configure()
-    with running_servers(Settings.from_env()) as settings:
+    with servers() as settings:
         runtime = build(settings, pool_size=2, application="seatsync-sweeper")
         app = SeatSync(settings)
         run(

@@ -22,6 +22,7 @@ from models.subscription import Subscription, of_account
 from runtime.wiring import Runtime
 from seats.errors import NotFound
 from seats.ids import is_id
+from seats.wording import counted
 from worker.resync import resync, resync_subscription
 
 _SHOWN: Final = 50
@@ -119,7 +120,7 @@ def _tell_moves(moves: Iterable[Move]) -> None:
         if count <= _SHOWN:
             click.echo(line)
     if count > _SHOWN:
-        click.echo(f"... and {count - _SHOWN} more accounts")
+        click.echo(f"... and {counted(count - _SHOWN, 'more account')}")
     if not count:
         click.echo("No account's seats changed.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,27 +12,42 @@ from http import HTTPStatus
 import click
 import requests
 
+from cli.connections import name_embedded_database, read_settings
 from cli.fleet import commands
 from cli.run import migrate_to_head
-from runtime.processes import Supervisor
+from runtime.processes import OnLine, Supervisor, prefixed
 from runtime.servers import running_servers
-from runtime.settings import Settings
 from runtime.wiring import read_catalog
 from seats.errors import SettingsError
 
 _START_SECONDS = 60.0
+_CELERY_HINT = "worker: Hitting Ctrl+C again"
 
 
 @click.command()
 def up() -> None:
     """Start everything: servers (unless given), web, worker, beat and sweeper. Ctrl-C ends it."""
-    settings = Settings.from_env()
+    settings = read_settings()
     read_catalog(settings)  # its mistakes should be told before anything is started
     check_port(settings.port)
     with running_servers(settings) as running:
+        name_embedded_database(settings)
         migrate_to_head(running)
         when_ready(running.port, lambda: click.echo(f"seatsync is ready on http://127.0.0.1:{running.port}"))
-        Supervisor(commands(running)).run()
+        processes = commands(running)
+        Supervisor(processes, on_line=without_hints(prefixed(sys.stdout, processes))).run()
+
+
+def without_hints(write: OnLine) -> OnLine:
+    """Passes lines on, without Celery's hint to press Ctrl-C again: it would end everything at once, and the
+    worker never sees it.
+    """
+
+    def write_unless_hint(name: str, line: str) -> None:
+        if line.strip() and not line.startswith(_CELERY_HINT):
+            write(name, line)
+
+    return write_unless_hint
 
 
 def check_port(port: int) -> None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import click
-from sqlalchemy.exc import SQLAlchemyError
 
+from cli.command_runtime import command_runtime
 from cli.progress import Show, shown
 from models import awaited
-from runtime.servers import running_servers
-from runtime.settings import Settings
-from runtime.wiring import Runtime, build
+from runtime.wiring import Runtime
 from seats.errors import BudgetSpent, KeyRefused, ProviderError, SeatSyncError, TransientError
+from seats.wording import counted
 from worker.full_sync import Progress, full_sync
 
 T = TypeVar("T")
@@ -39,17 +38,8 @@ class CannotGoOn(SeatSyncError):
 def ready(application: str) -> Iterator[Runtime]:
     """The connections of a command that tells by itself what the log would."""
     logging.getLogger("worker").addHandler(_SILENCE)
-    with (
-        running_servers(Settings.from_env()) as settings,
-        closing(build(settings, pool_size=2, application=application)) as runtime,
-    ):
-        try:
-            yield runtime
-        except SQLAlchemyError as error:
-            raise CannotGoOn(
-                f"The database is away, busy, or not migrated ({type(error).__name__}): "
-                "see that it runs, and that `seatsync migrate` has run."
-            ) from None
+    with command_runtime(application) as runtime:
+        yield runtime
 
 
 def sync_everything(runtime: Runtime, *, everything: bool, patience: float) -> bool:
@@ -143,7 +133,11 @@ def _greet(runtime: Runtime, show: Show) -> None:
 
 
 def _tell_stopped(progress: Progress, reason: str) -> None:
-    where = f"{progress.left} looks are left" if progress.is_listed else "The list is not read to its end"
+    where = (
+        counted(progress.left, "look is left", "looks are left")
+        if progress.is_listed
+        else "The list is not read to its end"
+    )
     click.echo(
         f"{reason} {where}. What was asked for stays asked for: the workers go on with it, and so does this "
         "command when it is started again.",

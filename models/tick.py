@@ -16,6 +16,9 @@ BEAT: Final = "beat"
 SWEEPER: Final = "sweeper"
 EVERY_HEARTBEAT: Final = timedelta(minutes=1)
 
+HOUSEKEEPING: Final = "housekeeping"
+EVERY_HOUSEKEEPING: Final = timedelta(hours=1)
+
 
 class Tick(Base):
     __tablename__ = "ticks"

@@ -28,9 +28,6 @@ from seats.on_sale import AddonOnSale, ProductOnSale
 from seats.plan import Buyer, Cart, Checkout, Plan, Preview
 from seats.snapshot import SubscriptionSnapshot
 
-# Dodo documentation, API introduction.
-BASE_URLS = {"test_mode": "https://test.dodopayments.com", "live_mode": "https://live.dodopayments.com"}
-
 _SEAT_EVENTS = "subscription."
 _UNKNOWN_TYPE = "unknown"
 _PAGE_SIZE = 100  # the most the API gives (Dodo documentation, list subscriptions)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final, Self
 from urllib.parse import urlsplit
@@ -21,11 +22,16 @@ from pydantic import (
 )
 
 from providers.budget import parse_rate
-from providers.dodo import BASE_URLS
+from providers.dodo_urls import BASE_URLS
 from providers.signature import parse_secret
 from seats.errors import SettingsError
 
 _LOOPBACK: Final = {"127.0.0.1", "localhost", "::1"}
+_OWN_PREFIX: Final = "SEATSYNC_"
+
+# PostgreSQL's own two names for its addresses; both mean the one driver that the service uses.
+_POSTGRES: Final = re.compile(r"postgres(ql)?://")
+_DRIVER: Final = "postgresql+psycopg://"
 
 
 def _starts_with(*schemes: str) -> AfterValidator:
@@ -46,6 +52,10 @@ def _parsable(url: str) -> str:
             "has no usable port: characters such as @ and : in a password are to be percent-encoded"
         ) from None
     return url
+
+
+def _with_driver(url: str) -> str:
+    return _POSTGRES.sub(_DRIVER, url, count=1) if _POSTGRES.match(url) else url
 
 
 def _encrypted_or_local(url: str) -> str:
@@ -89,7 +99,10 @@ def _rate(text: str) -> str:
 
 Seconds = Annotated[float, Field(ge=0.05, le=86_400)]
 DatabaseUrl = Annotated[
-    str, _starts_with("postgresql://", "postgresql+psycopg://"), AfterValidator(_parsable)
+    str,
+    _starts_with("postgresql://", "postgres://", _DRIVER),
+    AfterValidator(_parsable),
+    AfterValidator(_with_driver),
 ]
 RedisUrl = Annotated[str, _starts_with("redis://", "rediss://"), AfterValidator(_parsable)]
 BrokerUrl = Annotated[str, _starts_with("redis://", "rediss://", "amqp://", "amqps://")]
@@ -182,13 +195,17 @@ class Settings(BaseModel):
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """The settings of this process; raises `SettingsError` that names every variable at fault.
 
-        A variable set to nothing counts as unset. Values are never repeated in the message.
+        An empty variable is a mistake: taken for an unset one, it would choose a default that nobody meant,
+        such as an embedded server. Values are never repeated in the message.
         """
-        given = {name: value for name, value in environment.items() if value != ""}
+        empty = {name: _EMPTY for name in described() if environment.get(name) == ""}
         try:
-            return cls.model_validate(given)
+            settings = cls.model_validate({name: value for name, value in environment.items() if value})
         except ValidationError as error:
-            raise SettingsError(_explain(error)) from None
+            raise SettingsError(_explain(_faults(error) | empty)) from None
+        if empty:
+            raise SettingsError(_explain(empty))
+        return settings
 
     @property
     def provider_url(self) -> str:
@@ -219,12 +236,37 @@ def described() -> Mapping[str, tuple[str, str]]:
     }
 
 
-def _explain(error: ValidationError) -> str:
-    known = described()
-    lines: dict[str, str] = {}
+def unknown_variables(environment: Mapping[str, str] = os.environ) -> Mapping[str, str | None]:
+    """Each variable that begins with `SEATSYNC_` and is no setting, with the setting whose name is nearest,
+    None if none is near.
+    """
+    known = {name.removeprefix(_OWN_PREFIX): name for name in described()}
+    unknown = {name for name in environment if name.startswith(_OWN_PREFIX)} - set(known.values())
+    return {name: _nearest(name.removeprefix(_OWN_PREFIX), known) for name in sorted(unknown)}
+
+
+def _nearest(name: str, known: Mapping[str, str]) -> str | None:
+    return next((known[near] for near in get_close_matches(name, known, n=1)), None)
+
+
+_EMPTY: Final = "is empty; unset it or give it a value"
+
+
+def _faults(error: ValidationError) -> dict[str, str]:
+    """What is wrong with each variable, the first fault of each."""
+    faults: dict[str, str] = {}
     for fault in error.errors(include_input=False, include_url=False):
         name = str(fault["loc"][0]) if fault["loc"] else ""
         problem = "is not set" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
-        wanted = f"\n    it should be {known[name][1]}" if name in known else ""
-        lines.setdefault(name, f"  {name}: {problem}{wanted}" if name else f"  {problem}")
-    return "These environment variables need attention:\n" + "\n".join(lines.values())
+        faults.setdefault(name, problem)
+    return faults
+
+
+def _explain(faults: Mapping[str, str]) -> str:
+    known = described()
+    lines = ["These environment variables need attention:"]
+    for name, problem in faults.items():
+        lines.append(f"  {name}: {problem}" if name else f"  {problem}")
+        if name in known:
+            lines.append(f"    it should be {known[name][1]}")
+    return "\n".join(lines)

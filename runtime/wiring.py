@@ -17,9 +17,9 @@ from models.book import written_in
 from models.seat_cache import SeatCache
 from models.session import Sessions, connect, sessions_of
 from providers.base import Provider
+from runtime.catalogs import load_catalog
 from runtime.settings import Settings
 from seats.catalog import Catalog
-from seats.catalog_file import parse
 from seats.errors import SettingsError
 
 # Longer would make a caller wait for what is only a shadow, or a shared budget.
@@ -83,7 +83,7 @@ def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsyn
 
 def read_catalog(settings: Settings) -> Catalog:
     """The catalogue; raises `CatalogError` with every mistake in it."""
-    return parse(settings.catalog.read_text(encoding="utf-8"), str(settings.catalog))
+    return load_catalog(settings.catalog)
 
 
 def redis_client(url: str) -> redis.Redis:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from seats.wording import counted
+
 
 class SeatSyncError(Exception):
     """The root. `code` is stable and machine-readable; `details` holds the numbers behind the refusal."""
@@ -46,7 +48,7 @@ class CatalogError(SeatSyncError):
     def __init__(self, source: str, mistakes: Sequence[Mistake]) -> None:
         self.mistakes = tuple(mistakes)
         lines = "\n".join(f"  {mistake}" for mistake in mistakes)
-        super().__init__(f"{source} has {len(mistakes)} mistake(s):\n{lines}")
+        super().__init__(f"{source} has {counted(len(mistakes), 'mistake')}:\n{lines}")
 
 
 # The outside: told apart by one question, does trying again help?

@@ -17,6 +17,8 @@ Default = TypeVar("Default")
 
 _SYNTAX_ERROR: Final = re.compile(r"(?P<problem>.*) \(at (?P<place>line \d+, column \d+|end of document)\)")
 _END: Final = "end of document"
+_BYTE_ORDER_MARK: Final = "\ufeff"
+_TOO_LONG: Final = "Exceeds the limit"  # how Python begins when a number has thousands of digits
 _TWICE: Final = "Cannot "  # how tomllib begins when a key or table stands twice
 _KINDS: Final[tuple[tuple[type, str], ...]] = (  # subclasses before their bases
     (bool, "a boolean"),
@@ -31,15 +33,19 @@ _MOST_SHOWN: Final = 60
 
 
 def read(text: str, source: str) -> Table:
-    """The whole text as one table; raises CatalogError when it is not TOML."""
+    """The whole text, behind a byte order mark, as one table; raises CatalogError when it is not TOML."""
+    text = text.removeprefix(_BYTE_ORDER_MARK)
     try:
-        values = tomllib.loads(text)
+        return Table((), tomllib.loads(text), Mistakes(key_lines(text)))
     except ValueError as error:
         raise CatalogError(source, [_syntax_mistake(text, str(error))]) from error
-    return Table((), values, Mistakes(key_lines(text)))
+    except RecursionError:
+        raise CatalogError(source, [Mistake("top level", "tables or lists are nested too deeply.")]) from None
 
 
 def _syntax_mistake(text: str, message: str) -> Mistake:
+    if message.startswith(_TOO_LONG):
+        return Mistake("top level", "not valid TOML: a number has too many digits.")
     match = _SYNTAX_ERROR.fullmatch(message)
     place, problem = (match["place"], match["problem"]) if match else ("top level", message)
     if place == _END:

@@ -120,6 +120,7 @@ class MoveShown(LastChange):
     subscription_id: str | None
     status: tuple[AccountStatus | None, AccountStatus] = Field(description="before, after")
     seats: dict[str, FigureMoved] = Field(description="the seat types whose figures moved")
+    text: str = Field(description="what moved, for people")
 
 
 class MovesShown(Shown):

@@ -21,6 +21,7 @@ from webhook_app.answers import KEYED, answer, responses
 from webhook_app.audit_schemas import Explained, ExplainQuery
 from webhook_app.auth import needs
 from webhook_app.door import door
+from webhook_app.moves_in_words import in_words
 from webhook_app.routes import Routes
 from webhook_app.schemas import AccountPath
 
@@ -160,6 +161,7 @@ def _move(row: AuditRow) -> dict[str, Any]:
         "subscription_id": row.subscription_id,
         "status": (row.before["status"] if row.before else None, row.after["status"]),
         "seats": _moved(_balances(row.before), _balances(row.after)),
+        "text": "; ".join(in_words(row)),
     }
 
 

@@ -7,7 +7,7 @@ import gc
 from flask import Flask
 
 from runtime.logs import configure
-from runtime.servers import with_running_servers
+from runtime.servers import with_existing_servers
 from runtime.settings import Settings
 from runtime.wiring import build
 from webhook_app import create_app
@@ -23,7 +23,7 @@ _BROKER_PATIENCE = 1.0
 def create() -> Flask:
     """The app from the environment."""
     configure()
-    settings = with_running_servers(Settings.from_env())
+    settings = with_existing_servers(Settings.from_env())
     runtime = build(settings, pool_size=_THREADS, application="seatsync-web")
     app = create_app(runtime, Doorbell(SeatSync(settings, patience=_BROKER_PATIENCE).publish))
     # What the app is made of is never garbage: looking through it stops every request for 0.1 seconds.

@@ -134,6 +134,8 @@ def _options(settings: Settings, patience: float) -> dict[str, object]:
         "worker_send_task_events": False,
         "worker_hijack_root_logger": False,
         "timezone": "UTC",
+        # Celery's own would write into the working folder.
+        "beat_scheduler": "worker.scheduler:EagerScheduler",
         "beat_schedule": {
             "reconcile": {
                 "task": "seatsync.reconcile",
@@ -149,8 +151,9 @@ def _options(settings: Settings, patience: float) -> dict[str, object]:
             },
             "housekeep": {
                 "task": "seatsync.housekeep",
-                "schedule": timedelta(hours=1),
-                "options": {"expires": 3600},
+                # Rows decide here too: a beat that starts anew every half hour would else never come to it.
+                "schedule": timedelta(minutes=10),
+                "options": {"expires": 600},
             },
         },
     }

@@ -22,6 +22,13 @@ _PREVIEWS_KEPT = timedelta(days=2)
 _OCCASIONS_KEPT = timedelta(days=400)
 
 
+def housekeep_if_due(runtime: Runtime) -> int:
+    """Housekeep unless somebody has within this hour; how many rows went."""
+    with runtime.sessions.begin() as session:
+        is_due = tick.take(session, tick.HOUSEKEEPING, tick.EVERY_HOUSEKEEPING)
+    return housekeep(runtime) if is_due else 0
+
+
 def housekeep(runtime: Runtime) -> int:
     """Drop what is old and needs no work any more; how many rows went."""
     with runtime.sessions.begin() as session:

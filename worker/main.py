@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
+from celery.exceptions import SecurityWarning
+
 from runtime.logs import configure
-from runtime.servers import with_running_servers
+from runtime.servers import with_existing_servers
 from runtime.settings import Settings
 from worker.celery_app import SeatSync
 
 configure()
-app = SeatSync(with_running_servers(Settings.from_env()))
+# Celery warns root of code that arrives through the broker as pickle; this service accepts JSON alone.
+warnings.filterwarnings("ignore", category=SecurityWarning)
+app = SeatSync(with_existing_servers(Settings.from_env()))

@@ -50,5 +50,5 @@ def send_notices(self: Task) -> None:
 
 @shared_task(name="seatsync.housekeep", bind=True)
 def housekeep(self: Task) -> None:
-    """Forget what is past its time."""
-    housekeeping.housekeep(self.app.runtime)
+    """Forget what is past its time, once an hour."""
+    housekeeping.housekeep_if_due(self.app.runtime)

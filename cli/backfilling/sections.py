@@ -13,6 +13,7 @@ from seats.errors import ProviderError
 from seats.findings import addon_field
 from seats.on_sale import AddonOnSale, ProductOnSale
 from seats.toml_lines import dotted
+from seats.wording import counted
 
 T = TypeVar("T", AddonOnSale, ProductOnSale)
 
@@ -75,7 +76,7 @@ def _about(sold: ProductOnSale | AddonOnSale | None, count: int) -> str:
     facts = (
         json.dumps(_plain(name), ensure_ascii=False) if name else "of unknown name",
         f"in {_plain(currency)}" if currency else "",
-        f"{count} subscriptions",
+        counted(count, "subscription"),
     )
     return ", ".join(filter(None, facts))
 

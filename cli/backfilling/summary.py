@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from models import stock
 from models.book import Balance
 from seats.limit import SeatLimit, Unlimited
+from seats.wording import counted
 
 _SHOWN: Final = 20
 
@@ -36,7 +37,7 @@ class SeatTotals:
     def __str__(self) -> str:
         limited = [f"{seat_type} {count}" for seat_type, count in sorted(self.seats.items())]
         unlimited = [
-            f"{seat_type} without limit in {count} accounts"
+            f"{seat_type} without limit in {counted(count, 'account')}"
             for seat_type, count in sorted(self.unlimited.items())
         ]
         return ", ".join([*limited, *unlimited]) or "none"

@@ -13,6 +13,7 @@ from runtime.wiring import Runtime
 from seats.catalog import Catalog
 from seats.errors import ProviderError
 from seats.on_sale import Mismatch, MismatchKind, OnSale, compare, unused
+from seats.wording import counted
 
 _CHECK = "catalogue"
 _NO_FAULTS = {MismatchKind.PRODUCT_ARCHIVED, MismatchKind.ADDON_ARCHIVED, MismatchKind.PRODUCT_UNUSED}
@@ -34,7 +35,8 @@ def _against_provider(runtime: Runtime) -> Iterator[Result]:
         return
     yield from map(_result, mismatches)
     if not mismatches:
-        yield ok(_CHECK, f"{len(catalog.products)} products are at the provider as they stand here.")
+        products = counted(len(catalog.products), "product is", "products are")
+        yield ok(_CHECK, f"{products} at the provider as they stand here.")
 
 
 def _against_subscriptions(runtime: Runtime) -> Iterator[Result]:

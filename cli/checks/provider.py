@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from cli.checks.result import Level, Result, ok
-from providers.dodo import BASE_URLS
+from providers.dodo_urls import BASE_URLS
 from runtime.settings import Settings
 from runtime.wiring import Runtime
 from seats.errors import BudgetSpent, ProviderError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -9,23 +11,29 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from cli.checks.result import Level, Result, ok
-from models import account, condition, tick
+from models import account, condition, finding, tick
+from models.finding import FindingState
 from models.inbox import InboxState
 from runtime.wiring import Runtime
 
+_STANDING = (FindingState.HELD, FindingState.OPEN)
 _SILENT = 3 * tick.EVERY_HEARTBEAT
+_FIRST_SIGN = 15.0  # seconds; a service that was started a moment ago shows that it is at work within these
+_POLL = 0.5  # seconds
 _LATE = 1.5  # times the period within which each subscription is looked at
 
 
 def check(runtime: Runtime) -> Iterator[Result]:
     """The heartbeats of beat and sweeper, and the rows that somebody should have dealt with."""
     try:
+        _await_first_signs(runtime)
         with runtime.sessions() as session:
             found = [
                 _beat(session),
                 _sweeper(session),
                 looks(condition.oldest_look(session), runtime.settings.verify_every),
                 *_given_up(session),
+                *_standing(session),
             ]
     except SQLAlchemyError:
         advice = "See what is said of the database."
@@ -33,6 +41,21 @@ def check(runtime: Runtime) -> Iterator[Result]:
             Result(Level.WARNING, "work", "Not looked at: the database is away, or is not migrated.", advice)
         ]
     yield from found
+
+
+def _await_first_signs(runtime: Runtime) -> None:
+    """Give processes that may have been started a moment ago the time to show that they are at work."""
+    until = time.monotonic() + _FIRST_SIGN
+    while time.monotonic() < until:
+        with runtime.sessions() as session:
+            if all(_is_alive(session, name) for name in (tick.BEAT, tick.SWEEPER)):
+                return
+        time.sleep(_POLL)
+
+
+def _is_alive(session: Session, name: str) -> bool:
+    last = tick.last_taken(session, name)
+    return last is not None and account.now(session) - last <= _SILENT
 
 
 def looks(oldest: timedelta, period: timedelta) -> Result:
@@ -83,13 +106,25 @@ def _given_up(session: Session) -> Iterator[Result]:
     )
 
 
+def _standing(session: Session) -> Iterator[Result]:
+    """Drift findings that stand; open ones are repaired by the next look, held ones wait for a person."""
+    counts = Counter[str]()
+    for (state, _cause), count in finding.count_by_cause(session, states=_STANDING).items():
+        counts[state] += count
+    if counts:
+        level = Level.WARNING if counts[FindingState.HELD] else Level.NOTE
+        found = ", ".join(f"{counts[state]} {state}" for state in _STANDING if counts[state])
+        advice = "`seatsync drift` shows each of them, its likely cause, and what to do about it."
+        yield Result(level, "drift findings", found, advice)
+
+
 def _none_of(what: str, number: int, advice: str) -> Result:
     return Result(Level.WARNING, what, str(number), advice) if number else ok(what, "none")
 
 
-def _minutes(time: timedelta) -> str:
-    return f"{time.total_seconds() / 60:.0f} minutes"
+def _minutes(silence: timedelta) -> str:
+    return f"{silence.total_seconds() / 60:.0f} minutes"
 
 
-def _hours(time: timedelta) -> str:
-    return f"{time.total_seconds() / 3600:.1f} h"
+def _hours(age: timedelta) -> str:
+    return f"{age.total_seconds() / 3600:.1f} h"

@@ -6,13 +6,17 @@ import codecs
 import csv
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader, TextIOWrapper
+from itertools import chain, zip_longest
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
-import ijson
+from ijson import JSONError
+from ijson.backends.python import basic_parse
+from ijson.common import ObjectBuilder
 
 from cli.importing.rows import COLUMNS, REQUIRED
 from seats.errors import SeatSyncError
@@ -22,6 +26,11 @@ LONGEST_ROW: Final = 1024 * 1024
 _LONGEST_CELL: Final = 8 * 1024
 _OPEN_QUOTE: Final = "is a quote left open?"
 _BLANKS: Final = b" \t\r\n"
+_DELIMITERS: Final = (",", ";", "\t")
+_DEEPEST: Final = 16  # levels of JSON; a member's object is the second
+
+# What a file of rejects has before its rows: such a file can be corrected and imported as it is.
+REJECT_COLUMNS: Final = ("line", "reason")
 
 
 class ImportRefused(SeatSyncError):
@@ -35,12 +44,14 @@ class Entry:
     """One row of the file: its cells by column, or what makes it unreadable.
 
     `line` and `last` are where it begins and ends in a CSV file, in JSON which object of the array it is.
+    `given` is what the row holds, in the order of the file's columns.
     """
 
     line: int
     last: int
     cells: Mapping[str, object]
     problem: str | None = None
+    given: Sequence[object] = ()
 
     @property
     def span(self) -> str:
@@ -51,13 +62,15 @@ class Entry:
 class Tape:
     """A file's bytes on their way to a parser, counted and hashed as they pass."""
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: BufferedReader, name: str) -> None:
         self._file = file
+        self._text = TextIOWrapper(file, "utf-8", "surrogateescape", newline=_line_end(file))
         self._hash = hashlib.sha256()
         self._row_began = 0
         self.name = name
         self.passed = 0
         self.lines = 0
+        self.columns: Sequence[str] = COLUMNS
 
     @property
     def digest(self) -> str:
@@ -73,9 +86,10 @@ class Tape:
 
     def __iter__(self) -> Iterator[str]:
         """The lines, as csv asks for them. What is no UTF-8 comes as surrogates, which no cell may hold."""
-        while line := self._pass(self._file.readline(LONGEST_ROW + 1)):
+        while line := self._text.readline(LONGEST_ROW + 1):
+            self._pass(line.encode("utf-8", "surrogateescape"))
             self.lines += 1
-            yield line.decode("utf-8", "surrogateescape")
+            yield line
 
     def _pass(self, piece: bytes) -> bytes:
         self._hash.update(piece)
@@ -83,6 +97,13 @@ class Tape:
         if self.passed - self._row_began > LONGEST_ROW:
             raise ImportRefused(f"{self.name}: a row is longer than {LONGEST_ROW} bytes; no member is.")
         return piece
+
+
+def _line_end(file: BufferedReader) -> str:
+    """What the lines end with: a carriage return alone if the first one does, as in files of old programs."""
+    head = file.peek()
+    first = min((at for at in (head.find(b"\r"), head.find(b"\n")) if at >= 0), default=0)
+    return "\r" if head[first : first + 1] == b"\r" and head[first + 1 : first + 2] != b"\n" else "\n"
 
 
 @contextmanager
@@ -108,42 +129,67 @@ def is_json(name: str) -> bool:
 
 def _csv_entries(tape: Tape) -> Iterator[Entry]:
     csv.field_size_limit(_LONGEST_CELL)
-    rows = csv.reader(tape, strict=True)
+    lines = iter(tape)
+    first = next(lines, "")
+    rows = csv.reader(chain([first], lines), strict=True, delimiter=max(_DELIMITERS, key=first.count))
     try:
         header = _header(tape, next(rows, []))
     except csv.Error as error:
-        raise ImportRefused(f"{tape.name}, line 1: {error}.") from None
+        raise ImportRefused(f"{tape.name}, line 1: {_in_words(error)}.") from None
     while (entry := _next_entry(tape, rows, header)) is not None:
         tape.row_ends()
-        if entry.cells or entry.problem:
+        if entry.problem or any(entry.given):
             yield entry
 
 
-def _next_entry(tape: Tape, rows: Iterator[list[str]], header: list[str]) -> Entry | None:
-    """The row that begins in the next line; a blank line is one without cells. None at the end."""
+def _next_entry(tape: Tape, rows: Iterator[list[str]], header: Sequence[str]) -> Entry | None:
+    """The row that begins in the next line; a blank one is without a problem. None at the end."""
     line = tape.lines + 1
     try:
         cells = next(rows, None)
     except csv.Error as error:
-        return Entry(line, tape.lines, {}, f"cannot be read: {error}; {_OPEN_QUOTE}")
+        return Entry(line, tape.lines, {}, f"cannot be read: {_in_words(error)}; {_OPEN_QUOTE}")
     if cells is None:
         return None
-    if cells and len(cells) != len(header):
-        return Entry(line, tape.lines, {}, f"has {len(cells)} cells where the header has {len(header)}")
-    named = dict(zip(header, cells, strict=False))
-    if torn := [name for name, cell in named.items() if "\n" in cell or "\r" in cell]:
-        holds = "holds" if len(torn) == 1 else "hold"
-        return Entry(line, tape.lines, {}, f"{' and '.join(torn)} {holds} a line end; {_OPEN_QUOTE}")
-    return Entry(line, tape.lines, {name: cell.strip() for name, cell in named.items()})
+    placed = [(name, cell.strip()) for name, cell in zip_longest(header, cells, fillvalue="")]
+    given = [cell for name, cell in placed if name not in REJECT_COLUMNS]
+    known = {name: cell for name, cell in placed if name in COLUMNS}
+    return Entry(line, tape.lines, known, _problem(header, cells) if any(given) else None, given)
 
 
-def _header(tape: Tape, cells: list[str]) -> list[str]:
-    names = [cell.strip() for cell in cells]
-    _check_names(f"{tape.name}, line 1", names, Counter(names))
+def _problem(header: Sequence[str], cells: Sequence[str]) -> str | None:
+    """Why cells that are not all empty are no row of the file; None if they are one."""
+    if len(cells) < len(header) or any(map(str.strip, cells[len(header) :])):
+        return f"has {len(cells)} cells where the header has {len(header)}"
+    named = list(zip(header, cells, strict=False))
+    if torn := [name for name, cell in named if name in COLUMNS and ("\n" in cell or "\r" in cell)]:
+        return f"{' and '.join(torn)} {'holds' if len(torn) == 1 else 'hold'} a line end; {_OPEN_QUOTE}"
+    if nameless := [str(number) for number, (name, cell) in enumerate(named, 1) if cell.strip() and not name]:
+        return f"has a value in column {nameless[0]}, which has no name"
+    return None
+
+
+def _in_words(error: csv.Error) -> str:
+    said = str(error)
+    if "field limit" in said:
+        return f"a cell is longer than {_LONGEST_CELL} characters"
+    if "new-line" in said:
+        return "a carriage return stands in a cell without quotes"
+    return "text follows a quote" if "expected after" in said else "the file ends within quotes"
+
+
+def _header(tape: Tape, cells: Sequence[str]) -> Sequence[str]:
+    """The columns in small letters, without those at the end that have no name and have to be empty."""
+    names = [cell.strip().lower().replace(" ", "_") for cell in cells]
+    while names and not names[-1]:
+        names.pop()
+    named = [name for name in names if name and name not in REJECT_COLUMNS]
+    _check_names(f"{tape.name}, line 1", named, Counter(named))
     missing = [name for name in REQUIRED if name not in names]
     if missing:
         raise ImportRefused(f"{tape.name}, line 1: missing columns: {', '.join(missing)}. {_allowed()}")
     tape.row_ends()
+    tape.columns = [name for name in names if name not in REJECT_COLUMNS]
     return names
 
 
@@ -162,19 +208,38 @@ def _allowed() -> str:
 
 
 def _json_entries(tape: Tape) -> Iterator[Entry]:
+    number = 0
     try:
-        for number, found in enumerate(ijson.items(_array(tape), "item", use_float=True), 1):
+        for number, found in enumerate(_elements(tape), 1):
             tape.row_ends()
             yield _object(tape, number, found)
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        raise ImportRefused(f"{tape.name} is no JSON: {str(error).splitlines()[0]}.") from None
+    except (JSONError, ValueError):
+        raise ImportRefused(f"{tape.name} is no JSON behind object {number}.") from None
+
+
+def _elements(tape: Tape) -> Iterator[object]:
+    """What the array holds, one by one. Of the parsers only the one in Python shows half of a surrogate pair,
+    which is no text, as what it is; the others put a question mark in its place.
+    """
+    builder, depth = ObjectBuilder(), 0
+    for event, value in basic_parse(_array(tape), use_float=True):
+        depth += event.startswith("start_") - event.startswith("end_")
+        if depth > _DEEPEST:
+            raise ImportRefused(f"{tape.name} is nested deeper than {_DEEPEST} levels; no member is.")
+        if (depth, event) == (1, "start_array") or not depth:
+            continue
+        builder.event(event, value)
+        if depth == 1:
+            yield builder.value
+            builder = ObjectBuilder()
 
 
 def _object(tape: Tape, number: int, found: object) -> Entry:
     if not isinstance(found, dict):
         return Entry(number, number, {}, "is no object")
-    _check_names(f"{tape.name}, object {number}", found, {})
-    return Entry(number, number, found)
+    _check_names(f"{tape.name}, object {number}", found.keys() - set(REJECT_COLUMNS), {})
+    known = {name: found[name] for name in COLUMNS if name in found}
+    return Entry(number, number, known, given=[found.get(name) for name in COLUMNS])
 
 
 class _Array:

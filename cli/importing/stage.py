@@ -7,8 +7,9 @@ file alone: the same file gives the same order, and an import that was killed fi
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -23,11 +24,15 @@ CREATE TABLE seatings (
     account_id TEXT, member_id TEXT, line INTEGER, bytes INTEGER, facts TEXT,
     PRIMARY KEY (account_id, member_id)
 ) WITHOUT ROWID;
-CREATE TABLE rejects (line INTEGER PRIMARY KEY, reason TEXT);
+CREATE TABLE rejects (line INTEGER PRIMARY KEY, reason TEXT, given TEXT);
 """
 _SORT = "CREATE INDEX by_account ON seatings (account_id, line)"
 _NEXT = """
 SELECT line, bytes, facts FROM seatings WHERE (account_id, line) > (?, ?) ORDER BY account_id, line LIMIT ?
+"""
+_REJECTS = """
+SELECT rejects.line, reason, given, facts FROM rejects LEFT JOIN seatings ON seatings.line = rejects.line
+ORDER BY rejects.line
 """
 _BEFORE_ALL = ("", 0)
 _PAGE = 1000
@@ -55,8 +60,11 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
+    """A bad row: `cells` are what the file holds there, in the order of its columns."""
+
     line: int
     reason: str
+    cells: Sequence[object]
 
 
 class Stage:
@@ -68,6 +76,7 @@ class Stage:
         self._scratch.executescript(_TABLES)
         self.digest = ""
         self.unit = "line"
+        self.columns: Sequence[str] = ()
         self.rows = 0
         self.bytes = 0
         self.repeated = 0
@@ -89,6 +98,7 @@ class Stage:
                 watch(read)
             self._scratch.execute("COMMIT")
             self._scratch.execute(_SORT)
+            self.columns = tape.columns
             self.digest, self.unit = tape.digest, "object" if is_json(path.name) else "line"
 
     def after(self, place: tuple[str, int] | None, limit: int) -> Sequence[Staged]:
@@ -103,14 +113,18 @@ class Stage:
             yield from page
             place = page[-1].place
 
-    def reject(self, line: int, reason: str) -> None:
-        """Note a bad row, once."""
-        self._scratch.execute("INSERT OR IGNORE INTO rejects VALUES (?, ?)", (line, reason))
+    def reject(self, line: int, reason: str, given: Sequence[object] | None = None) -> None:
+        """Note a bad row, once. `given` is None for a row that is staged."""
+        kept = None if given is None else json.dumps(given)
+        self._scratch.execute("INSERT OR IGNORE INTO rejects VALUES (?, ?, ?)", (line, reason, kept))
 
     def rejects(self) -> Iterator[Reject]:
         """The bad rows by line."""
-        for line, reason in self._scratch.execute("SELECT line, reason FROM rejects ORDER BY line"):
-            yield Reject(line, reason)
+        for line, reason, given, facts in self._scratch.execute(_REJECTS):
+            yield Reject(line, reason, json.loads(given) if given else self._cells(json.loads(facts)))
+
+    def _cells(self, facts: Mapping[str, object]) -> Sequence[object]:
+        return [facts.get(name) for name in self.columns]
 
     def count_rejects(self) -> int:
         (count,) = self._scratch.execute("SELECT count(*) FROM rejects").fetchone()
@@ -118,20 +132,20 @@ class Stage:
 
     def _take(self, entry: Entry, size: int) -> None:
         if entry.problem is not None:
-            return self.reject(entry.line, entry.problem + entry.span)
+            return self.reject(entry.line, entry.problem + entry.span, entry.given)
         try:
             row = check(entry.cells)
         except BadRow as bad:
-            return self.reject(entry.line, str(bad) + entry.span)
+            return self.reject(entry.line, str(bad) + entry.span, entry.given)
         facts = row.model_dump_json()
         placed = (row.account_id, row.member_id, entry.line, size, facts)
         if self._scratch.execute("INSERT OR IGNORE INTO seatings VALUES (?, ?, ?, ?, ?)", placed).rowcount:
             self.rows += 1
             self.bytes += size
             return None
-        return self._meet_again(entry.line, row, facts)
+        return self._meet_again(entry, row, facts)
 
-    def _meet_again(self, line: int, row: MemberRow, facts: str) -> None:
+    def _meet_again(self, entry: Entry, row: MemberRow, facts: str) -> None:
         """A member who stood there before: with the same values a repetition, with others a mistake."""
         first, before = self._scratch.execute(
             "SELECT line, facts FROM seatings WHERE account_id = ? AND member_id = ?",
@@ -140,4 +154,4 @@ class Stage:
         if before == facts:
             self.repeated += 1
         else:
-            self.reject(line, f"the member stands at {first} already, with other values")
+            self.reject(entry.line, f"the member stands at {first} already, with other values", entry.given)

@@ -48,6 +48,11 @@ class Server(ABC):
         self._guard: subprocess.Popen[bytes] | None = None
 
     @property
+    def has_data(self) -> bool:
+        """Whether the server was created before, running or not."""
+        return (self.folder / "data").exists()
+
+    @property
     def url(self) -> str:
         return self._started.url
 

@@ -69,7 +69,7 @@ def test_missing_rows_are_told(run: Run, runtime: Runtime):
 
 def test_one_account_is_verified_alone(run: Run, runtime: Runtime):
     tampered(runtime, "UPDATE audit SET actor = 'nobody' WHERE account_id = 'other'")
-    assert run("verify", "acme").stdout == "3 rows of 1 accounts: all as written.\n"
+    assert run("verify", "acme").stdout == "3 rows of 1 account: all as written.\n"
     assert run("verify", "other").exit_code == 1
 
 

@@ -46,7 +46,7 @@ def old_business(business: Business) -> Business:
 FIGURES = """\
 subscriptions: 21 (20 active, 1 cancelled)
 accounts: 20, 20 of them new
-seats: full 89, viewer 3, full without limit in 1 accounts
+seats: full 89, viewer 3, full without limit in 1 account
 held:
   1 x The catalogue does not know add-on 'adn_pack_10' of product 'pdt_team', so the last good count stays: \
 give addons.adn_pack_10 under [products.pdt_team], {} if it is not a seat.
@@ -54,11 +54,11 @@ give addons.adn_pack_10 under [products.pdt_team], {} if it is not a seat.
 under [products.pdt_new].
 """
 UNKNOWN = """
-[products.pdt_new]  # "Team Max", in EUR, 1 subscriptions
+[products.pdt_new]  # "Team Max", in EUR, 1 subscription
 included = {}  # say how many seats are included, as in { full = 5 }
-addons.adn_seat = {}  # "Extra seat", in EUR, 1 subscriptions: {} is no seat, { full = 1 } is one
+addons.adn_seat = {}  # "Extra seat", in EUR, 1 subscription: {} is no seat, { full = 1 } is one
 
-[products.pdt_team.addons.adn_pack_10]  # "Pack of ten seats", in EUR, 1 subscriptions
+[products.pdt_team.addons.adn_pack_10]  # "Pack of ten seats", in EUR, 1 subscription
 # full = 1  # how many seats one unit is; empty it is no seat
 """
 
@@ -140,7 +140,7 @@ def test_a_dry_run_shows_the_same_and_writes_nothing(old_business: Business):
     done = old_business.run("backfill", "--dry-run", "--show", "2")
     assert done.stdout.splitlines()[:3] == [
         "acme: full 14, viewer 3; 2 subscriptions",
-        "gone: full 0, viewer 0; 1 subscriptions",
+        "gone: full 0, viewer 0; 1 subscription",
         "... and 18 more accounts",
     ]
     assert FIGURES in done.stdout
@@ -251,4 +251,4 @@ def test_whatever_it_is_called_it_can_be_pasted(odd_id: str, name: str | None):
 
 def test_names_that_cannot_be_asked_for_are_left_out():
     told = unknown(Shop(failing=TransientError("down")), product_id="pdt_x", addon_id="adn_y")
-    assert told.startswith("[products.pdt_x]  # of unknown name, 1 subscriptions\n")
+    assert told.startswith("[products.pdt_x]  # of unknown name, 1 subscription\n")

@@ -69,7 +69,32 @@ def test_mistakes_are_told_with_their_place(run: Run, tmp_path: Path):
     done = run("check", changed(tmp_path, ('policy = "strict"', 'policy = "kind"')))
     assert (done.exit_code, done.stdout) == (2, "")
     assert "line 3" in done.stderr
-    assert "has 1 mistake(s)" in done.stderr
+    assert "has 1 mistake:" in done.stderr
+
+
+def test_a_byte_order_mark_does_no_harm(run: Run, tmp_path: Path):
+    path = Path(changed(tmp_path))
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert run("check", str(path)).exit_code == 0
+
+
+@pytest.mark.parametrize("depth", [50, 500, 50_000])
+@pytest.mark.parametrize("opening", ["[", "{a="])
+def test_deep_nesting_is_a_mistake_and_no_crash(run: Run, tmp_path: Path, opening: str, depth: int):
+    path = tmp_path / "deep.toml"
+    path.write_text("a = " + opening * depth + ("]" if opening == "[" else "}") * depth, encoding="utf-8")
+    done = run("check", str(path))
+    assert (done.exit_code, "Traceback" in done.stderr, "deep.toml has" in done.stderr) == (2, False, True)
+
+
+@pytest.mark.parametrize("command", ["up", "doctor", "drift", "sweeper"])
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a = " + b"[" * 5000, b"\xef\xbb\xbfpolicy = 1"])
+def test_every_command_tells_a_catalogue_it_cannot_read(
+    environment: dict[str, str], catalog_file: Path, command: str, content: bytes
+):
+    catalog_file.write_bytes(content)
+    done = CliRunner(env=environment).invoke(cli, [command], catch_exceptions=False)
+    assert (done.exit_code, "mistake" in done.stderr) == (2, True)
 
 
 def test_checking_needs_no_other_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -101,7 +126,7 @@ def test_seats_and_policies_are_shown_before_and_after(run: Run, tmp_path: Path)
     assert "OVER by 1 full" in lines[0]
     assert lines[1].startswith("calm: full 3 -> 2; ")
     assert lines[-1] == (
-        "2 accounts would change, 0 members move, 1 accounts go over their limit. Nothing was written."
+        "2 accounts would change, 0 members move, 1 account goes over its limit. Nothing was written."
     )
 
 

@@ -22,6 +22,7 @@ from cli.checks.examine import examine
 from cli.checks.result import Level
 from cli.main import cli
 from models import inbox, tick
+from models.finding import DriftFinding
 from models.inbox import InboxState
 from models.session import Sessions
 from models.subscription import Subscription
@@ -115,6 +116,12 @@ def found(run: Run) -> Found:
 
 def levels(checked: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     return {check: one["level"] for check, one in checked.items()}
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody was started a moment ago."""
+    monkeypatch.setattr("cli.checks.work._FIRST_SIGN", 0.0)
 
 
 # As a whole.
@@ -448,6 +455,43 @@ def test_processes_that_never_ran_are_found(found: Found, sessions: Sessions):
         session.execute(text("DELETE FROM ticks"))
     told = found(exit_code=2)
     assert {told["beat and worker"]["found"], told["sweeper"]["found"]} == {"No sign of life was ever seen."}
+
+
+def test_right_after_the_start_the_first_signs_of_life_are_waited_for(
+    found: Found, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+):
+    with sessions.begin() as session:
+        session.execute(text("DELETE FROM ticks"))
+
+    def show_life(_seconds: float) -> None:
+        with sessions.begin() as session:
+            for name in (tick.BEAT, tick.SWEEPER):
+                tick.take(session, name, tick.EVERY_HEARTBEAT)
+
+    monkeypatch.setattr("cli.checks.work._FIRST_SIGN", 60.0)
+    monkeypatch.setattr("cli.checks.work.time.sleep", show_life)
+    told = found()
+    assert (told["beat and worker"]["level"], told["sweeper"]["level"]) == ("ok", "ok")
+
+
+@pytest.mark.parametrize(("because", "level", "code"), [("a reason", "warning", 1), (None, "note", 0)])
+def test_findings_that_stand_are_named(
+    found: Found, sessions: Sessions, because: str | None, level: str, code: int
+):
+    with sessions.begin() as session:
+        session.add(
+            DriftFinding(
+                subject="sub_1",
+                kind="differs",
+                field="quantity",
+                message="a difference",
+                state="held" if because else "open",
+                held_because=because,
+            )
+        )
+    told = found(exit_code=code)["drift findings"]
+    assert (told["level"], told["found"]) == (level, "1 held" if because else "1 open")
+    assert "seatsync drift" in told["advice"]
 
 
 def test_a_subscription_that_waits_too_long_for_its_look_is_found(found: Found, sessions: Sessions):

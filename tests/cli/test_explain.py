@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner, Result
 
 from cli.main import cli
-from models import seating
+from models import api_key, seating
+from models.api_key import Scope
+from models.seating import Wish
 from runtime.wiring import Runtime
 from tests.conftest import API_KEY
 from tests.factories import a_cause
 from tests.webhook_app.conftest import SilentDoorbell
-from tests.webhook_app.scenes import bought, changed, seated
+from tests.webhook_app.scenes import bought, changed, opened, seated
 from webhook_app import create_app
 
 Run = Callable[..., Result]
@@ -100,6 +103,25 @@ def test_as_json_it_is_what_the_door_gives(run: Run, runtime: Runtime):
     shown = json.loads(run("acme", "--json", "--since", "2026-01-01T00:00:00Z").stdout)
     assert shown.keys() == given.keys()
     assert (shown["seats"], len(shown["moves"]["rows"])) == (given["seats"], len(given["moves"]["rows"]))
+
+
+def test_rows_without_other_figures_say_what_they_are(run: Run, runtime: Runtime):
+    opened(runtime, "new")
+    with runtime.transaction() as session:
+        seating.claim(session, "acme", Wish(member_id="eve", role="member"), runtime.catalog, a_cause())
+    moved = told(run("acme")) + told(run("new"))
+    assert "eve: the invitation was taken up; TIME" in moved
+    assert "the account: the account was created; TIME" in moved
+    assert "a grace period;" not in moved
+
+
+def test_people_read_names_of_keys_and_programs_their_ids(run: Run, runtime: Runtime):
+    with runtime.transaction() as session:
+        key_id = api_key.create(session, "back\x1bend", [Scope.CLAIM]).split("_")[1]
+        cause = replace(a_cause(), actor=f"key:{key_id}")
+        seating.claim(session, "acme", Wish(member_id="flo", role="member"), runtime.catalog, cause)
+    assert f"by key back\\x1bend ({key_id}) (test" in run("acme").stdout
+    assert f'"actor": "key:{key_id}"' in run("acme", "--json").stdout
 
 
 def test_what_moved_before_is_left_out(run: Run):

@@ -74,7 +74,7 @@ def test_a_member_is_erased_everywhere_released_seats_included(run: Run, session
     done = run("ada", "--yes")
     assert (done.exit_code, personal(sessions)) == (0, {("acme", "bob"): 1})
     assert "acme: erased from 2 assignments" in done.output
-    assert "other: erased from 1 assignments" in done.output
+    assert "other: erased from 1 assignment;" in done.output
 
 
 def test_in_one_account_the_others_are_left_alone(run: Run, sessions: Sessions):
@@ -130,7 +130,21 @@ def test_erasing_twice_erases_once(run: Run):
 
 def test_nobody_is_found_under_an_unknown_name(run: Run):
     done = run("nobody", "--yes")
-    assert (done.exit_code, done.stderr) == (1, "Nothing is kept of this person.\n")
+    assert (done.exit_code, done.stderr) == (1, "Nothing was found of this person in any account.\n")
+
+
+@pytest.mark.parametrize("named", [["ada"], ["--email", ADA]])
+def test_an_account_that_is_not_known_is_told_and_nothing_is_said_of_the_person(
+    run: Run, sessions: Sessions, named: list[str]
+):
+    done = run(*named, "--account", "typo", "--yes")
+    assert (done.exit_code, "No account 'typo' is known" in done.stderr) == (1, True)
+    assert sum(personal(sessions).values()) == 4
+
+
+def test_what_other_accounts_keep_is_not_denied(run: Run):
+    done = run("bob", "--account", "other", "--yes")
+    assert (done.exit_code, "other accounts were not searched" in done.stderr) == (1, True)
 
 
 def test_who_took_an_invitation_up_under_another_id_is_erased_under_both(

@@ -92,8 +92,25 @@ def test_several_webhook_secrets_are_separated_by_commas(enough: dict[str, str])
     assert len(settings.webhook_secrets) == 2
 
 
-def test_a_variable_set_to_nothing_counts_as_unset(enough: dict[str, str]):
-    assert Settings.from_env({**enough, "DATABASE_URL": "", "PORT": ""}).port == 8000
+@pytest.mark.parametrize("name", described())
+def test_an_empty_variable_is_a_mistake(enough: dict[str, str], name: str):
+    assert f"{name}: is empty" in complaint({**enough, name: ""})
+
+
+def test_empty_and_malformed_variables_are_named_together(enough: dict[str, str]):
+    told = complaint({**enough, "DATABASE_URL": "", "REDIS_URL": "", "PORT": "0"})
+    assert [name in told for name in ("DATABASE_URL: is empty", "REDIS_URL: is empty", "PORT")] == [True] * 3
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_every_name_of_postgresql_means_the_driver_that_is_used(enough: dict[str, str], scheme: str):
+    settings = Settings.from_env({**enough, "DATABASE_URL": f"{scheme}://u:p@host:5433/db?sslmode=require"})
+    assert settings.database_url == "postgresql+psycopg://u:p@host:5433/db?sslmode=require"
+
+
+@pytest.mark.parametrize("scheme", ["postgresql+psycopg2", "postgresql+asyncpg", "mysql", "postgre"])
+def test_other_databases_and_drivers_are_refused_with_what_is_taken(enough: dict[str, str], scheme: str):
+    assert "postgresql://" in complaint({**enough, "DATABASE_URL": f"{scheme}://u:p@host/db"})
 
 
 def test_no_secret_is_ever_shown(enough: dict[str, str]):

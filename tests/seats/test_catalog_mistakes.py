@@ -325,7 +325,7 @@ def test_the_error_names_the_source_and_every_mistake():
     with pytest.raises(CatalogError) as caught:
         parse(f"{TEAM}a = 1\nb = 2", "etc/catalog.toml")
     title, *lines = str(caught.value).splitlines()
-    assert title == "etc/catalog.toml has 2 mistake(s):"
+    assert title == "etc/catalog.toml has 2 mistakes:"
     assert [line.split(": ")[0] for line in lines] == [
         "  line 3, products.pdt_team.a",
         "  line 4, products.pdt_team.b",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from models import account, ledger, seat_change
 from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
 from tests.factories import a_cause
-from worker.housekeeping import housekeep
+from worker.housekeeping import housekeep, housekeep_if_due
 
 SENT = sorted(set(ChangeState) - {ChangeState.PREVIEWED, ChangeState.EXPIRED})
 NEVER_SENT = [ChangeState.PREVIEWED, ChangeState.EXPIRED]
@@ -58,3 +59,16 @@ def test_a_preview_of_yesterday_is_kept(acme: Runtime, state: ChangeState):
 def test_a_change_that_was_sent_is_kept_for_ever(acme: Runtime, state: ChangeState):
     a_change(acme, state, days=4000)
     assert kept(acme) == [state]
+
+
+def test_however_often_beat_starts_the_work_is_done_once_an_hour(runtime: Runtime):
+    with runtime.sessions.begin() as session:
+        session.execute(
+            text("INSERT INTO ticks (name, slot, taken_at) VALUES ('old', 1, now() - interval '1 year')")
+        )
+    assert housekeep_if_due(runtime) == 1
+    with runtime.sessions.begin() as session:
+        session.execute(
+            text("INSERT INTO ticks (name, slot, taken_at) VALUES ('old', 1, now() - interval '1 year')")
+        )
+    assert housekeep_if_due(runtime) == 0

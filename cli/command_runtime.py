@@ -1,0 +1,22 @@
+"""The runtime of a command that needs more than the database: catalogue, provider, Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from cli.connections import servers
+from runtime.wiring import Runtime, build
+
+
+@contextmanager
+def command_runtime(application: str, *, pool_size: int = 2) -> Iterator[Runtime]:
+    """Everything that a command works with, on servers that exist.
+
+    Raises `SettingsError` like `cli.connections.servers`, and `CatalogError`.
+    """
+    with (
+        servers() as settings,
+        closing(build(settings, pool_size=pool_size, application=application)) as made,
+    ):
+        yield made

@@ -1,0 +1,11 @@
+"""Addresses of Dodo Payments by mode. Apart from the client, so that settings import no HTTP library."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Dodo documentation, API introduction.
+BASE_URLS: Final = {
+    "test_mode": "https://test.dodopayments.com",
+    "live_mode": "https://live.dodopayments.com",
+}

@@ -1,0 +1,20 @@
+"""The catalogue's file: read and checked, every mistake told, those of the file itself too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seats.catalog import Catalog
+from seats.catalog_file import parse
+from seats.errors import CatalogError, Mistake
+
+
+def load_catalog(path: Path) -> Catalog:
+    """The catalogue in the file; raises `CatalogError` with every mistake in it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise CatalogError(str(path), [Mistake("the file", "is no UTF-8 text.")]) from None
+    except OSError as error:
+        raise CatalogError(str(path), [Mistake("the file", f"cannot be read: {error.strerror}.")]) from None
+    return parse(text, str(path))
