@@ -21,7 +21,7 @@ from models.finding import DriftFinding, FindingState
 from models.subscription import Subscription, of_account
 from runtime.wiring import Runtime
 from seats.errors import NotFound
-from seats.ids import is_id
+from seats.ids import has_control_characters, is_id
 from seats.wording import counted
 from worker.resync import resync, resync_subscription
 
@@ -81,7 +81,7 @@ def _sync_one(runtime: Runtime, name: str, *, by_id: bool, patience: float) -> b
 
 def _meant(session: Session, name: str, *, by_id: bool) -> tuple[bool, Sequence[str]]:
     """Whether an account is meant, and the subscriptions to be looked at."""
-    if not is_id(name):
+    if not name or has_control_characters(name) or (by_id and not is_id(name)):
         raise click.UsageError("No account or subscription can have such an id.")
     if not by_id and session.get(Account, name) is not None:
         return True, [one.id for one in of_account(session, name)]

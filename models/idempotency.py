@@ -13,6 +13,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, Json, Written, affected
 from seats.errors import IdempotencyKeyReused
+from seats.ids import path_segment
 
 KEPT_FOR = timedelta(hours=24)
 
@@ -99,7 +100,7 @@ def forget_answers(
     """
     facts = {"ids": list(member_ids), "values": list(values)}
     addresses = [value for value in values if "@" in value]
-    path = f" /v1/accounts/{account_id}/"
+    path = f" /v1/accounts/{path_segment(account_id)}/"
     return affected(session, _FORGET_PERSON.bindparams(path=path, facts=facts, addresses=addresses))
 
 

@@ -11,6 +11,7 @@ from seats import policies
 from seats.catalog import CONTRACT_NOTICE, FREE, Billing, Catalog, Contract, Product, Rules
 from seats.catalog_checks import SEAT_SOURCES, check
 from seats.errors import CatalogError
+from seats.ids import problem_of
 from seats.limit import UNLIMITED, SeatLimit
 from seats.plan import Proration, When
 from seats.statuses import DEFAULT_EFFECTS, StatusEffect
@@ -151,9 +152,12 @@ def _contract(name: str, table: Table) -> Contract:
     if starts and ends and ends < starts:
         table.wrong("ends", f"ends {ends} is before starts {starts}.")
     billing = table.choice("billing", None, allowed=tuple(Billing))
+    account_id = table.text("account", "")
+    if account_id and (problem := problem_of(account_id)) is not None:
+        table.wrong("account", f"account {problem}.")
     return Contract(
         name=name,
-        account_id=table.text("account", ""),
+        account_id=account_id,
         seats=_limits(table, "seats"),
         starts=starts,
         ends=ends,

@@ -27,6 +27,7 @@ from webhook_app.schemas import (
     AccountsQuery,
     Linked,
     LinkPath,
+    NewAccountPath,
     PolicyBody,
     PolicyInForce,
 )
@@ -35,13 +36,13 @@ accounts_api = Routes("accounts", tag="Accounts")
 
 
 @accounts_api.put(
-    "/v1/accounts/<path:account_id>",
+    "/v1/accounts/<account_id>",
     summary="Make sure that an account exists",
     description="201 new, 200 known. A new account has the catalogue's free seats, and its contracts'.",
     responses=responses(AccountShown, *WRITING, also=201),
 )
 @needs(Scope.CLAIM)
-def put_account(path: AccountPath) -> Response:
+def put_account(path: NewAccountPath) -> Response:
     def work(session: Session) -> Answer:
         is_new = ledger.open_account(
             session, path.account_id, door().runtime.catalog, _cause("created by the app")
@@ -53,7 +54,7 @@ def put_account(path: AccountPath) -> Response:
 
 
 @accounts_api.put(
-    "/v1/accounts/<path:account_id>/subscriptions/<path:subscription_id>",
+    "/v1/accounts/<account_id>/subscriptions/<subscription_id>",
     summary="Say that a subscription belongs to an account",
     description="The app's word is final, whatever the subscription's metadata says. Creates the account "
     "if need be, and has the subscription looked at.",
@@ -79,7 +80,7 @@ def put_link(path: LinkPath) -> Response:
 
 
 @accounts_api.put(
-    "/v1/accounts/<path:account_id>/policy",
+    "/v1/accounts/<account_id>/policy",
     summary="Give the account rules of its own",
     description="Replaces the account's own rules as a whole; `{}` takes them back, and the catalogue's "
     "hold again. Audited.",
@@ -101,7 +102,7 @@ def put_policy(path: AccountPath, body: PolicyBody) -> Response:
 
 
 @accounts_api.get(
-    "/v1/accounts/<path:account_id>/policy",
+    "/v1/accounts/<account_id>/policy",
     summary="The rules in force for the account",
     responses=responses(PolicyInForce, *KEYED, 404),
 )

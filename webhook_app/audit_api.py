@@ -17,7 +17,7 @@ audit_api = Routes("audit", tag="Audit")
 
 
 @audit_api.get(
-    "/v1/accounts/<path:account_id>/audit",
+    "/v1/accounts/<account_id>/audit",
     summary="Every change of the account's seats, oldest first",
     description="Streamed. As JSON one document with a line for each row. As CSV (RFC 4180, UTF-8) with a "
     "header; objects are JSON in their cell, and a text cell that a spreadsheet might take for a formula, or "

@@ -17,14 +17,14 @@ from webhook_app.checkout_schemas import CheckoutBody, CheckoutOpened
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_asked
 from webhook_app.routes import Routes
-from webhook_app.schemas import AccountPath
+from webhook_app.schemas import NewAccountPath
 from worker.checkout import Opened, Purchase, open_checkout
 
 checkout_api = Routes("checkout", tag="Seat changes")
 
 
 @checkout_api.post(
-    "/v1/accounts/<path:account_id>/checkout",
+    "/v1/accounts/<account_id>/checkout",
     summary="Open a page on which the account buys its seats",
     description="Turns the seats into the product's add-ons or packs, the cheapest by the provider's prices, "
     "and puts the account's id into the subscription's metadata: once it is paid, the first webhook finds "
@@ -32,7 +32,7 @@ checkout_api = Routes("checkout", tag="Seat changes")
     responses=responses(CheckoutOpened, *WRITING, 404, 409, 502, also=201),
 )
 @needs(Scope.BILLING)
-def checkout(path: AccountPath, body: CheckoutBody) -> Response:
+def checkout(path: NewAccountPath, body: CheckoutBody) -> Response:
     wanted = body.customer.model_dump() if body.customer else {}
     purchase = Purchase(
         product_id=body.product_id, seats=body.seats, buyer=Buyer(**wanted), return_url=body.return_url

@@ -29,7 +29,7 @@ claims_api = Routes("claims", tag="Members")
 
 
 @claims_api.post(
-    "/v1/accounts/<path:account_id>/claims",
+    "/v1/accounts/<account_id>/claims",
     summary="Claim a seat for a person, once",
     description="201: seated. 200: the person has a seat already, and an invitation is taken up; a role or "
     "address that differs is left as it was, PATCH changes it. 409 `no_seat_available`, `claims_blocked` "
@@ -58,7 +58,7 @@ def claim(path: AccountPath, body: ClaimBody) -> Response:
 
 
 @claims_api.post(
-    "/v1/accounts/<path:account_id>/claims/batch",
+    "/v1/accounts/<account_id>/claims/batch",
     summary="Claim seats for many people",
     description="One result per claim, in their order. `each`: 200, whatever they came to. `all`: 200 if all "
     "were granted, else 409 `batch_refused` and nothing was changed; nothing is bought for it. Takes an "

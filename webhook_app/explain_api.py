@@ -31,7 +31,7 @@ _MOST_LISTED: Final = 100
 
 
 @explain_api.get(
-    "/v1/accounts/<path:account_id>/explain",
+    "/v1/accounts/<account_id>/explain",
     summary="Why the account's figures are what they are",
     description="The figures of the seats document, with the sum behind each, what gives the summands, what "
     f"moved them, and who is counted or not and why. Of rows and members {_MOST_LISTED} are listed.",

@@ -28,7 +28,7 @@ _MOST_LISTED: Final = 1000
 
 
 @leavers_api.get(
-    "/v1/accounts/<path:account_id>/leavers",
+    "/v1/accounts/<account_id>/leavers",
     summary="Who would have to leave",
     description="Held seats first, then the least recently active, protected members last; of each seat "
     f"type the first {_MOST_LISTED} are listed. Nobody leaves by being listed.",

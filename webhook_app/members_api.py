@@ -33,7 +33,7 @@ members_api = Routes("members", tag="Members")
 
 
 @members_api.patch(
-    "/v1/accounts/<path:account_id>/members/<path:member_id>",
+    "/v1/accounts/<account_id>/members/<member_id>",
     summary="Change a member: role, state, protection, name, address, last activity",
     description="A change of role is a move between seat types in one step, reactivating is a claim: both "
     "may be refused like one. 409 `wrong_state`, `hold_expired`, `email_taken`.",
@@ -59,7 +59,7 @@ def patch_member(path: MemberPath, body: MemberChange) -> Response:
 
 
 @members_api.delete(
-    "/v1/accounts/<path:account_id>/members/<path:member_id>",
+    "/v1/accounts/<account_id>/members/<member_id>",
     summary="Release a member's seat",
     description="200, and 200 again: `released` tells whether there was a seat to free.",
     responses=responses(Released, *WRITING, 404),
@@ -74,7 +74,7 @@ def release(path: MemberPath) -> Response:
 
 
 @members_api.get(
-    "/v1/accounts/<path:account_id>/members",
+    "/v1/accounts/<account_id>/members",
     summary="Who sits in the account",
     description="Free roles are listed with the reason why they occupy nothing.",
     responses=responses(Members, *KEYED, 404),

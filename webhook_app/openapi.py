@@ -10,12 +10,14 @@ from flask_openapi3 import Info, OpenAPI
 
 from webhook_app.idempotency import HEADER, LONGEST
 from webhook_app.problems import Problem
+from webhook_app.sent_path import Segment, SentPath
 
 _INFO: Final = Info(
     title="Seat Sync",
     version="1",
     description="Seat counts, claims and limits for SaaS teams billed through Dodo Payments. Ids in a path "
-    "are percent-encoded. Every error is a problem document (RFC 9457) with a stable `code`.",
+    "are percent-encoded, a slash as %2F: an encoded slash belongs to the id. Every error is a problem "
+    "document (RFC 9457) with a stable `code`.",
 )
 _IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "name": HEADER,
@@ -39,8 +41,9 @@ def described_app() -> OpenAPI:
         validation_error_model=Problem,
         validation_error_status=500,
     )
-    # Ids are the app's and the provider's: a doubled slash may be part of one, and never leads elsewhere.
     app.url_map.merge_slashes = False
+    app.url_map.converters["default"] = Segment
+    app.wsgi_app = SentPath(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 

@@ -80,7 +80,7 @@ def drift(query: DriftQuery) -> Response:
 
 
 @operator_api.post(
-    "/v1/accounts/<path:account_id>/sync",
+    "/v1/accounts/<account_id>/sync",
     summary="Look at the provider now",
     description="Waits up to ten seconds. 200: every subscription of the account was looked at; `changed` "
     "tells whether that moved anything, `drift` what does not agree. 202: some still wait, and are looked "

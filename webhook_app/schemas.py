@@ -26,13 +26,19 @@ from models.finding import FindingState
 from models.inbox import InboxState
 from seats import policies
 from seats.drift import LikelyCause
-from seats.ids import LONGEST_ID, has_control_characters
+from seats.ids import LONGEST_ID, has_control_characters, problem_of
 from webhook_app.problems import Problem
 
 
 def _printable(text: str) -> str:
     if has_control_characters(text):
         raise ValueError("must not hold control characters")
+    return text
+
+
+def _nameable(text: str) -> str:
+    if (problem := problem_of(text)) is not None:
+        raise ValueError(problem)
     return text
 
 
@@ -48,7 +54,13 @@ def _since_1970(moment: datetime) -> datetime:
     raise ValueError("is no time since 1970")
 
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID), AfterValidator(_printable)]
+_SHORT_TEXT: Final = StringConstraints(min_length=1, max_length=LONGEST_ID)
+
+Id = Annotated[str, _SHORT_TEXT, AfterValidator(_printable)]
+"""What is looked up by its id or name, also by an id from before there was a rule for new ones."""
+
+NewId = Annotated[str, _SHORT_TEXT, AfterValidator(_nameable)]
+"""The id of an account, a member or a subscription where a call may bring it in."""
 Email = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^@\s]+@[^@\s]+$"),
@@ -103,9 +115,13 @@ class SubscriptionPath(BaseModel):
     subscription_id: Id
 
 
+class NewAccountPath(BaseModel):
+    account_id: NewId
+
+
 class LinkPath(BaseModel):
-    account_id: Id
-    subscription_id: Id
+    account_id: NewId
+    subscription_id: NewId
 
 
 class MemberPath(BaseModel):
@@ -169,7 +185,7 @@ class ClaimBody(Wanted):
     # JSON has types of its own: "yes" is no boolean.
     model_config = ConfigDict(strict=True)
 
-    member_id: Id
+    member_id: NewId
     role: Id
     email: Email | None = Field(None, description="outer blanks and letter case do not make another person")
     name: Name | None = Field(None, description="for people who choose who leaves; erased on request")

@@ -39,7 +39,7 @@ _UNDONE: Final = (ChangeState.FAILED, ChangeState.CANCELLED)
 
 
 @seat_changes_api.post(
-    "/v1/accounts/<path:account_id>/seat-changes/preview",
+    "/v1/accounts/<account_id>/seat-changes/preview",
     summary="What so many seats would cost",
     description="`seats` are the purchased seats the account should have in all. Amounts are the provider's "
     "own. Nothing changes; the token confirms exactly this, for 15 minutes and as long as the subscription "
@@ -59,7 +59,7 @@ def preview(path: AccountPath, body: PreviewBody) -> Response:
 
 
 @seat_changes_api.post(
-    "/v1/accounts/<path:account_id>/seat-changes",
+    "/v1/accounts/<account_id>/seat-changes",
     summary="Confirm a preview",
     description="Sends the plan to the provider once, and reads the subscription until it is known what came "
     "of it. 200: it is so (`applied`, or `scheduled` for the renewal); 202: it is under way, look again. "
@@ -79,7 +79,7 @@ def confirm(path: AccountPath, body: ConfirmBody) -> Response:
 
 
 @seat_changes_api.get(
-    "/v1/accounts/<path:account_id>/seat-changes/<change_id>",
+    "/v1/accounts/<account_id>/seat-changes/<change_id>",
     summary="How a change stands",
     responses=responses(ChangeShown, *KEYED, 404),
 )
@@ -90,7 +90,7 @@ def show(path: ChangePath) -> Response:
 
 
 @seat_changes_api.get(
-    "/v1/accounts/<path:account_id>/seat-changes",
+    "/v1/accounts/<account_id>/seat-changes",
     summary="Changes that are under way or scheduled",
     responses=responses(ChangesShown, *KEYED, 404),
 )
@@ -103,7 +103,7 @@ def show_open(path: AccountPath) -> Response:
 
 
 @seat_changes_api.delete(
-    "/v1/accounts/<path:account_id>/seat-changes/<change_id>",
+    "/v1/accounts/<account_id>/seat-changes/<change_id>",
     summary="Take a scheduled change back",
     description="Also drops a preview. 202: asked for, and not yet seen; look again. 409 `not_cancellable` "
     "once it is under way or done.",

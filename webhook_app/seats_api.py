@@ -32,7 +32,7 @@ _STALE_AFTER_TURNS: Final = 2
 
 
 @seats_api.get(
-    "/v1/accounts/<path:account_id>/seats",
+    "/v1/accounts/<account_id>/seats",
     summary="The account's seats, now or at a time before",
     description="With `at` from the audit, which knows neither versions nor billing dates: these are null "
     "then, and there is no ETag.",
@@ -46,7 +46,7 @@ def account_seats(path: AccountPath, query: SeatsQuery) -> Response:
 
 
 @seats_api.get(
-    "/v1/subscriptions/<path:subscription_id>/seats",
+    "/v1/subscriptions/<subscription_id>/seats",
     summary="The seats of the account that the subscription belongs to",
     responses={**responses(SeatsDocument, *KEYED, 404), "304": None},
 )
@@ -65,7 +65,7 @@ def subscription_seats(path: SubscriptionPath, query: NoQuery) -> Response:  # n
 
 
 @seats_api.get(
-    "/v1/accounts/<path:account_id>/can-add",
+    "/v1/accounts/<account_id>/can-add",
     summary="May so many more people of a role be added?",
     responses=responses(CanAdd, *KEYED, 404),
 )

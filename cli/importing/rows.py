@@ -17,7 +17,7 @@ from pydantic import (
 
 from models.seating import Wish
 from seats.ids import LONGEST_ID
-from webhook_app.schemas import Activity, Email, Id, Name
+from webhook_app.schemas import Activity, Email, Id, Name, NewId
 
 # The clock that wrote the file may be ahead of ours; further ahead is a mistake.
 _AHEAD: Final = timedelta(days=1)
@@ -39,8 +39,8 @@ class MemberRow(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    account_id: Id
-    member_id: Id
+    account_id: NewId
+    member_id: NewId
     role: Id
     email: Email | None = None
     name: Name | None = None

@@ -219,6 +219,16 @@ ELSEWHERE = [
         "account must be a non-empty string; '' is a string.",
     ),
     (
+        '[contracts.c]\naccount = ".."\nseats.full = 1',
+        "line 4, contracts.c.account",
+        "account must not be `.` or `..`, which no URL can name.",
+    ),
+    (
+        '[contracts.c]\naccount = "a "\nseats.full = 1',
+        "line 4, contracts.c.account",
+        "account must not begin or end with a blank.",
+    ),
+    (
         '[contracts.c]\naccount = "a"',
         "line 3, contracts.c.seats",
         "seats is missing: the seats given, such as { full = 5 }.",

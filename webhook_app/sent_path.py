@@ -1,0 +1,95 @@
+"""Request paths as they were sent: an encoded slash belongs to an id and separates nothing.
+
+A WSGI server decodes the path before the app sees it (PEP 3333), after which `a%2Fb` and `a/b` are the same.
+So the path is taken from the request line, which gunicorn passes as `RAW_URI`, and other servers as
+`REQUEST_URI`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from flask import Response
+from werkzeug.routing import UnicodeConverter, ValidationError
+
+from seats.ids import path_segment
+from webhook_app import problems
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_WITH_IDS: Final = "/v1/"
+
+
+class SentPath:
+    """WSGI middleware that leaves the segments of `PATH_INFO` percent-encoded, in one spelling.
+
+    `Segment` decodes them one by one. A request below /v1/ is refused if the server does not pass the path
+    as it was sent, since it is not known then which resource it names.
+    """
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        sent = environ.get("RAW_URI") or environ.get("REQUEST_URI")
+        if not sent:
+            if environ["PATH_INFO"].startswith(_WITH_IDS):
+                return _not_passed()(environ, start_response)
+        elif "%" in sent.partition("?")[0]:
+            path = _sent_path(sent, environ)
+            if path is None:
+                return _unreadable()(environ, start_response)
+            environ["PATH_INFO"] = "/".join(
+                path_segment(unquote_to_bytes(segment)) for segment in path.split("/")
+            )
+        return self._app(environ, start_response)
+
+
+class Segment(UnicodeConverter):
+    """One segment of a path, decoded; no route matches one that is not UTF-8."""
+
+    def to_python(self, value: str) -> str:
+        """The text that the segment stands for."""
+        try:
+            return unquote(value, errors="strict")
+        except UnicodeDecodeError:
+            raise ValidationError from None
+
+
+def _sent_path(sent: str, environ: WSGIEnvironment) -> str | None:
+    """The encoded path below the app's own prefix; None if it is not the one that the server decoded."""
+    try:
+        path = sent.partition("?")[0] if sent.startswith("/") else urlsplit(sent).path
+    except ValueError:
+        return None
+    for prefix in (environ.get("SCRIPT_NAME", ""), ""):
+        below = path.removeprefix(prefix)
+        if _decoded(below) == environ["PATH_INFO"]:
+            return below
+    return None
+
+
+def _decoded(path: str) -> str:
+    """As PEP 3333 passes it: each byte as one character."""
+    return unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
+
+
+def _not_passed() -> Response:
+    return problems.response(
+        HTTPStatus.NOT_IMPLEMENTED,
+        "path_not_passed",
+        "The web server does not pass the path as it was sent, so ids in it cannot be told from separators. "
+        "Run the service under gunicorn, or another server that sets RAW_URI or REQUEST_URI.",
+    )
+
+
+def _unreadable() -> Response:
+    return problems.response(
+        HTTPStatus.BAD_REQUEST,
+        "path_unreadable",
+        "The path as it was sent is not the one that the web server passed on. Percent-encode each id in it.",
+    )
