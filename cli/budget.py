@@ -18,7 +18,7 @@ from providers.dodo import Dodo
 from providers.request_log import State, Use
 from runtime.servers import running_servers
 from runtime.settings import Settings
-from runtime.wiring import redis_client
+from runtime.wiring import namespace_of, redis_client
 
 # What a pause of each means, since it holds back the less urgent too.
 _PAUSED: Final = {
@@ -55,7 +55,9 @@ def _state() -> State:
         running_servers(Settings.from_env()) as settings,
         closing(redis_client(str(settings.redis_url))) as client,
     ):
-        return Budget(parse_rate(settings.provider_rate), client, name=Dodo.name).state()
+        prefix = namespace_of(str(settings.database_url))
+        windows = parse_rate(settings.provider_rate)
+        return Budget(windows, client, name=Dodo.name, prefix=lambda: prefix).state()
 
 
 def _print(state: State) -> None:

@@ -25,8 +25,8 @@ from worker import replay as replays
 def replay(ids: tuple[int, ...], *, every: bool, reason: str) -> None:
     """Read dead letters again and request a sync of each of their subscriptions.
 
-    ID is the number of the inbox event, see GET /v1/inbox?state=dead. The workers do the rest. Exit code: 0 all
-    of them are replayed, 1 some still cannot be read, 2 the command could not run.
+    ID is the number of the inbox event, see GET /v1/inbox?state=dead. The workers do the rest. Exit code: 0
+    all of them are replayed, 1 some still cannot be read, 2 the command could not run.
     """
     if bool(ids) == every or (reason and not every):
         raise click.UsageError("Give the ids of dead letters, or --all, with --reason TEXT if need be.")
@@ -36,8 +36,8 @@ def replay(ids: tuple[int, ...], *, every: bool, reason: str) -> None:
             results = list(_each(runtime, ids) if ids else replays.replay_all(runtime, reason=reason))
         except SQLAlchemyError as error:
             click.echo(
-                f"The database is unreachable, busy, or not migrated ({type(error).__name__}): see that it runs, "
-                "and that `seatsync migrate` has run.",
+                f"The database is unreachable, busy, or not migrated ({type(error).__name__}): see that it "
+                "runs, and that `seatsync migrate` has run.",
                 err=True,
             )
             sys.exit(2)

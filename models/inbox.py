@@ -78,8 +78,8 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """`is_new` is false for a repeat. `due_in` is the seconds until the raised hint may be worked off, None if
-    no hint was raised.
+    """`is_new` is false for a repeat. `due_in` is the seconds until the raised hint may be worked off; None
+    if no hint was raised.
     """
 
     is_new: bool
@@ -95,7 +95,8 @@ _FEW = 5
 _KEEP = sql(
     """
     WITH event AS (
-        INSERT INTO inbox AS kept (provider, event_id, type, subscription_id, occurred_at, state, reason, body)
+        INSERT INTO inbox AS kept
+            (provider, event_id, type, subscription_id, occurred_at, state, reason, body)
         VALUES (:provider, :event_id, :type, :subscription_id, :occurred_at, :state, :reason, :body)
         ON CONFLICT (provider, event_id) DO UPDATE SET
             type = excluded.type, subscription_id = excluded.subscription_id,
@@ -127,8 +128,8 @@ _KEEP = sql(
 
 
 def keep(session: Session, arrival: Arrival) -> Kept:
-    """Insert the event or recognise it. Raises the subscription's hint if the event concerns seats and is new,
-    or repeats a dead letter.
+    """Insert the event or recognise it. Raises the subscription's hint if the event concerns seats, and is
+    new or repeats a dead letter.
     """
     row = session.execute(
         _KEEP,

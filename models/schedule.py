@@ -97,8 +97,8 @@ class Lease:
     """The right to look at a subscription once: valid while the row still carries its fence.
 
     `mark` is the hint that the coming retrieve will cover, `events` the inbox rows behind it, dead letters
-    among them, `event_id` the newest of them, `told_of` when the oldest of them occurred (the provider's clock),
-    `taken_at` when the look began (database time).
+    among them, `event_id` the newest of them, `told_of` when the oldest of them occurred (the provider's
+    clock), `taken_at` when the look began (database time).
     """
 
     subscription_id: str

@@ -70,7 +70,7 @@ def differences(
 
 
 def contradicts(body: SubscriptionSnapshot, retrieved: SubscriptionSnapshot) -> bool:
-    """Whether a webhook's body and a retrieve disagree on the seats. What the body leaves out is no statement."""
+    """Whether a webhook's body and a retrieve disagree on the seats; what the body lacks says nothing."""
     told = [field for field in _SEATS if getattr(body, field) is not None]
     return bool(differences(body, retrieved, told))
 

@@ -9,3 +9,4 @@ from worker.celery_app import SeatSync
 
 configure()
 app = SeatSync(with_running_servers(Settings.from_env()))
+app.take_names(wait=True)

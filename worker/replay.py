@@ -29,8 +29,8 @@ def replay(runtime: Runtime, inbox_id: int) -> InboxEvent:
 def replay_all(runtime: Runtime, *, reason: str = "") -> Iterator[InboxEvent | NotReplayable]:
     """Replay every dead letter whose reason contains this text, oldest first, slice by slice.
 
-    Yields each event as it is then, or why it still cannot be read. Dead letters that come into being meanwhile
-    are left alone, so that the end is reached whatever the provider answers.
+    Yields each event as it is then, or why it still cannot be read. Dead letters that come into being
+    meanwhile are left alone, so that the end is reached whatever the provider answers.
     """
     with runtime.sessions() as session:
         newest = inbox.newest_id(session)

@@ -34,7 +34,7 @@ LEASE: Final = timedelta(seconds=10)
 # or a replay brings the row back.
 MOST_ATTEMPTS: Final = 100
 
-# A refusal is tried again after an hour, and then after as long as it has lasted: five attempts in eight hours.
+# A refusal is tried again after an hour, then after as long as it has lasted: five attempts in eight hours.
 REFUSAL_PAUSE: Final = timedelta(hours=1)
 GIVEN_UP_AFTER: Final = timedelta(hours=8)
 
