@@ -8,6 +8,7 @@ from alembic import context
 from sqlalchemy import Connection, Engine, create_engine, text
 
 from migrations import LOCK
+from models.session import PatientConnection
 from models.tables import metadata
 from runtime.settings import Settings
 
@@ -37,6 +38,9 @@ def _wait_for_turn(connection: Connection) -> None:
 def _run() -> None:
     with _engine().connect() as connection:
         connection.execute(text("SET statement_timeout = 0"))
+        driver = connection.connection.driver_connection
+        if isinstance(driver, PatientConnection):
+            driver.patience = None
         connection.execute(text("SET lock_timeout = '5s'"))
         _wait_for_turn(connection)
         try:
