@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -13,8 +14,9 @@ import requests
 
 from cli.fleet import commands
 from cli.run import migrate_to_head
+from runtime.logs import configure
 from runtime.processes import Supervisor
-from runtime.servers import running_servers
+from runtime.servers import watched_servers
 from runtime.settings import Settings
 from runtime.wiring import read_catalog
 from seats.errors import SettingsError
@@ -28,7 +30,8 @@ def up() -> None:
     settings = Settings.from_env()
     read_catalog(settings)  # its mistakes should be told before anything is started
     check_port(settings.port)
-    with running_servers(settings) as running:
+    configure(logging.WARNING)
+    with watched_servers(settings) as running:
         migrate_to_head(running)
         when_ready(running.port, lambda: click.echo(f"seatsync is ready on http://127.0.0.1:{running.port}"))
         Supervisor(commands(running)).run()
