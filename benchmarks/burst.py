@@ -29,7 +29,7 @@ _IN_ONE_RING = 50
 _PATIENCE = 60.0
 
 # Tasks gather under another name; to give them to the worker, the list is renamed in one step.
-_PREFIX, _QUEUE, _GATHERING = "seatsync:", "seatsync", "gathering"
+_GATHERING = "gathering"
 
 _rounds = count(1)
 
@@ -69,8 +69,11 @@ class Queue:
     """The worker's queue, filled beforehand and handed over at once."""
 
     def __init__(self, client: Redis, app: SeatSync) -> None:
+        app.take_names()
         self._client = client
         self._app = app
+        self._prefix = app.conf.broker_transport_options["global_keyprefix"]
+        self._queue = self._prefix + app.conf.task_default_queue
 
     def gather(self, task: str, args: Sequence[object]) -> None:
         self._app.send_task(task, args=args, queue=_GATHERING)
@@ -78,8 +81,8 @@ class Queue:
     def drain(self) -> float:
         """Seconds from handing over until the last task is acknowledged."""
         began = time.perf_counter()
-        self._client.rename(_PREFIX + _GATHERING, _PREFIX + _QUEUE)
-        while self._client.llen(_PREFIX + _QUEUE) or self._client.hlen(_PREFIX + "unacked"):
+        self._client.rename(self._prefix + _GATHERING, self._queue)
+        while self._client.llen(self._queue) or self._client.hlen(self._prefix + "unacked"):
             if time.perf_counter() - began > _PATIENCE:
                 raise TimeoutError(f"the worker was not done after {_PATIENCE:.0f} s")
             time.sleep(0.005)

@@ -12,12 +12,12 @@ from redis import RedisError
 from rich.console import Console
 from rich.table import Table
 
-from cli.connections import redis_url
+from cli.connections import servers
 from providers.base import Caller
 from providers.budget import Budget, parse_rate
 from providers.dodo import Dodo
 from providers.request_log import State, Use
-from runtime.wiring import redis_client
+from runtime.wiring import namespace_of, redis_client
 
 # What a pause of each means, since it holds back the less urgent too.
 _PAUSED: Final = {
@@ -50,8 +50,10 @@ def budget(*, as_json: bool) -> None:
 
 
 def _state() -> State:
-    with redis_url() as (settings, url), closing(redis_client(url)) as client:
-        return Budget(parse_rate(settings.provider_rate), client, name=Dodo.name).state()
+    with servers() as settings, closing(redis_client(str(settings.redis_url))) as client:
+        prefix = namespace_of(str(settings.database_url))
+        windows = parse_rate(settings.provider_rate)
+        return Budget(windows, client, name=Dodo.name, prefix=lambda: prefix).state()
 
 
 def _print(state: State) -> None:

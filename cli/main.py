@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "keys": "cli.keys:keys",
     "members": "cli.members:members",
     "migrate": "cli.run:migrate",
+    "replay": "cli.replay:replay",
     "sweeper": "cli.run:sweeper",
     "sync": "cli.sync:sync",
     "up": "cli.up:up",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
 import threading
@@ -15,8 +16,9 @@ import requests
 from cli.connections import name_embedded_database, read_settings
 from cli.fleet import commands
 from cli.run import migrate_to_head
+from runtime.logs import configure
 from runtime.processes import OnLine, Supervisor, prefixed
-from runtime.servers import running_servers
+from runtime.servers import watched_servers
 from runtime.wiring import read_catalog
 from seats.errors import SettingsError
 
@@ -30,7 +32,8 @@ def up() -> None:
     settings = read_settings()
     read_catalog(settings)  # its mistakes should be told before anything is started
     check_port(settings.port)
-    with running_servers(settings) as running:
+    configure(logging.WARNING)
+    with watched_servers(settings) as running:
         name_embedded_database(settings)
         migrate_to_head(running)
         when_ready(running.port, lambda: click.echo(f"seatsync is ready on http://127.0.0.1:{running.port}"))

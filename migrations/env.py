@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 from alembic import context
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 
 from migrations import LOCK
+from models.session import PatientConnection
 from models.tables import metadata
 from runtime.settings import Settings
+
+_PAUSE_SECONDS = 0.2
 
 
 def _engine() -> Engine:
@@ -20,13 +25,24 @@ def _engine() -> Engine:
     return create_engine(url)
 
 
+def _wait_for_turn(connection: Connection) -> None:
+    """Wait until no other migration runs, to its end. Asks again and again instead of standing in the lock's
+    queue: an index that is built concurrently would wait for the transaction that stands there, for ever.
+    """
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}):
+        connection.commit()
+        time.sleep(_PAUSE_SECONDS)
+    connection.commit()
+
+
 def _run() -> None:
     with _engine().connect() as connection:
         connection.execute(text("SET statement_timeout = 0"))
-        connection.execute(text("SET lock_timeout = 0"))  # another migration is waited for to its end
-        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+        driver = connection.connection.driver_connection
+        if isinstance(driver, PatientConnection):
+            driver.patience = None
         connection.execute(text("SET lock_timeout = '5s'"))
-        connection.commit()
+        _wait_for_turn(connection)
         try:
             context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
             with context.begin_transaction():

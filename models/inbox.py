@@ -45,7 +45,7 @@ class InboxEvent(Base):
         CheckConstraint("state IN ('pending', 'done', 'ignored', 'dead')", name="state"),
         CheckConstraint("state <> 'pending' OR subscription_id IS NOT NULL", name="pending_has_subscription"),
         CheckConstraint("(state IN ('ignored', 'dead')) = (reason IS NOT NULL)", name="reason_given"),
-        Index(None, "subscription_id", postgresql_where=sql("state = 'pending'")),
+        Index("inbox_unfinished", "subscription_id", postgresql_where=sql("state IN ('pending', 'dead')")),
         Index(None, "state", "id", postgresql_where=sql("state = 'dead'")),
         Index(None, "received_at"),
     )
@@ -78,22 +78,32 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """`is_new` is false for a repeat. `due_in` is the seconds until the raised hint may be worked off."""
+    """`is_new` is false for a repeat. `due_in` is the seconds until the raised hint may be worked off; None
+    if no hint was raised.
+    """
 
     is_new: bool
-    due_in: float
+    due_in: float | None
 
+
+_FEW = 5
 
 # One statement: a second trip to the database would cost more than the signature check. A repeat
-# inserts nothing and so raises nothing. A hint during a look, or closely after one, waits a second, so
-# that a burst of events costs one or two retrieves; a dead row comes back to life.
+# writes nothing and so raises nothing, unless it repeats a dead letter: that is stored anew, as it arrives
+# now. A hint during a sync, or closely after one, waits a second, so that a burst of events costs one or two
+# retrieves; a dead row comes back to life. A refused subscription waits for hours, but not if there is news.
 _KEEP = sql(
     """
     WITH event AS (
-        INSERT INTO inbox (provider, event_id, type, subscription_id, occurred_at, state, reason, body)
+        INSERT INTO inbox AS kept
+            (provider, event_id, type, subscription_id, occurred_at, state, reason, body)
         VALUES (:provider, :event_id, :type, :subscription_id, :occurred_at, :state, :reason, :body)
-        ON CONFLICT (provider, event_id) DO NOTHING
-        RETURNING subscription_id, state
+        ON CONFLICT (provider, event_id) DO UPDATE SET
+            type = excluded.type, subscription_id = excluded.subscription_id,
+            occurred_at = excluded.occurred_at, received_at = excluded.received_at,
+            state = excluded.state, reason = excluded.reason, body = excluded.body
+            WHERE kept.state = 'dead' AND excluded.state <> 'dead'
+        RETURNING subscription_id, state, xmax = 0 AS is_new
     ), hint AS (
         INSERT INTO subscriptions AS known (id, hint, next_at)
         SELECT subscription_id, 1, now() FROM event WHERE state = 'pending'
@@ -102,7 +112,8 @@ _KEEP = sql(
             next_at = CASE
                 WHEN known.dead_reason IS NOT NULL THEN now()
                 WHEN known.lease_until > now() THEN now() + interval '1 second'
-                WHEN known.hint > known.synced AND NOT known.routine THEN known.next_at
+                WHEN known.hint > known.synced AND NOT known.routine
+                    THEN least(known.next_at, now() + interval '5 minutes')
                 WHEN known.hint > known.synced
                     THEN least(known.next_at, greatest(now(), known.verified_at + interval '1 second'))
                 ELSE greatest(now(), known.verified_at + interval '1 second') END,
@@ -111,13 +122,15 @@ _KEEP = sql(
             dead_reason = NULL
         RETURNING extract(epoch FROM next_at - now()) AS due_in
     )
-    SELECT (SELECT count(*) FROM event) AS kept, coalesce((SELECT due_in FROM hint), 0) AS due_in
+    SELECT coalesce((SELECT is_new FROM event), false) AS is_new, (SELECT due_in FROM hint) AS due_in
     """
 ).bindparams(bindparam("body", type_=LargeBinary))
 
 
 def keep(session: Session, arrival: Arrival) -> Kept:
-    """Insert the event or recognise it, and raise the subscription's hint if it is new and concerns seats."""
+    """Insert the event or recognise it. Raises the subscription's hint if the event concerns seats, and is
+    new or repeats a dead letter.
+    """
     row = session.execute(
         _KEEP,
         {
@@ -131,7 +144,27 @@ def keep(session: Session, arrival: Arrival) -> Kept:
             "body": arrival.body,
         },
     ).one()
-    return Kept(is_new=bool(row.kept), due_in=float(row.due_in))
+    return Kept(is_new=row.is_new, due_in=None if row.due_in is None else float(row.due_in))
+
+
+def waiting_bodies(session: Session, subscription_id: str) -> Sequence[bytes]:
+    """The bodies of the newest few events that wait for this subscription, by the time they occurred."""
+    newest = (InboxEvent.occurred_at.desc().nulls_last(), InboxEvent.id.desc())
+    return session.scalars(
+        select(InboxEvent.body)
+        .where(InboxEvent.subscription_id == subscription_id, InboxEvent.state == InboxState.PENDING)
+        .order_by(*newest)
+        .limit(_FEW)
+    ).all()
+
+
+def young_body(session: Session, inbox_ids: Sequence[int], *, age: timedelta) -> bytes | None:
+    """The body of the last of these events to arrive; None if that was longer ago than `age`."""
+    return session.scalar(
+        select(InboxEvent.body).where(
+            InboxEvent.id == max(inbox_ids, default=None), InboxEvent.received_at > func.now() - age
+        )
+    )
 
 
 def newest_arrival(session: Session) -> datetime | None:
@@ -158,6 +191,25 @@ def dead_letter(session: Session, inbox_id: int) -> InboxEvent:
     if found.state != InboxState.DEAD:
         raise NotReplayable(f"Inbox event {inbox_id} is {found.state}; only dead letters can be replayed.")
     return found
+
+
+def newest_id(session: Session) -> int:
+    """The id of the newest event; 0 if there is none."""
+    return session.scalar(select(func.max(InboxEvent.id))) or 0
+
+
+def dead_letters(
+    session: Session, *, reason: str, after: int, until: int, limit: int
+) -> Sequence[InboxEvent]:
+    """Dead letters with ids beyond `after` up to `until` whose reason contains the text, by id, locked."""
+    return session.scalars(
+        select(InboxEvent)
+        .where(InboxEvent.state == InboxState.DEAD, InboxEvent.id > after, InboxEvent.id <= until)
+        .where(InboxEvent.reason.contains(reason, autoescape=True))
+        .order_by(InboxEvent.id)
+        .limit(limit)
+        .with_for_update()
+    ).all()
 
 
 def forget_old(session: Session, age: timedelta) -> int:

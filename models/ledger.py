@@ -323,12 +323,12 @@ def _settle(session: Session, subscription: Subscription, lease: Lease, seen: Se
     subscription.lease_until = None
     subscription.looked_at = lease.taken_at
     subscription.attempts = 0
-    subscription.last_error = None
+    subscription.last_error = subscription.refused_since = None
     finding.settle(session, subscription.id, seen)
     session.execute(
         update(InboxEvent)
-        .where(InboxEvent.id.in_(lease.events), InboxEvent.state == InboxState.PENDING)
-        .values(state=InboxState.DONE)
+        .where(InboxEvent.id.in_(lease.events), InboxEvent.state.in_((InboxState.PENDING, InboxState.DEAD)))
+        .values(state=InboxState.DONE, reason=None)
     )
     session.flush()
 

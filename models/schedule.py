@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, case, func, literal, select, update
+from sqlalchemy import Row, and_, case, func, literal, select, update
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
@@ -96,9 +96,9 @@ def waiting(session: Session, hints: Mapping[str, int]) -> Sequence[Waiting]:
 class Lease:
     """The right to look at a subscription once: valid while the row still carries its fence.
 
-    `mark` is the hint that the coming retrieve will cover, `events` the inbox rows behind it,
-    `event_id` the newest of them, `told_of` when the oldest of them occurred (the provider's clock),
-    `taken_at` when the look began (database time).
+    `mark` is the hint that the coming retrieve will cover, `events` the inbox rows behind it, dead letters
+    among them, `event_id` the newest of them, `told_of` when the oldest of them occurred (the provider's
+    clock), `taken_at` when the look began (database time).
     """
 
     subscription_id: str
@@ -112,10 +112,13 @@ class Lease:
     routine: bool = False
 
 
+# A literal, so that every plan may use the index `inbox_unfinished`.
+_UNFINISHED = sql("inbox.state IN ('pending', 'dead')")
+
 _LEASE = sql(
     """
     UPDATE subscriptions
-    SET fence = fence + 1, lease_until = now() + :duration, attempts = attempts + 1
+    SET fence = fence + 1, lease_until = now() + :duration, attempts = attempts + 1, rung_at = NULL
     WHERE id = :id AND hint > synced AND dead_reason IS NULL
       AND (lease_until IS NULL OR lease_until < now()) AND next_at <= now()
     RETURNING fence, hint, attempts, now() AS taken_at, routine
@@ -135,7 +138,7 @@ def lease(session: Session, subscription_id: str, duration: timedelta) -> Lease 
         return None
     pending = session.execute(
         select(InboxEvent.id, InboxEvent.event_id, InboxEvent.occurred_at)
-        .where(InboxEvent.subscription_id == subscription_id, InboxEvent.state == InboxState.PENDING)
+        .where(InboxEvent.subscription_id == subscription_id, _UNFINISHED)
         .order_by(InboxEvent.id)
     ).all()
     return Lease(
@@ -154,6 +157,43 @@ def lease(session: Session, subscription_id: str, duration: timedelta) -> Lease 
 def hand_back(session: Session, held: Lease, *, delay: timedelta, error: str) -> bool:
     """End a lease that got no answer: due again after `delay`. False if another lease has begun since."""
     return _end(session, held, delay=delay, last_error=error)
+
+
+def hand_back_refused(session: Session, held: Lease, *, delay: timedelta, error: str) -> bool:
+    """The same for a lease whose retrieve the provider refused."""
+    since = func.coalesce(Subscription.refused_since, held.taken_at)
+    return _end(session, held, delay=delay, last_error=error, refused_since=since)
+
+
+def refused_for(session: Session, held: Lease) -> timedelta:
+    """How long the provider had refused every retrieve when this lease began; 0 if it had not."""
+    since = session.scalar(select(Subscription.refused_since).where(Subscription.id == held.subscription_id))
+    return timedelta() if since is None else held.taken_at - since
+
+
+def is_announced_lately(session: Session, subscription_id: str, *, within: timedelta) -> bool:
+    """Whether nothing was ever seen of the subscription, which became known so short a time ago."""
+    young = select(Subscription.id).where(
+        Subscription.id == subscription_id,
+        Subscription.looked_at.is_(None),
+        Subscription.created_at > func.now() - within,
+    )
+    return session.scalar(young) is not None
+
+
+_LOOK_ONCE_MORE = sql(
+    """
+    UPDATE subscriptions
+    SET hint = hint + 1, routine = false,
+        next_at = CASE WHEN hint > synced THEN least(next_at, now() + :delay) ELSE now() + :delay END
+    WHERE id = :id
+    """
+)
+
+
+def sync_once_more(session: Session, subscription_id: str, *, delay: timedelta) -> None:
+    """Request a further sync after `delay`, at the end of one whose result may not be the newest."""
+    session.execute(_LOOK_ONCE_MORE, {"id": subscription_id, "delay": delay})
 
 
 def hand_back_unasked(session: Session, held: Lease, *, delay: timedelta) -> bool:
@@ -188,7 +228,13 @@ def bury(session: Session, held: Lease, reason: str) -> bool:
             Subscription.fence == held.fence,
             Subscription.hint == held.mark,
         )
-        .values(lease_until=None, dead_reason=reason, last_error=reason, looked_at=held.taken_at)
+        .values(
+            lease_until=None,
+            dead_reason=reason,
+            last_error=reason,
+            looked_at=held.taken_at,
+            refused_since=None,
+        )
     )
     if not affected(session, ended):
         hand_back(session, held, delay=timedelta(seconds=1), error=reason)
@@ -206,10 +252,14 @@ def bury(session: Session, held: Lease, reason: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Who is to be rung for: those somebody waits for, and those that only the timer asks for."""
+    """Whom to wake workers for: those somebody waits for, and those that only the timer asks for.
+
+    `neglected` are those of them that workers were woken for before, and that nobody has touched since.
+    """
 
     awaited: Sequence[str]
     routine: Sequence[str]
+    neglected: Sequence[str] = ()
 
     @property
     def all(self) -> Sequence[str]:
@@ -221,7 +271,7 @@ class Due:
 _TAKE_DUE = sql(
     """
     WITH due AS MATERIALIZED (
-        SELECT id FROM subscriptions
+        SELECT id, rung_at IS NOT NULL AS is_neglected FROM subscriptions
         WHERE hint > synced AND dead_reason IS NULL AND routine = :routine AND next_at <= now()
           AND (lease_until IS NULL OR lease_until < now())
           AND (rung_at IS NULL OR rung_at < now() - :again)
@@ -231,23 +281,42 @@ _TAKE_DUE = sql(
                                    AND rung_at >= now() - :again), 0)
         FOR UPDATE SKIP LOCKED)
     UPDATE subscriptions SET rung_at = now() FROM due WHERE subscriptions.id = due.id
-    RETURNING subscriptions.id
+    RETURNING subscriptions.id, due.is_neglected
     """
 )
 
 
 def take_due(session: Session, *, limit: int, routine_limit: int, again: timedelta) -> Due:
-    """Subscriptions that are due and were not taken up by a sweep for the time `again`.
+    """Subscriptions that are due and for which no sweep has woken a worker for the time `again`.
 
     The routine ones have a limit of their own, for all that are rung for at a time: so they can neither stand
     in the way of the others nor be left out for them.
     """
 
-    def taken(*, routine: bool, limit: int) -> Sequence[str]:
+    def taken(*, routine: bool, limit: int) -> Sequence[Row[tuple[str, bool]]]:
         asked = {"routine": routine, "limit": limit, "again": again}
-        return session.execute(_TAKE_DUE, asked).scalars().all()
+        return session.execute(_TAKE_DUE, asked).all()
 
-    return Due(taken(routine=False, limit=limit), taken(routine=True, limit=routine_limit))
+    awaited, for_the_timer = taken(routine=False, limit=limit), taken(routine=True, limit=routine_limit)
+    return Due(
+        [row.id for row in awaited],
+        [row.id for row in for_the_timer],
+        [row.id for row in (*awaited, *for_the_timer) if row.is_neglected],
+    )
+
+
+_LONGEST_UNTOUCHED = sql(
+    """
+    SELECT coalesce(extract(epoch FROM now() - min(greatest(next_at, lease_until))), 0) FROM subscriptions
+    WHERE hint > synced AND dead_reason IS NULL AND NOT routine AND next_at <= now()
+      AND (lease_until IS NULL OR lease_until < now())
+    """
+)
+
+
+def longest_untouched(session: Session) -> timedelta:
+    """How long the subscription that has been due longest has been touched by nobody, the timer's aside."""
+    return timedelta(seconds=float(session.execute(_LONGEST_UNTOUCHED).scalar_one()))
 
 
 _HASTEN = sql(
@@ -256,7 +325,7 @@ _HASTEN = sql(
     WHERE id IN (
         SELECT id FROM subscriptions
         WHERE hint > synced AND dead_reason IS NULL AND attempts > 0 AND lease_until IS NULL
-          AND next_at > now() + :longer_than
+          AND refused_since IS NULL AND next_at > now() + :longer_than
         FOR UPDATE SKIP LOCKED)
     """
 )

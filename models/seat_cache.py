@@ -17,6 +17,8 @@ from typing import cast
 
 import redis
 
+from seats.errors import NamespaceUnknown
+
 log = logging.getLogger(__name__)
 
 _TTL_MS = 8_000
@@ -43,9 +45,13 @@ class Kept:
 
 
 class SeatCache:
-    """Seats documents by account; `prefix` keeps several services apart in one Redis."""
+    """Seats documents by account.
 
-    def __init__(self, client: redis.Redis, prefix: str = "seatsync:") -> None:
+    `prefix` gives the beginning of every key. It names the database that the entries shadow, so those of
+    another database are never read (see `models.installation`).
+    """
+
+    def __init__(self, client: redis.Redis, prefix: Callable[[], str] = lambda: "seatsync:") -> None:
         self._client = client
         self._prefix = prefix
         self._put = client.register_script(_PUT)
@@ -68,8 +74,7 @@ class SeatCache:
 
     def note_account(self, subscription_id: str, account_id: str) -> None:
         """Remember for a moment where the subscription belongs."""
-        key = self._key("account-of", subscription_id)
-        self._ask(lambda: self._client.set(key, account_id, px=_TTL_MS))
+        self._ask(lambda: self._client.set(self._key("account-of", subscription_id), account_id, px=_TTL_MS))
 
     def forget_account_of(self, subscription_id: str) -> None:
         """The subscription may have moved."""
@@ -86,8 +91,8 @@ class SeatCache:
 
     def _write(self, account_id: str, version: int, document: bytes) -> None:
         ttl = _TTL_MS + random.randrange(_TTL_JITTER_MS)  # noqa: S311  jitter is no secret
-        key = self._key("seats", account_id)
-        self._ask(lambda: self._put(keys=[key], args=[version, document, ttl]))
+        args = [version, document, ttl]
+        self._ask(lambda: self._put(keys=[self._key("seats", account_id)], args=args))
 
     def _ask(self, command: Callable[[], object]) -> bytes | None:
         """What Redis answers; nothing while it is away, and only one caller a moment waits to find out."""
@@ -95,10 +100,10 @@ class SeatCache:
             return None
         try:
             return cast("bytes | None", command())
-        except redis.RedisError as error:
+        except (redis.RedisError, NamespaceUnknown) as error:
             self._rests_until = time.monotonic() + _REST
             log.warning("seat cache away", extra={"error": type(error).__name__})
             return None
 
     def _key(self, kind: str, name: str) -> str:
-        return f"{self._prefix}{kind}:{name}"
+        return f"{self._prefix()}{kind}:{name}"

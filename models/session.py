@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine
+import psycopg
+from psycopg.abc import PQGen
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
 Sessions = sessionmaker[Session]
@@ -27,15 +30,52 @@ _PATIENCE = {
 }
 
 
+ANSWER_SECONDS: Final = 18.0
+"""How long a statement is waited for; more than `statement_timeout`, so that the server can end it first."""
+
+T = TypeVar("T")
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """Gives a server up that does not answer in time, as one that is frozen: its kernel still keeps the TCP
+    connection alive, so no time-out of the network ends the wait.
+
+    `patience` in seconds holds for each statement; None waits without end.
+    """
+
+    patience: float | None = ANSWER_SECONDS
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """As psycopg's. After an error that is not the server's the connection is closed: nobody knows what
+        the server still does with it.
+        """
+        try:
+            return super().wait(gen, interval, self.patience if timeout is None else timeout)
+        except psycopg.OperationalError as error:
+            if error.sqlstate is None:
+                self.pgconn.finish()
+            raise
+
+
 def connect(url: str, *, pool_size: int = 8, application: str = "seatsync") -> Engine:
-    """An engine on PostgreSQL. A server that is away is noticed within two seconds."""
-    return create_engine(
+    """An engine on PostgreSQL. A server that is away is noticed within two seconds, one that is frozen after
+    `ANSWER_SECONDS`.
+    """
+    engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=4,
         pool_timeout=5,
         connect_args={**_PATIENCE, "options": _SERVER_OPTIONS, "application_name": application},
     )
+    event.listen(engine, "do_connect", _connect_patiently)
+    return engine
+
+
+def _connect_patiently(
+    _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]
+) -> PatientConnection:
+    return PatientConnection.connect(*arguments, **options)
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, Counter, Json, Moment, Written
-from models.inbox import InboxEvent, InboxState
 from seats.errors import SubscriptionNotFound
 from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
 
@@ -56,6 +55,8 @@ class Subscription(Base):
     attempts: Mapped[Counter]
     last_error: Mapped[str | None]
     dead_reason: Mapped[str | None]
+    # Since when the provider refuses every retrieve; None after an answer.
+    refused_since: Mapped[Moment | None]
 
     # The last verified snapshot, and a newer one that only a webhook body vouches for (it may raise
     # seats until a retrieve confirms or clears it); see `seats.snapshot` for what is in them.
@@ -137,16 +138,6 @@ def changeable_of(session: Session, account_id: str) -> Sequence[Subscription]:
 def count(session: Session) -> int:
     """How many subscriptions are known."""
     return session.scalar(select(func.count()).select_from(Subscription)) or 0
-
-
-def newest_body(session: Session, subscription_id: str) -> bytes | None:
-    """The body of the newest event that waits for this subscription, by the time the event occurred."""
-    return session.scalar(
-        select(InboxEvent.body)
-        .where(InboxEvent.subscription_id == subscription_id, InboxEvent.state == InboxState.PENDING)
-        .order_by(InboxEvent.occurred_at.desc().nulls_last(), InboxEvent.id.desc())
-        .limit(1)
-    )
 
 
 def account_of(session: Session, subscription_id: str) -> str:

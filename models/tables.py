@@ -14,7 +14,9 @@ from models.finding import DriftFinding
 from models.idempotency import IdempotencyKey
 from models.imports import Import, ImportReject
 from models.inbox import InboxEvent
+from models.installation import Installation
 from models.notice import KeptNotice, NoticeDelivery
+from models.purchase_reset import PurchaseReset
 from models.reconcile_pass import ReconcilePass, Sighting
 from models.seat_change import SeatChange
 from models.subscription import Subscription
@@ -33,8 +35,10 @@ TABLES = (
     Import,
     ImportReject,
     InboxEvent,
+    Installation,
     KeptNotice,
     NoticeDelivery,
+    PurchaseReset,
     ReconcilePass,
     SeatChange,
     Sighting,

@@ -18,7 +18,7 @@ from redis import Redis, RedisError
 from providers.base import Caller
 from providers.request_log import OwnLog, RequestLog, SharedLog, State
 from providers.shares import FLOORS, RECONCILE_CEILING, Window
-from seats.errors import BudgetSpent, SettingsError
+from seats.errors import BudgetSpent, NamespaceUnknown, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,10 @@ def parse_rate(text: str) -> tuple[Window, ...]:
 class Budget:
     """Asks before every request and listens to every answer.
 
-    Without a Redis client one process has the whole rate to itself. While Redis is away, every process
-    counts for itself and takes an eighth of the rate. Redis errors are never raised; a Redis that does not
-    answer costs one socket timeout of the client, once in five seconds.
+    Without a Redis client one process has the whole rate to itself. While Redis is away, or `prefix` cannot
+    tell how the keys there begin, every process counts for itself and takes an eighth of the rate. Redis
+    errors are never raised; a Redis that does not answer costs one socket timeout of the client, once in five
+    seconds.
     """
 
     def __init__(
@@ -63,9 +64,10 @@ class Budget:
         client: Redis | None = None,
         *,
         name: str = "provider",
+        prefix: Callable[[], str] = lambda: "seatsync:",
         patience: float = 1.0,
     ) -> None:
-        self._shared = SharedLog(client, windows, name) if client is not None else None
+        self._shared = SharedLog(client, windows, name, prefix) if client is not None else None
         shares = 1 if client is None else _SHARERS
         self._own = OwnLog([Window(max(1, w.requests // shares), w.seconds) for w in windows])
         self._shared_again_at = 0.0
@@ -98,7 +100,7 @@ class Budget:
     def state(self) -> State:
         """What was sent and who is paused, by the log of all processes if there is one.
 
-        Writes nothing; raises `RedisError` when Redis is away.
+        Writes nothing; raises `RedisError` when Redis is away, and what `prefix` raises.
         """
         return (self._shared or self._own).state()
 
@@ -111,7 +113,7 @@ class Budget:
         if self._shared is not None and monotonic() >= self._shared_again_at:
             try:
                 return use(self._shared)
-            except RedisError as error:
+            except (RedisError, NamespaceUnknown) as error:
                 self._shared_again_at = monotonic() + _REDIS_REST
                 log.warning(
                     "The request budget is not shared: no Redis", extra={"error": type(error).__name__}

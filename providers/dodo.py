@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from itertools import count
@@ -45,9 +45,13 @@ def build(
     tolerance: timedelta = DEFAULT_TOLERANCE,
     rate: str = DEFAULT_RATE,
     redis: Redis | None = None,
+    prefix: Callable[[], str] = lambda: "seatsync:",
 ) -> Dodo:
-    """The provider from its settings; raises `SettingsError` where one of them cannot be used."""
-    budget = Budget(parse_rate(rate), redis, name=Dodo.name)
+    """The provider from its settings; raises `SettingsError` where one of them cannot be used.
+
+    `prefix` gives the beginning of the names used in Redis.
+    """
+    budget = Budget(parse_rate(rate), redis, name=Dodo.name, prefix=prefix)
     return Dodo(
         Verifier(secrets, max_age=tolerance, max_lead=tolerance),
         Client(provider="Dodo Payments", base_url=base_url, api_key=api_key, budget=budget),

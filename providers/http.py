@@ -40,7 +40,8 @@ _MOST_BYTES = 2 * 1024 * 1024  # a page of 100 subscriptions is about a tenth of
 _CHUNK = 64 * 1024
 
 _KEY_SHAPE = re.compile(r"[!-~]{1,512}")  # what an HTTP header can carry
-_ERROR_CODE = re.compile(r"[A-Z0-9_]{1,64}")  # Dodo documentation, error codes; other text may be personal
+# Dodo documentation, error codes: UPPER_SNAKE. Other text may be personal, and a number is a proxy's status.
+_ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 # Client errors that pass by themselves, and those that pass once a person has repaired the key.
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY}
@@ -233,18 +234,20 @@ class Client:
             self._budget.told(remaining=remaining, limit=limit, resets_in=answer.resets_in)
 
     def _failure(self, answer: Answer) -> ProviderError:
+        """What an answer without success means.
+
+        The provider puts a code into every error. An answer without one comes from something in between, or
+        from a wrong base URL: an outage, whatever its status. A 429 was turned away, by whomever.
+        """
         code = _error_code(answer.body)
         message = f"{self._provider} answered {answer.status} {code or 'without a known code'}."
-        if answer.status in _KEY_REFUSED:
-            return KeyRefused(message, retry_after=answer.wait)
-        is_client_error = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
-        # The provider puts a code into every error. A 404 without one comes from something in between, or
-        # from a wrong base URL, and must not be read as "there is no such subscription".
-        is_foreign = answer.status == HTTPStatus.NOT_FOUND and code is None
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             return NothingDone(message, retry_after=answer.wait)
-        if not is_client_error or answer.status in _PASSING or is_foreign:
+        is_client_error = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        if code is None or not is_client_error or answer.status in _PASSING:
             return TransientError(message, retry_after=answer.wait)
+        if answer.status in _KEY_REFUSED:
+            return KeyRefused(message, retry_after=answer.wait)
         return PermanentError(message, details={"status": answer.status, "provider_code": code})
 
 

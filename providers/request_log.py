@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from time import monotonic
 from typing import Protocol, cast
@@ -153,10 +154,29 @@ class OwnLog:
         return round(self._clock() * _SECOND)
 
 
+class _Keys:
+    """The names of a shared log in Redis."""
+
+    def __init__(self, prefix: str) -> None:
+        self.all = f"{prefix}:sent:all"
+        self.sent = {caller: f"{prefix}:sent:{caller}" for caller in Caller}
+        self.pauses = {caller: f"{prefix}:pause:{caller}" for caller in Caller}
+        self._of = {caller: self._asked_by(caller) for caller in Caller}
+
+    def of(self, caller: Caller) -> list[str]:
+        """What a request of this caller depends on."""
+        return self._of[caller]
+
+    def _asked_by(self, caller: Caller) -> list[str]:
+        pauses = (*_STOPPED_BY[caller], *_SLOWED_BY[caller])
+        return [self.all, *self.sent.values(), *(self.pauses[pause] for pause in pauses)]
+
+
 class SharedLog:
     """The log of all processes, on Redis' own clock; asks and writes in one step.
 
-    Every method raises `RedisError` when Redis is away, within one socket timeout of the client.
+    `prefix` gives the beginning of every key; it is called at the first use. Every method raises `RedisError`
+    when Redis is away, within one socket timeout of the client, and what `prefix` raises.
     """
 
     # KEYS: the send times of all, of each caller, then the pauses that concern this one.
@@ -249,37 +269,41 @@ class SharedLog:
     return answer
     """
 
-    def __init__(self, client: Redis, windows: Sequence[Window], name: str) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        windows: Sequence[Window],
+        name: str,
+        prefix: Callable[[], str] = lambda: "seatsync:",
+    ) -> None:
         client = _without_retries(client)
         self._windows = judged(windows)
-        prefix = f"seatsync:budget:{{{name}}}"  # the braces keep the keys of one script on one cluster node
-        self._all = f"{prefix}:sent:all"
-        self._sent = {caller: f"{prefix}:sent:{caller}" for caller in Caller}
-        self._pauses = {caller: f"{prefix}:pause:{caller}" for caller in Caller}
-        self._keys = {caller: self._keys_of(caller) for caller in Caller}
+        self._name = name
+        self._prefix = prefix
         self._arguments = {caller: self._arguments_of(caller, pace(windows)) for caller in Caller}
         self._ask = client.register_script(self._ASK)
         self._pause = client.register_script(self._PAUSE)
         self._state = client.register_script(self._STATE)
 
     def ask(self, caller: Caller) -> float:
-        microseconds = self._ask(self._keys[caller], self._arguments[caller])
+        microseconds = self._ask(self._keys.of(caller), self._arguments[caller])
         return cast("int", microseconds) / _SECOND
 
     def pause(self, caller: Caller, seconds: float) -> None:
-        self._pause([self._pauses[caller]], [max(1, round(seconds * 1000))])
+        self._pause([self._keys.pauses[caller]], [max(1, round(seconds * 1000))])
 
     def state(self) -> State:
-        keys = [key for caller in Caller for key in (self._sent[caller], self._pauses[caller])]
+        keys = [key for caller in Caller for key in (self._keys.sent[caller], self._keys.pauses[caller])]
         lengths = [window.seconds * _SECOND for window in self._windows]
         answer = iter(cast("list[int]", self._state(keys, lengths)))
         pauses = {caller: next(answer) for caller in Caller}
         uses = [Use(window, {caller: next(answer) for caller in Caller}) for window in self._windows]
         return State(uses, {caller: left / 1000 for caller, left in pauses.items() if left > 0})
 
-    def _keys_of(self, caller: Caller) -> list[str]:
-        pauses = (*_STOPPED_BY[caller], *_SLOWED_BY[caller])
-        return [self._all, *self._sent.values(), *(self._pauses[pause] for pause in pauses)]
+    @cached_property
+    def _keys(self) -> _Keys:
+        # The braces keep the keys of one script on one cluster node.
+        return _Keys(f"{self._prefix()}budget:{{{self._name}}}")
 
     def _arguments_of(self, caller: Caller, paced: int) -> list[int]:
         longest = max(window.seconds for window in self._windows)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterator
+import logging
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Final
 
 from runtime.embedded import PostgresServer, RedisServer
+from runtime.embedded.errors import EmbeddedServerError
 from runtime.embedded.server import Server
 from runtime.settings import Settings
 from seats.errors import SettingsError
+
+log = logging.getLogger(__name__)
+
+_WATCH_SECONDS: Final = 0.5
 
 
 @contextmanager
@@ -21,10 +29,17 @@ def running_servers(settings: Settings) -> Iterator[Settings]:
     to leave stops it.
     """
     with ExitStack() as stack:
-        yield settings.with_servers(
-            database_url=settings.database_url or stack.enter_context(PostgresServer(settings.home)).url,
-            redis_url=settings.redis_url or stack.enter_context(RedisServer(settings.home)).url,
-        )
+        filled, _ = _started(settings, stack)
+        yield filled
+
+
+@contextmanager
+def watched_servers(settings: Settings) -> Iterator[Settings]:
+    """The same, and an embedded server that dies before the block ends is started again at its address."""
+    with ExitStack() as stack:
+        filled, embedded = _started(settings, stack)
+        stack.enter_context(watching(embedded))
+        yield filled
 
 
 @contextmanager
@@ -73,3 +88,49 @@ def _existing(server: Server) -> Server:
         f"Set {server.instead}, or SEATSYNC_HOME to the data folder of `seatsync up`, or run this where "
         "`seatsync up` runs. `seatsync migrate` creates embedded servers."
     )
+
+
+def _started(settings: Settings, stack: ExitStack) -> tuple[Settings, Sequence[Server]]:
+    """The settings filled in, and the embedded servers that were needed for it."""
+    embedded: list[Server] = []
+
+    def start(server: Server) -> str:
+        embedded.append(stack.enter_context(server))
+        return server.url
+
+    filled = settings.with_servers(
+        database_url=settings.database_url or start(PostgresServer(settings.home)),
+        redis_url=settings.redis_url or start(RedisServer(settings.home)),
+    )
+    return filled, embedded
+
+
+@contextmanager
+def watching(servers: Sequence[Server]) -> Iterator[None]:
+    """Each server has a watcher of its own, so that none waits for another's recovery."""
+    ended = threading.Event()
+    watchers = [
+        threading.Thread(target=_watch, args=(server, ended), name=f"{server.name}-watcher")
+        for server in servers
+    ]
+    for watcher in watchers:
+        watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for watcher in watchers:
+            watcher.join()
+
+
+def _watch(server: Server, ended: threading.Event) -> None:
+    while not ended.wait(_WATCH_SECONDS):
+        if server.is_alive():
+            continue
+        log.warning("embedded server died", extra={"server": server.name})
+        try:
+            server.start()
+        except EmbeddedServerError as error:
+            log.error(  # noqa: TRY400  the message says all there is to know
+                "embedded server not restarted", extra={"server": server.name, "reason": error.message}
+            )

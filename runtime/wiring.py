@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 import providers
 from models.book import written_in
+from models.installation import Namespace
 from models.seat_cache import SeatCache
 from models.session import Sessions, connect, sessions_of
 from providers.base import Provider
@@ -63,13 +64,15 @@ def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsyn
         )
     engine = connect(settings.database_url, pool_size=pool_size, application=application)
     client = redis_client(settings.redis_url)
+    sessions = sessions_of(engine)
+    namespace = Namespace(sessions)
     return Runtime(
         settings=settings,
         catalog=read_catalog(settings),
         engine=engine,
-        sessions=sessions_of(engine),
+        sessions=sessions,
         redis=client,
-        cache=SeatCache(client),
+        cache=SeatCache(client, namespace),
         provider=providers.load("dodo")(
             base_url=settings.provider_url,
             api_key=settings.api_key.get_secret_value(),
@@ -77,8 +80,18 @@ def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsyn
             tolerance=settings.tolerance,
             rate=settings.provider_rate,
             redis=client,
+            prefix=namespace,
         ),
     )
+
+
+def namespace_of(database_url: str) -> str:
+    """The prefix of the service's names outside the database; raises `NamespaceUnknown`."""
+    engine = connect(database_url, pool_size=1, application="seatsync-id")
+    try:
+        return Namespace(sessions_of(engine))()
+    finally:
+        engine.dispose()
 
 
 def read_catalog(settings: Settings) -> Catalog:

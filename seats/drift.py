@@ -25,6 +25,8 @@ LISTED: Final = (
 )
 RETRIEVED: Final = (*LISTED, "addons")
 _listed: Final = attrgetter(*LISTED)
+# What decides how many seats a subscription gives.
+_SEATS: Final = ("status", "product_id", "quantity", "addons")
 
 # What only a person changes, with or without the application's help; the others also move by themselves.
 _BY_HAND: Final = {
@@ -65,6 +67,12 @@ def differences(
         for field in fields
         if _plain(getattr(ours, field)) != _plain(getattr(theirs, field))
     )
+
+
+def contradicts(body: SubscriptionSnapshot, retrieved: SubscriptionSnapshot) -> bool:
+    """Whether a webhook's body and a retrieve disagree on the seats; what the body lacks says nothing."""
+    told = [field for field in _SEATS if getattr(body, field) is not None]
+    return bool(differences(body, retrieved, told))
 
 
 def fingerprint(snapshot: SubscriptionSnapshot) -> str:

@@ -51,6 +51,12 @@ class CatalogError(SeatSyncError):
         super().__init__(f"{source} has {counted(len(mistakes), 'mistake')}:\n{lines}")
 
 
+class NamespaceUnknown(SeatSyncError):
+    """The database could not be asked for its id yet, so nothing at Redis or at the broker can be named."""
+
+    code = "namespace_unknown"
+
+
 # The outside: told apart by one question, does trying again help?
 
 

@@ -83,7 +83,8 @@ class Stack:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_until(lambda: "seatsync is ready on" in self.log(None), "the service is ready", self.log)
+        ready = "seatsync is ready on"
+        wait_until(lambda: ready in self.log(None), "the service is ready", self.log, seconds=60)
         wait_until(lambda: self.children("worker"), "the worker has its children", self.log)
 
     def stop(self) -> None:

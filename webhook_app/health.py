@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
-from models import condition
+from models import condition, schedule
 from models.condition import Condition
 from webhook_app import problems
 from webhook_app.answers import answer, responses
@@ -26,8 +26,11 @@ from worker import broker
 
 health = Routes("health", tag="Health", is_public=True)
 
-# Events wait for seconds; one that has waited this long says that no worker works.
+# Events wait for seconds; one that has waited this long says that no worker works, or that the
+# provider is away.
 _TOO_OLD: Final = timedelta(minutes=5)
+# A subscription that is due is touched within seconds, by a worker or by the sweeper.
+_UNTOUCHED_TOO_LONG: Final = timedelta(minutes=1)
 _METRICS: Final[dict[str, Any]] = {
     "description": "All figures come from the database, so any process can tell them.",
     "content": {CONTENT_TYPE_PLAIN_0_0_4: {"schema": {"type": "string"}}},
@@ -48,7 +51,9 @@ def alive() -> Response:
     "/readyz",
     summary="Database, broker and the age of the oldest unprocessed event",
     description="Without the broker deliveries are still taken and worked off, so only the database decides: "
-    "503 while it is away. An event that has waited for minutes is a warning, `lagging`.",
+    "503 while it is away. An event that has waited for minutes is a warning, `lagging`, and so is a "
+    "subscription that has been due for a minute and was touched by no worker. All ages are by the "
+    "database's clock.",
     responses=responses(Readiness, 503),
 )
 @public
@@ -57,16 +62,18 @@ def ready() -> Response:
     try:
         with runtime.sessions() as session:
             waited = condition.oldest_unprocessed(session)
+            untouched = schedule.longest_untouched(session)
     except SQLAlchemyError:
         return problems.response(
             HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", "The database is away.", {"database": "away"}
         )
     return answer(
         {
-            "status": "ready" if waited < _TOO_OLD else "lagging",
+            "status": "lagging" if waited >= _TOO_OLD or untouched >= _UNTOUCHED_TOO_LONG else "ready",
             "database": "ok",
             "broker": "ok" if broker.answers(runtime.settings.broker_url) else "away",
             "oldest_unprocessed_seconds": round(waited.total_seconds(), 3),
+            "longest_untouched_seconds": round(untouched.total_seconds(), 3),
         }
     )
 

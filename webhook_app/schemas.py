@@ -248,6 +248,9 @@ class Readiness(Shown):
     database: Literal["ok"]
     broker: Literal["ok", "away"] = Field(description="without it deliveries are still taken and worked off")
     oldest_unprocessed_seconds: float
+    longest_untouched_seconds: float = Field(
+        description="how long the subscription that has been due longest was touched by no worker"
+    )
 
 
 class SeatsOfType(Shown):

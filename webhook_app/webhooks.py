@@ -64,7 +64,7 @@ def receive(path: ProviderPath) -> Response:
         return problems.response(
             HTTPStatus.SERVICE_UNAVAILABLE, "not_stored", "The delivery could not be stored. Send it again."
         )
-    if kept.is_new and arrival.state is InboxState.PENDING and arrival.subscription_id is not None:
+    if kept.due_in is not None and arrival.subscription_id is not None:
         door().ring(arrival.subscription_id, kept.due_in)
     if not kept.is_new:
         return Response(_REPEAT, HTTPStatus.OK, mimetype="application/json")

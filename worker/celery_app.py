@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -12,12 +14,15 @@ from kombu import Connection
 
 from models import tick
 from runtime.settings import Settings
-from runtime.wiring import Runtime, build
+from runtime.wiring import Runtime, build, namespace_of
+from seats.errors import NamespaceUnknown
 
-_QUEUE = "seatsync"
+log = logging.getLogger(__name__)
 
-# A task carries nothing that is not also in the database, so after a minute its sweep has rung again.
-_RING_EXPIRES = 60
+# A wake-up carries nothing that is not also in the database, so none need be kept beside so many. None
+# expires: an expiry is a time by the publisher's clock, judged by the worker's.
+MOST_WAITING = 200
+_PAUSE_SECONDS = 1.0
 
 _EAGER = {"interval_start": 1, "interval_step": 1, "interval_max": 2}
 
@@ -52,7 +57,51 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         self._patience = patience
         self._runtime: Runtime | None = None
         self._built_in: int | None = None
+        self._is_named = False
+        self._is_full = False
         self.conf.update(_options(settings, patience))
+
+    def take_names(self, *, wait: bool = False) -> None:
+        """Name queue and keys after the database, so that nothing is shared with another one's service.
+
+        Needed before the broker is used, and done at most once. Raises `NamespaceUnknown` while the database
+        cannot be read, or waits for it.
+        """
+        while not self._is_named:
+            try:
+                prefix = namespace_of(str(self.settings.database_url))
+            except NamespaceUnknown as unknown:
+                if not wait:
+                    raise
+                log.warning("database unreachable", extra={"reason": unknown.message})
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                self.conf.task_default_queue = prefix.rstrip(":").replace(":", ".")
+                if self._is_on_redis:
+                    self.conf.broker_transport_options["global_keyprefix"] = prefix
+                self._is_named = True
+
+    @property
+    def _is_on_redis(self) -> bool:
+        return _is_redis(self.settings)
+
+    def send_task(self, name: str, *args: object, **options: object) -> object:
+        """As Celery's. A wake-up for our own queue is dropped while that is full because nobody consumes it:
+        the rows say what is to be done.
+        """
+        self.take_names()
+        if options.get("queue") is None and self._has_no_room():
+            return None
+        return super().send_task(name, *args, **options)
+
+    def _has_no_room(self) -> bool:
+        queue = self.amqp.queues[self.conf.task_default_queue]
+        with self.producer_pool.acquire(block=True) as producer:
+            waiting = queue(producer.channel).queue_declare().message_count
+        was_full, self._is_full = self._is_full, waiting >= MOST_WAITING
+        if self._is_full and not was_full:
+            log.warning("queue full, wake-ups dropped", extra={"queue": queue.name, "waiting": waiting})
+        return self._is_full
 
     @property
     def runtime(self) -> Runtime:
@@ -83,15 +132,13 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         self.send_task(
             task,
             args=list(arguments),
-            queue=_QUEUE,
-            expires=_RING_EXPIRES,
             retry=False,
             confirm_timeout=self._patience,  # RabbitMQ; without it a frozen one is waited for without end
         )
 
 
 def _options(settings: Settings, patience: float) -> dict[str, object]:
-    on_redis = (settings.broker_url or "").startswith("redis")
+    on_redis = _is_redis(settings)
     return {
         # JSON alone is ever unpickled from a broker that others may write to.
         "accept_content": ["json"],
@@ -99,7 +146,6 @@ def _options(settings: Settings, patience: float) -> dict[str, object]:
         # Nobody reads results; without a backend there are no result keys, leaks or pub/sub deadlocks.
         "result_backend": None,
         "task_ignore_result": True,
-        "task_default_queue": _QUEUE,
         # RabbitMQ: only quorum queues survive a broker's death with their messages. Redis ignores it.
         "task_default_queue_type": "classic" if on_redis else "quorum",
         # A child that is killed gives its task back at once; the attempt counter in the row is the
@@ -142,21 +188,22 @@ def _options(settings: Settings, patience: float) -> dict[str, object]:
                 # More often than the period: rows decide what is due of it, so a beat that starts late,
                 # or again, or twice, neither loses a pass nor doubles one. The sweeper rings for it too.
                 "schedule": timedelta(seconds=min(60.0, settings.reconcile_seconds / 2)),
-                "options": {"expires": 60},
             },
             "heartbeat": {
                 "task": "seatsync.heartbeat",
                 "schedule": tick.EVERY_HEARTBEAT / 2,
-                "options": {"expires": 60},
             },
             "housekeep": {
                 "task": "seatsync.housekeep",
                 # Rows decide here too: a beat that starts anew every half hour would else never come to it.
                 "schedule": timedelta(minutes=10),
-                "options": {"expires": 600},
             },
         },
     }
+
+
+def _is_redis(settings: Settings) -> bool:
+    return (settings.broker_url or "").startswith("redis")
 
 
 def _redis_options(patience: float) -> dict[str, object]:
@@ -177,6 +224,4 @@ def _redis_options(patience: float) -> dict[str, object]:
         "interval_start": 0,
         "interval_step": 0.1,
         "interval_max": 0.1,
-        # Several services may share one Redis.
-        "global_keyprefix": "seatsync:",
     }

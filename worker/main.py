@@ -15,3 +15,4 @@ configure()
 # Celery warns root of code that arrives through the broker as pickle; this service accepts JSON alone.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 app = SeatSync(with_existing_servers(Settings.from_env()))
+app.take_names(wait=True)

@@ -1,29 +1,67 @@
-"""Replay: give a dead letter another chance."""
+"""Replay: give dead letters another chance."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sqlalchemy.orm import Session
 
 from models import inbox, schedule
 from models.inbox import InboxEvent, InboxState
 from runtime.wiring import Runtime
 from seats.errors import NotReplayable
 
+_SLICE: Final = 100
+
 
 def replay(runtime: Runtime, inbox_id: int) -> InboxEvent:
-    """Read the letter again and have its subscription looked at; the event as it is then.
+    """Read the dead letter again and request a sync of its subscription; the event as it is then.
 
     Raises `InboxEventNotFound`, and `NotReplayable` for one that is not dead or still cannot be read.
     """
     with runtime.sessions.begin() as session:
         letter = inbox.dead_letter(session, inbox_id)
-        event = runtime.provider.read(letter.body)
-        if event.unreadable is not None:
-            raise NotReplayable(f"Inbox event {inbox_id} still cannot be read: {event.unreadable}.")
-        letter.type, letter.subscription_id = event.type, event.subscription_id
-        letter.occurred_at = event.occurred_at
-        if not event.concerns_seats or event.subscription_id is None:
-            letter.state, letter.reason = InboxState.IGNORED, f"{event.type} does not concern seats"
-        else:
-            letter.state, letter.reason = InboxState.PENDING, None
-            session.flush()
-            schedule.raise_hint(session, event.subscription_id)
+        _revive(runtime, session, letter)
     return letter
+
+
+def replay_all(runtime: Runtime, *, reason: str = "") -> Iterator[InboxEvent | NotReplayable]:
+    """Replay every dead letter whose reason contains this text, oldest first, slice by slice.
+
+    Yields each event as it is then, or why it still cannot be read. Dead letters that come into being
+    meanwhile are left alone, so that the end is reached whatever the provider answers.
+    """
+    with runtime.sessions() as session:
+        newest = inbox.newest_id(session)
+    after = 0
+    while True:
+        with runtime.sessions.begin() as session:
+            letters = inbox.dead_letters(session, reason=reason, after=after, until=newest, limit=_SLICE)
+            results = [_replayed(runtime, session, letter) for letter in letters]
+        yield from results
+        if len(letters) < _SLICE:
+            return
+        after = letters[-1].id
+
+
+def _replayed(runtime: Runtime, session: Session, letter: InboxEvent) -> InboxEvent | NotReplayable:
+    try:
+        _revive(runtime, session, letter)
+    except NotReplayable as error:
+        return error
+    return letter
+
+
+def _revive(runtime: Runtime, session: Session, letter: InboxEvent) -> None:
+    event = runtime.provider.read(letter.body)
+    if event.unreadable is not None:
+        raise NotReplayable(f"Inbox event {letter.id} still cannot be read: {event.unreadable}.")
+    letter.type, letter.subscription_id = event.type, event.subscription_id
+    letter.occurred_at = event.occurred_at
+    if not event.concerns_seats or event.subscription_id is None:
+        letter.state, letter.reason = InboxState.IGNORED, f"{event.type} does not concern seats"
+    else:
+        letter.state, letter.reason = InboxState.PENDING, None
+        session.flush()
+        schedule.raise_hint(session, event.subscription_id)

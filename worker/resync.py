@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy.orm import Session
@@ -93,8 +93,9 @@ def _look(runtime: Runtime, hints: dict[str, int], caller: Caller, *, until: flo
     while True:
         with runtime.sessions() as session:
             waiting = schedule.waiting(session, hints)
-        open_ones = [one for one in waiting if not one.is_dead]
-        if not open_ones or time.monotonic() >= until:
+        left = timedelta(seconds=until - time.monotonic())
+        open_ones = [one for one in waiting if not one.is_dead and one.due_in < left]
+        if not open_ones or left <= timedelta():
             return waiting
         outcomes = {
             sync(runtime, one.subscription_id, caller=caller) for one in open_ones if time.monotonic() < until

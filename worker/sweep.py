@@ -27,6 +27,10 @@ _MOST_ROUTINE: Final = 50
 _RING_AGAIN: Final = timedelta(seconds=5)
 _BROKER_PATIENCE: Final = 10.0
 _DRAIN_FOR: Final = 8.0  # and one retrieve more stays within a task's soft time limit
+# So long a sweep does the workers' work: the rest of its own must not wait for long.
+_HELP_FOR: Final = 3.0
+# Work that is still due so long after the first wake-up for it is done here.
+_NEGLECTED_AFTER: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -43,9 +47,14 @@ class Sweep:
     ring_for_reconcile: Callable[[], None] | None = None
     ring_for_changes: Callable[[], None] | None = None
     broker_lost_at: float | None = field(default=None, init=False)
+    reconcile_due_since: float | None = field(default=None, init=False)
 
     def once(self) -> int:
-        """Ring for what is due, or work it off here if the broker has been away for a while; how many."""
+        """Wake workers for what is due; the number of subscriptions that are.
+
+        Works them off here if the broker has been away for a while, and for a moment those that stay due
+        although workers were woken: their clocks, their queue or they themselves may be at fault.
+        """
         with self.runtime.sessions.begin() as session:
             due = schedule.take_due(
                 session, limit=_MOST_AT_ONCE, routine_limit=_MOST_ROUTINE, again=_RING_AGAIN
@@ -54,6 +63,9 @@ class Sweep:
         if not is_heard and self._broker_is_gone():
             drain(self.runtime, due.awaited)
             drain(self.runtime, due.routine)
+        elif due.neglected:
+            log.warning("subscriptions neglected by workers", extra={"subscriptions": len(due.neglected)})
+            drain(self.runtime, due.neglected, seconds=_HELP_FOR)
         self._evaluate_due_accounts()
         if is_heard:
             self._announce_due_notices()
@@ -113,19 +125,25 @@ class Sweep:
             self._is_heard(self.ring_for_changes)
 
     def _reconcile_if_due(self) -> None:
-        """Ring for it, or do a little of it here if the broker has been away for a while."""
-        if self.ring_for_reconcile is None or not reconcile.is_due(self.runtime):
+        """Wake a worker for it, or do a little of it here if broker or workers have been away for a while."""
+        if self.ring_for_reconcile is None:
             return
-        if not self._is_heard(self.ring_for_reconcile) and self._broker_is_gone():
+        if not reconcile.is_due(self.runtime):
+            self.reconcile_due_since = None
+            return
+        if self.reconcile_due_since is None:
+            self.reconcile_due_since = time.monotonic()
+        is_neglected = time.monotonic() - self.reconcile_due_since >= _NEGLECTED_AFTER
+        if (not self._is_heard(self.ring_for_reconcile) and self._broker_is_gone()) or is_neglected:
             with _one_failure_stops_no_other("work", "reconcile"):
                 reconcile.reconcile(self.runtime, until=time.monotonic())
 
 
-def drain(runtime: Runtime, due: Sequence[str]) -> int:
-    """Sync these here and now, for a bounded time and while the request budget lasts; what is left stays
+def drain(runtime: Runtime, due: Sequence[str], *, seconds: float | None = None) -> int:
+    """Sync these here and now, for so many seconds and while the request budget lasts; what is left stays
     due. Returns how many were tried.
     """
-    until = time.monotonic() + _DRAIN_FOR
+    until = time.monotonic() + (_DRAIN_FOR if seconds is None else seconds)
     tried = 0
     for subscription_id in due:
         if time.monotonic() >= until:

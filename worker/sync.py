@@ -14,11 +14,12 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from models import finding, ledger, schedule, subscription, tick
+from models import finding, inbox, ledger, schedule, tick
 from models.audit import Cause
 from models.schedule import Lease
 from providers.base import Caller
 from runtime.wiring import Runtime
+from seats.drift import contradicts
 from seats.errors import BudgetSpent, PermanentError, SubscriptionNotAtProvider, TransientError
 from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
 from worker.backoff import LONGEST_QUICK, backoff
@@ -32,6 +33,16 @@ LEASE: Final = timedelta(seconds=10)
 # About eight hours of an unreachable provider; then a person should look. A new event, a reconcile
 # or a replay brings the row back.
 MOST_ATTEMPTS: Final = 100
+
+# A refusal is tried again after an hour, then after as long as it has lasted: five attempts in eight hours.
+REFUSAL_PAUSE: Final = timedelta(hours=1)
+GIVEN_UP_AFTER: Final = timedelta(hours=8)
+
+# Reads may lag behind webhooks. A retrieve that contradicts an event this young is repeated once, this long
+# after it; a subscription announced this short a time ago may not be readable yet.
+_YOUNG: Final = timedelta(minutes=1)
+_ONCE_MORE_IN: Final = timedelta(seconds=10)
+_NOT_YET: Final = timedelta(minutes=5)
 
 
 class Outcome(StrEnum):
@@ -80,18 +91,19 @@ def _look(runtime: Runtime, lease: Lease, caller: Caller) -> Outcome:
         return _bury(runtime, lease, f"gave up after {MOST_ATTEMPTS} attempts")
     try:
         snapshot = runtime.provider.retrieve(lease.subscription_id, caller=caller)
-    except SubscriptionNotAtProvider:
-        return _not_at_provider(runtime, lease)
+    except SubscriptionNotAtProvider as missing:
+        return _not_at_provider(runtime, lease, missing)
     except BudgetSpent as spent:
         return _wait_for_budget(runtime, lease, spent)
     except TransientError as error:
         return _postpone(runtime, lease, error, delay=max(backoff(lease.attempt), error.retry_after or 0))
     except PermanentError as error:
-        return _bury(runtime, lease, error.message)
+        return _refused(runtime, lease, error)
     return _write(runtime, lease, snapshot)
 
 
 def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> Outcome:
+    is_contradicted = _is_contradicted(runtime, lease, snapshot)
     with runtime.transaction() as session:
         changed = ledger.apply(
             session,
@@ -101,9 +113,21 @@ def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> Ou
             _cause(runtime, lease, "sync", "the provider was asked"),
             past_due_ends_at=_deadline_in_body(runtime, lease, snapshot),
         )
+        if is_contradicted and changed is not None:
+            schedule.sync_once_more(session, lease.subscription_id, delay=_ONCE_MORE_IN)
     if changed is not None and lease.attempt > 1:
         _hasten_the_others(runtime)
     return Outcome.OVERTAKEN if changed is None else Outcome.SYNCED
+
+
+def _is_contradicted(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> bool:
+    """Whether the newest event behind the lease is young and says otherwise: then the retrieve may lag."""
+    if not lease.events:
+        return False
+    with runtime.sessions() as session:
+        body = inbox.young_body(session, lease.events, age=_YOUNG)
+    said = None if body is None else runtime.provider.read(body).snapshot
+    return said is not None and contradicts(said, snapshot)
 
 
 def _hasten_the_others(runtime: Runtime) -> None:
@@ -113,11 +137,39 @@ def _hasten_the_others(runtime: Runtime) -> None:
             schedule.hasten_failed(session, longer_than=timedelta(seconds=LONGEST_QUICK))
 
 
-def _not_at_provider(runtime: Runtime, lease: Lease) -> Outcome:
+def _not_at_provider(runtime: Runtime, lease: Lease, missing: SubscriptionNotAtProvider) -> Outcome:
+    if _may_come_yet(runtime, lease):
+        not_yet = TransientError(f"{missing.message} It was announced moments ago, so it is asked for again.")
+        return _postpone(runtime, lease, not_yet, delay=backoff(lease.attempt), raise_meanwhile=False)
     with runtime.transaction() as session:
         cause = _cause(runtime, lease, "sync", "the provider does not know it")
         written = ledger.not_at_provider(session, lease, runtime.catalog, cause)
     return Outcome.NOT_AT_PROVIDER if written else Outcome.OVERTAKEN
+
+
+def _may_come_yet(runtime: Runtime, lease: Lease) -> bool:
+    """Whether a webhook has announced the subscription so lately that reads may not show it yet."""
+    if not lease.events:
+        return False
+    with runtime.sessions() as session:
+        return schedule.is_announced_lately(session, lease.subscription_id, within=_NOT_YET)
+
+
+def _refused(runtime: Runtime, lease: Lease, error: PermanentError) -> Outcome:
+    """Try again hours later, a few times: what the provider refuses may be its own passing mistake."""
+    with runtime.sessions() as session:
+        refused_for = schedule.refused_for(session, lease)
+    if refused_for >= GIVEN_UP_AFTER:
+        return _bury(runtime, lease, error.message)
+    claimed = _newest_claim(runtime, lease)
+    with runtime.transaction() as session:
+        _raise_by(session, runtime, lease, claimed)
+        is_ours = schedule.hand_back_refused(
+            session, lease, delay=max(REFUSAL_PAUSE, refused_for), error=error.message
+        )
+        if is_ours:
+            finding.hold_differences(session, lease.subscription_id, error.message)
+    return Outcome.POSTPONED
 
 
 def _postpone(
@@ -165,10 +217,11 @@ def _bury(runtime: Runtime, lease: Lease, reason: str) -> Outcome:
 
 
 def _newest_claim(runtime: Runtime, lease: Lease) -> SubscriptionSnapshot | None:
-    """What the newest waiting webhook says of the subscription."""
+    """What the newest waiting webhook that describes the subscription says of it."""
     with runtime.sessions() as session:
-        body = subscription.newest_body(session, lease.subscription_id)
-    return runtime.provider.read(body).snapshot if body is not None else None
+        bodies = inbox.waiting_bodies(session, lease.subscription_id)
+    said = (runtime.provider.read(body).snapshot for body in bodies)
+    return next((snapshot for snapshot in said if snapshot is not None), None)
 
 
 def _deadline_in_body(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> datetime | None:

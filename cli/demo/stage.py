@@ -14,6 +14,7 @@ from cli.demo.environment import NOT_USED, environment, free_port, kept_key
 from cli.demo.examples import Examples
 from runtime.embedded import PostgresServer, RedisServer
 from runtime.processes import Command
+from runtime.servers import watching
 from runtime.settings import Settings
 from runtime.wiring import redis_client
 from seats.errors import SettingsError
@@ -78,7 +79,11 @@ class Stage:
     def servers(self) -> Iterator[tuple[str, str]]:
         """The addresses of a PostgreSQL with a new, empty database and of an empty Redis."""
         # What Redis forgets at its end need not be written down.
-        with PostgresServer(self.folder) as postgres, RedisServer(self.folder, durable=False) as redis:
+        with (
+            PostgresServer(self.folder) as postgres,
+            RedisServer(self.folder, durable=False) as redis,
+            watching([postgres, redis]),
+        ):
             postgres.drop_database(_DATABASE)
             with redis_client(redis.url) as client:
                 client.flushall()  # it may have outlived a demo that was killed a moment ago

@@ -65,6 +65,19 @@ class Server(ABC):
         """The server's own process, not the guard's; another user may have started it anew meanwhile."""
         return (self._files.read_state() or self._started).pid
 
+    def is_alive(self) -> bool:
+        """Whether the process that was started last exists; one that hangs does, too."""
+        state = self._files.read_state()
+        if state is None or state.pid is None:
+            return False
+        try:
+            os.kill(state.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # it runs as another user
+            pass
+        return True
+
     def start(self) -> str:
         """Use the server that runs on these data, or start it; returns its URL."""
         try:

@@ -18,6 +18,7 @@ from tests.waiting import PATIENCE_SECONDS, wait_until
 pytestmark = pytest.mark.long(seconds=15)
 
 SEATSYNC = Path(sys.executable).with_name("seatsync")
+BACK_SECONDS = 15.0
 KEY = "a-bootstrap-key-for-tests"
 
 
@@ -143,4 +144,49 @@ def test_up_keeps_its_data_over_kill_9_and_ends_cleanly(given: dict[str, str], h
     assert second.writes(ready), second.lines
     assert requests.get(f"{url}/v1/accounts/acme/seats", headers=headers, timeout=5).status_code == 200
     assert second.end() == 0, second.lines
+    assert processes_of(home) == []
+
+
+def server_of(home: Path, program: str) -> psutil.Process:
+    """The one process of an embedded server that is nobody's child but its guard's."""
+    (found,) = [
+        each
+        for each in processes_of(home)
+        if Path(each.cmdline()[0]).name == program and each.parent().cmdline()[:1] != each.cmdline()[:1]
+    ]
+    return found
+
+
+def kill(process: psutil.Process) -> None:
+    process.kill()
+    process.wait(PATIENCE_SECONDS)
+
+
+def test_up_starts_its_servers_again_when_they_are_killed_and_loses_nothing(
+    given: dict[str, str], home: Path
+) -> None:
+    url = f"http://127.0.0.1:{given['PORT']}"
+    up = Up(given)
+    assert up.writes(f"seatsync is ready on {url}"), up.lines
+    answers = requests.Session()
+    answers.headers["Authorization"] = f"Bearer {KEY}"
+
+    def answer(path: str) -> dict[str, str]:
+        try:
+            return answers.get(f"{url}{path}", timeout=5).json()
+        except requests.RequestException:
+            return {}
+
+    assert answers.put(f"{url}/v1/accounts/acme", timeout=5).status_code == 201
+    kill(server_of(home, "redis-server"))
+    back = time.monotonic() + BACK_SECONDS
+    wait_until(lambda: answer("/readyz").get("broker") == "ok")
+    assert time.monotonic() < back
+    kill(server_of(home, "postgres"))
+    back = time.monotonic() + BACK_SECONDS
+    wait_until(lambda: answer("/v1/accounts/acme/seats").get("account_id") == "acme")
+    wait_until(lambda: answer("/readyz").get("status") == "ready")
+    assert time.monotonic() < back
+    answers.close()
+    assert up.end() == 0, up.lines
     assert processes_of(home) == []

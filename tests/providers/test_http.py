@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from providers.base import Caller
+from providers.budget import Budget, parse_rate
 from providers.http import Unnameable
-from seats.errors import BudgetSpent, PermanentError, TransientError
+from seats.errors import BudgetSpent, KeyRefused, OutcomeUnknown, PermanentError, TransientError
 from tests.providers.conftest import client_of
 from tests.providers.stub import closed_port, reply
 
@@ -106,12 +107,6 @@ def test_a_client_error_is_permanent_and_names_the_code(client, stub, status):
     assert "who@" not in error.message
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", {"code": "who@example.com"}, {"code": 7}, ["code"]])
-def test_a_code_that_is_none_is_not_shown(client, stub, body):
-    stub.replies = [reply(422, body)]
-    assert failure(client).details["provider_code"] is None
-
-
 @pytest.mark.parametrize("status", [401, 403, 408, 425, 429, 500, 502, 503, 504, 599])
 def test_what_may_pass_is_transient(client, stub, status):
     stub.replies = [reply(status, {"code": "SOME_CODE"})]
@@ -120,10 +115,40 @@ def test_what_may_pass_is_transient(client, stub, status):
     assert f"{status} SOME_CODE" in error.message
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>404 page not found</html>", {"message": "Not Found"}])
-def test_a_404_that_is_not_the_providers_is_transient(client, stub, body):
-    stub.replies = [reply(404, body)]
-    assert isinstance(failure(client), TransientError)
+FOREIGN_BODIES = (
+    b"",
+    b"<html>403 Forbidden</html>",
+    b'{"code": "TRUNC',
+    {"message": "Not Found"},
+    {"code": "who@example.com"},
+    {"code": "403"},
+    {"code": 1020},
+    {"code": None},
+    {"error": {"code": "NOT_FOUND"}},
+    ["NOT_FOUND"],
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@given(
+    status=st.integers(300, 599),
+    body=st.sampled_from(FOREIGN_BODIES),
+    content_type=st.sampled_from(["", "text/html", "text/plain", "application/json", "application/xml"]),
+)
+def test_an_answer_without_the_providers_own_code_is_an_outage(client, stub, status, body, content_type):
+    stub.replies = [reply(status, body, **({"Content_Type": content_type} if content_type else {}))]
+    client._budget = Budget(parse_rate("1000/second"))  # after a 429 nothing more would be sent
+    error = failure(client)
+    assert isinstance(error, TransientError)
+    assert not isinstance(error, KeyRefused)
+    assert "who@" not in error.message
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 413, 422])
+def test_a_write_answered_without_the_providers_own_code_may_have_been_made(client, stub, status):
+    stub.replies = [reply(status, b"<html>")]
+    with pytest.raises(OutcomeUnknown):
+        client.write("POST", "things", caller=Caller.INTERACTIVE, body={})
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

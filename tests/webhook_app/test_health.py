@@ -57,7 +57,13 @@ def test_with_everything_there_it_is_ready(anyone: FlaskClient):
     answer = anyone.get("/readyz")
     assert (answer.status_code, answer.json) == (
         200,
-        {"status": "ready", "database": "ok", "broker": "ok", "oldest_unprocessed_seconds": 0.0},
+        {
+            "status": "ready",
+            "database": "ok",
+            "broker": "ok",
+            "oldest_unprocessed_seconds": 0.0,
+            "longest_untouched_seconds": 0.0,
+        },
     )
 
 
@@ -101,6 +107,43 @@ def test_an_event_that_has_waited_for_minutes_is_lagging(anyone: FlaskClient, ru
     changed(runtime, "UPDATE inbox SET received_at = now() - interval '301 seconds'")
     answer = anyone.get("/readyz")
     assert (answer.status_code, answer.json["status"]) == (200, "lagging")
+
+
+def due_for(runtime: Runtime, seconds: int, **columns: str) -> None:
+    values = {"next_at": f"now() - interval '{seconds} seconds'", **columns}
+    kept(runtime)
+    changed(
+        runtime,
+        "UPDATE subscriptions SET " + ", ".join(f"{name} = {value}" for name, value in values.items()),
+    )
+
+
+def test_a_subscription_that_nobody_touches_is_lagging_long_before_its_event_is_old(
+    anyone: FlaskClient, runtime: Runtime
+):
+    due_for(runtime, 61)
+    answer = anyone.get("/readyz")
+    assert (answer.status_code, answer.json["status"]) == (200, "lagging")
+    assert 61 <= answer.json["longest_untouched_seconds"] < 70
+
+
+UNREMARKABLE = {
+    "due a moment ago": (50, {}),
+    "waits out a pause": (-10, {}),
+    "is being synced": (61, {"lease_until": "now() + interval '5 seconds'"}),
+    "was being synced until a moment ago": (61, {"lease_until": "now() - interval '5 seconds'"}),
+    "is due for the timer alone": (61, {"routine": "true"}),
+    "is a dead letter": (61, {"dead_reason": "'gave up'"}),
+    "is synced": (61, {"synced": "hint"}),
+}
+
+
+@pytest.mark.parametrize(("seconds", "columns"), UNREMARKABLE.values(), ids=UNREMARKABLE)
+def test_what_is_touched_in_time_or_not_due_is_no_lag(
+    anyone: FlaskClient, runtime: Runtime, seconds: int, columns: dict[str, str]
+):
+    due_for(runtime, seconds, **columns)
+    assert anyone.get("/readyz").json["status"] == "ready"
 
 
 def test_old_events_that_wait_for_nothing_are_no_lag(anyone: FlaskClient, runtime: Runtime):

@@ -116,6 +116,7 @@ def test_what_was_given_up_on_is_told_as_dead_and_not_rung_for(
     client: FlaskClient, runtime: Runtime, provider: FakeProvider, doorbell: SilentDoorbell
 ):
     bought(runtime)
+    changed(runtime, "UPDATE subscriptions SET refused_since = now() - interval '1 day'")
     provider.failing = PermanentError("The key may not read.")
     answer = client.post(SYNC)
     waiting = [{"subscription_id": "sub_1", "reason": "The key may not read.", "dead": True}]

@@ -95,6 +95,19 @@ def test_a_repeat_is_kept_once_hinted_once_and_rung_once(
     assert (len(inbox(real)), hints(real), doorbell.rung) == (1, {"sub_1": 1}, ["sub_1"])
 
 
+def test_a_repeat_of_a_dead_letter_is_a_repeat_that_wakes_a_worker(
+    sender: FlaskClient, real: Runtime, doorbell: SilentDoorbell
+):
+    deliver(sender)
+    with real.sessions.begin() as session:
+        session.execute(text("UPDATE inbox SET state = 'dead', reason = 'gave up after 100 attempts'"))
+        session.execute(text("UPDATE subscriptions SET dead_reason = 'gave up after 100 attempts'"))
+    answer = deliver(sender)
+    assert (answer.status_code, answer.data) == REPEAT
+    assert [event.state for event in inbox(real)] == ["pending"]
+    assert (hints(real), doorbell.rung) == ({"sub_1": 2}, ["sub_1", "sub_1"])
+
+
 def test_the_same_body_under_another_id_is_another_event(sender: FlaskClient, real: Runtime):
     deliver(sender, event_id="msg_1")
     assert deliver(sender, event_id="msg_2").status_code == 202

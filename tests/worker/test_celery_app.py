@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
+from celery.beat import Scheduler
 from kombu.exceptions import OperationalError
 from kombu.utils.imports import symbol_by_name
 
+import migrations
+from models.session import connect
 from runtime.settings import Settings
+from runtime.wiring import Runtime
+from seats.errors import NamespaceUnknown
+from tests.servers import Databases
 from tests.stack import free_port
-from worker.celery_app import SeatSync
+from worker.celery_app import MOST_WAITING, SeatSync
 
 
 def test_beat_keeps_no_file_and_finds_every_job_due_at_its_start(
@@ -61,3 +70,72 @@ def test_a_broker_that_was_away_is_found_within_two_seconds_of_its_return(
         broker.ensure_connection(lambda _error, pause: pauses.append(pause), 30)
     assert len(pauses) >= 30
     assert max(pauses) <= 2
+
+
+def waiting(runtime: Runtime, app: SeatSync) -> list[dict]:
+    """The messages that nobody has consumed yet."""
+    queue = app.conf.task_default_queue
+    prefix = app.conf.broker_transport_options["global_keyprefix"]
+    return [json.loads(message) for message in runtime.redis.lrange(prefix + queue, 0, -1)]
+
+
+@pytest.fixture
+def app(settings: Settings) -> SeatSync:
+    return SeatSync(settings)
+
+
+def send_everything(app: SeatSync) -> None:
+    app.publish(["sub_1"])
+    app.announce()
+    app.ring_for_reconcile()
+    app.ring_for_changes()
+    beat = Scheduler(app, lazy=True)
+    beat.setup_schedule()
+    beat.merge_inplace(app.conf.beat_schedule)
+    for entry in beat.schedule.values():
+        beat.apply_entry(entry)
+
+
+def test_no_message_carries_a_time_that_a_wrong_clock_could_misjudge(runtime: Runtime, app: SeatSync):
+    send_everything(app)
+    sent = waiting(runtime, app)
+    assert len(sent) >= 7
+    assert {(one["headers"]["expires"], one["headers"]["eta"]) for one in sent} == {(None, None)}
+    assert {one["properties"].get("expiration") for one in sent} == {None}
+
+
+def test_the_queue_does_not_grow_while_nobody_consumes(runtime: Runtime, app: SeatSync):
+    for _ in range(MOST_WAITING // 4):
+        send_everything(app)
+    assert len(waiting(runtime, app)) == MOST_WAITING
+
+
+def test_a_queue_that_was_full_takes_wake_ups_again_once_it_is_worked_off(runtime: Runtime, app: SeatSync):
+    for _ in range(MOST_WAITING + 1):
+        app.announce()
+    runtime.redis.flushdb()
+    app.announce()
+    assert len(waiting(runtime, app)) == 1
+
+
+def test_without_its_database_nothing_is_published(environment: dict[str, str]):
+    nowhere = {**environment, "DATABASE_URL": f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"}
+    with pytest.raises(NamespaceUnknown):
+        SeatSync(Settings.from_env(nowhere)).publish(["sub_1"])
+
+
+def test_a_worker_that_starts_before_the_migration_waits_for_it(
+    environment: dict[str, str], postgres: Databases
+):
+    url = postgres.create_database("unmigrated")
+    app = SeatSync(Settings.from_env({**environment, "DATABASE_URL": url}))
+    starting = threading.Thread(target=app.take_names, kwargs={"wait": True})
+    starting.start()
+    time.sleep(0.2)
+    assert starting.is_alive()
+    engine = connect(url)
+    migrations.upgrade(engine)
+    engine.dispose()
+    starting.join(10)
+    assert not starting.is_alive()
+    assert app.conf.task_default_queue.startswith("seatsync.")

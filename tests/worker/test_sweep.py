@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import text
 
-from models import ledger, seating
+from models import ledger, schedule, seating
 from models.account import Account
 from models.assignment import Assignment
 from models.seating import Wish
@@ -109,6 +109,76 @@ def test_while_the_broker_is_away_the_sweep_does_the_work(
     deliver(runtime)
     sweep.once()
     assert seats_of(runtime) == 15
+
+
+# Workers that are woken and do nothing: their clocks, their queue, or they themselves.
+
+
+def time_passes(runtime: Runtime) -> None:
+    """By the database's clock, and long enough for a worker to have come."""
+    for column in ("rung_at", "next_at"):
+        execute(runtime, f"UPDATE subscriptions SET {column} = {column} - interval '10 seconds'")
+
+
+def test_what_stays_due_although_workers_were_woken_is_worked_off_by_the_sweep(
+    runtime: Runtime, sweep: Sweep, provider: FakeProvider
+):
+    provider.subscriptions["sub_1"] = a_snapshot(seats=10)
+    deliver(runtime)
+    sweep.once()
+    assert provider.retrieved == []
+    time_passes(runtime)
+    sweep.once()
+    assert seats_of(runtime) == 15
+
+
+def test_what_only_the_timer_asks_for_is_worked_off_too(
+    runtime: Runtime, sweep: Sweep, provider: FakeProvider
+):
+    provider.subscriptions["sub_1"] = a_snapshot(seats=10)
+    with runtime.sessions.begin() as session:
+        schedule.raise_hints(session, ["sub_1"], routine=True)
+    sweep.once()
+    time_passes(runtime)
+    sweep.once()
+    assert seats_of(runtime) == 15
+
+
+def test_what_a_worker_has_touched_is_left_to_the_workers(
+    runtime: Runtime, sweep: Sweep, broker: Broker, provider: FakeProvider
+):
+    provider.failing = TransientError("down")
+    deliver(runtime)
+    sweep.once()
+    sync(runtime, "sub_1")
+    time_passes(runtime)
+    sweep.once()
+    assert broker.heard == ["sub_1", "sub_1"]
+    assert provider.retrieved == ["sub_1"]
+
+
+def test_the_help_of_a_sweep_is_bounded(
+    runtime: Runtime, sweep: Sweep, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sweeping, "_HELP_FOR", 0)
+    deliver(runtime)
+    sweep.once()
+    time_passes(runtime)
+    sweep.once()
+    assert provider.retrieved == []
+
+
+def test_the_list_is_compared_here_if_no_worker_does_it(
+    runtime: Runtime, broker: Broker, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+):
+    provider.subscriptions["sub_1"] = a_snapshot(seats=10)
+    unheard: list[str] = []
+    sweep = Sweep(runtime, broker.publish, ring_for_reconcile=lambda: unheard.append("reconcile"))
+    sweep.once()
+    assert (unheard, provider.listed_pages) == (["reconcile"], 0)
+    monkeypatch.setattr(sweeping, "_NEGLECTED_AFTER", 0)
+    sweep.once()
+    assert provider.listed_pages == 1
 
 
 def test_a_drain_ends_in_time_and_leaves_the_rest_due(

@@ -15,7 +15,7 @@ from models.inbox import InboxEvent
 from models.subscription import Subscription
 from providers.base import Event
 from runtime.wiring import Runtime
-from seats.errors import BudgetSpent, PermanentError, TransientError
+from seats.errors import BudgetSpent, TransientError
 from seats.snapshot import AddonQuantity
 from tests.factories import a_cause, a_snapshot, an_arrival
 from tests.fakes import FakeProvider
@@ -31,6 +31,12 @@ def now_due(runtime: Runtime) -> None:
     """Time passes: whatever waits out a pause is due."""
     with runtime.sessions.begin() as session:
         session.execute(update(Subscription).values(next_at=text("now()"), lease_until=None))
+
+
+def announced_long_ago(runtime: Runtime) -> None:
+    """What the provider does not show by now is not about to appear."""
+    with runtime.sessions.begin() as session:
+        session.execute(text("UPDATE subscriptions SET created_at = now() - interval '1 hour'"))
 
 
 def look(runtime: Runtime, subscription_id: str = "sub_1") -> Outcome:
@@ -159,12 +165,6 @@ def test_after_the_last_attempt_the_event_is_a_dead_letter_with_its_reason(
     assert (event.state, event.reason) == ("dead", f"gave up after {MOST_ATTEMPTS} attempts")
 
 
-def test_a_refusal_that_no_retry_helps_is_a_dead_letter_at_once(runtime: Runtime, provider: FakeProvider):
-    provider.failing = PermanentError("INVALID_REQUEST_PARAMETERS")
-    deliver(runtime)
-    assert sync(runtime, "sub_1") is Outcome.DEAD
-
-
 def test_a_mistake_of_ours_postpones_and_is_counted(
     runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
@@ -180,9 +180,11 @@ def test_a_mistake_of_ours_postpones_and_is_counted(
 
 
 def test_a_new_event_brings_a_dead_subscription_back(runtime: Runtime, provider: FakeProvider):
-    provider.failing = PermanentError("INVALID_REQUEST_PARAMETERS")
+    provider.failing = TransientError("The provider does not answer.")
     deliver(runtime)
-    sync(runtime, "sub_1")
+    with runtime.sessions.begin() as session:
+        session.execute(update(Subscription).values(attempts=MOST_ATTEMPTS))
+    assert sync(runtime, "sub_1") is Outcome.DEAD
     provider.failing = None
     provider.subscriptions["sub_1"] = a_snapshot()
     deliver(runtime, "msg_2")
@@ -268,6 +270,7 @@ def test_a_finding_closes_itself_when_the_two_sides_agree(runtime: Runtime, prov
 
 def test_a_subscription_the_provider_never_had_gives_no_seats_and_a_finding(runtime: Runtime):
     deliver(runtime)
+    announced_long_ago(runtime)
     assert sync(runtime, "sub_1") is Outcome.NOT_AT_PROVIDER
     assert [found.kind for found in everything(runtime, DriftFinding)] == ["not_at_provider"]
     assert everything(runtime, Account) == []
@@ -388,6 +391,7 @@ def test_a_raise_that_the_provider_does_not_know_of_is_taken_back(runtime: Runti
     claim_in_body(runtime, provider, "msg_1", seats=50)
     look(runtime)
     provider.failing = None
+    announced_long_ago(runtime)
     assert look(runtime) is Outcome.NOT_AT_PROVIDER
     assert the(runtime, Account, "acme").seats["full"]["addon"] == 0
 

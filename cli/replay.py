@@ -1,0 +1,58 @@
+"""`seatsync replay`: give dead letters another chance, one or many."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import click
+from sqlalchemy.exc import SQLAlchemyError
+
+from models.inbox import InboxEvent
+from runtime.servers import running_servers
+from runtime.settings import Settings
+from runtime.wiring import Runtime, build
+from seats.errors import NotReplayable
+from worker import replay as replays
+
+
+@click.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=int)
+@click.option("--all", "every", is_flag=True, help="Every dead letter.")
+@click.option(
+    "--reason", default="", metavar="TEXT", help="With --all: only those whose reason contains TEXT."
+)
+def replay(ids: tuple[int, ...], *, every: bool, reason: str) -> None:
+    """Read dead letters again and request a sync of each of their subscriptions.
+
+    ID is the number of the inbox event, see GET /v1/inbox?state=dead. The workers do the rest. Exit code: 0
+    all of them are replayed, 1 some still cannot be read, 2 the command could not run.
+    """
+    if bool(ids) == every or (reason and not every):
+        raise click.UsageError("Give the ids of dead letters, or --all, with --reason TEXT if need be.")
+    with running_servers(Settings.from_env()) as settings:
+        runtime = build(settings, pool_size=2, application="seatsync-replay")
+        try:
+            results = list(_each(runtime, ids) if ids else replays.replay_all(runtime, reason=reason))
+        except SQLAlchemyError as error:
+            click.echo(
+                f"The database is unreachable, busy, or not migrated ({type(error).__name__}): see that it "
+                "runs, and that `seatsync migrate` has run.",
+                err=True,
+            )
+            sys.exit(2)
+        finally:
+            runtime.close()
+    refused = [one for one in results if isinstance(one, NotReplayable)]
+    for one in refused:
+        click.echo(one.message, err=True)
+    click.echo(f"Replayed: {len(results) - len(refused)}. Still dead: {len(refused)}.")
+    sys.exit(1 if refused else 0)
+
+
+def _each(runtime: Runtime, ids: tuple[int, ...]) -> Iterator[InboxEvent | NotReplayable]:
+    for inbox_id in ids:
+        try:
+            yield replays.replay(runtime, inbox_id)
+        except NotReplayable as error:
+            yield error

@@ -1,0 +1,37 @@
+"""Inbox: find a subscription's dead letters as quickly as its pending events.
+
+The index is built beside the traffic, since the inbox may hold millions of rows.
+
+Revision ID: 0016
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0016"
+down_revision = "0015"
+branch_labels = None
+depends_on = None
+
+_PENDING = "inbox_subscription_id_idx"
+_UNFINISHED = "inbox_unfinished"
+
+
+def upgrade() -> None:
+    _replace(_PENDING, by=_UNFINISHED, where="state IN ('pending', 'dead')")
+
+
+def downgrade() -> None:
+    _replace(_UNFINISHED, by=_PENDING, where="state = 'pending'")
+
+
+def _replace(old: str, *, by: str, where: str) -> None:
+    """Build the index, anew if an earlier try was interrupted, then drop the old one."""
+    with op.get_context().autocommit_block():
+        op.drop_index(by, "inbox", if_exists=True, postgresql_concurrently=True)
+        op.create_index(
+            by, "inbox", ["subscription_id"], postgresql_where=sa.text(where), postgresql_concurrently=True
+        )
+        op.drop_index(old, "inbox", if_exists=True, postgresql_concurrently=True)
