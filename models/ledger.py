@@ -24,13 +24,14 @@ from models.rules import Override
 from models.schedule import Lease, raise_hint
 from models.subscription import LinkedBy, Subscription, kept_snapshot, make_known, to_keep
 from seats import findings
-from seats.catalog import Catalog, RulesInForce
+from seats.catalog import Catalog
 from seats.counts import subscription_seats
 from seats.drift import differences, fingerprint
 from seats.errors import Contended
 from seats.findings import Finding, Uncountable
 from seats.ids import is_id
 from seats.limit import at_least
+from seats.rules import AccountRules
 from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
 from seats.statuses import StatusEffect
 
@@ -164,13 +165,15 @@ def reevaluate(session: Session, account_id: str, catalog: Catalog, cause: Cause
 
 def set_policy(
     session: Session, account_id: str, override: Override, catalog: Catalog, cause: Cause
-) -> RulesInForce:
+) -> AccountRules:
     """The app's own rules for one account, in place of those it had; an empty override takes them back.
 
     Raises `AccountNotFound`.
     """
     book = open_book(session, account_id)
     before, book.override = book.override, override.to_json()
+    if book.override != before:
+        book.restart_clocks()
     subject = Subject(before={"override": before}, after={"override": book.override})
     _evaluate(session, book, catalog, cause, subject)
     return rules_of(session, account_id, book.override, catalog)

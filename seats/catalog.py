@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
+from seats import policies
 from seats.errors import UnknownRole
 from seats.limit import SeatLimit
 from seats.plan import Proration, When
@@ -61,14 +62,6 @@ class Rules:
         if when is When.AT_RENEWAL:
             return Proration.FULL_IMMEDIATELY
         return self.proration_increase if is_increase else self.proration_decrease
-
-
-@dataclass(frozen=True, slots=True)
-class RulesInForce(Rules):
-    """The rules of one account: its products' own, with the app's word on top."""
-
-    seat_policies: Mapping[str, str] = field(default_factory=dict)
-    """Policies of single seat types that differ from the account's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +139,8 @@ class Catalog:
     """The whole catalogue, checked. Two catalogues are equal when they mean the same."""
 
     defaults: Rules = Rules()
+    policy_order: tuple[str, ...] = field(default_factory=policies.by_strictness)
+    """Every policy: where products that give the same seats differ, the policy that is named first holds."""
     account_key: str | None = "account_id"
     """The subscription metadata key that may name the account; None when metadata never does."""
     roles: Mapping[str, str | None] = field(default_factory=dict)

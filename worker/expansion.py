@@ -199,11 +199,12 @@ def _check(runtime: Runtime, standing: _Standing, session: Session, book: Book, 
     """That all of the purchase is still waited for, and no more than may be bought today: the look before the
     preview may have brought seats, and people may have gone since. Who has come is bought for next.
     """
-    is_more = all(step.difference > 0 for step in steps_of(change).values())
+    steps = steps_of(change)
+    is_more = all(step.difference > 0 for step in steps.values())
     wanted = waiting.demand(book)
     if not is_more or any(wanted.get(name, 0) < number for name, number in standing.demand.items()):
         raise SubscriptionChanged("Somebody has gone by now, or there are other seats.")
-    purse = expansion.purse_of(session, Present.of(book), runtime.catalog)
+    purse = expansion.purse_of(session, Present.of(book), runtime.catalog, steps)
     if purse.today + change.seats_more > purse.per_day:
         raise NoSeatAvailable(
             f"{change.seats_more} seats would have to be bought at once. {beyond_the_day(purse)}"
