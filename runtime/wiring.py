@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import redis
 from redis.backoff import NoBackoff
@@ -17,6 +18,7 @@ from models.book import written_in
 from models.seat_cache import SeatCache
 from models.session import Sessions, connect, sessions_of
 from providers.base import Provider
+from runtime import schema
 from runtime.settings import Settings
 from seats.catalog import Catalog
 from seats.catalog_file import parse
@@ -83,7 +85,12 @@ def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsyn
 
 def read_catalog(settings: Settings) -> Catalog:
     """The catalogue; raises `CatalogError` with every mistake in it."""
-    return parse(settings.catalog.read_text(encoding="utf-8"), str(settings.catalog))
+    return read_catalog_file(settings.catalog)
+
+
+def read_catalog_file(path: Path) -> Catalog:
+    """The same for any file: the catalogue as this release reads it."""
+    return replace(parse(path.read_text(encoding="utf-8"), str(path)), release=schema.newest())
 
 
 def redis_client(url: str) -> redis.Redis:

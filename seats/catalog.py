@@ -150,6 +150,8 @@ class Catalog:
     """Seats of an account without a live subscription or contract; None when there are none."""
     contracts: Mapping[str, Contract] = field(default_factory=dict)
     effects: Mapping[str, StatusEffect] = field(default_factory=lambda: dict(DEFAULT_EFFECTS))
+    release: str = field(default="", compare=False)
+    """Which release reads it; no part of its meaning."""
 
     def product(self, product_id: str) -> Product | None:
         """What the product is worth; None for one the catalogue does not know, which is never zero seats."""
@@ -207,7 +209,8 @@ class Catalog:
     @cached_property
     def digest(self) -> str:
         """A hash of the meaning: equal catalogues have equal digests, however they are written."""
-        meaning = json.dumps(asdict(self), sort_keys=True, default=str)
+        stated = {name: value for name, value in asdict(self).items() if name != "release"}
+        meaning = json.dumps(stated, sort_keys=True, default=str)
         return hashlib.sha256(meaning.encode()).hexdigest()
 
 

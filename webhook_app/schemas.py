@@ -228,8 +228,11 @@ class Alive(Shown):
 
 
 class Readiness(Shown):
-    status: Literal["ready", "lagging"]
+    status: Literal["ready", "lagging", "outdated"]
     database: Literal["ok"]
+    schema_: str = Field(alias="schema", description="the revision of the database's schema")
+    generation: int | None = Field(description="the generation in force; null before the first evaluation")
+    evaluates: bool = Field(description="false: this process is of an older generation")
     broker: Literal["ok", "away"] = Field(description="without it deliveries are still taken and worked off")
     oldest_unprocessed_seconds: float
 

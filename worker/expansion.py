@@ -17,7 +17,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from models import assignment, expansion, ledger, seat_change, waiting
+from models import assignment, expansion, generation, ledger, seat_change, waiting
 from models.assignment import Assignment
 from models.audit import Cause
 from models.book import Book, open_book
@@ -89,11 +89,14 @@ def expand_due(runtime: Runtime, *, until: float) -> None:
 
 
 def expand(runtime: Runtime, account_id: str) -> bool:
-    """Buy what the account's claims wait for; False where another buyer is there, or it is not time.
+    """Buy what the account's claims wait for; False where another buyer is there, it is not time, or a newer
+    generation does it.
 
     Whatever goes wrong, the claims stay held and a buyer comes again.
     """
     with runtime.sessions.begin() as session:
+        if generation.state_of(session, runtime.catalog).was_replaced:
+            return False
         visit = expansion.take(session, account_id, _LEASE)
     if visit is None:
         return False

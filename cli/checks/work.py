@@ -9,9 +9,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from cli.checks.result import Level, Result, ok
-from models import account, condition, tick
+from models import account, condition, generation, tick
 from models.inbox import InboxState
 from runtime.wiring import Runtime
+from seats.catalog import Catalog
 
 _SILENT = 3 * tick.EVERY_HEARTBEAT
 _LATE = 1.5  # times the period within which each subscription is looked at
@@ -26,6 +27,7 @@ def check(runtime: Runtime) -> Iterator[Result]:
                 _sweeper(session),
                 looks(condition.oldest_look(session), runtime.settings.verify_every),
                 *_given_up(session),
+                *_replaced(session, runtime.catalog),
             ]
     except SQLAlchemyError:
         advice = "See what is said of the database."
@@ -93,3 +95,16 @@ def _minutes(time: timedelta) -> str:
 
 def _hours(time: timedelta) -> str:
     return f"{time.total_seconds() / 3600:.1f} h"
+
+
+def _replaced(session: Session, catalog: Catalog) -> Iterator[Result]:
+    """Processes with a catalogue that was replaced evaluate nothing, and would not be missed at once."""
+    found = generation.state_of(session, catalog)
+    if found.was_replaced:
+        yield Result(
+            Level.FAILURE,
+            "catalogue in force",
+            f"Generation {found.newest} has replaced this catalogue and release: processes with it "
+            "evaluate no accounts.",
+            "Restart them with the newer one, or run `seatsync migrate` to bring this one back into force.",
+        )
