@@ -101,6 +101,9 @@ def changes(sessions: Sessions, catalog: Catalog) -> Iterator[AccountChange]:
 
 
 def _change(sessions: Sessions, account_id: str, catalog: Catalog) -> Iterator[AccountChange]:
+    """Evaluate the account as if the catalogue were in force: one that names no release never was, so that no
+    generation stands in the way, and the one it begins is rolled back as well.
+    """
     with sessions() as session:
         before = _figures(session, account_id)
         moves = role_moves.pending(session, account_id, catalog)

@@ -18,8 +18,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, Counter, Json, Moment, Written, affected
+from models.rules import read_seat_rules
 from seats.catalog import Rules
 from seats.errors import AccountNotFound
+from seats.rules import SeatRules
 
 
 class AccountStatus(StrEnum):
@@ -50,11 +52,13 @@ class Account(Base):
     created_at: Mapped[Written]
     version: Mapped[Counter]
     status: Mapped[str]
-    # The rules in force, worked out from the catalogue and the app's own word (`override`): the policy,
-    # other policies by seat type, the time to come back under the limit, and how long an invitation
-    # holds a seat.
+    # The rules in force, worked out from the catalogue and the app's own decisions (`override`): the policy,
+    # the time to come back under the limit, whether people are suspended after it, and how long an invitation
+    # holds a seat. `seat_policies` and `seat_terms` hold what differs for single seat types; `models.rules`
+    # reads and writes them.
     policy: Mapped[str]
     seat_policies: Mapped[Json] = mapped_column(server_default="{}")
+    seat_terms: Mapped[Json] = mapped_column(server_default="{}")
     grace: Mapped[timedelta] = mapped_column(server_default="14 days")
     suspend_after_grace: Mapped[bool] = mapped_column(server_default=sql("false"))
     hold: Mapped[timedelta]
@@ -69,6 +73,11 @@ class Account(Base):
     # day, an invitation that lapses), and the catalogue by which it was worked out.
     evaluate_at: Mapped[Moment | None]
     catalog_digest: Mapped[str]
+
+    def rules_of(self, seat_type: str) -> SeatRules:
+        """The rules that decide about claims on this type."""
+        general = SeatRules(self.policy, self.grace, self.suspend_after_grace, self.hold)
+        return read_seat_rules(general, self.seat_policies, self.seat_terms).get(seat_type, general)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ the balance and its audit row together or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
@@ -18,31 +18,34 @@ from models.assignment import Counted
 from models.audit import Cause
 from models.base import Json
 from models.direct import first_row, jsonb
-from seats import policies
-from seats.catalog import RulesInForce
+from models.rules import policies_to_json, read_seat_rules, terms_to_json
 from seats.counts import AccountSeats, Seats
 from seats.errors import AccountNotFound
 from seats.grace import ending_at
 from seats.limit import SeatLimit, from_json, overage, to_json
 from seats.notices import crossings
+from seats.overage import NO_OVERAGE, OverageClock
 from seats.policies import Situation
+from seats.rules import AccountRules, SeatRules
 from seats.statuses import Standing
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """One seat type of one account: what was bought, what is in use, and by when use must come back
-    within what was bought, where its policy set a deadline. `warned` people are suspended then: so many
-    were beyond the limit when the app was told that they would be. `waiting` of the held seats are still
-    to be bought.
+    """One seat type of one account: what was bought, what is in use, and the clock of its overage, if it is
+    over its limit. `waiting` of the held seats are still to be bought.
     """
 
     seats: Seats
     active: int = 0
     held: int = 0
-    deadline: datetime | None = None
-    warned: int = 0
     waiting: int = 0
+    clock: OverageClock = NO_OVERAGE
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When use must be back within what was bought, if the policy sets a deadline."""
+        return self.clock.deadline
 
     @property
     def purchased(self) -> SeatLimit:
@@ -67,7 +70,7 @@ class Balance:
             self, active=self.active + by.active, held=self.held + by.held, waiting=self.waiting + by.waiting
         )
 
-    def situation(self, seat_type: str, *, now: datetime, grace: timedelta, requested: int = 1) -> Situation:
+    def situation(self, seat_type: str, *, now: datetime, rules: SeatRules, requested: int = 1) -> Situation:
         """What a policy may look at when so many seats of this type are asked for."""
         return Situation(
             seat_type=seat_type,
@@ -75,8 +78,8 @@ class Balance:
             used=self.used,
             requested=requested,
             now=now,
-            deadline=self.deadline,
-            grace=grace,
+            deadline=self.clock.known_deadline,
+            grace=rules.grace,
         )
 
     def to_json(self) -> Json:
@@ -86,22 +89,36 @@ class Balance:
             "contract": to_json(self.seats.contract),
             "active": self.active,
             "held": self.held,
-            **({"deadline": self.deadline.isoformat(), "warned": self.warned} if self.deadline else {}),
+            **_clock_to_json(self.clock),
             **({"waiting": self.waiting} if self.waiting else {}),
         }
 
     @classmethod
     def from_json(cls, kept: Mapping[str, int | str]) -> Balance:
         seats = Seats(from_json(kept["included"]), int(kept["addon"]), from_json(kept["contract"]))
-        deadline = datetime.fromisoformat(str(kept["deadline"])) if "deadline" in kept else None
-        return cls(
-            seats,
-            int(kept["active"]),
-            int(kept["held"]),
-            deadline,
-            warned=int(kept.get("warned", 0)),
-            waiting=int(kept.get("waiting", 0)),
-        )
+        waiting = int(kept.get("waiting", 0))
+        return cls(seats, int(kept["active"]), int(kept["held"]), waiting, _clock_from_json(kept))
+
+
+def _clock_to_json(clock: OverageClock) -> Json:
+    """Only what there is; `suspends_at` only where it is not the deadline."""
+    moments = {
+        "over_since": clock.since,
+        "deadline": clock.deadline,
+        "shelved_deadline": clock.shelved,
+        "suspends_at": clock.suspends_at if clock.suspends_at != clock.deadline else None,
+    }
+    kept: Json = {name: moment.isoformat() for name, moment in moments.items() if moment is not None}
+    return {**kept, "warned": clock.warned} if clock.deadline else kept
+
+
+def _clock_from_json(kept: Mapping[str, int | str]) -> OverageClock:
+    def moment(name: str) -> datetime | None:
+        return datetime.fromisoformat(str(kept[name])) if name in kept else None
+
+    deadline, warned = moment("deadline"), int(kept.get("warned", 0))
+    suspends_at = (moment("suspends_at") or deadline) if warned else None
+    return OverageClock(moment("over_since"), deadline, moment("shelved_deadline"), warned, suspends_at)
 
 
 EMPTY = Balance(Seats())
@@ -111,6 +128,7 @@ EMPTY = Balance(Seats())
 class Book:
     """A locked account.
 
+    `rules` hold for every seat type that `seat_rules` does not name.
     `deadline` is until when unpaid subscriptions count. `unverified`: a subscription shows figures that
     only a webhook's body vouches for. `written` is what the audit last said of the account, and `notified`
     what the app was last told of it; each None before the first time.
@@ -119,11 +137,8 @@ class Book:
     account_id: str
     version: int
     status: AccountStatus
-    policy: str
-    seat_policies: Mapping[str, str]
-    grace: timedelta
-    suspend_after_grace: bool
-    hold: timedelta
+    rules: SeatRules
+    seat_rules: Mapping[str, SeatRules]
     override: Json | None
     unverified: bool
     balances: dict[str, Balance]
@@ -134,9 +149,9 @@ class Book:
     written: Json | None
     notified: Json | None
 
-    def policy_of(self, seat_type: str) -> str:
-        """The policy that decides about claims on this type."""
-        return self.seat_policies.get(seat_type, self.policy)
+    def rules_of(self, seat_type: str | None) -> SeatRules:
+        """The rules that decide about claims on this type; None: on roles that take no seat."""
+        return self.rules if seat_type is None else self.seat_rules.get(seat_type, self.rules)
 
     def is_blocked(self, seat_type: str) -> bool:
         """Whether the type is over its limit and its time to come back is over."""
@@ -157,19 +172,19 @@ class Book:
         after = balance.moved(by)
         if after.waiting and after.used < balance.used:
             self.wake_by(self.now)  # the seat is there for whoever waits for one
-        if after.overage > balance.overage and balance.warned:
+        if after.overage > balance.overage and (warned := balance.clock.warned):
             more = after.overage - balance.overage  # whoever claims in grace is told the deadline
-            after = replace(after, warned=balance.warned + more)
+            after = replace(after, clock=replace(balance.clock, warned=warned + more))
         self.balances[seat_type] = after
         if is_half:
             return
         self._set_clock(seat_type)
         self.judge()
 
-    def restate(self, evaluated: AccountSeats, rules: RulesInForce, catalog_digest: str) -> None:
+    def restate(self, evaluated: AccountSeats, rules: AccountRules, catalog_digest: str) -> None:
         """Take over what subscriptions and contracts give now; who sits in the account stays."""
-        self.policy, self.seat_policies = rules.policy, rules.seat_policies
-        self.grace, self.hold, self.suspend_after_grace = rules.grace, rules.hold, rules.suspend_after_grace
+        self.rules = SeatRules.of(rules.general)
+        self.seat_rules = {name: SeatRules.of(one) for name, one in rules.by_type.items()}
         self.deadline, self.catalog_digest = evaluated.deadline, catalog_digest
         for seat_type in {*self.balances, *evaluated.seats}:
             self.balances[seat_type] = replace(self.of(seat_type), seats=evaluated.of(seat_type))
@@ -185,7 +200,7 @@ class Book:
         """The balance as the audit keeps it."""
         return {
             "status": self.status.value,
-            "policy": self.policy,
+            "policy": self.rules.policy,
             "deadline": self.deadline.isoformat() if self.deadline else None,
             "seats": self.seats_json(),
         }
@@ -193,27 +208,35 @@ class Book:
     def seats_json(self) -> Json:
         return {seat_type: self.balances[seat_type].to_json() for seat_type in sorted(self.balances)}
 
-    def _set_clock(self, seat_type: str) -> None:
-        """Stamp the deadline of a type that has come over its limit, once; clear it when it is back.
+    def restart_clocks(self) -> None:
+        """The app has decided anew: an overage that was given no deadline yet counts from now on."""
+        for seat_type, balance in self.balances.items():
+            self.balances[seat_type] = replace(balance, clock=balance.clock.restarted())
 
-        Where people are to be suspended since a while ago only, they get a whole period of their own.
-        """
+    def warn_again(self, seat_type: str) -> None:
+        """Begin a grace period for the members who are still beyond the limit."""
         balance = self.of(seat_type)
-        if not (balance.is_over and policies.load(self.policy_of(seat_type)).HAS_DEADLINE):
-            self.balances[seat_type] = replace(balance, deadline=None, warned=0)
-        elif balance.deadline is None or (self.suspend_after_grace and not balance.warned):
-            self.stamp(seat_type)
-        else:
-            warned = min(balance.warned, balance.overage) if self.suspend_after_grace else 0
-            self.balances[seat_type] = replace(balance, warned=warned)
+        clock = balance.clock.warning(self.rules_of(seat_type), balance.overage, self.now)
+        self._keep_clock(seat_type, clock)
 
-    def stamp(self, seat_type: str) -> None:
-        """Begin a grace period for all who are beyond the limit now."""
-        balance, deadline = self.of(seat_type), self.now + self.grace
-        warned = balance.overage if self.suspend_after_grace else 0
-        self.balances[seat_type] = replace(balance, deadline=deadline, warned=warned)
-        self.wake_by(deadline)
-        self.wake_by(ending_at(deadline, self.grace))
+    def _set_clock(self, seat_type: str) -> None:
+        """Start the clock of a type that has come over its limit, and stop it when it is back."""
+        balance = self.of(seat_type)
+        if balance.is_over:
+            clock = balance.clock.running(self.rules_of(seat_type), balance.overage, self.now)
+        else:
+            clock = balance.clock.stopped(is_confirmed=not self.unverified)
+        self._keep_clock(seat_type, clock)
+
+    def _keep_clock(self, seat_type: str, clock: OverageClock) -> None:
+        self.balances[seat_type] = replace(self.of(seat_type), clock=clock)
+        for moment in self.moments_of(seat_type):
+            self.wake_by(moment if moment > self.now else None)
+
+    def moments_of(self, seat_type: str) -> Iterator[datetime]:
+        """When the overage of the type has consequences, or the app is warned of them."""
+        for moment in self.of(seat_type).clock.consequences:
+            yield from (moment, ending_at(moment, self.rules_of(seat_type).grace))
 
     def judge(self) -> None:
         """Work the status out anew from what stands in the book."""
@@ -245,8 +268,8 @@ _STATUS_OF = {
 }
 
 _LOCK = """
-SELECT id, version, status, policy, seat_policies, grace, suspend_after_grace, hold, override, unverified,
-       seats, deadline, evaluate_at, catalog_digest, notified, now()
+SELECT id, version, status, policy, grace, suspend_after_grace, hold, seat_policies, seat_terms, override,
+       unverified, seats, deadline, evaluate_at, catalog_digest, notified, now()
 FROM accounts WHERE id = %(id)s FOR UPDATE
 """
 
@@ -258,17 +281,15 @@ def open_book(session: Session, account_id: str) -> Book:
     row = first_row(session, _LOCK, {"id": account_id})
     if row is None:
         raise AccountNotFound(account_id)
-    found, version, status, policy, seat_policies, grace, suspend_after_grace, hold, override = row[:9]
-    unverified, seats, deadline, evaluate_at, catalog_digest, notified, now = row[9:]
+    found, version, status = row[:3]
+    general, (seat_policies, seat_terms) = SeatRules(*row[3:7]), row[7:9]
+    override, unverified, seats, deadline, evaluate_at, catalog_digest, notified, now = row[9:]
     book = Book(
         account_id=found,
         version=version,
         status=AccountStatus(status),
-        policy=policy,
-        seat_policies=seat_policies,
-        grace=grace,
-        suspend_after_grace=suspend_after_grace,
-        hold=hold,
+        rules=general,
+        seat_rules=read_seat_rules(general, seat_policies, seat_terms),
         override=override,
         unverified=unverified,
         balances={seat_type: Balance.from_json(kept) for seat_type, kept in seats.items()},
@@ -287,8 +308,9 @@ def open_book(session: Session, account_id: str) -> Book:
 _POST = """
 WITH account AS (
     UPDATE accounts
-    SET version = version + 1, status = %(status)s, policy = %(policy)s, seat_policies = %(seat_policies)s,
-        grace = %(grace)s, suspend_after_grace = %(suspend_after_grace)s, hold = %(hold)s,
+    SET version = version + 1, status = %(status)s, policy = %(policy)s, grace = %(grace)s,
+        suspend_after_grace = %(suspend_after_grace)s, hold = %(hold)s,
+        seat_policies = %(seat_policies)s, seat_terms = %(seat_terms)s,
         override = %(override)s, unverified = %(unverified)s, seats = %(seats)s,
         deadline = %(deadline)s, evaluate_at = %(evaluate_at)s, catalog_digest = %(catalog_digest)s,
         notified = %(notified)s
@@ -339,11 +361,12 @@ def post(
         {
             "account_id": book.account_id,
             "status": book.status.value,
-            "policy": book.policy,
-            "seat_policies": jsonb({**book.seat_policies}),
-            "grace": book.grace,
-            "suspend_after_grace": book.suspend_after_grace,
-            "hold": book.hold,
+            "policy": book.rules.policy,
+            "grace": book.rules.grace,
+            "suspend_after_grace": book.rules.suspend_after_grace,
+            "hold": book.rules.hold,
+            "seat_policies": jsonb(policies_to_json(book.rules, book.seat_rules)),
+            "seat_terms": jsonb(terms_to_json(book.rules, book.seat_rules)),
             "override": jsonb(book.override),
             "unverified": book.unverified,
             "seats": jsonb(facts["seats"]),

@@ -19,10 +19,11 @@ from models.book import Balance, Book, post
 from models.evaluation import share_of
 from models.schedule import raise_hint
 from models.subscription import Subscription, of_account
-from seats.catalog import Catalog, RulesInForce
+from seats.catalog import Catalog
 from seats.grace import ending_at
 from seats.limit import to_json
 from seats.notices import Notice, NoticeType
+from seats.rules import AccountRules
 from seats.statuses import Phase
 
 _CAUSE = Cause(
@@ -30,15 +31,16 @@ _CAUSE = Cause(
 )
 
 
-def enforce(session: Session, book: Book, rules: RulesInForce, catalog: Catalog) -> None:
+def enforce(session: Session, book: Book, rules: AccountRules, catalog: Catalog) -> None:
     """Warn of what is about to end; suspend whom the rules say to suspend once the time is over."""
     _warn_of_ends(session, book, rules)
     _warn_of_contracts(session, book, catalog)
     if book.status is AccountStatus.SUSPENDED:  # which keeps who is there
         return
     for seat_type in sorted(book.balances):
-        balance = book.of(seat_type)
-        if balance.warned and book.is_blocked(seat_type) and _is_confirmed(session, book, balance.deadline):
+        suspends_at = book.of(seat_type).clock.suspends_at
+        is_time = suspends_at is not None and suspends_at <= book.now
+        if is_time and _is_confirmed(session, book, suspends_at):
             _suspend(session, book, seat_type)
 
 
@@ -92,7 +94,8 @@ def _suspend(session: Session, book: Book, seat_type: str) -> None:
     further reduction, gets a grace period of their own.
     """
     before_that = book.of(seat_type)
-    for member_id in sitters.invitations(session, book.account_id, seat_type, before_that.warned):
+    warned = before_that.clock.warned
+    for member_id in sitters.invitations(session, book.account_id, seat_type, warned):
         seating.give_back(session, book, _person(session, book, member_id), _CAUSE)
     for member_id in sitters.choice(session, book.account_id, seat_type, _left(book, seat_type, before_that)):
         person = _person(session, book, member_id)
@@ -100,16 +103,15 @@ def _suspend(session: Session, book: Book, seat_type: str) -> None:
             person.state = AssignmentState.SUSPENDED
         told = {"member_id": member_id, "seat_type": seat_type, "reason": _CAUSE.reason}
         notice.put(session, book.account_id, [Notice(NoticeType.SUSPENDED, told)])
-    if before_that.overage > before_that.warned and book.of(seat_type).overage:
-        book.stamp(seat_type)
-        book.judge()
+    if before_that.overage > warned and book.of(seat_type).overage:
+        book.warn_again(seat_type)
         post(session, book, _CAUSE)
 
 
 def _left(book: Book, seat_type: str, before: Balance) -> int:
     """How many of those warned of are still to go."""
     gone = before.used - book.of(seat_type).used
-    return max(before.warned - gone, 0)
+    return max(before.clock.warned - gone, 0)
 
 
 def _person(session: Session, book: Book, member_id: str) -> Assignment:
@@ -118,16 +120,17 @@ def _person(session: Session, book: Book, member_id: str) -> Assignment:
     return person
 
 
-def _warn_of_ends(session: Session, book: Book, rules: RulesInForce) -> None:
+def _warn_of_ends(session: Session, book: Book, rules: AccountRules) -> None:
     """Say once that a grace period is about to end."""
-    if _is_time(book.deadline, rules.payment_grace, book.now):
+    if _is_time(book.deadline, rules.general.payment_grace, book.now):
         _say_ending(session, book, book.deadline, {"reason": "payment"})
     for seat_type, balance in sorted(book.balances.items()):
-        if _is_time(balance.deadline, rules.grace, book.now):
-            numbers = {"purchased": to_json(balance.purchased), "used": balance.used}
-            beyond = {"overage": balance.overage, "to_be_suspended": balance.warned}
-            told = {"reason": "over_limit", "seat_type": seat_type, **numbers, **beyond}
-            _say_ending(session, book, balance.deadline, told)
+        numbers = {"purchased": to_json(balance.purchased), "used": balance.used}
+        told = {"reason": "over_limit", "seat_type": seat_type, **numbers, "overage": balance.overage}
+        for moment in balance.clock.consequences:
+            if _is_time(moment, book.rules_of(seat_type).grace, book.now):
+                leaving = balance.clock.warned if moment == balance.clock.suspends_at else 0
+                _say_ending(session, book, moment, {**told, "to_be_suspended": leaving})
 
 
 def _is_time(deadline: datetime | None, grace: timedelta, now: datetime) -> bool:

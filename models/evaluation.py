@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,9 +12,9 @@ from models import assignment, finding
 from models.account import now as account_now
 from models.base import Json
 from models.book import Book
-from models.rules import in_force
+from models.rules import Override
 from models.subscription import Subscription, of_account
-from seats.catalog import Catalog, Rules, RulesInForce
+from seats.catalog import Catalog
 from seats.counts import (
     AccountSeats,
     Seats,
@@ -26,10 +26,11 @@ from seats.counts import (
 from seats.findings import Finding, Uncountable
 from seats.grace import ending_at
 from seats.limit import from_json, to_json
+from seats.rules import AccountRules, Offer, account_rules
 from seats.statuses import Phase, StatusEffect, SubscriptionStanding, standing_of
 
 
-def evaluate(session: Session, book: Book, catalog: Catalog) -> RulesInForce:
+def evaluate(session: Session, book: Book, catalog: Catalog) -> AccountRules:
     """Restate the book: every subscription weighed, contracts in term, free seats where nothing else is.
 
     A catalogue that changed since weighs the stored snapshots anew. Returns the rules it was restated by.
@@ -40,7 +41,8 @@ def evaluate(session: Session, book: Book, catalog: Catalog) -> RulesInForce:
             finding.settle(session, subscription.id, weigh(subscription, catalog, book.now))
     shares = [share_of(subscription, catalog, book.now) for subscription in subscriptions]
     evaluated = account_seats(catalog, book.account_id, shares, now=book.now)
-    rules = in_force(_rules(subscriptions, shares, catalog), book.override)
+    rules = _rules(zip(subscriptions, shares, strict=True), book.override, catalog)
+    finding.settle(session, f"account:{book.account_id}", rules.findings)
     book.unverified = any(subscription.unverified is not None for subscription in subscriptions)
     book.evaluate_at = None
     book.restate(evaluated, rules, catalog.digest)
@@ -50,12 +52,14 @@ def evaluate(session: Session, book: Book, catalog: Catalog) -> RulesInForce:
     return rules
 
 
-def _moments(book: Book, rules: Rules, evaluated: AccountSeats, catalog: Catalog) -> Iterator[datetime]:
+def _moments(
+    book: Book, rules: AccountRules, evaluated: AccountSeats, catalog: Catalog
+) -> Iterator[datetime]:
     """When time alone changes the account, or the app has to be told that it will."""
-    deadlines = [(one.deadline, rules.grace) for one in book.balances.values()]
-    for deadline, grace in (*deadlines, (evaluated.deadline, rules.payment_grace)):
-        if deadline is not None:
-            yield from (deadline, ending_at(deadline, grace))
+    for seat_type in book.balances:
+        yield from book.moments_of(seat_type)
+    if evaluated.deadline is not None:
+        yield from (evaluated.deadline, ending_at(evaluated.deadline, rules.general.payment_grace))
     if evaluated.changes_at is not None:
         yield evaluated.changes_at
     yield from filter(None, (contract.notice_at for contract in catalog.contracts_of(book.account_id)))
@@ -113,28 +117,25 @@ def effect_of(subscription: Subscription, catalog: Catalog) -> StatusEffect | No
     return known or (StatusEffect(subscription.effect) if subscription.effect else None)
 
 
-def rules_of(session: Session, account_id: str, override: Json | None, catalog: Catalog) -> RulesInForce:
+def rules_of(session: Session, account_id: str, override: Json | None, catalog: Catalog) -> AccountRules:
     """The rules that an evaluation now would go by."""
     subscriptions = of_account(session, account_id)
     now = account_now(session)
     shares = [share_of(subscription, catalog, now) for subscription in subscriptions]
-    return in_force(_rules(subscriptions, shares, catalog), override)
+    return _rules(zip(subscriptions, shares, strict=True), override, catalog)
 
 
 def _rules(
-    subscriptions: Sequence[Subscription], shares: Sequence[SubscriptionShare], catalog: Catalog
-) -> Rules:
-    """The rules of the products that live, else of those that have ended, whose people still sit there;
-    where they differ, the catalogue's defaults.
-    """
-    rules: dict[bool, set[Rules]] = {True: set(), False: set()}
-    for subscription, share in zip(subscriptions, shares, strict=True):
-        if share.standing.phase is not Phase.NOT_YET:
-            has_ended = share.standing.phase is Phase.ENDED
-            product_id = subscription.counted_product or subscription.product_id
-            rules[has_ended].add(catalog.rules(product_id))
-    found = rules[False] or rules[True]
-    return found.pop() if len(found) == 1 else catalog.defaults
+    shares: Iterable[tuple[Subscription, SubscriptionShare]], override: Json | None, catalog: Catalog
+) -> AccountRules:
+    """The rules of the products that were counted last, with the app's own decisions on top."""
+    own = Override.model_validate(override or {})
+    offers = [
+        Offer(product_id, catalog.rules(product_id), share)
+        for subscription, share in shares
+        if (product_id := subscription.counted_product or subscription.product_id) is not None
+    ]
+    return account_rules(catalog, offers, own.applied_to, named=own.seat_types)
 
 
 def seats_to_json(seats: Mapping[str, Seats]) -> Json:

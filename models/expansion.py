@@ -6,7 +6,7 @@ to one purchase. It goes when nobody waits any more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
@@ -143,7 +143,7 @@ def refusal(
         waiting=balance.waiting,
         maximum=_maximum(active[0], seat_type, balance, catalog),
     )
-    purse = purse_of(session, present, catalog)
+    purse = purse_of(session, present, catalog, [seat_type])
     why = why_not(shelf, purse, requested, present.now)
     if why is None:
         return None
@@ -153,13 +153,14 @@ def refusal(
     )
 
 
-def purse_of(session: Session, present: Present, catalog: Catalog) -> Purse:
-    """What has been bought for the account by itself today, and what may be."""
+def purse_of(session: Session, present: Present, catalog: Catalog, seat_types: Collection[str]) -> Purse:
+    """What has been bought for the account by itself today, and what may be of these seat types."""
+    rules = rules_of(session, present.account_id, present.override, catalog)
     midnight = present.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     bought = seat_change.bought_since(session, present.account_id, midnight)
     newest = seat_change.newest_automatic(session, present.account_id)
     return Purse(
-        per_day=rules_of(session, present.account_id, present.override, catalog).auto_expand_limit,
+        per_day=min(rules.of(seat_type).auto_expand_limit for seat_type in seat_types),
         today=sum(one.seats_more for one in bought if one.sent_at and one.sent_at >= midnight),
         under_way=sum(one.seats_more for one in bought if one.state == ChangeState.SUBMITTED),
         waiting=sum(balance.waiting for balance in present.balances.values()),

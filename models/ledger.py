@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from models import account, finding, planned_changes, role_moves, waiting
+from models import account, finding, generation, planned_changes, role_moves, waiting
 from models.audit import Cause
 from models.base import Json
 from models.book import NOBODY, Book, Subject, open_book, post
@@ -24,13 +24,14 @@ from models.rules import Override
 from models.schedule import Lease, raise_hint
 from models.subscription import LinkedBy, Subscription, kept_snapshot, make_known, to_keep
 from seats import findings
-from seats.catalog import Catalog, RulesInForce
+from seats.catalog import Catalog
 from seats.counts import subscription_seats
 from seats.drift import differences, fingerprint
 from seats.errors import Contended
 from seats.findings import Finding, Uncountable
 from seats.ids import is_id
 from seats.limit import at_least
+from seats.rules import AccountRules
 from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
 from seats.statuses import StatusEffect
 
@@ -49,7 +50,7 @@ def open_account(session: Session, account_id: str, catalog: Catalog, cause: Cau
     is_new = account.insert_if_absent(session, account_id, catalog.defaults)
     if not is_new:
         return False
-    _evaluate(session, open_book(session, account_id), catalog, cause)
+    _evaluate_or_leave(session, open_book(session, account_id), catalog, cause)
     return True
 
 
@@ -113,7 +114,7 @@ def not_at_provider(session: Session, lease: Lease, catalog: Catalog, cause: Cau
     One that we saw before keeps its last good figures: the provider never deletes subscriptions, so
     the likelier cause is a key of another mode or business, which must not empty every account.
     """
-    opened = _open_at_home(session, lease)
+    opened = _open_at_home(session, lease, catalog)
     if opened is None:
         return False
     subscription, books = opened
@@ -149,30 +150,35 @@ def link(session: Session, account_id: str, subscription_id: str, catalog: Catal
     subscription.fence += 1
     subscription.lease_until = None
     session.flush()
-    return _restate(session, books, catalog, cause, subscription=subscription, before=before)
+    subject = Subject(subscription_id=subscription.id, before=before, after=subscription.facts())
+    changed = [_evaluate_or_leave(session, book, catalog, cause, subject) for book in books]
+    return any(changed)
 
 
 def reevaluate(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> bool:
-    """Work the account out anew because time passed or the catalogue changed.
+    """Work the account out anew because time passed or the catalogue changed; False, and nothing written, if
+    a newer generation does that.
 
     A payment deadline that passed is not carried out here: it asks for a look at the provider, and
     that look decides.
     """
     book = open_book(session, account_id)
-    return _evaluate(session, book, catalog, cause)
+    return generation.admits(session, catalog) and _evaluate(session, book, catalog, cause)
 
 
 def set_policy(
     session: Session, account_id: str, override: Override, catalog: Catalog, cause: Cause
-) -> RulesInForce:
+) -> AccountRules:
     """The app's own rules for one account, in place of those it had; an empty override takes them back.
 
     Raises `AccountNotFound`.
     """
     book = open_book(session, account_id)
     before, book.override = book.override, override.to_json()
+    if book.override != before:
+        book.restart_clocks()
     subject = Subject(before={"override": before}, after={"override": book.override})
-    _evaluate(session, book, catalog, cause, subject)
+    _evaluate_or_leave(session, book, catalog, cause, subject)
     return rules_of(session, account_id, book.override, catalog)
 
 
@@ -185,6 +191,20 @@ def home_of(snapshot: SubscriptionSnapshot, catalog: Catalog) -> tuple[str, str]
     if is_id(account_id):
         return account_id, LinkedBy.METADATA.value
     return snapshot.subscription_id, LinkedBy.OWN_ID.value
+
+
+def _evaluate_or_leave(
+    session: Session,
+    book: Book,
+    catalog: Catalog,
+    cause: Cause,
+    subject: Subject = NOBODY,
+) -> bool:
+    """Evaluate the book, or leave that to a process of the generation in force, which is due at once."""
+    if generation.admits(session, catalog):
+        return _evaluate(session, book, catalog, cause, subject)
+    book.wake_by(book.now)
+    return post(session, book, cause, subject)
 
 
 def _evaluate(
@@ -220,18 +240,22 @@ def _open(
     home, _ = _home(subscription, snapshot, catalog)
     if subscription.account_id != home:
         account.insert_if_absent(session, home, catalog.defaults)
-    return _open_at_home(session, lease, home)
+    return _open_at_home(session, lease, catalog, home)
 
 
 def _open_at_home(
-    session: Session, lease: Lease, *further: str
+    session: Session, lease: Lease, catalog: Catalog, *further: str
 ) -> tuple[Subscription, Sequence[Book]] | None:
-    """The leased subscription and the books it touches, locked accounts first; None if overtaken."""
+    """The leased subscription and the books it touches, locked accounts first; None if overtaken, by another
+    lease or by a newer generation.
+    """
     subscription = session.get_one(Subscription, lease.subscription_id)
     before = subscription.account_id
     books = _open_books(session, {before, *further})
     session.refresh(subscription, with_for_update=True)
     if subscription.fence != lease.fence or subscription.account_id != before:
+        return None
+    if not generation.admits(session, catalog):
         return None
     return subscription, books
 

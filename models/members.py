@@ -130,7 +130,8 @@ def _expiry(book: Book, person: Assignment, wanted: AssignmentState | None) -> d
     """When the invitation lapses: sent again, it gets its whole time anew."""
     if person.state != AssignmentState.HELD:
         return None
-    return book.now + book.hold if wanted is AssignmentState.HELD else person.expires_at
+    hold = book.rules_of(person.seat_type).hold
+    return book.now + hold if wanted is AssignmentState.HELD else person.expires_at
 
 
 def _check_email(session: Session, person: Assignment, email: str | None) -> None:

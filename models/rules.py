@@ -1,15 +1,17 @@
-"""The rules of an account: what its products say, with the app's own word on top."""
+"""The rules of an account: the app's own decisions over those of its products, and how they are kept."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from models.base import Json
-from seats.catalog import Rules, RulesInForce
+from seats.catalog import Rules
+from seats.rules import SeatRules
 
 
 class Override(BaseModel):
@@ -27,20 +29,54 @@ class Override(BaseModel):
         """As it is kept; None when it overrides nothing."""
         return self.model_dump(exclude_defaults=True) or None
 
+    def applied_to(self, rules: Rules, seat_type: str | None) -> Rules:
+        """The rules of a seat type (None: of the account) with the app's decisions laid over them."""
+        own_policy = self.seat_types.get(seat_type) if seat_type is not None else None
+        decided: dict[str, Any] = {
+            "policy": own_policy or self.policy,
+            "grace": _days(self.grace_days),
+            "suspend_after_grace": self.suspend_after_grace,
+            "hold": _days(self.hold_days),
+        }
+        return replace(rules, **{rule: value for rule, value in decided.items() if value is not None})
 
-def in_force(rules: Rules, kept: Json | None) -> RulesInForce:
-    """The rules with the account's override applied."""
-    override = Override.model_validate(kept or {})
-    changed: dict[str, Any] = {
-        "policy": override.policy,
-        "grace": _days(override.grace_days),
-        "suspend_after_grace": override.suspend_after_grace,
-        "hold": _days(override.hold_days),
+
+def read_seat_rules(general: SeatRules, policies: Json, terms: Json) -> Mapping[str, SeatRules]:
+    """The rules of single seat types, from what `policies_to_json` and `terms_to_json` made of them."""
+    return {
+        seat_type: _seat_rules(
+            policies.get(seat_type, general.policy), {**_terms(general), **terms.get(seat_type, {})}
+        )
+        for seat_type in {*policies, *terms}
     }
-    return RulesInForce(
-        **{**asdict(rules), **{rule: value for rule, value in changed.items() if value is not None}},
-        seat_policies=override.seat_types,
-    )
+
+
+def policies_to_json(general: SeatRules, by_type: Mapping[str, SeatRules]) -> Json:
+    """The policies of the seat types whose policy is not the account's."""
+    return {name: rules.policy for name, rules in sorted(by_type.items()) if rules.policy != general.policy}
+
+
+def terms_to_json(general: SeatRules, by_type: Mapping[str, SeatRules]) -> Json:
+    """What else of the rules of single seat types is not the account's."""
+    common = _terms(general)
+    differing = {
+        name: {term: value for term, value in _terms(rules).items() if value != common[term]}
+        for name, rules in sorted(by_type.items())
+    }
+    return {seat_type: terms for seat_type, terms in differing.items() if terms}
+
+
+def _terms(rules: SeatRules) -> Json:
+    return {
+        "grace_days": rules.grace.days,
+        "suspend_after_grace": rules.suspend_after_grace,
+        "hold_days": rules.hold.days,
+    }
+
+
+def _seat_rules(policy: str, terms: Json) -> SeatRules:
+    grace, hold = timedelta(days=terms["grace_days"]), timedelta(days=terms["hold_days"])
+    return SeatRules(policy, grace, terms["suspend_after_grace"], hold)
 
 
 def _days(number: int | None) -> timedelta | None:

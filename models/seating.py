@@ -71,8 +71,9 @@ def can_add(session: Session, account_id: str, role: str, count: int, catalog: C
     if blocked is not None:
         refused = Decision(granted=False, code=ClaimsBlocked.code, message=blocked)
         return Answer(refused, seat_type, balance)
-    situation = balance.situation(seat_type, now=account.now(session), grace=found.grace, requested=count)
-    policy = policies.load(found.seat_policies.get(seat_type, found.policy))
+    rules = found.rules_of(seat_type)
+    situation = balance.situation(seat_type, now=account.now(session), rules=rules, requested=count)
+    policy = policies.load(rules.policy)
     decision = policy.decide(situation)
     if not decision.granted and policy.BUYS:
         decision = _bought(session, found, situation, decision, catalog)
@@ -152,9 +153,8 @@ def refusal(book: Book, seat_type: str | None) -> Refused | None:
         return ClaimsBlocked(
             blocked, details={"account_status": book.status.value, **numbers(seat_type, balance)}
         )
-    decision = policies.load(book.policy_of(seat_type)).decide(
-        balance.situation(seat_type, now=book.now, grace=book.grace)
-    )
+    rules = book.rules_of(seat_type)
+    decision = policies.load(rules.policy).decide(balance.situation(seat_type, now=book.now, rules=rules))
     if decision.granted:
         return None
     return _REFUSAL[decision.code](decision.message, details=numbers(seat_type, balance))
@@ -225,7 +225,7 @@ def _insert(
             "seat_type": seat_type,
             "state": state.value,
             "protected": wish.protected,
-            "expires_at": book.now + (lasts or book.hold) if wish.hold else None,
+            "expires_at": book.now + (lasts or book.rules_of(seat_type).hold) if wish.hold else None,
             "awaits": awaits,
             "last_active_at": min(wish.last_active_at, book.now) if wish.last_active_at else None,
         },

@@ -11,6 +11,7 @@ from models.base import Base
 from models.endpoint import Endpoint
 from models.expansion import Expansion
 from models.finding import DriftFinding
+from models.generation import Generation
 from models.idempotency import IdempotencyKey
 from models.imports import Import, ImportReject
 from models.inbox import InboxEvent
@@ -31,6 +32,7 @@ TABLES = (
     DriftFinding,
     Endpoint,
     Expansion,
+    Generation,
     IdempotencyKey,
     Import,
     ImportReject,

@@ -96,7 +96,7 @@ def _why_not(book: Book, person: Assignment, paid_for: Collection[int]) -> str |
     if _is_late(book, person) and person.id not in paid_for:
         return "No seat could be bought in time."
     seat_type = str(person.seat_type)
-    if not policies.load(book.policy_of(seat_type)).BUYS:
+    if not policies.load(book.rules_of(seat_type).policy).BUYS:
         return "The account's policy does not buy seats any more."
     balance = book.of(seat_type)
     if balance.is_over:
@@ -130,7 +130,8 @@ def _seat(session: Session, book: Book, person: Assignment) -> bool:
     with seating.changed(session, book, person, _BOUGHT, is_news=False):
         person.state, person.awaits = AssignmentState(person.awaits or person.state), None
         is_invited = person.state == AssignmentState.HELD
-        person.expires_at = book.now + book.hold if is_invited else None
+        hold = book.rules_of(person.seat_type).hold
+        person.expires_at = book.now + hold if is_invited else None
     told = {"member_id": person.member_id, "seat_type": person.seat_type, "state": person.state}
     notice.put(session, book.account_id, [Notice(NoticeType.CLAIM_GRANTED, told)])
     return True
@@ -140,5 +141,6 @@ def _has_room(book: Book, seat_type: str) -> bool:
     """Whether one more can sit beside those who sit there, who waits left aside."""
     balance = book.of(seat_type)
     seated = balance.moved(Counted(held=-balance.waiting, waiting=-balance.waiting))
-    situation = seated.situation(seat_type, now=book.now, grace=book.grace)
-    return policies.load(book.policy_of(seat_type)).decide(situation).granted
+    rules = book.rules_of(seat_type)
+    situation = seated.situation(seat_type, now=book.now, rules=rules)
+    return policies.load(rules.policy).decide(situation).granted

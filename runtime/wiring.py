@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import redis
 from redis.backoff import NoBackoff
@@ -18,6 +19,7 @@ from models.installation import Namespace
 from models.seat_cache import SeatCache
 from models.session import Sessions, connect, sessions_of
 from providers.base import Provider
+from runtime import schema
 from runtime.catalogs import load_catalog
 from runtime.settings import Settings
 from seats.catalog import Catalog
@@ -96,7 +98,12 @@ def namespace_of(database_url: str) -> str:
 
 def read_catalog(settings: Settings) -> Catalog:
     """The catalogue; raises `CatalogError` with every mistake in it."""
-    return load_catalog(settings.catalog)
+    return read_catalog_file(settings.catalog)
+
+
+def read_catalog_file(path: Path) -> Catalog:
+    """The same for any file: the catalogue as this release reads it."""
+    return replace(load_catalog(path), release=schema.newest())
 
 
 def redis_client(url: str) -> redis.Redis:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
+from seats import policies
 from seats.errors import UnknownRole
 from seats.limit import SeatLimit
 from seats.plan import Proration, When
@@ -61,14 +62,6 @@ class Rules:
         if when is When.AT_RENEWAL:
             return Proration.FULL_IMMEDIATELY
         return self.proration_increase if is_increase else self.proration_decrease
-
-
-@dataclass(frozen=True, slots=True)
-class RulesInForce(Rules):
-    """The rules of one account: its products' own, with the app's word on top."""
-
-    seat_policies: Mapping[str, str] = field(default_factory=dict)
-    """Policies of single seat types that differ from the account's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +139,8 @@ class Catalog:
     """The whole catalogue, checked. Two catalogues are equal when they mean the same."""
 
     defaults: Rules = Rules()
+    policy_order: tuple[str, ...] = field(default_factory=policies.by_strictness)
+    """Every policy: where products that give the same seats differ, the policy that is named first holds."""
     account_key: str | None = "account_id"
     """The subscription metadata key that may name the account; None when metadata never does."""
     roles: Mapping[str, str | None] = field(default_factory=dict)
@@ -155,6 +150,8 @@ class Catalog:
     """Seats of an account without a live subscription or contract; None when there are none."""
     contracts: Mapping[str, Contract] = field(default_factory=dict)
     effects: Mapping[str, StatusEffect] = field(default_factory=lambda: dict(DEFAULT_EFFECTS))
+    release: str = field(default="", compare=False)
+    """Which release reads it; no part of its meaning."""
 
     def product(self, product_id: str) -> Product | None:
         """What the product is worth; None for one the catalogue does not know, which is never zero seats."""
@@ -212,7 +209,8 @@ class Catalog:
     @cached_property
     def digest(self) -> str:
         """A hash of the meaning: equal catalogues have equal digests, however they are written."""
-        meaning = json.dumps(asdict(self), sort_keys=True, default=str)
+        stated = {name: value for name, value in asdict(self).items() if name != "release"}
+        meaning = json.dumps(stated, sort_keys=True, default=str)
         return hashlib.sha256(meaning.encode()).hexdigest()
 
 

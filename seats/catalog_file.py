@@ -56,10 +56,11 @@ def parse(text: str, source: str) -> Catalog:
 
 def _catalog(root: Table) -> Catalog:
     defaults = root.table("defaults", such_as='{ policy = "strict" }')
-    defaults.only(*_RULE_KEYS, "account_key")
+    defaults.only(*_RULE_KEYS, "policy_order", "account_key")
     rules = _rules(defaults, Rules())
     return Catalog(
         defaults=rules,
+        policy_order=defaults.order("policy_order", policies.by_strictness()),
         account_key=_account_key(defaults),
         roles=_roles(root.table("roles", such_as='{ member = "full" }')),
         effects=_effects(root.table("status", such_as='{ paused = "suspended" }')),

@@ -29,7 +29,7 @@ MOST_SEATS: Final = 10**12
 
 class FindingKind(StrEnum):
     """What can be odd. The first two are differences that the next look at the provider repairs. The next
-    six leave a snapshot without a count, the two after them do not.
+    six leave a snapshot without a count, the two after them do not. The last is about a whole account.
     """
 
     DIFFERS = "differs"
@@ -44,6 +44,7 @@ class FindingKind(StrEnum):
     ABOVE_MAXIMUM = "above_maximum"
     NOT_AT_PROVIDER = "not_at_provider"
     OTHER_BUSINESS = "other_business"
+    RULES_DIFFER = "rules_differ"
 
 
 # What the last good count stays for until a person has done what the message says.
@@ -201,6 +202,16 @@ def other_business(business_id: str | None) -> Finding:
         "provider, or DODO_PAYMENTS_BUSINESS_ID."
     )
     return Finding(FindingKind.OTHER_BUSINESS, "business_id", business_id, message)
+
+
+def rules_differ(seat_type: str, product_ids: Sequence[str], policy: str) -> Finding:
+    """Products of one account that give seats of the same type under different rules."""
+    message = (
+        f"The products {', '.join(product_ids)} give {seat_type} seats under different rules, so the "
+        f"strictest hold, with policy {policy} (policy_order under [defaults]): give the products the same "
+        "rules, or set the account's own with PUT /v1/accounts/ID/policy."
+    )
+    return Finding(FindingKind.RULES_DIFFER, f"rules.{seat_type}", ", ".join(product_ids), message, policy)
 
 
 def _out_of_range(product: Product, seat_type: str, bought: SeatLimit, where: str) -> str:

@@ -55,6 +55,7 @@ class _Type:
     purchased: SeatLimit
     used: int
     deadline: str | None
+    suspends_at: str | None
     warned: int
     waiting: int
 
@@ -68,7 +69,9 @@ class _Type:
             purchased = add(purchased, part)
         used = int(kept.get("active", 0)) + int(kept.get("held", 0))
         warned, waiting = int(kept.get("warned", 0)), int(kept.get("waiting", 0))
-        return cls(name, purchased, used, kept.get("deadline"), warned, waiting)
+        deadline = kept.get("deadline")
+        suspends_at = kept.get("suspends_at", deadline) if warned else None
+        return cls(name, purchased, used, deadline, suspends_at, warned, waiting)
 
     @property
     def available(self) -> SeatLimit:
@@ -110,9 +113,10 @@ def _of_type(was: _Type, now: _Type) -> Iterator[Notice]:
         yield Notice(NoticeType.OVERAGE_STARTED, now.figures())
     elif now.is_full and not was.is_full:
         yield Notice(NoticeType.LIMIT_REACHED, now.figures())
-    if now.deadline is not None and now.deadline != was.deadline:
+    is_given_time = now.deadline is not None and now.deadline != was.deadline
+    if is_given_time or (now.suspends_at is not None and now.suspends_at != was.suspends_at):
         told = now.figures(reason="over_limit", deadline=now.deadline, to_be_suspended=now.warned)
-        yield Notice(NoticeType.GRACE_STARTED, told)
+        yield Notice(NoticeType.GRACE_STARTED, {**told, "suspends_at": now.suspends_at})
 
 
 _COUNTS: Final = {"ok", "over_limit", "grace"}

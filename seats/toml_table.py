@@ -172,6 +172,15 @@ class Table:
             self.wrong(key, f"{key} must be a whole number from {least} to {most}{or_else}; {got}.")
         return default
 
+    def order(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        """The list at the key, which must name each of the default's words once, in any order."""
+        value = self.values.get(key)
+        if isinstance(value, list) and sorted(map(repr, value)) == sorted(map(repr, default)):
+            return tuple(value)
+        if key in self:
+            self.wrong(key, f"{key} must be a list that names each of {', '.join(default)} once.")
+        return default
+
     def flag(self, key: str, default: bool) -> bool:
         """The boolean at the key."""
         value = self.values.get(key)

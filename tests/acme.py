@@ -14,6 +14,8 @@ from models import batch, inbox, ledger, members, schedule, seating
 from models.account import Account
 from models.assignment import LIVE, Assignment, AssignmentState
 from models.batch import Outcome
+from models.book import Balance
+from models.finding import DriftFinding
 from models.members import Change
 from models.notice import KeptNotice
 from models.rules import Override
@@ -21,11 +23,12 @@ from models.seating import Seated, Wish
 from providers.base import Event
 from runtime.wiring import Runtime
 from seats import policies
+from seats.catalog_file import parse
 from seats.errors import Refused, TransientError
 from seats.snapshot import SubscriptionSnapshot
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.clock import Clock
-from tests.factories import a_catalog, a_cause, a_snapshot, an_arrival
+from tests.factories import CATALOG_TEXT, a_catalog, a_cause, a_snapshot, an_arrival
 from tests.fakes import FakeProvider
 from worker.sweep import Sweep, drain
 from worker.sync import sync
@@ -57,7 +60,8 @@ class Acme:
     """Seats are what its one subscription at the provider has, once somebody has looked there."""
 
     def __init__(self, runtime: Runtime, clock: Clock, extra: str = "") -> None:
-        self.runtime = replace(runtime, catalog=a_catalog(PRODUCTS + SUSPENDING + extra))
+        self.catalog_text = CATALOG_TEXT + PRODUCTS + SUSPENDING + extra
+        self.runtime = replace(runtime, catalog=parse(self.catalog_text, "acme's catalogue"))
         self.clock = clock
         self.provider: FakeProvider = runtime.provider
         self.sold: SubscriptionSnapshot = a_snapshot(addons=())
@@ -96,6 +100,14 @@ class Acme:
         self.provider.failing = AN_OUTAGE
         sync(self.runtime, "sub_1")
         self.provider.failing = None
+
+    def also_buys(self, product_id: str, subscription_id: str = "sub_2", **shown) -> None:
+        """The account has a further subscription, or it is otherwise from now on; we look."""
+        facts = {"product_id": product_id, "addons": (), **shown}
+        self.provider.subscriptions[subscription_id] = a_snapshot(subscription_id, **facts)
+        with self.runtime.sessions.begin() as session:
+            schedule.raise_hint(session, subscription_id)
+        sync(self.runtime, subscription_id)
 
     # The app's side; a refusal is an answer, and what led to it is kept, as at the door.
 
@@ -156,6 +168,21 @@ class Acme:
         self.runtime = replace(self.runtime, catalog=catalog)
         self.is_swept()
 
+    def restates(self, words: str, other_words: str) -> None:
+        """The catalogue says something else from now on."""
+        self.catalog_text = self.catalog_text.replace(words, other_words)
+        self.runtime = replace(self.runtime, catalog=parse(self.catalog_text, "acme's catalogue"))
+        self.is_swept()
+
+    def forgets(self, *keys: str) -> None:
+        """The balance is one that an older release has written."""
+        with self.runtime.sessions.begin() as session:
+            account = session.get_one(Account, "acme")
+            account.seats = {
+                name: {key: value for key, value in kept.items() if key not in keys}
+                for name, kept in account.seats.items()
+            }
+
     # Time.
 
     def after(self, time: timedelta) -> None:
@@ -198,6 +225,18 @@ class Acme:
     def deadline(self, seat_type: str = "full") -> datetime | None:
         kept = self.account.seats[seat_type].get("deadline")
         return None if kept is None else datetime.fromisoformat(kept)
+
+    def suspends_at(self, seat_type: str = "full") -> datetime | None:
+        return Balance.from_json(self.account.seats[seat_type]).clock.suspends_at
+
+    def policy_of(self, seat_type: str = "full") -> str:
+        return self.account.rules_of(seat_type).policy
+
+    def findings(self, kind: str) -> Sequence[DriftFinding]:
+        """Those of the kind that stand."""
+        standing = select(DriftFinding).where(DriftFinding.kind == kind, DriftFinding.closed_at.is_(None))
+        with self.runtime.sessions() as session:
+            return session.scalars(standing.order_by(DriftFinding.id)).all()
 
     def states(self) -> Mapping[str, str]:
         with self.runtime.sessions() as session:

@@ -13,8 +13,9 @@ from models.account import Account
 from models.api_key import Scope
 from models.audit import Cause
 from models.rules import Override
-from seats.catalog import Catalog, RulesInForce
+from seats.catalog import Catalog, Rules
 from seats.errors import UnknownSeatType
+from seats.rules import AccountRules
 from webhook_app.answers import KEYED, WRITING, answer, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door
@@ -123,16 +124,25 @@ def _check_seat_types(override: Override, catalog: Catalog) -> None:
             )
 
 
-def _rules_shown(account_id: str, rules: RulesInForce, override: dict[str, Any] | None) -> dict[str, Any]:
+def _rules_shown(account_id: str, rules: AccountRules, override: dict[str, Any] | None) -> dict[str, Any]:
+    general = rules.general
+    differing = {name: one.policy for name, one in rules.by_type.items() if one.policy != general.policy}
     return {
         "account_id": account_id,
-        "policy": rules.policy,
-        "seat_types": {**rules.seat_policies},
+        "policy": general.policy,
+        "seat_types": {**differing, **(override or {}).get("seat_types", {})},
+        **_terms(general),
+        "payment_grace_days": general.payment_grace.days,
+        "rules": {name: {"policy": one.policy, **_terms(one)} for name, one in rules.by_type.items()},
+        "override": override,
+    }
+
+
+def _terms(rules: Rules) -> dict[str, Any]:
+    return {
         "grace_days": rules.grace.days,
         "suspend_after_grace": rules.suspend_after_grace,
-        "payment_grace_days": rules.payment_grace.days,
         "hold_days": rules.hold.days,
-        "override": override,
     }
 
 

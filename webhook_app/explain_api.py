@@ -15,7 +15,7 @@ from models.book import EMPTY, Balance
 from models.explanation import Explanation, Moves, Origin, People, Person, explain_account
 from runtime.wiring import Runtime
 from seats.explain import Source, SourceKind, Term, formula, terms_of, total
-from seats.limit import to_json
+from seats.limit import available, to_json
 from webhook_app import seats_document
 from webhook_app.answers import KEYED, answer, responses
 from webhook_app.audit_schemas import Explained, ExplainQuery
@@ -74,7 +74,7 @@ def _of_type(told: Explanation, seat_type: str) -> dict[str, Any]:
     balance, past = told.balances[seat_type], told.moves.before
     before = past.balances.get(seat_type, EMPTY) if past else None
     return {
-        **seats_document.seats_of(balance),
+        **seats_document.seats_of(balance, told.account.rules_of(seat_type).policy),
         "formula": formula(terms_of(told.sources, seat_type)),
         "terms": [
             _term(term, source)
@@ -103,8 +103,8 @@ def _use(balance: Balance) -> str:
     if balance.overage:
         left = f"{balance.used} used - {balance.purchased} purchased = {balance.overage} over"
     else:
-        available = seats_document.seats_of(balance)["available"]
-        left = f"{balance.purchased} purchased - {balance.used} used = {available} available"
+        left = f"{balance.purchased} purchased - {balance.used} used = "
+        left += f"{available(balance.purchased, balance.used)} available"
     return f"{used}; {left}"
 
 

@@ -14,8 +14,10 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
-from models import condition, schedule
+from models import condition, generation, schedule
 from models.condition import Condition
+from models.generation import GenerationState
+from runtime import schema
 from webhook_app import problems
 from webhook_app.answers import answer, responses
 from webhook_app.auth import public
@@ -51,9 +53,10 @@ def alive() -> Response:
     "/readyz",
     summary="Database, broker and the age of the oldest unprocessed event",
     description="Without the broker deliveries are still taken and worked off, so only the database decides: "
-    "503 while it is away. An event that has waited for minutes is a warning, `lagging`, and so is a "
-    "subscription that has been due for a minute and was touched by no worker. All ages are by the "
-    "database's clock.",
+    "503 while it is away or not migrated. An event that has waited for minutes is a warning, `lagging`, and "
+    "so is a subscription that has been due for a minute and was touched by no worker; all ages are by the "
+    "database's clock. `outdated`: a newer catalogue or release is in force, so this process evaluates no "
+    "accounts and should be restarted with that one; its other calls work as before.",
     responses=responses(Readiness, 503),
 )
 @public
@@ -61,20 +64,43 @@ def ready() -> Response:
     runtime = door().runtime
     try:
         with runtime.sessions() as session:
+            revision = schema.revision_of(session)
+            if schema.is_behind(revision):
+                return _not_migrated(revision)
             waited = condition.oldest_unprocessed(session)
             untouched = schedule.longest_untouched(session)
+            found = generation.state_of(session, runtime.catalog)
     except SQLAlchemyError:
         return problems.response(
             HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", "The database is away.", {"database": "away"}
         )
     return answer(
         {
-            "status": "lagging" if waited >= _TOO_OLD or untouched >= _UNTOUCHED_TOO_LONG else "ready",
+            "status": _status(waited, untouched, found),
             "database": "ok",
+            "schema": revision,
+            "generation": found.newest,
+            "evaluates": found.may_evaluate,
             "broker": "ok" if broker.answers(runtime.settings.broker_url) else "away",
             "oldest_unprocessed_seconds": round(waited.total_seconds(), 3),
             "longest_untouched_seconds": round(untouched.total_seconds(), 3),
         }
+    )
+
+
+def _status(waited: timedelta, untouched: timedelta, found: GenerationState) -> str:
+    if found.was_replaced:
+        return "outdated"
+    return "lagging" if waited >= _TOO_OLD or untouched >= _UNTOUCHED_TOO_LONG else "ready"
+
+
+def _not_migrated(revision: str | None) -> Response:
+    return problems.response(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "not_ready",
+        f"The database's schema is at revision {revision or 'none'}, and this release needs "
+        f"{schema.newest()}. Run `seatsync migrate`.",
+        {"database": "not_migrated", "schema": revision},
     )
 
 

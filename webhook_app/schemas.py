@@ -244,8 +244,11 @@ class Alive(Shown):
 
 
 class Readiness(Shown):
-    status: Literal["ready", "lagging"]
+    status: Literal["ready", "lagging", "outdated"]
     database: Literal["ok"]
+    schema_: str = Field(alias="schema", description="the revision of the database's schema")
+    generation: int | None = Field(description="the generation in force; null before the first evaluation")
+    evaluates: bool = Field(description="false: this process is of an older generation")
     broker: Literal["ok", "away"] = Field(description="without it deliveries are still taken and worked off")
     oldest_unprocessed_seconds: float
     longest_untouched_seconds: float = Field(
@@ -254,6 +257,7 @@ class Readiness(Shown):
 
 
 class SeatsOfType(Shown):
+    policy: str | None = Field(description="the policy of this seat type; null only with `at`")
     purchased: SeatCount
     included: SeatCount
     addon: int
@@ -265,6 +269,14 @@ class SeatsOfType(Shown):
     overage: int
     waiting: int = Field(
         0, description="held seats that are still to be bought; left out where there are none"
+    )
+    deadline: datetime | None = Field(
+        None,
+        description="when new claims are refused unless use is back within what was bought; left out where "
+        "there is none",
+    )
+    suspends_at: datetime | None = Field(
+        None, description="when members are suspended unless it is; left out where nobody would be"
     )
 
 
@@ -289,7 +301,7 @@ class SubscriptionShown(Shown):
 class SeatsDocument(Shown):
     account_id: str
     status: AccountStatus
-    policy: str
+    policy: str = Field(description="the account's, for every seat type that has no other")
     version: int | None = Field(description="null only with `at`")
     seats: dict[str, SeatsOfType]
     subscriptions: list[SubscriptionShown]
@@ -346,14 +358,22 @@ class BatchResult(Shown):
     results: list[ClaimResult]
 
 
+class SeatRulesShown(Shown):
+    policy: str
+    grace_days: int
+    suspend_after_grace: bool
+    hold_days: int
+
+
 class PolicyInForce(Shown):
     account_id: str
     policy: str
-    seat_types: dict[str, str]
+    seat_types: dict[str, str] = Field(description="policies of single seat types that differ")
     grace_days: int
     suspend_after_grace: bool
     payment_grace_days: int
     hold_days: int
+    rules: dict[str, SeatRulesShown] = Field(description="all rules in force, by seat type")
     override: dict[str, Any] | None = Field(description="what the app decided; the rest is the catalogue's")
 
 

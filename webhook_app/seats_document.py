@@ -44,7 +44,10 @@ def read(session: Session, account_id: str, catalog: Catalog, *, stale_after: ti
         "status": found.status,
         "policy": found.policy,
         "version": found.version,
-        "seats": {seat_type: seats_of(balance) for seat_type, balance in balances.items()},
+        "seats": {
+            seat_type: seats_of(balance, found.rules_of(seat_type).policy)
+            for seat_type, balance in balances.items()
+        },
         "subscriptions": [
             shown for one in subscriptions if (shown := _subscription(one, catalog)) is not None
         ],
@@ -57,7 +60,8 @@ def read(session: Session, account_id: str, catalog: Catalog, *, stale_after: ti
 
 
 def read_at(session: Session, account_id: str, moment: datetime) -> dict[str, Any]:
-    """The document as it was at `moment`, from the audit, which knows no versions and no billing dates.
+    """The document as it was at `moment`, from the audit, which knows no versions, no billing dates and no
+    policies of single seat types.
 
     Raises `AccountNotFound`, and `NotKnownThen` before the account's first row.
     """
@@ -68,7 +72,7 @@ def read_at(session: Session, account_id: str, moment: datetime) -> dict[str, An
         "status": past.status,
         "policy": past.policy,
         "version": None,
-        "seats": {seat_type: seats_of(balance) for seat_type, balance in past.balances.items()},
+        "seats": {seat_type: seats_of(balance, None) for seat_type, balance in past.balances.items()},
         "subscriptions": [
             {
                 "subscription_id": subscription_id,
@@ -107,9 +111,11 @@ def names(body: bytes, subscription_id: str) -> bool:
     return b'"subscription_id":' + orjson.dumps(subscription_id) in body
 
 
-def seats_of(balance: Balance) -> dict[str, Any]:
-    """The figures of one seat type."""
+def seats_of(balance: Balance, policy: str | None) -> dict[str, Any]:
+    """The figures of one seat type, and the policy that decides about it; None if that is not known."""
+    times = {"deadline": balance.clock.deadline, "suspends_at": balance.clock.suspends_at}
     return {
+        "policy": policy,
         "purchased": to_json(balance.purchased),
         "included": to_json(balance.seats.included),
         "addon": balance.seats.addon,
@@ -120,6 +126,7 @@ def seats_of(balance: Balance) -> dict[str, Any]:
         "available": to_json(available(balance.purchased, balance.used)),
         "overage": balance.overage,
         **({"waiting": balance.waiting} if balance.waiting else {}),
+        **{name: moment for name, moment in times.items() if moment is not None},
     }
 
 

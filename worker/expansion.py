@@ -17,7 +17,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from models import assignment, expansion, ledger, seat_change, waiting
+from models import assignment, expansion, generation, ledger, seat_change, waiting
 from models.assignment import Assignment
 from models.audit import Cause
 from models.book import Book, open_book
@@ -89,11 +89,14 @@ def expand_due(runtime: Runtime, *, until: float) -> None:
 
 
 def expand(runtime: Runtime, account_id: str) -> bool:
-    """Buy what the account's claims wait for; False where another buyer is there, or it is not time.
+    """Buy what the account's claims wait for; False where another buyer is there, it is not time, or a newer
+    generation does it.
 
     Whatever goes wrong, the claims stay held and a buyer comes again.
     """
     with runtime.sessions.begin() as session:
+        if generation.state_of(session, runtime.catalog).was_replaced:
+            return False
         visit = expansion.take(session, account_id, _LEASE)
     if visit is None:
         return False
@@ -199,11 +202,12 @@ def _check(runtime: Runtime, standing: _Standing, session: Session, book: Book, 
     """That all of the purchase is still waited for, and no more than may be bought today: the look before the
     preview may have brought seats, and people may have gone since. Who has come is bought for next.
     """
-    is_more = all(step.difference > 0 for step in steps_of(change).values())
+    steps = steps_of(change)
+    is_more = all(step.difference > 0 for step in steps.values())
     wanted = waiting.demand(book)
     if not is_more or any(wanted.get(name, 0) < number for name, number in standing.demand.items()):
         raise SubscriptionChanged("Somebody has gone by now, or there are other seats.")
-    purse = expansion.purse_of(session, Present.of(book), runtime.catalog)
+    purse = expansion.purse_of(session, Present.of(book), runtime.catalog, steps)
     if purse.today + change.seats_more > purse.per_day:
         raise NoSeatAvailable(
             f"{change.seats_more} seats would have to be bought at once. {beyond_the_day(purse)}"

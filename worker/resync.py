@@ -100,5 +100,5 @@ def _look(runtime: Runtime, hints: dict[str, int], caller: Caller, *, until: flo
         outcomes = {
             sync(runtime, one.subscription_id, caller=caller) for one in open_ones if time.monotonic() < until
         }
-        if outcomes <= {Outcome.NOTHING_DUE, Outcome.POSTPONED, Outcome.BUDGET_SPENT}:
+        if outcomes <= {Outcome.NOTHING_DUE, Outcome.POSTPONED, Outcome.BUDGET_SPENT, Outcome.OUTDATED}:
             time.sleep(_GLANCE)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from models import account, endpoint, expansion, ledger, schedule, seat_change, seating
+from models import account, endpoint, expansion, generation, ledger, schedule, seat_change, seating
 from models.audit import Cause
 from models.schedule import Due
 from runtime.wiring import Runtime
@@ -94,9 +94,14 @@ class Sweep:
         return lost_at is not None and time.monotonic() - lost_at >= _BROKER_PATIENCE
 
     def _evaluate_due_accounts(self) -> None:
-        """Deadlines, contract days, lapsing invitations and a changed catalogue: time is their event."""
+        """Deadlines, contract days, lapsing invitations and a changed catalogue: time is their event.
+
+        The first sweep by a new catalogue brings it into force; none is made by one that was replaced.
+        """
         catalog = self.runtime.catalog
-        with self.runtime.sessions() as session:
+        with self.runtime.sessions.begin() as session:
+            if not generation.admits(session, catalog):
+                return
             due = account.due_for_evaluation(session, catalog_digest=catalog.digest, limit=_MOST_AT_ONCE)
         cause = Cause(
             actor="system:sweep", source="clock", reason="a date was reached or the catalogue changed"

@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from models import finding, inbox, ledger, schedule, tick
+from models import finding, generation, inbox, ledger, schedule, tick
 from models.audit import Cause
 from models.schedule import Lease
 from providers.base import Caller
@@ -49,6 +49,7 @@ class Outcome(StrEnum):
     NOTHING_DUE = "nothing_due"
     SYNCED = "synced"
     OVERTAKEN = "overtaken"
+    OUTDATED = "outdated"
     NOT_AT_PROVIDER = "not_at_provider"
     POSTPONED = "postponed"
     BUDGET_SPENT = "budget_spent"
@@ -58,10 +59,14 @@ class Outcome(StrEnum):
 def sync(runtime: Runtime, subscription_id: str, *, caller: Caller | None = None) -> Outcome:
     """Make our picture of one subscription equal the provider's, if anything asks for it.
 
+    A process whose generation was replaced leaves it to those of the newer one.
+
     `caller` says out of whose part of the request budget; without it, the row does: out of a webhook's, or
     out of the timer's where nobody else asks.
     """
     with runtime.sessions.begin() as session:
+        if generation.state_of(session, runtime.catalog).was_replaced:
+            return Outcome.OUTDATED
         lease = schedule.lease(session, subscription_id, LEASE)
     if lease is None:
         return Outcome.NOTHING_DUE

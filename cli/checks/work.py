@@ -11,10 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from cli.checks.result import Level, Result, ok
-from models import account, condition, finding, tick
+from models import account, condition, finding, generation, tick
 from models.finding import FindingState
 from models.inbox import InboxState
 from runtime.wiring import Runtime
+from seats.catalog import Catalog
 
 _STANDING = (FindingState.HELD, FindingState.OPEN)
 _SILENT = 3 * tick.EVERY_HEARTBEAT
@@ -34,6 +35,7 @@ def check(runtime: Runtime) -> Iterator[Result]:
                 looks(condition.oldest_look(session), runtime.settings.verify_every),
                 *_given_up(session),
                 *_standing(session),
+                *_replaced(session, runtime.catalog),
             ]
     except SQLAlchemyError:
         advice = "See what is said of the database."
@@ -128,3 +130,16 @@ def _minutes(silence: timedelta) -> str:
 
 def _hours(age: timedelta) -> str:
     return f"{age.total_seconds() / 3600:.1f} h"
+
+
+def _replaced(session: Session, catalog: Catalog) -> Iterator[Result]:
+    """Processes with a catalogue that was replaced evaluate nothing, and would not be missed at once."""
+    found = generation.state_of(session, catalog)
+    if found.was_replaced:
+        yield Result(
+            Level.FAILURE,
+            "catalogue in force",
+            f"Generation {found.newest} has replaced this catalogue and release: processes with it "
+            "evaluate no accounts.",
+            "Restart them with the newer one, or run `seatsync migrate` to bring this one back into force.",
+        )

@@ -54,11 +54,12 @@ class Policy(Protocol):
     """What a file in this folder must have.
 
     `HAS_DEADLINE` says whether being over the limit starts a clock, `BUYS` whether a claim beyond it may
-    wait for a seat to be bought.
+    wait for a seat to be bought. `STRICTNESS` is its place among the policies, the strictest being 0.
     """
 
     HAS_DEADLINE: bool
     BUYS: bool
+    STRICTNESS: int
 
     def decide(self, situation: Situation) -> Decision:
         """Whether the claim is granted; pure, and always the same for the same situation."""
@@ -73,6 +74,11 @@ class UnknownPolicy(SeatSyncError):
 def names() -> tuple[str, ...]:
     """The policies there are: the files in this folder."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def by_strictness() -> tuple[str, ...]:
+    """The policies, the strictest first."""
+    return tuple(sorted(names(), key=lambda name: load(name).STRICTNESS))
 
 
 @cache

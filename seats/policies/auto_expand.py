@@ -8,6 +8,7 @@ from seats.policies import Decision, Situation, granted_within, seat_words
 
 HAS_DEADLINE = False
 BUYS = True
+STRICTNESS = 1
 
 
 def decide(situation: Situation) -> Decision:

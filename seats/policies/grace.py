@@ -8,6 +8,7 @@ from seats.policies import Decision, Situation, granted_within, moment_words, se
 
 HAS_DEADLINE = True
 BUYS = False
+STRICTNESS = 2
 
 
 def decide(situation: Situation) -> Decision:

@@ -7,6 +7,7 @@ from seats.policies import Decision, Situation, granted_within, seat_words
 
 HAS_DEADLINE = False
 BUYS = False
+STRICTNESS = 3
 
 
 def decide(situation: Situation) -> Decision:

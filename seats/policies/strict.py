@@ -8,6 +8,7 @@ from seats.policies import Decision, Situation, granted_within, seat_words
 
 HAS_DEADLINE = False
 BUYS = False
+STRICTNESS = 0
 
 
 def decide(situation: Situation) -> Decision:

@@ -72,9 +72,13 @@ class Model:
     asked: bool = False
     policy: str = "strict"
     suspending: bool = False
+    has_decided: bool = False
     people: list[Person] = field(default_factory=list)
+    since_over: dict[str, datetime] = field(default_factory=dict)
     deadlines: dict[str, datetime] = field(default_factory=dict)
+    shelved: dict[str, datetime] = field(default_factory=dict)
     warned: dict[str, int] = field(default_factory=dict)
+    suspends_at: dict[str, datetime] = field(default_factory=dict)
     over: dict[str, int] = field(default_factory=dict)
 
     # What was bought.
@@ -128,8 +132,8 @@ class Model:
         if self.used(seat_type) < self.purchased(seat_type) or self.policy == "soft":
             return None
         if self.policy == "grace":
-            over_since = self.deadlines.get(seat_type)
-            return "claims_blocked" if over_since is not None and over_since <= self.now else None
+            deadline = self.deadlines.get(seat_type) or self.shelved.get(seat_type)
+            return "claims_blocked" if deadline is not None and deadline <= self.now else None
         return {"strict": "no_seat_available", "auto_expand": "purchase_needed"}[self.policy]
 
     def refusal_with_room_made(self, seat_type: str | None) -> str | None:
@@ -175,10 +179,10 @@ class Model:
         return "granted"
 
     def claim_all(self, wishes: Sequence[Mapping[str, object]]) -> list[str]:
-        before = deepcopy((self.people, self.deadlines))
+        before = deepcopy(self)
         answers = [self.claim(wish) for wish in wishes]
         if set(answers) != {"granted"}:
-            self.people, self.deadlines = before
+            vars(self).update(vars(before))
         return answers
 
     def change(
@@ -212,38 +216,58 @@ class Model:
     # Deadlines.
 
     def set_clocks(self, *, by_claim: bool = False) -> None:
-        """Stamped when a type comes over its limit, cleared when it is back, and else left alone.
+        """A deadline is given once to each overage. Out of force, it is shelved, and comes back as it was.
 
-        Warned are those who were beyond the limit when it was stamped, and who claimed since.
+        Warned are those who were beyond the limit when they were given a time, and who claimed since.
         """
         for seat_type in TYPES:
             was, over = self.over.get(seat_type, 0), self.used(seat_type) - self.purchased(seat_type)
             self.over[seat_type] = over = max(over, 0)
-            warned = self.warned.get(seat_type, 0)
-            if by_claim and warned:
-                warned += max(over - was, 0)
-            if self.policy != "grace" or over == 0:
-                self.deadlines.pop(seat_type, None)
-                self.warned.pop(seat_type, None)
-            elif seat_type not in self.deadlines or (self.suspending and not warned):
-                self.stamp(seat_type)
+            if over == 0 and self.body is None:
+                for kept in (self.since_over, self.deadlines, self.shelved, self.warned, self.suspends_at):
+                    kept.pop(seat_type, None)
+            elif over == 0 or self.policy != "grace":
+                if over:
+                    self.since_over.setdefault(seat_type, self.now)
+                self.shelve(seat_type)
             else:
-                self.warned[seat_type] = min(warned, over) if self.suspending else 0
+                self.run_clock(seat_type, more=max(over - was, 0) if by_claim else 0)
 
-    def stamp(self, seat_type: str) -> None:
-        self.deadlines[seat_type] = self.now + GRACE
-        self.warned[seat_type] = self.over[seat_type] if self.suspending else 0
+    def shelve(self, seat_type: str) -> None:
+        if seat_type in self.deadlines:
+            self.shelved[seat_type] = self.deadlines.pop(seat_type)
+        self.warned.pop(seat_type, None)
+        self.suspends_at.pop(seat_type, None)
+
+    def run_clock(self, seat_type: str, *, more: int) -> None:
+        since = self.since_over.setdefault(seat_type, self.now)
+        if seat_type not in self.deadlines:
+            self.deadlines[seat_type] = self.shelved.pop(seat_type, since + GRACE)
+        if not self.suspending:
+            self.warned.pop(seat_type, None)
+            self.suspends_at.pop(seat_type, None)
+        elif not self.warned.get(seat_type):
+            self.warn(seat_type)
+        else:
+            self.warned[seat_type] = min(self.warned[seat_type] + more, self.over[seat_type])
+
+    def warn(self, seat_type: str) -> None:
+        self.warned[seat_type] = self.over[seat_type]
+        self.suspends_at[seat_type] = max(self.deadlines[seat_type], self.now + GRACE)
 
     def decide(self, policy: str, *, suspending: bool) -> None:
-        self.policy, self.suspending = policy, suspending
+        if (policy, suspending) != (self.policy, self.suspending) or not self.has_decided:
+            for seat_type in self.since_over.keys() - self.deadlines.keys() - self.shelved.keys():
+                del self.since_over[seat_type]
+        self.policy, self.suspending, self.has_decided = policy, suspending, True
         self.set_clocks()
         self.enforce()
 
     def enforce(self) -> None:
         if self.body is not None or self.standing == "suspended":
             return
-        for seat_type, deadline in sorted(self.deadlines.items()):
-            if self.warned[seat_type] and deadline <= self.now and self.is_confirmed(deadline):
+        for seat_type, moment in sorted(self.suspends_at.items()):
+            if moment <= self.now and self.is_confirmed(moment):
                 self.suspend(seat_type)
 
     def is_confirmed(self, deadline: datetime) -> bool:
@@ -260,7 +284,7 @@ class Model:
                 person.state = "suspended"
                 self.set_clocks()
         if over > warned and self.over[seat_type]:
-            self.stamp(seat_type)
+            self.warn(seat_type)
 
 
 def outcome(model: Model, what: Callable[[Model], object]) -> Model:

@@ -680,13 +680,15 @@ def test_an_account_that_is_over_gets_a_deadline_with_the_policy_that_has_one(ac
 
 
 def test_a_rule_that_begins_to_suspend_gives_everybody_a_whole_period_first(acme: Acme):
-    """Until now they were told that claims would be refused, and no more."""
+    """Until now they were told that claims would be refused, and no more. That deadline stays."""
     over_the_limit(acme, "grace")
     acme.after(GRACE)
     acme.is_looked_at()
     acme.decides(suspend_after_grace=True)
-    assert (len(acme.active), acme.deadline()) == (4, NOON + 2 * GRACE)
-    acme.after(GRACE)
+    assert (acme.status, acme.deadline(), acme.suspends_at()) == ("blocked", DEADLINE, NOON + 2 * GRACE)
+    acme.after(GRACE - HOUR)
+    assert len(acme.active) == 4
+    acme.after(HOUR)
     assert len(acme.active) == 2
 
 
@@ -695,7 +697,7 @@ def test_who_is_beyond_a_further_reduction_gets_a_period_of_their_own(acme: Acme
     acme.after(GRACE - HOUR)
     acme.changes(quantity=1)
     acme.after(HOUR)
-    assert (len(acme.active), acme.deadline()) == (2, NOON + 2 * GRACE)
+    assert (len(acme.active), acme.deadline(), acme.suspends_at()) == (2, DEADLINE, NOON + 2 * GRACE)
     acme.after(GRACE)
     assert len(acme.active) == 1
 

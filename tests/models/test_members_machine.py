@@ -9,7 +9,6 @@ that passed, and a look at the provider after it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -27,9 +26,10 @@ from sqlalchemy import select
 
 from models import book, enforcement
 from models.assignment import LIVE, Assignment, AssignmentState, normalise_email
-from models.book import Book
+from models.book import Balance
 from models.subscription import Subscription
 from runtime.wiring import Runtime
+from seats.overage import NO_OVERAGE, OverageClock
 from seats.policies import strict
 from seats.snapshot import AddonQuantity
 from tests.acme import AN_OUTAGE, POLICIES, Acme
@@ -233,7 +233,9 @@ class Members(RuleBasedStateMachine):
     @rule()
     def a_deadline_comes(self) -> None:
         """Not a moment more passes than the next deadline asks for."""
-        self.all_that_time_asks_for(max(min(self.model.deadlines.values()) - self.model.now, timedelta(0)))
+        moments = [*self.model.deadlines.values(), *self.model.suspends_at.values()]
+        coming = [moment for moment in moments if moment > self.model.now]
+        self.all_that_time_asks_for(min(coming, default=self.model.now) - self.model.now)
 
     # What always holds.
 
@@ -249,7 +251,8 @@ class Members(RuleBasedStateMachine):
 
     @invariant()
     def deadlines_are_where_they_were_stamped(self) -> None:
-        assert self._deadlines() == self.model.deadlines
+        assert self._moments("deadline") == self.model.deadlines
+        assert self._moments("suspends_at") == self.model.suspends_at
 
     @invariant()
     def the_audit_tells_the_present(self) -> None:
@@ -281,14 +284,14 @@ class Members(RuleBasedStateMachine):
 
     def _before(self) -> Mapping[str, str]:
         """Who is active, and on what; with the deadlines by which they may have to leave."""
-        self.deadlines_before = self._deadlines()
+        self.suspends_at_before = self._moments("suspends_at")
         with self.acme.runtime.sessions() as session:
             active = select(Assignment).where(Assignment.state == AssignmentState.ACTIVE)
             return {one.member_id: one.seat_type for one in session.scalars(active)}
 
     def _nobody_left_active_without_cause(self, before: Mapping[str, str]) -> None:
         for seat_type in {before[left] for left in before.keys() - self.acme.active}:
-            deadline = self.deadlines_before[seat_type]
+            deadline = self.suspends_at_before[seat_type]
             assert deadline <= self.acme.clock.now
             self._was_confirmed(deadline)
             self._was_told(seat_type, deadline)
@@ -302,19 +305,19 @@ class Members(RuleBasedStateMachine):
     def _was_told(self, seat_type: str, deadline: datetime) -> None:
         """Of that deadline; where a body was heard in between, of one no later."""
         told = [
-            datetime.fromisoformat(one.data["deadline"])
+            datetime.fromisoformat(one.data["suspends_at"])
             for one in self.acme.notices_of("seat.grace_started")
-            if one.data.get("seat_type") == seat_type
+            if one.data.get("seat_type") == seat_type and one.data["suspends_at"]
         ]
         assert told, f"nobody was told of the deadline for {seat_type} seats"
         assert min(told) <= deadline if self.was_heard else deadline in told
 
-    def _deadlines(self) -> Mapping[str, datetime]:
+    def _moments(self, name: str) -> Mapping[str, datetime]:
+        """The deadlines of each type's overage, or when members are suspended."""
         kept = self.acme.account.seats
-        deadlines = {seat_type: kept[seat_type].get("deadline") for seat_type in TYPES}
-        return {
-            seat_type: datetime.fromisoformat(moment) for seat_type, moment in deadlines.items() if moment
-        }
+        clocks = {seat_type: Balance.from_json(kept[seat_type]).clock for seat_type in TYPES}
+        moments = {seat_type: getattr(clock, name) for seat_type, clock in clocks.items()}
+        return {seat_type: moment for seat_type, moment in moments.items() if moment is not None}
 
     def _statuses(self) -> set[str]:
         if self.model.standing in ("suspended", "ended"):
@@ -362,13 +365,8 @@ def without_the_confirming_look(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def with_a_deadline_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each change of an account that is over its limit gives it its whole time anew."""
-    stamp = Book._set_clock
-
-    def stamp_anew(account: Book, seat_type: str) -> None:
-        account.balances[seat_type] = replace(account.of(seat_type), deadline=None)
-        stamp(account, seat_type)
-
-    monkeypatch.setattr(Book, "_set_clock", stamp_anew)
+    running = OverageClock.running
+    monkeypatch.setattr(OverageClock, "running", lambda _, *told: running(NO_OVERAGE, *told))
 
 
 def without_a_notice(monkeypatch: pytest.MonkeyPatch) -> None:

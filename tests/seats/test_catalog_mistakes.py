@@ -56,7 +56,7 @@ UNKNOWN_KEYS = [
     (
         "[defaults]\ngrace_day = 1",
         "line 4, defaults.grace_day",
-        f"{RULE_KEYS}, account_key. Did you mean 'grace_days'?",
+        f"{RULE_KEYS}, policy_order, account_key. Did you mean 'grace_days'?",
     ),
     ("quantity = 3", "line 3, products.pdt_team.quantity", f"{PRODUCT_KEYS}."),
     ('[products."a b"]\nx.y = 3', 'line 4, products."a b".x', f"{PRODUCT_KEYS}."),
@@ -174,6 +174,14 @@ ELSEWHERE = [
         "[defaults]\ngrace_days = 1.5",
         "line 4, defaults.grace_days",
         f"grace_days {DAYS}; 1.5 is a decimal number.",
+    ),
+    *(
+        (
+            f"[defaults]\npolicy_order = {value}",
+            "line 4, defaults.policy_order",
+            "policy_order must be a list that names each of strict, auto_expand, grace, soft once.",
+        )
+        for value in ('["soft"]', '["soft", "soft", "grace", "strict"]', '"soft"', "[1, 2, 3, 4]", "[]")
     ),
     (
         "[defaults]\naccount_key = false",

@@ -11,14 +11,16 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
+import migrations
 from models import finding, inbox
 from models.inbox import InboxState
 from models.session import connect
+from runtime import schema
 from runtime.wiring import Runtime
 from seats import findings
-from tests.factories import an_arrival
+from tests.factories import a_catalog, an_arrival
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import bought, changed
+from tests.webhook_app.scenes import bought, changed, seated
 
 
 @pytest.fixture
@@ -60,11 +62,55 @@ def test_with_everything_there_it_is_ready(anyone: FlaskClient):
         {
             "status": "ready",
             "database": "ok",
+            "schema": migrations.newest(),
+            "generation": None,
+            "evaluates": True,
             "broker": "ok",
             "oldest_unprocessed_seconds": 0.0,
             "longest_untouched_seconds": 0.0,
         },
     )
+
+
+def test_a_process_whose_catalogue_was_replaced_is_outdated_and_says_so(
+    runtime: Runtime, open_door: OpenDoor
+):
+    newer = replace(runtime, catalog=a_catalog("[free]\nincluded = { full = 1 }"))
+    bought(runtime)
+    bought(newer)
+    older = open_door(key=None).get("/readyz")
+    assert (older.status_code, older.json["status"], older.json["evaluates"]) == (200, "outdated", False)
+    current = open_door(newer, key=None).get("/readyz").json
+    assert (current["status"], current["evaluates"]) == ("ready", True)
+    assert current["generation"] == older.json["generation"]
+
+
+def test_an_outdated_process_still_takes_claims_by_the_rules_in_force(runtime: Runtime, open_door: OpenDoor):
+    newer = replace(runtime, catalog=a_catalog("[free]\nincluded = { full = 1 }"))
+    bought(runtime)
+    bought(newer, seats=1)
+    seated(runtime, *"abcdef")
+    claim = {"member_id": "g", "role": "member"}
+    assert open_door().post("/v1/accounts/acme/claims", json=claim).json["code"] == "no_seat_available"
+
+
+@pytest.mark.parametrize("revision", ["0001", None])
+def test_on_a_database_that_is_not_migrated_it_is_not_ready(
+    anyone: FlaskClient, monkeypatch: pytest.MonkeyPatch, revision: str | None
+):
+    monkeypatch.setattr(schema, "revision_of", lambda _: revision)
+    answer = anyone.get("/readyz")
+    assert (answer.status_code, answer.json["code"], answer.json["database"]) == (
+        503,
+        "not_ready",
+        "not_migrated",
+    )
+    assert "seatsync migrate" in answer.json["detail"]
+
+
+def test_a_newer_schema_is_no_obstacle(anyone: FlaskClient, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(schema, "revision_of", lambda _: "9999")
+    assert anyone.get("/readyz").status_code == 200
 
 
 @pytest.mark.usefixtures("no_database")

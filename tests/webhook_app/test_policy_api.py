@@ -22,8 +22,11 @@ CATALOGUE = {
     "suspend_after_grace": False,
     "payment_grace_days": 7,
     "hold_days": 7,
+    "rules": {},
     "override": None,
 }
+STRICT = {"policy": "strict", "grace_days": 14, "suspend_after_grace": False, "hold_days": 7}
+BOUGHT = {**CATALOGUE, "rules": {"full": STRICT, "viewer": STRICT}}
 
 
 def claim(client: FlaskClient, member_id: str, role: str = "member") -> Any:
@@ -40,7 +43,9 @@ def test_what_is_set_holds_at_once(client: FlaskClient, runtime: Runtime):
     seated(runtime, *"abcde")
     assert claim(client, "f").json["code"] == "no_seat_available"
     answer = client.put(POLICY, json={"policy": "soft"})
-    assert answer.json == {**CATALOGUE, "policy": "soft", "override": {"policy": "soft"}}
+    soft = {**STRICT, "policy": "soft"}
+    in_force = {"policy": "soft", "rules": {"full": soft, "viewer": soft}, "override": {"policy": "soft"}}
+    assert answer.json == {**CATALOGUE, **in_force}
     assert client.get(POLICY).json == answer.json
     assert claim(client, "f").status_code == 201
     assert client.get("/v1/accounts/acme/seats").json["policy"] == "soft"
@@ -57,7 +62,7 @@ def test_one_seat_type_may_have_a_policy_of_its_own(client: FlaskClient, runtime
 def test_an_empty_word_gives_the_catalogue_s_rules_back(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     client.put(POLICY, json={"policy": "grace", "grace_days": 3, "suspend_after_grace": True})
-    assert client.put(POLICY, json={}).json == CATALOGUE
+    assert client.put(POLICY, json={}).json == BOUGHT
 
 
 def test_a_new_look_at_the_provider_does_not_undo_it(client: FlaskClient, runtime: Runtime):

@@ -27,6 +27,7 @@ def test_the_seats_document_has_the_contracts_fields(client: FlaskClient, runtim
         "version": 3,
         "seats": {
             "full": {
+                "policy": "strict",
                 "purchased": 15,
                 "included": 5,
                 "addon": 10,
@@ -38,6 +39,7 @@ def test_the_seats_document_has_the_contracts_fields(client: FlaskClient, runtim
                 "overage": 0,
             },
             "viewer": {
+                "policy": "strict",
                 "purchased": 0,
                 "included": 0,
                 "addon": 0,

@@ -1,0 +1,87 @@
+"""Generations: by which catalogue and which release accounts are evaluated, while several run side by side.
+
+The newest row is in force. A process whose catalogue and release were in force before evaluates nothing: in
+a rolling restart, old and new processes would otherwise rewrite each other's accounts. A catalogue that was
+never in force comes into force when a process first evaluates by it, an older one only by `put_in_force`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, Identity, Index, exists, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, Written
+from seats.catalog import Catalog
+
+
+class Generation(Base):
+    __tablename__ = "generations"
+    __table_args__ = (Index(None, "catalog_digest", "release"),)
+
+    number: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    catalog_digest: Mapped[str]
+    # The newest schema revision of the release.
+    release: Mapped[str]
+    began_at: Mapped[Written]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationState:
+    """What a process knows of the generation in force, `newest` (None before the first): whether it is the
+    process's own, or has replaced that.
+    """
+
+    newest: int | None
+    is_in_force: bool
+    was_replaced: bool
+
+    @property
+    def may_evaluate(self) -> bool:
+        """Whether the process may evaluate accounts: not if its generation was replaced by a newer one."""
+        return not self.was_replaced
+
+
+def state_of(session: Session, catalog: Catalog) -> GenerationState:
+    """The generation in force, seen by a process that works by this catalogue."""
+    newest = session.scalar(select(Generation).order_by(Generation.number.desc()).limit(1))
+    if newest is None:
+        return GenerationState(None, is_in_force=False, was_replaced=False)
+    is_in_force = (newest.catalog_digest, newest.release) == (catalog.digest, catalog.release)
+    return GenerationState(
+        newest.number, is_in_force, was_replaced=not is_in_force and _was_in_force(session, catalog)
+    )
+
+
+def admits(session: Session, catalog: Catalog) -> bool:
+    """Whether this process may evaluate accounts in this transaction. Brings a new catalogue into force.
+
+    To be called with the account locked: a newer generation that has evaluated the account is then seen.
+    """
+    found = state_of(session, catalog)
+    if found.may_evaluate and not found.is_in_force:
+        _begin(session, catalog)
+    return found.may_evaluate
+
+
+def put_in_force(session: Session, catalog: Catalog) -> bool:
+    """Bring a catalogue that was replaced back into force; whether it had been.
+
+    One that was never in force is left to the first process that evaluates by it: until then the processes
+    that run go on.
+    """
+    was_replaced = state_of(session, catalog).was_replaced
+    if was_replaced:
+        _begin(session, catalog)
+    return was_replaced
+
+
+def _was_in_force(session: Session, catalog: Catalog) -> bool:
+    same = (Generation.catalog_digest == catalog.digest, Generation.release == catalog.release)
+    return bool(session.scalar(select(exists().where(*same))))
+
+
+def _begin(session: Session, catalog: Catalog) -> None:
+    session.add(Generation(catalog_digest=catalog.digest, release=catalog.release))
+    session.flush()

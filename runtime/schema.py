@@ -1,0 +1,50 @@
+"""The revision of the schema: the one this release needs, and the one the database has."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from models.session import Sessions
+from seats.errors import SettingsError
+
+
+@cache
+def newest() -> str:
+    """The newest revision of this release, by its migrations' names: to import Alembic takes a second."""
+    spec = find_spec("migrations")
+    assert spec is not None
+    assert spec.origin is not None
+    return max(path.name.partition("_")[0] for path in (Path(spec.origin).parent / "versions").glob("[0-9]*"))
+
+
+def revision_of(session: Session) -> str | None:
+    """The revision of the database; None if it has no schema yet."""
+    if session.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+        return None
+    found: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def is_behind(revision: str | None) -> bool:
+    """Whether a database of that revision lacks something that this release needs."""
+    return revision is None or revision < newest()
+
+
+def require(sessions: Sessions) -> None:
+    """Raises `SettingsError` if the database must be migrated first. One that is away is waited for later."""
+    try:
+        with sessions() as session:
+            revision = revision_of(session)
+    except SQLAlchemyError:
+        return
+    if is_behind(revision):
+        raise SettingsError(
+            f"The database's schema is at revision {revision or 'none'}, and this release needs {newest()}. "
+            "Run `seatsync migrate`, then start the process again."
+        )

@@ -1,0 +1,196 @@
+"""Two catalogues, or two releases, side by side: the newer one evaluates, and nothing goes back and forth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from models import generation, ledger, schedule
+from models.account import Account
+from models.audit import AuditRow
+from runtime.wiring import Runtime
+from tests.acme import DAY, Acme
+from tests.clock import Clock
+from tests.factories import NOON, a_cause
+from worker.expansion import expand
+from worker.resync import resync_subscription
+from worker.sweep import Sweep
+from worker.sync import LEASE, Outcome, sync
+
+GRACE = "[products.pdt_of_grace]"
+CHANGES = {
+    "other seats": (GRACE, f"{GRACE}\nincluded = {{ full = 1 }}"),
+    "another period": (GRACE, f"{GRACE}\ngrace_days = 90"),
+    "another policy": ('policy = "grace"', 'policy = "soft"'),
+    "other roles": ('member = "full"', 'member = "viewer"'),
+    "another release": None,
+}
+
+
+@pytest.fixture
+def acme(clocked_runtime: Runtime, clock: Clock) -> Acme:
+    """Three people on one seat, under a deadline."""
+    acme = Acme(clocked_runtime, clock)
+    acme.buys("grace", 1)
+    acme.seats("first", "second", "third")
+    return acme
+
+
+@pytest.fixture(params=CHANGES.values(), ids=CHANGES.keys())
+def old(request: pytest.FixtureRequest, acme: Acme) -> Runtime:
+    """A process of the generation before: `acme` is of a newer one since, and has been evaluated by it."""
+    before = acme.runtime
+    if request.param is None:
+        acme.runtime = replace(before, catalog=replace(before.catalog, release="newer"))
+        acme.is_swept()
+    else:
+        acme.restates(*request.param)
+    return before
+
+
+def facts(acme: Acme) -> Any:
+    """The account's row in full, and how often it was changed."""
+    with acme.runtime.sessions() as session:
+        row = session.execute(select(Account.__table__).where(Account.id == "acme")).one()
+        return row, session.scalar(select(func.count()).select_from(AuditRow))
+
+
+def swept(runtime: Runtime) -> None:
+    Sweep(runtime, lambda _: None)._evaluate_due_accounts()
+
+
+def hinted(runtime: Runtime) -> None:
+    with runtime.sessions.begin() as session:
+        schedule.raise_hint(session, "sub_1")
+
+
+def test_while_both_run_the_older_one_rewrites_nothing(acme: Acme, old: Runtime):
+    before = facts(acme)
+    for _ in range(3):
+        acme.clock.advance(DAY)
+        swept(old)
+        assert facts(acme) == before
+        swept(acme.runtime)
+    assert facts(acme) == before
+
+
+def test_what_time_asks_for_is_done_by_the_newer_one(acme: Acme, old: Runtime):
+    acme.seats("invited", role="viewer", hold=True)
+    acme.clock.advance(8 * DAY)
+    swept(old)
+    assert "invited" in acme.states()
+    swept(acme.runtime)
+    assert "invited" not in acme.states()
+
+
+def test_the_older_one_retrieves_nothing_and_leaves_it_to_the_newer(acme: Acme, old: Runtime):
+    acme.shows(quantity=7)
+    hinted(old)
+    asked = len(acme.provider.retrieved)
+    assert sync(old, "sub_1") is Outcome.OUTDATED
+    assert resync_subscription(old, "sub_1", patience=0.2).waiting
+    assert len(acme.provider.retrieved) == asked
+    assert sync(acme.runtime, "sub_1") is Outcome.SYNCED
+    assert acme.purchased >= 7
+
+
+def test_a_retrieve_under_way_when_the_newer_one_comes_writes_nothing(acme: Acme):
+    old = acme.runtime
+    hinted(old)
+    with old.sessions.begin() as session:
+        lease = schedule.lease(session, "sub_1", LEASE)
+    assert lease is not None
+    acme.restates(*CHANGES["other seats"])
+    before = facts(acme)
+    with old.transaction() as session:
+        snapshot = replace(acme.sold, quantity=9)
+        assert ledger.apply(session, lease, snapshot, old.catalog, a_cause()) is None
+        assert ledger.apply_unverified(session, lease, snapshot, old.catalog, a_cause()) is None
+        assert ledger.not_at_provider(session, lease, old.catalog, a_cause()) is False
+    assert facts(acme) == before
+
+
+def set_policy(acme: Acme) -> None:
+    acme.decides(seat_types={"full": "soft", "viewer": "soft"})
+
+
+def link(acme: Acme) -> None:
+    with acme.runtime.transaction() as session:
+        ledger.link(session, "acme", "sub_9", acme.runtime.catalog, a_cause())
+
+
+@pytest.mark.parametrize("call", [set_policy, link])
+def test_what_the_app_says_to_the_older_one_is_kept_and_evaluated_by_the_newer(
+    acme: Acme, old: Runtime, call: Callable[[Acme], None]
+):
+    newer, deadline = acme.runtime, acme.deadline()
+    acme.runtime = old
+    call(acme)
+    assert acme.deadline() == deadline
+    acme.runtime = newer
+    swept(newer)
+    assert (acme.account.catalog_digest, acme.account.evaluate_at != acme.clock.now) == (
+        newer.catalog.digest,
+        True,
+    )
+    acme.check()
+
+
+def test_an_account_that_the_older_one_opens_is_evaluated_by_the_newer(acme: Acme, old: Runtime):
+    with old.transaction() as session:
+        ledger.open_account(session, "newcomer", old.catalog, a_cause())
+    swept(acme.runtime)
+    with acme.runtime.sessions() as session:
+        assert session.get_one(Account, "newcomer").catalog_digest == acme.runtime.catalog.digest
+
+
+def test_the_older_one_buys_no_seats(acme: Acme, old: Runtime):
+    assert expand(old, "acme") is False
+
+
+def test_no_deadline_moves_when_a_catalogue_comes_and_goes(acme: Acme):
+    before = acme.runtime
+    acme.restates(*CHANGES["another period"])
+    with before.sessions.begin() as session:
+        assert generation.put_in_force(session, before.catalog)
+    swept(before)
+    assert acme.deadline() == NOON + 14 * DAY
+
+
+# What brings a generation into force.
+
+
+def states(*runtimes: Runtime) -> list[bool]:
+    with runtimes[0].sessions() as session:
+        return [generation.state_of(session, one.catalog).was_replaced for one in runtimes]
+
+
+def test_a_catalogue_never_seen_before_comes_into_force_by_its_first_evaluation(acme: Acme, old: Runtime):
+    assert states(old, acme.runtime) == [True, False]
+
+
+def test_a_catalogue_that_was_replaced_is_in_force_again_once_it_is_put_there(acme: Acme, old: Runtime):
+    with old.sessions.begin() as session:
+        assert generation.put_in_force(session, old.catalog) is True
+        assert generation.put_in_force(session, old.catalog) is False
+    assert states(old, acme.runtime) == [False, True]
+    swept(old)
+    assert acme.account.catalog_digest == old.catalog.digest
+
+
+def test_a_catalogue_that_nobody_evaluates_by_replaces_nobody(acme: Acme):
+    newer = replace(acme.runtime.catalog, release="newer")
+    with acme.runtime.sessions.begin() as session:
+        assert generation.put_in_force(session, newer) is False
+    assert states(acme.runtime) == [False]
+
+
+def test_an_evaluation_that_is_rolled_back_replaces_nobody(acme: Acme):
+    with acme.runtime.sessions() as session:
+        ledger.reevaluate(session, "acme", replace(acme.runtime.catalog, release="newer"), a_cause())
+        session.rollback()
+    assert states(acme.runtime) == [False]

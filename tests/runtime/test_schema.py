@@ -1,0 +1,85 @@
+"""The schema's revision: no process starts on a database that lacks what it needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine
+
+import migrations
+from models.session import connect, sessions_of
+from runtime import schema
+from seats.errors import SettingsError
+from tests.servers import Databases
+
+
+@pytest.fixture
+def engine(postgres: Databases) -> Iterator[Engine]:
+    """An empty database."""
+    engine = create_engine(postgres.create_database("schema"))
+    yield engine
+    engine.dispose()
+    postgres.drop_database("schema")
+
+
+def test_the_newest_revision_is_the_one_that_alembic_finds():
+    assert schema.newest() == migrations.newest()
+
+
+def test_a_database_is_as_far_as_it_was_migrated(engine: Engine):
+    found = []
+    with sessions_of(engine)() as session:
+        found.append(schema.revision_of(session))
+    for revision in ("0001", "head"):
+        migrations.upgrade(engine, revision)
+        with sessions_of(engine)() as session:
+            found.append(schema.revision_of(session))
+    assert found == [None, "0001", schema.newest()]
+
+
+@pytest.mark.parametrize("revision", [None, "0001"])
+def test_a_database_that_is_not_migrated_is_refused_with_what_to_do(engine: Engine, revision: str | None):
+    if revision:
+        migrations.upgrade(engine, revision)
+    with pytest.raises(SettingsError) as refused:
+        schema.require(sessions_of(engine))
+    assert "Run `seatsync migrate`" in refused.value.message
+
+
+def test_a_database_that_is_away_is_waited_for_later():
+    schema.require(sessions_of(connect("postgresql://nobody@127.0.0.1:9/nothing")))
+
+
+def test_a_newer_database_is_accepted(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    migrations.upgrade(engine)
+    monkeypatch.setattr(schema, "newest", lambda: "0001")
+    schema.require(sessions_of(engine))
+
+
+SEATSYNC = str(Path(sys.executable).parent / "seatsync")
+WORKER = (
+    *(sys.executable, "-m", "celery", "--app=worker.main", "--quiet", "worker"),
+    *("--pool=solo", "--without-gossip", "--without-mingle", "--loglevel=warning"),
+)
+WEB = (sys.executable, "-c", "from webhook_app.main import create; create()")
+
+
+@pytest.mark.parametrize("command", [(SEATSYNC, "sweeper"), WORKER, WEB], ids=["sweeper", "worker", "web"])
+def test_no_process_starts_on_a_database_that_is_not_migrated(
+    engine: Engine, environment: dict[str, str], command: tuple[str, ...]
+):
+    url = engine.url.render_as_string(hide_password=False)
+    done = subprocess.run(
+        command,
+        env={**environment, "DATABASE_URL": url},
+        capture_output=True,
+        timeout=60,
+        check=False,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "Run `seatsync migrate`" in done.stderr
