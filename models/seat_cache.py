@@ -91,7 +91,7 @@ class SeatCache:
 
     def _write(self, account_id: str, version: int, document: bytes) -> None:
         ttl = _TTL_MS + random.randrange(_TTL_JITTER_MS)  # noqa: S311  jitter is no secret
-        args = [version, document, ttl]
+        args: list[int | bytes] = [version, document, ttl]
         self._ask(lambda: self._put(keys=[self._key("seats", account_id)], args=args))
 
     def _ask(self, command: Callable[[], object]) -> bytes | None:
