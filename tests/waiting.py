@@ -1,0 +1,26 @@
+"""Waiting for what must come: it ends as soon as it has, and fails only where it never does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+# Far more than anything takes, also on a busy machine. What must be quick is asserted by its own bound.
+PATIENCE_SECONDS: Final = 120.0
+
+
+def wait_until(
+    holds: Callable[[], Any],
+    what: str = "it happens",
+    log: Callable[[], str] = str,
+    *,
+    seconds: float = PATIENCE_SECONDS,
+) -> float:
+    """Seconds until it holds; a failure names it and shows the log."""
+    start = time.monotonic()
+    while not holds():
+        if time.monotonic() - start > seconds:
+            raise AssertionError(f"after {seconds} s still not: {what}\n{log()}")
+        time.sleep(0.02)
+    return time.monotonic() - start
