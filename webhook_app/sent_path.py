@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Response
 from werkzeug.routing import UnicodeConverter, ValidationError
 
 from seats.ids import path_segment
 from webhook_app import problems
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _WITH_IDS: Final = "/v1/"
 

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from cli.main import cli
 from providers.base import Caller
 from providers.budget import DEFAULT_RATE, Budget, parse_rate
+from runtime.wiring import namespace_of
 from tests.providers.stub import closed_port
 
 
@@ -34,9 +35,10 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def worker(client: redis.Redis) -> Budget:
+def worker(client: redis.Redis, environment: dict[str, str]) -> Budget:
     """The budget as a process of the service has it."""
-    return Budget(parse_rate(DEFAULT_RATE), client, name="dodo")
+    prefix = namespace_of(environment["DATABASE_URL"])
+    return Budget(parse_rate(DEFAULT_RATE), client, name="dodo", prefix=lambda: prefix)
 
 
 def test_it_shows_what_was_used_and_what_is_kept_free(run, worker: Budget):
