@@ -10,10 +10,10 @@ import base64
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ARRAY, CheckConstraint, Text, case, delete, func, or_, select, update
+from sqlalchemy import ARRAY, CheckConstraint, DateTime, Text, delete, func, or_, select, update
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -36,9 +36,13 @@ class Endpoint(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     url: Mapped[str] = mapped_column(unique=True)
-    # Newest first; the others sign as well until a day after the rotation.
+    # Newest first. Each of the others signs as well until a day after the rotation that replaced it: the
+    # second secret until a day after `rotated_at`, those behind it until a day after `earlier_rotations`.
     secrets: Mapped[list[str]] = mapped_column(ARRAY(Text))
     rotated_at: Mapped[Moment | None]
+    earlier_rotations: Mapped[list[datetime]] = mapped_column(
+        ARRAY(DateTime(timezone=True)), server_default="{}"
+    )
     # None: whatever there is to tell.
     types: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     created_at: Mapped[Written]
@@ -67,19 +71,37 @@ def register(session: Session, url: str, types: Sequence[NoticeType] | None) -> 
 
 _ROTATE = sql(
     """
-    UPDATE notice_endpoints
-    SET secrets = (ARRAY[:fresh] || CASE WHEN rotated_at < now() - :old_for THEN secrets[1:1]
-                                         ELSE secrets END)[1:3],
+    WITH known AS (
+        SELECT id, array_prepend(rotated_at, earlier_rotations) AS rotations,
+               (SELECT count(*) FROM unnest(array_prepend(rotated_at, earlier_rotations)) AS rotated
+                WHERE rotated > now() - :old_for) AS old_ones
+        FROM notice_endpoints WHERE id = :endpoint_id FOR UPDATE
+    )
+    UPDATE notice_endpoints AS endpoint
+    SET secrets = ARRAY[:fresh] || secrets[1 : 1 + old_ones],
+        earlier_rotations = rotations[1 : old_ones],
         rotated_at = now()
-    WHERE id = :endpoint_id
+    FROM known WHERE endpoint.id = known.id
     """
 )
 
 
 def rotate(session: Session, endpoint_id: str) -> Endpoint:
-    """Give the endpoint a new secret; the one before signs beside it for a day. Raises `EndpointNotFound`."""
+    """Give the endpoint a new secret. The one before signs beside it for a day, however often it is rotated
+    meanwhile. Raises `EndpointNotFound`.
+    """
     wanted = {"endpoint_id": endpoint_id, "fresh": _new_secret(), "old_for": OLD_SECRETS_SIGN_FOR}
     affected(session, _ROTATE.bindparams(**wanted))
+    return _get(session, endpoint_id)
+
+
+def enable(session: Session, endpoint_id: str) -> Endpoint:
+    """Send notices there again, from now on; one that is enabled stays so. Raises `EndpointNotFound`."""
+    affected(session, update(Endpoint).where(Endpoint.id == endpoint_id).values(disabled_at=None))
+    return _get(session, endpoint_id)
+
+
+def _get(session: Session, endpoint_id: str) -> Endpoint:
     found = session.get(Endpoint, endpoint_id, populate_existing=True)
     if found is None:
         raise EndpointNotFound(f"There is no notice endpoint {endpoint_id!r}.")
@@ -109,9 +131,6 @@ _DUE = select(Endpoint.id).where(
     or_(Endpoint.busy_until.is_(None), Endpoint.busy_until <= func.now()),
     _HAS_MAIL,
 )
-_SIGNING = case(
-    (Endpoint.rotated_at < func.now() - OLD_SECRETS_SIGN_FOR, Endpoint.secrets[1:1]), else_=Endpoint.secrets
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +159,20 @@ def take(session: Session, *, lease: timedelta) -> Addressee | None:
         update(Endpoint)
         .where(Endpoint.id == next_one.c.id)
         .values(busy_until=func.now() + lease)
-        .returning(Endpoint.id, Endpoint.url, _SIGNING)
+        .returning(Endpoint, func.now())
     )
     row = session.execute(taken, execution_options={"synchronize_session": False}).one_or_none()
-    return None if row is None else Addressee(*row)
+    if row is None:
+        return None
+    found, now = row
+    return Addressee(found.id, found.url, _signing(found, now))
+
+
+def _signing(found: Endpoint, now: datetime) -> Sequence[str]:
+    """The secrets that sign at that time: the newest, and those replaced within a day."""
+    rotations = () if found.rotated_at is None else (found.rotated_at, *found.earlier_rotations)
+    old_ones = sum(rotation > now - OLD_SECRETS_SIGN_FOR for rotation in rotations)
+    return found.secrets[: 1 + old_ones]
 
 
 def free(session: Session, endpoint_id: str, *, rest: timedelta = timedelta(0)) -> None:
@@ -153,7 +182,7 @@ def free(session: Session, endpoint_id: str, *, rest: timedelta = timedelta(0)) 
 
 
 def disable(session: Session, endpoint_id: str) -> None:
-    """Nothing is sent there any more; it stays to be seen, until somebody deletes it."""
+    """Nothing is sent there any more; it stays to be seen, until somebody enables or deletes it."""
     affected(session, update(Endpoint).where(Endpoint.id == endpoint_id).values(disabled_at=func.now()))
 
 

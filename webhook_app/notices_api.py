@@ -23,6 +23,7 @@ from webhook_app.notice_schemas import (
     EndpointDeleted,
     EndpointPath,
     Endpoints,
+    EndpointShown,
     EndpointWithSecret,
     NoticePath,
     Notices,
@@ -90,6 +91,21 @@ def remove_endpoint(path: EndpointPath) -> Response:
 def rotate_secret(path: EndpointPath) -> Response:
     def work(session: Session) -> Answer:
         return Answer(HTTPStatus.OK, _with_secret(endpoint.rotate(session, path.endpoint_id)))
+
+    return answer_once(work)
+
+
+@notices_api.post(
+    "/v1/notice-endpoints/<endpoint_id>/enable",
+    summary="Send notices there again",
+    description="For an endpoint that was disabled because it answered 410. What happened meanwhile is not "
+    "sent by itself: resend the dead notices. 200, and 200 again.",
+    responses=responses(EndpointShown, *WRITING, 404),
+)
+@needs(Scope.ADMIN)
+def enable_endpoint(path: EndpointPath) -> Response:
+    def work(session: Session) -> Answer:
+        return Answer(HTTPStatus.OK, _endpoint(endpoint.enable(session, path.endpoint_id)))
 
     return answer_once(work)
 

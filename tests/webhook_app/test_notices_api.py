@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from models import notice
+from models import endpoint, notice
 from models.api_key import Scope
 from runtime.wiring import Runtime
 from seats.notices import Notice, NoticeType
@@ -110,6 +110,26 @@ def test_a_rotation_shows_another_secret(client: FlaskClient):
     assert rotated["rotated_at"] is not None
 
 
+def test_a_disabled_endpoint_is_enabled_again_and_gets_what_is_said_from_then_on(
+    client: FlaskClient, runtime: Runtime
+):
+    path = f"/v1/notice-endpoints/{register(client)['endpoint_id']}"
+    with runtime.sessions.begin() as session:
+        endpoint.disable(session, path.rpartition("/")[2])
+    said(runtime, NoticeType.BLOCKED)
+    for _ in range(2):
+        enabled = client.post(f"{path}/enable")
+        assert (enabled.status_code, enabled.json["disabled_at"]) == (200, None)
+        assert "secret" not in enabled.json
+    said(runtime, NoticeType.BLOCKED)
+    assert len(rows(runtime, "SELECT id FROM notice_deliveries")) == 1
+
+
+def test_what_is_not_there_cannot_be_enabled(client: FlaskClient):
+    answer = client.post("/v1/notice-endpoints/ep_none/enable")
+    assert (answer.status_code, answer.json["code"]) == (404, "endpoint_not_found")
+
+
 def test_what_is_not_there_cannot_be_rotated(client: FlaskClient):
     answer = client.post("/v1/notice-endpoints/ep_none/rotate")
     assert (answer.status_code, answer.json["code"]) == (404, "endpoint_not_found")
@@ -202,6 +222,7 @@ def test_a_bad_question_is_422(client: FlaskClient, query: str):
         ("post", "/v1/notice-endpoints"),
         ("delete", "/v1/notice-endpoints/ep_1"),
         ("post", "/v1/notice-endpoints/ep_1/rotate"),
+        ("post", "/v1/notice-endpoints/ep_1/enable"),
         ("post", "/v1/notices/1/resend"),
     ],
 )

@@ -89,6 +89,7 @@ def test_the_routes_of_the_contract_are_all_there_is(document: dict[str, Any]):
         "get /v1/notice-endpoints",
         "delete /v1/notice-endpoints/{endpoint_id}",
         "post /v1/notice-endpoints/{endpoint_id}/rotate",
+        "post /v1/notice-endpoints/{endpoint_id}/enable",
         "get /v1/notices",
         "post /v1/notices/{notice_id}/resend",
         "get /healthz",

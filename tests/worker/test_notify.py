@@ -17,6 +17,7 @@ from sqlalchemy import text
 from standardwebhooks import WebhookVerificationError
 
 from models import endpoint, finding, ledger, notice
+from models.endpoint import Endpoint
 from models.notice import KeptNotice, Letter, NoticeDelivery
 from models.session import connect, sessions_of
 from runtime.wiring import Runtime
@@ -245,6 +246,43 @@ def test_a_second_rotation_drops_what_was_over(runtime: Runtime):
         kept = endpoint.rotate(session, first.id).secrets
     assert len(kept) == 2
     assert first.secret not in kept
+
+
+def test_however_often_it_is_rotated_each_secret_signs_for_its_day(runtime: Runtime, receiver: Receiver):
+    first = registered(runtime, receiver.url)
+    secrets = [first.secret, *(rotated(runtime, first.id) for _ in range(5))]
+    say(runtime)
+    notify(runtime)
+    (arrived,) = receiver.arrived
+    assert arrived.headers["webhook-signature"].count("v1,") == len(secrets)
+    assert all(arrived.verified(secret) for secret in secrets)
+
+
+def test_of_several_rotations_each_secret_ends_a_day_after_its_own(runtime: Runtime, receiver: Receiver):
+    first = registered(runtime, receiver.url)
+    secrets = [first.secret]
+    for _ in range(3):
+        secrets.append(rotated(runtime, first.id))
+        execute(
+            runtime,
+            "UPDATE notice_endpoints SET rotated_at = rotated_at - interval '10 hours', earlier_rotations = "
+            "ARRAY(SELECT at - interval '10 hours' FROM unnest(earlier_rotations) AS at)",
+        )
+    say(runtime)
+    notify(runtime)
+    (arrived,) = receiver.arrived
+    assert arrived.headers["webhook-signature"].count("v1,") == 3
+    assert arrived.verified(secrets[1])
+    with pytest.raises(WebhookVerificationError):
+        arrived.verified(secrets[0])
+    rotated(runtime, first.id)
+    assert len(everything(runtime, Endpoint)[0].secrets) == 4
+
+
+def rotated(runtime: Runtime, endpoint_id: str) -> str:
+    """The new secret."""
+    with runtime.sessions.begin() as session:
+        return endpoint.rotate(session, endpoint_id).secrets[0]
 
 
 # What a receiver may do.

@@ -1,0 +1,29 @@
+"""When the older secrets of notice endpoints were replaced: each signs for a day after that."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0018"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    moments = postgresql.ARRAY(sa.DateTime(timezone=True))
+    op.add_column(
+        "notice_endpoints", sa.Column("earlier_rotations", moments, server_default="{}", nullable=False)
+    )
+    # Until now at most one was kept behind the second, and it signed for as long as that.
+    op.execute(
+        "UPDATE notice_endpoints SET earlier_rotations = "
+        "array_fill(rotated_at, ARRAY[cardinality(secrets) - 2]) WHERE cardinality(secrets) > 2"
+    )
+
+
+def downgrade() -> None:
+    op.execute("UPDATE notice_endpoints SET secrets = secrets[1:3] WHERE cardinality(secrets) > 3")
+    op.drop_column("notice_endpoints", "earlier_rotations")
