@@ -14,7 +14,7 @@ from seats.errors import SettingsError
 def load(name: str) -> Callable[..., Provider]:
     """The `build` function of `providers/NAME.py`; a module of this folder is a provider if it has one.
 
-    Every `build` takes the settings as keywords: base_url, api_key, secrets, tolerance, rate and redis.
+    Every `build` takes the settings as keywords: base_url, api_key, secrets, tolerance, rate, redis, proxy.
     """
     builders = {module: build for module in _modules() if (build := _builder(module)) is not None}
     if name not in builders:

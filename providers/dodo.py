@@ -46,6 +46,7 @@ def build(
     rate: str = DEFAULT_RATE,
     redis: Redis | None = None,
     prefix: Callable[[], str] = lambda: "seatsync:",
+    proxy: str | None = None,
 ) -> Dodo:
     """The provider from its settings; raises `SettingsError` where one of them cannot be used.
 
@@ -54,7 +55,7 @@ def build(
     budget = Budget(parse_rate(rate), redis, name=Dodo.name, prefix=prefix)
     return Dodo(
         Verifier(secrets, max_age=tolerance, max_lead=tolerance),
-        Client(provider="Dodo Payments", base_url=base_url, api_key=api_key, budget=budget),
+        Client(provider="Dodo Payments", base_url=base_url, api_key=api_key, budget=budget, proxy=proxy),
     )
 
 

@@ -90,6 +90,7 @@ class Client:
         budget: Budget,
         connect_seconds: float = _CONNECT_SECONDS,
         answer_seconds: float = _ANSWER_SECONDS,
+        proxy: str | None = None,
     ) -> None:
         if not _KEY_SHAPE.fullmatch(api_key):
             raise SettingsError("The API key is empty, too long, or not made of visible ASCII characters.")
@@ -97,6 +98,7 @@ class Client:
         self._base_url = _checked_base_url(base_url)
         self._budget = budget
         self._timeout = (connect_seconds, answer_seconds)
+        self._proxy = proxy
         self._session: requests.Session | None = None
         self._session_pid = 0
         self._clock_skew: timedelta | None = None
@@ -213,7 +215,7 @@ class Client:
     def _own_session(self) -> requests.Session:
         """Made lazily, and anew after a fork: two processes must not share a connection."""
         if self._session is None or self._session_pid != os.getpid():
-            self._session, self._session_pid = new_session(), os.getpid()
+            self._session, self._session_pid = new_session(proxy=self._proxy), os.getpid()
         return self._session
 
     def _clock(self, headers: Mapping[str, str]) -> float:

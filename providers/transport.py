@@ -7,21 +7,26 @@ import socket
 from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.poolmanager import ProxyManager
 
 _CONNECTIONS = 16  # kept open; more are made when needed
 
 
-def new_session(adapter: type[HTTPAdapter] | None = None) -> requests.Session:
-    """A session without retries, redirects, cookies and environment: threads may share it."""
+def new_session(adapter: type[HTTPAdapter] | None = None, *, proxy: str | None = None) -> requests.Session:
+    """A session without retries, redirects, cookies and environment: threads may share it. `proxy` is the
+    address of an HTTP proxy that every request goes through.
+    """
     session = _Session()
     session.trust_env = False  # neither proxies nor ~/.netrc: the environment is read elsewhere
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    if proxy is not None:
+        session.proxies = {"http": proxy, "https": proxy}
     kind = adapter or TimedAdapter
     for scheme in ("http://", "https://"):
         session.mount(scheme, kind(pool_connections=1, pool_maxsize=_CONNECTIONS))
@@ -83,7 +88,16 @@ class _TimedTlsPool(HTTPSConnectionPool):
     ConnectionCls = TimedTlsConnection
 
 
+_TIMED_POOLS: Final[dict[str, type[HTTPConnectionPool]]] = {"http": _TimedPool, "https": _TimedTlsPool}
+
+
 class TimedAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _TimedPool, "https": _TimedTlsPool}
+        self.poolmanager.pool_classes_by_scheme = _TIMED_POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:
+        """The same for connections through a proxy."""
+        manager: ProxyManager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = _TIMED_POOLS
+        return manager

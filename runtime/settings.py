@@ -97,6 +97,14 @@ def _rate(text: str) -> str:
     return text
 
 
+def _proxy(secret: SecretStr) -> SecretStr:
+    """Its password must not be shown, as a part of the address or of an error about it."""
+    parts = urlsplit(_parsable(secret.get_secret_value()))
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
+        raise ValueError("is not of the form http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")
+    return secret
+
+
 Seconds = Annotated[float, Field(ge=0.05, le=86_400)]
 DatabaseUrl = Annotated[
     str,
@@ -146,6 +154,11 @@ class Settings(BaseModel):
         None,
         alias="DODO_PAYMENTS_BASE_URL",
         description="the provider's API, https://...; unset: the one of DODO_PAYMENTS_ENVIRONMENT",
+    )
+    proxy: Annotated[SecretStr, AfterValidator(_proxy)] | None = Field(
+        None,
+        alias="SEATSYNC_PROVIDER_PROXY",
+        description="an HTTP proxy before the provider's API, http://user:password@host:3128; unset: none",
     )
     business_id: str | None = Field(
         None,

@@ -83,6 +83,7 @@ def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsyn
             rate=settings.provider_rate,
             redis=client,
             prefix=namespace,
+            proxy=settings.proxy.get_secret_value() if settings.proxy else None,
         ),
     )
 
