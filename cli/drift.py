@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from cli.whole_business import ready
 from models import finding
 from models.finding import DriftFinding, FindingState
+from seats.wording import counted
 from webhook_app.operator_api import finding_shown
 
 _STANDS: Final = (FindingState.OPEN.value, FindingState.HELD.value)
@@ -45,15 +46,17 @@ def drift(states: tuple[str, ...], *, limit: int, as_json: bool) -> None:
         stands = finding.count_by_cause(session, states=_STANDS)
         if as_json:
             _print_json(list(found), counts)
-        else:
+        elif counts:
             _print(found, counts)
+        else:
+            click.echo(_nothing(sum(stands.values())))
     sys.exit(1 if stands else 0)
 
 
 def in_a_line(one: DriftFinding) -> str:
     """`held sub_1 quantity: 1 -> 3 (portal_change)`."""
-    sides = f"{one.ours} -> {one.theirs}" if one.ours is not None else f"{one.theirs}"
-    return f"{one.state:<8} {one.subject} {one.field}: {sides} ({one.cause})"
+    sides = " -> ".join(side for side in (one.ours, one.theirs) if side is not None)
+    return f"{one.state:<8} {one.subject} {one.field}{sides and f': {sides}'} ({one.cause})"
 
 
 def _first(session: Session, states: Sequence[str], limit: int) -> Iterator[DriftFinding]:
@@ -76,8 +79,15 @@ def _print(found: Iterator[DriftFinding], counts: Counts) -> None:
         click.echo(f"... and {more} more; --limit shows more of them")
     for (state, cause), count in counts.items():
         click.echo(f"{count} {state}, likely cause {cause}")
-    if not counts:
-        click.echo("Nothing.")
+
+
+def _nothing(stands: int) -> str:
+    """Why there is nothing to show; what stands in other states decides the exit code all the same."""
+    return (
+        f"Nothing in this state; {counted(stands, 'finding stands', 'findings stand')}."
+        if stands
+        else "Nothing."
+    )
 
 
 def _print_json(found: Sequence[DriftFinding], counts: Counts) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 from flask import current_app
 
 from runtime.wiring import Runtime
 from webhook_app.auth import Gatekeeper
+from webhook_app.refusals import RefusalLog
 from worker.doorbell import Doorbell
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ class Door:
     runtime: Runtime
     doorbell: Doorbell
     gatekeeper: Gatekeeper
+    refusals: RefusalLog = field(default_factory=RefusalLog)
 
     def ring(self, subscription_id: str, delay: float = 0.0) -> None:
         """Have the subscription looked at soon. The row that asks for it is committed: a bell that is

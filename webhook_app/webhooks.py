@@ -53,7 +53,7 @@ def receive(path: ProviderPath) -> Response:
     try:
         delivery = runtime.provider.verify(list(request.headers.items()), body, datetime.now(UTC))
     except InvalidSignature as error:
-        log.warning("delivery refused", extra={"reason": error.reason})
+        door().refusals.note(error.reason)
         raise
     event = runtime.provider.read(delivery.body, with_state=False)  # the worker's to look at
     arrival = _arrival(runtime, delivery, event)

@@ -59,6 +59,19 @@ def test_what_is_over_does_not_stand(business: Business, found: None):
     assert business.run("drift", "--state", "agreed").exit_code == 0
 
 
+def test_an_exit_code_of_what_is_not_shown_is_explained(business: Business, found: None):
+    done = business.run("drift", "--state", "agreed")
+    assert (done.exit_code, done.stdout) == (1, "Nothing in this state; 2 findings stand.\n")
+
+
+def test_a_side_without_a_value_is_left_out(business: Business, sessions: Sessions):
+    with sessions.begin() as session:
+        finding.record(session, "sub_3", [findings.addons_missing()])
+    shown = business.run("drift").stdout
+    assert "held     sub_3 addons (unknown)\n" in shown
+    assert "None" not in shown
+
+
 def test_more_than_the_limit_is_told_by_its_number(business: Business, found: None):
     lines = business.run("drift", "--limit", "1").stdout.splitlines()
     assert lines[2:] == [
