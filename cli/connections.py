@@ -16,10 +16,15 @@ def read_settings() -> Settings:
     """The settings of the environment; raises `SettingsError`. Standard error names variables that look like
     settings and are none.
     """
+    name_unknown_variables()
+    return Settings.from_env()
+
+
+def name_unknown_variables() -> None:
+    """Write to standard error which variables begin like settings and are none."""
     for name, nearest in unknown_variables().items():
         hint = f"; did you mean {nearest}?" if nearest else "."
         click.echo(f"The environment variable {name} is not a setting and has no effect{hint}", err=True)
-    return Settings.from_env()
 
 
 @contextmanager

@@ -38,8 +38,8 @@ def create(name: str, scopes: tuple[str, ...]) -> None:
     if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
         raise click.UsageError(f"NAME must be 1 to {_LONGEST_NAME} printable characters.")
     with database(_APPLICATION) as sessions, sessions.begin() as session:
-        key = api_key.create(session, name, [Scope(scope) for scope in dict.fromkeys(scopes)])
-    click.echo(key)
+        # Shown before it is kept: a key that nobody could read must not be valid.
+        click.echo(api_key.create(session, name, [Scope(scope) for scope in dict.fromkeys(scopes)]))
     click.echo("Keep it now: only its hash is stored.", err=True)
 
 

@@ -2,50 +2,21 @@
 
 from __future__ import annotations
 
-from flask import Flask
+import pkgutil
+from typing import TYPE_CHECKING
 
-from runtime.wiring import Runtime
-from webhook_app import openapi, problems
-from webhook_app.accounts_api import accounts_api
-from webhook_app.audit_api import audit_api
-from webhook_app.auth import Gatekeeper
-from webhook_app.bodies import MOST_BYTES
-from webhook_app.checkout_api import checkout_api
-from webhook_app.claims_api import claims_api
-from webhook_app.door import NAME, Door
-from webhook_app.explain_api import explain_api
-from webhook_app.health import health
-from webhook_app.leavers_api import leavers_api
-from webhook_app.members_api import members_api
-from webhook_app.notices_api import notices_api
-from webhook_app.operator_api import operator_api
-from webhook_app.seat_changes_api import seat_changes_api
-from webhook_app.seats_api import seats_api
-from webhook_app.webhooks import webhooks
-from worker.doorbell import Doorbell
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from runtime.wiring import Runtime
+    from worker.doorbell import Doorbell
 
 
 def create_app(runtime: Runtime, doorbell: Doorbell) -> Flask:
-    """The web application over one runtime."""
-    app = openapi.described_app()
-    app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
-    app.extensions[NAME] = Door(runtime, doorbell, Gatekeeper(runtime))
-    problems.install(app)
-    for routes in (
-        seats_api,
-        seat_changes_api,
-        checkout_api,
-        claims_api,
-        members_api,
-        leavers_api,
-        explain_api,
-        audit_api,
-        accounts_api,
-        operator_api,
-        notices_api,
-        webhooks,
-        health,
-    ):
-        app.register_api(routes)
-    openapi.publish(app)
+    """The web application over one runtime.
+
+    It is imported when it is called: commands use single modules of this package, and all of them together
+    take a second of CPU time.
+    """
+    app: Flask = pkgutil.resolve_name("webhook_app.app:create_app")(runtime, doorbell)
     return app

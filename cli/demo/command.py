@@ -10,6 +10,7 @@ from types import FrameType
 
 import click
 
+from cli.connections import name_unknown_variables
 from cli.demo.playing import play
 from cli.demo.stage import Stage, stage
 
@@ -17,6 +18,7 @@ from cli.demo.stage import Stage, stage
 @click.command()
 def demo() -> None:
     """Start everything with a simulated business and watch seats move. Ctrl-C ends it."""
+    name_unknown_variables()
     with _one_interrupt(), stage(os.environ) as here:
         with contextlib.suppress(KeyboardInterrupt):
             play(here)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
+_REASON = re.compile(r"\b(FATAL|PANIC|error):")
 
 
 class Server(ABC):
@@ -221,7 +223,8 @@ class Server(ABC):
             guard_command(self._spec(command)), input=text, capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
-            raise EmbeddedServerError(f"{command[0]} failed:\n{(done.stdout + done.stderr).strip()}")
+            program, said = Path(command[0]).name, done.stdout + done.stderr
+            raise EmbeddedServerError(f"{program} failed in {self.folder}: {_worst_line(said)}")
 
     def _spec(self, command: list[str]) -> dict[str, object]:
         return {
@@ -278,6 +281,12 @@ class Server(ABC):
         if self._state is None:
             raise EmbeddedServerError(f"{self.name} has not been started")
         return self._state
+
+
+def _worst_line(output: str) -> str:
+    """What a program that failed gives as its reason, of all that it says; everything if it gives none."""
+    lines = output.strip().splitlines()
+    return next((line for line in lines if _REASON.search(line)), "\n".join(lines))
 
 
 def free_port(wanted: int | None) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -46,10 +47,11 @@ def told_of(process: psutil.Process) -> str:
 class Up:
     """`seatsync up` in a session of its own, and what it has written so far."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], folder: Path | None = None) -> None:
         self.process = subprocess.Popen(
             [SEATSYNC, "up"],
             env=environment,
+            cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -191,3 +193,34 @@ def test_up_starts_its_servers_again_when_they_are_killed_and_loses_nothing(
     answers.close()
     assert up.end() == 0, up.lines
     assert processes_of(home) == []
+
+
+def test_right_after_ready_the_doctor_finds_everybody_at_work(
+    given: dict[str, str], home: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "working folder"
+    folder.mkdir()
+    up = Up(given, folder)
+    assert up.writes(f"seatsync is ready on http://127.0.0.1:{given['PORT']}"), up.lines
+    told = subprocess.run(
+        [SEATSYNC, "doctor", "--json"], env=given, capture_output=True, text=True, check=False
+    )
+    levels = {one["check"]: one["level"] for one in json.loads(told.stdout)["results"]}
+    assert (levels["beat and worker"], levels["sweeper"]) == ("ok", "ok")
+    assert told.stderr == f"Using the embedded database in {home / 'postgres'}.\n"
+    assert up.end() == 0
+    assert list(folder.iterdir()) == []
+    assert not [line for line in up.lines if "Ctrl+C" in line or "superuser" in line or "Traceback" in line]
+
+
+@pytest.mark.parametrize("command", ["up", "migrate"])
+def test_ctrl_c_while_servers_are_created_leaves_nothing_behind(
+    given: dict[str, str], home: Path, command: str
+) -> None:
+    started = subprocess.Popen([SEATSYNC, command], env=given, stderr=subprocess.PIPE, text=True)
+    wait_until((home / "postgres" / "lock").exists, "a server is being created")
+    started.send_signal(signal.SIGINT)
+    _, told = started.communicate(timeout=PATIENCE_SECONDS)
+    assert (started.returncode, told.splitlines()[-1]) == (130, "Interrupted.")
+    assert "Traceback" not in told
+    wait_until(lambda: processes_of(home) == [], "nothing is left of the servers")
