@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 import migrations
-from models.session import connect
+from models.assignment import SharedAddress, shared_addresses
+from models.session import connect, sessions_of
 from runtime.logs import configure
 from runtime.servers import running_servers
 from runtime.settings import Settings
@@ -19,17 +22,32 @@ from worker.sweeper import run
 def migrate() -> None:
     """Bring the database's schema up to date."""
     with running_servers(Settings.from_env()) as settings:
-        migrate_to_head(settings)
+        shared = migrate_to_head(settings)
     click.echo("The database is up to date.")
+    _report(shared)
 
 
-def migrate_to_head(settings: Settings) -> None:
-    """Every migration that is not there yet, once, whoever asks."""
+def migrate_to_head(settings: Settings) -> Sequence[SharedAddress]:
+    """Run every migration that is missing; return the members whom one address does not tell apart."""
     engine = connect(str(settings.database_url), application="seatsync-migrate")
     try:
         migrations.upgrade(engine)
+        with sessions_of(engine)() as session:
+            return shared_addresses(session)
     finally:
         engine.dispose()
+
+
+def _report(shared: Sequence[SharedAddress]) -> None:
+    """Name the members who have one address; nothing was merged."""
+    if not shared:
+        return
+    click.echo("Members with an address that another member of the account has too; both keep their seats:")
+    for one in shared:
+        click.echo(f"  {one.account_id}: {one.member_id} has the address of {one.other_member_id}")
+    click.echo(
+        "Claims under such an address mean the second. Release, or give another address to, one of each."
+    )
 
 
 @click.command()

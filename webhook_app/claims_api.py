@@ -31,9 +31,11 @@ claims_api = Routes("claims", tag="Members")
 @claims_api.post(
     "/v1/accounts/<account_id>/claims",
     summary="Claim a seat for a person, once",
-    description="201: seated. 200: the person has a seat already, and an invitation is taken up; a role or "
-    "address that differs is left as it was, PATCH changes it. 409 `no_seat_available`, `claims_blocked` "
-    "or `purchase_needed`, with the numbers; `wrong_state` for somebody suspended. Under the policy "
+    description="201: seated. 200: the person has a seat already, or an invitation that is confirmed, under "
+    "this id from now on. A role of another seat type is a move, granted or refused like a claim; another "
+    "role of the same type, and an address that differs, stay as they were: PATCH changes them. 409 "
+    "`no_seat_available`, `claims_blocked` or `purchase_needed`, with the numbers; `email_taken` with the id "
+    "that has the address; `wrong_state` for somebody suspended. Under the policy "
     "`auto_expand` a seat that is missing is bought: 201 once a look at the provider shows it; 202 if it "
     "does not yet, with the seat held, and a notice tells what comes of it. Takes an `Idempotency-Key`.",
     responses=responses(Member, *WRITING, 404, 409, also=(201, 202)),
@@ -168,8 +170,10 @@ def _after_purchase(
 
 def _find(session: Session, account_id: str, shown_then: Mapping[str, Any]) -> int | None:
     """The person's assignment: an invitation that was taken up since is found by its address."""
-    member_id = shown_then["member_id"]
-    live = assignment.live(session, account_id, member_id, shown_then["email"])
+    member_id, email = shown_then["member_id"], shown_then["email"]
+    live = assignment.live(session, account_id, member_id)
+    if live is None and email is not None:
+        live = assignment.live_address(session, account_id, email)
     return assignment.newest_id(session, account_id, member_id) if live is None else live.id
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from http import HTTPStatus
 from typing import Any
 
@@ -14,7 +15,7 @@ from models.api_key import Scope
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.members import Change
-from webhook_app.answers import KEYED, WRITING, answer, responses
+from webhook_app.answers import KEYED, WRITING, answer, conditional, dumped, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
@@ -26,17 +27,53 @@ from webhook_app.schemas import (
     MemberPath,
     Members,
     MembersQuery,
+    NoQuery,
     Released,
+    RenameBody,
 )
 
 members_api = Routes("members", tag="Members")
+
+
+@members_api.get(
+    "/v1/accounts/<account_id>/members/<member_id>",
+    summary="One member: whether they have a seat, and why",
+    description="Held, active and suspended members; `occupies_seat` is the answer. 404 `member_not_found` "
+    "if nobody of this id is there, with `released_at` if somebody was. Answers 304 to If-None-Match.",
+    responses={**responses(Member, *KEYED, 404), "304": None},
+)
+@needs(Scope.READ)
+def member(path: MemberPath, query: NoQuery) -> Response:  # noqa: ARG001  its absence is checked
+    with door().runtime.sessions() as session:
+        body = dumped(shown(member_changes.get(session, path.account_id, path.member_id)))
+    return conditional(body, f'"{blake2b(path.account_id.encode() + body, digest_size=12).hexdigest()}"')
+
+
+@members_api.post(
+    "/v1/accounts/<account_id>/members/<member_id>/rename",
+    summary="Give a member another id",
+    description="Seat, state, address and history stay; the old id names nobody from then on, and changes of "
+    "seats that are to release the member do so under the new id. An invitation under the new id is merged. "
+    "409 `member_id_taken` if another member has it. Audited.",
+    responses=responses(Member, *WRITING, 404, 409),
+)
+@needs(Scope.CLAIM)
+def rename_member(path: MemberPath, body: RenameBody) -> Response:
+    def work(session: Session) -> Answer:
+        renamed = member_changes.rename(
+            session, path.account_id, path.member_id, body.member_id, asked_for("rename")
+        )
+        return Answer(HTTPStatus.OK, shown(renamed))
+
+    return answer_once(work)
 
 
 @members_api.patch(
     "/v1/accounts/<account_id>/members/<member_id>",
     summary="Change a member: role, state, protection, name, address, last activity",
     description="A change of role is a move between seat types in one step, reactivating is a claim: both "
-    "may be refused like one. 409 `wrong_state`, `hold_expired`, `email_taken`.",
+    "may be refused like one. The address of an invitation is merged into the member. 409 `wrong_state`, "
+    "`hold_expired`, `email_taken`.",
     responses=responses(Member, *WRITING, 404, 409),
 )
 @needs(Scope.CLAIM)
@@ -87,6 +124,8 @@ def members(path: AccountPath, query: MembersQuery) -> Response:
             session,
             path.account_id,
             state=query.state,
+            member_id=query.member_id,
+            email=query.email,
             role=query.role,
             seat_type=query.type,
             after=query.cursor,
