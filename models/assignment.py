@@ -6,7 +6,7 @@ live assignment for one member, or for one e-mail address, impossible whatever t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -152,6 +152,14 @@ def live(session: Session, account_id: str, member_id: str) -> Assignment | None
     return session.scalar(
         select(Assignment).where(Assignment.account_id == account_id, LIVE, Assignment.member_id == member_id)
     )
+
+
+def live_ids(session: Session, account_id: str, member_ids: Collection[str]) -> Collection[str]:
+    """Those of the members who are held, active or suspended."""
+    wanted = select(Assignment.member_id).where(
+        Assignment.account_id == account_id, LIVE, Assignment.member_id.in_(member_ids)
+    )
+    return set(session.scalars(wanted))
 
 
 def newest(session: Session, account_id: str, member_id: str) -> Assignment | None:

@@ -20,7 +20,7 @@ from webhook_app.answers import WRITING, responses
 from webhook_app.auth import needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
-from webhook_app.members_api import asked_for, shown
+from webhook_app.members_api import asked_for, shown, still_members
 from webhook_app.routes import Routes
 from webhook_app.schemas import AccountPath, BatchBody, BatchResult, ClaimBody, Member
 from worker import expansion
@@ -56,7 +56,7 @@ def claim(path: AccountPath, body: ClaimBody) -> Response:
         (became,) = _after_purchase(path.account_id, [first.body], held).values()
         return became
 
-    return answer_once(work, conclude)
+    return answer_once(work, conclude, still_holds=still_members(path.account_id))
 
 
 @claims_api.post(
@@ -93,7 +93,7 @@ def claim_batch(path: AccountPath, body: BatchBody) -> Response:
         became = _after_purchase(path.account_id, waiting_ones, held)
         return _answered(body.mode, [_concluded(one, became) if _waits(one) else one for one in told])
 
-    return answer_once(work, conclude)
+    return answer_once(work, conclude, still_holds=still_members(path.account_id))
 
 
 def _held(claims: Iterable[Seated]) -> Mapping[str, int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from flask import Response
 from sqlalchemy.orm import Session
@@ -31,6 +32,8 @@ from webhook_app.schemas import (
     Released,
     RenameBody,
 )
+
+_GIVEN: Final = frozenset({HTTPStatus.OK, HTTPStatus.CREATED})
 
 members_api = Routes("members", tag="Members")
 
@@ -65,7 +68,7 @@ def rename_member(path: MemberPath, body: RenameBody) -> Response:
         )
         return Answer(HTTPStatus.OK, shown(renamed))
 
-    return answer_once(work)
+    return answer_once(work, still_holds=still_members(path.account_id))
 
 
 @members_api.patch(
@@ -92,7 +95,7 @@ def patch_member(path: MemberPath, body: MemberChange) -> Response:
         )
         return Answer(HTTPStatus.OK, shown(person))
 
-    return answer_once(work)
+    return answer_once(work, still_holds=still_members(path.account_id))
 
 
 @members_api.delete(
@@ -132,6 +135,28 @@ def members(path: AccountPath, query: MembersQuery) -> Response:
             limit=query.limit,
         )
     return answer({"members": [shown(one) for one in page.assignments], "next_cursor": page.next_cursor})
+
+
+def still_members(account_id: str) -> Callable[[Session, Answer], bool]:
+    """Whether everybody whom a kept answer shows as a member of the account is still there.
+
+    A key that is used again after a release is a new request: its answer must not show a seat that was given
+    back. What waits for a purchase is not judged here.
+    """
+
+    def judge(session: Session, answer: Answer) -> bool:
+        shown_then = set(_shown_members(answer))
+        return shown_then <= set(assignment.live_ids(session, account_id, shown_then))
+
+    return judge
+
+
+def _shown_members(answer: Answer) -> Iterator[str]:
+    """The ids of the members in the answer, a single one or the results of a batch."""
+    alone = {"status": answer.status, "assignment": answer.body}
+    for result in answer.body.get("results", [alone]):
+        if result["status"] in _GIVEN and result["assignment"] is not None:
+            yield result["assignment"]["member_id"]
 
 
 def shown(person: Assignment) -> dict[str, Any]:
