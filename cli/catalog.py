@@ -17,6 +17,7 @@ from models.role_moves import Move
 from models.session import Sessions, connect, sessions_of
 from runtime.servers import running_servers
 from runtime.settings import Settings
+from seats import role_names
 from seats.catalog import FREE, Catalog
 from seats.catalog_file import parse
 from seats.errors import CatalogError, Mistake
@@ -37,7 +38,7 @@ def catalog() -> None:
 def check(file: Path) -> None:
     """Read the catalogue FILE (default: SEATSYNC_CATALOG) and tell its mistakes, or what is in it.
 
-    Exit code: 0 it is right, 2 it is not.
+    Warns of roles that differ in case or blanks alone. Exit code: 0 it is right, 2 it is not.
     """
     found = _read(file)
     free = sum(seat_type is None for seat_type in found.roles.values())
@@ -46,6 +47,8 @@ def check(file: Path) -> None:
     click.echo(f"  products: {len(found.products)}, contracts: {len(found.contracts)}")
     click.echo(f"  roles: {len(found.roles)}, of which {free} free")
     click.echo(f"  policy: {found.defaults.policy}")
+    for warning in role_names.warnings(found):
+        click.echo(f"warning: {warning}")
 
 
 @catalog.command()

@@ -48,7 +48,7 @@ def claim(path: AccountPath, body: ClaimBody) -> Response:
     def work(session: Session) -> Answer:
         seated = waiting.claim(session, path.account_id, wish, door().runtime.catalog, asked_for("claim"))
         held.update(_held([seated]))
-        return Answer(_status(seated), shown(seated.assignment))
+        return Answer(_status(seated), shown(seated.assignment, wish.role))
 
     def conclude(first: Answer) -> Answer:
         if first.status != HTTPStatus.ACCEPTED:
@@ -114,7 +114,7 @@ def _result(wish: Wish, outcome: Outcome, *, is_granted: bool) -> dict[str, Any]
         status: int = HTTPStatus.CREATED if outcome.is_new else HTTPStatus.OK
         person, problem = None, None
         if is_granted:
-            status, person = _status(outcome), shown(outcome.assignment)
+            status, person = _status(outcome), shown(outcome.assignment, wish.role)
     else:
         person, problem = None, problems.of_error(outcome)
         status = problem["status"]

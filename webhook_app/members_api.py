@@ -16,6 +16,7 @@ from models.api_key import Scope
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.members import Change
+from seats import role_names
 from webhook_app.answers import KEYED, WRITING, answer, conditional, dumped, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door
@@ -159,8 +160,11 @@ def _shown_members(answer: Answer) -> Iterator[str]:
             yield result["assignment"]["member_id"]
 
 
-def shown(person: Assignment) -> dict[str, Any]:
-    """The assignment as the API shows it."""
+def shown(person: Assignment, asked_role: str | None = None) -> dict[str, Any]:
+    """The assignment as the API shows it, with a warning if the role is probably a slip: the role that a
+    claim asked for, else the member's own.
+    """
+    warning = role_names.warning(door().runtime.catalog, asked_role or person.role)
     return {
         "member_id": person.member_id,
         "role": person.role,
@@ -176,6 +180,7 @@ def shown(person: Assignment) -> dict[str, Any]:
         "last_active_at": person.last_active_at,
         "expires_at": person.expires_at,
         "released_at": person.released_at,
+        **({} if warning is None else {"warnings": [warning]}),
     }
 
 

@@ -340,6 +340,11 @@ class Member(Shown):
     last_active_at: datetime | None = Field(description="as the app reported it")
     expires_at: datetime | None
     released_at: datetime | None
+    warnings: list[str] = Field(
+        [],
+        description="left out if there are none: a role that the catalogue has only in another case, or with "
+        "other blanks, and that therefore means what `*` means",
+    )
 
 
 class ClaimResult(Shown):

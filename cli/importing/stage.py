@@ -8,6 +8,7 @@ file alone: the same file gives the same order, and an import that was killed fi
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,7 @@ class Stage:
         self.rows = 0
         self.bytes = 0
         self.repeated = 0
+        self.roles = Counter[str]()
 
     def __enter__(self) -> Self:
         return self
@@ -127,6 +129,7 @@ class Stage:
         placed = (row.account_id, row.member_id, entry.line, size, facts)
         if self._scratch.execute("INSERT OR IGNORE INTO seatings VALUES (?, ?, ?, ?, ?)", placed).rowcount:
             self.rows += 1
+            self.roles[row.role] += 1
             self.bytes += size
             return None
         return self._meet_again(entry.line, row, facts)

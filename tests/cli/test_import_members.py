@@ -216,6 +216,17 @@ def test_a_file_without_members_is_imported_at_once(desk: Desk):
     assert desk.run(desk.file()).code == 0
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_roles_in_another_case_are_warned_of_once_each(
+    desk: Desk, catalog_file: Path, options: tuple[str, ...]
+):
+    text = catalog_file.read_text(encoding="utf-8").replace("[roles]", '[roles]\n"*" = "full"')
+    catalog_file.write_text(text, encoding="utf-8")
+    done = desk.run(desk.file("acme,ada,Client", "acme,bob,Client", "acme,cyd,client"), *options)
+    assert done.code == 0
+    assert done.err.count("warning: 2 rows: The catalogue has no role 'Client'") == 1
+
+
 # Bad rows.
 
 

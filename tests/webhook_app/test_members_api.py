@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -609,3 +610,37 @@ def test_can_add_tells_what_a_claim_would_be_told(client: FlaskClient, runtime: 
 def test_a_blocked_claim_tells_the_accounts_status(client: FlaskClient, runtime: Runtime):
     bought(runtime, status="paused")
     assert claim(client).json["account_status"] == "suspended"
+
+
+# A role that is probably a slip.
+
+
+@pytest.fixture
+def any_role(runtime: Runtime) -> Runtime:
+    """Roles that are not named take a full seat."""
+    return replace(runtime, catalog=replace(runtime.catalog, roles={**runtime.catalog.roles, "*": "full"}))
+
+
+@pytest.mark.parametrize("role", ["Client", "client ", "CLIENT"])
+def test_a_role_in_another_case_is_warned_of_in_the_answer(open_door: OpenDoor, any_role: Runtime, role: str):
+    bought(any_role)
+    client = open_door(any_role)
+    alone = claim(client, role=role).json
+    body = {"mode": "each", "claims": [{"member_id": "bob", "role": role}]}
+    batch = client.post(f"{CLAIMS}/batch", json=body).json["results"][0]["assignment"]
+    for shown in (alone, batch, client.get(f"{MEMBERS}/ada").json):
+        assert shown["seat_type"] == "full"
+        assert ["'client': free" in warning for warning in shown["warnings"]] == [True]
+
+
+def test_a_claim_again_is_warned_of_the_role_it_asked_for(open_door: OpenDoor, any_role: Runtime):
+    bought(any_role)
+    client = open_door(any_role)
+    claim(client, role="member")
+    assert len(claim(client, role="Member").json["warnings"]) == 1
+
+
+@pytest.mark.parametrize("role", ["client", "other"])
+def test_a_role_that_is_no_slip_has_no_warnings(open_door: OpenDoor, any_role: Runtime, role: str):
+    bought(any_role)
+    assert "warnings" not in claim(open_door(any_role), role=role).json
