@@ -15,6 +15,7 @@ from cli.catalog_diff import AccountChange, changes
 from cli.connections import database
 from models.role_moves import Move
 from runtime.catalogs import load_catalog
+from seats import role_names
 from seats.catalog import FREE
 from seats.wording import counted
 
@@ -34,7 +35,7 @@ def catalog() -> None:
 def check(file: Path) -> None:
     """Read the catalogue FILE (default: SEATSYNC_CATALOG) and tell its mistakes, or what is in it.
 
-    Exit code: 0 it is right, 2 it is not.
+    Warns of roles that differ in case or blanks alone. Exit code: 0 it is right, 2 it is not.
     """
     found = load_catalog(file)
     free = sum(seat_type is None for seat_type in found.roles.values())
@@ -43,6 +44,8 @@ def check(file: Path) -> None:
     click.echo(f"  products: {len(found.products)}, contracts: {len(found.contracts)}")
     click.echo(f"  roles: {len(found.roles)}, of which {free} free")
     click.echo(f"  policy: {found.defaults.policy}")
+    for warning in role_names.warnings(found):
+        click.echo(f"warning: {warning}")
 
 
 @catalog.command()

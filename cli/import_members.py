@@ -23,6 +23,8 @@ from cli.importing.rows import COLUMNS, REQUIRED
 from cli.importing.seats import Importer, Outcome
 from cli.importing.stage import Stage, Watcher
 from runtime.wiring import Runtime, build
+from seats import role_names
+from seats.catalog import Catalog
 
 _SHOWN_REJECTS = 20
 _OPTIONAL = ", ".join(name for name in COLUMNS if name not in REQUIRED)
@@ -66,6 +68,7 @@ def members(
     were not, 2 it could not run.
     """
     with _opened(rejects, file) as rejected, _ready(file) as (runtime, stage):
+        _warn_of_roles(runtime.catalog, stage.roles)
         if dry_run:
             _show(runtime, stage, create_accounts=create_accounts, names=names)
             _write(rejected, stage)
@@ -119,6 +122,12 @@ def _seat(
         _write(rejected, stage)
         seats.close_import(runtime, run)
     _tell("Imported", run.counts, stage)
+
+
+def _warn_of_roles(catalog: Catalog, roles: Mapping[str, int]) -> None:
+    for role, rows in roles.items():
+        if (warning := role_names.warning(catalog, role)) is not None:
+            click.echo(f"warning: {rows} rows: {warning}", err=True)
 
 
 def _show(runtime: Runtime, stage: Stage, *, create_accounts: bool, names: int) -> None:

@@ -12,6 +12,7 @@ from models import erasure
 from models.account import Account
 from models.erasure import Erased, Person, Trace
 from models.session import Sessions
+from seats import emails
 from seats.wording import counted
 
 
@@ -39,6 +40,8 @@ def erase(
         raise click.UsageError("Name the person by MEMBER_ID or by --email ADDRESS, one of the two.")
     if email is not None and not email.strip():
         raise click.UsageError("--email is empty: it would name nobody.")
+    if email is not None and (problem := emails.problem_of(email)) is not None:
+        raise click.UsageError(f"--email {problem}.")
     if member_id is not None and not member_id:
         raise click.UsageError("MEMBER_ID is empty: it would name nobody.")
     person = Person(member_id=member_id, email=email, account_id=account_id)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import click
 
 import migrations
 from cli.connections import name_embedded_database, read_settings, servers
 from models import generation
+from models.assignment import SharedAddress, shared_addresses
 from models.session import connect, sessions_of
 from runtime import schema
 from runtime.logs import configure
@@ -24,26 +28,49 @@ def migrate() -> None:
     settings = read_settings()
     with running_servers(settings) as running:
         name_embedded_database(settings)
-        is_back = migrate_to_head(running)
+        migrated = migrate_to_head(running)
     click.echo("The database is up to date.")
-    if is_back:
+    if migrated.is_back:
         click.echo(
             "This catalogue was in force before and is again: processes with another one stop evaluating."
         )
+    _report(migrated.shared)
 
 
-def migrate_to_head(settings: Settings) -> bool:
-    """Every migration that is not there yet, once, whoever asks; whether the catalogue was one that had been
-    replaced, and is in force again.
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """What to report of a migration.
+
+    `is_back`: the catalogue had been replaced and is in force again. `shared`: members whom one address does
+    not tell apart.
     """
+
+    is_back: bool
+    shared: Sequence[SharedAddress]
+
+
+def migrate_to_head(settings: Settings) -> Migrated:
+    """Run every migration that is missing, and put the catalogue into force."""
     catalog = read_catalog(settings)
     engine = connect(str(settings.database_url), application="seatsync-migrate")
     try:
         migrations.upgrade(engine)
         with sessions_of(engine).begin() as session:
-            return generation.put_in_force(session, catalog)
+            return Migrated(generation.put_in_force(session, catalog), shared_addresses(session))
     finally:
         engine.dispose()
+
+
+def _report(shared: Sequence[SharedAddress]) -> None:
+    """Name the members who have one address; nothing was merged."""
+    if not shared:
+        return
+    click.echo("Members with an address that another member of the account has too; both keep their seats:")
+    for one in shared:
+        click.echo(f"  {one.account_id}: {one.member_id} has the address of {one.other_member_id}")
+    click.echo(
+        "Claims under such an address mean the second. Release, or give another address to, one of each."
+    )
 
 
 @click.command()

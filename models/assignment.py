@@ -6,16 +6,17 @@ live assignment for one member, or for one e-mail address, impossible whatever t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, func, or_, select
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, and_, func, select
 from sqlalchemy import text as sql
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
 from models.base import Base, Json, Moment, Written
+from seats.emails import address_key
 
 LIVE = sql("state <> 'released'")
 
@@ -27,6 +28,9 @@ class Counted:
     active: int = 0
     held: int = 0
     waiting: int = 0
+
+    def __add__(self, other: Counted) -> Counted:
+        return self - -other
 
     def __sub__(self, other: Counted) -> Counted:
         return Counted(self.active - other.active, self.held - other.held, self.waiting - other.waiting)
@@ -51,12 +55,13 @@ class Assignment(Base):
         CheckConstraint("awaits IS NULL OR (state = 'held' AND awaits IN ('active', 'held'))", name="awaits"),
         Index("assignments_one_per_member", "account_id", "member_id", unique=True, postgresql_where=LIVE),
         Index(
-            "assignments_one_per_email",
+            "assignments_one_per_address",
             "account_id",
-            "email",
+            "email_key",
             unique=True,
-            postgresql_where=sql("state <> 'released' AND email IS NOT NULL"),
+            postgresql_where=sql("state <> 'released' AND email_key IS NOT NULL AND NOT email_shared"),
         ),
+        Index("assignments_of_member", "account_id", "member_id"),
         Index("assignments_expiry", "expires_at", postgresql_where=sql("state = 'held'")),
         Index("assignments_waiting", "account_id", "id", postgresql_where=sql("awaits IS NOT NULL")),
     )
@@ -67,6 +72,11 @@ class Assignment(Base):
     # Personal, like the address: for people who choose who leaves, never in the audit, erased on request.
     name: Mapped[str | None]
     email: Mapped[str | None]
+    # What all spellings of the address have in common (`seats.emails`).
+    email_key: Mapped[str | None]
+    # Another live row had the address as well when addresses began to be compared by their keys. Claims under
+    # the address mean that row, and a person decides what becomes of this one.
+    email_shared: Mapped[bool] = mapped_column(server_default=sql("false"))
     role: Mapped[str]
     # None is a free role: listed, occupying nothing.
     seat_type: Mapped[str | None]
@@ -108,6 +118,10 @@ class Assignment(Base):
             waiting=int(self.awaits is not None),
         )
 
+    def take_address(self, email: str) -> None:
+        """The member's address from now on, as it was given."""
+        self.email, self.email_key, self.email_shared = email.strip(), address_key(email), False
+
     def give_back(self, at: datetime) -> None:
         """Released from this moment on."""
         self.state, self.expires_at, self.awaits = AssignmentState.RELEASED, None, None
@@ -133,29 +147,70 @@ class AssignmentPage:
     next_cursor: int | None
 
 
-def normalise_email(email: str | None) -> str | None:
-    """One spelling per mailbox: outer blanks and letter case do not make another person."""
-    return (email.strip().casefold() or None) if email else None
+def live(session: Session, account_id: str, member_id: str) -> Assignment | None:
+    """The member's live assignment."""
+    return session.scalar(
+        select(Assignment).where(Assignment.account_id == account_id, LIVE, Assignment.member_id == member_id)
+    )
 
 
-def live(session: Session, account_id: str, member_id: str, email: str | None = None) -> Assignment | None:
-    """The person's live assignment: the member's own, else one under the same e-mail address."""
-    same_person = Assignment.member_id == member_id
-    if email is not None:
-        same_person = or_(same_person, Assignment.email == email)
+def live_ids(session: Session, account_id: str, member_ids: Collection[str]) -> Collection[str]:
+    """Those of the members who are held, active or suspended."""
+    wanted = select(Assignment.member_id).where(
+        Assignment.account_id == account_id, LIVE, Assignment.member_id.in_(member_ids)
+    )
+    return set(session.scalars(wanted))
+
+
+def newest(session: Session, account_id: str, member_id: str) -> Assignment | None:
+    """The member's live assignment, else the one that was released last."""
     return session.scalar(
         select(Assignment)
-        .where(Assignment.account_id == account_id, LIVE, same_person)
-        .order_by((Assignment.member_id == member_id).desc())
+        .where(Assignment.account_id == account_id, Assignment.member_id == member_id)
+        .order_by(Assignment.state == AssignmentState.RELEASED, Assignment.id.desc())
         .limit(1)
     )
 
 
-def live_email(session: Session, account_id: str, email: str) -> Assignment | None:
-    """The live assignment under an e-mail address, in its one spelling."""
+def live_address(session: Session, account_id: str, email: str) -> Assignment | None:
+    """The live assignment under an e-mail address, however it is spelled."""
     return session.scalar(
-        select(Assignment).where(Assignment.account_id == account_id, LIVE, Assignment.email == email)
+        select(Assignment).where(
+            Assignment.account_id == account_id,
+            LIVE,
+            Assignment.email_key == address_key(email),
+            ~Assignment.email_shared,
+        )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SharedAddress:
+    """A live member whose address another live member has as well, since before that was refused."""
+
+    account_id: str
+    member_id: str
+    other_member_id: str
+
+
+def shared_addresses(session: Session) -> Sequence[SharedAddress]:
+    """All members who share an address, in the order of their accounts."""
+    other = aliased(Assignment)
+    found = session.execute(
+        select(Assignment.account_id, Assignment.member_id, other.member_id)
+        .join(
+            other,
+            and_(
+                other.account_id == Assignment.account_id,
+                other.email_key == Assignment.email_key,
+                other.state != AssignmentState.RELEASED,
+                ~other.email_shared,
+            ),
+        )
+        .where(Assignment.state != AssignmentState.RELEASED, Assignment.email_shared)
+        .order_by(Assignment.account_id, Assignment.id)
+    )
+    return [SharedAddress(*row) for row in found]
 
 
 def known(session: Session, account_id: str, member_id: str) -> bool:
@@ -219,6 +274,8 @@ def page(
     account_id: str,
     *,
     state: str | None,
+    member_id: str | None,
+    email: str | None,
     role: str | None,
     seat_type: str | None,
     after: int | None,
@@ -226,10 +283,14 @@ def page(
 ) -> AssignmentPage:
     """Assignments of an account, oldest first; without a `state` the live ones.
 
-    `seat_type` may be `free`, the members who occupy nothing.
+    `email` finds every spelling of the address. `seat_type` may be `free`, the members who occupy nothing.
     """
     wanted = select(Assignment).where(Assignment.account_id == account_id).order_by(Assignment.id)
     wanted = wanted.where(LIVE if state is None else Assignment.state == state)
+    if member_id is not None:
+        wanted = wanted.where(Assignment.member_id == member_id)
+    if email is not None:
+        wanted = wanted.where(Assignment.email_key == address_key(email))
     if role is not None:
         wanted = wanted.where(Assignment.role == role)
     if seat_type is not None:

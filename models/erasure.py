@@ -14,10 +14,11 @@ from sqlalchemy import ColumnElement, and_, or_, select, tuple_, update
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
-from models.assignment import Assignment, normalise_email
+from models.assignment import Assignment
 from models.base import affected
 from models.book import open_book
 from models.idempotency import forget_answers
+from seats.emails import address_key
 
 _IS_PERSONAL = or_(Assignment.name.is_not(None), Assignment.email.is_not(None))
 
@@ -32,7 +33,7 @@ class Person:
 
     def __post_init__(self) -> None:
         # Nothing is a name of everybody who has none.
-        if bool(self.member_id) == bool(normalise_email(self.email)):
+        if bool(self.member_id) == bool(self.email and self.email.strip()):
             raise ValueError("a person is named by a member id or by an address, one of the two")
 
 
@@ -91,7 +92,7 @@ def erase(session: Session, trace: Trace) -> Erased:
     said = session.execute(select(Assignment.name, Assignment.email).where(theirs)).all()
     values = sorted({value for row in said for value in row if value})
     answers = forget_answers(session, trace.account_id, member_ids=trace.member_ids, values=values)
-    gone = update(Assignment).where(theirs, _IS_PERSONAL).values(name=None, email=None)
+    gone = update(Assignment).where(theirs, _IS_PERSONAL).values(name=None, email=None, email_key=None)
     return Erased(affected(session, gone), answers)
 
 
@@ -104,11 +105,11 @@ def _is(person: Person) -> ColumnElement[bool]:
     here = sql("true") if person.account_id is None else Assignment.account_id == person.account_id
     if person.email is None:
         named = Assignment.member_id == person.member_id
-        addresses = select(Assignment.account_id, Assignment.email).where(
-            here, named, Assignment.email.is_not(None)
+        addresses = select(Assignment.account_id, Assignment.email_key).where(
+            here, named, Assignment.email_key.is_not(None)
         )
-        return and_(here, or_(named, tuple_(Assignment.account_id, Assignment.email).in_(addresses)))
+        return and_(here, or_(named, tuple_(Assignment.account_id, Assignment.email_key).in_(addresses)))
     addressed = select(Assignment.account_id, Assignment.member_id).where(
-        here, Assignment.email == normalise_email(person.email)
+        here, Assignment.email_key == address_key(person.email)
     )
     return and_(here, tuple_(Assignment.account_id, Assignment.member_id).in_(addressed))

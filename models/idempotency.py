@@ -99,7 +99,7 @@ def forget_answers(
     has the work done again, which finds it done.
     """
     facts = {"ids": list(member_ids), "values": list(values)}
-    addresses = [value for value in values if "@" in value]
+    addresses = [value.lower() for value in values if "@" in value]
     path = f" /v1/accounts/{path_segment(account_id)}/"
     return affected(session, _FORGET_PERSON.bindparams(path=path, facts=facts, addresses=addresses))
 

@@ -13,13 +13,15 @@ from datetime import datetime
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
-from models import account, assignment, seating
+from models import account, assignment, persons, seating
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.base import affected
 from models.book import Book, open_book
+from models.persons import Person
 from seats.catalog import Catalog
-from seats.errors import EmailTaken, HoldExpired, MemberNotFound, WrongState
+from seats.errors import HoldExpired, MemberIdTaken, MemberNotFound, WrongState
+from seats.ids import path_segment
 
 _REACHABLE: Mapping[AssignmentState, Mapping[AssignmentState, str]] = {
     AssignmentState.HELD: {
@@ -86,30 +88,70 @@ def change(
     return person
 
 
-def _change(
-    session: Session, book: Book, person: Assignment, wanted: Change, *, catalog: Catalog, cause: Cause
-) -> None:
-    if person.awaits is not None and (wanted.state, wanted.role) != (None, None):
-        raise WrongState(
-            f"Member {person.member_id!r} waits for a seat that is being bought: release them, or change "
-            "their role or state once they have it.",
-            details={"member_id": person.member_id, "state": person.state, "awaits": "purchase"},
+def get(session: Session, account_id: str, member_id: str) -> Assignment:
+    """The live assignment of the member.
+
+    Raises `AccountNotFound`, and `MemberNotFound` for a released member too.
+    """
+    found = assignment.newest(session, account_id, member_id)
+    if found is None:
+        account.get(session, account_id)
+    if found is None or found.state == AssignmentState.RELEASED:
+        raise _not_found(account_id, member_id, found)
+    return found
+
+
+def rename(session: Session, account_id: str, member_id: str, new_id: str, cause: Cause) -> Assignment:
+    """Give the member another id; seat, state and history stay. An invitation under the new id is merged.
+
+    Raises `AccountNotFound`, `MemberNotFound`, and `MemberIdTaken` if another member has the new id.
+    """
+    book = open_book(session, account_id)
+    row = assignment.live(session, account_id, member_id)
+    if row is None:
+        raise _not_found(account_id, member_id)
+    holder = assignment.live(session, account_id, new_id)
+    if holder is row:
+        return row
+    if holder is not None and holder.state != AssignmentState.HELD:
+        raise MemberIdTaken(
+            f"Member {new_id!r} of this account is {holder.state} already. Release that member first if both "
+            "are one person.",
+            details={"member_id": new_id, "state": holder.state},
         )
-    state = _state_after(person, wanted.state)
-    seat_type = person.seat_type if wanted.role is None else catalog.seat_type(wanted.role)
-    was_on = person.seat_type if person.occupies_seat else None
+    person = Person(row, holder)
+    with seating.changed_rows(session, book, person.rows, cause):
+        persons.merge(session, person, book.now)
+        row.member_id = new_id
+    return row
+
+
+def _change(
+    session: Session, book: Book, row: Assignment, wanted: Change, *, catalog: Catalog, cause: Cause
+) -> None:
+    if row.awaits is not None and (wanted.state, wanted.role) != (None, None):
+        raise seating.seat_is_being_bought(row)
+    state = _state_after(row, wanted.state)
+    seat_type = row.seat_type if wanted.role is None else catalog.seat_type(wanted.role)
+    person = persons.identify(row, _addressed(session, row, wanted.email))
+    assert person is not None  # there is a row
     goes_on = seat_type if state is not AssignmentState.SUSPENDED else None
-    if goes_on != was_on:
+    if not person.has_seat(goes_on):
         seating.make_room(session, book, goes_on)
         if (refusal := seating.refusal(book, goes_on)) is not None:
             raise refusal
-    _check_email(session, person, wanted.email)
-    with seating.changed(session, book, person, cause):
-        person.role, person.seat_type, person.state = wanted.role or person.role, seat_type, state.value
-        person.expires_at = _expiry(book, person, wanted.state)
-        person.protected = person.protected if wanted.protected is None else wanted.protected
-        person.name = person.name if wanted.name is None else wanted.name
-        person.email = assignment.normalise_email(wanted.email) or person.email
+    with seating.changed_rows(session, book, person.rows, cause):
+        persons.merge(session, person, book.now)
+        row.role, row.seat_type, row.state = wanted.role or row.role, seat_type, state.value
+        row.expires_at = _expiry(book, row, wanted.state)
+        row.protected = row.protected if wanted.protected is None else wanted.protected
+        row.name = row.name if wanted.name is None else wanted.name
+        if wanted.email is not None:
+            row.take_address(wanted.email)
+
+
+def _addressed(session: Session, row: Assignment, email: str | None) -> Assignment | None:
+    return None if email is None else assignment.live_address(session, row.account_id, email)
 
 
 def _state_after(person: Assignment, wanted: AssignmentState | None) -> AssignmentState:
@@ -132,18 +174,6 @@ def _expiry(book: Book, person: Assignment, wanted: AssignmentState | None) -> d
         return None
     hold = book.rules_of(person.seat_type).hold
     return book.now + hold if wanted is AssignmentState.HELD else person.expires_at
-
-
-def _check_email(session: Session, person: Assignment, email: str | None) -> None:
-    email = assignment.normalise_email(email)
-    if email is None or email == person.email:
-        return
-    other = assignment.live_email(session, person.account_id, email)
-    if other is not None:
-        raise EmailTaken(
-            f"Member {other.member_id!r} of this account has that e-mail address already.",
-            details={"member_id": other.member_id},
-        )
 
 
 def _report(session: Session, account_id: str, member_id: str, last_active_at: datetime | None) -> None:
@@ -172,9 +202,10 @@ def _live(session: Session, account_id: str, member_id: str) -> Assignment:
     return found
 
 
-def _not_found(account_id: str, member_id: str) -> MemberNotFound:
+def _not_found(account_id: str, member_id: str, released: Assignment | None = None) -> MemberNotFound:
+    since = {} if released is None else {"released_at": f"{released.released_at:%Y-%m-%dT%H:%M:%S.%fZ}"}
     return MemberNotFound(
         f"Account {account_id!r} has no member {member_id!r} who is seated, held or suspended. "
-        f"Claim a seat with POST /v1/accounts/{account_id}/claims.",
-        details={"account_id": account_id, "member_id": member_id},
+        f"Claim a seat with POST /v1/accounts/{path_segment(account_id)}/claims.",
+        details={"account_id": account_id, "member_id": member_id, **since},
     )

@@ -30,10 +30,12 @@ from sqlalchemy import (
     LargeBinary,
     Text,
     and_,
+    any_,
     delete,
     func,
     or_,
     select,
+    update,
 )
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB
@@ -356,3 +358,16 @@ def _step(state: ChangeState, at: datetime, message: str | None) -> Json:
 
 def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
+
+
+def rename_member(session: Session, account_id: str, member_id: str, new_id: str) -> None:
+    """Have the account's changes that are not over yet release the member under their new id."""
+    session.execute(
+        update(SeatChange)
+        .where(
+            SeatChange.account_id == account_id,
+            SeatChange.state.in_((ChangeState.PREVIEWED, *OPEN, *_TAKEN_FOR)),
+            any_(SeatChange.release) == member_id,
+        )
+        .values(release=func.array_replace(SeatChange.release, member_id, new_id))
+    )

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from models import account, assignment, expansion
+from models import account, assignment, expansion, persons, seat_change
 from models.account import Account, AccountStatus
-from models.assignment import Assignment, AssignmentState
+from models.assignment import Assignment, AssignmentState, Counted
 from models.audit import Cause
+from models.base import Json
 from models.book import Balance, Book, Subject, open_book, post
 from models.direct import first_row
 from models.expansion import Present
+from models.persons import Person
 from seats import policies
 from seats.catalog import Catalog
+from seats.emails import address_key
 from seats.errors import ClaimsBlocked, NoSeatAvailable, PurchaseNeeded, Refused, WrongState
 from seats.limit import available, to_json
 from seats.policies import Decision, Situation, seat_words
@@ -32,7 +35,10 @@ REFUSING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """A seat somebody asks for. `hold` keeps it for an invitation, which lapses by itself."""
+    """A seat somebody asks for. `hold` keeps it for an invitation, which lapses by itself.
+
+    `email` is an address as it was given, without blanks at its ends.
+    """
 
     member_id: str
     role: str
@@ -102,10 +108,12 @@ def _without_lapsing(session: Session, found: Account, seat_type: str) -> Balanc
 
 
 def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
-    """Seat the person, once: the same member or the same e-mail address gets the seat it has.
+    """Give the person a seat, once. A person who has a row keeps it (`models.persons` says which row is
+    meant): an invitation is confirmed, and a role of another seat type is a move, granted or refused like
+    any claim.
 
-    Raises `UnknownRole`, `AccountNotFound`, `ClaimsBlocked`, `NoSeatAvailable`, `PurchaseNeeded`, and
-    `WrongState` for somebody who is suspended.
+    Raises `UnknownRole`, `AccountNotFound`, `ClaimsBlocked`, `NoSeatAvailable`, `PurchaseNeeded`,
+    `EmailTaken`, and `WrongState` for a suspended member and for a move while a seat is being bought.
     """
     seat_type = catalog.seat_type(wish.role)
     book = open_book(session, account_id)
@@ -115,9 +123,9 @@ def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause
         seated = _insert(session, book, wish, seat_type)
         if seated is not None:
             return _seat(session, book, seated, cause)
-    person = assignment.live(session, account_id, wish.member_id, assignment.normalise_email(wish.email))
+    person = persons.find(session, account_id, wish.member_id, wish.email)
     if person is not None:
-        return _seat_again(session, book, person, wish, cause)
+        return _claim_again(session, book, person, wish, cause, seat_type=seat_type, refused=refused)
     assert refused is not None  # an insert that conflicts has met a live assignment
     raise refused
 
@@ -179,14 +187,14 @@ def numbers(seat_type: str | None, balance: Balance) -> Mapping[str, object]:
 
 
 _MADE = (
-    *("id", "account_id", "member_id", "name", "email", "role", "seat_type"),
+    *("id", "account_id", "member_id", "name", "email", "email_key", "role", "seat_type"),
     *("state", "protected", "claimed_at", "expires_at", "released_at", "awaits", "last_active_at"),
 )
 _INSERT = f"""
-INSERT INTO assignments (account_id, member_id, name, email, role, seat_type, state, protected, expires_at,
-                         awaits, last_active_at)
-VALUES (%(account_id)s, %(member_id)s, %(name)s, %(email)s, %(role)s, %(seat_type)s, %(state)s, %(protected)s,
-        %(expires_at)s, %(awaits)s, %(last_active_at)s)
+INSERT INTO assignments (account_id, member_id, name, email, email_key, role, seat_type, state, protected,
+                         expires_at, awaits, last_active_at)
+VALUES (%(account_id)s, %(member_id)s, %(name)s, %(email)s, %(email_key)s, %(role)s, %(seat_type)s, %(state)s,
+        %(protected)s, %(expires_at)s, %(awaits)s, %(last_active_at)s)
 ON CONFLICT DO NOTHING
 RETURNING {", ".join(_MADE)}
 """  # noqa: S608  columns, named above
@@ -220,7 +228,8 @@ def _insert(
             "account_id": book.account_id,
             "member_id": wish.member_id,
             "name": wish.name,
-            "email": assignment.normalise_email(wish.email),
+            "email": wish.email,
+            "email_key": None if wish.email is None else address_key(wish.email),
             "role": wish.role,
             "seat_type": seat_type,
             "state": state.value,
@@ -240,46 +249,107 @@ def _seat(session: Session, book: Book, seated: Assignment, cause: Cause) -> Sea
     return Seated(seated, is_new=True)
 
 
-def _seat_again(session: Session, book: Book, person: Assignment, wish: Wish, cause: Cause) -> Seated:
-    """The seat the person has; a claim that holds nothing confirms a held one, on the same row."""
-    if person.state == AssignmentState.SUSPENDED:
+def _claim_again(
+    session: Session,
+    book: Book,
+    person: Person,
+    wish: Wish,
+    cause: Cause,
+    *,
+    seat_type: str | None,
+    refused: Refused | None,
+) -> Seated:
+    """The claim of a person who has a row; `refused` is why the account gives no further seat of the type."""
+    check_claim_again(person.row, seat_type)
+    if refused is not None and not person.has_seat(seat_type):
+        raise refused
+    with changed_rows(session, book, person.rows, cause):
+        persons.merge(session, person, book.now)
+        take_up(person.row, wish, seat_type)
+    return Seated(person.row, is_new=False)
+
+
+def check_claim_again(row: Assignment, seat_type: str | None) -> None:
+    """Raise `WrongState` if a claim cannot act on the row."""
+    if row.state == AssignmentState.SUSPENDED:
         raise WrongState(
-            f"Member {person.member_id!r} is suspended and has no seat. "
+            f"Member {row.member_id!r} is suspended and has no seat. "
             'Bring them back with PATCH {"state": "active"}, which claims one.',
-            details={"member_id": person.member_id, "state": person.state},
+            details={"member_id": row.member_id, "state": row.state},
         )
-    if person.state != AssignmentState.HELD or wish.hold:
-        return Seated(person, is_new=False)
-    with changed(session, book, person, cause):
-        person.member_id = wish.member_id
-        if person.awaits is not None:
-            person.awaits = AssignmentState.ACTIVE
+    if row.awaits is not None and row.seat_type != seat_type:
+        raise seat_is_being_bought(row)
+
+
+def seat_is_being_bought(row: Assignment) -> WrongState:
+    """Why a member whose seat is not there yet can be given no other role or state."""
+    return WrongState(
+        f"Member {row.member_id!r} waits for a seat that is being bought: release them, or change "
+        "their role or state once they have it.",
+        details={"member_id": row.member_id, "state": row.state, "awaits": "purchase"},
+    )
+
+
+def take_up(row: Assignment, wish: Wish, seat_type: str | None) -> None:
+    """Make the row what the claim asks for. A role of the same seat type, a name and an address that the
+    row has already stay as they are: `models.members` changes them.
+    """
+    row.member_id = wish.member_id
+    if row.email is None and wish.email is not None:
+        row.take_address(wish.email)
+    if row.seat_type != seat_type:
+        row.role, row.seat_type = wish.role, seat_type
+    if row.state == AssignmentState.HELD and not wish.hold:
+        if row.awaits is not None:
+            row.awaits = AssignmentState.ACTIVE
         else:
-            person.state, person.expires_at = AssignmentState.ACTIVE, None
-    return Seated(person, is_new=False)
+            row.state, row.expires_at = AssignmentState.ACTIVE, None
 
 
 @contextmanager
 def changed(
     session: Session, book: Book, person: Assignment, cause: Cause, *, is_news: bool = True
 ) -> Iterator[None]:
-    """Whatever the block makes of the person, written down in one piece: row, balance and audit.
+    """Write down what the block does to the person's row: row, balance and audit."""
+    with changed_rows(session, book, (person,), cause, is_news=is_news):
+        yield
 
-    The balance moves by the difference alone: taking the person out and putting the same one back in would
+
+@contextmanager
+def changed_rows(
+    session: Session, book: Book, rows: Sequence[Assignment], cause: Cause, *, is_news: bool = True
+) -> Iterator[None]:
+    """Write down what the block does to several rows of one person, the last of which the others are
+    merged into.
+
+    The balance moves by the difference alone: taking a row out and putting the same one back in would
     end an overage in between, and give it a new deadline.
     """
-    before, left, was = person.facts(), person.seat_type, person.counted
+    before = [(row.facts(), row.seat_type, row.counted) for row in rows]
     yield
     session.flush()
-    if left == person.seat_type:
-        book.move(left, person.counted - was)
-    else:
-        book.move(left, -was)
-        book.move(person.seat_type, person.counted)
-    if (after := person.facts()) != before:
-        book.wake_by(None if person.awaits else person.expires_at)
-        subject = Subject(member_id=person.member_id, before=before, after=after)
-        post(session, book, cause, subject, is_news=is_news)
+    moves: dict[str | None, Counted] = {}
+    for row, (_, left, was) in zip(rows, before, strict=True):
+        moves[left] = moves.get(left, Counted()) - was
+        moves[row.seat_type] = moves.get(row.seat_type, Counted()) + row.counted
+    for seat_type, by in moves.items():
+        book.move(seat_type, by)
+    written = [(row, facts) for row, (facts, *_) in zip(rows, before, strict=True) if row.facts() != facts]
+    for row, facts in written:
+        is_merged = row is not rows[-1]
+        why = replace(cause, reason=f"merged into member {rows[-1].member_id!r}") if is_merged else cause
+        _post_change(session, book, row, facts, why, is_news=is_news and row is written[-1][0])
+
+
+def _post_change(
+    session: Session, book: Book, row: Assignment, facts: Json, cause: Cause, *, is_news: bool
+) -> None:
+    """One audit row for the row that was as `facts` say."""
+    if facts["member_id"] != row.member_id:
+        seat_change.rename_member(session, book.account_id, facts["member_id"], row.member_id)
+    book.wake_by(None if row.awaits else row.expires_at)
+    subject = Subject(member_id=row.member_id, before=facts, after=row.facts())
+    post(session, book, cause, subject, is_news=is_news)
 
 
 def give_back(session: Session, book: Book, person: Assignment, cause: Cause) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from models import assignment, expansion, notice, seat_change, seating
+from models import assignment, expansion, notice, persons, seat_change, seating
 from models.assignment import Assignment, AssignmentState, Counted
 from models.audit import Cause
 from models.book import Book, open_book, post
@@ -36,12 +36,14 @@ _BOUGHT: Final = Cause(actor="system:auto_expand", source=SOURCE, reason="the se
 def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
     """Seat the person, or hold a seat until it is bought, where the account's policy buys what is missing.
 
-    Raises what `seating.claim` raises: `PurchaseNeeded` where nothing can be bought by itself, and
-    `NoSeatAvailable` where no more may be.
+    Raises what `seating.claim` raises: `PurchaseNeeded` if nothing can be bought automatically, as for a
+    member who moves from another seat type, and `NoSeatAvailable` if no more may be.
     """
     try:
         return seating.claim(session, account_id, wish, catalog, cause)
     except PurchaseNeeded:
+        if persons.find(session, account_id, wish.member_id, wish.email) is not None:
+            raise  # a move to another seat type: nothing is bought for a change of role
         seat_type = catalog.seat_type(wish.role)
         assert seat_type is not None  # a free role is never refused
     book = open_book(session, account_id)

@@ -275,6 +275,12 @@ class EmailTaken(Refused):
     code = "email_taken"
 
 
+class MemberIdTaken(Refused):
+    """Another member of the account has the id that this one is to be given."""
+
+    code = "member_id_taken"
+
+
 class BatchRefused(Refused):
     """A batch that is all or nothing came to nothing; `results` tells which claims stopped it."""
 

@@ -146,6 +146,14 @@ class Acme:
                 return refused.code
         return "changed"
 
+    def renames(self, member_id: str, new_id: str) -> str:
+        with self.runtime.transaction() as session:
+            try:
+                members.rename(session, "acme", member_id, new_id, a_cause())
+            except Refused as refused:
+                return refused.code
+        return "changed"
+
     def releases(self, *member_ids: str) -> None:
         for member_id in member_ids:
             with self.runtime.transaction() as session:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import orjson
-from flask import Response
+from flask import Response, request
 from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel
 
@@ -22,7 +22,27 @@ _PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components
 
 def answer(body: Any, status: int = HTTPStatus.OK) -> Response:
     """A JSON answer; times in UTC with a `Z`."""
-    return Response(orjson.dumps(body, option=orjson.OPT_UTC_Z), status, mimetype="application/json")
+    return Response(dumped(body), status, mimetype="application/json")
+
+
+def dumped(body: Any) -> bytes:
+    """The JSON of an answer; times in UTC with a `Z`."""
+    return orjson.dumps(body, option=orjson.OPT_UTC_Z)
+
+
+def conditional(body: bytes, etag: str) -> Response:
+    """The finished JSON body under its validator; 304 if the caller has it already."""
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    known = request.environ.get("HTTP_IF_NONE_MATCH")
+    if known is not None and _names(known, etag):
+        return Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(body, headers=headers, mimetype="application/json")
+
+
+def _names(known: str, etag: str) -> bool:
+    """True if the header names the validator, strong or weak: a proxy may have changed that."""
+    tags = [one.strip().removeprefix("W/") for one in known.split(",")]
+    return "*" in tags or etag.removeprefix("W/") in tags
 
 
 class _Numbered(Protocol):

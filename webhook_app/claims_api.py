@@ -20,7 +20,7 @@ from webhook_app.answers import WRITING, responses
 from webhook_app.auth import needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
-from webhook_app.members_api import asked_for, shown
+from webhook_app.members_api import asked_for, shown, still_members
 from webhook_app.routes import Routes
 from webhook_app.schemas import AccountPath, BatchBody, BatchResult, ClaimBody, Member
 from worker import expansion
@@ -31,9 +31,11 @@ claims_api = Routes("claims", tag="Members")
 @claims_api.post(
     "/v1/accounts/<account_id>/claims",
     summary="Claim a seat for a person, once",
-    description="201: seated. 200: the person has a seat already, and an invitation is taken up; a role or "
-    "address that differs is left as it was, PATCH changes it. 409 `no_seat_available`, `claims_blocked` "
-    "or `purchase_needed`, with the numbers; `wrong_state` for somebody suspended. Under the policy "
+    description="201: seated. 200: the person has a seat already, or an invitation that is confirmed, under "
+    "this id from now on. A role of another seat type is a move, granted or refused like a claim; another "
+    "role of the same type, and an address that differs, stay as they were: PATCH changes them. 409 "
+    "`no_seat_available`, `claims_blocked` or `purchase_needed`, with the numbers; `email_taken` with the id "
+    "that has the address; `wrong_state` for somebody suspended. Under the policy "
     "`auto_expand` a seat that is missing is bought: 201 once a look at the provider shows it; 202 if it "
     "does not yet, with the seat held, and a notice tells what comes of it. Takes an `Idempotency-Key`.",
     responses=responses(Member, *WRITING, 404, 409, also=(201, 202)),
@@ -46,7 +48,7 @@ def claim(path: AccountPath, body: ClaimBody) -> Response:
     def work(session: Session) -> Answer:
         seated = waiting.claim(session, path.account_id, wish, door().runtime.catalog, asked_for("claim"))
         held.update(_held([seated]))
-        return Answer(_status(seated), shown(seated.assignment))
+        return Answer(_status(seated), shown(seated.assignment, wish.role))
 
     def conclude(first: Answer) -> Answer:
         if first.status != HTTPStatus.ACCEPTED:
@@ -54,7 +56,7 @@ def claim(path: AccountPath, body: ClaimBody) -> Response:
         (became,) = _after_purchase(path.account_id, [first.body], held).values()
         return became
 
-    return answer_once(work, conclude)
+    return answer_once(work, conclude, still_holds=still_members(path.account_id))
 
 
 @claims_api.post(
@@ -91,7 +93,7 @@ def claim_batch(path: AccountPath, body: BatchBody) -> Response:
         became = _after_purchase(path.account_id, waiting_ones, held)
         return _answered(body.mode, [_concluded(one, became) if _waits(one) else one for one in told])
 
-    return answer_once(work, conclude)
+    return answer_once(work, conclude, still_holds=still_members(path.account_id))
 
 
 def _held(claims: Iterable[Seated]) -> Mapping[str, int]:
@@ -112,7 +114,7 @@ def _result(wish: Wish, outcome: Outcome, *, is_granted: bool) -> dict[str, Any]
         status: int = HTTPStatus.CREATED if outcome.is_new else HTTPStatus.OK
         person, problem = None, None
         if is_granted:
-            status, person = _status(outcome), shown(outcome.assignment)
+            status, person = _status(outcome), shown(outcome.assignment, wish.role)
     else:
         person, problem = None, problems.of_error(outcome)
         status = problem["status"]
@@ -168,8 +170,10 @@ def _after_purchase(
 
 def _find(session: Session, account_id: str, shown_then: Mapping[str, Any]) -> int | None:
     """The person's assignment: an invitation that was taken up since is found by its address."""
-    member_id = shown_then["member_id"]
-    live = assignment.live(session, account_id, member_id, shown_then["email"])
+    member_id, email = shown_then["member_id"], shown_then["email"]
+    live = assignment.live(session, account_id, member_id)
+    if live is None and email is not None:
+        live = assignment.live_address(session, account_id, email)
     return assignment.newest_id(session, account_id, member_id) if live is None else live.id
 
 

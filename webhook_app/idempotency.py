@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -20,21 +20,33 @@ from webhook_app.auth import caller
 from webhook_app.door import door
 
 HEADER: Final = "Idempotency-Key"
+REPLAYED: Final = "Idempotency-Replayed"
+"""The header of an answer that was given before under the same key."""
 LONGEST: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a writing call has to say."""
+    """What a writing call has to say. `is_replay`: it was given before under the same key."""
 
     status: int
     body: dict[str, Any]
+    is_replay: bool = False
+
+
+def _always(_session: Session, _answer: Answer) -> bool:
+    return True
 
 
 def answer_once(
-    work: Callable[[Session], Answer], conclude: Callable[[Answer], Answer] | None = None
+    work: Callable[[Session], Answer],
+    conclude: Callable[[Answer], Answer] | None = None,
+    *,
+    still_holds: Callable[[Session, Answer], bool] = _always,
 ) -> Response:
     """Do the work in one transaction, with its answer kept beside it if the caller sent a key.
+
+    A kept answer is replayed only as long as it `still_holds`; otherwise the work is done again.
 
     Refusals are answers too: the same key gets the same refusal, a new key a new look. Work whose outcome
     only the outside decides is answered twice: `conclude` finds out, outside of any transaction, what has
@@ -42,13 +54,13 @@ def answer_once(
     """
     key = _key()
     with door().runtime.transaction() as session:
-        first = _answer(session, work) if key is None else _kept_answer(session, key, work)
+        first = _answer(session, work) if key is None else _kept_answer(session, key, work, still_holds)
     answer = first if conclude is None else conclude(first)
     if key is not None and answer is not first:
         with door().runtime.transaction() as session:
             before = orjson.loads(_dumped(first.body))
             _keep(session, key, answer, instead_of=before)
-    return _response(answer)
+    return _response(replace(answer, is_replay=first.is_replay))
 
 
 def answer_asked(ask: Callable[[], Answer]) -> Response:
@@ -72,7 +84,10 @@ def answer_asked(ask: Callable[[], Answer]) -> Response:
 def _response(answer: Answer) -> Response:
     is_problem = answer.status >= HTTPStatus.BAD_REQUEST
     mimetype = "application/problem+json" if is_problem else "application/json"
-    return Response(_dumped(answer.body), answer.status, mimetype=mimetype)
+    response = Response(_dumped(answer.body), answer.status, mimetype=mimetype)
+    if answer.is_replay:
+        response.headers[REPLAYED] = "true"
+    return response
 
 
 def _answer(session: Session, work: Callable[[Session], Answer]) -> Answer:
@@ -88,8 +103,14 @@ def _told(work: Callable[[], Answer]) -> Answer:
         return Answer(told["status"], told)
 
 
-def _kept_answer(session: Session, key: str, work: Callable[[Session], Answer]) -> Answer:
-    if (before := _begin(session, key)) is not None:
+def _kept_answer(
+    session: Session,
+    key: str,
+    work: Callable[[Session], Answer],
+    still_holds: Callable[[Session, Answer], bool] = _always,
+) -> Answer:
+    before = _begin(session, key)
+    if before is not None and still_holds(session, before):
         return before
     answer = _answer(session, work)
     _keep(session, key, answer)
@@ -103,9 +124,18 @@ def _keep(session: Session, key: str, answer: Answer, *, instead_of: dict[str, A
 
 def _begin(session: Session, key: str) -> Answer | None:
     """The answer that was kept under the key, if there is one."""
-    wish = hashlib.sha256(request.query_string + b"\n" + request.get_data()).digest()
+    wish = hashlib.sha256(request.query_string + b"\n" + _body_without_spelling()).digest()
     before = idempotency.begin(session, _scope(), key, wish)
-    return None if before is None else Answer(before.status, before.body)
+    return None if before is None else Answer(before.status, before.body, is_replay=True)
+
+
+def _body_without_spelling() -> bytes:
+    """The body, in one spelling if it is JSON: blanks and the order of names make no other request."""
+    body = request.get_data()
+    try:
+        return orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONDecodeError:
+        return body
 
 
 def _scope() -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from flask import Response
 from sqlalchemy.orm import Session
@@ -14,7 +16,8 @@ from models.api_key import Scope
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.members import Change
-from webhook_app.answers import KEYED, WRITING, answer, responses
+from seats import role_names
+from webhook_app.answers import KEYED, WRITING, answer, conditional, dumped, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
@@ -26,17 +29,55 @@ from webhook_app.schemas import (
     MemberPath,
     Members,
     MembersQuery,
+    NoQuery,
     Released,
+    RenameBody,
 )
 
+_GIVEN: Final = frozenset({HTTPStatus.OK, HTTPStatus.CREATED})
+
 members_api = Routes("members", tag="Members")
+
+
+@members_api.get(
+    "/v1/accounts/<account_id>/members/<member_id>",
+    summary="One member: whether they have a seat, and why",
+    description="Held, active and suspended members; `occupies_seat` is the answer. 404 `member_not_found` "
+    "if nobody of this id is there, with `released_at` if somebody was. Answers 304 to If-None-Match.",
+    responses={**responses(Member, *KEYED, 404), "304": None},
+)
+@needs(Scope.READ)
+def member(path: MemberPath, query: NoQuery) -> Response:  # noqa: ARG001  its absence is checked
+    with door().runtime.sessions() as session:
+        body = dumped(shown(member_changes.get(session, path.account_id, path.member_id)))
+    return conditional(body, f'"{blake2b(path.account_id.encode() + body, digest_size=12).hexdigest()}"')
+
+
+@members_api.post(
+    "/v1/accounts/<account_id>/members/<member_id>/rename",
+    summary="Give a member another id",
+    description="Seat, state, address and history stay; the old id names nobody from then on, and changes of "
+    "seats that are to release the member do so under the new id. An invitation under the new id is merged. "
+    "409 `member_id_taken` if another member has it. Audited.",
+    responses=responses(Member, *WRITING, 404, 409),
+)
+@needs(Scope.CLAIM)
+def rename_member(path: MemberPath, body: RenameBody) -> Response:
+    def work(session: Session) -> Answer:
+        renamed = member_changes.rename(
+            session, path.account_id, path.member_id, body.member_id, asked_for("rename")
+        )
+        return Answer(HTTPStatus.OK, shown(renamed))
+
+    return answer_once(work, still_holds=still_members(path.account_id))
 
 
 @members_api.patch(
     "/v1/accounts/<account_id>/members/<member_id>",
     summary="Change a member: role, state, protection, name, address, last activity",
     description="A change of role is a move between seat types in one step, reactivating is a claim: both "
-    "may be refused like one. 409 `wrong_state`, `hold_expired`, `email_taken`.",
+    "may be refused like one. The address of an invitation is merged into the member. 409 `wrong_state`, "
+    "`hold_expired`, `email_taken`.",
     responses=responses(Member, *WRITING, 404, 409),
 )
 @needs(Scope.CLAIM)
@@ -55,7 +96,7 @@ def patch_member(path: MemberPath, body: MemberChange) -> Response:
         )
         return Answer(HTTPStatus.OK, shown(person))
 
-    return answer_once(work)
+    return answer_once(work, still_holds=still_members(path.account_id))
 
 
 @members_api.delete(
@@ -87,6 +128,8 @@ def members(path: AccountPath, query: MembersQuery) -> Response:
             session,
             path.account_id,
             state=query.state,
+            member_id=query.member_id,
+            email=query.email,
             role=query.role,
             seat_type=query.type,
             after=query.cursor,
@@ -95,8 +138,33 @@ def members(path: AccountPath, query: MembersQuery) -> Response:
     return answer({"members": [shown(one) for one in page.assignments], "next_cursor": page.next_cursor})
 
 
-def shown(person: Assignment) -> dict[str, Any]:
-    """The assignment as the API shows it."""
+def still_members(account_id: str) -> Callable[[Session, Answer], bool]:
+    """Whether everybody whom a kept answer shows as a member of the account is still there.
+
+    A key that is used again after a release is a new request: its answer must not show a seat that was given
+    back. What waits for a purchase is not judged here.
+    """
+
+    def judge(session: Session, answer: Answer) -> bool:
+        shown_then = set(_shown_members(answer))
+        return shown_then <= set(assignment.live_ids(session, account_id, shown_then))
+
+    return judge
+
+
+def _shown_members(answer: Answer) -> Iterator[str]:
+    """The ids of the members in the answer, a single one or the results of a batch."""
+    alone = {"status": answer.status, "assignment": answer.body}
+    for result in answer.body.get("results", [alone]):
+        if result["status"] in _GIVEN and result["assignment"] is not None:
+            yield result["assignment"]["member_id"]
+
+
+def shown(person: Assignment, asked_role: str | None = None) -> dict[str, Any]:
+    """The assignment as the API shows it, with a warning if the role is probably a slip: the role that a
+    claim asked for, else the member's own.
+    """
+    warning = role_names.warning(door().runtime.catalog, asked_role or person.role)
     return {
         "member_id": person.member_id,
         "role": person.role,
@@ -112,6 +180,7 @@ def shown(person: Assignment) -> dict[str, Any]:
         "last_active_at": person.last_active_at,
         "expires_at": person.expires_at,
         "released_at": person.released_at,
+        **({} if warning is None else {"warnings": [warning]}),
     }
 
 

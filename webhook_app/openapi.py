@@ -8,7 +8,7 @@ import orjson
 from flask import Response
 from flask_openapi3 import Info, OpenAPI
 
-from webhook_app.idempotency import HEADER, LONGEST
+from webhook_app.idempotency import HEADER, LONGEST, REPLAYED
 from webhook_app.problems import Problem
 from webhook_app.sent_path import Segment, SentPath
 
@@ -23,8 +23,17 @@ _IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "name": HEADER,
     "in": "header",
     "required": False,
-    "description": "For 24 hours same key and body: same answer; with another body 422.",
+    "description": "For 24 hours the same key and body get the same answer, marked `Idempotency-Replayed`; "
+    "with another body 422. Blanks and the order of names make no other body. Send a random key for each "
+    "wish of a person, and repeat it only when the answer was lost. An answer that shows a member who was "
+    "released since is not repeated: the call is carried out again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST},
+}
+_REPLAYED: Final[dict[str, Any]] = {
+    REPLAYED: {
+        "description": "`true` if this answer was given before under the same Idempotency-Key",
+        "schema": {"type": "string", "const": "true"},
+    }
 }
 _WRITING: Final = frozenset({"post", "put", "patch", "delete"})
 
@@ -54,6 +63,10 @@ def publish(app: OpenAPI) -> None:
         for method, operation in methods.items():
             if path.startswith("/v1/") and method in _WRITING:
                 operation["parameters"] = [*operation.get("parameters", []), _IDEMPOTENCY_KEY]
+                operation["responses"] = {
+                    status: {**described, "headers": _REPLAYED}
+                    for status, described in operation["responses"].items()
+                }
     body = orjson.dumps(document)
     app.add_url_rule(
         "/openapi.json", "openapi", lambda: Response(body, mimetype="application/json"), methods=["GET"]

@@ -24,7 +24,7 @@ from models.account import AccountStatus
 from models.assignment import AssignmentState
 from models.finding import FindingState
 from models.inbox import InboxState
-from seats import policies
+from seats import emails, policies
 from seats.drift import LikelyCause
 from seats.ids import LONGEST_ID, has_control_characters, problem_of
 from webhook_app.problems import Problem
@@ -40,6 +40,12 @@ def _nameable(text: str) -> str:
     if (problem := problem_of(text)) is not None:
         raise ValueError(problem)
     return text
+
+
+def _usable(address: str) -> str:
+    if (problem := emails.problem_of(address)) is not None:
+        raise ValueError(problem)
+    return address
 
 
 _A_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
@@ -64,7 +70,7 @@ NewId = Annotated[str, _SHORT_TEXT, AfterValidator(_nameable)]
 Email = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^@\s]+@[^@\s]+$"),
-    AfterValidator(_printable),
+    AfterValidator(_usable),
 ]
 Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_printable)
@@ -158,6 +164,8 @@ class AccountsQuery(PageQuery):
 
 
 class MembersQuery(PageQuery):
+    member_id: Id | None = None
+    email: Email | None = Field(None, description="in any spelling of the address")
     state: AssignmentState | None = Field(None, description="unset: all but released")
     role: Id | None = None
     type: Id | None = Field(None, description="a seat type, or `free`")
@@ -219,6 +227,12 @@ class MemberChange(Wanted):
         if all(value is None for value in self.model_dump().values()):
             raise ValueError("must name at least one thing to change")
         return self
+
+
+class RenameBody(Wanted):
+    model_config = ConfigDict(strict=True)
+
+    member_id: NewId = Field(description="the id that the member has from now on")
 
 
 class PolicyBody(Wanted):
@@ -341,6 +355,11 @@ class Member(Shown):
     last_active_at: datetime | None = Field(description="as the app reported it")
     expires_at: datetime | None
     released_at: datetime | None
+    warnings: list[str] = Field(
+        [],
+        description="left out if there are none: a role that the catalogue has only in another case, or with "
+        "other blanks, and that therefore means what `*` means",
+    )
 
 
 class ClaimResult(Shown):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from flask import Response, request
+from flask import Response
 
 from models import account, seating, subscription
 from models.api_key import Scope
 from webhook_app import problems, seats_document
-from webhook_app.answers import KEYED, answer, responses
+from webhook_app.answers import KEYED, answer, conditional, responses
 from webhook_app.auth import needs
 from webhook_app.door import door
 from webhook_app.routes import Routes
@@ -42,7 +42,8 @@ _STALE_AFTER_TURNS: Final = 2
 def account_seats(path: AccountPath, query: SeatsQuery) -> Response:
     if query.at is not None:
         return _as_it_was(path.account_id, query.at)
-    return _conditional(_document(path.account_id))
+    page = _document(path.account_id)
+    return conditional(page.body, page.etag)
 
 
 @seats_api.get(
@@ -57,11 +58,12 @@ def subscription_seats(path: SubscriptionPath, query: NoQuery) -> Response:  # n
     if remembered is not None:
         page = _document(remembered)
         if seats_document.names(page.body, path.subscription_id):
-            return _conditional(page)
+            return conditional(page.body, page.etag)
     with door().runtime.sessions() as session:  # it was never asked for, or it has moved
         account_id = subscription.account_of(session, path.subscription_id)
     cache.note_account(path.subscription_id, account_id)
-    return _conditional(_document(account_id))
+    page = _document(account_id)
+    return conditional(page.body, page.etag)
 
 
 @seats_api.get(
@@ -110,18 +112,3 @@ def _as_it_was(account_id: str, moment: datetime) -> Response:
         if moment > account.now(session):
             return problems.invalid([problems.Fault("at", "is in the future")])
         return answer(seats_document.read_at(session, account_id, moment))
-
-
-def _conditional(page: SeatsPage) -> Response:
-    """The page, or 304 for a caller who has it already."""
-    headers = {"ETag": page.etag, "Cache-Control": "private, no-cache"}
-    known = request.environ.get("HTTP_IF_NONE_MATCH")
-    if known is not None and _names(known, page.etag):
-        return Response(status=304, headers=headers)
-    return Response(page.body, headers=headers, mimetype="application/json")
-
-
-def _names(known: str, etag: str) -> bool:
-    """Whether the header names the validator; a proxy may have made a strong one of it."""
-    tags = [one.strip().removeprefix("W/") for one in known.split(",")]
-    return "*" in tags or etag.removeprefix("W/") in tags

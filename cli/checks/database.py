@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -10,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import migrations
 from cli.checks.result import Level, Result, ok
 from models import account
+from models.assignment import shared_addresses
 from runtime.wiring import Runtime
 
 _TOLERABLE_SKEW = timedelta(minutes=1)
@@ -31,6 +33,22 @@ def check(runtime: Runtime) -> Iterator[Result]:
     yield ok("database", "It answers.")
     yield schema(migrations.revision_of(runtime.engine), migrations.newest())
     yield clock(theirs - datetime.now(UTC))
+    yield from _addresses(runtime)
+
+
+def _addresses(runtime: Runtime) -> Iterator[Result]:
+    """Members who have one address, from before that was refused; a database without it has a worse fault."""
+    with suppress(SQLAlchemyError), runtime.sessions() as session:
+        if shared := shared_addresses(session):
+            yield Result(
+                Level.WARNING,
+                "members with one address",
+                ", ".join(
+                    f"{one.account_id}: {one.member_id} and {one.other_member_id}" for one in shared[:10]
+                ),
+                "Each keeps a seat. Release one of each, or give it another address; `seatsync migrate` "
+                "lists all of them.",
+            )
 
 
 def schema(applied: str | None, newest: str | None) -> Result:

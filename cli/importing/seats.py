@@ -99,9 +99,6 @@ class Seater:
             return Result(Outcome.REJECTED, refusal.message)
         if seated.is_new:
             return Result(Outcome.ADDED)
-        if seated.assignment.member_id != row.member_id:
-            other = seated.assignment.member_id
-            return Result(Outcome.REJECTED, f"sits there as member {other!r}, under the same e-mail address")
         return Result(Outcome.UNCHANGED if self._version(row) == version else Outcome.UPDATED)
 
     def _version(self, row: MemberRow) -> int | None:

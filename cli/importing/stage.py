@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,7 @@ class Stage:
         self.rows = 0
         self.bytes = 0
         self.repeated = 0
+        self.roles = Counter[str]()
 
     def __enter__(self) -> Self:
         return self
@@ -141,6 +143,7 @@ class Stage:
         placed = (row.account_id, row.member_id, entry.line, size, facts)
         if self._scratch.execute("INSERT OR IGNORE INTO seatings VALUES (?, ?, ?, ?, ?)", placed).rowcount:
             self.rows += 1
+            self.roles[row.role] += 1
             self.bytes += size
             return None
         return self._meet_again(entry, row, facts)

@@ -97,6 +97,12 @@ def test_every_command_tells_a_catalogue_it_cannot_read(
     assert (done.exit_code, "mistake" in done.stderr) == (2, True)
 
 
+def test_roles_that_differ_in_case_alone_are_warned_of(run: Run, tmp_path: Path):
+    done = run("check", changed(tmp_path, ('client = "free"', 'client = "free"\nClient = "full"')))
+    assert done.exit_code == 0
+    assert "warning: The roles 'client' (free) and 'Client' (a full seat) differ in case" in done.output
+
+
 def test_checking_needs_no_other_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("SEATSYNC_CATALOG", raising=False)
     assert CliRunner().invoke(cli, ["catalog", "check", changed(tmp_path)]).exit_code == 0

@@ -157,7 +157,7 @@ def test_everything_a_row_says_is_kept(desk: Desk):
     header = "member_id,account_id,role,email,name,protected,last_active_at"
     desk.run(desk.file("ada,acme,member,Ada@Example.com,Ada L.,yes,2026-11-01T10:00:00+02:00", header=header))
     ada = desk.person("ada")
-    assert (ada.email, ada.name, ada.protected) == ("ada@example.com", "Ada L.", True)
+    assert (ada.email, ada.name, ada.protected) == ("Ada@Example.com", "Ada L.", True)
     assert ada.last_active_at.isoformat() == "2026-11-01T08:00:00+00:00"
 
 
@@ -211,6 +211,17 @@ def test_a_file_without_members_is_imported_at_once(desk: Desk):
     assert desk.run(desk.file()).code == 0
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_roles_in_another_case_are_warned_of_once_each(
+    desk: Desk, catalog_file: Path, options: tuple[str, ...]
+):
+    text = catalog_file.read_text(encoding="utf-8").replace("[roles]", '[roles]\n"*" = "full"')
+    catalog_file.write_text(text, encoding="utf-8")
+    done = desk.run(desk.file("acme,ada,Client", "acme,bob,Client", "acme,cyd,client"), *options)
+    assert done.code == 0
+    assert done.err.count("warning: 2 rows: The catalogue has no role 'Client'") == 1
+
+
 # Bad rows.
 
 
@@ -220,6 +231,9 @@ def test_a_file_without_members_is_imported_at_once(desk: Desk):
         ("acme,,member,", "member_id is missing"),
         ("acme,ada,wizard,", "knows no role 'wizard'"),
         ("acme,ada,member,nowhere", "email is no e-mail address"),
+        ("acme,ada,member,ada@example.com\u200b", "email must not hold invisible characters"),
+        ("acme,..,member,", "member_id must not be `.` or `..`"),
+        ("..,ada,member,", "account_id must not be `.` or `..`"),
         ("acme,a\x07da,member,", "member_id must not hold control characters"),
         ("acme,ada,member", "has 3 cells where the header has 4"),
         ('acme,"ada"x,member,', "cannot be read"),
@@ -294,10 +308,20 @@ def test_the_same_member_with_other_values_is_a_mistake(desk: Desk):
     assert "line 4: the member stands at 2 already, with other values" in done.err
 
 
+def test_a_role_of_another_seat_type_is_a_move(desk: Desk):
+    desk.run(
+        desk.file(*(f"acme,m{number},member" for number in range(4)), "acme,ada,client", "acme,ida,client")
+    )
+    done = desk.run(desk.file("acme,ada,member", "acme,ida,member"))
+    assert done.said == "Imported: 0 added, 1 updated, 0 unchanged, 1 rejected."
+    assert (desk.person("ada").seat_type, desk.person("ida").seat_type) == ("full", None)
+    desk.check()
+
+
 def test_one_address_is_one_person(desk: Desk):
     done = desk.run(desk.file("acme,ada,member,a@x.org", "acme,ida,member,A@X.org", header=f"{HEADER},email"))
     assert desk.seated() == ["ada"]
-    assert "line 3: sits there as member 'ada', under the same e-mail address" in done.err
+    assert "line 3: Member 'ada' of this account has that e-mail address already." in done.err
     assert "x.org" not in done.err.lower()
 
 

@@ -88,6 +88,35 @@ def test_an_address_in_other_letters_finds_the_person(run: Run, sessions: Sessio
     assert "example" not in done.output.lower()
 
 
+@pytest.mark.parametrize(
+    "other",
+    ["groß@example.com", "ｇross@example.com", "gross@exàmple.com", "gros\u0301s@example.com"],
+    ids=ascii,
+)
+def test_an_address_that_only_looks_alike_finds_nobody(
+    run: Run, sessions: Sessions, catalog: Catalog, other: str
+):
+    with sessions.begin() as session:
+        seat(session, "acme", "gross", catalog, email="gross@example.com")
+    assert run("--email", other, "--yes").exit_code == 1
+    assert personal(sessions)["acme", "gross"] == 1
+
+
+@pytest.mark.parametrize("spelling", ["JOSE\u0301@Bücher.example", "josé@xn--bcher-kva.example"], ids=ascii)
+def test_every_spelling_of_an_address_finds_the_person(
+    run: Run, sessions: Sessions, catalog: Catalog, spelling: str
+):
+    with sessions.begin() as session:
+        seat(session, "acme", "jose", catalog, email="José@bücher.example")
+    assert run("--email", spelling, "--yes").exit_code == 0
+    assert ("acme", "jose") not in personal(sessions)
+
+
+def test_an_address_with_an_invisible_character_is_a_mistake(run: Run):
+    done = run("--email", f"{ADA}\u200b", "--yes")
+    assert (done.exit_code, "invisible" in done.stderr) == (2, True)
+
+
 def test_an_address_finds_also_what_the_member_had_without_it(run: Run, sessions: Sessions):
     with sessions.begin() as session:
         session.execute(text("UPDATE assignments SET email = NULL WHERE state = 'released'"))

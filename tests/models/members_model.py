@@ -119,10 +119,16 @@ class Model:
     def counts(self) -> Counter[tuple[str, str]]:
         return Counter((one.seat, one.state) for one in self.people if one.seat is not None)
 
-    def find(self, member_id: str, email: str | None = None) -> Person | None:
-        own = [one for one in self.people if one.member_id == member_id]
-        same = [one for one in self.people if email is not None and one.email == email]
-        return next(iter(own + same), None)
+    def find(self, member_id: str) -> Person | None:
+        return next((one for one in self.people if one.member_id == member_id), None)
+
+    def addressed(self, email: str | None) -> Person | None:
+        return next((one for one in self.people if email is not None and one.email == email), None)
+
+    def merge(self, person: Person, invitation: Person | None) -> None:
+        if invitation is not None:
+            self.people.remove(invitation)
+            person.email = person.email or invitation.email
 
     def refusal(self, seat_type: str | None) -> str | None:
         if seat_type is None:
@@ -153,14 +159,12 @@ class Model:
 
     def claim(self, wish: Mapping[str, object]) -> str:
         refused = self.refusal_with_room_made(SEAT_OF[str(wish["role"])])
-        email = str(wish["email"]).strip().lower() if wish["email"] else None
-        person = self.find(str(wish["member_id"]), email)
-        if person is not None:
-            if person.state == "suspended":
-                return "wrong_state"
-            if person.state == "held" and not wish["hold"]:
-                person.state, person.expires_at, person.member_id = "active", None, str(wish["member_id"])
-            return "granted"
+        email = spelled_once(wish["email"])
+        own, addressed = self.find(str(wish["member_id"])), self.addressed(email)
+        if addressed not in (None, own) and addressed.state != "held":
+            return "email_taken"
+        if (own or addressed) is not None:
+            return self._claim_again(own, addressed, wish, refused)
         if refused is not None:
             return refused
         held = bool(wish["hold"])
@@ -177,6 +181,47 @@ class Model:
         )
         self.set_clocks(by_claim=True)
         return "granted"
+
+    def _claim_again(
+        self, own: Person | None, addressed: Person | None, wish: Mapping[str, object], refused: str | None
+    ) -> str:
+        person = own or addressed
+        invitation = None if addressed is person else addressed
+        if person.state == "suspended":
+            return "wrong_state"
+        wanted = SEAT_OF[str(wish["role"])]
+        if wanted is not None and wanted not in {person.seat, invitation and invitation.seat} and refused:
+            return refused
+        self.merge(person, invitation)
+        person.member_id = str(wish["member_id"])
+        person.email = person.email or spelled_once(wish["email"])
+        if person.seat != wanted:
+            person.role = str(wish["role"])
+        if person.state == "held" and not wish["hold"]:
+            person.state, person.expires_at = "active", None
+        self.set_clocks(by_claim=True)
+        return "granted"
+
+    def rename(self, member_id: str, new_id: str) -> str:
+        person, holder = self.find(member_id), self.find(new_id)
+        if holder not in (None, person) and holder.state != "held":
+            return "member_id_taken"
+        self.merge(person, None if holder is person else holder)
+        person.member_id = new_id
+        self.set_clocks()
+        return "changed"
+
+    def readdress(self, member_id: str, email: str) -> str:
+        person, holder = self.find(member_id), self.addressed(spelled_once(email))
+        if person.expires_at is not None and person.expires_at <= self.now:
+            self.lapse()
+            return "hold_expired"
+        if holder not in (None, person) and holder.state != "held":
+            return "email_taken"
+        self.merge(person, None if holder is person else holder)
+        person.email = spelled_once(email)
+        self.set_clocks()
+        return "changed"
 
     def claim_all(self, wishes: Sequence[Mapping[str, object]]) -> list[str]:
         before = deepcopy(self)
@@ -285,6 +330,11 @@ class Model:
                 self.set_clocks()
         if over > warned and self.over[seat_type]:
             self.warn(seat_type)
+
+
+def spelled_once(email: object) -> str | None:
+    """The machine's addresses differ in blanks and case alone."""
+    return str(email).strip().lower() if email else None
 
 
 def outcome(model: Model, what: Callable[[Model], object]) -> Model:

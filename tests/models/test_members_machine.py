@@ -25,10 +25,11 @@ from hypothesis.stateful import (
 from sqlalchemy import select
 
 from models import book, enforcement
-from models.assignment import LIVE, Assignment, AssignmentState, normalise_email
+from models.assignment import LIVE, Assignment, AssignmentState
 from models.book import Balance
 from models.subscription import Subscription
 from runtime.wiring import Runtime
+from seats.emails import address_key
 from seats.overage import NO_OVERAGE, OverageClock
 from seats.policies import strict
 from seats.snapshot import AddonQuantity
@@ -133,6 +134,18 @@ class Members(RuleBasedStateMachine):
         member_id = self._somebody(data)
         assert self.acme.member(member_id, role=role) == self.model.change(member_id, role=role)
         self._stays_within(had_room)
+
+    @precondition(lambda self: self.model.people)
+    @rule(data=st.data(), new_id=MEMBERS)
+    def rename(self, data: st.DataObject, new_id: str) -> None:
+        member_id = self._somebody(data)
+        assert self.acme.renames(member_id, new_id) == self.model.rename(member_id, new_id)
+
+    @precondition(lambda self: self.model.people)
+    @rule(data=st.data(), email=EMAILS.filter(bool))
+    def change_address(self, data: st.DataObject, email: str) -> None:
+        member_id = self._somebody(data)
+        assert self.acme.member(member_id, email=email) == self.model.readdress(member_id, email)
 
     @precondition(lambda self: self.model.people)
     @rule(data=st.data(), protected=st.booleans())
@@ -263,7 +276,7 @@ class Members(RuleBasedStateMachine):
         with self.acme.runtime.sessions() as session:
             live = session.execute(select(Assignment.member_id, Assignment.email).where(LIVE)).all()
         members = [member_id for member_id, _ in live]
-        addresses = [normalise_email(email) for _, email in live if email is not None]
+        addresses = [address_key(email) for _, email in live if email is not None]
         assert len(set(members)) == len(members)
         assert len(set(addresses)) == len(addresses)
 

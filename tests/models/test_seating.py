@@ -84,12 +84,6 @@ def test_the_same_member_is_seated_once(books: Books):
     assert (again.is_new, books.full()["active"]) == (False, 1)
 
 
-def test_the_same_address_in_other_letters_is_the_same_person(books: Books):
-    books.claim("ada", email="Ada@Example.com")
-    again = books.claim("ada-2", email=" ada@example.COM ")
-    assert (again.is_new, again.assignment.member_id) == (False, "ada")
-
-
 def test_the_sixth_of_five_is_refused_with_the_numbers(books: Books):
     for number in range(5):
         books.claim(f"member-{number}")

@@ -100,8 +100,10 @@ def test_the_same_key_is_one_wish_and_is_told_what_has_become_of_it(
     pays(world, service, sold, "succeeds")
     granted = claim(client, "eve", SEVEN)
     assert (granted.status_code, granted.json["state"]) == (201, "active")
-    client.delete(f"{ACCOUNT}/members/eve")
     assert claim(client, "eve", SEVEN).json == granted.json
+    client.delete(f"{ACCOUNT}/members/eve")
+    again = claim(client, "eve", SEVEN)
+    assert (again.status_code, again.json["claimed_at"] > granted.json["claimed_at"]) == (201, True)
     assert applied_writes(world) == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def test_a_claim_is_201_and_the_assignment(client: FlaskClient, runtime: Runtime
         "reason": "sits on a full seat",
         "name": None,
         "last_active_at": None,
-        "email": "ada@example.com",
+        "email": "Ada@Example.com",
         "protected": True,
         "expires_at": None,
         "released_at": None,
@@ -74,11 +75,13 @@ def test_who_is_seated_already_is_200_with_the_same_assignment(client: FlaskClie
 
 
 @pytest.mark.parametrize("email", ["ada@example.com", " ada@example.com\t", "ADA@Example.COM"])
-def test_the_same_e_mail_is_the_same_person(client: FlaskClient, runtime: Runtime, email: str):
+def test_the_same_e_mail_under_another_id_is_409_with_the_id_that_has_it(
+    client: FlaskClient, runtime: Runtime, email: str
+):
     bought(runtime)
     claim(client, "ada", email="Ada@example.com")
     again = claim(client, "ada-of-the-other-team", email=email)
-    assert (again.status_code, again.json["member_id"]) == (200, "ada")
+    assert (again.status_code, again.json["code"], again.json["member_id"]) == (409, "email_taken", "ada")
     assert seats(client)["used"] == 1
 
 
@@ -206,7 +209,21 @@ BAD_IDS = {
     "with DEL": "a\x7fb",
     "with a C1 control character": "a\x85b",
 }
-BAD_EMAILS = ["", "ada", "ada@", "@example.com", "a b@example.com", "a@b@c", "a@b\0", "x" * 200 + "@b", 7]
+BAD_EMAILS = [
+    "a@example.com\u200b",
+    "a@\ufeffb",
+    "a\u3164@b",
+    "a@ü..de",
+    "",
+    "ada",
+    "ada@",
+    "@example.com",
+    "a b@example.com",
+    "a@b@c",
+    "a@b\0",
+    "x" * 200 + "@b",
+    7,
+]
 
 
 @pytest.mark.parametrize("field", ["member_id", "role"])
@@ -599,3 +616,37 @@ def test_can_add_tells_what_a_claim_would_be_told(client: FlaskClient, runtime: 
 def test_a_blocked_claim_tells_the_accounts_status(client: FlaskClient, runtime: Runtime):
     bought(runtime, status="paused")
     assert claim(client).json["account_status"] == "suspended"
+
+
+# A role that is probably a slip.
+
+
+@pytest.fixture
+def any_role(runtime: Runtime) -> Runtime:
+    """Roles that are not named take a full seat."""
+    return replace(runtime, catalog=replace(runtime.catalog, roles={**runtime.catalog.roles, "*": "full"}))
+
+
+@pytest.mark.parametrize("role", ["Client", "client ", "CLIENT"])
+def test_a_role_in_another_case_is_warned_of_in_the_answer(open_door: OpenDoor, any_role: Runtime, role: str):
+    bought(any_role)
+    client = open_door(any_role)
+    alone = claim(client, role=role).json
+    body = {"mode": "each", "claims": [{"member_id": "bob", "role": role}]}
+    batch = client.post(f"{CLAIMS}/batch", json=body).json["results"][0]["assignment"]
+    for shown in (alone, batch, client.get(f"{MEMBERS}/ada").json):
+        assert shown["seat_type"] == "full"
+        assert ["'client': free" in warning for warning in shown["warnings"]] == [True]
+
+
+def test_a_claim_again_is_warned_of_the_role_it_asked_for(open_door: OpenDoor, any_role: Runtime):
+    bought(any_role)
+    client = open_door(any_role)
+    claim(client, role="member")
+    assert len(claim(client, role="Member").json["warnings"]) == 1
+
+
+@pytest.mark.parametrize("role", ["client", "other"])
+def test_a_role_that_is_no_slip_has_no_warnings(open_door: OpenDoor, any_role: Runtime, role: str):
+    bought(any_role)
+    assert "warnings" not in claim(open_door(any_role), role=role).json

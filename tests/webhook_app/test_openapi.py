@@ -80,6 +80,8 @@ def test_the_routes_of_the_contract_are_all_there_is(document: dict[str, Any]):
         f"get {account}/seat-changes",
         f"get {account}/seat-changes/{{change_id}}",
         f"delete {account}/seat-changes/{{change_id}}",
+        f"get {account}/members/{{member_id}}",
+        f"post {account}/members/{{member_id}}/rename",
         f"patch {account}/members/{{member_id}}",
         f"delete {account}/members/{{member_id}}",
         "get /v1/drift",

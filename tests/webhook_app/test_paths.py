@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -186,6 +187,10 @@ def test_allow_names_the_methods_there_are(client: FlaskClient, path: str, metho
 
 def test_options_of_an_unknown_path_are_404(client: FlaskClient):
     assert client.options("/v1/accounts/acme/polcy").status_code == 404
+
+
+def test_no_route_takes_more_than_one_segment_for_an_id(app: Flask):
+    assert not [rule.rule for rule in app.url_map.iter_rules() if "<path:" in rule.rule]
 
 
 # Ids from before the rule.

@@ -1,0 +1,76 @@
+"""E-mail addresses are compared by a key of their own; rows that share one are marked.
+
+Revision ID: 0013
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from seats.emails import address_key
+
+revision = "0013"
+down_revision = "0012"
+branch_labels = None
+depends_on = None
+
+_SLICE = 5_000
+# Of live rows with one key, one stays as it is: a member before an invitation, else the oldest. The others
+# are marked, and nothing else of them is changed.
+_MARK = """
+UPDATE assignments SET email_shared = true
+FROM (
+    SELECT id, row_number() OVER (PARTITION BY account_id, email_key ORDER BY state = 'held', id) AS place
+    FROM assignments WHERE state <> 'released' AND email_key IS NOT NULL
+) AS ranked
+WHERE assignments.id = ranked.id AND ranked.place > 1
+"""
+# The release before compared what it had stored, which was one spelling of each address.
+_RESTORE = """
+UPDATE assignments AS kept SET email = email_key
+WHERE email <> email_key AND NOT email_shared AND NOT EXISTS (
+    SELECT FROM assignments AS other
+    WHERE other.account_id = kept.account_id AND other.email_key = kept.email_key AND other.email_shared
+)
+"""
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE assignments ADD COLUMN IF NOT EXISTS email_key text")
+    op.execute("ALTER TABLE assignments ADD COLUMN IF NOT EXISTS email_shared boolean DEFAULT false NOT NULL")
+    with op.get_context().autocommit_block():
+        _fill()
+    op.execute(_MARK)
+
+
+def _fill() -> None:
+    """Slice by slice, each committed by itself: nobody waits for more than one of them."""
+    connection, last = op.get_bind(), 0
+    while rows := _next(connection, last):
+        last = rows[-1].id
+        connection.execute(
+            sa.text(
+                "UPDATE assignments SET email_key = filled.key "
+                "FROM unnest(cast(:ids AS bigint[]), cast(:keys AS text[])) AS filled (id, key) "
+                "WHERE assignments.id = filled.id"
+            ),
+            {"ids": [row.id for row in rows], "keys": [address_key(row.email) for row in rows]},
+        )
+
+
+def _next(connection: sa.Connection, last: int) -> list[sa.Row[tuple[int, str]]]:
+    found = connection.execute(
+        sa.text(
+            "SELECT id, email FROM assignments WHERE id > :last AND email IS NOT NULL "
+            "ORDER BY id LIMIT :slice"
+        ),
+        {"last": last, "slice": _SLICE},
+    )
+    return list(found)
+
+
+def downgrade() -> None:
+    op.execute(_RESTORE)
+    op.drop_column("assignments", "email_shared")
+    op.drop_column("assignments", "email_key")
