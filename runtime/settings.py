@@ -55,6 +55,12 @@ def _encrypted_or_local(url: str) -> str:
     return url
 
 
+def _long_scheme(url: str) -> str:
+    """`postgres://`, as hosting platforms write it, means the same and is unknown to SQLAlchemy."""
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql{separator}{rest}" if scheme == "postgres" else url
+
+
 def _existing_file(path: Path) -> Path:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
@@ -89,7 +95,10 @@ def _rate(text: str) -> str:
 
 Seconds = Annotated[float, Field(ge=0.05, le=86_400)]
 DatabaseUrl = Annotated[
-    str, _starts_with("postgresql://", "postgresql+psycopg://"), AfterValidator(_parsable)
+    str,
+    _starts_with("postgresql://", "postgres://", "postgresql+psycopg://"),
+    AfterValidator(_parsable),
+    AfterValidator(_long_scheme),
 ]
 RedisUrl = Annotated[str, _starts_with("redis://", "rediss://"), AfterValidator(_parsable)]
 BrokerUrl = Annotated[str, _starts_with("redis://", "rediss://", "amqp://", "amqps://")]

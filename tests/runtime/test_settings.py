@@ -96,6 +96,23 @@ def test_a_variable_set_to_nothing_counts_as_unset(enough: dict[str, str]):
     assert Settings.from_env({**enough, "DATABASE_URL": "", "PORT": ""}).port == 8000
 
 
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        (
+            "postgres://u:p%40@host:5433/db?sslmode=require",
+            "postgresql://u:p%40@host:5433/db?sslmode=require",
+        ),
+        ("postgresql://host/postgres", "postgresql://host/postgres"),
+        ("postgresql+psycopg://host/db", "postgresql+psycopg://host/db"),
+    ],
+)
+def test_the_short_name_of_postgresql_is_the_same_in_an_address(
+    enough: dict[str, str], given: str, used: str
+):
+    assert Settings.from_env({**enough, "DATABASE_URL": given}).database_url == used
+
+
 def test_no_secret_is_ever_shown(enough: dict[str, str]):
     settings = Settings.from_env({**enough, "SEATSYNC_API_KEY": "a-very-secret-bootstrap-key"})
     for secret in (SECRET, "a-very-secret-bootstrap-key"):
