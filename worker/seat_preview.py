@@ -88,7 +88,7 @@ def preview(runtime: Runtime, account_id: str, wish: Wish) -> Previewed:
     Raises `AccountNotFound`, a `Refused` that says why the wish cannot be granted, `SeatsInUse` with those
     who would have to leave, and what the provider raises.
     """
-    chosen = _choose(runtime, account_id, wish.subscription_id)
+    chosen = _choose(runtime, account_id, wish)
     look_at(runtime, chosen)
     with runtime.sessions() as session:
         snapshot = snapshot_of(session, chosen)
@@ -136,12 +136,13 @@ def preview(runtime: Runtime, account_id: str, wish: Wish) -> Previewed:
     return Previewed(change, token)
 
 
-def _choose(runtime: Runtime, account_id: str, asked_for: str | None) -> str:
-    """The subscription to change: the one asked for, or the only one that can be."""
+def _choose(runtime: Runtime, account_id: str, wish: Wish) -> str:
+    """The subscription to change: the one asked for, or the only one that sells what is wanted."""
     with runtime.sessions() as session:
         account.get(session, account_id)
         found = subscription.of_account(session, account_id)
-        live = [one.id for one in subscription.changeable_of(session, account_id)]
+        live = [one.id for one in subscription.changeable_of(session, account_id, wish.seats)]
+    asked_for = wish.subscription_id
     if asked_for is not None:
         if asked_for not in {one.id for one in found}:
             raise NoSubscription(
