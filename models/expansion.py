@@ -128,7 +128,7 @@ def refusal(
     session: Session, present: Present, seat_type: str, catalog: Catalog, *, requested: int = 1
 ) -> Refused | None:
     """Why seats for so many more people are not bought; None if they are."""
-    active = changeable_of(session, present.account_id)
+    active = changeable_of(session, present.account_id, [seat_type])
     if len(active) != 1:
         return PurchaseNeeded(
             f"No {seat_type} seat is left, and none can be bought by itself: the account has {len(active)} "

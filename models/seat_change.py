@@ -77,7 +77,6 @@ _MAY_BE_SEEN = {
     NO_LONGER_SCHEDULED: timedelta(hours=2),
     TAKEN_BACK: timedelta(hours=2),
 }
-_MOST_SENT = 10
 
 
 class SeatChange(Base):
@@ -256,16 +255,18 @@ def sent_for(session: Session, subscription_id: str) -> Sequence[SeatChange]:
     and the newest that was sent if it was taken for failed, or for cancelled, because nothing was to be seen
     a while ago.
     """
-    sent = session.scalars(
+    of_subscription = and_(SeatChange.subscription_id == subscription_id, SeatChange.sent_at.is_not(None))
+    newest_first = (SeatChange.sent_at.desc(), SeatChange.id)
+    newest = select(SeatChange.id).where(of_subscription).order_by(*newest_first).limit(1)
+    found = session.scalars(
         select(SeatChange)
-        .where(SeatChange.subscription_id == subscription_id, SeatChange.sent_at.is_not(None))
-        .order_by(SeatChange.sent_at.desc(), SeatChange.id)
-        .limit(_MOST_SENT)
+        .where(of_subscription, or_(SeatChange.state.in_(OPEN), SeatChange.id == newest.scalar_subquery()))
+        .order_by(*newest_first)
         .with_for_update()
     ).all()
     return [
         one
-        for place, one in enumerate(sent)
+        for place, one in enumerate(found)
         if one.state in OPEN or (place == 0 and one.state in _TAKEN_FOR and _may_be_seen(session, one))
     ]
 

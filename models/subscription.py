@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
@@ -130,9 +130,12 @@ def of_account(session: Session, account_id: str) -> Sequence[Subscription]:
     ).all()
 
 
-def changeable_of(session: Session, account_id: str) -> Sequence[Subscription]:
-    """Those of them whose cart the provider lets us change."""
-    return [one for one in of_account(session, account_id) if one.status == SubscriptionStatus.ACTIVE]
+def changeable_of(session: Session, account_id: str, seat_types: Collection[str]) -> Sequence[Subscription]:
+    """Those of them whose cart the provider lets us change for these seat types: the active ones that sell
+    them, or all active ones if none is known to.
+    """
+    active = [one for one in of_account(session, account_id) if one.status == SubscriptionStatus.ACTIVE]
+    return [one for one in active if set(seat_types) <= (one.seats or {}).keys()] or active
 
 
 def count(session: Session) -> int:

@@ -1,8 +1,10 @@
-"""Which cart gives so many seats: the one that is there, changed as little as possible."""
+"""Which cart gives so many seats: the cheapest, and among equals the one that is there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from seats import packs
@@ -19,15 +21,23 @@ _ONE: Final = 1  # the provider sells a product at least once
 
 
 def with_seats(
-    catalog: Catalog, cart: Cart, wanted: Mapping[str, int], prices: Mapping[str, int] | None
+    catalog: Catalog,
+    cart: Cart,
+    wanted: Mapping[str, int],
+    prices: Mapping[str, int] | None,
+    *,
+    at_most: Mapping[str, int] = MappingProxyType({}),
 ) -> Cart:
-    """The cart with that many purchased seats of each wanted type, and everything else as it is.
+    """The cheapest cart with at least that many purchased seats of each wanted type; the rest stays as it is.
 
-    Where no cart gives exactly as many, the one with the fewest above (`surplus` tells). Nothing that is
-    there is exchanged as long as adding, or giving back, is enough; beyond that the cheapest cart counts,
-    by `prices` of a unit in the smallest unit of one currency, add-ons by their id and the product by its
-    own. Only add-ons with a price are added; prices that are None are those of nobody: all are sold, and
-    single seats are preferred to packs. An add-on that gives seats of several types stays as it is.
+    A pack may be cheaper than fewer single seats, so the cart may give more than is wanted (`surplus`), but
+    no more than the product's maximum, and than `at_most` if that can be had. Among carts of the same price
+    it is the one with the fewest seats, and then the one that exchanges the least. A type of which there are
+    as many as wanted stays as it is.
+
+    `prices` are those of a unit in the smallest unit of one currency, add-ons by their id and the product by
+    its own. Only add-ons with a price are added. None: prices are unknown, all add-ons are sold, and single
+    seats are preferred to packs. An add-on that gives seats of several types stays as it is.
 
     Raises `BelowMinimum`, `AboveMaximum`, `NoWayToBuy`, `UnknownSeatType` and `Uncountable`.
     """
@@ -37,15 +47,17 @@ def with_seats(
     for seat_type, number in wanted.items():
         for_type = tuple(_packs(product, cart, seat_type, prices))
         difference = _difference(product, seat_type, seats.get(seat_type, NO_SEATS), number, for_type)
-        change.update(_change(product, seat_type, number, difference, for_type))
+        if difference:
+            wish = _Wish(seat_type, number, difference, at_most.get(seat_type))
+            change.update(_change(product, wish, for_type))
     return _changed(cart, change)
 
 
 def new_cart(
     catalog: Catalog, product_id: str, wanted: Mapping[str, int], prices: Mapping[str, int] | None
 ) -> Cart:
-    """The cheapest cart with that many seats of each wanted type, and of the others the fewest that the
-    product is sold with. Raises `ProductNotFound`, and what `with_seats` raises.
+    """The cheapest cart with at least that many seats of each wanted type, and of the others at least as many
+    as the product is sold with. Raises `ProductNotFound`, and what `with_seats` raises.
     """
     product = known_product(catalog, product_id)
     cart = Cart(product_id, _ONE)
@@ -153,26 +165,41 @@ def _check_bounds(product: Product, seat_type: str, wanted: int, *, given: int) 
         )
 
 
-def _change(
-    product: Product, seat_type: str, wanted: int, difference: int, for_type: tuple[Pack, ...]
-) -> Mapping[str, int]:
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """So many seats of a type, `difference` more than there are; at most `preferred` if that can be had."""
+
+    seat_type: str
+    wanted: int
+    difference: int
+    preferred: int | None
+
+    @property
+    def there(self) -> int:
+        return self.wanted - self.difference
+
+
+def _change(product: Product, wish: _Wish, for_type: tuple[Pack, ...]) -> Mapping[str, int]:
     """Units to add or to take away, by the id of what they are of."""
-    change = packs.change(for_type, difference)
-    if change is None:
-        raise NoWayToBuy(
-            f"Nothing that is sold with {product.name} gives {seat_words(wanted, seat_type)}.",
-            details={"seat_type": seat_type, "wanted": wanted},
-        )
+    maximum, difference = product.maximum.get(wish.seat_type), wish.difference
+    for bound in (wish.preferred, maximum):
+        bounds = [one for one in (bound, maximum) if one is not None]
+        # What was bought beyond a maximum may stay.
+        most = max(min(bounds) - wish.there, 0) if bounds else None
+        if (change := packs.change(for_type, difference, most=most)) is not None:
+            return change
+    seats = seat_words(wish.wanted, wish.seat_type)
+    details = {"seat_type": wish.seat_type, "wanted": wish.wanted}
+    beyond = packs.change(for_type, difference)
+    if beyond is None:
+        raise NoWayToBuy(f"Nothing that is sold with {product.name} gives {seats}.", details=details)
     sizes = {pack.name: pack.size for pack in for_type}
-    nearest = wanted - difference + sum(sizes[name] * units for name, units in change.items())
-    maximum = product.maximum.get(seat_type)
-    if maximum is not None and nearest > max(maximum, wanted - difference):
-        raise NoWayToBuy(
-            f"{product.name} is not sold with {seat_words(wanted, seat_type)}, and the next number that is, "
-            f"{nearest}, is above its maximum of {maximum}.",
-            details={"seat_type": seat_type, "wanted": wanted, "nearest": nearest, "maximum": maximum},
-        )
-    return change
+    nearest = wish.there + sum(sizes[name] * units for name, units in beyond.items())
+    raise NoWayToBuy(
+        f"{product.name} is not sold with {seats}, and the next number that is, {nearest}, is above its "
+        f"maximum of {maximum}.",
+        details={**details, "nearest": nearest, "maximum": maximum},
+    )
 
 
 def _changed(cart: Cart, change: Mapping[str, int]) -> Cart:

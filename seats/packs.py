@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
 MOST_AT_ONCE: Final = 100_000
 """Seats by which a cart can change in one step: beyond it nobody sells by the pack."""
 
-_FAR: Final = 2**40  # more than any number of units, so that the price decides first
+_MOST_EXCHANGED: Final = 10_000
+
+# Each decides before the next: no sum of what comes after it is as large.
+_PRICE: Final = 2**120
+_KEPT: Final = 2**80
+_LARGE: Final = 2**40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,98 +32,91 @@ class Pack:
     price: int = 0
     is_sold: bool = True
 
-    @property
-    def weight(self) -> int:
-        """What a unit adds to the cart: its price; at equal price a unit of one seat is preferred to a pack,
-        then fewer units to more.
-        """
-        return (self.price * _FAR + (self.size > 1)) * _FAR + 1
 
+def change(packs: Sequence[Pack], seats: int, *, most: int | None = None) -> Mapping[str, int] | None:
+    """Units to add, or where negative to take away, for the cheapest cart with at least so many more seats,
+    or at most so many fewer; and with at most `most` more.
 
-def change(packs: Sequence[Pack], seats: int) -> Mapping[str, int] | None:
-    """Units to add, or where negative to take away, so that there are so many more seats, or fewer.
-
-    Where that cannot be had exactly, it is the least number above. What is there stays where that is
-    possible, and only as many seats go as have to; among all carts of that kind it is the cheapest. None
-    where nothing that is sold gives so many.
+    Among carts of the same price it is the one with the fewest seats, then the one that takes away the least
+    of what is there; then single seats are preferred to packs, and fewer units to more. None where nothing
+    that is sold gives so many.
     """
-    usable = [pack for pack in packs if pack.size <= MOST_AT_ONCE]
-    if seats > 0 and not any(pack.is_sold for pack in usable):
-        return None
+    usable = [_movable(pack, max(-seats, 0)) for pack in packs if pack.size <= MOST_AT_ONCE]
+    there = sum(pack.size * pack.spare for pack in usable)
     largest = max((pack.size for pack in usable), default=0)
-    # Of as many units taken away and added as the largest pack has seats, some would cancel out.
-    most_away = min(sum(pack.size * pack.spare for pack in usable), max(-seats, 0) + largest**2)
-    away = _Away(usable, min(most_away, MOST_AT_ONCE + largest))
-    added = _Added(usable, max(seats, 0) + away.most + largest)
-    for above in range(largest + 1):
-        for gone in away.possible:
-            come = seats + above + gone
-            if come >= 0 and added.can(come):
-                return {**_signed(added.units(come), away.units(gone))}
-    return None
+    least = max(there + seats, 0)
+    # A cart that could lose a whole unit is not the cheapest, or has more seats than it needs.
+    enough = least + largest
+    carts = _Carts(usable, enough if most is None else max(min(there + most, enough), 0))
+    best = min((n for n in carts.possible if n >= least), key=carts.worth, default=None)
+    return None if best is None else carts.difference(best)
 
 
-def _signed(added: Counter[str], away: Counter[str]) -> Mapping[str, int]:
-    added.subtract(away)
-    return {name: units for name, units in added.items() if units}
+def _movable(pack: Pack, seats: int) -> Pack:
+    """The pack with no more spare units than giving `seats` back takes away or exchanges. The others stay, so
+    that a very large cart is worked out in a moment.
+    """
+    return replace(pack, spare=min(pack.spare, (_MOST_EXCHANGED + seats) // pack.size))
 
 
-class _Added:
-    """The cheapest way to add exactly so many seats, for each number up to `most`."""
+class _Carts:
+    """The best cart with exactly so many seats, for each number up to `most`; units that are kept come before
+    units that are added.
+    """
 
     def __init__(self, packs: Sequence[Pack], most: int) -> None:
+        self._packs = packs
         self._weight: list[float] = [0, *[inf] * most]
-        self._last: list[Pack | None] = [None] * (most + 1)
+        self._kept: list[tuple[Pack, int, bytearray]] = []
+        self._added: list[Pack | None] = [None] * (most + 1)
+        for pack in packs:
+            for count in _shares(min(pack.spare, most // pack.size)):
+                self._kept.append((pack, count, self._keep(pack, count)))
         for pack in packs:
             if pack.is_sold:
-                self._offer(pack)
+                self._add(pack)
+        self.possible = [seats for seats, weight in enumerate(self._weight) if weight < inf]
 
-    def _offer(self, pack: Pack) -> None:
-        size, weight, best = pack.size, pack.weight, self._weight
+    def worth(self, seats: int) -> tuple[float, int, float]:
+        """What orders carts with different numbers of seats, the least being the best."""
+        weight = self._weight[seats]
+        return (weight + _PRICE // 2) // _PRICE, seats, weight
+
+    def difference(self, seats: int) -> Mapping[str, int]:
+        """The units of the cart with so many seats, less those that are there."""
+        units: Counter[str] = Counter()
+        while (pack := self._added[seats]) is not None:
+            units[pack.name] += 1
+            seats -= pack.size
+        for pack, count, is_kept in reversed(self._kept):
+            if is_kept[seats]:
+                units[pack.name] += count
+                seats -= pack.size * count
+        units.subtract({pack.name: pack.spare for pack in self._packs})
+        return {name: count for name, count in units.items() if count}
+
+    def _keep(self, pack: Pack, count: int) -> bytearray:
+        size, weight, best = pack.size * count, _weight(pack, kept=pack.size) * count, self._weight
+        is_kept = bytearray(len(best))
+        for seats in range(len(best) - 1, size - 1, -1):
+            if best[seats - size] + weight < best[seats]:
+                best[seats] = best[seats - size] + weight
+                is_kept[seats] = True
+        return is_kept
+
+    def _add(self, pack: Pack) -> None:
+        size, weight, best = pack.size, _weight(pack, kept=0), self._weight
         for seats in range(size, len(best)):
             if best[seats - size] + weight < best[seats]:
                 best[seats] = best[seats - size] + weight
-                self._last[seats] = pack
-
-    def can(self, seats: int) -> bool:
-        return self._weight[seats] < inf
-
-    def units(self, seats: int) -> Counter[str]:
-        units: Counter[str] = Counter()
-        while (pack := self._last[seats]) is not None:
-            units[pack.name] += 1
-            seats -= pack.size
-        return units
+                self._added[seats] = pack
 
 
-class _Away:
-    """What to take away for exactly so many seats, the dearest first, for each number up to `most`."""
-
-    def __init__(self, packs: Sequence[Pack], most: int) -> None:
-        self.most = most
-        self._weight: list[float] = [0, *[inf] * most]
-        self._taken: list[tuple[Pack, int, bytearray]] = []
-        for pack in packs:
-            for count in _shares(min(pack.spare, most // pack.size)):
-                self._taken.append((pack, count, self._take(pack, count)))
-        self.possible = [seats for seats, weight in enumerate(self._weight) if weight < inf]
-
-    def _take(self, pack: Pack, count: int) -> bytearray:
-        size, weight, best = pack.size * count, pack.weight * count, self._weight
-        taken = bytearray(len(best))
-        for seats in range(len(best) - 1, size - 1, -1):
-            if best[seats - size] - weight < best[seats]:
-                best[seats] = best[seats - size] - weight
-                taken[seats] = True
-        return taken
-
-    def units(self, seats: int) -> Counter[str]:
-        units: Counter[str] = Counter()
-        for pack, count, taken in reversed(self._taken):
-            if taken[seats]:
-                units[pack.name] += count
-                seats -= pack.size * count
-        return units
+def _weight(pack: Pack, *, kept: int) -> int:
+    """What a unit adds to a cart: its price; at the same price seats that are kept count most, then packs
+    weigh more than single seats, and each unit adds a little.
+    """
+    return pack.price * _PRICE - kept * _KEPT + (pack.size > 1) * _LARGE + 1
 
 
 def _shares(units: int) -> Sequence[int]:

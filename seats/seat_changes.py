@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -101,8 +101,20 @@ def is_increase(steps: Steps) -> bool:
 
 
 def moves_billing_date(preview: Preview, snapshot: SubscriptionSnapshot, when: When) -> bool:
-    """Whether the change begins a new period today; one at the renewal does what a renewal does."""
-    return when is When.NOW and preview.next_billing_date not in (None, snapshot.next_billing_date)
+    """Whether the change begins a new period today; one at the renewal does what a renewal does.
+
+    Days are compared: the provider states the moment of a new period otherwise than that of a running one.
+    """
+    after, before = preview.next_billing_date, snapshot.next_billing_date
+    if when is When.AT_RENEWAL or after is None:
+        return False
+    return before is None or _utc_day(after) != _utc_day(before)
+
+
+def renewal_of(snapshot: SubscriptionSnapshot) -> Money | None:
+    """What each period costs now, before tax; None if the provider does not say."""
+    amount, currency = snapshot.recurring_pre_tax_amount, snapshot.currency
+    return None if amount is None or currency is None else Money(amount, currency)
 
 
 def sentence(steps: Steps, preview: Preview, snapshot: SubscriptionSnapshot, when: When) -> str:
@@ -112,6 +124,7 @@ def sentence(steps: Steps, preview: Preview, snapshot: SubscriptionSnapshot, whe
         for part in (
             _what(steps, preview, snapshot, when),
             _afterwards(preview, snapshot, when),
+            _dearer(steps, preview, snapshot),
             _moved(preview, snapshot, when),
         )
         if part
@@ -123,7 +136,7 @@ def _what(steps: Steps, preview: Preview, snapshot: SubscriptionSnapshot, when: 
     less = _counted({name: -step.difference for name, step in steps.items() if step.difference < 0})
     wishes = [f"adding {added}"] if added else []
     wishes += [f"giving back {less}"] if less else []
-    wish = " and ".join(wishes)
+    wish = " and ".join(wishes) or "buying the same seats by other add-ons"
     if when is When.AT_RENEWAL:
         return (
             f"{_upper(wish)} at the renewal{_on(snapshot.next_billing_date)} costs {_price(preview)} today;"
@@ -147,6 +160,15 @@ def _afterwards(preview: Preview, snapshot: SubscriptionSnapshot, when: When) ->
     first = snapshot.next_billing_date if when is When.AT_RENEWAL else preview.next_billing_date
     start = f" from {_day(first)}" if first is not None else ""
     return f"then {preview.renewal} {_every(snapshot)} before tax{start}."
+
+
+def _dearer(steps: Steps, preview: Preview, snapshot: SubscriptionSnapshot) -> str:
+    """A warning where fewer seats cost more, as the provider's prices may have it."""
+    before, after = renewal_of(snapshot), preview.renewal
+    if is_increase(steps) or before is None or after is None or before.currency != after.currency:
+        return ""
+    more = after.amount - before.amount
+    return f"That is {Money(more, after.currency)} more than now, {before}." if more > 0 else ""
 
 
 def _moved(preview: Preview, snapshot: SubscriptionSnapshot, when: When) -> str:
@@ -173,7 +195,11 @@ def _on(moment: datetime | None) -> str:
 
 
 def _day(moment: datetime) -> str:
-    return f"{moment.day} {moment:%b %Y}"
+    return f"{_utc_day(moment).day} {_utc_day(moment):%b %Y}"
+
+
+def _utc_day(moment: datetime) -> date:
+    return moment.astimezone(UTC).date()
 
 
 def _upper(text: str) -> str:

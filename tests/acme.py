@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import batch, inbox, ledger, members, schedule, seating
+from models import batch, generation, inbox, ledger, members, schedule, seating
 from models.account import Account
 from models.assignment import LIVE, Assignment, AssignmentState
 from models.batch import Outcome
@@ -177,9 +177,11 @@ class Acme:
         self.is_swept()
 
     def restates(self, words: str, other_words: str) -> None:
-        """The catalogue says something else from now on."""
+        """The catalogue says something else from now on, or again what it said before."""
         self.catalog_text = self.catalog_text.replace(words, other_words)
         self.runtime = replace(self.runtime, catalog=parse(self.catalog_text, "acme's catalogue"))
+        with self.runtime.sessions.begin() as session:
+            generation.put_in_force(session, self.runtime.catalog)
         self.is_swept()
 
     def forgets(self, *keys: str) -> None:

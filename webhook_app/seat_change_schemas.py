@@ -87,6 +87,7 @@ class ChangeShown(Shown):
     tax: MoneyShown | None
     credit: MoneyShown | None = Field(description="gained by the customer; negative: used")
     renewal: MoneyShown | None = Field(description="each period from then on, before tax")
+    renewal_before: MoneyShown | None = Field(None, description="each period until then, before tax")
     next_billing_date: datetime | None
     billing_date_moves: bool
     minimum: dict[str, int]

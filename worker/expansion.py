@@ -37,6 +37,7 @@ from seats.errors import (
     TransientError,
 )
 from seats.expansion import REST, beyond_the_day
+from seats.limit import overage
 from seats.plan import When
 from worker import seat_change as changes
 from worker.backoff import backoff
@@ -114,11 +115,12 @@ def expand(runtime: Runtime, account_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Standing:
-    """What is to be bought, the assignments that wait for it and their seat types, the purchase that is under
-    way already, and for how long nothing is bought.
+    """What is to be bought, as seats in all and at most, the assignments that wait for it and their seat
+    types, the purchase that is under way already, and for how long nothing is bought.
     """
 
     demand: Mapping[str, int]
+    at_most: Mapping[str, int]
     queue: Mapping[int, str | None]
     under_way: str | None
     rest: timedelta
@@ -157,12 +159,24 @@ def _stand(runtime: Runtime, account_id: str) -> _Standing:
         queue = {person.id: person.seat_type for person in assignment.waiting(session, account_id)}
         if not queue:
             expansion.done(session, account_id)
+        demand = waiting.demand(book)
         return _Standing(
-            demand=waiting.demand(book),
+            demand=demand,
+            at_most=_at_most(session, runtime, book, demand),
             queue=queue,
             under_way=newest.id if newest is not None and _is_under_way(session, newest) else None,
             rest=_rest(newest, book.now) if newest is not None and is_in_vain and queue else timedelta(),
         )
+
+
+def _at_most(session: Session, runtime: Runtime, book: Book, demand: Mapping[str, int]) -> Mapping[str, int]:
+    """The seats of each type in all that the day's limit allows: packs may cost less than fewer seats."""
+    if not demand:
+        return {}
+    purse = expansion.purse_of(session, Present.of(book), runtime.catalog, demand)
+    needed = sum(overage(book.of(seat_type).purchased, number) for seat_type, number in demand.items())
+    spare = max(purse.per_day - purse.today - needed, 0)
+    return {seat_type: number + spare for seat_type, number in demand.items()}
 
 
 def _is_under_way(session: Session, change: SeatChange) -> bool:
@@ -180,7 +194,8 @@ def _buy(runtime: Runtime, account_id: str, standing: _Standing) -> bool:
     """Send one purchase; False if it is better tried later. Where nothing can be bought, who waits for it
     is told so.
     """
-    wish = Wish(seats=standing.demand, when=When.NOW, is_automatic=True)
+    at_most = {seat_type: standing.at_most[seat_type] for seat_type in standing.demand}
+    wish = Wish(seats=standing.demand, at_most=at_most, when=When.NOW, is_automatic=True)
     check = partial(_check, runtime, standing)
     try:
         previewed = preview(runtime, account_id, wish)

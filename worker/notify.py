@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -22,6 +22,7 @@ import orjson
 import requests
 import urllib3
 from sqlalchemy import text as sql
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
@@ -119,9 +120,14 @@ def _work_off(runtime: Runtime, http: requests.Session, to: Addressee, until: fl
         if time.monotonic() >= until or outcome.verdict in (Verdict.SILENT, Verdict.GONE):
             break
         outcome = _try(runtime, http, to, letter)
-        with runtime.sessions.begin() as session:
-            _write(session, to, letter, outcome)
         tried += 1
+        try:
+            with runtime.sessions.begin() as session:
+                _write(session, to, letter, outcome)
+        except SQLAlchemyError:
+            with suppress(SQLAlchemyError), runtime.sessions.begin() as session:
+                notice.hand_back(session, letters[tried:])  # they were not tried, and are not counted
+            raise
         _tell_log(to, letter, outcome)
     with runtime.sessions.begin() as session:
         notice.hand_back(session, letters[tried:])

@@ -6,7 +6,7 @@ Nothing is changed by asking. What is previewed is what the provider has now: it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from sqlalchemy.orm import Session
@@ -40,6 +40,7 @@ from seats.seat_changes import (
     is_increase,
     moves_billing_date,
     plan_to_json,
+    renewal_of,
     sentence,
     shown,
 )
@@ -60,7 +61,8 @@ class Wish:
 
     `subscription_id` may be left out where the account has one that can be changed. Unset terms are the
     catalogue's. `release` are the members whose seats are given back with the change; `suggested`: those
-    who would have to leave, by the usual order. `is_automatic`: not a person asks, but claims that wait.
+    who would have to leave, by the usual order. `is_automatic`: not a person asks, but claims that wait; no
+    more than `at_most` seats of a type are then bought, if that can be had.
     """
 
     seats: Mapping[str, int]
@@ -69,6 +71,7 @@ class Wish:
     proration: Proration | None = None
     release: Sequence[str] | Literal["suggested"] = ()
     is_automatic: bool = False
+    at_most: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def preview(runtime: Runtime, account_id: str, wish: Wish) -> Previewed:
     Raises `AccountNotFound`, a `Refused` that says why the wish cannot be granted, `SeatsInUse` with those
     who would have to leave, and what the provider raises.
     """
-    chosen = _choose(runtime, account_id, wish.subscription_id)
+    chosen = _choose(runtime, account_id, wish)
     look_at(runtime, chosen)
     with runtime.sessions() as session:
         snapshot = snapshot_of(session, chosen)
@@ -94,12 +97,14 @@ def preview(runtime: Runtime, account_id: str, wish: Wish) -> Previewed:
             raise NoSubscription(f"The subscription {chosen!r} belongs to another account by now.")
     cart = Cart.of(snapshot)
     wanted = _wanted(runtime, cart, balances, wish.seats)
+    at_most = _wanted(runtime, cart, balances, wish.at_most)
     prices = prices_of(runtime.provider, known_product(runtime.catalog, cart.product_id))
-    after = with_seats(runtime.catalog, cart, wanted, prices)
+    after = with_seats(runtime.catalog, cart, wanted, prices, at_most=at_most)
     steps = _steps(runtime, cart, after, balances)
     if after == cart:
         raise NothingToChange(
-            "The account has so many seats already, or nothing that is sold comes closer to it.",
+            "The account has this many seats already, or no cart with at least as many is cheaper than the "
+            "present one.",
             details={"seats": dict(wish.seats)},
         )
     plan = _plan(runtime, snapshot, after, steps, wish)
@@ -131,12 +136,13 @@ def preview(runtime: Runtime, account_id: str, wish: Wish) -> Previewed:
     return Previewed(change, token)
 
 
-def _choose(runtime: Runtime, account_id: str, asked_for: str | None) -> str:
-    """The subscription to change: the one asked for, or the only one that can be."""
+def _choose(runtime: Runtime, account_id: str, wish: Wish) -> str:
+    """The subscription to change: the one asked for, or the only one that sells what is wanted."""
     with runtime.sessions() as session:
         account.get(session, account_id)
         found = subscription.of_account(session, account_id)
-        live = [one.id for one in subscription.changeable_of(session, account_id)]
+        live = [one.id for one in subscription.changeable_of(session, account_id, wish.seats)]
+    asked_for = wish.subscription_id
     if asked_for is not None:
         if asked_for not in {one.id for one in found}:
             raise NoSubscription(
@@ -296,6 +302,7 @@ def _shown(
         "tax": shown(told.tax),
         "credit": shown(told.credit),
         "renewal": shown(told.renewal),
+        "renewal_before": shown(renewal_of(snapshot)),
         "next_billing_date": date.isoformat() if date is not None else None,
         "billing_date_moves": moves_billing_date(told, snapshot, plan.when),
         "minimum": dict(product.minimum),

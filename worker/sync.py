@@ -7,11 +7,13 @@ anything to do, and only the newest lease may write.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from models import finding, generation, inbox, ledger, schedule, tick
@@ -72,10 +74,13 @@ def sync(runtime: Runtime, subscription_id: str, *, caller: Caller | None = None
         return Outcome.NOTHING_DUE
     try:
         outcome = _look(runtime, lease, caller or (Caller.RECONCILE if lease.routine else Caller.WEBHOOK))
-    except SQLAlchemyError:
-        raise  # the database is away: the lease ends by itself
+    except (OperationalError, InterfaceError, PoolTimeoutError):
+        _give_back(runtime, lease)
+        raise
     except Exception as error:  # a mistake of ours must not stop those behind it
-        log.exception("look failed", extra={"subscription_id": subscription_id})
+        failed = {"subscription_id": subscription_id, "error": type(error).__name__}
+        # The text of a database error may hold personal data.
+        log.exception("sync failed", extra=failed, exc_info=not isinstance(error, SQLAlchemyError))
         unexpected = TransientError(f"unexpected {type(error).__name__}, see the log")
         outcome = _postpone(runtime, lease, unexpected, delay=backoff(lease.attempt), raise_meanwhile=False)
     log.info(
@@ -89,6 +94,14 @@ def sync(runtime: Runtime, subscription_id: str, *, caller: Caller | None = None
         },
     )
     return outcome
+
+
+def _give_back(runtime: Runtime, lease: Lease) -> None:
+    """The database could not serve, which is no attempt at the subscription. If it still cannot, the lease
+    ends by itself.
+    """
+    with suppress(SQLAlchemyError), runtime.sessions.begin() as session:
+        schedule.hand_back_unasked(session, lease, delay=timedelta(seconds=1))
 
 
 def _look(runtime: Runtime, lease: Lease, caller: Caller) -> Outcome:

@@ -11,8 +11,11 @@ from itertools import permutations
 
 import pytest
 
-from models import ledger
+from models import expansion, ledger
+from models.book import open_book
+from models.expansion import Present
 from runtime.wiring import Runtime
+from seats.errors import PurchaseNeeded, Refused
 from seats.policies import by_strictness
 from seats.snapshot import AddonQuantity
 from tests.acme import DAY, POLICIES, Acme
@@ -134,6 +137,43 @@ def test_a_product_alone_on_its_account_decides_about_everything(account):
     acme = account()
     acme.buys("soft", 0)
     assert acme.claims("first", role="viewer") == "granted"
+
+
+BESIDE_IT = {
+    "a product that gives no seats": ("pdt_support", {}),
+    "a product of another seat type": ("pdt_viewers", {}),
+    "a product whose subscription is suspended": ("pdt_of_soft", {"status": "paused"}),
+}
+
+
+@pytest.mark.parametrize("second", BESIDE_IT.values(), ids=BESIDE_IT.keys())
+def test_a_second_product_without_such_seats_does_not_keep_them_from_being_bought(account, second):
+    acme = account("soft", "[products.pdt_other]\nper_unit = { full = 1 }")
+    acme.buys("auto_expand", 1)
+    acme.seats("first")
+    acme.also_buys(second[0], **second[1])
+    assert why_not_bought(acme) is None
+    acme.also_buys("pdt_other", "sub_3")
+    assert isinstance(why_not_bought(acme), PurchaseNeeded)
+
+
+def why_not_bought(acme: Acme) -> Refused | None:
+    with acme.runtime.transaction() as session:
+        present = Present.of(open_book(session, "acme"))
+        return expansion.refusal(session, present, "full", acme.runtime.catalog)
+
+
+def test_the_days_limit_is_that_of_the_product_whose_seats_are_bought(account):
+    acme = account("auto_expand", "[products.pdt_few]\nincluded = { viewer = 1 }\nauto_expand_limit = 1")
+    acme.buys("auto_expand", 1)
+    acme.also_buys("pdt_few")
+    with acme.runtime.transaction() as session:
+        present = Present.of(open_book(session, "acme"))
+        limits = [
+            expansion.purse_of(session, present, acme.runtime.catalog, types).per_day
+            for types in (["full"], ["viewer"], ["full", "viewer"])
+        ]
+    assert limits == [10, 1, 1]
 
 
 # Where products give the same seats under different rules, the strictest hold, with a finding.

@@ -66,18 +66,46 @@ WANTED = st.fixed_dictionaries({"full": st.integers(10, 120)}, optional={"viewer
 
 @unhurried
 @given(CARTS, WANTED, st.sampled_from([None, PRICES, PER_SEAT]))
-def test_the_cart_gives_exactly_what_is_wanted_and_leaves_the_rest_alone(cart, wanted, prices):
+def test_the_cart_gives_at_least_what_is_wanted_and_leaves_the_rest_alone(cart, wanted, prices):
     after = with_seats(CATALOG, cart, wanted, prices)
-    assert purchased(after) == {**purchased(cart), **wanted}
-    assert surplus(CATALOG, after, wanted) == {}
+    beyond = surplus(CATALOG, after, wanted)
+    assert purchased(after) == {
+        **purchased(cart),
+        **{seat_type: number + beyond.get(seat_type, 0) for seat_type, number in wanted.items()},
+    }
+    assert beyond == {} or prices is PRICES
     assert (after.product_id, after.quantity) == (cart.product_id, cart.quantity)
     for addon_id in ("adn_support", "adn_bundle"):
         assert after.units(addon_id) == cart.units(addon_id)
 
 
+def price(cart, prices):
+    return sum(prices[addon.addon_id] * addon.quantity for addon in cart.addons if addon.addon_id in prices)
+
+
+@unhurried
+@given(CARTS, st.integers(10, 120), st.integers(10, 120), st.sampled_from([PRICES, PER_SEAT]))
+def test_fewer_seats_never_cost_more(cart, one, other, prices):
+    fewer, more = sorted(
+        (max(one, 5 + 2 * cart.units("adn_bundle")), max(other, 5 + 2 * cart.units("adn_bundle")))
+    )
+    had = purchased(cart)["full"]
+    carts = [with_seats(CATALOG, cart, {"full": number}, prices) for number in (fewer, more)]
+    assert had in (fewer, more) or price(carts[0], prices) <= price(carts[1], prices)
+    assert fewer >= had or price(carts[0], prices) <= price(cart, prices)
+
+
+def test_a_cart_may_be_bounded_and_is_not_where_that_cannot_be_had():
+    assert with_seats(CATALOG, team(), {"full": 14}, PRICES) == team(pack_10=1)
+    assert with_seats(CATALOG, team(), {"full": 14}, PRICES, at_most={"full": 14}) == team(seat=9)
+    packs = with_seats(CATALOG, Cart("pdt_packs", 1), {"full": 11}, None, at_most={"full": 12})
+    assert packs.units("adn_ten") == 2
+
+
 @unhurried
 @given(CARTS, WANTED, st.sampled_from([None, PRICES, {"adn_pack_10": 1, "adn_viewer": 1}]))
 def test_asking_twice_changes_nothing_more(cart, wanted, prices):
+    wanted = {name: number for name, number in wanted.items() if number != purchased(cart)[name]}
     after = with_seats(CATALOG, cart, wanted, prices)
     assert with_seats(CATALOG, after, wanted, prices) == after
 
@@ -88,22 +116,30 @@ def test_asking_twice_changes_nothing_more(cart, wanted, prices):
         (team(seat=3), 10, PRICES, team(seat=5)),
         (team(seat=3), 28, PRICES, team(seat=3, pack_10=2)),
         (team(seat=3), 28, PER_SEAT, team(seat=23)),
-        (team(seat=9), 15, PRICES, team(seat=10)),
+        (team(seat=9), 15, PRICES, team(pack_10=1)),
+        (team(seat=9), 15, PER_SEAT, team(seat=10)),
         (team(seat=9, pack_10=1), 16, PRICES, team(seat=1, pack_10=1)),
-        (team(pack_10=2, viewer=4), 12, PRICES, team(seat=7, viewer=4)),
+        (team(pack_10=2, viewer=4), 12, PRICES, team(pack_10=1, viewer=4)),
+        (team(pack_10=2, viewer=4), 11, PRICES, team(seat=6, viewer=4)),
+        (team(pack_10=1), 12, PRICES, team(pack_10=1)),
+        (team(seat=10), 15, PRICES, team(seat=10)),
         (team(pack_10=1, support=1), 15, {}, team(pack_10=1, support=1)),
     ],
     ids=[
         "single seats are added",
         "packs are added where they are cheaper",
         "single seats where they cost the same",
-        "what is there is not exchanged for something cheaper",
+        "what is there is exchanged for something cheaper",
+        "but not for something that costs the same",
         "packs stay where they fit",
-        "packs are broken up where they do not",
+        "packs give more seats where fewer would cost more",
+        "packs are broken up where that costs less",
+        "nothing is given back where that would cost more",
+        "what is not asked for is not made cheaper",
         "nothing is done where nothing is wanted",
     ],
 )
-def test_the_cart_changes_as_little_as_possible(cart, full, prices, after):
+def test_the_cheapest_cart_is_chosen_and_changed_as_little_as_possible(cart, full, prices, after):
     assert with_seats(CATALOG, cart, {"full": full}, prices) == after
 
 

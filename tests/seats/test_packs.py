@@ -37,17 +37,19 @@ def judged(offer, seats, change):
     gone = sum(pack.size * -min(change.get(pack.name, 0), 0) for pack in offer)
     price = sum(pack.price * count for pack, count in zip(offer, units, strict=True))
     large = sum(count for pack, count in zip(offer, units, strict=True) if pack.size > 1)
-    return difference - seats, gone, price, large, sum(units)
+    return price, difference - seats, gone, large, sum(units)
 
 
 @unhurried
-@given(offers(), st.integers(-12, 12))
-def test_no_other_change_is_better(offer, seats):
+@given(offers(), st.integers(-12, 12), st.none() | st.integers(0, 9))
+def test_no_other_change_is_better(offer, seats, surplus):
+    most = None if surplus is None else seats + surplus
     ranges = [range(-pack.spare, 13) for pack in offer]
     names = [pack.name for pack in offer]
     all_changes = [dict(zip(names, units, strict=True)) for units in every(*ranges)]
     worths = [worth for one in all_changes if (worth := judged(offer, seats, one)) is not None]
-    change = packs.change(offer, seats)
+    worths = [worth for worth in worths if surplus is None or worth[1] <= surplus]
+    change = packs.change(offer, seats, most=most)
     if seats < -sum(pack.size * pack.spare for pack in offer):
         return  # more than there is to give back: not for this rule to say
     assert (judged(offer, seats, change) if change is not None else None) == min(worths, default=None)
@@ -58,7 +60,9 @@ def test_no_other_change_is_better(offer, seats):
     [
         ([SEAT, TEN], 0, {}),
         ([SEAT, TEN], 6, {"seat": 6}),
+        ([SEAT, TEN], 7, {"ten": 1}),
         ([SEAT, TEN], 10, {"ten": 1}),
+        ([Pack(name="seat", size=1, price=15, spare=3), TEN], 4, {"seat": -3, "ten": 1}),
         ([SEAT, TEN], 23, {"ten": 2, "seat": 3}),
         ([Pack(name="two", size=2, price=19), Pack(name="ten", size=10, price=98)], 10, {"two": 5}),
         ([Pack(name="ten", size=10)], 11, {"ten": 2}),
@@ -69,7 +73,9 @@ def test_no_other_change_is_better(offer, seats):
     ids=[
         "nothing to do",
         "singles are cheaper",
+        "a pack is cheaper than fewer single seats",
         "a pack is cheaper",
+        "singles that are there are exchanged for a cheaper pack",
         "a mix is cheapest",
         "the price counts, and not the number of packs",
         "only packs: the next above",
@@ -91,20 +97,24 @@ def test_what_is_added(offer, seats, change):
             -13,
             {"seat": -3, "ten": -1},
         ),
-        ([SEAT, Pack(name="ten", size=10, spare=1)], -4, {"ten": -1, "seat": 6}),
+        ([SEAT, Pack(name="ten", size=10, price=100, spare=1)], -3, {}),
+        ([SEAT, Pack(name="ten", size=10, price=100, spare=1)], -4, {"ten": -1, "seat": 6}),
+        ([Pack(name="seat", size=1, price=15, spare=8), TEN], -1, {"seat": -8, "ten": 1}),
         ([Pack(name="ten", size=10, spare=2)], -4, {}),
         (
             [Pack(name="old", size=1, spare=3, price=20), Pack(name="new", size=1, spare=3, price=10)],
             -2,
-            {"old": -2},
+            {"old": -3, "new": 1},
         ),
     ],
     ids=[
         "packs stay where they fit",
         "packs and singles go together",
-        "a pack is broken up where it has to be",
+        "a pack stays where fewer single seats would cost more",
+        "a pack is broken up where that is cheaper",
+        "even a reduction goes to the cheapest cart",
         "a pack stays where nothing smaller is sold",
-        "the dearest go first",
+        "the dearest go first, and are exchanged",
     ],
 )
 def test_what_is_taken_away(offer, seats, change):

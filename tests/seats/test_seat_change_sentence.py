@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from seats.snapshot import SubscriptionSnapshot
 from tests.factories import a_snapshot
 
 DUE = datetime(2026, 12, 12, tzinfo=UTC)
+EAST = timezone(timedelta(hours=9))
 IN_A_MONTH = datetime(2026, 12, 22, tzinfo=UTC)
 
 ADD = {"full": SeatStep(8, 13)}
@@ -94,6 +95,48 @@ def test_the_sentence_says_what_a_change_costs_today_and_from_when_on_what(
     steps: dict[str, SeatStep], preview: Preview, read: str
 ):
     assert sentence(steps, preview, bought(), When.NOW) == read
+
+
+PAID = {"recurring_pre_tax_amount": 20400, "currency": "EUR"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "snapshot", "warning"),
+    [
+        (GIVE_BACK, PAID, " That is 15.00 EUR more than now, 204.00 EUR."),
+        ({}, PAID, " That is 15.00 EUR more than now, 204.00 EUR."),
+        (ADD, PAID, ""),
+        (GIVE_BACK, {**PAID, "recurring_pre_tax_amount": 21900}, ""),
+        (GIVE_BACK, {**PAID, "recurring_pre_tax_amount": 30000}, ""),
+        (GIVE_BACK, {**PAID, "currency": "USD"}, ""),
+        (GIVE_BACK, {**PAID, "recurring_pre_tax_amount": None}, ""),
+    ],
+    ids=["fewer seats", "as many seats", "more seats", "same price", "cheaper", "other currency", "unknown"],
+)
+@pytest.mark.parametrize("when", When)
+def test_the_sentence_warns_where_no_more_seats_cost_more(
+    steps: dict[str, SeatStep], snapshot: dict[str, Any], warning: str, when: When
+):
+    assert sentence(steps, told(), bought(**snapshot), when).endswith(f"from 12 Dec 2026.{warning}")
+
+
+def test_the_sentence_says_that_the_same_seats_are_bought_otherwise():
+    read = sentence({}, told(**NOTHING), bought(), When.NOW)
+    assert read.startswith("Buying the same seats by other add-ons costs nothing today;")
+
+
+@pytest.mark.parametrize(
+    "same_day",
+    [DUE, DUE + timedelta(microseconds=1), DUE + timedelta(hours=23, minutes=59), DUE.astimezone(EAST)],
+)
+def test_the_billing_date_does_not_move_within_a_day(same_day: datetime):
+    assert "billing date" not in sentence(ADD, told(next_billing_date=same_day), bought(), When.NOW)
+
+
+@pytest.mark.parametrize("other_day", [DUE - timedelta(microseconds=1), DUE + timedelta(days=1)])
+def test_the_billing_date_moves_to_another_day(other_day: datetime):
+    read = sentence(ADD, told(next_billing_date=other_day), bought(), When.NOW)
+    assert read.endswith(f"The billing date moves to {other_day.day} Dec 2026.")
 
 
 @pytest.mark.parametrize(

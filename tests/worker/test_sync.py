@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, text, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from models import inbox, ledger, schedule
 from models.account import Account
@@ -177,6 +179,70 @@ def test_a_mistake_of_ours_postpones_and_is_counted(
     assert sync(runtime, "sub_1") is Outcome.POSTPONED
     row = the(runtime, Subscription)
     assert (row.attempts, row.last_error) == (1, "unexpected ZeroDivisionError, see the log")
+
+
+def lock_timeout(session) -> None:
+    session.execute(text("DO $$ BEGIN RAISE lock_not_available; END $$"))
+
+
+def statement_timeout(session) -> None:
+    session.execute(text("SET LOCAL statement_timeout = '1ms'; SELECT pg_sleep(1)"))
+
+
+def deadlock(session) -> None:
+    session.execute(text("DO $$ BEGIN RAISE deadlock_detected; END $$"))
+
+
+def lost_connection(session) -> None:
+    session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+
+def exhausted_pool(_) -> None:
+    raise PoolTimeoutError
+
+
+def bad_value(session) -> None:
+    session.execute(text("SELECT 1 / 0"))
+
+
+def broken_constraint(session) -> None:
+    session.execute(text("INSERT INTO accounts (id) VALUES ('no more than an id')"))
+
+
+def failing_write(monkeypatch: pytest.MonkeyPatch, fail) -> None:
+    monkeypatch.setattr(ledger, "apply", lambda session, *_, **__: fail(session))
+
+
+@pytest.mark.parametrize("fail", [lock_timeout, statement_timeout, deadlock, lost_connection, exhausted_pool])
+def test_a_database_that_cannot_serve_is_no_attempt(
+    runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, fail
+):
+    provider.subscriptions["sub_1"] = a_snapshot(seats=1)
+    deliver(runtime)
+    with monkeypatch.context() as patched:
+        failing_write(patched, fail)
+        for _ in range(3):
+            with pytest.raises(SQLAlchemyError):
+                look(runtime)
+    found = the(runtime, Subscription)
+    assert (found.attempts, found.lease_until, found.last_error) == (0, None, None)
+    assert look(runtime) is Outcome.SYNCED
+
+
+@pytest.mark.parametrize("fail", [bad_value, broken_constraint])
+def test_a_write_that_the_database_refuses_is_a_mistake_of_ours_and_counted(
+    runtime: Runtime,
+    provider: FakeProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fail,
+):
+    provider.subscriptions["sub_1"] = a_snapshot(seats=1)
+    deliver(runtime)
+    failing_write(monkeypatch, fail)
+    assert look(runtime) is Outcome.POSTPONED
+    assert the(runtime, Subscription).attempts == 1
+    assert "no more than an id" not in caplog.text
 
 
 def test_a_new_event_brings_a_dead_subscription_back(runtime: Runtime, provider: FakeProvider):
