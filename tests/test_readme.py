@@ -20,7 +20,7 @@ from runtime.wiring import Runtime
 from seats.catalog_file import parse
 from tests.conftest import API_KEY, SECRET
 from tests.factories import a_cause, a_snapshot
-from webhook_app import create_app
+from webhook_app.app import create_app
 from webhook_app.schemas import SeatsDocument
 
 HOUSE = Path(__file__).parent.parent

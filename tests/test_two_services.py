@@ -14,7 +14,7 @@ from runtime.wiring import Runtime, build
 from tests.conftest import API_KEY
 from tests.factories import a_cause
 from tests.servers import Databases
-from webhook_app import create_app
+from webhook_app.app import create_app
 from worker.celery_app import SeatSync
 
 AUTHORIZED = {"Authorization": f"Bearer {API_KEY}"}

@@ -11,7 +11,7 @@ from runtime.logs import configure
 from runtime.servers import with_existing_servers
 from runtime.settings import Settings
 from runtime.wiring import build
-from webhook_app import create_app
+from webhook_app.app import create_app
 from worker.celery_app import SeatSync
 from worker.doorbell import Doorbell
 

@@ -13,7 +13,7 @@ from runtime.wiring import Runtime
 from tests.conftest import API_KEY
 from tests.webhook_app.conftest import SilentDoorbell
 from tests.webhook_app.scenes import bought, opened, rows, seated
-from webhook_app import create_app
+from webhook_app.app import create_app
 
 Run = Callable[..., Result]
 

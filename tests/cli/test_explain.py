@@ -19,7 +19,7 @@ from tests.conftest import API_KEY
 from tests.factories import a_cause
 from tests.webhook_app.conftest import SilentDoorbell
 from tests.webhook_app.scenes import bought, changed, opened, seated
-from webhook_app import create_app
+from webhook_app.app import create_app
 
 Run = Callable[..., Result]
 

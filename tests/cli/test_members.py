@@ -23,7 +23,7 @@ from seats.catalog import Catalog
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.conftest import API_KEY
 from tests.factories import a_catalog, a_cause
-from webhook_app import create_app
+from webhook_app.app import create_app
 
 ADA = "ada@example.com"
 Run = Callable[..., Result]

@@ -114,23 +114,6 @@ def test_other_databases_and_drivers_are_refused_with_what_is_taken(enough: dict
     assert "postgresql://" in complaint({**enough, "DATABASE_URL": f"{scheme}://u:p@host/db"})
 
 
-@pytest.mark.parametrize(
-    ("given", "used"),
-    [
-        (
-            "postgres://u:p%40@host:5433/db?sslmode=require",
-            "postgresql://u:p%40@host:5433/db?sslmode=require",
-        ),
-        ("postgresql://host/postgres", "postgresql://host/postgres"),
-        ("postgresql+psycopg://host/db", "postgresql+psycopg://host/db"),
-    ],
-)
-def test_the_short_name_of_postgresql_is_the_same_in_an_address(
-    enough: dict[str, str], given: str, used: str
-):
-    assert Settings.from_env({**enough, "DATABASE_URL": given}).database_url == used
-
-
 def test_no_secret_is_ever_shown(enough: dict[str, str]):
     settings = Settings.from_env({**enough, "SEATSYNC_API_KEY": "a-very-secret-bootstrap-key"})
     for secret in (SECRET, "a-very-secret-bootstrap-key"):

@@ -16,7 +16,7 @@ from simulator.world import World
 from tests.conftest import API_KEY
 from tests.simulated import emptied, served_by
 from tests.webhook_app.contract import Contract, watch
-from webhook_app import create_app
+from webhook_app.app import create_app
 from webhook_app.auth import Gatekeeper
 from webhook_app.door import NAME, Door
 from worker.doorbell import Doorbell

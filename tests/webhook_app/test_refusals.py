@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from runtime.wiring import Runtime
 from tests.webhook_app.conftest import SilentDoorbell
-from webhook_app import create_app
+from webhook_app.app import create_app
 from webhook_app.refusals import RefusalLog
 
 

@@ -39,7 +39,7 @@ from tests.factories import NOON, a_cause
 from tests.simulated import CHANGES, emptied, sell, served_by
 from tests.webhook_app.conftest import SilentDoorbell, client_with
 from tests.worker.seat_changes_model import INCLUDED, Change, Model, rest_of, seats_of
-from webhook_app import create_app
+from webhook_app.app import create_app
 from worker import seat_change as story
 from worker import seat_preview
 from worker.resync import resync_subscription
