@@ -14,7 +14,7 @@ from models.api_key import Scope
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.members import Change
-from webhook_app.answers import KEYED, WRITING, answer, responses
+from webhook_app.answers import KEYED, WITH_BODY, WRITING, answer, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
@@ -37,7 +37,7 @@ members_api = Routes("members", tag="Members")
     summary="Change a member: role, state, protection, name, address, last activity",
     description="A change of role is a move between seat types in one step, reactivating is a claim: both "
     "may be refused like one. 409 `wrong_state`, `hold_expired`, `email_taken`.",
-    responses=responses(Member, *WRITING, 404, 409),
+    responses=responses(Member, *WITH_BODY, 404, 409),
 )
 @needs(Scope.CLAIM)
 def patch_member(path: MemberPath, body: MemberChange) -> Response:
