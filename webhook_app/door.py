@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 from flask import current_app
 
 from runtime.wiring import Runtime
 from webhook_app.auth import Gatekeeper
+from webhook_app.waiting_room import WaitingRoom
 from worker.doorbell import Doorbell
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,15 @@ class Door:
     runtime: Runtime
     doorbell: Doorbell
     gatekeeper: Gatekeeper
+    waiting_room: WaitingRoom = field(default_factory=WaitingRoom)
+    reserved: Runtime | None = None
+
+    @property
+    def priority_runtime(self) -> Runtime:
+        """The runtime for deliveries and for reading seats, which have connections of their own if any are
+        reserved: however many other calls wait for one, these do not.
+        """
+        return self.reserved or self.runtime
 
     def ring(self, subscription_id: str, delay: float = 0.0) -> None:
         """Have the subscription looked at soon. The row that asks for it is committed: a bell that is
