@@ -51,6 +51,10 @@ class CheckoutBody(Wanted):
         description="purchased seats of each type in all, included ones among them; the others: the minimum",
     )
     return_url: Url | None = Field(None, description="where the page leads once it is paid")
+    second_subscription: bool = Field(
+        False,
+        description="true: a further subscription is meant, beside one that the account pays for already",
+    )
     customer: CustomerBody | None = Field(None, description="unset: asked on the page")
 
 
