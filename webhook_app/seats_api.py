@@ -58,7 +58,7 @@ def subscription_seats(path: SubscriptionPath, query: NoQuery) -> Response:  # n
         page = _document(remembered)
         if seats_document.names(page.body, path.subscription_id):
             return _conditional(page)
-    with door().runtime.sessions() as session:  # it was never asked for, or it has moved
+    with door().priority_runtime.sessions() as session:  # it was never asked for, or it has moved
         account_id = subscription.account_of(session, path.subscription_id)
     cache.note_account(path.subscription_id, account_id)
     return _conditional(_document(account_id))
@@ -91,7 +91,7 @@ def can_add(path: AccountPath, query: CanAddQuery) -> Response:
 
 def _document(account_id: str) -> SeatsPage:
     """From the cache if it is there, else from the database, which then fills the cache."""
-    runtime = door().runtime
+    runtime = door().priority_runtime
     kept = runtime.cache.get(account_id)
     if kept is not None:
         return seats_document.finished(account_id, kept.version, kept.document)
