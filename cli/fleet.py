@@ -14,13 +14,14 @@ _BIN = Path(sys.executable).parent
 WEB = (
     "gunicorn",
     "webhook_app.main:create()",
-    "--worker-class=gthread",
+    "--worker-class=runtime.web_worker.Worker",
     "--workers=2",
-    "--threads=8",
+    "--worker-connections=400",
     "--keep-alive=75",
     "--timeout=30",
     "--graceful-timeout=10",
     "--no-control-socket",
+    "--forwarder-headers=",  # or a client could name the path's prefix
     "--log-level=warning",
 )
 WORKER = (
@@ -39,7 +40,7 @@ SWEEPER = ("seatsync", "sweeper")
 
 
 def commands(settings: Settings, environment: Mapping[str, str] = os.environ) -> list[Command]:
-    """Web on 127.0.0.1, worker, beat and sweeper on the servers of these settings."""
+    """Web, worker, beat and sweeper on the servers of these settings."""
     env = {
         **environment,
         "DATABASE_URL": str(settings.database_url),
@@ -49,7 +50,7 @@ def commands(settings: Settings, environment: Mapping[str, str] = os.environ) ->
         "PYTHONUNBUFFERED": "1",
     }
     return [
-        Command("web", _argv(*WEB, f"--bind=127.0.0.1:{settings.port}"), env),
+        Command("web", _argv(*WEB, f"--bind={settings.bind}:{settings.port}"), env),
         Command("worker", _argv(*WORKER), env),
         Command("beat", _argv(*BEAT), env),
         Command("sweeper", _argv(*SWEEPER), env),

@@ -53,6 +53,9 @@ def replay(ids: tuple[int, ...], *, every: bool, reason: str) -> None:
 def _each(runtime: Runtime, ids: tuple[int, ...]) -> Iterator[InboxEvent | NotReplayable]:
     for inbox_id in ids:
         try:
-            yield replays.replay(runtime, inbox_id)
+            with runtime.sessions.begin() as session:
+                replayed = replays.replay(session, runtime.provider, inbox_id)
         except NotReplayable as error:
             yield error
+        else:
+            yield replayed

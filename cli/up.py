@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import sys
@@ -19,6 +20,7 @@ from cli.run import migrate_to_head
 from runtime.logs import configure
 from runtime.processes import OnLine, Supervisor, prefixed
 from runtime.servers import watched_servers
+from runtime.settings import Settings
 from runtime.wiring import read_catalog
 from seats.errors import SettingsError
 
@@ -31,12 +33,12 @@ def up() -> None:
     """Start everything: servers (unless given), web, worker, beat and sweeper. Ctrl-C ends it."""
     settings = read_settings()
     read_catalog(settings)  # its mistakes should be told before anything is started
-    check_port(settings.port)
+    check_port(settings)
     configure(logging.WARNING)
     with watched_servers(settings) as running:
         name_embedded_database(settings)
         migrate_to_head(running)
-        when_ready(running.port, lambda: click.echo(f"seatsync is ready on http://127.0.0.1:{running.port}"))
+        when_ready(running.local_url, lambda: click.echo(f"seatsync is ready on {running.local_url}"))
         processes = commands(running)
         Supervisor(processes, on_line=without_hints(prefixed(sys.stdout, processes))).run()
 
@@ -53,37 +55,43 @@ def without_hints(write: OnLine) -> OnLine:
     return write_unless_hint
 
 
-def check_port(port: int) -> None:
-    """Raises `SettingsError` if somebody else listens there."""
-    with socket.socket() as probe:
+def check_port(settings: Settings) -> None:
+    """Raises `SettingsError` if the web process could not listen on its address and port."""
+    host = settings.bind.removeprefix("[").removesuffix("]")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, settings.port))
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise SettingsError(
+                    f"SEATSYNC_BIND: {settings.bind} is not an address of this machine."
+                ) from None
             raise SettingsError(
-                f"Port {port} is taken ({error.strerror}). Set PORT to a free one, for example PORT=8001."
+                f"Port {settings.port} is taken ({error.strerror}). Set PORT to a free one, for example "
+                "PORT=8001."
             ) from None
 
 
-def when_ready(port: int, tell: Callable[[], None]) -> None:
+def when_ready(url: str, tell: Callable[[], None]) -> None:
     """Call `tell` from another thread as soon as the web process answers."""
-    threading.Thread(target=_await_web, args=(port, tell), daemon=True).start()
+    threading.Thread(target=_await_web, args=(url, tell), daemon=True).start()
 
 
-def _await_web(port: int, tell: Callable[[], None]) -> None:
+def _await_web(url: str, tell: Callable[[], None]) -> None:
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
-        if is_ready(port):
+        if is_ready(url):
             return tell()
         time.sleep(0.1)
     return None
 
 
-def is_ready(port: int) -> bool:
+def is_ready(url: str) -> bool:
     """Whether a web process answers there and has its database."""
     with requests.Session() as session:
         session.trust_env = False  # no proxy lies between a machine and itself
         try:
-            return session.get(f"http://127.0.0.1:{port}/readyz", timeout=2).status_code == HTTPStatus.OK
+            return session.get(f"{url}/readyz", timeout=2).status_code == HTTPStatus.OK
         except requests.RequestException:
             return False

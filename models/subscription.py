@@ -138,6 +138,22 @@ def changeable_of(session: Session, account_id: str, seat_types: Collection[str]
     return [one for one in active if set(seat_types) <= (one.seats or {}).keys()] or active
 
 
+_NEVER_PAID_OR_OVER = frozenset(
+    {
+        SubscriptionStatus.PENDING,
+        SubscriptionStatus.CANCELLED,
+        SubscriptionStatus.FAILED,
+        SubscriptionStatus.EXPIRED,
+    }
+)
+
+
+def standing_of(session: Session, account_id: str) -> Sequence[Subscription]:
+    """Those of them that were paid for and have not ended, whether they give seats at the moment or not."""
+    known = [one for one in of_account(session, account_id) if one.status is not None]
+    return [one for one in known if one.status not in _NEVER_PAID_OR_OVER]
+
+
 def count(session: Session) -> int:
     """How many subscriptions are known."""
     return session.scalar(select(func.count()).select_from(Subscription)) or 0

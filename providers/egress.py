@@ -26,6 +26,9 @@ from seats.errors import UnsafeUrl
 LONGEST_URL: Final = 2_000
 _LOOKUP_SECONDS: Final = 3.0
 _MOST_ADDRESSES: Final = 32
+_ALLOWING: Final = (
+    "SEATSYNC_NOTICES_ALLOW_PRIVATE=true in the service's environment allows private addresses and http://."
+)
 
 # All there is of IPv6 that is given out to anybody; tunnels and translators lead to an IPv4 address.
 _GIVEN_OUT: Final = IPv6Network("2000::/3")
@@ -79,7 +82,8 @@ def check_form(url: str, *, allow_private: bool) -> SplitResult:
     if not is_plain or len(url) > LONGEST_URL or not _is_visible(url):
         raise UnsafeUrl(f"The URL must be https://HOST[:PORT][/PATH] in at most {LONGEST_URL} characters.")
     if parts.scheme not in schemes:
-        raise UnsafeUrl(f"The URL must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}.")
+        hint = "" if allow_private else f" {_ALLOWING}"
+        raise UnsafeUrl(f"The URL must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}.{hint}")
     if "@" in parts.netloc or "#" in url:
         raise UnsafeUrl("The URL must hold neither a user nor a fragment.")
     return parts
@@ -94,7 +98,7 @@ def _public_addresses(host: str, port: int) -> Sequence[_Address]:
     """Where the name leads; `UnsafeUrl` if any of it is not public, `OSError` if it leads nowhere."""
     found = _looked_up(host, port)
     if not all(is_public(str(address[0])) for _, address in found):
-        raise UnsafeUrl("The URL leads to an address that is not public.")
+        raise UnsafeUrl(f"The URL leads to an address that is not public. {_ALLOWING}")
     return found
 
 

@@ -129,7 +129,10 @@ class Client:
 
         Raises what `get` raises.
         """
-        return self._document(self._call("POST", segments, caller=caller, body=body))
+        try:
+            return self._document(self._call("POST", segments, caller=caller, body=body))
+        except KeyRefused as error:
+            raise _without_write_access(error) from error
 
     def write(
         self, method: str, *segments: str, caller: Caller, body: JsonObject | None = None
@@ -145,8 +148,7 @@ class Client:
         except (NothingDone, BudgetSpent):
             raise
         except KeyRefused as error:
-            needed = "To change anything, it needs an API key with write access."
-            raise KeyRefused(f"{error.message} {needed}", retry_after=error.retry_after) from error
+            raise _without_write_access(error) from error
         except TransientError as error:
             raise OutcomeUnknown(
                 f"{error.message} Whether the change was made is not known.", retry_after=error.retry_after
@@ -251,6 +253,15 @@ class Client:
         if answer.status in _KEY_REFUSED:
             return KeyRefused(message, retry_after=answer.wait)
         return PermanentError(message, details={"status": answer.status, "provider_code": code})
+
+
+def _without_write_access(error: KeyRefused) -> KeyRefused:
+    """The provider counts previews among the changes (seen: 403 for a read-only key)."""
+    return KeyRefused(
+        f"{error.message} To preview or change anything, it needs an API key with write access: put one into "
+        "DODO_PAYMENTS_API_KEY and restart the processes.",
+        retry_after=error.retry_after,
+    )
 
 
 def _is_unconnected(error: Exception) -> bool:

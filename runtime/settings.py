@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final, Self
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from providers.dodo_urls import BASE_URLS
 from providers.signature import parse_secret
 from seats.errors import SettingsError
 
+_IPV6: Final = 6
 _LOOPBACK: Final = {"127.0.0.1", "localhost", "::1"}
 _OWN_PREFIX: Final = "SEATSYNC_"
 
@@ -63,6 +65,16 @@ def _encrypted_or_local(url: str) -> str:
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         raise ValueError("should begin with https:// (http:// is for this machine alone)")
     return url
+
+
+def _address(text: str) -> str:
+    try:
+        address = ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ValueError("is not an IP address") from None
+    if text != (f"[{address}]" if address.version == _IPV6 else str(address)):
+        raise ValueError("is not written as in a URL, such as 127.0.0.1 or [::1]")
+    return text
 
 
 def _existing_file(path: Path) -> Path:
@@ -177,6 +189,11 @@ class Settings(BaseModel):
     home: Path = Field(
         Path(".seatsync"), alias="SEATSYNC_HOME", description="where embedded servers keep their data"
     )
+    bind: Annotated[str, AfterValidator(_address)] = Field(
+        "127.0.0.1",
+        alias="SEATSYNC_BIND",
+        description="the address the web process listens on, as in a URL: 127.0.0.1, 0.0.0.0 or [::]",
+    )
     port: int = Field(8000, alias="PORT", ge=1, le=65_535, description="the port of the web process")
     provider_rate: Annotated[str, AfterValidator(_rate)] = Field(
         "40/second;240/minute",
@@ -219,6 +236,12 @@ class Settings(BaseModel):
         if empty:
             raise SettingsError(_explain(empty))
         return settings
+
+    @property
+    def local_url(self) -> str:
+        """Where the web process answers callers on this machine."""
+        on_this_machine = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  nothing is bound here
+        return f"http://{on_this_machine.get(self.bind, self.bind)}:{self.port}"
 
     @property
     def provider_url(self) -> str:

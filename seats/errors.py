@@ -61,15 +61,17 @@ class NamespaceUnknown(SeatSyncError):
 
 
 class ProviderError(SeatSyncError):
-    """The provider did not give a usable answer."""
+    """The provider did not give a usable answer. `retry_helps`: whether trying again may give one."""
 
     code = "provider_error"
+    retry_helps = False
 
 
 class TransientError(ProviderError):
     """Trying again helps. `retry_after` is the provider's own wish in seconds, if it had one."""
 
     code = "provider_unavailable"
+    retry_helps = True
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -82,10 +84,24 @@ class BudgetSpent(TransientError):
     code = "provider_budget_spent"
 
 
+class TooManyWaiting(TransientError):
+    """As many callers as may wait for the provider at once are waiting already; no request was sent."""
+
+    code = "too_many_waiting"
+
+
 class KeyRefused(TransientError):
-    """The provider does not take the API key, or not for this call, until a person repairs it."""
+    """The provider does not take the API key, or not for this call, until a person repairs it.
+
+    Background work goes on trying, since nothing tells when that is; whoever asks need not.
+    """
 
     code = "provider_key_refused"
+    retry_helps = False
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.details = {"retry_helps": False}
 
 
 class OutcomeUnknown(TransientError):
@@ -235,6 +251,12 @@ class NoWayToBuy(Refused):
     """Nothing that is sold gives so many seats."""
 
     code = "no_way_to_buy"
+
+
+class SubscriptionExists(Refused):
+    """The account pays for a subscription already, and nothing says that a second one is meant."""
+
+    code = "subscription_exists"
 
 
 class PurchaseUnlinked(Refused):

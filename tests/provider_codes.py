@@ -16,7 +16,7 @@ class Documented(NamedTuple):
 
 
 CODES: Final = (
-    Documented("UNAUTHORIZED", 401, 503, "provider_key_refused", True),
+    Documented("UNAUTHORIZED", 401, 503, "provider_key_refused", False),
     Documented("NOT_FOUND", 404, 422, "not_at_provider", False),
     Documented("PENDING_PLAN_CHANGE_EXISTS", 409, 409, "change_in_progress", True),
     Documented("SCHEDULED_PLAN_CHANGE_EXISTS", 409, 409, "change_scheduled", False),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import click
 import pytest
 
-from cli.fleet import BEAT, SWEEPER, WEB, WORKER
+from cli.fleet import commands
 from cli.main import cli
-from runtime.settings import described
+from runtime.settings import Settings, described
 from tests.parallel import SPREAD
 
 HOUSE = Path(__file__).parent.parent
@@ -68,10 +69,15 @@ def test_the_readme_names_every_command(name: str):
     assert f"seatsync {name}" in README
 
 
-@pytest.mark.parametrize("arguments", [WEB, WORKER, BEAT, SWEEPER], ids=["web", "worker", "beat", "sweeper"])
-def test_the_procfile_starts_what_seatsync_up_starts(arguments: tuple[str, ...]):
-    lines = [line for line in PROCFILE.splitlines() if arguments[0] in line]
-    assert any(all(argument in line for argument in arguments) for line in lines)
+def test_the_procfile_starts_what_seatsync_up_starts(settings: Settings):
+    procfile = {}
+    for line in PROCFILE.splitlines():
+        name, _, command = line.partition(": ")
+        filled = command.replace("${SEATSYNC_BIND:-127.0.0.1}", settings.bind)
+        words = shlex.split(filled.replace("${PORT:-8000}", str(settings.port)))
+        procfile[name] = [word for word in words if not re.match(r"[A-Z_]+=", word)]
+    up = {one.name: [Path(one.argv[0]).name, *one.argv[1:]] for one in commands(settings, {})}
+    assert procfile == {**up, "release": ["seatsync", "migrate"]}
 
 
 def test_the_lock_files_carry_hashes_and_no_address():

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 from standardwebhooks import Webhook
 
-from models import ledger, schedule
-from models.seat_cache import SeatCache
-from runtime.wiring import Runtime
 from seats.catalog_file import parse
-from tests.conftest import API_KEY, SECRET
-from tests.factories import a_cause, a_snapshot
-from webhook_app.app import create_app
+from tests.conftest import SECRET
 from webhook_app.schemas import SeatsDocument
 
 HOUSE = Path(__file__).parent.parent
@@ -32,57 +24,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def commands(script: str) -> list[list[str]]:
-    """The calls of curl in it, word by word."""
-    script = re.sub(r"\\\n\s*", "", script)
-    return [shlex.split(line) for line in script.splitlines() if line.startswith("curl")]
-
-
-class Unheard:
-    def ring(self, subscription_id: str, delay: float = 0.0) -> None:
-        pass
-
-
-@pytest.fixture
-def client(runtime: Runtime) -> Iterator[FlaskClient]:
-    """A service with the example catalogue, and an account `acme` that has bought."""
-    values = {name: getattr(runtime, name) for name in Runtime.__slots__}
-    values["catalog"] = parse(EXAMPLE.read_text(encoding="utf-8"), EXAMPLE.name)
-    values["cache"] = SeatCache(runtime.redis)
-    taught = Runtime(**values)
-    with taught.sessions.begin() as session:
-        schedule.raise_hint(session, "sub_1")
-        lease = schedule.lease(session, "sub_1", timedelta(seconds=10))
-        ledger.apply(session, lease, a_snapshot(seats=10), taught.catalog, a_cause())
-    return create_app(taught, Unheard()).test_client()
-
-
-def perform(client: FlaskClient, command: list[str]):
-    """What curl would do with these arguments."""
-    method, headers, body, url = "GET", {}, None, ""
-    words = iter(command[1:])
-    for word in words:
-        if word == "-X":
-            method = next(words)
-        elif word == "-H":
-            name, _, value = next(words).partition(": ")
-            headers[name] = value.replace("$KEY", API_KEY)
-        elif word == "-d":
-            body = next(words)
-        elif word != "-s":
-            url = word.removeprefix("$URL")
-    return client.open(url, method=method, headers=headers, data=body)
-
-
-def test_every_curl_example_is_answered_with_success(client: FlaskClient):
-    answers = [perform(client, command) for command in commands(blocks("bash")[0])]
-    assert [answer.status_code for answer in answers] == [
-        *(200, 200, 200, 201, 201, 200, 200, 200, 200),
-        *(200, 200, 200, 200, 200, 200, 200, 200, 201, 200),
-    ]
-
-
-def test_the_shown_seats_document_is_one(client: FlaskClient):
+def test_the_shown_seats_document_is_one():
     SeatsDocument.model_validate(json.loads(blocks("json")[0]))
 
 

@@ -16,7 +16,7 @@ from models.rules import Override
 from seats.catalog import Catalog, Rules
 from seats.errors import UnknownSeatType
 from seats.rules import AccountRules
-from webhook_app.answers import KEYED, WRITING, answer, responses
+from webhook_app.answers import KEYED, WITH_BODY, WRITING, answer, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
@@ -85,7 +85,7 @@ def put_link(path: LinkPath) -> Response:
     summary="Give the account rules of its own",
     description="Replaces the account's own rules as a whole; `{}` takes them back, and the catalogue's "
     "hold again. Audited.",
-    responses=responses(PolicyInForce, *WRITING, 404),
+    responses=responses(PolicyInForce, *WITH_BODY, 404),
 )
 @needs(Scope.ADMIN)
 def put_policy(path: AccountPath, body: PolicyBody) -> Response:

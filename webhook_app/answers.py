@@ -17,6 +17,9 @@ KEYED: Final = (401, 403, 422, 503)
 WRITING: Final = (400, *KEYED, 413)
 """The problems of every call that writes."""
 
+WITH_BODY: Final = (*WRITING, 415)
+"""The problems of every call that takes a JSON body."""
+
 _PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 

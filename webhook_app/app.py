@@ -25,11 +25,11 @@ from webhook_app.webhooks import webhooks
 from worker.doorbell import Doorbell
 
 
-def create_app(runtime: Runtime, doorbell: Doorbell) -> Flask:
-    """The web application over one runtime."""
+def create_app(runtime: Runtime, doorbell: Doorbell, reserved: Runtime | None = None) -> Flask:
+    """The web application over one runtime; deliveries and reads of seats use `reserved`, if it is given."""
     app = openapi.described_app()
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
-    app.extensions[NAME] = Door(runtime, doorbell, Gatekeeper(runtime))
+    app.extensions[NAME] = Door(runtime, doorbell, Gatekeeper(runtime), reserved=reserved)
     problems.install(app)
     for routes in (
         seats_api,

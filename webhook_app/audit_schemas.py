@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from models.account import AccountStatus
 from models.assignment import AssignmentState
@@ -18,6 +18,14 @@ class AuditQuery(Wanted):
     since: Time | None = Field(None, alias="from", description="rows written then or later")
     until: Time | None = Field(None, alias="to", description="rows written before")
     format: Format = Format.JSON
+
+    @field_validator("until")
+    @classmethod
+    def _is_not_before_from(cls, until: datetime | None, others: ValidationInfo) -> datetime | None:
+        since = others.data.get("since")
+        if until is not None and since is not None and until < since:
+            raise ValueError("must not be before `from`")
+        return until
 
 
 class AuditRowShown(Shown):

@@ -11,7 +11,7 @@ from flask import Response
 from models.api_key import Scope
 from seats.limit import to_json
 from seats.plan import Buyer
-from webhook_app.answers import WRITING, responses
+from webhook_app.answers import WITH_BODY, responses
 from webhook_app.auth import needs
 from webhook_app.checkout_schemas import CheckoutBody, CheckoutOpened
 from webhook_app.door import door
@@ -28,21 +28,26 @@ checkout_api = Routes("checkout", tag="Seat changes")
     summary="Open a page on which the account buys its seats",
     description="Turns the seats into the product's add-ons or packs, the cheapest by the provider's prices, "
     "and puts the account's id into the subscription's metadata: once it is paid, the first webhook finds "
-    "the account. An account that has a subscription changes its seats instead, or has two.",
-    responses=responses(CheckoutOpened, *WRITING, 404, 409, 502, also=201),
+    "the account. For one that pays for a subscription already 409 `subscription_exists`: change its seats "
+    "instead, or send `second_subscription`.",
+    responses=responses(CheckoutOpened, *WITH_BODY, 404, 409, 502, also=201),
 )
 @needs(Scope.BILLING)
 def checkout(path: NewAccountPath, body: CheckoutBody) -> Response:
     wanted = body.customer.model_dump() if body.customer else {}
     purchase = Purchase(
-        product_id=body.product_id, seats=body.seats, buyer=Buyer(**wanted), return_url=body.return_url
+        product_id=body.product_id,
+        seats=body.seats,
+        buyer=Buyer(**wanted),
+        return_url=body.return_url,
+        is_second=body.second_subscription,
     )
 
     def ask() -> Answer:
         opened = open_checkout(door().runtime, path.account_id, purchase)
         return Answer(HTTPStatus.CREATED, _shown(opened))
 
-    return answer_asked(ask)
+    return answer_asked(lambda: door().waiting_room.wait_for(ask))
 
 
 def _shown(opened: Opened) -> dict[str, Any]:

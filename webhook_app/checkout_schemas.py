@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+import re
+from typing import Annotated, Final, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from providers.fields import LONGEST_URL
 from webhook_app.schemas import Email, Id, Name, SeatCount, Shown, Wanted
@@ -13,7 +14,16 @@ from webhook_app.seat_change_schemas import AddonShown
 _MOST_SEATS = 1_000_000
 
 Seats = Annotated[int, Field(ge=0, le=_MOST_SEATS)]
-Url = Annotated[str, StringConstraints(max_length=LONGEST_URL, pattern=r"^https?://[!-~]+$")]
+_A_URL: Final = re.compile(r"https?://[!-~]+")
+
+
+def _a_url(text: str) -> str:
+    if not _A_URL.fullmatch(text):
+        raise ValueError("must be a URL that begins with https:// or http://, in visible ASCII characters")
+    return text
+
+
+Url = Annotated[str, StringConstraints(max_length=LONGEST_URL), AfterValidator(_a_url)]
 
 
 class CustomerBody(Wanted):
@@ -41,6 +51,10 @@ class CheckoutBody(Wanted):
         description="purchased seats of each type in all, included ones among them; the others: the minimum",
     )
     return_url: Url | None = Field(None, description="where the page leads once it is paid")
+    second_subscription: bool = Field(
+        False,
+        description="true: a further subscription is meant, beside one that the account pays for already",
+    )
     customer: CustomerBody | None = Field(None, description="unset: asked on the page")
 
 

@@ -16,7 +16,7 @@ from models.batch import Outcome
 from models.seating import Seated, Wish
 from seats.errors import BatchRefused, NoSeatAvailable
 from webhook_app import problems
-from webhook_app.answers import WRITING, responses
+from webhook_app.answers import WITH_BODY, responses
 from webhook_app.auth import needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
@@ -38,7 +38,7 @@ claims_api = Routes("claims", tag="Members")
     "that has the address; `wrong_state` for somebody suspended. Under the policy "
     "`auto_expand` a seat that is missing is bought: 201 once a look at the provider shows it; 202 if it "
     "does not yet, with the seat held, and a notice tells what comes of it. Takes an `Idempotency-Key`.",
-    responses=responses(Member, *WRITING, 404, 409, also=(201, 202)),
+    responses=responses(Member, *WITH_BODY, 404, 409, also=(201, 202)),
 )
 @needs(Scope.CLAIM)
 def claim(path: AccountPath, body: ClaimBody) -> Response:
@@ -65,7 +65,7 @@ def claim(path: AccountPath, body: ClaimBody) -> Response:
     description="One result per claim, in their order. `each`: 200, whatever they came to. `all`: 200 if all "
     "were granted, else 409 `batch_refused` and nothing was changed; nothing is bought for it. Takes an "
     "`Idempotency-Key`.",
-    responses=responses(BatchResult, *WRITING, 404, 409),
+    responses=responses(BatchResult, *WITH_BODY, 404, 409),
 )
 @needs(Scope.CLAIM)
 def claim_batch(path: AccountPath, body: BatchBody) -> Response:
@@ -154,16 +154,17 @@ def _totals(told: Sequence[dict[str, Any]]) -> dict[str, int]:
 def _after_purchase(
     account_id: str, people: Sequence[Mapping[str, Any]], held: Mapping[str, int]
 ) -> Mapping[str, Answer]:
-    """What has become of these, who waited when they were shown, by their member ids then: once their seats
-    are bought, or refused, or have been waited for long enough. `held` are their assignments, where this call
-    has made them.
+    """Wait for the purchase, then return what became of each claim, by member id. If too many calls wait
+    already, return that at once. `held` maps member ids to the assignments that this call created.
     """
     runtime = door().runtime
     with runtime.sessions() as session:
         theirs = {
             one["member_id"]: held.get(one["member_id"]) or _find(session, account_id, one) for one in people
         }
-    expansion.wait(runtime, account_id, [one for one in theirs.values() if one is not None])
+    with door().waiting_room.place() as has_place:
+        if has_place:
+            expansion.wait(runtime, account_id, [one for one in theirs.values() if one is not None])
     with runtime.sessions() as session:
         return {member_id: _became(session, one) for member_id, one in theirs.items()}
 

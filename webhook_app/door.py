@@ -11,6 +11,7 @@ from flask import current_app
 from runtime.wiring import Runtime
 from webhook_app.auth import Gatekeeper
 from webhook_app.refusals import RefusalLog
+from webhook_app.waiting_room import WaitingRoom
 from worker.doorbell import Doorbell
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,15 @@ class Door:
     doorbell: Doorbell
     gatekeeper: Gatekeeper
     refusals: RefusalLog = field(default_factory=RefusalLog)
+    waiting_room: WaitingRoom = field(default_factory=WaitingRoom)
+    reserved: Runtime | None = None
+
+    @property
+    def priority_runtime(self) -> Runtime:
+        """The runtime for deliveries and for reading seats, which have connections of their own if any are
+        reserved: however many other calls wait for one, these do not.
+        """
+        return self.reserved or self.runtime
 
     def ring(self, subscription_id: str, delay: float = 0.0) -> None:
         """Have the subscription looked at soon. The row that asks for it is committed: a bell that is

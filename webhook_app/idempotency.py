@@ -24,6 +24,9 @@ REPLAYED: Final = "Idempotency-Replayed"
 """The header of an answer that was given before under the same key."""
 LONGEST: Final = 255
 
+_ASK_AGAIN: Final = frozenset({HTTPStatus.ACCEPTED, HTTPStatus.SERVICE_UNAVAILABLE})
+_ASK_AGAIN_SECONDS: Final = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -64,18 +67,18 @@ def answer_once(
 
 
 def answer_asked(ask: Callable[[], Answer]) -> Response:
-    """Ask the outside, which no transaction may wait for, then keep the answer if the caller sent a key.
+    """Call the provider outside any transaction, then store the answer if the caller sent a key.
 
-    For what does no harm when it is done twice: of two calls at once both are done, and what is kept first
-    is the answer to both. That something is under way is no answer to keep.
+    For work that may be done twice: concurrent calls under one key may both run, and the first stored answer
+    is the answer to both. An answer that means "ask again" is not stored.
     """
     key = _key()
     if key is None:
         return _response(_told(ask))
-    with door().runtime.sessions() as session:  # never committed: only a look
+    with door().runtime.sessions() as session:  # never committed: it only reads
         before = _begin(session, key)
     answer = _told(ask) if before is None else before
-    if answer.status == HTTPStatus.ACCEPTED:
+    if answer.status in _ASK_AGAIN:
         return _response(answer)
     with door().runtime.transaction() as session:
         return _response(_kept_answer(session, key, lambda _: answer))
@@ -87,6 +90,8 @@ def _response(answer: Answer) -> Response:
     response = Response(_dumped(answer.body), answer.status, mimetype=mimetype)
     if answer.is_replay:
         response.headers[REPLAYED] = "true"
+    if answer.status in _ASK_AGAIN:
+        response.headers["Retry-After"] = str(_ASK_AGAIN_SECONDS)
     return response
 
 

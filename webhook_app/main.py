@@ -15,8 +15,10 @@ from webhook_app.app import create_app
 from worker.celery_app import SeatSync
 from worker.doorbell import Doorbell
 
-# As many connections as the process has threads that may want one.
-_THREADS = 8
+# Far fewer than requests at once: a request holds a connection only while it speaks to the database.
+_CONNECTIONS = 8
+# For deliveries and reads of seats alone.
+_RESERVED_CONNECTIONS = 4
 # Nobody waits for the doorbell's thread, but a hung broker must not hold it for long either.
 _BROKER_PATIENCE = 1.0
 
@@ -25,9 +27,11 @@ def create() -> Flask:
     """The app from the environment."""
     configure()
     settings = with_existing_servers(Settings.from_env())
-    runtime = build(settings, pool_size=_THREADS, application="seatsync-web")
+    runtime = build(settings, pool_size=_CONNECTIONS, application="seatsync-web")
+    reserved = build(settings, pool_size=_RESERVED_CONNECTIONS, application="seatsync-web")
     schema.require(runtime.sessions)
-    app = create_app(runtime, Doorbell(SeatSync(settings, patience=_BROKER_PATIENCE).publish))
+    doorbell = Doorbell(SeatSync(settings, patience=_BROKER_PATIENCE).publish)
+    app = create_app(runtime, doorbell, reserved)
     # What the app is made of is never garbage: looking through it stops every request for 0.1 seconds.
     gc.collect()
     gc.freeze()

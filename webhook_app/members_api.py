@@ -17,7 +17,7 @@ from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.members import Change
 from seats import role_names
-from webhook_app.answers import KEYED, WRITING, answer, conditional, dumped, responses
+from webhook_app.answers import KEYED, WITH_BODY, WRITING, answer, conditional, dumped, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
@@ -78,7 +78,7 @@ def rename_member(path: MemberPath, body: RenameBody) -> Response:
     description="A change of role is a move between seat types in one step, reactivating is a claim: both "
     "may be refused like one. The address of an invitation is merged into the member. 409 `wrong_state`, "
     "`hold_expired`, `email_taken`.",
-    responses=responses(Member, *WRITING, 404, 409),
+    responses=responses(Member, *WITH_BODY, 404, 409),
 )
 @needs(Scope.CLAIM)
 def patch_member(path: MemberPath, body: MemberChange) -> Response:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from models.notice import DeliveryState
 from providers.egress import LONGEST_URL
 from seats.notices import NoticeType
-from webhook_app.schemas import Id, PageQuery, Shown, Wanted
+from webhook_app.schemas import Cursor, Id, Number, PageQuery, Shown, Wanted
 
 
 class EndpointPath(BaseModel):
@@ -18,13 +18,13 @@ class EndpointPath(BaseModel):
 
 
 class NoticePath(BaseModel):
-    notice_id: Annotated[int, Field(ge=1, lt=2**63)]
+    notice_id: Annotated[Number, Field(ge=1, lt=2**63)]
 
 
 class NoticesQuery(PageQuery):
     state: DeliveryState | None = Field(None, description="that of one of the notice's deliveries")
     account_id: Id | None = None
-    cursor: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    cursor: Cursor | None = None
 
 
 class EndpointBody(Wanted):

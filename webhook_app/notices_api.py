@@ -14,7 +14,7 @@ from models.api_key import Scope
 from models.endpoint import Endpoint
 from models.notice import DeliveryState, KeptNotice, NoticeDelivery
 from providers import egress
-from webhook_app.answers import KEYED, WRITING, answer, next_cursor, responses
+from webhook_app.answers import KEYED, WITH_BODY, WRITING, answer, next_cursor, responses
 from webhook_app.auth import needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
@@ -41,7 +41,7 @@ notices_api = Routes("notices", tag="Notices")
     summary="Have notices sent to a URL",
     description="Each is a `POST` signed by Standard Webhooks with the secret that is shown here once. "
     "The URL must lead to public addresses by https, unless the operator allows private ones.",
-    responses=responses(EndpointWithSecret, *WRITING, 409, also=201),
+    responses=responses(EndpointWithSecret, *WITH_BODY, 409, also=201),
 )
 @needs(Scope.ADMIN)
 def add_endpoint(body: EndpointBody) -> Response:

@@ -15,7 +15,7 @@ from models.inbox import InboxEvent
 from webhook_app.answers import KEYED, WRITING, answer, next_cursor, responses
 from webhook_app.auth import needs
 from webhook_app.door import door
-from webhook_app.idempotency import Answer, answer_once
+from webhook_app.idempotency import Answer, answer_asked, answer_once
 from webhook_app.routes import Routes
 from webhook_app.schemas import (
     AccountPath,
@@ -52,14 +52,18 @@ def events(query: InboxQuery) -> Response:
 )
 @needs(Scope.ADMIN)
 def replay_event(path: InboxPath) -> Response:
-    def work(_: Session) -> Answer:
-        # Committed by itself, a moment before its answer is kept.
-        event = replay.replay(door().runtime, path.inbox_id)
-        if event.subscription_id is not None:
-            door().ring(event.subscription_id)
+    replayed: list[InboxEvent] = []
+
+    def work(session: Session) -> Answer:
+        event = replay.replay(session, door().runtime.provider, path.inbox_id)
+        replayed.append(event)
         return Answer(HTTPStatus.OK, {"id": event.id, "state": event.state})
 
-    return answer_once(work)
+    told = answer_once(work)
+    for event in replayed:
+        if event.subscription_id is not None:
+            door().ring(event.subscription_id)
+    return told
 
 
 @operator_api.get(
@@ -90,9 +94,10 @@ def drift(query: DriftQuery) -> Response:
 )
 @needs(Scope.CLAIM)
 def sync_account(path: AccountPath) -> Response:
-    def work(_: Session) -> Answer:
-        # Committed by itself, as the looks of every other worker are.
-        done = resync.resync(door().runtime, path.account_id, patience=resync.PATIENCE)
+    def ask() -> Answer:
+        with door().waiting_room.place() as has_place:
+            patience = resync.PATIENCE if has_place else 0
+            done = resync.resync(door().runtime, path.account_id, patience=patience)
         for one in done.waiting:
             if not one.is_dead:
                 door().ring(one.subscription_id)
@@ -106,7 +111,7 @@ def sync_account(path: AccountPath) -> Response:
         }
         return Answer(HTTPStatus.ACCEPTED if done.waiting else HTTPStatus.OK, told)
 
-    return answer_once(work)
+    return answer_asked(ask)
 
 
 def finding_shown(one: DriftFinding) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 from flask import Flask, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
@@ -54,9 +54,6 @@ _STATUS: Final[Mapping[type[SeatSyncError], HTTPStatus]] = {
 }
 # The database is away, restarting, or somebody else holds a lock for too long: trying again helps.
 _PASSING: Final = (OperationalError, InterfaceError, PoolTimeout)
-# Of a request with thousands of faults, and of names a caller made up, this much is repeated.
-_MOST_FAULTS: Final = 10
-_LONGEST_PLACE: Final = 100
 
 
 class Problem(BaseModel):
@@ -129,18 +126,6 @@ class Fault:
 
     where: str
     problem: str
-
-
-def faults(error: ValidationError) -> list[Fault]:
-    """What a model found wrong."""
-    found = error.errors(include_input=False, include_url=False, include_context=False)
-    return [
-        Fault(
-            ".".join(map(str, fault["loc"]))[:_LONGEST_PLACE] or "body",
-            fault["msg"].removeprefix("Value error, "),
-        )
-        for fault in found[:_MOST_FAULTS]
-    ]
 
 
 def invalid(found: Sequence[Fault]) -> Response:

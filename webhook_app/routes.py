@@ -6,18 +6,20 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Final
 
-import orjson
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, ValidationError
 
 from webhook_app import auth, problems
-from webhook_app.bodies import raw_body
+from webhook_app.bodies import json_body, raw_body
 from webhook_app.door import door
+from webhook_app.faults import faults_of
+from webhook_app.queries import UnreadableQuery, parameters
 
 View = Callable[..., Response]
 Reader = Callable[[dict[str, Any]], object]
 
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOCKED: Final[list[dict[str, list[str]]]] = [{"bearer": []}]
 
 
@@ -50,19 +52,17 @@ class Routes(APIBlueprint):
         def view(**parts: Any) -> Response:
             if scope is not None and (refusal := door().gatekeeper.refusal(scope)) is not None:
                 return refusal
+            if request.method not in _SAFE:
+                raw_body()  # whole, also where the view has no use for one
             try:
                 asked = {name: read(parts) for name, read in readers}
             except ValidationError as error:
-                return problems.invalid(problems.faults(error))
-            except _NotJsonError as error:
-                return problems.invalid([problems.Fault("body", str(error))])
+                return problems.invalid(faults_of(error))
+            except UnreadableQuery as error:
+                return problems.invalid([problems.Fault(error.name, error.problem)])
             return func(**asked)
 
         return view
-
-
-class _NotJsonError(ValueError):
-    """The body cannot be read at all; the message says what to send."""
 
 
 def _readers(
@@ -72,21 +72,7 @@ def _readers(
     if path is not None:
         readers.append(("path", path.model_validate))
     if query is not None:
-        readers.append(("query", lambda _: query.model_validate(_query())))
+        readers.append(("query", lambda _: query.model_validate(parameters(request.query_string))))
     if body is not None:
-        readers.append(("body", lambda _: body.model_validate(_body())))
+        readers.append(("body", lambda _: body.model_validate(json_body())))
     return tuple(readers)
-
-
-def _query() -> dict[str, str]:
-    return request.args.to_dict() if request.query_string else {}
-
-
-def _body() -> object:
-    if not request.is_json:
-        raise _NotJsonError("must be JSON, sent as application/json")
-    try:
-        # Kept for the Idempotency-Key, which is bound to these bytes.
-        return orjson.loads(raw_body())
-    except orjson.JSONDecodeError:
-        raise _NotJsonError("must be JSON in UTF-8, not nested deeply") from None

@@ -48,7 +48,9 @@ def _usable(address: str) -> str:
     return address
 
 
-_A_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
+_A_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)", re.ASCII)
+_A_NUMBER: Final = re.compile(r"-?[0-9]{1,20}")
+_AN_ADDRESS: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _FIRST_MOMENT: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -67,25 +69,49 @@ Id = Annotated[str, _SHORT_TEXT, AfterValidator(_printable)]
 
 NewId = Annotated[str, _SHORT_TEXT, AfterValidator(_nameable)]
 """The id of an account, a member or a subscription where a call may bring it in."""
+
+
+def _an_address(text: str) -> str:
+    if not _AN_ADDRESS.fullmatch(text):
+        raise ValueError("is not an e-mail address")
+    return text
+
+
 Email = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^@\s]+@[^@\s]+$"),
+    StringConstraints(strip_whitespace=True, max_length=200),
+    AfterValidator(_an_address),
     AfterValidator(_usable),
 ]
 Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_printable)
 ]
+
+
 Activity = Annotated[AwareDatetime, AfterValidator(_since_1970)]
 
 
 def _written_out(value: object) -> object:
     """A bare number would be taken for seconds since 1970, and a day for its first moment somewhere."""
-    if isinstance(value, str) and not _A_TIME.fullmatch(value):
+    if not (isinstance(value, str) and _A_TIME.fullmatch(value)):
         raise ValueError("must be a time with an offset, as 2026-11-22T12:00:00Z; write + as %2B in a URL")
     return value
 
 
 Time = Annotated[Activity, BeforeValidator(_written_out)]
+
+
+def _in_digits(value: object) -> object:
+    """`int` alone would also read `1_000`, `+1`, ` 1 ` and `1.0`."""
+    if isinstance(value, str) and not _A_NUMBER.fullmatch(value):
+        raise ValueError("must be a whole number, in digits")
+    return value
+
+
+Number = Annotated[int, BeforeValidator(_in_digits)]
+"""A number in a path or a query."""
+
+Cursor = Annotated[Number, Field(ge=0, lt=2**63)]
 
 
 def _policy(name: str) -> str:
@@ -136,7 +162,7 @@ class MemberPath(BaseModel):
 
 
 class InboxPath(BaseModel):
-    inbox_id: Annotated[int, Field(ge=1, lt=2**63)]
+    inbox_id: Annotated[Number, Field(ge=1, lt=2**63)]
 
 
 class NoQuery(Wanted):
@@ -151,11 +177,11 @@ class SeatsQuery(Wanted):
 
 class CanAddQuery(Wanted):
     role: Id
-    count: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    count: Annotated[Number, Field(ge=1, le=1_000_000)] = 1
 
 
 class PageQuery(Wanted):
-    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    limit: Annotated[Number, Field(ge=1, le=200)] = 50
 
 
 class AccountsQuery(PageQuery):
@@ -169,24 +195,24 @@ class MembersQuery(PageQuery):
     state: AssignmentState | None = Field(None, description="unset: all but released")
     role: Id | None = None
     type: Id | None = Field(None, description="a seat type, or `free`")
-    cursor: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    cursor: Cursor | None = None
 
 
 class LeaversQuery(Wanted):
     type: Id | None = Field(None, description="a seat type; unset: all of them")
-    to: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+    to: Annotated[Number, Field(ge=0, lt=2**63)] | None = Field(
         None, description="so many seats to come down to; unset: what is purchased now"
     )
 
 
 class InboxQuery(PageQuery):
     state: InboxState | None = None
-    cursor: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    cursor: Cursor | None = None
 
 
 class DriftQuery(PageQuery):
     state: FindingState | None = Field(None, description="default: those that stand, open or held")
-    cursor: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    cursor: Cursor | None = None
 
 
 class ClaimBody(Wanted):
@@ -220,7 +246,7 @@ class MemberChange(Wanted):
     protected: StrictBool | None = None
     name: Name | None = None
     email: Email | None = None
-    last_active_at: Activity | None = Field(None, description="kept only if later than what is known")
+    last_active_at: Time | None = Field(None, description="kept only if later than what is known")
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

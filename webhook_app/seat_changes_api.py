@@ -45,7 +45,7 @@ _UNDONE: Final = (ChangeState.FAILED, ChangeState.CANCELLED)
     "own. Nothing changes; the token confirms exactly this, for 15 minutes and as long as the subscription "
     "stays as it is. Fewer seats than people: 409 `seats_in_use` with those who would have to leave, unless "
     "`release` names them or says `suggested`.",
-    responses=responses(ChangePreviewed, *_CHANGING),
+    responses=responses(ChangePreviewed, *_CHANGING, 415),
 )
 @needs(Scope.BILLING)
 def preview(path: AccountPath, body: PreviewBody) -> Response:
@@ -64,7 +64,7 @@ def preview(path: AccountPath, body: PreviewBody) -> Response:
     description="Sends the plan to the provider once, and reads the subscription until it is known what came "
     "of it. 200: it is so (`applied`, or `scheduled` for the renewal); 202: it is under way, look again. "
     "Sent again, the same token tells how it stands; 409 with the reason where nothing came of it.",
-    responses=responses(ChangeShown, *_CHANGING, also=202),
+    responses=responses(ChangeShown, *_CHANGING, 415, also=202),
 )
 @needs(Scope.BILLING)
 def confirm(path: AccountPath, body: ConfirmBody) -> Response:
@@ -86,6 +86,7 @@ def confirm(path: AccountPath, body: ConfirmBody) -> Response:
 @needs(Scope.READ)
 def show(path: ChangePath) -> Response:
     with door().runtime.sessions() as session:
+        account.get(session, path.account_id)
         return answer(_shown(seat_change.get(session, path.account_id, path.change_id)))
 
 
@@ -133,7 +134,7 @@ def say_whether_retry_helps(answer: Response) -> Response:
 def _or_refusal(ask: Callable[[], Answer]) -> Answer:
     """What the provider refused is an answer too, and kept as one; that it could not be asked is none."""
     try:
-        return ask()
+        return door().waiting_room.wait_for(ask)
     except PermanentError as error:
         told = problems.of_error(error)
         return Answer(told["status"], told)

@@ -59,7 +59,7 @@ def subscription_seats(path: SubscriptionPath, query: NoQuery) -> Response:  # n
         page = _document(remembered)
         if seats_document.names(page.body, path.subscription_id):
             return conditional(page.body, page.etag)
-    with door().runtime.sessions() as session:  # it was never asked for, or it has moved
+    with door().priority_runtime.sessions() as session:  # it was never asked for, or it has moved
         account_id = subscription.account_of(session, path.subscription_id)
     cache.note_account(path.subscription_id, account_id)
     page = _document(account_id)
@@ -93,7 +93,7 @@ def can_add(path: AccountPath, query: CanAddQuery) -> Response:
 
 def _document(account_id: str) -> SeatsPage:
     """From the cache if it is there, else from the database, which then fills the cache."""
-    runtime = door().runtime
+    runtime = door().priority_runtime
     kept = runtime.cache.get(account_id)
     if kept is not None:
         return seats_document.finished(account_id, kept.version, kept.document)

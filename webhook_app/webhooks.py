@@ -43,7 +43,7 @@ webhooks = Routes("webhooks", tag="Billing provider", is_public=True)
 )
 @public
 def receive(path: ProviderPath) -> Response:
-    runtime = door().runtime
+    runtime = door().priority_runtime
     if path.provider != runtime.provider.name:
         raise NotFound(
             f"No provider {path.provider!r} is known here; this service listens at "

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import Final
 
 LONGEST_QUICK: Final = 10.0
 _QUICK_ATTEMPTS: Final = 20
 _LONGEST: Final = 300.0
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 0.8
 
 
 def backoff(attempt: int) -> float:
@@ -17,3 +20,11 @@ def backoff(attempt: int) -> float:
     else:
         wait = min(LONGEST_QUICK * 2.0 ** min(attempt - _QUICK_ATTEMPTS, 10), _LONGEST)
     return wait * random.uniform(0.75, 1.0)  # noqa: S311  jitter is no secret
+
+
+def growing_pauses() -> Iterator[float]:
+    """Seconds to sleep between two checks of another process's work: 0.1, then longer, up to 0.8."""
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * 2, _LONGEST_PAUSE)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from models import account
+from sqlalchemy.orm import Session
+
+from models import account, subscription
 from runtime.wiring import Runtime
 from seats.carts import known_product, new_cart
 from seats.counts import cart_seats
-from seats.errors import OutcomeUnknown, PurchaseUnlinked, TransientError
+from seats.errors import OutcomeUnknown, PurchaseUnlinked, SubscriptionExists, TransientError
 from seats.limit import SeatLimit
 from seats.plan import Buyer, Cart, Checkout
 from worker.prices import prices_of
@@ -17,12 +19,16 @@ from worker.prices import prices_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purchase:
-    """What an account wants to buy: so many seats of each type in all, those included among them."""
+    """What an account wants to buy: so many seats of each type in all, those included among them.
+
+    `is_second`: a further subscription is meant, beside one that the account pays for already.
+    """
 
     product_id: str
     seats: Mapping[str, int]
     buyer: Buyer
     return_url: str | None = None
+    is_second: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +44,16 @@ def open_checkout(runtime: Runtime, account_id: str, purchase: Purchase) -> Open
     """Open a page with the cheapest cart that gives the wanted seats, or the fewest above.
 
     The account's id goes with it as the subscription's metadata, so that the first webhook finds the
-    account. Raises `AccountNotFound`, `ProductNotFound`, `PurchaseUnlinked`, what `new_cart` raises,
-    `ChangeRefused` and `TransientError`; doing it twice opens two pages, of which one is paid.
+    account. Raises `AccountNotFound`, `SubscriptionExists`, `ProductNotFound`, `PurchaseUnlinked`, what
+    `new_cart` raises, `ChangeRefused` and `TransientError`; doing it twice opens two pages, of which one is
+    paid.
     """
     catalog = runtime.catalog
     product = known_product(catalog, purchase.product_id)
     with runtime.sessions() as session:
         account.get(session, account_id)
+        if not purchase.is_second:
+            _refuse_second(session, account_id)
     if catalog.account_key is None:
         raise PurchaseUnlinked(
             "The catalogue's account_key is empty, so no subscription could tell whose it is. Name the "
@@ -55,6 +64,19 @@ def open_checkout(runtime: Runtime, account_id: str, purchase: Purchase) -> Open
     checkout = _page(runtime, cart, purchase, {catalog.account_key: account_id})
     gives = {seat_type: seats.purchased for seat_type, seats in cart_seats(catalog, cart).items()}
     return Opened(checkout, cart, gives)
+
+
+def _refuse_second(session: Session, account_id: str) -> None:
+    """A checkout asks for seats in all, and a second subscription would add them to what there is."""
+    standing = subscription.standing_of(session, account_id)
+    if standing:
+        named = ", ".join(f"{one.id} ({one.status})" for one in standing)
+        raise SubscriptionExists(
+            f"Account {account_id!r} has a subscription already: {named}. Change its seats instead "
+            "(POST /v1/accounts/ACCOUNT_ID/seat-changes/preview). If a second subscription is meant, send "
+            '"second_subscription": true.',
+            details={"subscriptions": [one.id for one in standing]},
+        )
 
 
 def _page(runtime: Runtime, cart: Cart, purchase: Purchase, metadata: Mapping[str, str]) -> Checkout:

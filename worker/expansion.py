@@ -7,7 +7,6 @@ who waits is seated in the transaction that takes over the look which shows the 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,7 +39,7 @@ from seats.expansion import REST, beyond_the_day
 from seats.limit import overage
 from seats.plan import When
 from worker import seat_change as changes
-from worker.backoff import backoff
+from worker.backoff import backoff, growing_pauses
 from worker.seat_preview import Wish, preview
 
 log = logging.getLogger(__name__)
@@ -53,30 +52,22 @@ _MOST_AT_ONCE: Final = 50
 _LEASE: Final = timedelta(minutes=1)
 # Claims of one moment are one purchase.
 _LINGER: Final = 0.2
-_GLANCE: Final = 0.1
-# A web process has eight threads, and webhooks come through them too.
-_waiting_room: Final = threading.BoundedSemaphore(4)
 _SOON: Final = timedelta(seconds=2)
 _ROUNDS: Final = 3
 _CAUSE: Final = Cause(actor="system:auto_expand", source="purchase", reason="somebody waits for a seat")
 
 
 def wait(runtime: Runtime, account_id: str, assignment_ids: Collection[int]) -> None:
-    """Wait until none of these waits for a seat any more, but not for long; buy meanwhile if nobody else
-    does. Where many callers wait, the next one does not.
+    """Wait until none of these waits for a seat any more, for `PATIENCE` seconds at most. If no other
+    process buys for the account meanwhile, buy.
     """
-    until = time.monotonic() + PATIENCE
-    if not _waiting_room.acquire(blocking=False):
-        return
-    try:
-        while time.monotonic() < until:
-            with runtime.sessions() as session:
-                if not _ids(assignment.waiting(session, account_id)).intersection(assignment_ids):
-                    return
-            if not expand(runtime, account_id):
-                time.sleep(_GLANCE)
-    finally:
-        _waiting_room.release()
+    until, pauses = time.monotonic() + PATIENCE, growing_pauses()
+    while time.monotonic() < until:
+        with runtime.sessions() as session:
+            if not _ids(assignment.waiting(session, account_id)).intersection(assignment_ids):
+                return
+        if not expand(runtime, account_id):
+            time.sleep(next(pauses))
 
 
 def expand_due(runtime: Runtime, *, until: float) -> None:

@@ -9,20 +9,20 @@ from sqlalchemy.orm import Session
 
 from models import inbox, schedule
 from models.inbox import InboxEvent, InboxState
+from providers.base import Provider
 from runtime.wiring import Runtime
 from seats.errors import NotReplayable
 
 _SLICE: Final = 100
 
 
-def replay(runtime: Runtime, inbox_id: int) -> InboxEvent:
-    """Read the dead letter again and request a sync of its subscription; the event as it is then.
+def replay(session: Session, provider: Provider, inbox_id: int) -> InboxEvent:
+    """Read a dead letter again and request a sync of its subscription; returns the event as it is then.
 
     Raises `InboxEventNotFound`, and `NotReplayable` for one that is not dead or still cannot be read.
     """
-    with runtime.sessions.begin() as session:
-        letter = inbox.dead_letter(session, inbox_id)
-        _revive(runtime, session, letter)
+    letter = inbox.dead_letter(session, inbox_id)
+    _revive(session, provider, letter)
     return letter
 
 
@@ -38,23 +38,23 @@ def replay_all(runtime: Runtime, *, reason: str = "") -> Iterator[InboxEvent | N
     while True:
         with runtime.sessions.begin() as session:
             letters = inbox.dead_letters(session, reason=reason, after=after, until=newest, limit=_SLICE)
-            results = [_replayed(runtime, session, letter) for letter in letters]
+            results = [_replayed(session, runtime.provider, letter) for letter in letters]
         yield from results
         if len(letters) < _SLICE:
             return
         after = letters[-1].id
 
 
-def _replayed(runtime: Runtime, session: Session, letter: InboxEvent) -> InboxEvent | NotReplayable:
+def _replayed(session: Session, provider: Provider, letter: InboxEvent) -> InboxEvent | NotReplayable:
     try:
-        _revive(runtime, session, letter)
+        _revive(session, provider, letter)
     except NotReplayable as error:
         return error
     return letter
 
 
-def _revive(runtime: Runtime, session: Session, letter: InboxEvent) -> None:
-    event = runtime.provider.read(letter.body)
+def _revive(session: Session, provider: Provider, letter: InboxEvent) -> None:
+    event = provider.read(letter.body)
     if event.unreadable is not None:
         raise NotReplayable(f"Inbox event {letter.id} still cannot be read: {event.unreadable}.")
     letter.type, letter.subscription_id = event.type, event.subscription_id

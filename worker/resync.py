@@ -20,12 +20,11 @@ from models.finding import DriftFinding
 from models.schedule import Waiting
 from providers.base import Caller
 from runtime.wiring import Runtime
+from worker.backoff import growing_pauses
 from worker.sync import Outcome, sync
 
 PATIENCE: Final = 10.0
 """Seconds that a caller of the API waits at most."""
-
-_GLANCE: Final = 0.1  # seconds between two looks at work that somebody else does
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +89,7 @@ def _work_on(runtime: Runtime, asked: _Asked, patience: float, caller: Caller) -
 
 def _look(runtime: Runtime, hints: dict[str, int], caller: Caller, *, until: float) -> Sequence[Waiting]:
     """Work on what is waited for until all is seen or the time is over; what still waits."""
+    pauses = growing_pauses()
     while True:
         with runtime.sessions() as session:
             waiting = schedule.waiting(session, hints)
@@ -101,4 +101,4 @@ def _look(runtime: Runtime, hints: dict[str, int], caller: Caller, *, until: flo
             sync(runtime, one.subscription_id, caller=caller) for one in open_ones if time.monotonic() < until
         }
         if outcomes <= {Outcome.NOTHING_DUE, Outcome.POSTPONED, Outcome.BUDGET_SPENT, Outcome.OUTDATED}:
-            time.sleep(_GLANCE)
+            time.sleep(next(pauses))

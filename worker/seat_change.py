@@ -69,10 +69,12 @@ def confirm(
     """Send the previewed change, once; pressed again, the change as it stands. The audit names the `actor`
     for what it moves.
 
-    Raises `SeatChangeNotFound`, `PreviewExpired`, `SubscriptionChanged`, `ChangeInFlight`, `SeatsInUse`,
-    `ReleaseRefused`, `ChangeRefused` and `TransientError`: then nothing was sent, or nothing came of it.
+    Raises `AccountNotFound`, `SeatChangeNotFound`, `PreviewExpired`, `SubscriptionChanged`, `ChangeInFlight`,
+    `SeatsInUse`, `ReleaseRefused`, `ChangeRefused` and `TransientError`: then nothing was sent, or nothing
+    came of it.
     """
     with runtime.sessions() as session:
+        account.get(session, account_id)
         asked = seat_change.by_token(session, account_id, token)
     if asked.state != ChangeState.PREVIEWED:
         return _unless_expired(asked)
@@ -151,11 +153,10 @@ def _send(runtime: Runtime, change: SeatChange, began: float) -> None:
 
 
 def _fail(runtime: Runtime, change: SeatChange, error: ProviderError) -> None:
-    helps = error.retry_helps if isinstance(error, ChangeRefused) else isinstance(error, TransientError)
     with runtime.sessions.begin() as session:
         kept = seat_change.lock(session, change.id)
         if kept.state == ChangeState.SUBMITTED:
-            _came_to_nothing(session, kept, error.code, error.message, helps=helps)
+            _came_to_nothing(session, kept, error.code, error.message, helps=error.retry_helps)
 
 
 def _came_to_nothing(session: Session, change: SeatChange, code: str, message: str, *, helps: bool) -> None:

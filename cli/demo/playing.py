@@ -40,7 +40,7 @@ _TICK: Final = 0.1
 def play(here: Stage) -> None:
     """Run the demo until a signal ends it; raises KeepsEnding if one of its processes does just that."""
     settings = Settings.from_env(here.environment)
-    check_port(settings.port)
+    check_port(settings)
     if here.left_alone:
         click.echo(f"The demo has servers and a provider of its own: {', '.join(here.left_alone)} not used")
     click.echo(f"Starting PostgreSQL and Redis, with their data in {here.near}")
@@ -87,8 +87,7 @@ def _perform(here: Stage, processes: Sequence[Command], log: TextIO) -> None:
 
 def _await_web(here: Stage, is_over: IsOver) -> bool:
     """Wait for the web process, then tell that it is ready; False if it is over before that."""
-    port = int(here.environment["PORT"])
-    while not is_ready(port):
+    while not is_ready(here.url):
         if is_over():
             return False
         time.sleep(_TICK)

@@ -27,6 +27,7 @@ from tests.test_readme import blocks
 from tests.waiting import wait_until
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import key_with, opened
+from worker.resync import resync_subscription
 from worker.sweep import drain
 
 CHECKOUT = "/v1/accounts/acme/checkout"
@@ -300,3 +301,46 @@ def test_a_provider_that_gives_no_page_is_told_and_trying_again_works(
     assert (answer.status_code, answer.json["code"]) == told
     control.turn(api_fault_routes=[], key_is_read_only=False)
     assert buyer.post(CHECKOUT, json=wish(), headers=headers).status_code == 201
+
+
+# An account that has bought before.
+
+
+def has_bought(service: Runtime, control: Control, status: str) -> None:
+    sold = control.call(
+        "POST",
+        "/subscriptions",
+        product_id="pdt_team",
+        addons=[],
+        metadata={"workspace": "acme"},
+        status=status,
+        silently=True,
+    )
+    resync_subscription(service, sold["subscription_id"], patience=5)
+
+
+@pytest.mark.parametrize("status", ["active", "past_due", "on_hold", "paused"])
+def test_an_account_that_pays_already_changes_its_seats_instead(
+    buyer: FlaskClient, service: Runtime, control: Control, status: str
+):
+    has_bought(service, control, status)
+    answer = buyer.post(CHECKOUT, json=wish())
+    assert (answer.status_code, answer.json["code"]) == (409, "subscription_exists")
+    assert "Change its seats instead" in answer.json["detail"]
+    assert sessions_opened(control) == 0
+
+
+@pytest.mark.parametrize("status", ["active", "on_hold"])
+def test_a_second_subscription_can_be_bought_on_purpose(
+    buyer: FlaskClient, service: Runtime, control: Control, status: str
+):
+    has_bought(service, control, status)
+    assert buyer.post(CHECKOUT, json=wish(second_subscription=True)).status_code == 201
+
+
+@pytest.mark.parametrize("status", ["pending", "cancelled", "failed", "expired"])
+def test_what_was_never_paid_or_has_ended_is_bought_anew(
+    buyer: FlaskClient, service: Runtime, control: Control, status: str
+):
+    has_bought(service, control, status)
+    assert buyer.post(CHECKOUT, json=wish()).status_code == 201

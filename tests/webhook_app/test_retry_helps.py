@@ -142,11 +142,27 @@ def test_a_look_that_the_provider_does_not_allow_is_worth_asking_for_again(
     assert told(preview(buyer)) == (503, "provider_unavailable", True)
 
 
-@pytest.mark.parametrize("knob", ["api_429_probability", "key_is_read_only"])
-def test_what_the_provider_turns_away_is_worth_asking_for_again(buyer: FlaskClient, world: World, knob: str):
+def test_what_the_provider_turns_away_is_worth_asking_for_again(buyer: FlaskClient, world: World):
     token = preview(buyer).json["token"]
-    world.board.turn({knob: 1.0 if knob.endswith("probability") else True, "api_fault_routes": [CHANGES]})
+    world.board.turn({"api_429_probability": 1.0, "api_fault_routes": [CHANGES]})
     assert confirm(buyer, token).json["retry_helps"] is True
+
+
+@pytest.mark.parametrize("call", ["preview", "confirm", "cancel"])
+def test_a_key_without_write_access_is_not_worth_asking_again_with(
+    buyer: FlaskClient, world: World, call: str
+):
+    previewed = preview(buyer, 15, when="at_renewal").json
+    if call == "cancel":
+        confirm(buyer, previewed["token"])
+    world.board.turn({"key_is_read_only": True})
+    answer = {
+        "preview": lambda: preview(buyer),
+        "confirm": lambda: confirm(buyer, previewed["token"]),
+        "cancel": lambda: drop(buyer, previewed["change_id"]),
+    }[call]()
+    assert told(answer) == (503, "provider_key_refused", False)
+    assert "put one into DODO_PAYMENTS_API_KEY and restart" in answer.json["detail"]
 
 
 def test_the_openapi_document_has_a_word_of_it(buyer: FlaskClient):

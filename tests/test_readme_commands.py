@@ -1,0 +1,124 @@
+"""The README's calls of the API, run by a shell exactly as they stand, against a service over HTTP."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from werkzeug.serving import make_server
+
+from runtime.wiring import Runtime
+from seats.catalog_file import parse
+from simulator.world import World
+from tests.conftest import API_KEY
+from tests.factories import a_snapshot
+from tests.fakes import FakeProvider
+from tests.simulated import sell
+from tests.test_readme import EXAMPLE, blocks
+from tests.webhook_app.conftest import SilentDoorbell, service, world  # noqa: F401  fixtures
+from tests.webhook_app.scenes import bought, opened
+from webhook_app import create_app
+
+# Stands in for curl, which need not be there: refuses options it does not know, and notes each status.
+CURL = """#!{python}
+import os, sys, urllib.error, urllib.request
+method, headers, body, url, words = None, {{}}, None, None, iter(sys.argv[1:])
+for word in words:
+    if word == "-X": method = next(words)
+    elif word == "-H": name, _, headers[name.strip()] = next(words).partition(": ")
+    elif word == "-d": body = next(words).encode()
+    elif word.startswith("-") and word != "-s": sys.exit(f"unknown option {{word}}")
+    elif word != "-s": assert url is None, word; url = word
+request = urllib.request.Request(url, body, headers, method=method)
+try: answer = urllib.request.build_opener(urllib.request.ProxyHandler({{}})).open(request)
+except urllib.error.HTTPError as error: answer = error
+with open(os.environ["STATUSES"], "a") as statuses: print(answer.status, file=statuses)
+sys.stdout.buffer.write(answer.read())
+"""
+
+Run = Callable[[str, Runtime], list[int]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs a script against a runtime; the statuses that its calls were answered with."""
+    curl = tmp_path / "curl"
+    curl.write_text(CURL.format(python=sys.executable), encoding="utf-8")
+    curl.chmod(curl.stat().st_mode | stat.S_IXUSR)
+    statuses = tmp_path / "statuses"
+
+    def run(script: str, over: Runtime) -> list[int]:
+        statuses.write_text("")
+        with serving(over) as url:
+            folders = [str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]]
+            environment = {
+                "PATH": os.pathsep.join(folders),
+                "STATUSES": str(statuses),
+                "KEY": API_KEY,
+                "URL": url,
+            }
+            subprocess.run(["bash", "-euc", script], env=environment, check=True, timeout=120)
+        return [int(line) for line in statuses.read_text().split()]
+
+    return run
+
+
+@contextmanager
+def serving(runtime: Runtime) -> Iterator[str]:
+    catalog = parse(EXAMPLE.read_text(encoding="utf-8"), EXAMPLE.name)
+    app = create_app(replace(runtime, catalog=catalog), SilentDoorbell())
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def script_with(text: str) -> str:
+    (found,) = (block for block in blocks("bash") if text in block)
+    return found
+
+
+def test_every_script_is_run_here():
+    assert len(blocks("bash")) == 4
+
+
+def test_the_calls_of_the_api_are_answered_with_success(run: Run, runtime: Runtime, provider: FakeProvider):
+    catalog = parse(EXAMPLE.read_text(encoding="utf-8"), EXAMPLE.name)
+    provider.subscriptions["sub_1"] = a_snapshot(seats=10)
+    bought(replace(runtime, catalog=catalog), seats=10)
+    assert run(script_with("/claims/batch"), runtime) == [
+        *(200, 200, 200, 201, 201, 200, 200, 200, 200),
+        *(200, 200, 200, 200, 200, 201, 200),
+    ]
+
+
+def test_a_checkout_is_opened(run: Run, service: Runtime):  # noqa: F811
+    opened(service, "newcomer")
+    assert run(script_with("/checkout"), service) == [201]
+
+
+def test_a_seat_change_is_previewed_confirmed_shown_and_taken_back(
+    run: Run,
+    service: Runtime,  # noqa: F811
+    world: World,  # noqa: F811
+):
+    sell(world, service, {"adn_seat": 10})
+    assert run(script_with("/seat-changes/preview"), service) == [200, 200, 200, 200]
+
+
+def test_an_endpoint_for_notices_is_registered(run: Run, runtime: Runtime):
+    settings = runtime.settings.model_copy(update={"notices_allow_private": True})
+    assert run(script_with("/notice-endpoints"), replace(runtime, settings=settings)) == [201]

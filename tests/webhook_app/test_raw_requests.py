@@ -1,0 +1,192 @@
+"""Requests no HTTP library sends, over real connections to the real web server."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import pytest
+
+from cli.fleet import commands
+from runtime.settings import Settings
+from tests.conftest import API_KEY, PROVIDER_KEY, SECRET
+from tests.factories import CATALOG_TEXT
+from tests.servers import Databases, RedisDatabases
+from tests.stack import free_port, wait_until
+
+KEY = f"Authorization: Bearer {API_KEY}\r\n"
+JSON = "Content-Type: application/json\r\n"
+CHUNKED = "Transfer-Encoding: chunked\r\n"
+
+
+CLOSED = None
+
+
+class Answer(NamedTuple):
+    status: int | None
+    text: str
+
+
+class Web:
+    """The web process as `seatsync up` starts it, without the others."""
+
+    def __init__(self, settings: Settings, environment: dict[str, str], log: Path) -> None:
+        (command,) = (one for one in commands(settings, environment) if one.name == "web")
+        self.port = settings.port
+        self._log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(command.argv, env=command.env, stdout=output, stderr=output)
+
+    def __enter__(self) -> Self:
+        wait_until(
+            lambda: self.send("GET /healthz HTTP/1.1\r\n").status == 200,
+            "the web answers",
+            self.log,
+            seconds=120,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+
+    def send(self, head: str, body: bytes = b"") -> Answer:
+        """Send a request as it stands, and that nothing more comes."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+                connection.sendall(f"{head}Host: seatsync\r\nConnection: close\r\n\r\n".encode() + body)
+                connection.shutdown(socket.SHUT_WR)
+                return _read(connection)
+        except OSError:
+            return Answer(None, "")
+
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+
+def _read(connection: socket.socket) -> Answer:
+    received = b""
+    while piece := connection.recv(65_536):
+        received += piece
+    found = re.match(rb"HTTP/1\.1 (\d+)", received)
+    return Answer(int(found[1]) if found else None, received.decode(errors="replace"))
+
+
+@pytest.fixture(scope="module")
+def web(
+    postgres: Databases, redis_databases: RedisDatabases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Web]:
+    folder = tmp_path_factory.mktemp("raw")
+    (folder / "catalog.toml").write_text(CATALOG_TEXT, encoding="utf-8")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": postgres.create_database("raw", is_migrated=True),
+        "REDIS_URL": redis_databases.empty_database(1),
+        "DODO_PAYMENTS_API_KEY": PROVIDER_KEY,
+        "DODO_PAYMENTS_WEBHOOK_KEY": SECRET,
+        "DODO_PAYMENTS_BASE_URL": "http://127.0.0.1:9",
+        "SEATSYNC_CATALOG": str(folder / "catalog.toml"),
+        "SEATSYNC_API_KEY": API_KEY,
+        "SEATSYNC_HOME": str(folder / "home"),
+        "PORT": str(free_port()),
+    }
+    with Web(Settings.from_env(environment), environment, folder / "web.log") as web:
+        assert web.send(f"PUT /v1/accounts/acme HTTP/1.1\r\n{KEY}Content-Length: 0\r\n").status == 201
+        yield web
+
+
+@pytest.fixture(autouse=True)
+def no_traceback(web: Web) -> Iterator[None]:
+    before = len(web.log())
+    yield
+    assert "Traceback" not in web.log()[before:]
+
+
+def members(web: Web) -> str:
+    return web.send(f"GET /v1/accounts/acme/members HTTP/1.1\r\n{KEY}").text
+
+
+CLAIM = b'{"member_id": "ada", "role": "member"}'
+MALFORMED = {
+    "no size": b"zz\r\n{}\r\n0\r\n\r\n",
+    "an empty size": b"\r\n{}\r\n0\r\n\r\n",
+    "a negative size": b"-5\r\nhello\r\n0\r\n\r\n",
+    "a signed size": b"+5\r\nhello\r\n0\r\n\r\n",
+    "a size with underscores": b"1_0\r\n0123456789abcdef\r\n0\r\n\r\n",
+    "a chunk longer than its size": b"2\r\n{}}}\r\n0\r\n\r\n",
+    "a chunk that breaks off": b"ff\r\n{",
+    "no last chunk": b"2\r\n{}\r\n",
+    "a size without an end": b"2" * 8_191,
+    "a trailer without a colon": b"2\r\n{}\r\n0\r\nnonsense\r\n\r\n",
+    "trailers that break off": b"2\r\n{}\r\n0\r\nx: y\r\n",
+    "a whole claim, then no last chunk": b"%x\r\n%s\r\n" % (len(CLAIM), CLAIM),
+    "a whole claim, then nonsense": b"%x\r\n%s\r\nzz\r\n\r\n" % (len(CLAIM), CLAIM),
+}
+WRITING = {
+    "a claim": f"POST /v1/accounts/acme/claims HTTP/1.1\r\n{KEY}{JSON}",
+    "an account": f"PUT /v1/accounts/broken HTTP/1.1\r\n{KEY}",
+    "a release": f"DELETE /v1/accounts/acme/members/bob HTTP/1.1\r\n{KEY}",
+    "a keyed sync": f"POST /v1/accounts/acme/sync HTTP/1.1\r\n{KEY}Idempotency-Key: k\r\n",
+    "a delivery": "POST /webhooks/dodo HTTP/1.1\r\n",
+}
+
+
+@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
+@pytest.mark.parametrize("head", WRITING.values(), ids=WRITING)
+def test_a_malformed_chunked_body_is_400_and_nothing_is_done(web: Web, head: str, body: bytes):
+    assert web.send(head + CHUNKED, body).status == 400
+    assert '"members":[]' in members(web)
+
+
+@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
+@pytest.mark.parametrize(
+    "head",
+    ["POST /v1/accounts/acme/claims HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\n", "POST /nothing HTTP/1.1\r\n"],
+    ids=["without a key", "where no body belongs", "where nothing is"],
+)
+def test_a_malformed_body_that_nobody_reads_does_no_harm(web: Web, head: str, body: bytes):
+    assert web.send(head + CHUNKED, body).status in {200, 400, 401, 404, CLOSED}
+
+
+@pytest.mark.parametrize("sent", [0, 1, len(CLAIM)])
+@pytest.mark.parametrize("head", WRITING.values(), ids=WRITING)
+def test_a_body_shorter_than_announced_is_400_and_nothing_is_done(web: Web, head: str, sent: int):
+    answer = web.send(f"{head}Content-Length: {len(CLAIM) + 10}\r\n", CLAIM[:sent])
+    assert answer.status == 400
+    assert '"members":[]' in members(web)
+    unknown = web.send(f"GET /v1/accounts/broken/seats HTTP/1.1\r\n{KEY}")
+    assert unknown.status == 404
+
+
+@pytest.mark.parametrize("length", ["-1", "+5", "5, 5", "1_0", "zz", "9" * 30, "5\r\nContent-Length: 6"])
+def test_a_length_that_is_none_is_refused(web: Web, length: str):
+    answer = web.send(f"{WRITING['a claim']}Content-Length: {length}\r\n", CLAIM)
+    assert answer.status in {400, 413}
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (f"GET /healthz HTTP/1.1\r\nX-Long: {'x' * 10_000}\r\n", 431),
+        ("GET /healthz HTTP/1.1\r\n" + "".join(f"X-{n}: 1\r\n" for n in range(300)), 431),
+        (f"GET /healthz HTTP/1.1\r\nX-Long: {'x' * 2_000_000}\r\n", 431),
+        (f"GET /{'x' * 10_000} HTTP/1.1\r\n", 414),
+        (f"GET /healthz?{'x' * 2_000_000} HTTP/1.1\r\n", 414),
+    ],
+    ids=["a long header", "many headers", "a header of megabytes", "a long path", "a query of megabytes"],
+)
+def test_oversized_headers_are_refused_as_such(web: Web, head: str, status: int):
+    assert web.send(head).status in {status, CLOSED}
+    assert web.send("GET /healthz HTTP/1.1\r\n").status == 200
+
+
+@pytest.mark.parametrize("name", ["SCRIPT_NAME", "Script-Name", "PATH_INFO", "Path-Info", "REMOTE_USER"])
+@pytest.mark.parametrize("value", ["/healthz", "/v1", "nonsense", "/", ""])
+def test_no_header_moves_a_path(web: Web, name: str, value: str):
+    assert web.send(f"GET /healthz HTTP/1.1\r\n{name}: {value}\r\n").status == 200
+    assert web.send(f"GET /v1/accounts/acme/seats HTTP/1.1\r\n{KEY}{name}: {value}\r\n").status == 200
