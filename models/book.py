@@ -267,6 +267,7 @@ _STATUS_OF = {
     Standing.ENDED: AccountStatus.ENDED,
 }
 
+_FOR_UPDATE = "FOR UPDATE\n"
 _LOCK = """
 SELECT id, version, status, policy, grace, suspend_after_grace, hold, seat_policies, seat_terms, override,
        unverified, seats, deadline, evaluate_at, catalog_digest, notified, now()
@@ -278,7 +279,16 @@ def open_book(session: Session, account_id: str) -> Book:
     """Lock the account and read its newest balance: always the first lock of a transaction that
     changes seats, and held for that one short transaction. Raises `AccountNotFound`.
     """
-    row = first_row(session, _LOCK, {"id": account_id})
+    return _read(session, _LOCK, account_id)
+
+
+def read_book(session: Session, account_id: str) -> Book:
+    """The account as it is, without a lock: to work out what a change would do. Raises `AccountNotFound`."""
+    return _read(session, _LOCK.removesuffix(_FOR_UPDATE), account_id)
+
+
+def _read(session: Session, statement: str, account_id: str) -> Book:
+    row = first_row(session, statement, {"id": account_id})
     if row is None:
         raise AccountNotFound(account_id)
     found, version, status = row[:3]

@@ -41,6 +41,11 @@ class Person:
         invited = self.invitation
         return invited is not None and invited.awaits is None and invited.seat_type == seat_type
 
+    def inherit_address(self) -> None:
+        """Once the invitation is released: its address goes to the other row, unless that has one."""
+        if self.invitation is not None and self.invitation.email is not None and self.row.email is None:
+            self.row.take_address(self.invitation.email)
+
 
 def find(session: Session, account_id: str, member_id: str, email: str | None) -> Person | None:
     """The person with this member id or this address; None if there is nobody. The account is locked.
@@ -74,11 +79,8 @@ def email_taken(holder: Assignment) -> EmailTaken:
 
 
 def merge(session: Session, person: Person, at: datetime) -> None:
-    """Release the invitation, if there is one; its address goes to the other row, unless that has one."""
-    invitation = person.invitation
-    if invitation is None:
-        return
-    invitation.give_back(at)
-    session.flush()  # the address is free only now
-    if person.row.email is None and invitation.email is not None:
-        person.row.take_address(invitation.email)
+    """Release the invitation, if there is one; its address stays with the person."""
+    if person.invitation is not None:
+        person.invitation.give_back(at)
+        session.flush()  # the address is free only now
+        person.inherit_address()

@@ -325,20 +325,28 @@ def changed_rows(
     The balance moves by the difference alone: taking a row out and putting the same one back in would
     end an overage in between, and give it a new deadline.
     """
-    before = [(row.facts(), row.seat_type, row.counted) for row in rows]
-    yield
-    session.flush()
-    moves: dict[str | None, Counted] = {}
-    for row, (_, left, was) in zip(rows, before, strict=True):
-        moves[left] = moves.get(left, Counted()) - was
-        moves[row.seat_type] = moves.get(row.seat_type, Counted()) + row.counted
-    for seat_type, by in moves.items():
-        book.move(seat_type, by)
-    written = [(row, facts) for row, (facts, *_) in zip(rows, before, strict=True) if row.facts() != facts]
+    before = [row.facts() for row in rows]
+    with moving(book, rows):
+        yield
+        session.flush()
+    written = [(row, facts) for row, facts in zip(rows, before, strict=True) if row.facts() != facts]
     for row, facts in written:
         is_merged = row is not rows[-1]
         why = replace(cause, reason=f"merged into member {rows[-1].member_id!r}") if is_merged else cause
         _post_change(session, book, row, facts, why, is_news=is_news and row is written[-1][0])
+
+
+@contextmanager
+def moving(book: Book, rows: Sequence[Assignment]) -> Iterator[None]:
+    """Have the balance follow what the block does to the rows."""
+    before = [(row.seat_type, row.counted) for row in rows]
+    yield
+    moves: dict[str | None, Counted] = {}
+    for row, (left, was) in zip(rows, before, strict=True):
+        moves[left] = moves.get(left, Counted()) - was
+        moves[row.seat_type] = moves.get(row.seat_type, Counted()) + row.counted
+    for seat_type, by in moves.items():
+        book.move(seat_type, by)
 
 
 def _post_change(

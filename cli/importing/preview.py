@@ -1,4 +1,4 @@
-"""A dry run: each account's rows are really seated, in a transaction that is then rolled back."""
+"""A dry run: what an import would do to each account, from one read of it. No account is locked."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Final
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from cli.importing.seats import Outcome, Seater
+from cli.importing.seats import Outcome, Result, result_of
 from cli.importing.stage import Stage, Staged
-from models.account import Account
-from models.book import Balance
+from models import claim_preview
+from models.book import Book
+from models.claim_preview import ClaimPreview, Effect
+from models.seating import Wish
 from runtime.wiring import Runtime
+from seats.errors import AccountNotFound
 from seats.limit import to_json
+
+_OUTCOMES: Final = {
+    Effect.NEW: Outcome.ADDED,
+    Effect.CHANGED: Outcome.UPDATED,
+    Effect.NOTHING: Outcome.UNCHANGED,
+}
 
 
 @dataclass(slots=True)
@@ -30,30 +37,37 @@ class AccountPreview:
 
 
 def preview(runtime: Runtime, stage: Stage, *, create_accounts: bool, names: int) -> Iterator[AccountPreview]:
-    """Account by account what would happen, with up to so many names each; refused rows go to the stage.
-
-    Nothing is written. Each account is locked while its rows are tried, so nobody is promised the same seat.
-    """
+    """Account by account what would happen, with up to so many names each; refused rows go to the stage."""
     for account_id, rows in groupby(stage.all(), key=lambda staged: staged.row.account_id):
         found = AccountPreview(account_id)
-        with runtime.sessions() as session:
-            seater = Seater(session, runtime.catalog, create_accounts=create_accounts, savepoints=True)
-            found.before = seats_in_words(session, account_id)
-            for staged in rows:
-                _try(seater, staged, found, names, stage.reject)
-            found.after = seats_in_words(session, account_id)
-            session.rollback()
+        account = _read(runtime, account_id, create_accounts=create_accounts)
+        found.before = "none" if account is None or account.is_new else _in_words(account.book)
+        for staged in rows:
+            _note(found, staged, _try(account, staged), names, stage.reject)
+        found.after = "none" if account is None else _in_words(account.book)
         yield found
 
 
-def _try(
-    seater: Seater,
-    staged: Staged,
-    found: AccountPreview,
-    names: int,
-    reject: Callable[[int, str], None],
+def _read(runtime: Runtime, account_id: str, *, create_accounts: bool) -> ClaimPreview | None:
+    with runtime.sessions() as session:
+        try:
+            return claim_preview.read(session, account_id, runtime.catalog, create=create_accounts)
+        except AccountNotFound:
+            return None
+
+
+def _try(account: ClaimPreview | None, staged: Staged) -> Result:
+    def claim(wish: Wish) -> Outcome:
+        if account is None:
+            raise AccountNotFound(staged.row.account_id)
+        return _OUTCOMES[account.claim(wish)]
+
+    return result_of(staged.row, claim)
+
+
+def _note(
+    found: AccountPreview, staged: Staged, result: Result, names: int, reject: Callable[[int, str], None]
 ) -> None:
-    result = seater.seat(staged.row)
     found.counts[result.outcome.value] += 1
     if result.outcome is Outcome.REJECTED:
         reject(staged.line, result.reason)
@@ -61,10 +75,10 @@ def _try(
         found.first_added.append(staged)
 
 
-def seats_in_words(session: Session, account_id: str) -> str:
-    """`full 3/5`, used of purchased, for every seat type of the account; `none` where there is no account."""
-    seats = session.scalar(select(Account.seats).where(Account.id == account_id))
-    if not seats:
-        return "none"
-    balances = {seat_type: Balance.from_json(kept) for seat_type, kept in sorted(seats.items())}
-    return ", ".join(f"{name} {one.used}/{to_json(one.purchased)}" for name, one in balances.items())
+def _in_words(book: Book) -> str:
+    """`full 3/5`, used of purchased, for every seat type of the account; `none` if it has none."""
+    figures = (
+        f"{name} {balance.used}/{to_json(balance.purchased)}"
+        for name, balance in sorted(book.balances.items())
+    )
+    return ", ".join(figures) or "none"

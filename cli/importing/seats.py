@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from models import imports, ledger, seating
 from models.audit import Cause
 from models.book import written_in
 from models.imports import Import, ImportKind, Step
+from models.seating import Wish
 from models.session import apart
 from runtime.wiring import Runtime
 from seats.catalog import Catalog
@@ -54,6 +55,19 @@ class Outcome(StrEnum):
 class Result:
     outcome: Outcome
     reason: str = ""
+
+
+def result_of(row: MemberRow, claim: Callable[[Wish], Outcome]) -> Result:
+    """What becomes of the row by the claim; a refusal is a result."""
+    try:
+        return Result(claim(row.wish(datetime.now(UTC))))
+    except BadRow as bad:
+        return Result(Outcome.REJECTED, str(bad))
+    except AccountNotFound:
+        hint = "--create-accounts opens accounts that are missing"
+        return Result(Outcome.REJECTED, f"there is no account {row.account_id!r}; {hint}")
+    except (NotFound, Refused, UnknownRole) as refusal:
+        return Result(Outcome.REJECTED, refusal.message)
 
 
 class Seater:
@@ -87,19 +101,13 @@ class Seater:
 
     def _claim(self, row: MemberRow) -> Result:
         version = self._version(row)
-        try:
-            wish = row.wish(datetime.now(UTC))
-            seated = seating.claim(self._session, row.account_id, wish, self._catalog, CAUSE)
-        except BadRow as bad:
-            return Result(Outcome.REJECTED, str(bad))
-        except AccountNotFound:
-            hint = "--create-accounts opens accounts that are missing"
-            return Result(Outcome.REJECTED, f"there is no account {row.account_id!r}; {hint}")
-        except (NotFound, Refused, UnknownRole) as refusal:
-            return Result(Outcome.REJECTED, refusal.message)
-        if seated.is_new:
-            return Result(Outcome.ADDED)
-        return Result(Outcome.UNCHANGED if self._version(row) == version else Outcome.UPDATED)
+
+        def claim(wish: Wish) -> Outcome:
+            if seating.claim(self._session, row.account_id, wish, self._catalog, CAUSE).is_new:
+                return Outcome.ADDED
+            return Outcome.UNCHANGED if self._version(row) == version else Outcome.UPDATED
+
+        return result_of(row, claim)
 
     def _version(self, row: MemberRow) -> int | None:
         return written_in(self._session).get(row.account_id)
