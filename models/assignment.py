@@ -16,6 +16,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
 from models.base import Base, Json, Moment, Written
+from models.direct import first_row
 from seats.emails import address_key
 
 LIVE = sql("state <> 'released'")
@@ -162,14 +163,23 @@ def live_ids(session: Session, account_id: str, member_ids: Collection[str]) -> 
     return set(session.scalars(wanted))
 
 
+_COLUMNS = (
+    *("id", "account_id", "member_id", "name", "email", "role", "seat_type", "state", "protected"),
+    *("claimed_at", "expires_at", "released_at", "awaits", "last_active_at"),
+)
+_NEWEST = f"""
+SELECT {", ".join(_COLUMNS)} FROM assignments WHERE account_id = %(account_id)s AND member_id = %(member_id)s
+ORDER BY state = 'released', id DESC LIMIT 1
+"""  # noqa: S608  columns, named above
+
+
 def newest(session: Session, account_id: str, member_id: str) -> Assignment | None:
-    """The member's live assignment, else the one that was released last."""
-    return session.scalar(
-        select(Assignment)
-        .where(Assignment.account_id == account_id, Assignment.member_id == member_id)
-        .order_by(Assignment.state == AssignmentState.RELEASED, Assignment.id.desc())
-        .limit(1)
-    )
+    """The member's live assignment, else the one that was released last; for showing, not for changing.
+
+    Read as often as an app asks who has a seat, so it is sent through the driver's own cursor.
+    """
+    row = first_row(session, _NEWEST, {"account_id": account_id, "member_id": member_id})
+    return None if row is None else Assignment(**dict(zip(_COLUMNS, row, strict=True)))
 
 
 def live_address(session: Session, account_id: str, email: str) -> Assignment | None:

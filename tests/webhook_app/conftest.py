@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, event
 
 from runtime.wiring import Runtime
 from simulator.server import Simulator
@@ -117,16 +116,3 @@ def world(simulator: Simulator) -> World:
 def service(runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
     """The service over it."""
     return served_by(runtime, simulator.url)
-
-
-@pytest.fixture
-def statements(engine: Engine) -> Iterator[list[str]]:
-    """What the database is asked from now on, transactions aside."""
-    asked: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        asked.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    yield asked
-    event.remove(engine, "before_cursor_execute", note)

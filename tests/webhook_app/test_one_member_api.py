@@ -110,15 +110,6 @@ def test_a_member_of_an_unknown_account_is_404(client: FlaskClient):
     assert client.get(ADA).json["code"] == "account_not_found"
 
 
-def test_reading_a_member_takes_one_statement(client: FlaskClient, runtime: Runtime, statements: list[str]):
-    bought(runtime)
-    seated(runtime, "ada")
-    client.get(ADA)
-    statements.clear()
-    client.get(ADA)
-    assert len(statements) == 1
-
-
 def test_it_takes_the_scope_read(open_door: OpenDoor, runtime: Runtime):
     bought(runtime)
     assert open_door(key=key_with(runtime, Scope.CLAIM)).get(ADA).json["needed_scope"] == "read"
