@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from models.session import Sessions
+from models.session import Sessions, connect, sessions_of
 from seats.errors import SettingsError
+
+_STATED: Final = re.compile(r'^(revision|down_revision) = "(\w+)"', re.MULTILINE)
 
 
 @cache
-def newest() -> str:
-    """The newest revision of this release, by its migrations' names: to import Alembic takes a second."""
+def _history() -> Mapping[str, str | None]:
+    """Each revision of this release and the one before it, as the migrations state them. They are read and
+    not imported: to import Alembic takes a second.
+    """
     spec = find_spec("migrations")
     assert spec is not None
     assert spec.origin is not None
-    return max(path.name.partition("_")[0] for path in (Path(spec.origin).parent / "versions").glob("[0-9]*"))
+    found = (
+        _STATED.findall(path.read_text()) for path in (Path(spec.origin).parent / "versions").glob("*.py")
+    )
+    return {stated["revision"]: stated.get("down_revision") for stated in map(dict, found)}
+
+
+def newest() -> str:
+    """The newest revision of this release: the one that is before no other."""
+    (head,) = _history().keys() - set(_history().values())
+    return head
 
 
 def revision_of(session: Session) -> str | None:
@@ -32,8 +48,10 @@ def revision_of(session: Session) -> str | None:
 
 
 def is_behind(revision: str | None) -> bool:
-    """Whether a database of that revision lacks something that this release needs."""
-    return revision is None or revision < newest()
+    """Whether a database of that revision lacks something that this release needs. A revision that this
+    release does not know is a newer one's.
+    """
+    return revision is None or (revision in _history() and revision != newest())
 
 
 def require(sessions: Sessions) -> None:
@@ -48,3 +66,12 @@ def require(sessions: Sessions) -> None:
             f"The database's schema is at revision {revision or 'none'}, and this release needs {newest()}. "
             "Run `seatsync migrate`, then start the process again."
         )
+
+
+def require_at(database_url: str) -> None:
+    """The same, over a connection of its own."""
+    engine = connect(database_url, pool_size=1, application="seatsync-start")
+    try:
+        require(sessions_of(engine))
+    finally:
+        engine.dispose()

@@ -5,30 +5,28 @@ from __future__ import annotations
 import warnings
 
 from celery.exceptions import SecurityWarning
-from celery.signals import worker_init
 
 from runtime import schema
 from runtime.logs import configure
 from runtime.servers import with_existing_servers
 from runtime.settings import Settings
-from runtime.wiring import build
 from seats.errors import SettingsError
 from worker.celery_app import SeatSync
 
 configure()
 # Celery warns root of code that arrives through the broker as pickle; this service accepts JSON alone.
 warnings.filterwarnings("ignore", category=SecurityWarning)
-app = SeatSync(with_existing_servers(Settings.from_env()))
-app.take_names(wait=True)
 
 
-@worker_init.connect  # type: ignore[untyped-decorator]  # Celery is not typed
-def _check_schema(**_: object) -> None:
-    """Do not start on a database that lacks what is needed. Celery swallows anything but an exit here."""
-    runtime = build(app.settings, pool_size=1, application="seatsync-worker")
+def _made(settings: Settings) -> SeatSync:
+    """The app, on a database that has what this release needs."""
     try:
-        schema.require(runtime.sessions)
+        schema.require_at(str(settings.database_url))
     except SettingsError as error:
         raise SystemExit(error.message) from None
-    finally:
-        runtime.close()
+    made = SeatSync(settings)
+    made.take_names(wait=True)
+    return made
+
+
+app = _made(with_existing_servers(Settings.from_env()))

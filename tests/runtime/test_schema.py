@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
 
 import migrations
 from models.session import connect, sessions_of
@@ -54,10 +54,25 @@ def test_a_database_that_is_away_is_waited_for_later():
     schema.require(sessions_of(connect("postgresql://nobody@127.0.0.1:9/nothing")))
 
 
-def test_a_newer_database_is_accepted(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_a_newer_database_is_accepted(engine: Engine):
     migrations.upgrade(engine)
-    monkeypatch.setattr(schema, "newest", lambda: "0001")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'of the next release'"))
     schema.require(sessions_of(engine))
+
+
+def test_revisions_come_after_each_other_as_they_state_and_not_by_their_names(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(schema, "_history", lambda: {"0003": None, "0001": "0003", "0002": "0001"})
+    assert schema.newest() == "0002"
+    assert [schema.is_behind(one) for one in (None, "0003", "0001", "0002", "0004")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 SEATSYNC = str(Path(sys.executable).parent / "seatsync")
