@@ -30,7 +30,7 @@ _AT_ONCE: Final = 50
 _SLICE: Final = 1000
 
 # The next one would only hear the same.
-_STOPS: Final = {Outcome.BUDGET_SPENT, Outcome.POSTPONED}
+_STOPS: Final = {Outcome.BUDGET_SPENT, Outcome.POSTPONED, Outcome.OUTDATED}
 
 _Slice = Callable[..., Sequence[str]]
 
@@ -186,4 +186,9 @@ def _looked_at(runtime: Runtime, subscription_id: str) -> Outcome:
 def _reason(session: Session, subscription_id: str, outcome: Outcome) -> str | None:
     if outcome is Outcome.BUDGET_SPENT:
         return "The request budget is spent for now."
+    if outcome is Outcome.OUTDATED:
+        return (
+            "A newer catalogue or release is in force, and its processes do the rest. Use that one, or bring "
+            "this one back into force with `seatsync migrate`."
+        )
     return session.get_one(Subscription, subscription_id).last_error

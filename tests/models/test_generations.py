@@ -16,6 +16,7 @@ from runtime.wiring import Runtime
 from tests.acme import DAY, Acme
 from tests.clock import Clock
 from tests.factories import NOON, a_cause
+from worker import full_sync
 from worker.expansion import expand
 from worker.resync import resync_subscription
 from worker.sweep import Sweep
@@ -96,6 +97,13 @@ def test_the_older_one_retrieves_nothing_and_leaves_it_to_the_newer(acme: Acme, 
     assert len(acme.provider.retrieved) == asked
     assert sync(acme.runtime, "sub_1") is Outcome.SYNCED
     assert acme.purchased >= 7
+
+
+def test_a_full_sync_by_the_older_one_says_why_it_waits(acme: Acme, old: Runtime):
+    hinted(old)
+    work = full_sync._work_a_while(old)
+    assert work is not None
+    assert "seatsync migrate" in str(work[1])
 
 
 def test_a_retrieve_under_way_when_the_newer_one_comes_writes_nothing(acme: Acme):
