@@ -15,16 +15,16 @@ from sqlalchemy import ForeignKey, Index, case, delete, func, or_, select, updat
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models import seat_change
+from models import purchase_reset, seat_change
 from models.base import Base, Counter, Json, Moment, Written
 from models.book import EMPTY, Balance, Book
 from models.evaluation import rules_of
-from models.seat_change import ChangeState
+from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription, changeable_of, kept_snapshot
 from seats.catalog import Catalog
 from seats.counts import NO_SEATS, cart_seats
 from seats.errors import AddonsUnknown, NoSeatAvailable, PurchaseNeeded, Refused
-from seats.expansion import Purse, Shelf, why_not
+from seats.expansion import Purse, Shelf, rest_after, why_not
 from seats.findings import Uncountable
 from seats.limit import Unlimited
 from seats.plan import Cart
@@ -149,23 +149,42 @@ def refusal(
         return None
     return NoSeatAvailable(
         f"{balance.used} of {balance.purchased} {seat_type} seats are used. {why}",
-        details={"bought_today": purse.today, "auto_expand_limit": purse.per_day},
+        details={
+            "bought_today": purse.today,
+            "auto_expand_limit": purse.per_day,
+            "purchases_stopped": purse.is_stopped,
+        },
     )
 
 
 def purse_of(session: Session, present: Present, catalog: Catalog, seat_types: Collection[str]) -> Purse:
-    """What has been bought for the account by itself today, and what may be of these seat types."""
+    """What has been bought for the account automatically today, and what may be of these seat types."""
     rules = rules_of(session, present.account_id, present.override, catalog)
     midnight = present.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    bought = seat_change.bought_since(session, present.account_id, midnight)
-    newest = seat_change.newest_automatic(session, present.account_id)
+    bought = seat_change.attempts_since(session, present.account_id, midnight)
+    failures = failures_of(session, present.account_id)
     return Purse(
         per_day=min(rules.of(seat_type).auto_expand_limit for seat_type in seat_types),
         today=sum(one.seats_more for one in bought if one.sent_at and one.sent_at >= midnight),
         under_way=sum(one.seats_more for one in bought if one.state == ChangeState.SUBMITTED),
         waiting=sum(balance.waiting for balance in present.balances.values()),
-        failed_at=newest.moved_at if newest is not None and newest.came_to_nothing else None,
+        failures=len(failures),
+        rests_until=rests_until(session, present.account_id, failures),
     )
+
+
+def failures_of(session: Session, account_id: str) -> Sequence[SeatChange]:
+    """The account's purchases in a row that were in vain, newest first, since they were last forgiven."""
+    since = purchase_reset.last_reset(session, account_id)
+    return seat_change.failures_in_a_row(session, account_id, since)
+
+
+def rests_until(session: Session, account_id: str, failures: Sequence[SeatChange]) -> datetime | None:
+    """Until when nothing is bought after these; None if it may be, as after one that nobody answered."""
+    newest = seat_change.newest_automatic(session, account_id)
+    if not failures or newest is None or not seat_change.is_in_vain(session, newest):
+        return None
+    return failures[0].moved_at + rest_after(len(failures))
 
 
 def _maximum(subscription: Subscription, seat_type: str, balance: Balance, catalog: Catalog) -> int | None:

@@ -86,7 +86,7 @@ class Kept:
     due_in: float | None
 
 
-_FEW = 5
+_FEW, _MANY = 5, 50
 
 # One statement: a second trip to the database would cost more than the signature check. A repeat
 # writes nothing and so raises nothing, unless it repeats a dead letter: that is stored anew, as it arrives
@@ -147,6 +147,13 @@ def keep(session: Session, arrival: Arrival) -> Kept:
     return Kept(is_new=row.is_new, due_in=None if row.due_in is None else float(row.due_in))
 
 
+def newest_bodies(session: Session, inbox_ids: Sequence[int]) -> Sequence[bytes]:
+    """The bodies of these events, the last few to arrive, oldest first."""
+    return session.scalars(
+        select(InboxEvent.body).where(InboxEvent.id.in_(sorted(inbox_ids)[-_MANY:])).order_by(InboxEvent.id)
+    ).all()
+
+
 def waiting_bodies(session: Session, subscription_id: str) -> Sequence[bytes]:
     """The bodies of the newest few events that wait for this subscription, by the time they occurred."""
     newest = (InboxEvent.occurred_at.desc().nulls_last(), InboxEvent.id.desc())
@@ -158,13 +165,13 @@ def waiting_bodies(session: Session, subscription_id: str) -> Sequence[bytes]:
     ).all()
 
 
-def young_body(session: Session, inbox_ids: Sequence[int], *, age: timedelta) -> bytes | None:
-    """The body of the last of these events to arrive; None if that was longer ago than `age`."""
-    return session.scalar(
-        select(InboxEvent.body).where(
-            InboxEvent.id == max(inbox_ids, default=None), InboxEvent.received_at > func.now() - age
-        )
-    )
+def young_bodies(session: Session, inbox_ids: Sequence[int], *, age: timedelta) -> Sequence[bytes]:
+    """The bodies of the last few of these events to arrive within `age`, newest first."""
+    return session.scalars(
+        select(InboxEvent.body)
+        .where(InboxEvent.id.in_(sorted(inbox_ids)[-_FEW:]), InboxEvent.received_at > func.now() - age)
+        .order_by(InboxEvent.id.desc())
+    ).all()
 
 
 def newest_arrival(session: Session) -> datetime | None:

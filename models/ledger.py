@@ -82,7 +82,7 @@ def apply(
     subscription.verified_at = lease.taken_at
     subscription.past_due_ends_at = _deadline(subscription, snapshot, past_due_ends_at)
     seen = weigh(subscription, catalog, lease.taken_at)
-    _settle(session, subscription, lease, seen)
+    _settle(session, subscription, lease, (*seen, *ours.findings))
     return _restate(session, books, catalog, ours.cause or cause, subscription=subscription, before=before)
 
 

@@ -12,11 +12,14 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from models import assignment, expansion, seat_change
+from models import assignment, expansion, purchase_reset, seat_change
+from models.assignment import Assignment
 from models.audit import Cause
 from models.book import Book, Subject, post
 from models.seat_change import ChangeState, SeatChange
+from seats import findings
 from seats.drift import RETRIEVED
+from seats.findings import Finding
 from seats.plan import Plan
 from seats.seat_changes import SeatStep, Steps, Trace, plan_from_json, trace_of
 from seats.snapshot import SubscriptionSnapshot
@@ -40,6 +43,8 @@ class Ours:
 
     fields: frozenset[str] = frozenset()
     cause: Cause | None = None
+    findings: tuple[Finding, ...] = ()
+    """What a person should see of them."""
 
 
 _SCHEDULE: Final = frozenset({"scheduled_change"})
@@ -51,15 +56,17 @@ def carry_out(session: Session, books: Sequence[Book], snapshot: SubscriptionSna
     for change in seat_change.sent_for(session, snapshot.subscription_id):
         was, trace = change.state, trace_of(plan_of(change), snapshot)
         if trace is Trace.APPLIED:
-            ours = Ours(frozenset(RETRIEVED), _cause_of(change, cause))
-            _apply(session, books, change, ours.cause or cause)
+            if was != ChangeState.APPLIED:
+                ours = Ours(frozenset(RETRIEVED), _cause_of(change, cause))
+                _apply(session, books, change, ours.cause or cause)
+            ours = replace(ours, findings=_unreleased(session, books, change))
             continue
         if trace is Trace.SCHEDULED:
             _see_scheduled(session, change)
         elif change.state == ChangeState.SCHEDULED:
             _miss(session, books[0], change)
         if change.state != was and change.code != seat_change.NO_LONGER_SCHEDULED:
-            ours = Ours(ours.fields | _SCHEDULE, ours.cause)
+            ours = replace(ours, fields=ours.fields | _SCHEDULE)
     return ours
 
 
@@ -70,16 +77,37 @@ def _cause_of(change: SeatChange, look: Cause) -> Cause:
 
 
 def _apply(session: Session, books: Sequence[Book], change: SeatChange, cause: Cause) -> None:
-    """Also what was taken for failed, or for taken back: the snapshot is the truth."""
-    home = next((book for book in books if book.account_id == change.account_id), None)
+    """Also what was taken for failed, or for taken back: the snapshot is the truth. People are released by a
+    change that is still open alone: its end was announced otherwise, and they have gone on working since.
+    """
+    home = _home(books, change)
+    code = None if change.state in seat_change.OPEN else seat_change.APPLIED_LATE
     message = None
-    if home is not None:
-        _release(session, home, change, cause)
-    elif change.release:
+    if home is None and change.release:
         message = "The subscription belongs to another account by now, so nobody was released."
-    seat_change.move(session, change, ChangeState.APPLIED, message=message)
+    elif code is not None and change.release:
+        message = f"It was taken for {change.state} before, so nobody was released."
+    elif home is not None:
+        _release(session, home, change, cause)
+    seat_change.move(session, change, ChangeState.APPLIED, code=code, message=message)
     if change.is_automatic:
         expansion.hurry(session, change.account_id)
+    else:
+        purchase_reset.reset(session, change.account_id, f"seat change {change.id}")
+
+
+def _home(books: Sequence[Book], change: SeatChange) -> Book | None:
+    """The account that asked for the change, if the subscription belongs to it still."""
+    return next((book for book in books if book.account_id == change.account_id), None)
+
+
+def _unreleased(session: Session, books: Sequence[Book], change: SeatChange) -> tuple[Finding, ...]:
+    """That people who were to leave with the change are still there, as it came when nobody expected it."""
+    home = _home(books, change)
+    if home is None or change.code != seat_change.APPLIED_LATE:
+        return ()
+    number = len(_to_release(session, home, change))
+    return (findings.applied_late(change.id, number),) if number else ()
 
 
 def _see_scheduled(session: Session, change: SeatChange) -> None:
@@ -107,13 +135,16 @@ def _miss(session: Session, book: Book, change: SeatChange) -> None:
     )
 
 
-def _release(session: Session, book: Book, change: SeatChange, cause: Cause) -> None:
-    """Give back the seats of the members who were chosen, as far as they still sit on what is given back."""
+def _to_release(session: Session, book: Book, change: SeatChange) -> Sequence[Assignment]:
+    """The seats of the members who were chosen, if they are still of a type that is given back."""
     fewer = {name for name, step in steps_of(change).items() if step.difference < 0}
-    for member_id in change.release:
-        person = assignment.live(session, book.account_id, member_id)
-        if person is None or not person.occupies_seat or person.seat_type not in fewer:
-            continue
+    people = (assignment.live(session, book.account_id, member_id) for member_id in change.release)
+    return [one for one in people if one is not None and one.occupies_seat and one.seat_type in fewer]
+
+
+def _release(session: Session, book: Book, change: SeatChange, cause: Cause) -> None:
+    """Give back the seats of the members who were chosen."""
+    for person in _to_release(session, book, change):
         facts, counted = person.facts(), person.counted
         person.give_back(book.now)
         session.flush()

@@ -4,10 +4,10 @@ previewed -> submitted   confirmed: the one write to the provider is under way, 
           -> expired     nobody confirmed it in time
 submitted -> applied     a snapshot shows the cart
           -> scheduled   a snapshot shows it as scheduled for the renewal
-          -> failed      the provider refused, or shows no trace of it; nothing has changed
+          -> failed      the provider refused, its payment failed, or nothing is seen of it; no seats moved
 scheduled -> applied     a snapshot shows the cart
           -> cancelled   taken back, here or at the provider
-failed, cancelled -> applied   a later look shows the cart after all
+failed, cancelled -> applied   a later look shows the cart after all; nobody is released for it any more
 
 A change is sent once: `sent_at` is committed before the write leaves, and whatever happens after that, only
 looks at the subscription decide. One change of a subscription is under way at a time.
@@ -32,6 +32,7 @@ from sqlalchemy import (
     and_,
     any_,
     delete,
+    exists,
     func,
     or_,
     select,
@@ -55,6 +56,10 @@ NO_LONGER_SCHEDULED = "no_longer_scheduled"
 TAKEN_BACK = "taken_back"
 # Somebody else has changed the cart before a look could tell what became of ours.
 OVERTAKEN = "overtaken"
+# A webhook said that its payment failed.
+PAYMENT_FAILED = "payment_failed"
+# Seen after it was taken for failed or cancelled.
+APPLIED_LATE = "applied_late"
 
 
 class ChangeState(StrEnum):
@@ -74,6 +79,7 @@ _TAKEN_FOR = (ChangeState.FAILED, ChangeState.CANCELLED)
 _MAY_BE_SEEN = {
     NOT_APPLIED: timedelta(days=4),
     OVERTAKEN: timedelta(days=4),
+    PAYMENT_FAILED: timedelta(days=4),
     NO_LONGER_SCHEDULED: timedelta(hours=2),
     TAKEN_BACK: timedelta(hours=2),
 }
@@ -152,6 +158,12 @@ class SeatChange(Base):
         """
         was_not_paid = self.code == NOT_APPLIED and self.answered_at is not None
         return self.state == ChangeState.FAILED and (was_not_paid or not self.retry_helps)
+
+    @property
+    def was_in_vain(self) -> bool:
+        """Whether it failed in a way that may have cost an attempt at a card, or would if repeated."""
+        is_unanswered = self.state == ChangeState.FAILED and self.code == NOT_APPLIED
+        return is_unanswered or self.came_to_nothing
 
     @property
     def seats_more(self) -> int:
@@ -253,7 +265,7 @@ def due(session: Session, *, limit: int) -> Sequence[str]:
 def sent_for(session: Session, subscription_id: str) -> Sequence[SeatChange]:
     """The subscription's changes that a look may tell something of, locked: those under way or scheduled,
     and the newest that was sent if it was taken for failed, or for cancelled, because nothing was to be seen
-    a while ago.
+    a while ago; or if it was seen as applied after that.
     """
     of_subscription = and_(SeatChange.subscription_id == subscription_id, SeatChange.sent_at.is_not(None))
     newest_first = (SeatChange.sent_at.desc(), SeatChange.id)
@@ -267,7 +279,9 @@ def sent_for(session: Session, subscription_id: str) -> Sequence[SeatChange]:
     return [
         one
         for place, one in enumerate(found)
-        if one.state in OPEN or (place == 0 and one.state in _TAKEN_FOR and _may_be_seen(session, one))
+        if one.state in OPEN
+        or (place == 0 and one.state in _TAKEN_FOR and _may_be_seen(session, one))
+        or (place == 0 and one.code == APPLIED_LATE)
     ]
 
 
@@ -312,17 +326,45 @@ def open_of(session: Session, account_id: str) -> Sequence[SeatChange]:
     ).all()
 
 
-def bought_since(session: Session, account_id: str, moment: datetime) -> Sequence[SeatChange]:
-    """What was bought by itself since then, and what is being bought."""
-    was_bought = and_(SeatChange.state == ChangeState.APPLIED, SeatChange.sent_at >= moment)
-    return session.scalars(
+def attempts_since(session: Session, account_id: str, moment: datetime) -> Sequence[SeatChange]:
+    """Automatic purchases since then, whether they were made or in vain, and those under way."""
+    sent = session.scalars(
         select(SeatChange).where(
             SeatChange.account_id == account_id,
             SeatChange.is_automatic,
             SeatChange.sent_at.is_not(None),
-            or_(was_bought, SeatChange.state == ChangeState.SUBMITTED),
+            or_(SeatChange.sent_at >= moment, SeatChange.state == ChangeState.SUBMITTED),
         )
     ).all()
+    counted = (ChangeState.APPLIED, ChangeState.SUBMITTED)
+    return [one for one in sent if one.state in counted or one.was_in_vain]
+
+
+def failures_in_a_row(session: Session, account_id: str, since: datetime | None) -> Sequence[SeatChange]:
+    """The newest automatic purchases that were in vain, newest first, with none between them that was made;
+    of those sent after `since`. What is under way, or was refused for the moment, is left out.
+    """
+    row = []
+    for one in _automatic(session, account_id, _MOST_SENT):
+        if one.state == ChangeState.APPLIED or (since is not None and one.moved_at <= since):
+            break
+        if one.was_in_vain:
+            row.append(one)
+    return row
+
+
+def is_any_submitted(session: Session, subscription_id: str) -> bool:
+    """Whether a change of the subscription is under way."""
+    return (
+        session.scalar(
+            select(
+                exists().where(
+                    SeatChange.subscription_id == subscription_id, SeatChange.state == ChangeState.SUBMITTED
+                )
+            )
+        )
+        is True
+    )
 
 
 def newest_automatic(session: Session, account_id: str) -> SeatChange | None:

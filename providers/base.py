@@ -34,14 +34,34 @@ class Delivery:
     secret_position: int = 0
 
 
+class PaymentNewsKind(StrEnum):
+    """What an event says of money: it came in, it did not, or it will be taken another way."""
+
+    PAID = "paid"
+    FAILED = "failed"
+    METHOD_REPLACED = "method_replaced"
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentNews:
+    """What an event says of money. `change_id` is the seat change that the payment is for, if the event names
+    one; `refusal` the provider's code for why it failed, if it gives one.
+    """
+
+    kind: PaymentNewsKind
+    change_id: str | None = None
+    refusal: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """What a delivery says.
 
     `type` is the provider's word, or `unknown` where the body has none. `concerns_seats` is true for
-    `subscription.*` alone. `unreadable` says why the body cannot be used (the delivery is kept as a dead
-    letter with that reason); otherwise it is None. `snapshot` is the state the body claims: a hint, never
-    the truth; None where it cannot be told, which is no reason not to ask the provider.
+    `subscription.*`, and for payments of our own seat changes. `payment` is what the event says of money.
+    `unreadable` says why the body cannot be used (the delivery is kept as a dead letter with that reason);
+    otherwise it is None. `snapshot` is the state the body claims: a hint, never the truth; None where it
+    cannot be told, which is no reason not to ask the provider.
     """
 
     type: str
@@ -51,6 +71,7 @@ class Event:
     concerns_seats: bool = False
     snapshot: SubscriptionSnapshot | None = None
     unreadable: str | None = None
+    payment: PaymentNews | None = None
 
 
 @dataclass(frozen=True, slots=True)

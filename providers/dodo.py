@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from redis import Redis
 
-from providers import dodo_changes, dodo_on_sale, dodo_subscription, fields
+from providers import dodo_changes, dodo_on_sale, dodo_payments, dodo_subscription, fields
 from providers.base import Caller, Delivery, Event, ListPage
 from providers.budget import DEFAULT_RATE, Budget, parse_rate
 from providers.dodo_subscription import Untranslatable
@@ -285,7 +285,10 @@ def _event(envelope: JsonObject, *, with_state: bool) -> Event:
     event_type, data = fields.text(envelope.get("type")), envelope.get("data")
     resource: JsonObject = data if isinstance(data, dict) else {}
     subscription_id = fields.text(resource.get("subscription_id"))
-    concerns_seats = event_type is not None and event_type.startswith(_SEAT_EVENTS)
+    payment = dodo_payments.news(event_type, resource)
+    is_of_subscription = event_type is not None and event_type.startswith(_SEAT_EVENTS)
+    is_of_change = payment is not None and payment.change_id is not None and subscription_id is not None
+    concerns_seats = is_of_subscription or is_of_change
     if event_type is None:
         unreadable = "no usable `type`"
     elif not isinstance(data, dict):
@@ -301,9 +304,10 @@ def _event(envelope: JsonObject, *, with_state: bool) -> Event:
         subscription_id=subscription_id,
         concerns_seats=concerns_seats,
         snapshot=dodo_subscription.hint(resource)
-        if with_state and concerns_seats and unreadable is None
+        if with_state and is_of_subscription and unreadable is None
         else None,
         unreadable=unreadable,
+        payment=payment,
     )
 
 

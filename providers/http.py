@@ -243,7 +243,7 @@ class Client:
         The provider puts a code into every error. An answer without one comes from something in between, or
         from a wrong base URL: an outage, whatever its status. A 429 was turned away, by whomever.
         """
-        code = _error_code(answer.body)
+        code = error_code((_json_object(answer.body) or {}).get("code"))
         message = f"{self._provider} answered {answer.status} {code or 'without a known code'}."
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             return NothingDone(message, retry_after=answer.wait)
@@ -298,6 +298,6 @@ def _json_object(body: bytes) -> JsonObject | None:
     return document if isinstance(document, dict) else None
 
 
-def _error_code(body: bytes) -> str | None:
-    code = (_json_object(body) or {}).get("code")
-    return code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else None
+def error_code(value: object) -> str | None:
+    """The value if it is a code of the provider's and no other text, which may be personal."""
+    return value if isinstance(value, str) and _ERROR_CODE.fullmatch(value) else None

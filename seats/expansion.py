@@ -9,23 +9,39 @@ from typing import Final
 from seats.limit import SeatLimit, at_least, overage
 from seats.policies import seat_words
 
-REST: Final = timedelta(minutes=1)
-"""After a purchase that failed: so long nothing is bought, lest each claim be another attempt to charge."""
+STOP_AFTER: Final = 3
+"""After so many purchases in a row that were in vain nothing is bought automatically any more."""
+
+_FIRST_REST: Final = timedelta(minutes=1)
+
+
+def rest_after(failures: int) -> timedelta:
+    """How long nothing is bought after so many purchases in a row that were in vain: twice as long each time,
+    since each claim would be another attempt to charge the same card.
+    """
+    return _FIRST_REST * 2.0 ** (failures - 1) if failures else timedelta()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purse:
     """What has been bought for the account without anybody asking for it but claims, all seat types together.
 
-    `per_day` may be bought on one UTC day, `today` of them are. `under_way` of these are not confirmed yet,
-    and `waiting` claims wait for a seat. `failed_at` is when the newest purchase failed, if it did.
+    `per_day` may be bought on one UTC day, `today` of them are, attempts in vain included. `under_way` of
+    these are not confirmed yet, and `waiting` claims wait for a seat. `failures` purchases in a row were in
+    vain; nothing is bought before `rests_until`, None if it may be.
     """
 
     per_day: int
     today: int = 0
     under_way: int = 0
     waiting: int = 0
-    failed_at: datetime | None = None
+    failures: int = 0
+    rests_until: datetime | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether only a person, a payment or a new payment method turns purchases on again."""
+        return self.failures >= STOP_AFTER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +66,21 @@ def why_not(shelf: Shelf, purse: Purse, requested: int, now: datetime) -> str | 
     to_buy = max(missing + purse.waiting - shelf.waiting - purse.under_way, 0)
     if purse.today + to_buy > purse.per_day:
         return beyond_the_day(purse)
-    if purse.failed_at is not None and now < purse.failed_at + REST:
-        again = (purse.failed_at + REST).astimezone(UTC)
+    if purse.is_stopped:
+        return stopped(purse.failures)
+    if purse.rests_until is not None and now < purse.rests_until:
+        again = purse.rests_until.astimezone(UTC)
         return f"The last purchase failed: the next is tried from {again:%H:%M:%S} UTC on."
     return None
+
+
+def stopped(failures: int) -> str:
+    """That nothing is bought automatically any more, and what turns it on again."""
+    return (
+        f"The last {failures} purchases failed, so no seats are bought automatically for the account. A "
+        "payment, a new payment method or a seat change that is applied turns this on again, and so does "
+        "POST /v1/accounts/ID/purchases/resume."
+    )
 
 
 def for_nobody_there(seat_type: str, seated: int, purchased: SeatLimit) -> str:

@@ -45,6 +45,7 @@ class FindingKind(StrEnum):
     NOT_AT_PROVIDER = "not_at_provider"
     OTHER_BUSINESS = "other_business"
     RULES_DIFFER = "rules_differ"
+    APPLIED_LATE = "applied_late"
 
 
 # What the last good count stays for until a person has done what the message says.
@@ -56,6 +57,7 @@ _HELD: Final = {
     FindingKind.ABSURD_QUANTITY,
     FindingKind.ABSURD_TOTAL,
     FindingKind.NOT_AT_PROVIDER,
+    FindingKind.APPLIED_LATE,
 }
 _CATALOGUE: Final = {FindingKind.UNKNOWN_STATUS, FindingKind.UNKNOWN_PRODUCT, FindingKind.UNKNOWN_ADDON}
 
@@ -193,6 +195,16 @@ def not_at_provider(subscription_id: str, *, was_there: bool) -> Finding:
         f"{message}: check that DODO_PAYMENTS_API_KEY and DODO_PAYMENTS_ENVIRONMENT belong to where the "
         "webhooks come from.",
     )
+
+
+def applied_late(change_id: str, members: int) -> Finding:
+    """A reduction that was carried out after it had been taken for failed or cancelled."""
+    message = (
+        f"Seat change {change_id} was carried out after it had been taken for failed or cancelled, so nobody "
+        f"was released for it. {members} of the members whose seats were to go still have one: release them "
+        "if that is still meant, or buy seats for them."
+    )
+    return Finding(FindingKind.APPLIED_LATE, f"seat_changes.{change_id}", members, message)
 
 
 def other_business(business_id: str | None) -> Finding:

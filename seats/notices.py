@@ -25,6 +25,8 @@ class NoticeType(StrEnum):
     RESTORED = "seat.restored"
     CLAIM_GRANTED = "seat.claim_granted"
     CLAIM_REFUSED = "seat.claim_refused"
+    CHANGE_FAILED = "seat.change_failed"
+    PURCHASES_STOPPED = "seat.purchases_stopped"
     CONTRACT_ENDING = "contract.ending"
     DRIFT_FOUND = "drift.found"
 

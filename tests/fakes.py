@@ -33,6 +33,8 @@ class FakeProvider:
     failing_pages: Exception | None = None
     between_pages: Callable[[], None] | None = None
     callers: list[Caller] = field(default_factory=list)
+    lagging: dict[str, SubscriptionSnapshot | None] = field(default_factory=dict)
+    """What the next retrieve of a subscription still shows; None for nothing."""
 
     def verify(self, headers: Sequence[tuple[str, str]], body: bytes, now: datetime) -> Delivery:
         signed = {name.lower(): value for name, value in headers}
@@ -49,9 +51,11 @@ class FakeProvider:
         self.callers.append(caller)
         if self.failing is not None:
             raise self.failing
-        if subscription_id not in self.subscriptions:
+        now = self.subscriptions.get(subscription_id)
+        shown = self.lagging.pop(subscription_id, now)
+        if shown is None:
             raise SubscriptionNotAtProvider("No such subscription.")
-        return self.subscriptions[subscription_id]
+        return shown
 
     def pages(self, *, created_before: datetime, first_page: int = 0) -> Iterator[ListPage]:
         if self.failing_pages is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response
 from sqlalchemy.orm import Session
 
-from models import account, evaluation, ledger
+from models import account, evaluation, expansion, ledger, purchase_reset
 from models.account import Account
 from models.api_key import Scope
 from models.audit import Cause
@@ -31,6 +31,7 @@ from webhook_app.schemas import (
     NewAccountPath,
     PolicyBody,
     PolicyInForce,
+    PurchasesResumed,
 )
 
 accounts_api = Routes("accounts", tag="Accounts")
@@ -113,6 +114,24 @@ def get_policy(path: AccountPath) -> Response:
         found = account.get(session, path.account_id)
         rules = evaluation.rules_of(session, found.id, found.override, door().runtime.catalog)
     return answer(_rules_shown(path.account_id, rules, found.override))
+
+
+@accounts_api.post(
+    "/v1/accounts/<path:account_id>/purchases/resume",
+    summary="Buy seats automatically again",
+    description="After three purchases in a row that failed, `auto_expand` buys nothing for the account. "
+    "This forgives them; so do a payment, a new payment method and a seat change that is applied.",
+    responses=responses(PurchasesResumed, *WRITING, 404),
+)
+@needs(Scope.BILLING)
+def resume_purchases(path: AccountPath) -> Response:
+    def work(session: Session) -> Answer:
+        account.get(session, path.account_id)
+        failures = len(expansion.failures_of(session, path.account_id))
+        purchase_reset.reset(session, path.account_id, caller().actor)
+        return Answer(HTTPStatus.OK, {"account_id": path.account_id, "failures_forgiven": failures})
+
+    return answer_once(work)
 
 
 def _check_seat_types(override: Override, catalog: Catalog) -> None:

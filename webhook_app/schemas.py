@@ -283,6 +283,11 @@ class Alive(Shown):
     status: Literal["ok"]
 
 
+class PurchasesResumed(Shown):
+    account_id: str
+    failures_forgiven: int = Field(description="purchases in a row that had failed until now")
+
+
 class Readiness(Shown):
     status: Literal["ready", "lagging", "outdated"]
     database: Literal["ok"]

@@ -76,14 +76,11 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
                 log.warning("database unreachable", extra={"reason": unknown.message})
                 time.sleep(_PAUSE_SECONDS)
             else:
-                self.conf.task_default_queue = prefix.rstrip(":").replace(":", ".")
-                if self._is_on_redis:
+                if _is_redis(self.settings):
                     self.conf.broker_transport_options["global_keyprefix"] = prefix
+                else:
+                    self.conf.task_default_queue = prefix.rstrip(":").replace(":", ".")
                 self._is_named = True
-
-    @property
-    def _is_on_redis(self) -> bool:
-        return _is_redis(self.settings)
 
     def send_task(self, name: str, *args: object, **options: object) -> object:
         """As Celery's. A wake-up for our own queue is dropped while that is full because nobody consumes it:
@@ -146,6 +143,7 @@ def _options(settings: Settings, patience: float) -> dict[str, object]:
         # Nobody reads results; without a backend there are no result keys, leaks or pub/sub deadlocks.
         "result_backend": None,
         "task_ignore_result": True,
+        "task_default_queue": "seatsync",
         # RabbitMQ: only quorum queues survive a broker's death with their messages. Redis ignores it.
         "task_default_queue_type": "classic" if on_redis else "quorum",
         # A child that is killed gives its task back at once; the attempt counter in the row is the

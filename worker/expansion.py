@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -35,7 +35,7 @@ from seats.errors import (
     SubscriptionChanged,
     TransientError,
 )
-from seats.expansion import REST, beyond_the_day
+from seats.expansion import STOP_AFTER, beyond_the_day, stopped
 from seats.limit import overage
 from seats.plan import When
 from worker import seat_change as changes
@@ -144,9 +144,12 @@ def _stand(runtime: Runtime, account_id: str) -> _Standing:
         ledger.reevaluate(session, account_id, runtime.catalog, _CAUSE)
         book = open_book(session, account_id)
         newest = seat_change.newest_automatic(session, account_id)
-        is_in_vain = newest is not None and seat_change.is_in_vain(session, newest)
-        if newest is not None and is_in_vain:
+        if newest is not None and seat_change.is_in_vain(session, newest):
             _refuse(session, book, newest.buys_for, newest.message or "The purchase failed.")
+        failures = expansion.failures_of(session, account_id)
+        if len(failures) >= STOP_AFTER:
+            _refuse(session, book, _ids(assignment.waiting(session, account_id)), stopped(len(failures)))
+        rests_until = expansion.rests_until(session, account_id, failures)
         queue = {person.id: person.seat_type for person in assignment.waiting(session, account_id)}
         if not queue:
             expansion.done(session, account_id)
@@ -156,7 +159,7 @@ def _stand(runtime: Runtime, account_id: str) -> _Standing:
             at_most=_at_most(session, runtime, book, demand),
             queue=queue,
             under_way=newest.id if newest is not None and _is_under_way(session, newest) else None,
-            rest=_rest(newest, book.now) if newest is not None and is_in_vain and queue else timedelta(),
+            rest=max(rests_until - book.now, timedelta()) if rests_until and queue else timedelta(),
         )
 
 
@@ -174,11 +177,6 @@ def _is_under_way(session: Session, change: SeatChange) -> bool:
     """Whether it may yet bring the account its seats."""
     home = session.get_one(Subscription, change.subscription_id).account_id
     return change.state == ChangeState.SUBMITTED and home == change.account_id
-
-
-def _rest(failed: SeatChange, now: datetime) -> timedelta:
-    """How long nothing more is bought after it."""
-    return max(failed.moved_at + REST - now, timedelta())
 
 
 def _buy(runtime: Runtime, account_id: str, standing: _Standing) -> bool:

@@ -14,7 +14,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from models import account, expansion, seat_change
+from models import account, seat_change
 from models.book import Book, open_book
 from models.planned_changes import plan_of, steps_of
 from models.seat_change import ChangeState, SeatChange
@@ -32,6 +32,7 @@ from seats.errors import (
 )
 from seats.plan import Cart
 from seats.seat_changes import Trace, basis, cart_to_json, trace_of
+from worker import failed_changes
 from worker.backoff import backoff
 from worker.resync import resync_subscription
 from worker.seat_preview import PATIENCE, look_at, refuse_if_in_use, snapshot_of, too_many
@@ -156,13 +157,7 @@ def _fail(runtime: Runtime, change: SeatChange, error: ProviderError) -> None:
     with runtime.sessions.begin() as session:
         kept = seat_change.lock(session, change.id)
         if kept.state == ChangeState.SUBMITTED:
-            _came_to_nothing(session, kept, error.code, error.message, helps=error.retry_helps)
-
-
-def _came_to_nothing(session: Session, change: SeatChange, code: str, message: str, *, helps: bool) -> None:
-    seat_change.move(session, change, ChangeState.FAILED, code=code, message=message, retry_helps=helps)
-    if change.is_automatic and change.came_to_nothing:
-        expansion.hurry(session, change.account_id)
+            failed_changes.fail(session, kept, error.code, error.message, helps=error.retry_helps)
 
 
 def settle_due(runtime: Runtime, *, until: float) -> None:
@@ -237,7 +232,8 @@ def _conclude(runtime: Runtime, change_id: str, asked_at: datetime, *, came_to_n
         age = asked_at - change.sent_at
         if (came_to_nothing and was_seen) or age >= _LONGEST:
             code = seat_change.OVERTAKEN if _was_overtaken(change, kept) else seat_change.NOT_APPLIED
-            _came_to_nothing(session, change, code, _UNSEEN[code], helps=code == seat_change.NOT_APPLIED)
+            helps = code == seat_change.NOT_APPLIED
+            failed_changes.fail_unheard(session, change, code, _UNSEEN[code], helps=helps)
             return
         change.attempts += 1
         change.next_at = account.now(session) + timedelta(seconds=max(_LOOK_AGAIN, backoff(change.attempts)))

@@ -7,6 +7,7 @@ anything to do, and only the newest lease may write.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -24,6 +25,7 @@ from runtime.wiring import Runtime
 from seats.drift import contradicts
 from seats.errors import BudgetSpent, PermanentError, SubscriptionNotAtProvider, TransientError
 from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
+from worker import payments
 from worker.backoff import LONGEST_QUICK, backoff
 
 log = logging.getLogger(__name__)
@@ -131,8 +133,10 @@ def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> Ou
             _cause(runtime, lease, "sync", "the provider was asked"),
             past_due_ends_at=_deadline_in_body(runtime, lease, snapshot),
         )
-        if is_contradicted and changed is not None:
-            schedule.sync_once_more(session, lease.subscription_id, delay=_ONCE_MORE_IN)
+        if changed is not None:
+            payments.take_note(session, runtime.provider, lease)
+            if is_contradicted:
+                schedule.sync_once_more(session, lease.subscription_id, delay=_ONCE_MORE_IN)
     if changed is not None and lease.attempt > 1:
         _hasten_the_others(runtime)
     return Outcome.OVERTAKEN if changed is None else Outcome.SYNCED
@@ -143,8 +147,8 @@ def _is_contradicted(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnaps
     if not lease.events:
         return False
     with runtime.sessions() as session:
-        body = inbox.young_body(session, lease.events, age=_YOUNG)
-    said = None if body is None else runtime.provider.read(body).snapshot
+        bodies = inbox.young_bodies(session, lease.events, age=_YOUNG)
+    said = _described(runtime, bodies)
     return said is not None and contradicts(said, snapshot)
 
 
@@ -238,8 +242,13 @@ def _newest_claim(runtime: Runtime, lease: Lease) -> SubscriptionSnapshot | None
     """What the newest waiting webhook that describes the subscription says of it."""
     with runtime.sessions() as session:
         bodies = inbox.waiting_bodies(session, lease.subscription_id)
-    said = (runtime.provider.read(body).snapshot for body in bodies)
-    return next((snapshot for snapshot in said if snapshot is not None), None)
+    return _described(runtime, bodies)
+
+
+def _described(runtime: Runtime, bodies: Sequence[bytes]) -> SubscriptionSnapshot | None:
+    """The state in the first of these bodies that is about the subscription and not about a payment of it."""
+    events = map(runtime.provider.read, bodies)
+    return next((event.snapshot for event in events if event.snapshot or event.payment is None), None)
 
 
 def _deadline_in_body(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> datetime | None:

@@ -63,6 +63,7 @@ def test_the_routes_of_the_contract_are_all_there_is(document: dict[str, Any]):
         "get /v1/subscriptions/{subscription_id}/seats",
         f"put {account}",
         f"put {account}/policy",
+        f"post {account}/purchases/resume",
         f"post {account}/sync",
         f"get {account}/policy",
         f"put {account}/subscriptions/{{subscription_id}}",

@@ -138,4 +138,11 @@ def test_a_worker_that_starts_before_the_migration_waits_for_it(
     engine.dispose()
     starting.join(10)
     assert not starting.is_alive()
+    assert app.conf.broker_transport_options["global_keyprefix"].startswith("seatsync:")
+
+
+def test_on_rabbitmq_the_queue_itself_has_the_name_of_its_database(environment: dict[str, str]):
+    app = SeatSync(Settings.from_env({**environment, "CELERY_BROKER_URL": "amqp://guest@127.0.0.1:9//"}))
+    app.take_names()
     assert app.conf.task_default_queue.startswith("seatsync.")
+    assert list(app.amqp.queues) == [app.conf.task_default_queue]

@@ -1,8 +1,9 @@
 """Whatever happens to deliveries, looks and processes, the count ends right: found by trying to break it.
 
-The machine plays a provider whose events are shuffled, repeated, dropped and delayed, workers that are
-slow, die, or look twice at once, and outages. Invariants are those of the sync algorithm; taking any of
-its three safeguards away must make the machine find a failure.
+The machine plays a provider whose events are shuffled, repeated, dropped and delayed and whose reads lag
+behind its webhooks; workers that are slow, die, or look twice at once; outages, and events that are given up
+on. Invariants are those of the sync algorithm; taking any of its three safeguards away must make the machine
+find a failure.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from hypothesis.stateful import (
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from models import inbox, ledger, schedule
+from models import inbox, schedule
 from models.account import Account
 from models.audit import AuditRow
 from models.inbox import InboxEvent, InboxState
@@ -34,14 +35,14 @@ from models.subscription import Subscription
 from models.tables import TABLES
 from providers.base import Event
 from runtime.wiring import Runtime
-from seats.errors import TransientError
+from seats.errors import SubscriptionNotAtProvider, TransientError
 from seats.snapshot import AddonQuantity, SubscriptionSnapshot
 from tests.audit_replay import assert_audit_tells_the_present
-from tests.factories import a_cause, a_snapshot, an_arrival
+from tests.factories import a_snapshot, an_arrival
 from tests.fakes import FakeProvider
 from tests.worker.passes import pass_over, turns_of
 from worker.sweep import Sweep, drain
-from worker.sync import LEASE
+from worker.sync import LEASE, _write
 
 pytestmark = pytest.mark.long(seconds=35)
 
@@ -74,6 +75,7 @@ class Convergence(RuleBasedStateMachine):
         self.provider.events.clear()
         self.provider.retrieved.clear()
         self.provider.failing = None
+        self.provider.lagging.clear()
         self.versions: dict[str, int] = defaultdict(int)
         self.undelivered: list[tuple[str, str]] = []
         self.acknowledged: dict[str, str] = {}
@@ -97,6 +99,7 @@ class Convergence(RuleBasedStateMachine):
     def change(self, which: str, seats: int, status: str, events: int, arrive: bool) -> None:
         """The customer buys, gives back or stops paying. The add-on is free: no list shows it."""
         self.versions[which] += 1
+        self.provider.lagging.pop(which, None)
         self.provider.subscriptions[which] = a_snapshot(
             which,
             status=status,
@@ -131,6 +134,22 @@ class Convergence(RuleBasedStateMachine):
         self.undelivered.pop(data.draw(st.integers(0, len(self.undelivered) - 1)))
         self.dropped = True
 
+    @rule(which=st.sampled_from(SUBSCRIPTIONS), seats=st.integers(0, 30))
+    def change_before_reads_show_it(self, which: str, seats: int) -> None:
+        """The webhook is there at once; the next retrieve still shows the state before, or 404."""
+        before = self.provider.subscriptions.get(which)
+        self.change(which, seats, status="active", events=1, arrive=True)
+        self.provider.lagging[which] = before
+
+    @precondition(lambda self: self.provider.failing is None and self.acknowledged)
+    @rule(which=st.sampled_from(SUBSCRIPTIONS))
+    def give_up(self, which: str) -> None:
+        """The last attempt fails: the subscription and the events behind it are dead letters."""
+        with self.runtime.sessions.begin() as session:
+            lease = schedule.lease(session, which, LEASE)
+            if lease is not None:
+                schedule.bury(session, lease, "gave up")
+
     @precondition(lambda self: self.provider.failing is None)
     @rule()
     def provider_goes_away(self) -> None:
@@ -162,8 +181,14 @@ class Convergence(RuleBasedStateMachine):
             self.time_passes()
         with self.runtime.sessions.begin() as session:
             lease = schedule.lease(session, which, LEASE)
-        if lease is not None and self.provider.failing is None:
-            self.looks.append(Look(lease, self.provider.retrieve(which)))
+        if lease is None or self.provider.failing is not None:
+            return
+        try:
+            seen = self.provider.retrieve(which)
+        except SubscriptionNotAtProvider:
+            self.failures[which] += 1
+            return
+        self.looks.append(Look(lease, seen))
 
     @precondition(lambda self: self.looks)
     @rule(data=st.data())
@@ -172,9 +197,7 @@ class Convergence(RuleBasedStateMachine):
 
     def write(self, look: Look) -> None:
         """What the worker does with what it saw."""
-        with self.runtime.sessions.begin() as session:
-            cause = a_cause(source="sync", fence=look.lease.fence)
-            ledger.apply(session, look.lease, look.snapshot, self.runtime.catalog, cause)
+        _write(self.runtime, look.lease, look.snapshot)
 
     @precondition(lambda self: self.looks)
     @rule(data=st.data(), seats=st.integers(0, 30))
@@ -263,19 +286,30 @@ class Convergence(RuleBasedStateMachine):
     # What holds in the end.
 
     def teardown(self) -> None:
-        """The world calms down: nothing more is dropped or killed, and everybody rests."""
+        """The world calms down: nothing more is dropped or killed, and everybody rests. What was given up on
+        is delivered once more.
+        """
         self.provider_comes_back()
+        self.provider.lagging.clear()
+        for event_id, which in self.dead_letters():
+            self._post(event_id, which)
         while self.undelivered:
             self._post(*self.undelivered.pop())
         self._rest()
         with self.runtime.sessions() as session:
             states = session.scalars(select(InboxEvent.state)).all()
-        assert set(states) <= {InboxState.DONE, InboxState.IGNORED, InboxState.DEAD}
+        assert set(states) <= {InboxState.DONE, InboxState.IGNORED}
         if not self.dropped:
             self._assert_local_equals_provider()
         self.reconcile()
         self._rest()
         self._assert_local_equals_provider()
+
+    def dead_letters(self) -> Sequence[tuple[str, str]]:
+        with self.runtime.sessions() as session:
+            dead = select(InboxEvent.event_id, InboxEvent.subscription_id)
+            rows = session.execute(dead.where(InboxEvent.state == InboxState.DEAD)).all()
+        return [(row.event_id, row.subscription_id) for row in rows]
 
     def _rest(self) -> None:
         for _ in range(ROUNDS_TO_REST):
@@ -304,7 +338,7 @@ class Convergence(RuleBasedStateMachine):
         self.provider.events[body] = Event(type="subscription.updated", snapshot=now)
         with self.runtime.sessions.begin() as session:
             kept = inbox.keep(session, an_arrival(event_id, subscription_id=which, body=body))
-        if kept.is_new:
+        if kept.due_in is not None:
             self.newest_announced[which] = self.versions[which]
         self.acknowledged[event_id] = which
 

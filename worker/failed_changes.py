@@ -1,0 +1,37 @@
+"""Failed changes: what follows when a seat change that was sent comes to nothing."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from models import expansion, notice, seat_change
+from models.seat_change import ChangeState, SeatChange
+from seats.expansion import STOP_AFTER
+from seats.notices import Notice, NoticeType
+
+
+def fail(session: Session, change: SeatChange, code: str, message: str, *, helps: bool) -> None:
+    """The change, whose row is locked, has failed; `helps` is whether the same wish may be granted later.
+
+    After the third automatic purchase in a row the app is notified that no more are made.
+    """
+    seat_change.move(session, change, ChangeState.FAILED, code=code, message=message, retry_helps=helps)
+    if not change.is_automatic:
+        return
+    if change.came_to_nothing:
+        expansion.hurry(session, change.account_id)
+    failures = expansion.failures_of(session, change.account_id)
+    if change.was_in_vain and len(failures) == STOP_AFTER:
+        facts = {"failures": len(failures), "change_id": change.id, "code": code, "reason": message}
+        notice.put(session, change.account_id, [Notice(NoticeType.PURCHASES_STOPPED, facts)])
+
+
+def fail_unheard(session: Session, change: SeatChange, code: str, message: str, *, helps: bool) -> None:
+    """The same where no caller waits for the answer any more: the app gets a notice of it.
+
+    Of automatic purchases those whose claims were waiting for them are notified instead.
+    """
+    fail(session, change, code, message, helps=helps)
+    if not change.is_automatic:
+        facts = {"change_id": change.id, "code": code, "reason": message, "retry_helps": helps}
+        notice.put(session, change.account_id, [Notice(NoticeType.CHANGE_FAILED, facts)])
