@@ -61,7 +61,7 @@ def hours_pass(service: Runtime) -> None:
 
 def purse(service: Runtime):
     with service.sessions.begin() as session:
-        return expansion.purse_of(session, Present.of(open_book(session, "acme")), service.catalog)
+        return expansion.purse_of(session, Present.of(open_book(session, "acme")), service.catalog, ["full"])
 
 
 def rest(service: Runtime) -> timedelta:
