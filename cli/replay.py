@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 
 import click
-from sqlalchemy.exc import SQLAlchemyError
 
+from cli.connections import servers
 from models.inbox import InboxEvent
-from runtime.servers import running_servers
-from runtime.settings import Settings
 from runtime.wiring import Runtime, build
 from seats.errors import NotReplayable
 from worker import replay as replays
@@ -30,19 +29,11 @@ def replay(ids: tuple[int, ...], *, every: bool, reason: str) -> None:
     """
     if bool(ids) == every or (reason and not every):
         raise click.UsageError("Give the ids of dead letters, or --all, with --reason TEXT if need be.")
-    with running_servers(Settings.from_env()) as settings:
-        runtime = build(settings, pool_size=2, application="seatsync-replay")
-        try:
-            results = list(_each(runtime, ids) if ids else replays.replay_all(runtime, reason=reason))
-        except SQLAlchemyError as error:
-            click.echo(
-                f"The database is unreachable, busy, or not migrated ({type(error).__name__}): see that it "
-                "runs, and that `seatsync migrate` has run.",
-                err=True,
-            )
-            sys.exit(2)
-        finally:
-            runtime.close()
+    with (
+        servers() as settings,
+        closing(build(settings, pool_size=2, application="seatsync-replay")) as runtime,
+    ):
+        results = list(_each(runtime, ids) if ids else replays.replay_all(runtime, reason=reason))
     refused = [one for one in results if isinstance(one, NotReplayable)]
     for one in refused:
         click.echo(one.message, err=True)

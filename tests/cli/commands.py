@@ -23,6 +23,7 @@ EVERY_COMMAND = (
     "keys revoke some",
     "members erase ada --yes",
     "migrate",
+    "replay --all",
     "sweeper",
     "sync acme",
     "up",
