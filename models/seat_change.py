@@ -32,7 +32,6 @@ from sqlalchemy import (
     and_,
     any_,
     delete,
-    exists,
     func,
     or_,
     select,
@@ -353,18 +352,23 @@ def failures_in_a_row(session: Session, account_id: str, since: datetime | None)
     return row
 
 
-def is_any_submitted(session: Session, subscription_id: str) -> bool:
-    """Whether a change of the subscription is under way."""
-    return (
-        session.scalar(
-            select(
-                exists().where(
-                    SeatChange.subscription_id == subscription_id, SeatChange.state == ChangeState.SUBMITTED
-                )
-            )
-        )
-        is True
-    )
+_MONEY_MATTERS = sql(
+    """
+    SELECT EXISTS (SELECT FROM seat_changes
+                   WHERE subscription_id = :subscription_id AND state = 'submitted')
+        OR EXISTS (SELECT FROM seat_changes
+                   WHERE account_id = :account_id AND is_automatic AND sent_at IS NOT NULL
+                         AND state = 'failed')
+    """
+)
+
+
+def is_money_waited_for(session: Session, subscription_id: str, account_id: str) -> bool:
+    """Whether news of a payment might change anything: a change of the subscription is under way, or an
+    automatic purchase of the account has failed. One query, as nearly every sync asks.
+    """
+    asked = {"subscription_id": subscription_id, "account_id": account_id}
+    return bool(session.execute(_MONEY_MATTERS, asked).scalar_one())
 
 
 def newest_automatic(session: Session, account_id: str) -> SeatChange | None:

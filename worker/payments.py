@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from models import expansion, inbox, purchase_reset, seat_change
+from models import inbox, purchase_reset, seat_change
 from models.schedule import Lease
 from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription
@@ -31,7 +31,9 @@ def take_note(session: Session, provider: Provider, lease: Lease) -> None:
     payment method, purchases that failed before are forgiven.
     """
     account_id = session.get_one(Subscription, lease.subscription_id).account_id
-    if not lease.events or account_id is None or not _is_waited_for(session, lease, account_id):
+    if not lease.events or account_id is None:
+        return
+    if not seat_change.is_money_waited_for(session, lease.subscription_id, account_id):
         return
     for body in inbox.newest_bodies(session, lease.events):
         said = provider.read(body, with_state=False).payment
@@ -41,13 +43,6 @@ def take_note(session: Session, provider: Provider, lease: Lease) -> None:
             _fail(session, lease, said)
         else:
             purchase_reset.reset(session, account_id, _TURNED_ON_BY[said.kind])
-
-
-def _is_waited_for(session: Session, lease: Lease, account_id: str) -> bool:
-    """Whether news of money would change anything."""
-    return seat_change.is_any_submitted(session, lease.subscription_id) or bool(
-        expansion.failures_of(session, account_id)
-    )
 
 
 def _fail(session: Session, lease: Lease, said: PaymentNews) -> None:
