@@ -82,6 +82,8 @@ _MAY_BE_SEEN = {
     NO_LONGER_SCHEDULED: timedelta(hours=2),
     TAKEN_BACK: timedelta(hours=2),
 }
+# More than enough to find three failures in a row.
+_NEWEST_ATTEMPTS = 10
 
 
 class SeatChange(Base):
@@ -344,7 +346,7 @@ def failures_in_a_row(session: Session, account_id: str, since: datetime | None)
     of those sent after `since`. What is under way, or was refused for the moment, is left out.
     """
     row = []
-    for one in _automatic(session, account_id, _MOST_SENT):
+    for one in _automatic(session, account_id, _NEWEST_ATTEMPTS):
         if one.state == ChangeState.APPLIED or (since is not None and one.moved_at <= since):
             break
         if one.was_in_vain:
