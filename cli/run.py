@@ -12,7 +12,7 @@ from cli.connections import name_embedded_database, read_settings, servers
 from models import generation
 from models.assignment import SharedAddress, shared_addresses
 from models.session import connect, sessions_of
-from runtime import schema
+from runtime import installation, schema
 from runtime.logs import configure
 from runtime.servers import running_servers
 from runtime.settings import Settings
@@ -23,12 +23,17 @@ from worker.sweeper import run
 
 
 @click.command()
-def migrate() -> None:
+@click.option(
+    "--reassign",
+    is_flag=True,
+    help="Let the database belong to the mode and the business of these settings, whatever it did before.",
+)
+def migrate(*, reassign: bool) -> None:
     """Bring the database's schema up to date, and a catalogue that was replaced back into force."""
     settings = read_settings()
     with running_servers(settings) as running:
         name_embedded_database(settings)
-        migrated = migrate_to_head(running)
+        migrated = migrate_to_head(running, reassign=reassign)
     click.echo("The database is up to date.")
     if migrated.is_back:
         click.echo(
@@ -49,13 +54,19 @@ class Migrated:
     shared: Sequence[SharedAddress]
 
 
-def migrate_to_head(settings: Settings) -> Migrated:
-    """Run every migration that is missing, and put the catalogue into force."""
+def migrate_to_head(settings: Settings, *, reassign: bool = False) -> Migrated:
+    """Run every migration that is missing, and put the catalogue into force.
+
+    Raises `SettingsError` if the database belongs to another mode or business, unless told to `reassign` it.
+    """
     catalog = read_catalog(settings)
     engine = connect(str(settings.database_url), application="seatsync-migrate")
     try:
         migrations.upgrade(engine)
         with sessions_of(engine).begin() as session:
+            if reassign:
+                installation.reassign(session, settings)
+            installation.claim_in(session, settings)
             return Migrated(generation.put_in_force(session, catalog), shared_addresses(session))
     finally:
         engine.dispose()
@@ -80,6 +91,7 @@ def sweeper() -> None:
     with servers() as settings:
         runtime = build(settings, pool_size=2, application="seatsync-sweeper")
         schema.require(runtime.sessions)
+        installation.claim(runtime.sessions, settings)
         app = SeatSync(settings)
         run(
             Sweep(runtime, app.publish, app.announce, app.ring_for_reconcile, app.ring_for_changes),

@@ -26,6 +26,7 @@ class NoticeType(StrEnum):
     CLAIM_GRANTED = "seat.claim_granted"
     CLAIM_REFUSED = "seat.claim_refused"
     CONTRACT_ENDING = "contract.ending"
+    SUBSCRIPTION_MISSING = "subscription.missing"
     DRIFT_FOUND = "drift.found"
 
 

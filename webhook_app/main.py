@@ -6,7 +6,7 @@ import gc
 
 from flask import Flask
 
-from runtime import schema
+from runtime import installation, schema
 from runtime.logs import configure
 from runtime.servers import with_existing_servers
 from runtime.settings import Settings
@@ -27,6 +27,7 @@ def create() -> Flask:
     settings = with_existing_servers(Settings.from_env())
     runtime = build(settings, pool_size=_THREADS, application="seatsync-web")
     schema.require(runtime.sessions)
+    installation.claim(runtime.sessions, settings)
     app = create_app(runtime, Doorbell(SeatSync(settings, patience=_BROKER_PATIENCE).publish))
     # What the app is made of is never garbage: looking through it stops every request for 0.1 seconds.
     gc.collect()

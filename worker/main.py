@@ -7,7 +7,7 @@ import warnings
 from celery.exceptions import SecurityWarning
 from celery.signals import worker_init
 
-from runtime import schema
+from runtime import installation, schema
 from runtime.logs import configure
 from runtime.servers import with_existing_servers
 from runtime.settings import Settings
@@ -28,6 +28,7 @@ def _check_schema(**_: object) -> None:
     runtime = build(app.settings, pool_size=1, application="seatsync-worker")
     try:
         schema.require(runtime.sessions)
+        installation.claim(runtime.sessions, app.settings)
     except SettingsError as error:
         raise SystemExit(error.message) from None
     finally:

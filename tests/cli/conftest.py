@@ -39,9 +39,12 @@ class Business:
     # At the provider.
 
     def sells(self, account_id: str | None = "acme", seats: int = 0, **fields: Any) -> str:
-        """A Team subscription with so many extra seats; its id."""
-        metadata = {} if account_id is None else {"account_id": account_id}
-        sold = {"addons": cart(seats), "metadata": metadata, "silently": False, **fields}
+        """A Team subscription with so many extra seats, sold to the account's one customer; its id."""
+        named = {"metadata": {}}
+        if account_id is not None:
+            customer = {"customer_id": f"cus_of_{account_id}"}
+            named = {"metadata": {"account_id": account_id}, "customer": customer}
+        sold = {"addons": cart(seats), "silently": False, **named, **fields}
         subscription_id: str = self.control.create(**sold)["subscription_id"]
         return subscription_id
 
