@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import click
@@ -88,8 +89,10 @@ def _report(shared: Sequence[SharedAddress]) -> None:
 def sweeper() -> None:
     """Ring for every row that is due, and work it off here while the broker is away."""
     configure()
-    with servers() as settings:
-        runtime = build(settings, pool_size=2, application="seatsync-sweeper")
+    with (
+        servers() as settings,
+        closing(build(settings, pool_size=2, application="seatsync-sweeper")) as runtime,
+    ):
         schema.require(runtime.sessions)
         installation.claim(runtime.sessions, settings)
         app = SeatSync(settings)
@@ -97,4 +100,3 @@ def sweeper() -> None:
             Sweep(runtime, app.publish, app.announce, app.ring_for_reconcile, app.ring_for_changes),
             settings.sweep_seconds,
         )
-        runtime.close()

@@ -125,8 +125,8 @@ def decide(
         return Decision(stays, findings=_missing(owner, catalog))
     if name.nonce is not None:
         return Decision(Owner(name.account_id, LinkedBy.CHECKOUT), name.nonce)
-    if owner is not None and owner.account_id == name.account_id:
-        return Decision(owner)
+    if name.account_id == stays.account_id:
+        return Decision(stays)
     doubt = _doubt(owner, name, catalog.metadata_names, doubt_of)
     if doubt is None:
         return Decision(Owner(name.account_id, LinkedBy.METADATA))
