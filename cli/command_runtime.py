@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from cli.connections import servers
+from runtime import installation
 from runtime.wiring import Runtime, build
 
 
@@ -13,10 +14,12 @@ from runtime.wiring import Runtime, build
 def command_runtime(application: str, *, pool_size: int = 2) -> Iterator[Runtime]:
     """Everything that a command works with, on servers that exist.
 
-    Raises `SettingsError` like `cli.connections.servers`, and `CatalogError`.
+    Raises `SettingsError` like `cli.connections.servers`, or if the database belongs to another mode or
+    business, and `CatalogError`.
     """
     with (
         servers() as settings,
         closing(build(settings, pool_size=pool_size, application=application)) as made,
     ):
+        installation.check(made.sessions, settings)
         yield made

@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from cli.checks import broker, catalog, database, provider, work
+from cli.checks import broker, catalog, database, links, provider, work
 from cli.checks.examine import Check, examine
 from cli.checks.result import Level, Result, worst
 from cli.command_runtime import command_runtime
@@ -21,6 +21,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "catalogue": catalog.check,
     "database": database.check,
     "broker": broker.check,
+    "links": links.check,
     "work": work.check,
 }
 _EXIT_CODES: Final = {Level.OK: 0, Level.NOTE: 0, Level.WARNING: 1, Level.FAILURE: 2}

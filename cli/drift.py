@@ -34,12 +34,27 @@ Counts = Mapping[tuple[str, str], int]
 )
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Show so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def drift(states: tuple[str, ...], *, limit: int, as_json: bool) -> None:
+@click.option(
+    "--dismiss",
+    "dismissed",
+    type=click.IntRange(1),
+    metavar="ID",
+    help="Close the held finding with this number.",
+)
+@click.option("--reason", help="Why it may be closed; kept with the finding.")
+def drift(
+    states: tuple[str, ...], *, limit: int, as_json: bool, dismissed: int | None, reason: str | None
+) -> None:
     """Show drift findings, oldest first: since when, about what, our side -> the provider's, likely cause.
 
-    The next look repairs what is `open`; what is `held` waits for a person to do what it says. Exit code:
-    0 nothing stands, 1 something does.
+    The next look repairs what is `open`; what is `held` waits for a person to do what it says, or to dismiss
+    it with a reason. Exit code: 0 nothing stands, 1 something does.
     """
+    if (dismissed is None) != (reason is None or not reason.strip()):
+        raise click.UsageError("--dismiss ID and --reason TEXT belong together.")
+    if dismissed is not None and reason is not None:
+        _dismiss(dismissed, reason.strip())
+        return
     with ready("seatsync-drift") as runtime, runtime.sessions() as session:
         found = _first(session, states, limit)
         counts = finding.count_by_cause(session, states=states)
@@ -51,6 +66,12 @@ def drift(states: tuple[str, ...], *, limit: int, as_json: bool) -> None:
         else:
             click.echo(_nothing(sum(stands.values())))
     sys.exit(1 if stands else 0)
+
+
+def _dismiss(finding_id: int, reason: str) -> None:
+    with ready("seatsync-drift") as runtime, runtime.sessions.begin() as session:
+        closed = finding.dismiss(session, finding_id, reason)
+        click.echo(f"Dismissed: {closed.subject} {closed.field} ({closed.kind}).")
 
 
 def in_a_line(one: DriftFinding) -> str:
@@ -71,10 +92,12 @@ def _print(found: Iterator[DriftFinding], counts: Counts) -> None:
     shown = 0
     for one in found:
         shown += 1
-        click.echo(f"{_since(one.first_seen)} {in_a_line(one)}")
+        click.echo(f"#{one.id} {_since(one.first_seen)} {in_a_line(one)}")
         for text in dict.fromkeys((one.message, one.held_because)):
             if text:
                 click.echo(f"  {text}")
+        if one.closed_because:
+            click.echo(f"  Dismissed: {one.closed_because}")
     if (more := sum(counts.values()) - shown) > 0:
         click.echo(f"... and {more} more; --limit shows more of them")
     for (state, cause), count in counts.items():

@@ -22,6 +22,7 @@ from cli.importing.preview import preview
 from cli.importing.rows import COLUMNS, REQUIRED
 from cli.importing.seats import Importer, Outcome
 from cli.importing.stage import Stage, Watcher
+from runtime import installation
 from runtime.wiring import Runtime, build
 from seats import role_names
 from seats.catalog import Catalog
@@ -103,6 +104,7 @@ def _ready(file: Path) -> Iterator[tuple[Runtime, Stage]]:
         with _watched(f"reading {file.name}", file.stat().st_size) as watch:
             stage.load(file, watch)
         with closing(build(settings, pool_size=2, application="seatsync-import")) as runtime:
+            installation.check(runtime.sessions, settings)
             yield runtime, stage
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import click
@@ -12,7 +13,7 @@ from cli.connections import name_embedded_database, read_settings, servers
 from models import generation
 from models.assignment import SharedAddress, shared_addresses
 from models.session import connect, sessions_of
-from runtime import schema
+from runtime import installation, schema
 from runtime.logs import configure
 from runtime.servers import running_servers
 from runtime.settings import Settings
@@ -23,12 +24,17 @@ from worker.sweeper import run
 
 
 @click.command()
-def migrate() -> None:
+@click.option(
+    "--reassign",
+    is_flag=True,
+    help="Let the database belong to the mode and the business of these settings, whatever it did before.",
+)
+def migrate(*, reassign: bool) -> None:
     """Bring the database's schema up to date, and a catalogue that was replaced back into force."""
     settings = read_settings()
     with running_servers(settings) as running:
         name_embedded_database(settings)
-        migrated = migrate_to_head(running)
+        migrated = migrate_to_head(running, reassign=reassign)
     click.echo("The database is up to date.")
     if migrated.is_back:
         click.echo(
@@ -49,13 +55,19 @@ class Migrated:
     shared: Sequence[SharedAddress]
 
 
-def migrate_to_head(settings: Settings) -> Migrated:
-    """Run every migration that is missing, and put the catalogue into force."""
+def migrate_to_head(settings: Settings, *, reassign: bool = False) -> Migrated:
+    """Run every migration that is missing, and put the catalogue into force.
+
+    Raises `SettingsError` if the database belongs to another mode or business, unless told to `reassign` it.
+    """
     catalog = read_catalog(settings)
     engine = connect(str(settings.database_url), application="seatsync-migrate")
     try:
         migrations.upgrade(engine)
         with sessions_of(engine).begin() as session:
+            if reassign:
+                installation.reassign(session, settings)
+            installation.claim_in(session, settings)
             return Migrated(generation.put_in_force(session, catalog), shared_addresses(session))
     finally:
         engine.dispose()
@@ -77,12 +89,14 @@ def _report(shared: Sequence[SharedAddress]) -> None:
 def sweeper() -> None:
     """Ring for every row that is due, and work it off here while the broker is away."""
     configure()
-    with servers() as settings:
-        runtime = build(settings, pool_size=2, application="seatsync-sweeper")
+    with (
+        servers() as settings,
+        closing(build(settings, pool_size=2, application="seatsync-sweeper")) as runtime,
+    ):
         schema.require(runtime.sessions)
+        installation.claim(runtime.sessions, settings)
         app = SeatSync(settings)
         run(
             Sweep(runtime, app.publish, app.announce, app.ring_for_reconcile, app.ring_for_changes),
             settings.sweep_seconds,
         )
-        runtime.close()

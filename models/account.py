@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, Index, func, or_, select
+from sqlalchemy import CheckConstraint, Index, func, or_, select, update
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -46,6 +46,7 @@ class Account(Base):
         Index(None, "evaluate_at", postgresql_where=sql("evaluate_at IS NOT NULL")),
         Index(None, "catalog_digest"),
         Index(None, "status", "id"),
+        Index(None, "opened_by_metadata_at", postgresql_where=sql("opened_by_metadata_at IS NOT NULL")),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -73,11 +74,18 @@ class Account(Base):
     # day, an invitation that lapses), and the catalogue by which it was worked out.
     evaluate_at: Mapped[Moment | None]
     catalog_digest: Mapped[str]
+    # When plain subscription metadata brought it into being, if it did; these are limited per hour.
+    opened_by_metadata_at: Mapped[Moment | None]
+    # A deleted account keeps its row for its audit; otherwise it is as if there were none.
+    deleted_at: Mapped[Moment | None]
 
     def rules_of(self, seat_type: str) -> SeatRules:
         """The rules that decide about claims on this type."""
         general = SeatRules(self.policy, self.grace, self.suspend_after_grace, self.hold)
         return read_seat_rules(general, self.seat_policies, self.seat_terms).get(seat_type, general)
+
+
+_IS_THERE = Account.deleted_at.is_(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,33 +95,59 @@ class AccountPage:
 
 
 def get(session: Session, account_id: str) -> Account:
-    """The account as last committed, without a lock."""
+    """The account as last committed, without a lock. Raises `AccountNotFound`."""
     found = session.get(Account, account_id)
-    if found is None:
+    if found is None or found.deleted_at is not None:
         raise AccountNotFound(account_id)
     return found
 
 
-def insert_if_absent(session: Session, account_id: str, rules: Rules) -> bool:
-    """An empty account that still has to be evaluated; False if it was there."""
-    wanted = (
-        insert(Account)
-        .values(
-            id=account_id,
-            status=AccountStatus.OK,
-            policy=rules.policy,
-            hold=rules.hold,
-            seats={},
-            catalog_digest="",
-        )
-        .on_conflict_do_nothing()
+def check_known(session: Session, account_id: str) -> None:
+    """Raise `AccountNotFound` unless there is such an account, or was before it was deleted."""
+    if session.get(Account, account_id) is None:
+        raise AccountNotFound(account_id)
+
+
+def exists(session: Session, account_id: str) -> bool:
+    """Whether there is such an account."""
+    return session.scalar(select(Account.id).where(Account.id == account_id, _IS_THERE)) is not None
+
+
+def insert_if_absent(session: Session, account_id: str, rules: Rules, *, by_metadata: bool = False) -> bool:
+    """An empty account that still has to be evaluated; False if it was there. One that was deleted is there
+    again. `by_metadata`: nothing but plain subscription metadata asks for it.
+    """
+    opened_at = func.now() if by_metadata else None
+    new = insert(Account).values(
+        id=account_id,
+        status=AccountStatus.OK,
+        policy=rules.policy,
+        hold=rules.hold,
+        seats={},
+        catalog_digest="",
+        opened_by_metadata_at=opened_at,
     )
-    return bool(affected(session, wanted))
+    if affected(session, new.on_conflict_do_nothing()):
+        return True
+    # Apart from the insert, or a row that stays as it is would be locked, out of the order of ids.
+    deleted = update(Account).where(Account.id == account_id, Account.deleted_at.is_not(None))
+    return bool(affected(session, deleted.values(deleted_at=None, opened_by_metadata_at=opened_at)))
+
+
+def count_opened_by_metadata(session: Session, *, within: timedelta) -> int:
+    """How many accounts plain metadata has brought into being in that time."""
+    opened = select(func.count()).where(Account.opened_by_metadata_at > func.now() - within)
+    return session.scalar(opened) or 0
+
+
+def mark_deleted(session: Session, account_id: str) -> None:
+    """There is no such account any more."""
+    affected(session, update(Account).where(Account.id == account_id).values(deleted_at=func.now()))
 
 
 def page(session: Session, *, status: str | None, after: str | None, limit: int) -> AccountPage:
     """Accounts by id, from the one behind the cursor `after`."""
-    wanted = select(Account).order_by(Account.id).limit(limit + 1)
+    wanted = select(Account).where(_IS_THERE).order_by(Account.id).limit(limit + 1)
     if status is not None:
         wanted = wanted.where(Account.status == status)
     if after is not None:
@@ -127,7 +161,7 @@ def due_for_evaluation(session: Session, *, catalog_digest: str, limit: int) -> 
     """Accounts whose balance the passing of time, or a changed catalogue, has made out of date."""
     return session.scalars(
         select(Account.id)
-        .where(or_(Account.evaluate_at <= func.now(), Account.catalog_digest != catalog_digest))
+        .where(or_(Account.evaluate_at <= func.now(), Account.catalog_digest != catalog_digest), _IS_THERE)
         .order_by(Account.evaluate_at.nulls_last())
         .limit(limit)
     ).all()

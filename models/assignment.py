@@ -236,6 +236,14 @@ def known(session: Session, account_id: str, member_id: str) -> bool:
     )
 
 
+def any_live(session: Session, account_id: str) -> bool:
+    """Whether the account has a member, whatever their state but released."""
+    return (
+        session.scalar(select(Assignment.id).where(Assignment.account_id == account_id, LIVE).limit(1))
+        is not None
+    )
+
+
 def expired(session: Session, account_id: str) -> Sequence[Assignment]:
     """Invitations of the account whose time is over, oldest first."""
     return session.scalars(

@@ -81,7 +81,7 @@ def check(session: Session, *, after: str | None, limit: int) -> Checked:
 def check_one(session: Session, account_id: str) -> Checked:
     """The same for one account; raises `AccountNotFound`."""
     _of_one_moment(session)
-    account.get(session, account_id)
+    account.check_known(session, account_id)
     found = [_Side(*row) for row in session.execute(_ACCOUNTS.where(Account.id == account_id))]
     return _gone_over(session, found, _ROWS.where(AuditRow.account_id == account_id), None)
 

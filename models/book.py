@@ -271,7 +271,7 @@ _FOR_UPDATE = "FOR UPDATE\n"
 _LOCK = """
 SELECT id, version, status, policy, grace, suspend_after_grace, hold, seat_policies, seat_terms, override,
        unverified, seats, deadline, evaluate_at, catalog_digest, notified, now()
-FROM accounts WHERE id = %(id)s FOR UPDATE
+FROM accounts WHERE id = %(id)s AND deleted_at IS NULL FOR UPDATE
 """
 
 

@@ -24,7 +24,8 @@ _CONDITION = sql(
          FROM (SELECT cause, count(*) AS n FROM drift_findings
                WHERE first_seen > now() - interval '1 day' GROUP BY cause) AS counted) AS causes,
         (SELECT jsonb_object_agg(status, n)
-         FROM (SELECT status, count(*) AS n FROM accounts GROUP BY status) AS counted) AS accounts
+         FROM (SELECT status, count(*) AS n FROM accounts
+               WHERE deleted_at IS NULL GROUP BY status) AS counted) AS accounts
     """
 )
 _OLDEST = sql(

@@ -13,21 +13,33 @@ from models.account import now as account_now
 from models.base import Json
 from models.book import Book
 from models.rules import Override
-from models.subscription import Subscription, of_account
+from models.subscription import Figures, Subscription, kept_snapshot, of_account
 from seats.catalog import Catalog
 from seats.counts import (
     AccountSeats,
     Seats,
     SubscriptionShare,
     account_seats,
+    growth_findings,
     range_findings,
     subscription_seats,
+    within_paid,
 )
-from seats.findings import Finding, Uncountable
+from seats.findings import COUNTING, Finding, Uncountable
 from seats.grace import ending_at
-from seats.limit import from_json, to_json
+from seats.limit import at_least, from_json, to_json
 from seats.rules import AccountRules, Offer, account_rules
-from seats.statuses import Phase, StatusEffect, SubscriptionStanding, standing_of
+from seats.snapshot import SubscriptionSnapshot
+from seats.statuses import UNPAID, Phase, StatusEffect, SubscriptionStanding, standing_of
+
+# How much of its seats a status leaves usable; a body may only move a subscription up this order.
+_ACCESS = {
+    StatusEffect.COUNTS: 4,
+    StatusEffect.COUNTS_UNTIL_DEADLINE: 3,
+    StatusEffect.COUNTS_FOR_GRACE: 2,
+    StatusEffect.PENDING: 1,
+    StatusEffect.SUSPENDED: 1,
+}
 
 
 def evaluate(session: Session, book: Book, catalog: Catalog) -> AccountRules:
@@ -38,7 +50,8 @@ def evaluate(session: Session, book: Book, catalog: Catalog) -> AccountRules:
     subscriptions = of_account(session, book.account_id)
     if book.catalog_digest != catalog.digest:
         for subscription in subscriptions:
-            finding.settle(session, subscription.id, weigh(subscription, catalog, book.now))
+            seen = weigh(subscription, catalog, book.now)
+            finding.settle(session, subscription.id, seen, kinds=COUNTING)
     shares = [share_of(subscription, catalog, book.now) for subscription in subscriptions]
     evaluated = account_seats(catalog, book.account_id, shares, now=book.now)
     rules = _rules(zip(subscriptions, shares, strict=True), book.override, catalog)
@@ -66,29 +79,69 @@ def _moments(
 
 
 def weigh(subscription: Subscription, catalog: Catalog, seen_at: datetime) -> tuple[Finding, ...]:
-    """Work out the figures and the status from the newest snapshot; what can't be told stays as it was.
+    """Work out the verified figures from the verified snapshot; what can't be told stays as it was.
 
     A status that is new began at `seen_at`. Returns what a person should see about the snapshot.
     """
-    snapshot = subscription.newest
-    if snapshot is None:
+    if subscription.snapshot is None:
         return ()
+    snapshot = kept_snapshot(subscription.snapshot)
     if (effect := catalog.effect(snapshot.status)) is not None:
-        if subscription.status != snapshot.status:
-            subscription.status = snapshot.status
-            # What only a body says begins no status: the verified one may go on, with its clock.
-            if subscription.unverified is None:
-                subscription.status_since = seen_at
-        subscription.effect = effect.value
+        _take_status(subscription, snapshot.status, effect, seen_at)
     try:
-        seats = subscription_seats(catalog, snapshot)
+        cart = subscription_seats(catalog, snapshot)
     except Uncountable as uncountable:
         return uncountable.findings
+    paid = cart if subscription.paid_seats is None else seats_from_json(subscription.paid_seats)
+    seats = within_paid(cart, paid)
     subscription.seats = seats_to_json(seats)
-    if effect is not None and subscription.unverified is None:
-        subscription.counted_at, subscription.counted_product = subscription.verified_at, snapshot.product_id
+    subscription.counted_at, subscription.counted_product = subscription.verified_at, snapshot.product_id
     product = catalog.product(snapshot.product_id)
-    return range_findings(product, seats) if product is not None else ()
+    in_range = range_findings(product, cart) if product is not None else ()
+    return (*in_range, *growth_findings(cart, seats))
+
+
+def raised_figures(
+    subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog
+) -> Figures | None:
+    """The figures that an unverified snapshot raises those in force to; None if it gives nothing more than
+    they do, or anything less. Seats beyond the verified ones need a status that is paid.
+    """
+    effect = catalog.effect(snapshot.status)
+    try:
+        offered = subscription_seats(catalog, snapshot)
+    except Uncountable:
+        return None
+    if effect is not StatusEffect.COUNTS and subscription.seats is not None:
+        offered = within_paid(offered, seats_from_json(subscription.seats))
+    standing = seats_from_json(subscription.figures.seats or {})
+    was = effect_of(subscription, catalog)
+    before, after = (_ACCESS.get(one, 0) if one else 0 for one in (was, effect))
+    gives_more = after > before or not _covers(standing, offered)
+    gives_less = after < max(before, 1) or not _covers(offered, standing)
+    if gives_less or not gives_more:
+        return None
+    return Figures(seats_to_json(offered), snapshot.status, effect)
+
+
+def _covers(more: Mapping[str, Seats], less: Mapping[str, Seats]) -> bool:
+    """Whether `more` has every seat type of `less`, with at least as many seats of it."""
+    return all(
+        seat_type in more and at_least(more[seat_type].purchased, seats.purchased)
+        for seat_type, seats in less.items()
+    )
+
+
+def _take_status(subscription: Subscription, status: str, effect: StatusEffect, seen_at: datetime) -> None:
+    """The verified status, with the clocks that it starts and stops. The unpaid statuses share one."""
+    if effect not in UNPAID:
+        subscription.unpaid_since = None
+    elif subscription.unpaid_since is None:
+        is_going_on = subscription.effect in UNPAID and subscription.status_since is not None
+        subscription.unpaid_since = subscription.status_since if is_going_on else seen_at
+    if subscription.status != status:
+        subscription.status, subscription.status_since = status, seen_at
+    subscription.effect = effect.value
 
 
 def share_of(subscription: Subscription, catalog: Catalog, now: datetime) -> SubscriptionShare:
@@ -97,13 +150,16 @@ def share_of(subscription: Subscription, catalog: Catalog, now: datetime) -> Sub
     Grace is judged at the last look that told us something, not now: a deadline that has passed counts
     only once a look after it has shown that nothing was paid meanwhile.
     """
-    seats = seats_from_json(subscription.seats or {})
+    figures = subscription.figures
+    seats = seats_from_json(figures.seats or {})
     effect = effect_of(subscription, catalog)
-    if effect is None or subscription.seats is None:
+    if subscription.gone_at is not None:
+        return SubscriptionShare(seats, SubscriptionStanding(Phase.ENDED))
+    if effect is None or figures.seats is None:
         return SubscriptionShare(seats, SubscriptionStanding(Phase.NOT_YET))
     standing = standing_of(
         effect,
-        since=subscription.status_since or now,
+        since=subscription.unpaid_since or subscription.status_since or now,
         now=min(now, subscription.counted_at or now),
         payment_grace=catalog.payment_grace(subscription.counted_product or subscription.product_id),
         provider_deadline=subscription.past_due_ends_at,
@@ -113,8 +169,9 @@ def share_of(subscription: Subscription, catalog: Catalog, now: datetime) -> Sub
 
 def effect_of(subscription: Subscription, catalog: Catalog) -> StatusEffect | None:
     """What its status does; the last effect we knew for a status that is no longer described."""
-    known = catalog.effect(subscription.status) if subscription.status else None
-    return known or (StatusEffect(subscription.effect) if subscription.effect else None)
+    figures = subscription.figures
+    known = catalog.effect(figures.status) if figures.status else None
+    return known or (StatusEffect(figures.effect) if figures.effect else None)
 
 
 def rules_of(session: Session, account_id: str, override: Json | None, catalog: Catalog) -> AccountRules:

@@ -106,10 +106,11 @@ def _holding(subscription: Subscription, catalog: Catalog, now: datetime) -> Hol
     return Holding(
         subscription_id=subscription.id,
         snapshot=subscription.newest,
-        status=subscription.status,
+        status=subscription.figures.status,
         effect=effect_of(subscription, catalog),
         provider_deadline=subscription.past_due_ends_at,
-        is_counted=subscription.seats is not None,
+        is_counted=subscription.figures.seats is not None,
+        is_gone=subscription.gone_at is not None,
         share=share_of(subscription, catalog, now),
     )
 

@@ -6,6 +6,8 @@ the two sides agree.
 open  -> repaired   the next look took the provider's side over
       -> agreed     the next look found nothing to repair
 held  -> agreed     what stood in the way of a repair is gone
+      -> dismissed  a person, or the app, has dealt with it, and said how; it is not opened again while it
+                    stays as it is
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ from models import inbox, notice
 from models.base import Base, Moment, Written, affected
 from models.schedule import Lease
 from seats.drift import Difference, LikelyCause, likely_cause
-from seats.findings import Finding, FindingKind, differs
+from seats.errors import FindingNotFound, FindingNotHeld
+from seats.findings import DIFFERENCES, SYNCED, Finding, FindingKind, differs
 from seats.notices import Notice, NoticeType
 
 # The provider gives a delivery up after 27 h 35 min (Dodo documentation, webhooks); until then a webhook
@@ -47,13 +50,15 @@ class FindingState(StrEnum):
     HELD = "held"
     REPAIRED = "repaired"
     AGREED = "agreed"
+    DISMISSED = "dismissed"
 
 
 class DriftFinding(Base):
     __tablename__ = "drift_findings"
     __table_args__ = (
-        CheckConstraint("state IN ('open', 'held', 'repaired', 'agreed')", name="state"),
-        CheckConstraint("(state IN ('repaired', 'agreed')) = (closed_at IS NOT NULL)", name="closed"),
+        CheckConstraint("state IN ('open', 'held', 'repaired', 'agreed', 'dismissed')", name="state"),
+        CheckConstraint("(state IN ('open', 'held')) = (closed_at IS NULL)", name="closed"),
+        CheckConstraint("state <> 'dismissed' OR closed_because IS NOT NULL", name="dismissed_for_a_reason"),
         CheckConstraint("state <> 'held' OR held_because IS NOT NULL", name="held_for_a_reason"),
         Index(
             "drift_findings_one_open",
@@ -82,11 +87,13 @@ class DriftFinding(Base):
     first_seen: Mapped[Written]
     last_seen: Mapped[Written]
     closed_at: Mapped[Moment | None]
+    # Why a person closed it.
+    closed_because: Mapped[str | None]
 
 
 _STANDS = DriftFinding.closed_at.is_(None)
 # Differences, which a look repairs; the other kinds are about what a look could not make sense of.
-_DIFFERENCES = (FindingKind.DIFFERS.value, FindingKind.UNHEARD_OF.value)
+_DIFFERENCES = tuple(kind.value for kind in DIFFERENCES)
 
 # All of them in one statement. `xmax = 0` is PostgreSQL's own mark of a row that this statement inserted.
 _RECORD = sql(
@@ -97,6 +104,11 @@ _RECORD = sql(
     FROM jsonb_to_recordset(cast(:findings AS jsonb))
          AS seen (subject text, kind text, field text, ours text, theirs text, message text, cause text,
                   held_because text)
+    WHERE held_because IS NULL OR NOT EXISTS (
+                      SELECT FROM drift_findings AS dismissed
+                      WHERE dismissed.subject = seen.subject AND dismissed.kind = seen.kind
+                        AND dismissed.field = seen.field AND dismissed.state = 'dismissed'
+                        AND dismissed.theirs IS NOT DISTINCT FROM seen.theirs)
     ORDER BY subject, kind, field
     ON CONFLICT (subject, kind, field) WHERE closed_at IS NULL DO UPDATE SET
         ours = excluded.ours, theirs = excluded.theirs, message = excluded.message, cause = excluded.cause,
@@ -134,16 +146,57 @@ def record_all(session: Session, seen: Iterable[tuple[str, Finding]]) -> None:
     notice.put(session, None, [_notice(subject, one) for subject, one in news])
 
 
-def settle(session: Session, subject: str, still_there: Sequence[Finding]) -> None:
-    """What a snapshot could not be made sense of: record what is still there, close what no longer is."""
+def settle(
+    session: Session, subject: str, still_there: Sequence[Finding], *, kinds: Collection[FindingKind] = SYNCED
+) -> None:
+    """Of these kinds, record what is still there and close what no longer is. What was dismissed and is gone
+    would be opened again if it came back.
+    """
     kept = [(finding.kind.value, finding.field) for finding in still_there]
     gone = (
         update(DriftFinding)
-        .where(DriftFinding.subject == subject, _STANDS, DriftFinding.kind.not_in(_DIFFERENCES))
+        .where(DriftFinding.subject == subject, DriftFinding.kind.in_([kind.value for kind in kinds]))
+        .where(or_(_STANDS, DriftFinding.state == FindingState.DISMISSED))
         .where(tuple_(DriftFinding.kind, DriftFinding.field).not_in(kept))
     )
-    affected(session, gone.values(state=FindingState.AGREED, closed_at=func.now()))
+    closed_at = func.coalesce(DriftFinding.closed_at, func.now())
+    affected(session, gone.values(state=FindingState.AGREED, closed_at=closed_at))
     record(session, subject, still_there)
+
+
+def dismiss(session: Session, finding_id: int, reason: str) -> DriftFinding:
+    """Close a held finding for this reason; the finding as it is then. Safe to repeat.
+
+    Raises `FindingNotFound`, and `FindingNotHeld` for one that closes by itself, or is closed.
+    """
+    found = session.get(DriftFinding, finding_id, with_for_update=True)
+    if found is None:
+        raise FindingNotFound(f"There is no drift finding {finding_id}.")
+    if found.state == FindingState.DISMISSED:
+        return found
+    if found.state != FindingState.HELD:
+        raise FindingNotHeld(
+            f"Drift finding {finding_id} is {found.state}. Only a held finding can be closed by hand: the "
+            "next sync closes an open one.",
+            details={"finding_id": finding_id, "state": found.state},
+        )
+    _dismiss(found, reason, session)
+    return found
+
+
+def dismiss_kinds(session: Session, subject: str, kinds: Collection[FindingKind], reason: str) -> None:
+    """Close what stands of these kinds about the subject: the app has dealt with it."""
+    wanted = select(DriftFinding).where(
+        DriftFinding.subject == subject, _STANDS, DriftFinding.kind.in_([kind.value for kind in kinds])
+    )
+    for found in session.scalars(wanted.with_for_update()):
+        _dismiss(found, reason, session)
+
+
+def _dismiss(found: DriftFinding, reason: str, session: Session) -> None:
+    found.state, found.closed_because = FindingState.DISMISSED, reason
+    found.closed_at = func.now()
+    session.flush()
 
 
 def settle_differences(

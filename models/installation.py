@@ -1,4 +1,5 @@
-"""The installation: this database's own id, under which all its names at Redis and at the broker lie.
+"""The installation: this database's own id, under which all its names at Redis and at the broker lie; the
+mode and the business its data belongs to; and the secret by which checkouts prove the account they name.
 
 A cache entry, a wake-up or a request count of another database is thus never taken for one of ours, whoever
 else uses the same Redis.
@@ -6,10 +7,11 @@ else uses the same Redis.
 
 from __future__ import annotations
 
+import secrets
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint
+from sqlalchemy import CheckConstraint, select
 from sqlalchemy import text as sql
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -17,6 +19,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from models.base import Base
 from models.session import Sessions
 from seats.errors import NamespaceUnknown
+
+_SECRET_BYTES: Final = 32
 
 
 class Installation(Base):
@@ -27,6 +31,11 @@ class Installation(Base):
 
     is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=sql("true"))
     id: Mapped[UUID] = mapped_column(server_default=sql("gen_random_uuid()"))
+    # Made when it is first needed.
+    checkout_secret: Mapped[bytes | None]
+    # The provider's mode and business that the data comes from; NULL until a process has said so.
+    environment: Mapped[str | None]
+    business_id: Mapped[str | None]
 
 
 _ADD = sql("INSERT INTO installation DEFAULT VALUES ON CONFLICT DO NOTHING")
@@ -45,6 +54,24 @@ def read_id(session: Session) -> str:
         session.execute(_ADD)
         found = session.scalar(_READ)
     return str(found)
+
+
+def current(session: Session) -> Installation:
+    """The one row, for an update."""
+    session.execute(_ADD)
+    return session.scalars(select(Installation).with_for_update()).one()
+
+
+def checkout_secret(session: Session) -> bytes:
+    """The secret by which a checkout proves the account that it names; made if there is none."""
+    found: bytes | None = session.scalar(select(Installation.checkout_secret))
+    if found is not None:
+        return found
+    row = current(session)
+    secret = row.checkout_secret or secrets.token_bytes(_SECRET_BYTES)
+    row.checkout_secret = secret
+    session.flush()
+    return secret
 
 
 class Namespace:

@@ -8,41 +8,45 @@ anything is written. Figures are absolute; a change made twice is made once.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from models import account, finding, generation, planned_changes, role_moves, waiting
+from models import (
+    account,
+    assignment,
+    finding,
+    generation,
+    notice,
+    ownership,
+    planned_changes,
+    role_moves,
+    waiting,
+)
 from models.audit import Cause
 from models.base import Json
 from models.book import NOBODY, Book, Subject, open_book, post
 from models.enforcement import enforce, look_at_grace
-from models.evaluation import effect_of, evaluate, rules_of, seats_from_json, weigh
+from models.evaluation import evaluate, raised_figures, rules_of
 from models.inbox import InboxEvent, InboxState
 from models.rules import Override
 from models.schedule import Lease, raise_hint
-from models.subscription import LinkedBy, Subscription, kept_snapshot, make_known, to_keep
+from models.subscription import Figures, Subscription, make_known, of_account, to_keep
+from models.takeover import take_over
 from seats import findings
+from seats.absence import completed, missing
 from seats.catalog import Catalog
-from seats.counts import subscription_seats
-from seats.drift import differences, fingerprint
-from seats.errors import Contended
-from seats.findings import Finding, Uncountable
-from seats.ids import is_id
-from seats.limit import at_least
+from seats.drift import Difference, differences
+from seats.errors import AccountNotEmpty, Contended, OwnAccount, SubscriptionNotFound
+from seats.findings import Finding
+from seats.notices import Notice, NoticeType
+from seats.ownership import Decision, LinkedBy, Owner, Placement
 from seats.rules import AccountRules
-from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
-from seats.statuses import StatusEffect
+from seats.snapshot import SubscriptionSnapshot
 
-# How much of its seats a status leaves usable; a body may only move a subscription up this order.
-_ACCESS = {
-    StatusEffect.COUNTS: 4,
-    StatusEffect.COUNTS_UNTIL_DEADLINE: 3,
-    StatusEffect.COUNTS_FOR_GRACE: 2,
-    StatusEffect.PENDING: 1,
-    StatusEffect.SUSPENDED: 1,
-}
+_NEVER_THERE = {findings.FindingKind.NOT_AT_PROVIDER}
 
 
 def open_account(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> bool:
@@ -71,18 +75,17 @@ def apply(
     opened = _open(session, lease, snapshot, catalog)
     if opened is None:
         return None
-    subscription, books = opened
-    before = _facts(subscription)
-    ours = planned_changes.carry_out(session, books, snapshot, cause)
-    _settle_differences(session, subscription, lease, snapshot, ours=ours.fields)
-    _take_back_unverified(subscription, lease, catalog)
-    subscription.account_id, subscription.linked_by = _home(subscription, snapshot, catalog)
-    subscription.snapshot = to_keep(snapshot, catalog.account_key)
-    subscription.fingerprint = fingerprint(snapshot)
-    subscription.verified_at = lease.taken_at
-    subscription.past_due_ends_at = _deadline(subscription, snapshot, past_due_ends_at)
-    seen = weigh(subscription, catalog, lease.taken_at)
-    _settle(session, subscription, lease, (*seen, *ours.findings))
+    subscription, books, decision = opened
+    before, known = _facts(subscription), subscription.verified
+    whole = completed(snapshot, known, catalog.account_key)
+    ours = planned_changes.carry_out(session, books, whole, cause)
+    moved = () if known is None else differences(known, whole)
+    _settle_differences(session, subscription, lease, moved, ours=ours.fields)
+    subscription.belongs_to(decision.owner, decision.nonce)
+    seen = take_over(subscription, whole, catalog, lease.taken_at, past_due_ends_at=past_due_ends_at)
+    _settle(
+        session, subscription, lease, (*seen, *missing(snapshot, known), *decision.findings, *ours.findings)
+    )
     return _restate(session, books, catalog, ours.cause or cause, subscription=subscription, before=before)
 
 
@@ -91,38 +94,48 @@ def apply_unverified(
 ) -> bool | None:
     """Let an authentic body raise seats or restore access while no retrieve can be had.
 
-    None, and nothing written, where it would raise nothing, or might lower anything.
+    None, and nothing written, where it would raise nothing, or might lower or move anything.
     """
-    subscription = session.get_one(Subscription, lease.subscription_id)
-    if not _raises(subscription, snapshot, catalog):
+    known = session.get_one(Subscription, lease.subscription_id)
+    if _raise_by(session, known, snapshot, catalog) is None:
         return None
     opened = _open(session, lease, snapshot, catalog)
-    if opened is None or not _raises(opened[0], snapshot, catalog):
+    if opened is None:
         return None
-    subscription, books = opened
+    subscription, books, decision = opened
     before = _facts(subscription)
-    subscription.account_id, subscription.linked_by = _home(subscription, snapshot, catalog)
-    subscription.unverified = to_keep(snapshot, catalog.account_key)
-    weigh(subscription, catalog, lease.taken_at)
+    raised = _raise_by(session, subscription, snapshot, catalog)
+    if raised is None:
+        return None
+    subscription.raise_to(*raised)
+    subscription.belongs_to(decision.owner, decision.nonce)
     session.flush()
     return _restate(session, books, catalog, cause, subscription=subscription, before=before)
 
 
-def not_at_provider(session: Session, lease: Lease, catalog: Catalog, cause: Cause) -> bool:
+def not_at_provider(
+    session: Session,
+    lease: Lease,
+    catalog: Catalog,
+    cause: Cause,
+    *,
+    term: timedelta,
+) -> bool:
     """The provider knows no such subscription: an answer, kept as a finding. False if overtaken.
 
-    One that we saw before keeps its last good figures: the provider never deletes subscriptions, so
-    the likelier cause is a key of another mode or business, which must not empty every account.
+    One that we saw before keeps its last good figures for the `term`, of which the app is told; a 404 after
+    that ends it. The provider never deletes subscriptions, so the likelier cause is a key of another mode or
+    business, which must not empty every account at once.
     """
     opened = _open_at_home(session, lease, catalog)
     if opened is None:
         return False
     subscription, books = opened
     before = _facts(subscription)
-    _take_back_unverified(subscription, lease, catalog)
-    missing = findings.not_at_provider(subscription.id, was_there=subscription.snapshot is not None)
-    _settle(session, subscription, lease, (missing,))
-    subscription.last_error = missing.message
+    subscription.drop_unverified()
+    found = _miss(session, subscription, lease.taken_at, term)
+    _settle(session, subscription, lease, (found,))
+    subscription.last_error = found.message
     session.flush()
     _restate(session, books, catalog, cause, subscription=subscription, before=before)
     return True
@@ -136,23 +149,74 @@ def link(session: Session, account_id: str, subscription_id: str, catalog: Catal
     """
     open_account(session, account_id, catalog, cause)
     make_known(session, subscription_id)
-    subscription = session.get_one(Subscription, subscription_id)
-    before_id = subscription.account_id
-    books = _open_books(session, {account_id, before_id})
-    session.refresh(subscription, with_for_update=True)
-    if subscription.account_id != before_id:
-        raise Contended(f"Subscription {subscription_id!r} is being moved by another call.")
+    subscription, books = _open_to_move(session, subscription_id, account_id)
     raise_hint(session, subscription_id)
     if subscription.account_id == account_id and subscription.linked_by == LinkedBy.APP:
         return False
     before = subscription.facts()
-    subscription.account_id, subscription.linked_by = account_id, LinkedBy.APP.value
-    subscription.fence += 1
-    subscription.lease_until = None
+    subscription.refused_accounts = [one for one in subscription.refused_accounts if one != account_id]
+    _move(session, subscription, Owner(account_id, LinkedBy.APP))
+    finding.settle(session, subscription_id, (), kinds=findings.OWNERSHIP)
+    return _restate_or_leave(session, books, catalog, cause, subscription=subscription, before=before)
+
+
+def unlink(session: Session, account_id: str, subscription_id: str, catalog: Catalog, cause: Cause) -> bool:
+    """The app's word that a subscription does not belong to an account; whether that changed anything.
+
+    If it is there, its account is decided anew, by what was last seen of it. Metadata that names the refused
+    account is not believed from now on, proved or not, until the app links the two. Raises
+    `SubscriptionNotFound`, and `OwnAccount` if there is no link to undo.
+    """
+    subscription = session.get(Subscription, subscription_id)
+    if subscription is None:
+        raise SubscriptionNotFound(f"No subscription {subscription_id!r} is known here.")
+    placement = _refusing(subscription, account_id)
+    decision = ownership.decide_newest(session, subscription, placement, catalog)
+    owner = placement.owner if decision is None else decision.owner
+    target = None if owner is None else owner.account_id
+    if target is not None:
+        account.insert_if_absent(session, target, catalog.defaults)
+    subscription, books = _open_to_move(session, subscription_id, target)
+    if ownership.decide_newest(session, subscription, placement, catalog) != decision:
+        raise Contended(f"Account {target!r} is being taken by another subscription. Try again.")
+    before = subscription.facts()
+    subscription.refused_accounts = sorted(placement.refused)
+    still_there = () if decision is None else decision.findings
+    finding.settle(session, subscription_id, still_there, kinds=findings.OWNERSHIP)
+    if owner != subscription.placement.owner:
+        _move(session, subscription, owner)
+        raise_hint(session, subscription_id)
+    if owner is None:
+        finding.dismiss_kinds(session, subscription_id, _NEVER_THERE, "unlinked by the app")
     session.flush()
-    subject = Subject(subscription_id=subscription.id, before=before, after=subscription.facts())
-    changed = [_evaluate_or_leave(session, book, catalog, cause, subject) for book in books]
-    return any(changed)
+    _restate_or_leave(session, books, catalog, cause, subscription=subscription, before=before)
+    return before != subscription.facts()
+
+
+def delete_account(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> None:
+    """Delete an account that has no subscription, no member and no contract. Its audit is kept.
+
+    Raises `AccountNotFound`, and `AccountNotEmpty`, naming what the account still has.
+    """
+    book = open_book(session, account_id)
+    left = [
+        what
+        for what, is_there in {
+            "subscriptions": bool(of_account(session, account_id)),
+            "members": assignment.any_live(session, account_id),
+            "contracts": bool(catalog.contracts_of(account_id)),
+        }.items()
+        if is_there
+    ]
+    if left:
+        raise AccountNotEmpty(
+            f"Account {account_id!r} still has {' and '.join(left)}. Only an empty account can be deleted: "
+            "release its members and unlink its subscriptions first.",
+            details={"account_id": account_id, "has": left},
+        )
+    book.override = None
+    post(session, book, cause, Subject(before={"deleted": False}, after={"deleted": True}))
+    account.mark_deleted(session, account_id)
 
 
 def reevaluate(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> bool:
@@ -182,15 +246,19 @@ def set_policy(
     return rules_of(session, account_id, book.override, catalog)
 
 
-def home_of(snapshot: SubscriptionSnapshot, catalog: Catalog) -> tuple[str, str]:
-    """The account of a subscription that the app has not linked, and how we know: the one its metadata
-    names, else one of its own.
-    """
-    named = (snapshot.metadata or {}).get(catalog.account_key) if catalog.account_key else None
-    account_id = str(named).strip() if isinstance(named, str | int) and not isinstance(named, bool) else ""
-    if is_id(account_id):
-        return account_id, LinkedBy.METADATA.value
-    return snapshot.subscription_id, LinkedBy.OWN_ID.value
+def _restate_or_leave(
+    session: Session,
+    books: Sequence[Book],
+    catalog: Catalog,
+    cause: Cause,
+    *,
+    subscription: Subscription,
+    before: Json | None,
+) -> bool:
+    """As `_restate`, for the app's word, which a process of an older generation takes as well."""
+    subject = Subject(subscription_id=subscription.id, before=before, after=subscription.facts())
+    changed = [_evaluate_or_leave(session, book, catalog, cause, subject) for book in books]
+    return any(changed)
 
 
 def _evaluate_or_leave(
@@ -234,13 +302,36 @@ def _evaluate(
 
 def _open(
     session: Session, lease: Lease, snapshot: SubscriptionSnapshot, catalog: Catalog
-) -> tuple[Subscription, Sequence[Book]] | None:
-    """The leased subscription with the books of where it is and where it belongs; None if overtaken."""
+) -> tuple[Subscription, Sequence[Book], Decision] | None:
+    """The leased subscription, the books of where it is and where it belongs, and why; None if overtaken.
+
+    The owner is decided before the accounts are locked, since they are locked in the order of their ids, and
+    once more under the locks. Where others changed the answer in between, the lease is left to run out.
+    """
     subscription = session.get_one(Subscription, lease.subscription_id)
-    home, _ = _home(subscription, snapshot, catalog)
-    if subscription.account_id != home:
-        account.insert_if_absent(session, home, catalog.defaults)
-    return _open_at_home(session, lease, catalog, home)
+    decision = ownership.decide(session, subscription, snapshot, catalog)
+    owner = decision.owner
+    if subscription.fence != lease.fence:
+        return None
+    if subscription.account_id == owner.account_id:
+        return _open_decided(session, lease, snapshot, catalog, decision)
+    with session.begin_nested() as savepoint:  # an overtaken sync leaves no account behind
+        by_metadata = owner.linked_by is LinkedBy.METADATA
+        account.insert_if_absent(session, owner.account_id, catalog.defaults, by_metadata=by_metadata)
+        opened = _open_decided(session, lease, snapshot, catalog, decision)
+        if opened is None:
+            savepoint.rollback()
+    return opened
+
+
+def _open_decided(
+    session: Session, lease: Lease, snapshot: SubscriptionSnapshot, catalog: Catalog, decision: Decision
+) -> tuple[Subscription, Sequence[Book], Decision] | None:
+    """The same, if the decision is still the same under the locks."""
+    opened = _open_at_home(session, lease, catalog, decision.owner.account_id)
+    if opened is None or ownership.decide(session, opened[0], snapshot, catalog) != decision:
+        return None
+    return *opened, decision
 
 
 def _open_at_home(
@@ -265,14 +356,70 @@ def _facts(subscription: Subscription) -> Json | None:
     return subscription.facts() if subscription.snapshot or subscription.unverified else None
 
 
-def _take_back_unverified(subscription: Subscription, lease: Lease, catalog: Catalog) -> None:
-    """The provider has answered: what only a body vouched for goes, the last verified figures stand."""
-    if subscription.unverified is None:
-        return
-    since = subscription.status_since
-    subscription.unverified = subscription.seats = subscription.status = subscription.effect = None
-    weigh(subscription, catalog, lease.taken_at)
-    subscription.status_since = since  # a body that is not confirmed moves no clock
+def _raise_by(
+    session: Session, subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog
+) -> tuple[Figures, Json] | None:
+    """The figures that the body raises those in force to, and what is kept of it; None if it raises nothing,
+    lowers anything, or names another account than the subscription's.
+    """
+    decision, owner = ownership.decide(session, subscription, snapshot, catalog), subscription.placement.owner
+    if owner is not None and (decision.is_doubted or decision.owner != owner):
+        return None
+    whole = completed(snapshot, subscription.verified, catalog.account_key)
+    figures = raised_figures(subscription, whole, catalog)
+    return None if figures is None else (figures, to_keep(whole, catalog.account_key))
+
+
+def _miss(session: Session, subscription: Subscription, seen_at: datetime, term: timedelta) -> Finding:
+    """Note a 404, and end the subscription if its term is over; the app is told when that begins."""
+    if subscription.snapshot is None:
+        return findings.not_at_provider(subscription.id, was_there=False)
+    since = subscription.missing_since or seen_at
+    ends_at = since + term
+    if subscription.missing_since is None and subscription.account_id is not None:
+        told = {"subscription_id": subscription.id, "ends_at": ends_at.isoformat()}
+        notice.put(session, subscription.account_id, [Notice(NoticeType.SUBSCRIPTION_MISSING, told)])
+    subscription.missing_since = since
+    if seen_at >= ends_at and subscription.gone_at is None:
+        subscription.gone_at = seen_at
+    return findings.not_at_provider(subscription.id, was_there=True, ends_at=ends_at, now=seen_at)
+
+
+def _refusing(subscription: Subscription, account_id: str) -> Placement:
+    """Where the subscription stands once the app has refused the account."""
+    placement = subscription.placement
+    is_there = placement.owner is not None and placement.owner.account_id == account_id
+    if account_id == subscription.id:
+        if not is_there or placement.owner is None or placement.owner.linked_by is not LinkedBy.APP:
+            raise OwnAccount(
+                f"Account {account_id!r} is the subscription's own, which it falls back to. Link the "
+                "subscription to another account instead (PUT .../subscriptions/SUBSCRIPTION_ID).",
+                details={"account_id": account_id, "subscription_id": subscription.id},
+            )
+        return replace(placement, owner=None)
+    refused = placement.refused | {account_id}
+    return replace(placement, owner=None if is_there else placement.owner, refused=refused)
+
+
+def _open_to_move(
+    session: Session, subscription_id: str, account_id: str | None
+) -> tuple[Subscription, Sequence[Book]]:
+    """The subscription and the books of where it is and of where it goes; accounts are locked first."""
+    subscription = session.get_one(Subscription, subscription_id)
+    before_id = subscription.account_id
+    books = _open_books(session, {account_id, before_id})
+    session.refresh(subscription, with_for_update=True)
+    if subscription.account_id != before_id:
+        raise Contended(f"Subscription {subscription_id!r} is being moved by another call.")
+    return subscription, books
+
+
+def _move(session: Session, subscription: Subscription, owner: Owner | None) -> None:
+    """Place it, and overtake a sync that is under way."""
+    subscription.belongs_to(owner)
+    subscription.fence += 1
+    subscription.lease_until = None
+    session.flush()
 
 
 def _open_books(session: Session, account_ids: set[str | None]) -> Sequence[Book]:
@@ -280,58 +427,17 @@ def _open_books(session: Session, account_ids: set[str | None]) -> Sequence[Book
     return [open_book(session, account_id) for account_id in sorted(filter(None, account_ids))]
 
 
-def _home(subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog) -> tuple[str, str]:
-    """The account: the one the app linked, else where the snapshot says."""
-    if subscription.linked_by == LinkedBy.APP and subscription.account_id is not None:
-        return subscription.account_id, LinkedBy.APP.value
-    return home_of(snapshot, catalog)
-
-
-def _deadline(
-    subscription: Subscription, snapshot: SubscriptionSnapshot, from_body: datetime | None
-) -> datetime | None:
-    """The provider's payment deadline; only bodies carry it, so what one said holds while it is past due."""
-    if snapshot.status != SubscriptionStatus.PAST_DUE:
-        return None
-    return snapshot.past_due_ends_at or from_body or subscription.past_due_ends_at
-
-
-def _raises(subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog) -> bool:
-    """Whether the snapshot gives at least everything that stands now, and something more, where it is."""
-    if subscription.account_id not in (None, _home(subscription, snapshot, catalog)[0]):
-        return False
-    effect = catalog.effect(snapshot.status)
-    try:
-        offered = subscription_seats(catalog, snapshot)
-    except Uncountable:
-        return False
-    standing = seats_from_json(subscription.seats or {})
-    nothing_less = all(
-        seat_type in offered and at_least(offered[seat_type].purchased, seats.purchased)
-        for seat_type, seats in standing.items()
-    )
-    more_seats = any(
-        seat_type not in standing or not at_least(standing[seat_type].purchased, seats.purchased)
-        for seat_type, seats in offered.items()
-    )
-    was = effect_of(subscription, catalog)
-    before, after = (_ACCESS.get(one, 0) if one else 0 for one in (was, effect))
-    return nothing_less and after >= before and after > 0 and (more_seats or after > before)
-
-
 def _settle_differences(
     session: Session,
     subscription: Subscription,
     lease: Lease,
-    snapshot: SubscriptionSnapshot,
+    moved: Sequence[Difference],
     *,
     ours: Collection[str],
 ) -> None:
-    """What we knew otherwise until now is no longer so; what nobody had told us of is written down, but for
-    the fields that we have changed ourselves.
+    """Close the findings about what differed until now, and record the differences that no webhook and no
+    list page announced, except in the fields that we changed ourselves.
     """
-    known = subscription.snapshot
-    moved = () if known is None else differences(kept_snapshot(known), snapshot)
     finding.settle_differences(
         session,
         subscription.id,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from models.account import Account
 from models.base import Json
 from models.finding import DriftFinding, FindingState
-from models.subscription import LinkedBy, Subscription
+from models.subscription import Subscription
 
 _STATUSES = sql(
     """
@@ -54,7 +54,7 @@ def subscriptions_by_addon(session: Session) -> Mapping[tuple[str, str], int]:
 
 def count_accounts(session: Session, *, created_since: datetime | None = None) -> int:
     """All accounts, or those that were created then or later."""
-    wanted = select(func.count()).select_from(Account)
+    wanted = select(func.count()).select_from(Account).where(Account.deleted_at.is_(None))
     if created_since is not None:
         wanted = wanted.where(Account.created_at >= created_since)
     return session.scalar(wanted) or 0
@@ -62,7 +62,9 @@ def count_accounts(session: Session, *, created_since: datetime | None = None) -
 
 def balances(session: Session) -> Iterator[Json]:
     """The seats of each account, as `models.account` keeps them."""
-    yield from session.scalars(select(Account.seats).execution_options(yield_per=1000))
+    yield from session.scalars(
+        select(Account.seats).where(Account.deleted_at.is_(None)).execution_options(yield_per=1000)
+    )
 
 
 def held(session: Session) -> Mapping[str, int]:
@@ -75,15 +77,18 @@ def held(session: Session) -> Mapping[str, int]:
     return {reason: number for reason, number in session.execute(wanted) if reason is not None}
 
 
-def linked_by_app(session: Session, subscription_ids: Collection[str]) -> Mapping[str, str]:
-    """The accounts of those of the subscriptions that the app has linked itself."""
-    wanted = select(Subscription.id, Subscription.account_id).where(
-        Subscription.id.in_(subscription_ids), Subscription.linked_by == LinkedBy.APP
-    )
-    return {row.id: row.account_id for row in session.execute(wanted) if row.account_id is not None}
+def known(session: Session, subscription_ids: Collection[str]) -> Mapping[str, Subscription]:
+    """What is stored of these subscriptions, by id; detached, so that a dry run may change it."""
+    found = session.scalars(select(Subscription).where(Subscription.id.in_(subscription_ids))).all()
+    session.expunge_all()
+    return {one.id: one for one in found}
 
 
 def count_known_accounts(session: Session, account_ids: Collection[str]) -> int:
     """How many of these accounts exist."""
-    wanted = select(func.count()).select_from(Account).where(Account.id.in_(account_ids))
+    wanted = (
+        select(func.count())
+        .select_from(Account)
+        .where(Account.id.in_(account_ids), Account.deleted_at.is_(None))
+    )
     return session.scalar(wanted) or 0

@@ -18,6 +18,7 @@ from providers.dodo_subscription import Untranslatable
 from providers.http import Client, JsonObject, Unnameable
 from providers.signature import DEFAULT_TOLERANCE, Verifier
 from seats.errors import (
+    AnswerIncomplete,
     KeyRefused,
     OutcomeUnknown,
     PermanentError,
@@ -104,7 +105,9 @@ class Dodo:
         except Unnameable:
             raise SubscriptionNotAtProvider("No subscription can have such an id.") from None
         except Untranslatable as error:
-            raise TransientError(f"Dodo Payments showed a subscription without a usable {error}.") from error
+            raise AnswerIncomplete(
+                f"Dodo Payments showed a subscription without a usable {error}.", field=error.field
+            ) from error
         except PermanentError as error:
             if error.details.get("status") != HTTPStatus.NOT_FOUND:
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 from providers import fields
 from providers.http import JsonObject
@@ -12,7 +13,11 @@ log = logging.getLogger(__name__)
 
 
 class Untranslatable(ValueError):
-    """A subscription without a usable one of the few fields that seats are computed from."""
+    """A subscription that lacks a field that seats are computed from; the text names it."""
+
+    @property
+    def field(self) -> str:
+        return str(self).strip("`")
 
 
 def snapshot(data: JsonObject) -> SubscriptionSnapshot:
@@ -38,7 +43,19 @@ def snapshot(data: JsonObject) -> SubscriptionSnapshot:
         created_at=fields.moment(data.get("created_at")),
         billing_interval=fields.text(data.get("payment_frequency_interval")),
         billing_count=fields.integer(data.get("payment_frequency_count")),
+        unstated=tuple(_unstated(data)),
     )
+
+
+def _unstated(data: JsonObject) -> Iterator[str]:
+    """The fields that decide and are absent or malformed. Without a scheduled change the provider says null,
+    and sends every subscription with its cancellation flag.
+    """
+    if not isinstance(data.get("cancel_at_next_billing_date"), bool):
+        yield "cancel_at_next_billing_date"
+    scheduled = data.get("scheduled_change", ...)
+    if scheduled is not None and _scheduled_change(scheduled) is None:
+        yield "scheduled_change"
 
 
 def hint(data: JsonObject) -> SubscriptionSnapshot | None:

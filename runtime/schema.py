@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from models.session import Sessions, connect, sessions_of
+from models.session import Sessions
 from seats.errors import SettingsError
 
 _STATED: Final = re.compile(r'^(revision|down_revision) = "(\w+)"', re.MULTILINE)
@@ -66,12 +66,3 @@ def require(sessions: Sessions) -> None:
             f"The database's schema is at revision {revision or 'none'}, and this release needs {newest()}. "
             "Run `seatsync migrate`, then start the process again."
         )
-
-
-def require_at(database_url: str) -> None:
-    """The same, over a connection of its own."""
-    engine = connect(database_url, pool_size=1, application="seatsync-start")
-    try:
-        require(sessions_of(engine))
-    finally:
-        engine.dispose()

@@ -209,6 +209,11 @@ class Settings(BaseModel):
     verify_hours: Annotated[float, Field(ge=0.001, le=24 * 30)] = Field(
         24, alias="SEATSYNC_VERIFY_HOURS", description="hours within which each subscription is retrieved"
     )
+    missing_days: Annotated[float, Field(ge=0, le=3650)] = Field(
+        30,
+        alias="SEATSYNC_MISSING_DAYS",
+        description="days for which a subscription that the provider no longer knows keeps its seats",
+    )
     tolerance_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
         300,
         alias="SEATSYNC_WEBHOOK_TOLERANCE_SECONDS",
@@ -254,6 +259,10 @@ class Settings(BaseModel):
     @property
     def verify_every(self) -> timedelta:
         return timedelta(hours=self.verify_hours)
+
+    @property
+    def missing_term(self) -> timedelta:
+        return timedelta(days=self.missing_days)
 
     @property
     def tolerance(self) -> timedelta:

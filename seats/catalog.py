@@ -38,6 +38,19 @@ class Billing(StrEnum):
     ONCE = "once"
 
 
+class MetadataNames(StrEnum):
+    """Which accounts plain subscription metadata may name. Buyers can set it on static payment links."""
+
+    FIRST = "first"
+    """An account that has no subscription of another customer of the provider."""
+
+    TRUSTED = "trusted"
+    """Any account: only the app's own code can set metadata."""
+
+    NEVER = "never"
+    """None: the app links subscriptions, or sells through this service's checkout."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The policy and its periods: `[defaults]`, or a product's own with the defaults filled in."""
@@ -143,6 +156,10 @@ class Catalog:
     """Every policy: where products that give the same seats differ, the policy that is named first holds."""
     account_key: str | None = "account_id"
     """The subscription metadata key that may name the account; None when metadata never does."""
+    metadata_names: MetadataNames = MetadataNames.FIRST
+    """Which accounts plain metadata may name under that key."""
+    metadata_accounts_per_hour: int = 1000
+    """How many new accounts plain metadata may name within an hour, subscriptions older than that aside."""
     roles: Mapping[str, str | None] = field(default_factory=dict)
     """Role to seat type, None for a free role; the key `*` is every role not named."""
     products: Mapping[str, Product] = field(default_factory=dict)

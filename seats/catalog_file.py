@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from seats import policies
-from seats.catalog import CONTRACT_NOTICE, FREE, Billing, Catalog, Contract, Product, Rules
+from seats.catalog import CONTRACT_NOTICE, FREE, Billing, Catalog, Contract, MetadataNames, Product, Rules
 from seats.catalog_checks import SEAT_SOURCES, check
 from seats.errors import CatalogError
 from seats.ids import problem_of
@@ -34,6 +34,7 @@ _RULE_KEYS: Final = (
     "proration_decrease",
     "decrease_when",
 )
+_NAMING_KEYS: Final = ("account_key", "metadata_names", "metadata_accounts_per_hour")
 _SEATS: Final = "{ full = 5 }"
 _CONTRACT: Final = '{ account = "acme", seats = { full = 5 } }'
 _INCLUDED: Final = "{ included = { full = 5 } }"
@@ -56,12 +57,18 @@ def parse(text: str, source: str) -> Catalog:
 
 def _catalog(root: Table) -> Catalog:
     defaults = root.table("defaults", such_as='{ policy = "strict" }')
-    defaults.only(*_RULE_KEYS, "policy_order", "account_key")
+    defaults.only(*_RULE_KEYS, "policy_order", *_NAMING_KEYS)
     rules = _rules(defaults, Rules())
     return Catalog(
         defaults=rules,
         policy_order=defaults.order("policy_order", policies.by_strictness()),
         account_key=_account_key(defaults),
+        metadata_names=MetadataNames(
+            defaults.choice("metadata_names", Catalog.metadata_names, allowed=tuple(MetadataNames))
+        ),
+        metadata_accounts_per_hour=defaults.number(
+            "metadata_accounts_per_hour", Catalog.metadata_accounts_per_hour, most=MOST_SEATS
+        ),
         roles=_roles(root.table("roles", such_as='{ member = "full" }')),
         effects=_effects(root.table("status", such_as='{ paused = "suspended" }')),
         products={

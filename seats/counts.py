@@ -26,8 +26,10 @@ __all__ = [
     "Uncountable",
     "account_seats",
     "cart_seats",
+    "growth_findings",
     "range_findings",
     "subscription_seats",
+    "within_paid",
 ]
 
 
@@ -96,6 +98,25 @@ def range_findings(product: Product, seats: Mapping[str, Seats]) -> tuple[Findin
     return (
         *(findings.below_minimum(product, seat_type, _purchased(seats, seat_type)) for seat_type in below),
         *(findings.above_maximum(product, seat_type, _purchased(seats, seat_type)) for seat_type in above),
+    )
+
+
+def within_paid(cart: Mapping[str, Seats], paid: Mapping[str, Seats]) -> Mapping[str, Seats]:
+    """Of the seats in the cart those that were paid for: of each type no more than `paid` has."""
+    return {
+        seat_type: seats
+        if at_least(_purchased(paid, seat_type), seats.purchased)
+        else paid.get(seat_type, NO_SEATS)
+        for seat_type, seats in cart.items()
+    }
+
+
+def growth_findings(cart: Mapping[str, Seats], counted: Mapping[str, Seats]) -> tuple[Finding, ...]:
+    """What the cart holds beyond the seats that count."""
+    return tuple(
+        findings.unpaid_growth(seat_type, seats.purchased, _purchased(counted, seat_type))
+        for seat_type, seats in cart.items()
+        if not at_least(_purchased(counted, seat_type), seats.purchased)
     )
 
 

@@ -61,11 +61,14 @@ class Difference:
 def differences(
     ours: SubscriptionSnapshot, theirs: SubscriptionSnapshot, fields: Iterable[str] = RETRIEVED
 ) -> tuple[Difference, ...]:
-    """The fields by which the two are not the same; `LISTED` where `theirs` comes from a list."""
+    """The fields by which the two are not the same; `LISTED` where `theirs` comes from a list.
+
+    What `theirs` leaves unstated is unknown, and no difference.
+    """
     return tuple(
-        Difference(field, _told(getattr(ours, field)), _told(getattr(theirs, field)))
+        Difference(field, in_words(getattr(ours, field)), in_words(getattr(theirs, field)))
         for field in fields
-        if _plain(getattr(ours, field)) != _plain(getattr(theirs, field))
+        if field not in theirs.unstated and _plain(getattr(ours, field)) != _plain(getattr(theirs, field))
     )
 
 
@@ -93,10 +96,10 @@ def likely_cause(moved: Sequence[Difference], *, deliveries_arrive: bool) -> Lik
 
 def _plain(value: object) -> object:
     """The order of add-ons means nothing."""
-    return sorted(map(_told, value)) if isinstance(value, tuple) else value
+    return sorted(map(in_words, value)) if isinstance(value, tuple) else value
 
 
-def _told(value: object) -> str:
+def in_words(value: object) -> str:
     """The value in words; the same words mean the same value."""
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -105,13 +108,13 @@ def _told(value: object) -> str:
     if isinstance(value, AddonQuantity):
         return f"{value.quantity} x {value.addon_id}"
     if isinstance(value, tuple):
-        return ", ".join(sorted(map(_told, value))) or "no add-ons"
+        return ", ".join(sorted(map(in_words, value))) or "no add-ons"
     if isinstance(value, ScheduledChange):
         return _scheduled(value)
     return "none" if value is None else str(value)
 
 
 def _scheduled(change: ScheduledChange) -> str:
-    when = "some time" if change.effective_at is None else _told(change.effective_at)
-    cart = f"{change.quantity} x {change.product_id}, {_told(change.addons)}"
+    when = "some time" if change.effective_at is None else in_words(change.effective_at)
+    cart = f"{change.quantity} x {change.product_id}, {in_words(change.addons)}"
     return f"{cart}, at {when} ({change.change_id})"

@@ -78,6 +78,16 @@ class TransientError(ProviderError):
         self.retry_after = retry_after
 
 
+class AnswerIncomplete(TransientError):
+    """The provider's answer lacks a field without which there is no count, or has it malformed."""
+
+    code = "provider_answer_incomplete"
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class BudgetSpent(TransientError):
     """The shared request budget has nothing left for this kind of caller; no request was sent."""
 
@@ -202,6 +212,10 @@ class InboxEventNotFound(NotFound):
     code = "inbox_event_not_found"
 
 
+class FindingNotFound(NotFound):
+    code = "finding_not_found"
+
+
 class NoticeNotFound(NotFound):
     code = "notice_not_found"
 
@@ -313,6 +327,24 @@ class NotReplayable(Refused):
     """Only dead letters can be replayed."""
 
     code = "not_replayable"
+
+
+class FindingNotHeld(Refused):
+    """Only a held finding is closed by a person."""
+
+    code = "finding_not_held"
+
+
+class AccountNotEmpty(Refused):
+    """An account with subscriptions, members or contracts cannot be deleted."""
+
+    code = "account_not_empty"
+
+
+class OwnAccount(Refused):
+    """A subscription cannot be taken out of the account under its own id, only linked to another."""
+
+    code = "own_account"
 
 
 class EndpointExists(Refused):

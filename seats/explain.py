@@ -9,7 +9,15 @@ from enum import StrEnum
 from typing import Final
 
 from seats.catalog import Catalog, Contract, Product
-from seats.counts import NO_SEATS, AccountSeats, Seats, SubscriptionShare, account_seats, subscription_seats
+from seats.counts import (
+    NO_SEATS,
+    AccountSeats,
+    Seats,
+    SubscriptionShare,
+    account_seats,
+    growth_findings,
+    subscription_seats,
+)
 from seats.findings import Uncountable
 from seats.limit import SeatLimit, add
 from seats.snapshot import SubscriptionSnapshot
@@ -64,6 +72,8 @@ class Holding:
     provider_deadline: datetime | None
     is_counted: bool
     share: SubscriptionShare
+    is_gone: bool = False
+    """Whether the provider has not known it for so long that it was given up."""
 
 
 def sources(
@@ -133,6 +143,9 @@ def _bought(catalog: Catalog, holding: Holding) -> tuple[Mapping[str, Sequence[T
         counted = subscription_seats(catalog, holding.snapshot)
     except Uncountable as uncountable:
         return _last_good(figures), " ".join(finding.message for finding in uncountable.findings)
+    if growth := growth_findings(counted, figures):
+        is_unpaid = holding.effect is not StatusEffect.COUNTS
+        return _last_good(figures), " ".join(one.message for one in growth) if is_unpaid else _CHANGED
     if {**counted} != {**figures}:
         return _last_good(figures), _CHANGED
     product = catalog.products[holding.snapshot.product_id]
@@ -168,6 +181,8 @@ def _seats(number: int) -> str:
 def _standing(holding: Holding, *, gives: bool) -> str:
     """What its status does to its seats."""
     standing, status = holding.share.standing, f"status {holding.status}"
+    if holding.is_gone:
+        return "the provider no longer knows it, and its term is over"
     if not holding.is_counted:
         return "its seats have never been counted, and it gives none"
     if standing.phase is Phase.COUNTS:
@@ -179,9 +194,10 @@ def _standing(holding: Holding, *, gives: bool) -> str:
     if standing.phase is Phase.SUSPENDED:
         kept = "its figures stay, new claims are refused" if gives else "what else counts stands alone"
         return f"{status}: suspended, {kept}"
-    if standing.phase is Phase.NOT_YET:
-        return f"{status}: it has not begun and gives no seats yet"
-    return f"{status}: it is over and gives no seats"
+    is_to_come = standing.phase is Phase.NOT_YET
+    return f"{status}: it " + (
+        "has not begun and gives no seats yet" if is_to_come else "is over and gives no seats"
+    )
 
 
 # What is given besides.

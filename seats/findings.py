@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -29,7 +30,7 @@ MOST_SEATS: Final = 10**12
 
 class FindingKind(StrEnum):
     """What can be odd. The first two are differences that the next look at the provider repairs. The next
-    six leave a snapshot without a count, the two after them do not. The last is about a whole account.
+    six leave a snapshot without a count, the three after them do not. The last is about a whole account.
     """
 
     DIFFERS = "differs"
@@ -42,7 +43,11 @@ class FindingKind(StrEnum):
     ABSURD_TOTAL = "absurd_total"
     BELOW_MINIMUM = "below_minimum"
     ABOVE_MAXIMUM = "above_maximum"
+    UNPAID_GROWTH = "unpaid_growth"
     NOT_AT_PROVIDER = "not_at_provider"
+    FIELD_MISSING = "field_missing"
+    METADATA_MISSING = "metadata_missing"
+    UNPROVED_ACCOUNT = "unproved_account"
     OTHER_BUSINESS = "other_business"
     RULES_DIFFER = "rules_differ"
     APPLIED_LATE = "applied_late"
@@ -58,7 +63,34 @@ _HELD: Final = {
     FindingKind.ABSURD_TOTAL,
     FindingKind.NOT_AT_PROVIDER,
     FindingKind.APPLIED_LATE,
+    FindingKind.FIELD_MISSING,
+    FindingKind.METADATA_MISSING,
+    FindingKind.UNPROVED_ACCOUNT,
 }
+DIFFERENCES: Final = frozenset({FindingKind.DIFFERS, FindingKind.UNHEARD_OF})
+"""What the provider's list shows and a sync repairs."""
+
+COUNTING: Final = frozenset(
+    {
+        FindingKind.UNKNOWN_STATUS,
+        FindingKind.UNKNOWN_PRODUCT,
+        FindingKind.UNKNOWN_ADDON,
+        FindingKind.ADDONS_MISSING,
+        FindingKind.ABSURD_QUANTITY,
+        FindingKind.ABSURD_TOTAL,
+        FindingKind.BELOW_MINIMUM,
+        FindingKind.ABOVE_MAXIMUM,
+        FindingKind.UNPAID_GROWTH,
+    }
+)
+"""What counting a stored snapshot finds; the catalogue alone decides about these."""
+
+OWNERSHIP: Final = frozenset({FindingKind.METADATA_MISSING, FindingKind.UNPROVED_ACCOUNT})
+"""What the app's link or refusal settles."""
+
+SYNCED: Final = frozenset(FindingKind) - DIFFERENCES
+"""What a sync judges anew, as a whole."""
+
 _CATALOGUE: Final = {FindingKind.UNKNOWN_STATUS, FindingKind.UNKNOWN_PRODUCT, FindingKind.UNKNOWN_ADDON}
 
 
@@ -181,13 +213,23 @@ def unheard_of(subscription_id: str) -> Finding:
     return Finding(FindingKind.UNHEARD_OF, "subscription_id", subscription_id, message, None, cause)
 
 
-def not_at_provider(subscription_id: str, *, was_there: bool) -> Finding:
-    """A subscription the provider does not know, or no longer."""
-    message = (
-        "The provider no longer knows this subscription, so its last good count stays"
-        if was_there
-        else "The provider does not know this subscription, so it gives no seats"
-    )
+def not_at_provider(
+    subscription_id: str,
+    *,
+    was_there: bool,
+    ends_at: datetime | None = None,
+    now: datetime | None = None,
+) -> Finding:
+    """A subscription the provider does not know, or no longer. Its last good count stays until `ends_at`."""
+    if not was_there:
+        message = "The provider does not know this subscription, so it gives no seats"
+    elif ends_at is not None and now is not None and now >= ends_at:
+        message = (
+            f"The provider has not known this subscription for so long that it ended on {ends_at:%Y-%m-%d}"
+        )
+    else:
+        until = "" if ends_at is None else f" until {ends_at:%Y-%m-%d}"
+        message = f"The provider no longer knows this subscription, so its last good count stays{until}"
     return Finding(
         FindingKind.NOT_AT_PROVIDER,
         "subscription_id",
@@ -205,6 +247,45 @@ def applied_late(change_id: str, members: int) -> Finding:
         "if that is still meant, or buy seats for them."
     )
     return Finding(FindingKind.APPLIED_LATE, f"seat_changes.{change_id}", members, message)
+
+
+def unpaid_growth(seat_type: str, cart: SeatLimit, paid: SeatLimit) -> Finding:
+    """Seats that came into the cart without being paid for; they do not count yet."""
+    message = (
+        f"The cart holds {cart} {seat_type} seats, of which {paid} were paid for when the payment failed. "
+        "Only those count; the rest counts as soon as a sync shows the subscription paid. Ask the customer "
+        "to pay, or take the increase back at the provider."
+    )
+    return Finding(FindingKind.UNPAID_GROWTH, f"seats.{seat_type}", to_json(cart), message, str(paid))
+
+
+def field_missing(field: str, kept: str) -> Finding:
+    """A field that decides and that the provider left out, or sent malformed."""
+    message = (
+        f"The provider's answer has no usable {field}, so the last known value stays ({kept}). Compare with "
+        "the provider's dashboard, then sync the subscription."
+    )
+    return Finding(FindingKind.FIELD_MISSING, field, None, message, kept)
+
+
+def metadata_missing(field: str, account_id: str) -> Finding:
+    """Metadata that named the account and no longer names any."""
+    message = (
+        f"The subscription's metadata no longer names an account, so it stays with '{account_id}'. Link it "
+        "if that is right (PUT /v1/accounts/ACCOUNT_ID/subscriptions/SUBSCRIPTION_ID), or set the metadata "
+        "again."
+    )
+    return Finding(FindingKind.METADATA_MISSING, field, None, message, account_id)
+
+
+def unproved_account(field: str, account_id: str, because: str) -> Finding:
+    """Metadata that names an account it may not name."""
+    message = (
+        f"The subscription's metadata names account '{account_id}', which is not believed: {because}. Link "
+        "it if that is right (PUT /v1/accounts/ACCOUNT_ID/subscriptions/SUBSCRIPTION_ID), or refuse the name "
+        "(DELETE at the same address)."
+    )
+    return Finding(FindingKind.UNPROVED_ACCOUNT, field, account_id, message)
 
 
 def other_business(business_id: str | None) -> Finding:

@@ -28,6 +28,7 @@ class NoticeType(StrEnum):
     CHANGE_FAILED = "seat.change_failed"
     PURCHASES_STOPPED = "seat.purchases_stopped"
     CONTRACT_ENDING = "contract.ending"
+    SUBSCRIPTION_MISSING = "subscription.missing"
     DRIFT_FOUND = "drift.found"
 
 

@@ -47,7 +47,8 @@ class SubscriptionSnapshot:
     """One subscription as the provider showed it.
 
     `status` is the provider's word, known or not. `addons` is None where the provider did not say
-    (list items never do): that means unknown, never zero; the empty tuple means none.
+    (list items never do): that means unknown, never zero; the empty tuple means none. `unstated` names
+    further fields that the provider left out or sent malformed: their values here mean nothing.
     """
 
     subscription_id: str
@@ -68,3 +69,4 @@ class SubscriptionSnapshot:
     billing_interval: str | None = None
     """The provider's word: Day, Week, Month, Year; `billing_count` of them are one period."""
     billing_count: int | None = None
+    unstated: tuple[str, ...] = ()

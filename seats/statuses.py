@@ -21,7 +21,7 @@ class StatusEffect(StrEnum):
     """The seats count until the provider's deadline, or for `payment_grace_days` when it gave none."""
 
     COUNTS_FOR_GRACE = "counts_for_grace"
-    """The seats count for `payment_grace_days` from when the status was first seen."""
+    """The seats count for `payment_grace_days` from the first day unpaid."""
 
     SUSPENDED = "suspended"
     """Figures and assignments stay, new claims are refused; recoverable."""
@@ -32,6 +32,9 @@ class StatusEffect(StrEnum):
     ENDED = "ended"
     """Over for good: the seats are gone."""
 
+
+UNPAID: Final = frozenset({StatusEffect.COUNTS_UNTIL_DEADLINE, StatusEffect.COUNTS_FOR_GRACE})
+"""A payment is late. Statuses with these effects that follow each other are one period, with one clock."""
 
 DEFAULT_EFFECTS: Final[Mapping[str, StatusEffect]] = {
     SubscriptionStatus.ACTIVE.value: StatusEffect.COUNTS,
@@ -102,8 +105,9 @@ def standing_of(
 ) -> SubscriptionStanding:
     """Whether the subscription counts at `now`, and until when.
 
-    `since` is when its present status was first seen. A deadline is the first moment that no longer
-    counts. A status without an effect (`Catalog.effect` answered None) has no standing: keep the last.
+    `since` is when its present status was first seen, of unpaid ones the first. A deadline is the first
+    moment that no longer counts. A status without an effect (`Catalog.effect` answered None) has no
+    standing: keep the last.
     """
     if effect in _PHASE_WITHOUT_DEADLINE:
         return SubscriptionStanding(_PHASE_WITHOUT_DEADLINE[effect])

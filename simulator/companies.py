@@ -20,7 +20,11 @@ class Company:
         """What a subscription of theirs looks like, whatever is in the cart."""
         return {
             "product_id": self.product_id,
-            "customer": {"name": self.name, "email": f"billing@{self.account_id}.example"},
+            "customer": {
+                "customer_id": f"cus_{self.account_id}",
+                "name": self.name,
+                "email": f"billing@{self.account_id}.example",
+            },
             "customer_business_name": self.name,
             "billing": {"city": self.city, "country": self.country, "street": None, "zipcode": None},
             "metadata": {"account_id": self.account_id},

@@ -54,6 +54,7 @@ def a_snapshot(subscription_id: str = "sub_1", *, seats: int = 0, **changes: Any
         "quantity": 1,
         "addons": (AddonQuantity("adn_seat", seats),) if seats else (),
         "metadata": {"account_id": "acme"},
+        "customer_id": "cus_1",
         "next_billing_date": datetime(2026, 12, 12, tzinfo=UTC),
     }
     return SubscriptionSnapshot(subscription_id=subscription_id, **{**facts, **changes})

@@ -1,4 +1,4 @@
-"""Accounts: create them before any purchase, link subscriptions to them, list them."""
+"""Accounts: create them before any purchase, give them rules of their own, list them, delete them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
 from webhook_app.routes import Routes
 from webhook_app.schemas import (
+    AccountDeleted,
     AccountPath,
     Accounts,
     AccountShown,
     AccountsQuery,
-    Linked,
-    LinkPath,
     NewAccountPath,
     PolicyBody,
     PolicyInForce,
@@ -55,30 +54,20 @@ def put_account(path: NewAccountPath) -> Response:
     return answer_once(work)
 
 
-@accounts_api.put(
-    "/v1/accounts/<account_id>/subscriptions/<subscription_id>",
-    summary="Say that a subscription belongs to an account",
-    description="The app's word is final, whatever the subscription's metadata says. Creates the account "
-    "if need be, and has the subscription looked at.",
-    responses=responses(Linked, *WRITING),
+@accounts_api.delete(
+    "/v1/accounts/<account_id>",
+    summary="Delete an empty account",
+    description="409 `account_not_empty` while it has a subscription, a member or a contract. Its audit is "
+    "kept, and goes on if the account is created again.",
+    responses=responses(AccountDeleted, *WRITING, 404, 409),
 )
-@needs(Scope.BILLING)
-def put_link(path: LinkPath) -> Response:
+@needs(Scope.ADMIN)
+def delete_account(path: AccountPath) -> Response:
     def work(session: Session) -> Answer:
-        changed = ledger.link(
-            session,
-            path.account_id,
-            path.subscription_id,
-            door().runtime.catalog,
-            _cause("linked by the app"),
-        )
-        body = {**path.model_dump(), "changed": changed}
-        return Answer(HTTPStatus.OK, body)
+        ledger.delete_account(session, path.account_id, door().runtime.catalog, _cause("deleted by the app"))
+        return Answer(HTTPStatus.OK, {"account_id": path.account_id, "deleted": True})
 
-    told = answer_once(work)
-    door().runtime.cache.forget_account_of(path.subscription_id)
-    door().ring(path.subscription_id)
-    return told
+    return answer_once(work)
 
 
 @accounts_api.put(

@@ -16,6 +16,7 @@ from webhook_app.door import NAME, Door
 from webhook_app.explain_api import explain_api
 from webhook_app.health import health
 from webhook_app.leavers_api import leavers_api
+from webhook_app.links_api import links_api
 from webhook_app.members_api import members_api
 from webhook_app.notices_api import notices_api
 from webhook_app.operator_api import operator_api
@@ -41,6 +42,7 @@ def create_app(runtime: Runtime, doorbell: Doorbell, reserved: Runtime | None = 
         explain_api,
         audit_api,
         accounts_api,
+        links_api,
         operator_api,
         notices_api,
         webhooks,

@@ -47,7 +47,7 @@ def export(
     Raises `AccountNotFound` at once and not with the first piece.
     """
     with sessions() as session:
-        account.get(session, account_id)
+        account.check_known(session, account_id)
         newest = history.newest(session, account_id)
     slices = _slices(sessions, account_id, since=since, until=until, newest=newest)
     if form is Format.CSV:

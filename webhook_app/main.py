@@ -6,7 +6,7 @@ import gc
 
 from flask import Flask
 
-from runtime import schema
+from runtime import installation, schema
 from runtime.logs import configure
 from runtime.servers import with_existing_servers
 from runtime.settings import Settings
@@ -30,6 +30,7 @@ def create() -> Flask:
     runtime = build(settings, pool_size=_CONNECTIONS, application="seatsync-web")
     reserved = build(settings, pool_size=_RESERVED_CONNECTIONS, application="seatsync-web")
     schema.require(runtime.sessions)
+    installation.claim(runtime.sessions, settings)
     doorbell = Doorbell(SeatSync(settings, patience=_BROKER_PATIENCE).publish)
     app = create_app(runtime, doorbell, reserved)
     # What the app is made of is never garbage: looking through it stops every request for 0.1 seconds.

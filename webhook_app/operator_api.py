@@ -19,8 +19,11 @@ from webhook_app.idempotency import Answer, answer_asked, answer_once
 from webhook_app.routes import Routes
 from webhook_app.schemas import (
     AccountPath,
+    DismissBody,
     DriftPage,
     DriftQuery,
+    DriftShown,
+    FindingPath,
     InboxPage,
     InboxPath,
     InboxQuery,
@@ -70,7 +73,8 @@ def replay_event(path: InboxPath) -> Response:
     "/v1/drift",
     summary="What does not agree with the provider, oldest first",
     description="Without `state`: what stands, that is `open` (the next look repairs it) and `held` (a "
-    "person has to do what the message says). Closed ones were `repaired`, or `agreed` by themselves.",
+    "person has to do what the message says). Closed ones were `repaired`, or `agreed` by themselves, or "
+    "`dismissed` by a person.",
     responses=responses(DriftPage, *KEYED),
 )
 @needs(Scope.ADMIN)
@@ -81,6 +85,22 @@ def drift(query: DriftQuery) -> Response:
     return answer(
         {"findings": [finding_shown(one) for one in found], "next_cursor": next_cursor(found, query.limit)}
     )
+
+
+@operator_api.post(
+    "/v1/drift/<finding_id>/dismiss",
+    summary="Close a held finding, with a reason",
+    description="It is not opened again while it stays as it is. 409 `finding_not_held` for one that the "
+    "next sync closes, or that is closed already. Safe to repeat.",
+    responses=responses(DriftShown, *WRITING, 404, 409),
+)
+@needs(Scope.ADMIN)
+def dismiss_finding(path: FindingPath, body: DismissBody) -> Response:
+    def work(session: Session) -> Answer:
+        closed = finding.dismiss(session, path.finding_id, body.reason)
+        return Answer(HTTPStatus.OK, finding_shown(closed))
+
+    return answer_once(work)
 
 
 @operator_api.post(
@@ -130,6 +150,7 @@ def finding_shown(one: DriftFinding) -> dict[str, Any]:
         "first_seen": one.first_seen,
         "last_seen": one.last_seen,
         "closed_at": one.closed_at,
+        "closed_because": one.closed_because,
     }
 
 

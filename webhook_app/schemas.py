@@ -165,6 +165,16 @@ class InboxPath(BaseModel):
     inbox_id: Annotated[Number, Field(ge=1, lt=2**63)]
 
 
+class FindingPath(BaseModel):
+    finding_id: Annotated[int, Field(ge=1, lt=2**63)]
+
+
+class DismissBody(Wanted):
+    model_config = ConfigDict(strict=True)
+
+    reason: Name = Field(description="why it may be closed; kept with the finding")
+
+
 class NoQuery(Wanted):
     """A question with nothing to choose: what we would not heed is refused, not ignored."""
 
@@ -482,6 +492,11 @@ class Linked(Shown):
     changed: bool
 
 
+class AccountDeleted(Shown):
+    account_id: str
+    deleted: Literal[True]
+
+
 class InboxShown(Shown):
     id: int
     provider: str
@@ -518,6 +533,7 @@ class DriftShown(Shown):
     first_seen: datetime
     last_seen: datetime
     closed_at: datetime | None
+    closed_because: str | None = Field(description="why a person closed it, if its state is `dismissed`")
 
 
 class DriftPage(Shown):

@@ -137,7 +137,7 @@ def _subscription(subscription: Subscription, catalog: Catalog) -> dict[str, Any
         return None
     return {
         "subscription_id": subscription.id,
-        "status": subscription.status or newest.status,
+        "status": subscription.figures.status or newest.status,
         "product_id": newest.product_id,
         "cancel_at_next_billing_date": newest.cancel_at_next_billing_date,
         "next_billing_date": newest.next_billing_date,

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from models import account, subscription
+from models import account, installation, subscription
 from runtime.wiring import Runtime
 from seats.carts import known_product, new_cart
 from seats.counts import cart_seats
 from seats.errors import OutcomeUnknown, PurchaseUnlinked, SubscriptionExists, TransientError
 from seats.limit import SeatLimit
+from seats.ownership import PROOF_KEY, sign
 from seats.plan import Buyer, Cart, Checkout
 from worker.prices import prices_of
 
@@ -43,17 +44,18 @@ class Opened:
 def open_checkout(runtime: Runtime, account_id: str, purchase: Purchase) -> Opened:
     """Open a page with the cheapest cart that gives the wanted seats, or the fewest above.
 
-    The account's id goes with it as the subscription's metadata, so that the first webhook finds the
-    account. Raises `AccountNotFound`, `SubscriptionExists`, `ProductNotFound`, `PurchaseUnlinked`, what
-    `new_cart` raises, `ChangeRefused` and `TransientError`; doing it twice opens two pages, of which one is
-    paid.
+    The account's id goes with it as the subscription's metadata, with a proof that this service has put it
+    there, so that the first webhook finds the account. Raises `AccountNotFound`, `SubscriptionExists`,
+    `ProductNotFound`, `PurchaseUnlinked`, what `new_cart` raises, `ChangeRefused` and `TransientError`;
+    doing it twice opens two pages, of which one is paid.
     """
     catalog = runtime.catalog
     product = known_product(catalog, purchase.product_id)
-    with runtime.sessions() as session:
+    with runtime.sessions.begin() as session:
         account.get(session, account_id)
         if not purchase.is_second:
             _refuse_second(session, account_id)
+        secret = installation.checkout_secret(session)
     if catalog.account_key is None:
         raise PurchaseUnlinked(
             "The catalogue's account_key is empty, so no subscription could tell whose it is. Name the "
@@ -61,7 +63,8 @@ def open_checkout(runtime: Runtime, account_id: str, purchase: Purchase) -> Open
             details={"account_id": account_id},
         )
     cart = new_cart(catalog, product.product_id, purchase.seats, prices_of(runtime.provider, product))
-    checkout = _page(runtime, cart, purchase, {catalog.account_key: account_id})
+    metadata = {catalog.account_key: account_id, PROOF_KEY: sign(secret, account_id)}
+    checkout = _page(runtime, cart, purchase, metadata)
     gives = {seat_type: seats.purchased for seat_type, seats in cart_seats(catalog, cart).items()}
     return Opened(checkout, cart, gives)
 

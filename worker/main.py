@@ -6,7 +6,8 @@ import warnings
 
 from celery.exceptions import SecurityWarning
 
-from runtime import schema
+from models.session import connect, sessions_of
+from runtime import installation, schema
 from runtime.logs import configure
 from runtime.servers import with_existing_servers
 from runtime.settings import Settings
@@ -19,11 +20,15 @@ warnings.filterwarnings("ignore", category=SecurityWarning)
 
 
 def _made(settings: Settings) -> SeatSync:
-    """The app, on a database that has what this release needs."""
+    """The app, on a database that has what this release needs, and that belongs to these settings."""
+    engine = connect(str(settings.database_url), pool_size=1, application="seatsync-start")
     try:
-        schema.require_at(str(settings.database_url))
+        schema.require(sessions_of(engine))
+        installation.claim(sessions_of(engine), settings)
     except SettingsError as error:
         raise SystemExit(error.message) from None
+    finally:
+        engine.dispose()
     made = SeatSync(settings)
     made.take_names(wait=True)
     return made

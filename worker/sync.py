@@ -22,8 +22,15 @@ from models.audit import Cause
 from models.schedule import Lease
 from providers.base import Caller
 from runtime.wiring import Runtime
+from seats import findings
 from seats.drift import contradicts
-from seats.errors import BudgetSpent, PermanentError, SubscriptionNotAtProvider, TransientError
+from seats.errors import (
+    AnswerIncomplete,
+    BudgetSpent,
+    PermanentError,
+    SubscriptionNotAtProvider,
+    TransientError,
+)
 from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
 from worker import payments
 from worker.backoff import LONGEST_QUICK, backoff
@@ -116,6 +123,7 @@ def _look(runtime: Runtime, lease: Lease, caller: Caller) -> Outcome:
     except BudgetSpent as spent:
         return _wait_for_budget(runtime, lease, spent)
     except TransientError as error:
+        _record_missing(runtime, lease, error)
         return _postpone(runtime, lease, error, delay=max(backoff(lease.attempt), error.retry_after or 0))
     except PermanentError as error:
         return _refused(runtime, lease, error)
@@ -165,7 +173,9 @@ def _not_at_provider(runtime: Runtime, lease: Lease, missing: SubscriptionNotAtP
         return _postpone(runtime, lease, not_yet, delay=backoff(lease.attempt), raise_meanwhile=False)
     with runtime.transaction() as session:
         cause = _cause(runtime, lease, "sync", "the provider does not know it")
-        written = ledger.not_at_provider(session, lease, runtime.catalog, cause)
+        written = ledger.not_at_provider(
+            session, lease, runtime.catalog, cause, term=runtime.settings.missing_term
+        )
     return Outcome.NOT_AT_PROVIDER if written else Outcome.OVERTAKEN
 
 
@@ -210,6 +220,14 @@ def _postpone(
     return Outcome.POSTPONED
 
 
+def _record_missing(runtime: Runtime, lease: Lease, error: TransientError) -> None:
+    """If the answer lacked a field that decides, a person should see that."""
+    if isinstance(error, AnswerIncomplete):
+        missing = findings.field_missing(error.field, "with the last good count")
+        with runtime.sessions.begin() as session:
+            finding.record(session, lease.subscription_id, [missing])
+
+
 def _wait_for_budget(runtime: Runtime, lease: Lease, spent: BudgetSpent) -> Outcome:
     claimed = _newest_claim(runtime, lease)
     with runtime.transaction() as session:
@@ -252,11 +270,13 @@ def _described(runtime: Runtime, bodies: Sequence[bytes]) -> SubscriptionSnapsho
 
 
 def _deadline_in_body(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> datetime | None:
-    """A retrieve does not carry the payment deadline, the webhooks do."""
+    """A retrieve does not carry the payment deadline, the webhooks of that status do."""
     if snapshot.status != SubscriptionStatus.PAST_DUE or not lease.events:
         return None
     claimed = _newest_claim(runtime, lease)
-    return claimed.past_due_ends_at if claimed is not None else None
+    if claimed is None or claimed.status != SubscriptionStatus.PAST_DUE:
+        return None
+    return claimed.past_due_ends_at
 
 
 def _cause(runtime: Runtime, lease: Lease, source: str, reason: str) -> Cause:

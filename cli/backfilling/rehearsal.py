@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
+
+from sqlalchemy.orm import Session
 
 from cli.backfilling.stage import Stage
 from cli.backfilling.summary import SeatTotals, Summary
 from cli.progress import Show
 from cli.whole_business import patiently
-from models import stock
-from models.ledger import home_of
-from models.subscription import kept_snapshot, to_keep
+from models import ownership, stock
+from models.base import Json
+from models.evaluation import seats_from_json, seats_to_json, share_of
+from models.subscription import Subscription
+from models.takeover import take_over
 from providers.base import Caller, ListPage
 from runtime.wiring import Runtime
-from seats.counts import SubscriptionShare, account_seats, subscription_seats
-from seats.errors import PermanentError, TransientError
-from seats.findings import Uncountable
+from seats.absence import completed, missing
+from seats.counts import SubscriptionShare, account_seats
+from seats.errors import AnswerIncomplete, PermanentError, ProviderError, TransientError
+from seats.findings import Finding
 from seats.limit import SeatLimit
+from seats.ownership import Doubt, decide
 from seats.snapshot import SubscriptionSnapshot
-from seats.statuses import standing_of
+from seats.statuses import Phase, SubscriptionStanding
 
 _LISTING: Final = "reading the list"
 _LOOKING: Final = "looking at subscriptions"
@@ -62,12 +68,12 @@ class Rehearsal:
         done, total = 0, self.stage.count()
         for ids in self.stage.listed():
             with self.runtime.sessions() as session:
-                linked = stock.linked_by_app(session, ids)
+                known = stock.known(session, ids)
             for subscription_id in ids:
-                self._retrieve(subscription_id, linked, show, patience)
+                row = known.get(subscription_id) or Subscription(id=subscription_id)
+                self._rehearse(row, show, patience)
                 done += 1
                 show.step(_LOOKING, done, total)
-        self.stage.index()
 
     def accounts(self) -> Iterator[AccountSeen]:
         """What each account would have, by id."""
@@ -90,48 +96,78 @@ class Rehearsal:
             addons=self._addons,
         )
 
-    def _retrieve(self, subscription_id: str, linked: Mapping[str, str], show: Show, patience: float) -> None:
-        provider, catalog = self.runtime.provider, self.runtime.catalog
-        try:
-            snapshot = patiently(
-                lambda: provider.retrieve(subscription_id, caller=Caller.RECONCILE), show, patience
+    def _rehearse(self, row: Subscription, show: Show, patience: float) -> None:
+        """Do to a detached row what a sync would do, and keep what comes of it."""
+        answer = self._retrieve(row.id, show, patience)
+        if isinstance(answer, SubscriptionSnapshot):
+            found = self._take_over(row, answer)
+            self._held.update({one.message for one in found if one.held_because})
+            self._note(answer)
+        else:
+            self._held[answer.message] += 1
+        if row.account_id is not None:
+            customer_id = row.newest.customer_id if row.newest is not None else None
+            share = share_of(row, self.runtime.catalog, self.now)
+            self.stage.keep(row.id, row.account_id, customer_id, _share_to_json(share))
+
+    def _retrieve(
+        self, subscription_id: str, show: Show, patience: float
+    ) -> SubscriptionSnapshot | ProviderError:
+        """The subscription, or why there is no count of it."""
+
+        def ask() -> SubscriptionSnapshot | ProviderError:
+            try:
+                return self.runtime.provider.retrieve(subscription_id, caller=Caller.RECONCILE)
+            except (AnswerIncomplete, PermanentError) as error:
+                return error
+
+        return patiently(ask, show, patience)
+
+    def _take_over(self, row: Subscription, snapshot: SubscriptionSnapshot) -> Sequence[Finding]:
+        catalog, known = self.runtime.catalog, row.verified
+        with self.runtime.sessions() as session:  # never committed
+            name = ownership.named_in(session, snapshot, catalog)
+            decision = decide(
+                row.placement, name, catalog, lambda one: self._doubt_of(session, one, snapshot)
             )
-        except PermanentError as error:
-            self._held[error.message] += 1
-            return
-        home = linked.get(subscription_id) or home_of(snapshot, catalog)[0]
-        self.stage.keep(subscription_id, home, to_keep(snapshot, catalog.account_key))
+        row.belongs_to(decision.owner)
+        whole = completed(snapshot, known, catalog.account_key)
+        seen = take_over(row, whole, catalog, self.now, past_due_ends_at=snapshot.past_due_ends_at)
+        return [*seen, *missing(snapshot, known), *decision.findings]
+
+    def _doubt_of(self, session: Session, account_id: str, snapshot: SubscriptionSnapshot) -> Doubt | None:
+        """Also by the subscriptions that this rehearsal has placed."""
+        if self.stage.has_other_customer(account_id, snapshot.customer_id):
+            return Doubt.OTHER_CUSTOMER
+        return ownership.doubt_of(session, account_id, snapshot, self.runtime.catalog)
 
     def _counted(self, account_id: str) -> AccountSeen:
-        snapshots = [kept_snapshot(kept) for kept in self.stage.of_account(account_id)]
-        shares = [share for snapshot in snapshots if (share := self._share(snapshot)) is not None]
+        shares = [_share_from_json(kept) for kept in self.stage.of_account(account_id)]
         evaluated = account_seats(self.runtime.catalog, account_id, shares, now=self.now)
         seats = {seat_type: one.purchased for seat_type, one in evaluated.seats.items()}
         self._totals.add(seats.items())
-        return AccountSeen(account_id, len(snapshots), seats)
-
-    def _share(self, snapshot: SubscriptionSnapshot) -> SubscriptionShare | None:
-        """What the subscription would add, as one that is first seen now; None where that cannot be told."""
-        catalog = self.runtime.catalog
-        self._note(snapshot)
-        try:
-            seats = subscription_seats(catalog, snapshot)
-        except Uncountable as uncountable:
-            self._held.update({finding.message for finding in uncountable.findings})
-            return None
-        standing = standing_of(
-            catalog.effects[snapshot.status],  # or it were not countable
-            since=self.now,
-            now=self.now,
-            payment_grace=catalog.payment_grace(snapshot.product_id),
-            provider_deadline=snapshot.past_due_ends_at,
-        )
-        return SubscriptionShare(seats, standing)
+        return AccountSeen(account_id, len(shares), seats)
 
     def _note(self, snapshot: SubscriptionSnapshot) -> None:
         self._statuses[snapshot.status] += 1
         self._products[snapshot.product_id] += 1
         self._addons.update({(snapshot.product_id, addon.addon_id) for addon in snapshot.addons or ()})
+
+
+def _share_to_json(share: SubscriptionShare) -> Json:
+    until = share.standing.until
+    return {
+        "seats": seats_to_json(share.seats),
+        "phase": share.standing.phase,
+        "until": None if until is None else until.isoformat(),
+    }
+
+
+def _share_from_json(kept: Json) -> SubscriptionShare:
+    until = None if kept["until"] is None else datetime.fromisoformat(kept["until"])
+    return SubscriptionShare(
+        seats_from_json(kept["seats"]), SubscriptionStanding(Phase(kept["phase"]), until)
+    )
 
 
 def _pages(runtime: Runtime, moment: datetime, show: Show, patience: float) -> Iterator[ListPage]:

@@ -15,7 +15,10 @@ from models.base import Json
 _TABLES = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
-CREATE TABLE subscriptions (place INTEGER PRIMARY KEY, id TEXT UNIQUE, account_id TEXT, kept TEXT);
+CREATE TABLE subscriptions (
+    place INTEGER PRIMARY KEY, id TEXT UNIQUE, account_id TEXT, customer_id TEXT, kept TEXT
+);
+CREATE INDEX by_account ON subscriptions (account_id, id);
 """
 _PAGE = 1000
 
@@ -53,16 +56,20 @@ class Stage:
             yield [name for _, name in page]
             place = page[-1][0]
 
-    def keep(self, subscription_id: str, account_id: str, kept: Json) -> None:
-        """What a retrieve showed, and the account it belongs to."""
+    def keep(self, subscription_id: str, account_id: str, customer_id: str | None, kept: Json) -> None:
+        """What a retrieve showed, the account it belongs to, and who pays for it."""
         self._scratch.execute(
-            "UPDATE subscriptions SET account_id = ?, kept = ? WHERE id = ?",
-            (account_id, json.dumps(kept), subscription_id),
+            "UPDATE subscriptions SET account_id = ?, customer_id = ?, kept = ? WHERE id = ?",
+            (account_id, customer_id, json.dumps(kept), subscription_id),
         )
 
-    def index(self) -> None:
-        """All is kept: from here on it is read by account."""
-        self._scratch.execute("CREATE INDEX by_account ON subscriptions (account_id, id)")
+    def has_other_customer(self, account_id: str, customer_id: str | None) -> bool:
+        """Whether another customer, or one who is not known, pays for a subscription of the account."""
+        others = self._scratch.execute(
+            "SELECT 1 FROM subscriptions WHERE account_id = ? AND (customer_id = ?) IS NOT TRUE LIMIT 1",
+            (account_id, customer_id),
+        )
+        return others.fetchone() is not None
 
     def account_ids(self) -> Iterator[Sequence[str]]:
         """The accounts by id, a page at a time."""

@@ -155,7 +155,7 @@ def test_a_dry_run_puts_each_subscription_where_it_belongs(business: Business, c
     with business.sessions.begin() as session:
         ledger.link(session, "chosen", linked, catalog, a_cause())
     done = business.run("backfill", "--dry-run")
-    shown = {line.partition(":")[0] for line in done.stdout.splitlines() if "subscriptions" in line}
+    shown = {line.partition(":")[0] for line in done.stdout.splitlines() if "subscription" in line}
     assert shown == {"chosen", own, "subscriptions"}
     assert "accounts: 2, 1 of them new" in done.stdout
     assert done.exit_code == 0

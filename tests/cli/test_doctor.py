@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,18 +17,19 @@ from click.testing import CliRunner, Result
 from sqlalchemy import create_engine, text
 
 import migrations
-from cli.checks import database, provider, work
+from cli.checks import database, links, provider, work
 from cli.checks import result as results
 from cli.checks.examine import examine
 from cli.checks.result import Level
 from cli.main import cli
-from models import inbox, tick
+from models import account, inbox, tick
 from models.finding import DriftFinding
 from models.inbox import InboxState
 from models.session import Sessions
 from models.subscription import Subscription
 from runtime.settings import Settings
 from runtime.wiring import Runtime
+from seats.catalog import MetadataNames, Rules
 from simulator.server import Simulator
 from tests.conftest import API_KEY, PROVIDER_KEY, SECRET
 from tests.factories import an_arrival
@@ -518,3 +520,46 @@ def test_subscriptions_given_up_on_are_counted(found: Found, sessions: Sessions)
     with sessions.begin() as session:
         session.execute(text("UPDATE subscriptions SET dead_reason = 'no answer' WHERE id LIKE '%team'"))
     assert found(exit_code=1)["subscriptions given up on"]["found"] == "1"
+
+
+# Links.
+
+
+def linked(sessions: Sessions, subscription_id: str, account_id: str, customer: str | None, by: str) -> None:
+    with sessions.begin() as session:
+        account.insert_if_absent(session, account_id, Rules())
+        session.add(
+            Subscription(
+                id=subscription_id,
+                account_id=account_id,
+                linked_by=by,
+                snapshot={"product_id": "pdt_team", "customer_id": customer},
+                verified_at=datetime.now(UTC),
+            )
+        )
+
+
+def test_links_that_a_buyer_may_have_made_up_are_listed(sessions: Sessions, runtime: Runtime):
+    linked(sessions, "sub_1", "acme", "cus_1", "app")
+    linked(sessions, "sub_2", "acme", "cus_2", "metadata")
+    linked(sessions, "sub_3", "beta", "cus_3", "metadata")
+    linked(sessions, "sub_4", "beta", "cus_3", "metadata")
+    linked(sessions, "sub_5", "gamma", None, "metadata")
+    linked(sessions, "sub_6", "gamma", None, "metadata")
+    (told,) = links.check(runtime)
+    assert told.level == Level.WARNING
+    assert told.found.endswith(": sub_2 in acme, sub_5 in gamma, sub_6 in gamma.")
+    assert "Link each if it is right" in told.advice
+
+
+def test_where_every_link_is_the_customers_own_nothing_is_said(sessions: Sessions, runtime: Runtime):
+    linked(sessions, "sub_1", "acme", "cus_1", "metadata")
+    linked(sessions, "sub_2", "acme", "cus_1", "metadata")
+    linked(sessions, "sub_3", "beta", None, "metadata")
+    assert list(links.check(runtime)) == []
+
+
+def test_trusted_metadata_is_noted(runtime: Runtime):
+    trusting = replace(runtime.catalog, metadata_names=MetadataNames.TRUSTED)
+    (told,) = links.check(replace(runtime, catalog=trusting))
+    assert (told.level, "static payment links" in told.advice) == (Level.NOTE, True)

@@ -94,3 +94,31 @@ def test_programs_read_one_document(business: Business, found: None):
         {"state": "open", "likely_cause": "portal_change", "count": 1},
     ]
     assert done.exit_code == 1
+
+
+def held_id(business: Business) -> int:
+    return business.value("SELECT id FROM drift_findings WHERE state = 'held'")
+
+
+def test_a_held_finding_is_dismissed_with_a_reason(business: Business, found: None):
+    number = held_id(business)
+    assert f"#{number} " in business.run("drift").stdout
+    done = business.run("drift", "--dismiss", str(number), "--reason", "a test product")
+    assert (done.exit_code, done.stdout) == (0, "Dismissed: sub_2 product_id (unknown_product).\n")
+    assert "sub_2" not in business.run("drift").stdout
+    assert "  Dismissed: a test product" in business.run("drift", "--state", "dismissed").stdout
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--dismiss", "1"], ["--reason", "x"], ["--dismiss", "1", "--reason", " "]]
+)
+def test_a_finding_is_not_dismissed_without_a_reason(business: Business, found: None, wrong: list[str]):
+    done = business.run("drift", *wrong)
+    assert (done.exit_code, "belong together" in done.stderr) == (2, True)
+
+
+def test_what_cannot_be_dismissed_says_why(business: Business, found: None):
+    open_id = business.value("SELECT id FROM drift_findings WHERE state = 'open'")
+    for number, why in ((open_id, "Only a held finding"), (10**9, "There is no drift finding")):
+        done = business.run("drift", "--dismiss", str(number), "--reason", "x")
+        assert (done.exit_code, why in done.stderr) == (2, True)

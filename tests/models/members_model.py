@@ -53,6 +53,16 @@ class Sold:
     full: int
     viewer: int
 
+    @property
+    def cart(self) -> tuple[int, int]:
+        return self.full, self.viewer
+
+    def within(self, paid: Sold | None) -> Sold:
+        """No more than was paid for."""
+        if paid is None:
+            return self
+        return Sold(self.status, min(self.full, paid.full), min(self.viewer, paid.viewer))
+
     def raises(self, other: Sold) -> bool:
         more = self.full > other.full or self.viewer > other.viewer
         less = self.full < other.full or self.viewer < other.viewer
@@ -62,13 +72,17 @@ class Sold:
 
 @dataclass
 class Model:
-    """The account as it should be. `body` is what only a webhook says, while it stands."""
+    """The account as it should be. `body` is what only a webhook says, while it stands; `paid` is what was
+    paid for, while the cart may hold more.
+    """
 
     now: datetime
     sold: Sold
     seen_at: datetime
     since: datetime
     body: Sold | None = None
+    paid: Sold | None = None
+    cart: tuple[int, int] = (1, 0)
     asked: bool = False
     policy: str = "strict"
     suspending: bool = False
@@ -97,16 +111,23 @@ class Model:
     def purchased(self, seat_type: str) -> int:
         return 0 if self.standing == "ended" else getattr(self.newest, seat_type)
 
-    def look(self, sold: Sold) -> None:
-        if sold.status != self.sold.status:
+    def look(self, shown: Sold) -> None:
+        """Seats that came into the cart count once it is shown active."""
+        if shown.status != self.sold.status:
             self.since = self.now
-        self.sold, self.seen_at, self.body, self.asked = sold, self.now, None, False
+        if shown.status == "active":
+            self.paid = None
+        elif self.paid is None and shown.cart != self.cart:
+            self.paid = self.sold
+        self.cart = shown.cart
+        self.sold, self.seen_at, self.body, self.asked = shown.within(self.paid), self.now, None, False
         self.set_clocks()
         self.enforce()
 
     def hear(self, body: Sold) -> None:
         """Nothing but a webhook says so; the provider itself is to be asked."""
         self.asked = True
+        body = body if body.status == "active" else body.within(self.sold)
         if body.raises(self.newest):
             self.body = body
             self.set_clocks()

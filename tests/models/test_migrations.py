@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -47,6 +48,57 @@ def test_all_tables_are_known_to_the_migrations():
 
 def test_there_is_one_newest_revision(empty: Engine):
     command.check(migrations.config(_migrated(empty)))
+
+
+FIVE, SIX, NINE = ({"full": {"included": 5, "addon": number}} for number in (0, 1, 4))
+
+
+def test_links_and_figures_from_before_ownership_are_kept(empty: Engine):
+    """A subscription that a body raises gets its verified figures back from the audit."""
+    migrations.upgrade(empty, "0018")
+    _fill_as_before_ownership(empty)
+    migrations.upgrade(empty, "0019")
+    wanted = "account_id, linked_by, seats, status, raised_seats, raised_status"
+    assert _subscriptions(empty, wanted) == [
+        ("acme", "metadata", SIX, "active", None, None),
+        ("acme", "metadata", FIVE, "on_hold", NINE, "active"),
+        ("acme", "app", None, None, NINE, "active"),
+    ]
+    migrations.downgrade(empty, "0018")
+    assert _subscriptions(empty, "seats, status") == [(SIX, "active"), (NINE, "active"), (NINE, "active")]
+
+
+def _fill_as_before_ownership(engine: Engine) -> None:
+    account = "INSERT INTO accounts (id, status, policy, hold, seats, catalog_digest) VALUES {}"
+    subscription = (
+        "INSERT INTO subscriptions (id, account_id, linked_by, seats, status, unverified) "
+        "VALUES (%s, 'acme', %s, %s, 'active', %s)"
+    )
+    audit = (
+        "INSERT INTO audit (account_id, actor, source, reason, subscription_id, after, subject_after) "
+        "VALUES ('acme', 'a', 's', 'r', 'sub_2', '{}', %s)"
+    )
+    with engine.begin() as connection:
+        connection.exec_driver_sql(account.format("('acme', 'ok', 'strict', '7 days', '{}', '')"))
+        for name, linked_by, seats, unverified in (
+            ("sub_1", "metadata", SIX, None),
+            ("sub_2", "metadata", NINE, "{}"),
+            ("sub_3", "app", NINE, "{}"),
+        ):
+            connection.exec_driver_sql(subscription, (name, linked_by, json.dumps(seats), unverified))
+        for verified, status, seats in (
+            (True, "paused", SIX),
+            (True, "on_hold", FIVE),
+            (False, "active", NINE),
+        ):
+            facts = {"verified": verified, "status": status, "seats": seats}
+            connection.exec_driver_sql(audit, (json.dumps(facts),))
+
+
+def _subscriptions(engine: Engine, columns: str) -> list[tuple[object, ...]]:
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(f"SELECT {columns} FROM subscriptions ORDER BY id")
+        return [tuple(row) for row in found]
 
 
 def _migrated(engine: Engine) -> Engine:

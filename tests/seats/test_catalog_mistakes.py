@@ -20,6 +20,7 @@ RULE_KEYS = (
     "policy, grace_days, suspend_after_grace, payment_grace_days, hold_days, "
     "auto_expand_limit, proration_increase, proration_decrease, decrease_when"
 )
+NAMING_KEYS = "account_key, metadata_names, metadata_accounts_per_hour"
 PRODUCT_KEYS = f"name, included, per_unit, addons, minimum, maximum, {RULE_KEYS}"
 SECTIONS = "defaults, roles, status, products, free, contracts"
 NUMBER = "must be a whole number from 0 to 1000000000"
@@ -56,7 +57,7 @@ UNKNOWN_KEYS = [
     (
         "[defaults]\ngrace_day = 1",
         "line 4, defaults.grace_day",
-        f"{RULE_KEYS}, policy_order, account_key. Did you mean 'grace_days'?",
+        f"{RULE_KEYS}, policy_order, {NAMING_KEYS}. Did you mean 'grace_days'?",
     ),
     ("quantity = 3", "line 3, products.pdt_team.quantity", f"{PRODUCT_KEYS}."),
     ('[products."a b"]\nx.y = 3', 'line 4, products."a b".x', f"{PRODUCT_KEYS}."),

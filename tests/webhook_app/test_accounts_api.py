@@ -8,7 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from runtime.wiring import Runtime
-from tests.factories import a_catalog
+from tests.factories import a_catalog, a_snapshot
+from tests.fakes import FakeProvider
 from tests.webhook_app.conftest import OpenDoor, SilentDoorbell
 from tests.webhook_app.scenes import bought, opened, rows, seated
 
@@ -130,33 +131,40 @@ def test_who_sits_in_the_account_left_behind_stays_over_the_limit(client: FlaskC
     assert (document["status"], document["seats"]["full"]["overage"]) == ("over_limit", 2)
 
 
-def test_linking_again_says_that_nothing_changed(client: FlaskClient):
+def test_linking_again_says_that_nothing_changed(client: FlaskClient, provider: FakeProvider):
+    provider.subscriptions["sub_1"] = a_snapshot()
     changed = [client.put("/v1/accounts/acme/subscriptions/sub_1").json["changed"] for _ in range(2)]
     assert changed == [True, False]
 
 
-def test_a_link_under_a_key_tells_the_same_again(client: FlaskClient):
+def test_a_link_under_a_key_tells_the_same_again(client: FlaskClient, provider: FakeProvider):
+    provider.subscriptions["sub_1"] = a_snapshot()
     key = {"Idempotency-Key": "k"}
     told = [client.put("/v1/accounts/acme/subscriptions/sub_1", headers=key).data for _ in range(2)]
     assert told[0] == told[1]
 
 
-def test_an_unknown_subscription_is_asked_for(
-    client: FlaskClient, runtime: Runtime, doorbell: SilentDoorbell
+def test_a_subscription_that_is_new_here_is_asked_for(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider, doorbell: SilentDoorbell
 ):
+    provider.subscriptions["sub_new"] = a_snapshot("sub_new")
     client.put("/v1/accounts/acme/subscriptions/sub_new")
     assert rows(runtime, "SELECT id FROM subscriptions WHERE hint > synced") == ["sub_new"]
     assert doorbell.rung == ["sub_new"]
 
 
-def test_the_link_outlives_what_the_metadata_says(client: FlaskClient, runtime: Runtime):
+def test_the_link_outlives_what_the_metadata_says(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
+    provider.subscriptions["sub_1"] = a_snapshot()
     client.put("/v1/accounts/other/subscriptions/sub_1")
     bought(runtime, metadata={"account_id": "acme"})
     assert full(client, "other")["purchased"] == 5
     assert client.get("/v1/accounts/acme/seats").status_code == 404
 
 
-def test_ids_with_slashes_can_be_linked(client: FlaskClient):
+def test_ids_with_slashes_can_be_linked(client: FlaskClient, provider: FakeProvider):
+    provider.subscriptions["sub/1"] = a_snapshot("sub/1")
     answer = client.put("/v1/accounts/a%2Fb/subscriptions/sub%2F1")
     assert (answer.json["account_id"], answer.json["subscription_id"]) == ("a/b", "sub/1")
 

@@ -242,5 +242,6 @@ def test_nonsense_about_a_subscription_is_a_miss(client: FlaskClient, runtime: R
 def test_a_subscription_that_moved_is_not_looked_for_where_it_was(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     client.get("/v1/subscriptions/sub_1/seats")
-    bought(runtime, metadata={"account_id": "other"})
+    with runtime.transaction() as session:
+        ledger.link(session, "other", "sub_1", runtime.catalog, a_cause())
     assert client.get("/v1/subscriptions/sub_1/seats").json["account_id"] == "other"

@@ -1,17 +1,19 @@
 """Whatever happens to deliveries, looks and processes, the count ends right: found by trying to break it.
 
-The machine plays a provider whose events are shuffled, repeated, dropped and delayed and whose reads lag
-behind its webhooks; workers that are slow, die, or look twice at once; outages, and events that are given up
-on. Invariants are those of the sync algorithm; taking any of its three safeguards away must make the machine
+The machine plays a provider whose events are shuffled, repeated, dropped and delayed, whose reads lag behind
+its webhooks, and whose answers lack what seats and owners are found by; workers that are slow, die, or look
+twice at once; outages, and events that are given up on. Invariants are those of the sync algorithm and of
+ownership; taking any safeguard away must make the machine
 find a failure.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -26,19 +28,22 @@ from hypothesis.stateful import (
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from models import inbox, schedule
+from models import inbox, installation, ledger, schedule
 from models.account import Account
 from models.audit import AuditRow
+from models.base import Json
 from models.inbox import InboxEvent, InboxState
 from models.schedule import Lease
 from models.subscription import Subscription
 from models.tables import TABLES
 from providers.base import Event
 from runtime.wiring import Runtime
+from seats import ownership
 from seats.errors import SubscriptionNotAtProvider, TransientError
+from seats.ownership import PROOF_KEY, Decision, LinkedBy, Name, Placement, sign
 from seats.snapshot import AddonQuantity, SubscriptionSnapshot
 from tests.audit_replay import assert_audit_tells_the_present
-from tests.factories import a_snapshot, an_arrival
+from tests.factories import a_cause, a_snapshot, an_arrival
 from tests.fakes import FakeProvider
 from tests.worker.passes import pass_over, turns_of
 from worker.sweep import Sweep, drain
@@ -48,6 +53,7 @@ pytestmark = pytest.mark.long(seconds=35)
 
 SUBSCRIPTIONS = ("sub_1", "sub_2")
 ROUNDS_TO_REST = 20
+ANSWERS = ("whole", "whole", "whole", "no add-ons", "no metadata", "no name", "foreign", "proved")
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,11 @@ class Convergence(RuleBasedStateMachine):
         self.failures: Counter[str] = Counter()
         self.steals: Counter[str] = Counter()
         self.rung: list[str] = []
+        self.placed: dict[str, str | None] = {}
+        self.proved: dict[str, set[str]] = defaultdict(set)
+        self.counted: dict[str, Json] = {}
+        with runtime.sessions.begin() as session:
+            self.secret = installation.checkout_secret(session)
         self.numbers = iter(range(10**9))
 
     # The provider's side.
@@ -95,22 +106,38 @@ class Convergence(RuleBasedStateMachine):
         status=st.sampled_from(["active", "active", "active", "on_hold", "paused", "cancelled"]),
         events=st.integers(1, 2),
         arrive=st.booleans(),
+        says=st.sampled_from(
+            ["whole", "whole", "whole", "no add-ons", "no metadata", "no name", "foreign", "proved"]
+        ),
     )
-    def change(self, which: str, seats: int, status: str, events: int, arrive: bool) -> None:
-        """The customer buys, gives back or stops paying. The add-on is free: no list shows it."""
+    def change(
+        self, which: str, seats: int, status: str, events: int, arrive: bool, *, says: str = "whole"
+    ) -> None:
+        """The customer buys, gives back or stops paying. The add-on is free: no list shows it. Answers may
+        lack what the seats or the owner are found by, or name another customer's account.
+        """
         self.versions[which] += 1
         self.provider.lagging.pop(which, None)
         self.provider.subscriptions[which] = a_snapshot(
             which,
             status=status,
-            addons=(AddonQuantity("adn_seat", seats),),
-            customer_id=f"cus_{self.versions[which]}",
-            metadata={"account_id": f"account-of-{which}"},
+            addons=None if says == "no add-ons" else (AddonQuantity("adn_seat", seats),),
+            customer_id=f"{which}:{self.versions[which]}",
+            metadata=self._metadata(which, says),
         )
         for _ in range(events):
             self.undelivered.append((f"msg_{next(self.numbers)}", which))
         if arrive:
             self._post(*self.undelivered.pop())
+
+    def _metadata(self, which: str, says: str) -> dict[str, str] | None:
+        other = next(one for one in SUBSCRIPTIONS if one != which)
+        if says == "proved":
+            account_id = f"proved-of-{which}"
+            self.proved[which].add(account_id)
+            return {"account_id": account_id, PROOF_KEY: sign(self.secret, account_id)}
+        names = {"no metadata": None, "no name": {}, "foreign": {"account_id": f"account-of-{other}"}}
+        return names.get(says, {"account_id": f"account-of-{which}"})
 
     @precondition(lambda self: self.undelivered)
     @rule(data=st.data(), is_heard=st.booleans())
@@ -159,6 +186,29 @@ class Convergence(RuleBasedStateMachine):
     @rule()
     def provider_comes_back(self) -> None:
         self.provider.failing = None
+
+    # The app's side.
+
+    @precondition(lambda self: self.acknowledged)
+    @rule(which=st.sampled_from(SUBSCRIPTIONS), to=st.sampled_from(["chosen", "account-of-sub_1"]))
+    def link(self, which: str, to: str) -> None:
+        if which not in self.provider.subscriptions:  # the API looks it up before
+            return
+        with self.runtime.sessions.begin() as session:
+            ledger.link(session, to, which, self.runtime.catalog, a_cause())
+        self.placed[which] = to
+
+    @precondition(lambda self: self.acknowledged)
+    @rule(which=st.sampled_from(SUBSCRIPTIONS), account_id=st.sampled_from(["chosen", "account-of-sub_1"]))
+    def refuse(self, which: str, account_id: str) -> None:
+        """Whether it is there or not; where it is, its account is decided anew."""
+        with self.runtime.sessions.begin() as session:
+            if session.get(Subscription, which) is None:
+                return
+            ledger.unlink(session, account_id, which, self.runtime.catalog, a_cause())
+        self.proved[which].discard(account_id)
+        if self.placed.get(which) == account_id:
+            del self.placed[which]
 
     # Our side.
 
@@ -259,6 +309,8 @@ class Convergence(RuleBasedStateMachine):
         for row in rows:
             self.what_counts_as_seen_was_seen(row)
             self.no_retrieve_without_a_reason(row)
+            self.it_moves_by_the_apps_word_or_a_proof_alone(row)
+            self.what_cannot_be_counted_counts_as_it_did(row)
 
     def no_acknowledged_delivery_has_vanished(self, session: Session) -> None:
         kept = session.scalars(select(InboxEvent.event_id)).all()
@@ -283,6 +335,21 @@ class Convergence(RuleBasedStateMachine):
         reasons = row.hint + self.failures[row.id] + self.steals[row.id]
         assert Counter(self.provider.retrieved)[row.id] <= reasons
 
+    def it_moves_by_the_apps_word_or_a_proof_alone(self, row: Subscription) -> None:
+        """(I9)"""
+        before = self.placed.get(row.id)
+        assert before is None or row.account_id in {before, *self.proved[row.id]}, row.id
+        self.placed[row.id] = row.account_id
+
+    def what_cannot_be_counted_counts_as_it_did(self, row: Subscription) -> None:
+        """Whatever a body raised in between."""
+        if row.snapshot is None or row.unverified is not None:
+            return
+        if row.verified.addons is None:
+            assert row.figures.seats == self.counted.get(row.id), row.id
+        elif row.figures.seats is not None:
+            self.counted[row.id] = row.figures.seats
+
     # What holds in the end.
 
     def teardown(self) -> None:
@@ -293,6 +360,9 @@ class Convergence(RuleBasedStateMachine):
         self.provider.lagging.clear()
         for event_id, which in self.dead_letters():
             self._post(event_id, which)
+        for which, shown in list(self.provider.subscriptions.items()):
+            if shown.addons is None:
+                self.change(which, 3, shown.status, events=1, arrive=False)
         while self.undelivered:
             self._post(*self.undelivered.pop())
         self._rest()
@@ -320,14 +390,26 @@ class Convergence(RuleBasedStateMachine):
                     return
 
     def _assert_local_equals_provider(self) -> None:
+        bought: Counter[str] = Counter()
         with self.runtime.sessions() as session:
             for which, theirs in self.provider.subscriptions.items():
                 ours = session.get(Subscription, which)
                 assert ours is not None, f"{which} was never heard of"
                 assert (ours.newest.status, ours.newest.addons) == (theirs.status, theirs.addons)
-                seats = session.get(Account, f"account-of-{which}").seats["full"]
-                bought = 0 if theirs.status == "cancelled" else 5 + theirs.addons[0].quantity
-                assert seats["included"] + seats["addon"] == bought
+                bought[ours.account_id] += self._counts(ours, theirs)
+            for account_id, number in bought.items():
+                seats = session.get(Account, account_id).seats["full"]
+                assert seats["included"] + seats["addon"] == number
+
+    def _counts(self, ours: Subscription, theirs: SubscriptionSnapshot) -> int:
+        """What is in the cart, as far as it was paid for."""
+        if theirs.status == "cancelled":
+            return 0
+        in_cart = 5 + theirs.addons[0].quantity
+        if ours.paid_seats is None or theirs.status == "active":
+            return in_cart
+        paid = ours.paid_seats["full"]
+        return min(in_cart, paid["included"] + paid["addon"])
 
     def _buy_during(self, look: Look, seats: int) -> None:
         self.change(look.lease.subscription_id, seats, status="active", events=1, arrive=True)
@@ -344,7 +426,7 @@ class Convergence(RuleBasedStateMachine):
 
 
 def _version(snapshot: SubscriptionSnapshot) -> int:
-    return int((snapshot.customer_id or "cus_0").removeprefix("cus_"))
+    return int((snapshot.customer_id or ":0").rpartition(":")[2])
 
 
 def play(machine: type[Convergence], runtime: Runtime, *, examples: int, steps: int, **more) -> None:
@@ -400,6 +482,53 @@ def test_without_one_safeguard_the_count_goes_wrong(runtime: Runtime, ablated: t
     with pytest.raises(AssertionError):
         play(
             ablated,
+            runtime,
+            examples=300,
+            steps=50,
+            phases=[Phase.generate],
+            derandomize=True,
+            print_blob=False,
+        )
+
+
+def plain_metadata_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever account a buyer names, and whenever."""
+    monkeypatch.setattr(ownership, "_doubt", lambda *_: None)
+
+
+def missing_metadata_is_a_statement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subscription that names no account is taken for one that belongs to none."""
+    decide = ownership.decide
+
+    def decide_anew(placement: Placement, name: Name | None, *rest: Any) -> Decision:
+        is_linked = placement.owner is not None and placement.owner.linked_by is LinkedBy.APP
+        return decide(placement if name or is_linked else replace(placement, owner=None), name, *rest)
+
+    monkeypatch.setattr(ownership, "decide", decide_anew)
+
+
+def a_raise_becomes_the_verified_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where one column is for both."""
+    drop = Subscription.drop_unverified
+
+    def keep(row: Subscription) -> None:
+        row.seats = row.figures.seats
+        drop(row)
+
+    monkeypatch.setattr(Subscription, "drop_unverified", keep)
+
+
+@pytest.mark.parametrize(
+    "ablation",
+    [plain_metadata_is_believed, missing_metadata_is_a_statement, a_raise_becomes_the_verified_figure],
+)
+def test_without_one_safeguard_owners_or_figures_go_wrong(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, ablation: Callable[[pytest.MonkeyPatch], None]
+):
+    ablation(monkeypatch)
+    with pytest.raises(AssertionError):
+        play(
+            Convergence,
             runtime,
             examples=300,
             steps=50,

@@ -442,16 +442,6 @@ def test_metadata_that_names_no_account_gives_the_subscription_one_of_its_own(
     assert the(runtime, Subscription).account_id == "sub_1"
 
 
-def test_a_subscription_whose_metadata_changes_moves_with_its_seats(runtime: Runtime, provider: FakeProvider):
-    provider.subscriptions["sub_1"] = a_snapshot(seats=10)
-    deliver(runtime, "msg_1")
-    sync(runtime, "sub_1")
-    provider.subscriptions["sub_1"] = a_snapshot(seats=10, metadata={"account_id": "other"})
-    deliver(runtime, "msg_2")
-    look(runtime)
-    assert (seats_of(runtime, "acme"), seats_of(runtime, "other")) == (0, 15)
-
-
 def test_a_raise_that_the_provider_does_not_know_of_is_taken_back(runtime: Runtime, provider: FakeProvider):
     provider.failing = TransientError("down")
     claim_in_body(runtime, provider, "msg_1", seats=50)

@@ -1,0 +1,132 @@
+"""Ownership by what the database knows: other customers of an account, used proofs, the limit per hour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import Text, func, literal, select
+from sqlalchemy import text as sql
+from sqlalchemy.orm import Session
+
+from models import account, installation
+from models.subscription import Subscription
+from seats import ownership
+from seats.catalog import Catalog
+from seats.ownership import PROOF_KEY, Decision, Doubt, Name, Placement
+from seats.snapshot import SubscriptionSnapshot
+
+LIMIT_PERIOD: Final = timedelta(hours=1)
+"""The period that `metadata_accounts_per_hour` is about."""
+
+_CUSTOMER: Final = func.coalesce(Subscription.snapshot, Subscription.unverified)["customer_id"].astext
+
+
+def decide(
+    session: Session, subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog
+) -> Decision:
+    """The subscription's owner by this snapshot; see `seats.ownership`. The snapshot is as the provider sent
+    it, without what was known before.
+    """
+    return _decide(session, subscription.placement, snapshot, catalog)
+
+
+def decide_newest(
+    session: Session, subscription: Subscription, placement: Placement, catalog: Catalog
+) -> Decision | None:
+    """The owner by the newest snapshot, if the subscription stood like this; None if it was never seen."""
+    if subscription.newest is None:
+        return None
+    return _decide(session, placement, subscription.newest, catalog)
+
+
+def _decide(
+    session: Session, placement: Placement, snapshot: SubscriptionSnapshot, catalog: Catalog
+) -> Decision:
+    name = named_in(session, snapshot, catalog)
+    return ownership.decide(
+        placement, name, catalog, lambda account_id: doubt_of(session, account_id, snapshot, catalog)
+    )
+
+
+def named_in(session: Session, snapshot: SubscriptionSnapshot, catalog: Catalog) -> Name | None:
+    """The account that the metadata names, proved if a checkout of ours named it for this subscription."""
+    account_id = ownership.named_account(snapshot.metadata, catalog.account_key)
+    if account_id is None:
+        return None
+    metadata = snapshot.metadata or {}
+    proof = metadata.get(PROOF_KEY)
+    if not isinstance(proof, str):
+        return Name(account_id)
+    secret = installation.checkout_secret(session)
+    stated = str(metadata[catalog.account_key or ""])  # signed as it was sent, blanks and all
+    nonce = ownership.proved_nonce(secret, stated, proof)
+    if nonce is None or _is_used(session, nonce, snapshot.subscription_id):
+        return Name(account_id)
+    return Name(stated, nonce)
+
+
+def _is_used(session: Session, nonce: str, subscription_id: str) -> bool:
+    """Whether another subscription was linked by this proof."""
+    others = select(Subscription.id).where(
+        Subscription.checkout_nonce == nonce, Subscription.id != subscription_id
+    )
+    return session.scalar(others.limit(1)) is not None
+
+
+def doubt_of(
+    session: Session, account_id: str, snapshot: SubscriptionSnapshot, catalog: Catalog
+) -> Doubt | None:
+    """Why plain metadata may not name this account under `metadata_names = "first"`; None if it may.
+
+    A customer who is not known is never the same one. The limit per hour spares subscriptions that are older
+    than the hour at the provider, or a backfill could not bring a business in.
+    """
+    is_same = func.coalesce(literal(snapshot.customer_id, Text) == _CUSTOMER, False)
+    others = select(Subscription.id).where(
+        Subscription.account_id == account_id, Subscription.id != snapshot.subscription_id, ~is_same
+    )
+    if session.scalar(others.limit(1)) is not None:
+        return Doubt.OTHER_CUSTOMER
+    if account.exists(session, account_id) or not _is_young(session, snapshot):
+        return None
+    opened = account.count_opened_by_metadata(session, within=LIMIT_PERIOD)
+    return Doubt.TOO_MANY_ACCOUNTS if opened >= catalog.metadata_accounts_per_hour else None
+
+
+def _is_young(session: Session, snapshot: SubscriptionSnapshot) -> bool:
+    return snapshot.created_at is None or snapshot.created_at > account.now(session) - LIMIT_PERIOD
+
+
+# For operators.
+
+
+@dataclass(frozen=True, slots=True)
+class SharedLink:
+    """A link that rests on plain metadata, in an account that another customer pays for too."""
+
+    account_id: str
+    subscription_id: str
+
+
+_SHARED = sql(
+    """
+    WITH known AS (
+        SELECT id, account_id, linked_by, coalesce(snapshot, unverified) ->> 'customer_id' AS customer_id
+        FROM subscriptions WHERE account_id IS NOT NULL
+    )
+    SELECT account_id, id FROM known
+    WHERE linked_by = 'metadata' AND account_id IN (
+        SELECT account_id FROM known GROUP BY account_id
+        HAVING count(DISTINCT customer_id) > 1 OR (count(*) > 1 AND count(customer_id) < count(*))
+    )
+    ORDER BY account_id, id LIMIT :limit
+    """
+)
+
+
+def shared_links(session: Session, *, limit: int) -> Sequence[SharedLink]:
+    """The first such links, by account; a customer who is not known counts as another."""
+    return [SharedLink(row.account_id, row.id) for row in session.execute(_SHARED, {"limit": limit})]

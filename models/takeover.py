@@ -1,0 +1,75 @@
+"""Taking a retrieved snapshot over into a subscription's row. It reads and writes no database, so that a dry
+run counts as a sync does.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from models.base import Json
+from models.evaluation import weigh
+from models.subscription import Subscription, to_keep
+from seats.catalog import Catalog
+from seats.drift import fingerprint
+from seats.findings import Finding
+from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
+from seats.statuses import StatusEffect
+
+
+def take_over(
+    subscription: Subscription,
+    snapshot: SubscriptionSnapshot,
+    catalog: Catalog,
+    seen_at: datetime,
+    *,
+    past_due_ends_at: datetime | None = None,
+) -> tuple[Finding, ...]:
+    """The snapshot, completed by what was known, is the verified one from now on; what a person should see.
+
+    `past_due_ends_at` is the provider's payment deadline from a webhook's body.
+    """
+    subscription.drop_unverified()
+    subscription.missing_since = subscription.gone_at = None
+    subscription.paid_seats = _paid_seats(subscription, snapshot, catalog)
+    subscription.past_due_ends_at = _deadline(subscription, snapshot, past_due_ends_at)
+    subscription.snapshot = to_keep(snapshot, catalog.account_key)
+    subscription.fingerprint = fingerprint(snapshot)
+    subscription.verified_at = seen_at
+    return weigh(subscription, catalog, seen_at)
+
+
+def _paid_seats(subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog) -> Json | None:
+    """The seats that were paid for, if the cart changed since without a payment; None if all of it counts.
+
+    A cart that is first seen unpaid counts whole: nothing says what was paid before.
+    """
+    effect = catalog.effect(snapshot.status)
+    if effect is StatusEffect.COUNTS:
+        return None
+    if effect is None or subscription.paid_seats is not None:
+        return subscription.paid_seats
+    known = subscription.verified
+    is_changed = known is not None and _cart(known) != _cart(snapshot)
+    return subscription.seats if is_changed else None
+
+
+def _cart(snapshot: SubscriptionSnapshot) -> tuple[object, ...]:
+    return snapshot.product_id, snapshot.quantity, snapshot.addons
+
+
+def _deadline(
+    subscription: Subscription, snapshot: SubscriptionSnapshot, from_body: datetime | None
+) -> datetime | None:
+    """The provider's payment deadline of this period; only bodies carry it, so what one said holds while the
+    subscription stays past due.
+
+    One that was over when the subscription was last seen in another status belongs to an earlier period.
+    """
+    if snapshot.status != SubscriptionStatus.PAST_DUE:
+        return None
+    is_going_on = subscription.status == SubscriptionStatus.PAST_DUE
+    stated = snapshot.past_due_ends_at or from_body
+    if is_going_on:
+        return stated or subscription.past_due_ends_at
+    seen_before = subscription.verified_at
+    return None if stated is None or (seen_before is not None and stated <= seen_before) else stated
