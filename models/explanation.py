@@ -37,7 +37,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A member's assignment, and the audit row that brought it into its state and onto its seat."""
+    """A member's assignment, and the audit row that brought it into its state, onto its seat or to its id."""
 
     assignment: Assignment
     since: AuditRow | None
@@ -188,6 +188,7 @@ def _since(session: Session, account_id: str, people: Sequence[Assignment]) -> M
             or_(
                 AuditRow.subject_before["state"].is_distinct_from(AuditRow.subject_after["state"]),
                 AuditRow.subject_before["seat_type"].is_distinct_from(AuditRow.subject_after["seat_type"]),
+                AuditRow.subject_before["member_id"].is_distinct_from(AuditRow.subject_after["member_id"]),
             ),
         )
         .ext(distinct_on(seat))

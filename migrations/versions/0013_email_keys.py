@@ -36,9 +36,26 @@ WHERE email <> email_key AND NOT email_shared AND NOT EXISTS (
 """
 
 
+# Processes of the release before know no keys: the database gives their rows one, which is right for
+# addresses in ASCII letters, and takes it back with an address that they erase.
+_KEY = """
+CREATE OR REPLACE FUNCTION assignments_email_key() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.email_key := lower(normalize(NEW.email, NFC));
+    RETURN NEW;
+END $$
+"""
+_NEVER_WITHOUT = """
+CREATE OR REPLACE TRIGGER assignments_email_key BEFORE INSERT OR UPDATE ON assignments FOR EACH ROW
+WHEN ((NEW.email IS NULL) <> (NEW.email_key IS NULL)) EXECUTE FUNCTION assignments_email_key()
+"""
+
+
 def upgrade() -> None:
     op.execute("ALTER TABLE assignments ADD COLUMN IF NOT EXISTS email_key text")
     op.execute("ALTER TABLE assignments ADD COLUMN IF NOT EXISTS email_shared boolean DEFAULT false NOT NULL")
+    op.execute(_KEY)
+    op.execute(_NEVER_WITHOUT)
     with op.get_context().autocommit_block():
         _fill()
     op.execute(_MARK)
@@ -72,5 +89,7 @@ def _next(connection: sa.Connection, last: int) -> list[sa.Row[tuple[int, str]]]
 
 def downgrade() -> None:
     op.execute(_RESTORE)
+    op.execute("DROP TRIGGER assignments_email_key ON assignments")
+    op.execute("DROP FUNCTION assignments_email_key()")
     op.drop_column("assignments", "email_shared")
     op.drop_column("assignments", "email_key")

@@ -81,6 +81,21 @@ def test_every_address_gets_its_key(before: Engine):
         assert sorted(keys) == ["ada@xn--bcher-kva.example", "eve@example.com", "josé@example.com"]
 
 
+def test_a_row_that_the_release_before_writes_gets_a_key_and_loses_it_with_the_address(before: Engine):
+    migrations.upgrade(before)
+    with before.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO assignments (account_id, member_id, email, role, state) "
+                "VALUES ('acme', 'late', 'Late@Example.com', 'client', 'active')"
+            )
+        )
+        key = "SELECT email_key FROM assignments WHERE member_id = 'late'"
+        assert connection.scalar(text(key)) == "late@example.com"
+        connection.execute(text("UPDATE assignments SET email = NULL WHERE member_id = 'late'"))
+        assert connection.scalar(text(key)) is None
+
+
 def test_going_back_leaves_every_member_an_address_of_their_own(before: Engine):
     migrations.upgrade(before)
     with before.begin() as connection:
