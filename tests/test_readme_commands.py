@@ -25,7 +25,7 @@ from tests.simulated import sell
 from tests.test_readme import EXAMPLE, blocks
 from tests.webhook_app.conftest import SilentDoorbell, service, world  # noqa: F401  fixtures
 from tests.webhook_app.scenes import bought, opened
-from webhook_app import create_app
+from webhook_app.app import create_app
 
 # Stands in for curl, which need not be there: refuses options it does not know, and notes each status.
 CURL = """#!{python}

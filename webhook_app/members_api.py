@@ -60,7 +60,7 @@ def member(path: MemberPath, query: NoQuery) -> Response:  # noqa: ARG001  its a
     description="Seat, state, address and history stay; the old id names nobody from then on, and changes of "
     "seats that are to release the member do so under the new id. An invitation under the new id is merged. "
     "409 `member_id_taken` if another member has it. Audited.",
-    responses=responses(Member, *WRITING, 404, 409),
+    responses=responses(Member, *WITH_BODY, 404, 409),
 )
 @needs(Scope.CLAIM)
 def rename_member(path: MemberPath, body: RenameBody) -> Response:

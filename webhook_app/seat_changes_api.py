@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -159,11 +160,17 @@ def _shown(change: SeatChange) -> dict[str, Any]:
         "confirmed_by": change.actor,
         "automatic": change.is_automatic,
         **change.shown,
+        "next_billing_date": _moment(change.shown["next_billing_date"]),
         "code": change.code,
         "message": change.message,
         "retry_helps": change.retry_helps,
         "created_at": change.created_at,
         "expires_at": change.expires_at,
         "sent_at": change.sent_at,
-        "history": change.history,
+        "history": [{**step, "at": _moment(step["at"])} for step in change.history],
     }
+
+
+def _moment(kept: str | None) -> datetime | None:
+    """A time that is kept as text, for an answer in which all times are spelled alike."""
+    return None if kept is None else datetime.fromisoformat(kept)

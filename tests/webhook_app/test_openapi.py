@@ -187,3 +187,9 @@ def test_what_is_shown_has_no_room_for_more(document: dict[str, Any]):
 
 def test_nothing_but_known_methods(document: dict[str, Any]):
     assert {method for _, method, _ in operations(document)} <= METHODS
+
+
+def test_every_call_that_takes_a_body_says_what_another_content_type_is_answered(document: dict[str, Any]):
+    takes_a_body = [one for _, _, one in operations(document) if "requestBody" in one]
+    assert takes_a_body
+    assert [one["operationId"] for one in takes_a_body if "415" not in one["responses"]] == []

@@ -6,7 +6,9 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -25,6 +27,7 @@ CHUNKED = "Transfer-Encoding: chunked\r\n"
 
 
 CLOSED = None
+GRACEFUL_TIMEOUT = 10.0
 
 
 class Answer(NamedTuple):
@@ -65,6 +68,19 @@ class Web:
         except OSError:
             return Answer(None, "")
 
+    def stop(self) -> float:
+        """Ask for the end; returns the seconds until it came."""
+        began = time.monotonic()
+        self._process.terminate()
+        self._process.wait(30)
+        return time.monotonic() - began
+
+    def connect(self, sent: bytes) -> socket.socket:
+        """A connection on which this much was sent."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        connection.sendall(sent)
+        return connection
+
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8")
 
@@ -78,9 +94,9 @@ def _read(connection: socket.socket) -> Answer:
 
 
 @pytest.fixture(scope="module")
-def web(
+def make_web(
     postgres: Databases, redis_databases: RedisDatabases, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Web]:
+) -> Callable[[], Web]:
     folder = tmp_path_factory.mktemp("raw")
     (folder / "catalog.toml").write_text(CATALOG_TEXT, encoding="utf-8")
     environment = {
@@ -93,9 +109,18 @@ def web(
         "SEATSYNC_CATALOG": str(folder / "catalog.toml"),
         "SEATSYNC_API_KEY": API_KEY,
         "SEATSYNC_HOME": str(folder / "home"),
-        "PORT": str(free_port()),
     }
-    with Web(Settings.from_env(environment), environment, folder / "web.log") as web:
+
+    def make() -> Web:
+        given = {**environment, "PORT": str(free_port())}
+        return Web(Settings.from_env(given), given, folder / f"web-{given['PORT']}.log")
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def web(make_web: Callable[[], Web]) -> Iterator[Web]:
+    with make_web() as web:
         assert web.send(f"PUT /v1/accounts/acme HTTP/1.1\r\n{KEY}Content-Length: 0\r\n").status == 201
         yield web
 
@@ -190,3 +215,22 @@ def test_oversized_headers_are_refused_as_such(web: Web, head: str, status: int)
 def test_no_header_moves_a_path(web: Web, name: str, value: str):
     assert web.send(f"GET /healthz HTTP/1.1\r\n{name}: {value}\r\n").status == 200
     assert web.send(f"GET /v1/accounts/acme/seats HTTP/1.1\r\n{KEY}{name}: {value}\r\n").status == 200
+
+
+# The end.
+
+
+def test_a_stop_waits_for_requests_that_have_begun_and_for_no_idle_connection(make_web: Callable[[], Web]):
+    head = f"PUT /v1/accounts/late HTTP/1.1\r\nHost: seatsync\r\n{KEY}{JSON}Content-Length: 2\r\n\r\n"
+    with make_web() as web:
+        idle = web.connect(b"GET /healthz HTTP/1.1\r\nHost: seatsync\r\n\r\n")
+        assert idle.recv(65_536).startswith(b"HTTP/1.1 200")
+        begun = web.connect(head.encode() + b"{")
+        time.sleep(0.5)  # the headers are read by then
+        rest = threading.Timer(1.0, begun.sendall, [b"}"])
+        rest.start()
+        assert web.stop() < GRACEFUL_TIMEOUT
+        assert _read(begun).status == 201
+        assert "graceful timeout" not in web.log()
+        idle.close()
+        begun.close()

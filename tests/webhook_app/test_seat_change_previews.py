@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -241,3 +242,12 @@ def test_what_was_shown_is_still_shown_once_it_is_done(buyer: FlaskClient):
     done = buyer.post(CHANGE, json={"token": shown["token"]}).json
     assert done["state"] == "applied"
     assert {name: done[name] for name in AGREED} == {name: shown[name] for name in AGREED}
+
+
+def test_all_times_of_a_change_are_spelled_alike(buyer: FlaskClient):
+    previewed = buyer.post(f"{CHANGE}/preview", json={"seats": {"full": 23}})
+    shown = buyer.get(f"{CHANGE}/{previewed.json['change_id']}")
+    for answer in (previewed, shown):
+        times = re.findall(r'"(\d{4}-\d\d-\d\dT[^"]*)"', answer.text)
+        assert len(times) >= 4
+        assert [one for one in times if not one.endswith("Z")] == []

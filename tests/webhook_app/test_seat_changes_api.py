@@ -24,7 +24,6 @@ from simulator.world import World
 from tests.conftest import API_KEY
 from tests.providers.stub import Stub, reply
 from tests.simulated import CATALOG, CHANGES, applied_writes, sell, served_by, units
-from tests.test_readme import blocks, commands, perform
 from tests.webhook_app.conftest import OpenDoor, client_with
 from tests.webhook_app.scenes import changed, key_with, opened, seated
 from worker import seat_preview
@@ -564,14 +563,3 @@ def test_seats_to_come_that_the_catalogue_cannot_count_are_left_out(
 
 
 # The README.
-
-
-def test_the_readmes_examples_are_answered_as_it_says(buyer: FlaskClient, service: Runtime):
-    (shown,) = (block for block in blocks("bash") if "/seat-changes" in block)
-    words = {}
-    for command in commands(shown):
-        said = [word.replace("$TOKEN", words.get("token", "")) for word in command]
-        answer = perform(buyer, [word.replace("$CHANGE", words.get("change_id", "")) for word in said])
-        assert answer.status_code == 200
-        words |= {name: answer.json[name] for name in ("token", "change_id") if name in answer.json}
-    assert answer.json["state"] == "cancelled"
