@@ -206,7 +206,15 @@ class Book:
         }
 
     def seats_json(self) -> Json:
-        return {seat_type: self.balances[seat_type].to_json() for seat_type in sorted(self.balances)}
+        """The balances by seat type, each with its policy if that is not the account's."""
+        policies = policies_to_json(self.rules, self.seat_rules)
+        return {
+            seat_type: {
+                **self.balances[seat_type].to_json(),
+                **({"policy": policies[seat_type]} if seat_type in policies else {}),
+            }
+            for seat_type in sorted(self.balances)
+        }
 
     def restart_clocks(self) -> None:
         """The app has decided anew: an overage that was given no deadline yet counts from now on."""
@@ -311,7 +319,7 @@ def _read(session: Session, statement: str, account_id: str) -> Book:
         notified=notified,
     )
     if version:
-        book.written = book.facts()
+        book.written = {**book.facts(), "seats": seats}  # as it stands, whichever release wrote it
     return book
 
 

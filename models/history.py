@@ -30,6 +30,7 @@ class Past:
     row_id: int
     status: str
     policy: str
+    seat_policies: Mapping[str, str]
     deadline: datetime | None
     balances: Mapping[str, Balance]
     subscriptions: Mapping[str, Json]
@@ -93,6 +94,7 @@ def _last(session: Session, account_id: str, when: ColumnElement[bool]) -> Past 
         row_id=row_id,
         status=facts["status"],
         policy=facts["policy"],
+        seat_policies={name: kept["policy"] for name, kept in facts["seats"].items() if "policy" in kept},
         deadline=datetime.fromisoformat(facts["deadline"]) if facts["deadline"] else None,
         balances={seat_type: Balance.from_json(kept) for seat_type, kept in facts["seats"].items()},
         subscriptions=_subscriptions(session, account_id, row_id),

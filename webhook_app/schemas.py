@@ -312,7 +312,7 @@ class Readiness(Shown):
 
 
 class SeatsOfType(Shown):
-    policy: str | None = Field(description="the policy of this seat type; null only with `at`")
+    policy: str = Field(description="the policy that decides about this seat type")
     purchased: SeatCount
     included: SeatCount
     addon: int

@@ -60,8 +60,7 @@ def read(session: Session, account_id: str, catalog: Catalog, *, stale_after: ti
 
 
 def read_at(session: Session, account_id: str, moment: datetime) -> dict[str, Any]:
-    """The document as it was at `moment`, from the audit, which knows no versions, no billing dates and no
-    policies of single seat types.
+    """The document as it was at `moment`, from the audit, which knows no versions and no billing dates.
 
     Raises `AccountNotFound`, and `NotKnownThen` before the account's first row.
     """
@@ -72,7 +71,10 @@ def read_at(session: Session, account_id: str, moment: datetime) -> dict[str, An
         "status": past.status,
         "policy": past.policy,
         "version": None,
-        "seats": {seat_type: seats_of(balance, None) for seat_type, balance in past.balances.items()},
+        "seats": {
+            seat_type: seats_of(balance, past.seat_policies.get(seat_type, past.policy))
+            for seat_type, balance in past.balances.items()
+        },
         "subscriptions": [
             {
                 "subscription_id": subscription_id,
@@ -111,8 +113,8 @@ def names(body: bytes, subscription_id: str) -> bool:
     return b'"subscription_id":' + orjson.dumps(subscription_id) in body
 
 
-def seats_of(balance: Balance, policy: str | None) -> dict[str, Any]:
-    """The figures of one seat type, and the policy that decides about it; None if that is not known."""
+def seats_of(balance: Balance, policy: str) -> dict[str, Any]:
+    """The figures of one seat type, and the policy that decides about it."""
     times = {"deadline": balance.clock.deadline, "suspends_at": balance.clock.suspends_at}
     return {
         "policy": policy,

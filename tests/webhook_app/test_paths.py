@@ -172,7 +172,7 @@ def test_an_unknown_path_below_an_account_is_404_and_creates_nothing(
 @pytest.mark.parametrize(
     ("path", "methods"),
     [
-        ("/v1/accounts/acme", {"PUT"}),
+        ("/v1/accounts/acme", {"PUT", "DELETE"}),
         ("/v1/accounts/acme/seats", {"GET", "HEAD"}),
         ("/v1/accounts/acme/policy", {"GET", "HEAD", "PUT"}),
         ("/v1/accounts/acme/claims", {"POST"}),

@@ -41,7 +41,7 @@ def breaks(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     ],
 )
 def test_where_nothing_is_404(client: FlaskClient, method: str, path: str, code: str):
-    answer = client.open(path="", method=method, environ_overrides={"PATH_INFO": path})
+    answer = client.open(path="", method=method, environ_overrides={"PATH_INFO": path, "REQUEST_URI": path})
     assert (answer.status_code, answer.json["code"]) == (404, code)
     assert answer.mimetype == "application/problem+json"
 
@@ -51,7 +51,7 @@ def test_where_nothing_is_404(client: FlaskClient, method: str, path: str, code:
     [
         ("GET", "/webhooks/dodo", {"POST", "OPTIONS"}),
         ("DELETE", "/healthz", {"GET", "HEAD", "OPTIONS"}),
-        ("PATCH", "/v1/accounts/acme", {"PUT", "OPTIONS"}),
+        ("PATCH", "/v1/accounts/acme", {"PUT", "DELETE", "OPTIONS"}),
         ("POST", "/openapi.json", {"GET", "HEAD", "OPTIONS"}),
     ],
 )

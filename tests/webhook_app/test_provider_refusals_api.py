@@ -103,7 +103,8 @@ def scheduled(client: FlaskClient) -> str:
 
 
 def buy(client: FlaskClient) -> Any:
-    return client.post(f"{ACCOUNT}/checkout", json={"product_id": "pdt_team", "seats": {"full": 12}})
+    wanted = {"product_id": "pdt_team", "seats": {"full": 12}, "second_subscription": True}
+    return client.post(f"{ACCOUNT}/checkout", json=wanted)
 
 
 def assert_refused(answer: Any, one: Documented) -> None:

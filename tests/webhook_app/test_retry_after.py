@@ -48,5 +48,6 @@ def test_the_wait_of_a_change_that_was_not_made_is_handed_on(buyer: FlaskClient,
 
 def test_the_wait_for_a_checkout_is_handed_on(buyer: FlaskClient, world: World):
     left_alone(world, "POST /checkouts", "37")
-    answer = buyer.post(f"{ACCOUNT}/checkout", json={"product_id": "pdt_team", **MORE})
+    wanted = {"product_id": "pdt_team", "second_subscription": True, **MORE}
+    answer = buyer.post(f"{ACCOUNT}/checkout", json=wanted)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "37")

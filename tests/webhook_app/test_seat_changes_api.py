@@ -136,13 +136,22 @@ def test_what_is_done_cannot_be_taken_back(buyer: FlaskClient):
 
 
 def test_fewer_seats_than_people_is_409_with_those_who_would_leave(buyer: FlaskClient, service: Runtime):
-    seated(service, *(f"member-{number}" for number in range(16)))
-    answer = preview(buyer, 14)
+    seated(service, *(f"member-{number}" for number in range(12)))
+    answer = preview(buyer, 10)
     assert told(answer) == (409, "seats_in_use")
-    assert [one["member_id"] for one in answer.json["leavers"]] == ["member-15", "member-14"]
-    assert preview(buyer, 14, release="suggested").json["release"] == ["member-15", "member-14"]
+    assert [one["member_id"] for one in answer.json["leavers"]] == ["member-11", "member-10"]
+    assert preview(buyer, 10, release="suggested").json["release"] == ["member-11", "member-10"]
     named = ["member-1", "member-2"]
-    assert preview(buyer, 14, release=named).json["release"] == named
+    assert preview(buyer, 10, release=named).json["release"] == named
+
+
+def test_a_reduction_that_no_cheaper_cart_allows_is_nothing_to_change(buyer: FlaskClient, service: Runtime):
+    """Fifteen seats with a pack cost less than twelve without one."""
+    shown = preview(buyer, 12, when="now").json
+    assert shown["seats"]["full"]["after"] == 15
+    assert shown["renewal"]["amount"] < shown["renewal_before"]["amount"]
+    confirm(buyer, shown["token"])
+    assert told(preview(buyer, 12)) == (409, "nothing_to_change")
 
 
 # What cannot be asked.
@@ -327,7 +336,9 @@ def test_three_who_try_until_they_succeed_get_five_seats_each(buyer: FlaskClient
 
     at_once(add_five)
     assert set(refusals) <= {(409, "change_in_flight"), (409, "subscription_changed")}
-    assert (purchased(buyer), units(world, sold)["adn_seat"], applied_writes(world)) == (33, 18, 3)
+    there = units(world, sold)
+    assert (purchased(buyer), there["adn_seat"] + 10 * there["adn_pack"]) == (33, 28)
+    assert applied_writes(world) == 3
 
 
 # What the provider refuses.
