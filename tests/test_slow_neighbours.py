@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import pytest
@@ -148,8 +148,8 @@ def test_a_provider_that_hangs_delays_only_those_who_wait_for_it(stack: Stack):
         time.sleep(1)  # nobody's answers are timed while as many connections are opened at once
 
         def keep_rooms_full() -> bool:
-            if sum(not one.done() for one in waiting) < FULL:
-                waiting.extend(send(callers, stack))
+            places = FULL - sum(not one.done() for one in waiting)
+            waiting.extend(islice(send(callers, stack), max(places, 0)))
             return time.monotonic() > ends
 
         slowest = slowest_answers(stack, keep_rooms_full)

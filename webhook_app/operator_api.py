@@ -12,7 +12,7 @@ from models import finding, inbox
 from models.api_key import Scope
 from models.finding import DriftFinding, FindingState
 from models.inbox import InboxEvent
-from webhook_app.answers import KEYED, WRITING, answer, next_cursor, responses
+from webhook_app.answers import KEYED, WITH_BODY, WRITING, answer, next_cursor, responses
 from webhook_app.auth import needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_asked, answer_once
@@ -92,7 +92,7 @@ def drift(query: DriftQuery) -> Response:
     summary="Close a held finding, with a reason",
     description="It is not opened again while it stays as it is. 409 `finding_not_held` for one that the "
     "next sync closes, or that is closed already. Safe to repeat.",
-    responses=responses(DriftShown, *WRITING, 404, 409),
+    responses=responses(DriftShown, *WITH_BODY, 404, 409),
 )
 @needs(Scope.ADMIN)
 def dismiss_finding(path: FindingPath, body: DismissBody) -> Response:

@@ -166,7 +166,7 @@ class InboxPath(BaseModel):
 
 
 class FindingPath(BaseModel):
-    finding_id: Annotated[int, Field(ge=1, lt=2**63)]
+    finding_id: Annotated[Number, Field(ge=1, lt=2**63)]
 
 
 class DismissBody(Wanted):
