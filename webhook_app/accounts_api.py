@@ -106,7 +106,7 @@ def get_policy(path: AccountPath) -> Response:
 
 
 @accounts_api.post(
-    "/v1/accounts/<path:account_id>/purchases/resume",
+    "/v1/accounts/<account_id>/purchases/resume",
     summary="Buy seats automatically again",
     description="After three purchases in a row that failed, `auto_expand` buys nothing for the account. "
     "This forgives them; so do a payment, a new payment method and a seat change that is applied.",
