@@ -111,16 +111,12 @@ class ClaimPreview:
 def read(session: Session, account_id: str, catalog: Catalog, *, create: bool) -> ClaimPreview:
     """The account, all of one moment; with `create` a missing one as it would be opened.
 
-    Raises `AccountNotFound`. The session is rolled back.
+    Raises `AccountNotFound`. The caller ends the session without a commit.
     """
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-    try:
-        preview = ClaimPreview(_book(session, account_id, catalog, create=create), catalog)
-        rows = session.scalars(select(Assignment).where(Assignment.account_id == account_id, LIVE)).all()
-        session.expunge_all()
-    finally:
-        session.rollback()
-    preview.add(rows)
+    preview = ClaimPreview(_book(session, account_id, catalog, create=create), catalog)
+    preview.add(session.scalars(select(Assignment).where(Assignment.account_id == account_id, LIVE)))
+    session.expunge_all()  # the rows are changed in memory alone
     return preview
 
 

@@ -315,13 +315,20 @@ def _open(
         return None
     if subscription.account_id == owner.account_id:
         return _open_decided(session, lease, snapshot, catalog, decision)
-    with session.begin_nested() as savepoint:  # an overtaken sync leaves no account behind
-        by_metadata = owner.linked_by is LinkedBy.METADATA
-        account.insert_if_absent(session, owner.account_id, catalog.defaults, by_metadata=by_metadata)
-        opened = _open_decided(session, lease, snapshot, catalog, decision)
-        if opened is None:
-            savepoint.rollback()
+    try:
+        with session.begin_nested():  # an overtaken sync leaves no account behind
+            by_metadata = owner.linked_by is LinkedBy.METADATA
+            account.insert_if_absent(session, owner.account_id, catalog.defaults, by_metadata=by_metadata)
+            opened = _open_decided(session, lease, snapshot, catalog, decision)
+            if opened is None:
+                raise _Overtaken
+    except _Overtaken:
+        return None
     return opened
+
+
+class _Overtaken(Exception):
+    """A later lease of the subscription has begun."""
 
 
 def _open_decided(

@@ -49,7 +49,7 @@ def preview(runtime: Runtime, stage: Stage, *, create_accounts: bool, names: int
 
 
 def _read(runtime: Runtime, account_id: str, *, create_accounts: bool) -> ClaimPreview | None:
-    with runtime.sessions() as session:
+    with runtime.sessions() as session:  # never committed: it only reads
         try:
             return claim_preview.read(session, account_id, runtime.catalog, create=create_accounts)
         except AccountNotFound:

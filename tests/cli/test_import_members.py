@@ -230,7 +230,7 @@ def test_roles_in_another_case_are_warned_of_once_each(
     [
         ("acme,,member,", "member_id is missing"),
         ("acme,ada,wizard,", "knows no role 'wizard'"),
-        ("acme,ada,member,nowhere", "email is no e-mail address"),
+        ("acme,ada,member,nowhere", "email is not an e-mail address"),
         ("acme,ada,member,ada@example.com\u200b", "email must not hold invisible characters"),
         ("acme,..,member,", "member_id must not be `.` or `..`"),
         ("..,ada,member,", "account_id must not be `.` or `..`"),
