@@ -13,6 +13,8 @@ from celery.app.amqp import AMQP
 from kombu import Connection
 
 from models import tick
+from models.session import connect, sessions_of
+from runtime import installation, schema
 from runtime.settings import Settings
 from runtime.wiring import Runtime, build, namespace_of
 from seats.errors import NamespaceUnknown
@@ -60,6 +62,15 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         self._is_named = False
         self._is_full = False
         self.conf.update(_options(settings, patience))
+
+    def check_database(self) -> None:
+        """Raises `SettingsError` if the database must be migrated, or belongs to another mode or business."""
+        engine = connect(str(self.settings.database_url), pool_size=1, application="seatsync-start")
+        try:
+            schema.require(sessions_of(engine))
+            installation.claim(sessions_of(engine), self.settings)
+        finally:
+            engine.dispose()
 
     def take_names(self, *, wait: bool = False) -> None:
         """Name queue and keys after the database, so that nothing is shared with another one's service.
