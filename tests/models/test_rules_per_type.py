@@ -11,7 +11,8 @@ from itertools import permutations
 
 import pytest
 
-from models import expansion, ledger
+from models import audit_chain, expansion, history, ledger
+from models.account import Account
 from models.book import open_book
 from models.expansion import Present
 from runtime.wiring import Runtime
@@ -360,3 +361,30 @@ def test_an_account_from_before_there_were_clocks_keeps_its_deadline(account):
     acme.after(5 * DAY)
     acme.is_looked_at()
     assert acme.deadline() == DEADLINE
+
+
+def test_the_audit_tells_the_policy_of_a_type_where_it_is_not_the_accounts(account):
+    acme = account("soft")
+    acme.buys("strict", 1)
+    acme.decides(seat_types={"full": "soft"})
+    acme.check()
+    with acme.runtime.sessions() as session:
+        past = history.at(session, "acme", acme.clock.now)
+    assert (dict(past.seat_policies), past.policy) == ({"full": "soft"}, "strict")
+    assert breaks(acme) == []
+
+
+def breaks(acme: Acme) -> list[object]:
+    with acme.runtime.sessions() as session:
+        return list(audit_chain.check_one(session, "acme").breaks)
+
+
+def test_the_audit_of_an_account_that_an_older_release_wrote_stays_unbroken(account):
+    """It kept the policies of single types beside the balance alone."""
+    acme = account()
+    acme.buys("strict", 1)
+    with acme.runtime.sessions.begin() as session:
+        session.get_one(Account, "acme").seat_policies = {"full": "soft"}
+    acme.seats("first", "second")
+    assert breaks(acme) == []
+    acme.check()

@@ -146,12 +146,12 @@ def test_fewer_seats_than_people_is_409_with_those_who_would_leave(buyer: FlaskC
 
 
 def test_a_reduction_that_no_cheaper_cart_allows_is_nothing_to_change(buyer: FlaskClient, service: Runtime):
-    """Fifteen seats with a pack cost less than twelve without one."""
-    shown = preview(buyer, 12, when="now").json
+    """Fifteen seats with a pack cost less than fourteen without one."""
+    shown = preview(buyer, 14, when="now").json
     assert shown["seats"]["full"]["after"] == 15
     assert shown["renewal"]["amount"] < shown["renewal_before"]["amount"]
     confirm(buyer, shown["token"])
-    assert told(preview(buyer, 12)) == (409, "nothing_to_change")
+    assert told(preview(buyer, 14)) == (409, "nothing_to_change")
 
 
 # What cannot be asked.
@@ -337,7 +337,7 @@ def test_three_who_try_until_they_succeed_get_five_seats_each(buyer: FlaskClient
     at_once(add_five)
     assert set(refusals) <= {(409, "change_in_flight"), (409, "subscription_changed")}
     there = units(world, sold)
-    assert (purchased(buyer), there["adn_seat"] + 10 * there["adn_pack"]) == (33, 28)
+    assert (purchased(buyer), there["adn_seat"] + 10 * there["adn_pack_10"]) == (33, 28)
     assert applied_writes(world) == 3
 
 
