@@ -8,6 +8,7 @@ anything is written. Figures are absolute; a change made twice is made once.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -315,15 +316,13 @@ def _open(
         return None
     if subscription.account_id == owner.account_id:
         return _open_decided(session, lease, snapshot, catalog, decision)
-    try:
-        with session.begin_nested():  # an overtaken sync leaves no account behind
-            by_metadata = owner.linked_by is LinkedBy.METADATA
-            account.insert_if_absent(session, owner.account_id, catalog.defaults, by_metadata=by_metadata)
-            opened = _open_decided(session, lease, snapshot, catalog, decision)
-            if opened is None:
-                raise _Overtaken
-    except _Overtaken:
-        return None
+    opened = None
+    with suppress(_Overtaken), session.begin_nested():
+        by_metadata = owner.linked_by is LinkedBy.METADATA
+        account.insert_if_absent(session, owner.account_id, catalog.defaults, by_metadata=by_metadata)
+        opened = _open_decided(session, lease, snapshot, catalog, decision)
+        if opened is None:
+            raise _Overtaken  # which takes the new account back
     return opened
 
 

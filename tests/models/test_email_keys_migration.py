@@ -27,7 +27,7 @@ BEFORE = [
 
 
 def revision_before(engine: Engine) -> str:
-    return str(ScriptDirectory.from_config(migrations.config(engine)).get_revision("0013").down_revision)
+    return str(ScriptDirectory.from_config(migrations.config(engine)).get_revision("0011").down_revision)
 
 
 @pytest.fixture

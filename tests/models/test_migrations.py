@@ -55,16 +55,16 @@ FIVE, SIX, NINE = ({"full": {"included": 5, "addon": number}} for number in (0, 
 
 def test_links_and_figures_from_before_ownership_are_kept(empty: Engine):
     """A subscription that a body raises gets its verified figures back from the audit."""
-    migrations.upgrade(empty, "0018")
+    migrations.upgrade(empty, "0015")
     _fill_as_before_ownership(empty)
-    migrations.upgrade(empty, "0019")
+    migrations.upgrade(empty, "0016")
     wanted = "account_id, linked_by, seats, status, raised_seats, raised_status"
     assert _subscriptions(empty, wanted) == [
         ("acme", "metadata", SIX, "active", None, None),
         ("acme", "metadata", FIVE, "on_hold", NINE, "active"),
         ("acme", "app", None, None, NINE, "active"),
     ]
-    migrations.downgrade(empty, "0018")
+    migrations.downgrade(empty, "0015")
     assert _subscriptions(empty, "seats, status") == [(SIX, "active"), (NINE, "active"), (NINE, "active")]
 
 

@@ -10,8 +10,8 @@ from alembic import op
 
 from seats.emails import address_key
 
-revision = "0013"
-down_revision = "0012"
+revision = "0011"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 
