@@ -1,6 +1,6 @@
 """Rules of single seat types: what differs from the account's own.
 
-Revision ID: 0011
+Revision ID: 0009
 """
 
 from __future__ import annotations

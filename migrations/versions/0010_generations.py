@@ -1,6 +1,6 @@
 """Generations: by which catalogue and release accounts are evaluated.
 
-Revision ID: 0012
+Revision ID: 0010
 """
 
 from __future__ import annotations

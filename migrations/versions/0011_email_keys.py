@@ -1,6 +1,6 @@
 """E-mail addresses are compared by a key of their own; rows that share one are marked.
 
-Revision ID: 0013
+Revision ID: 0011
 """
 
 from __future__ import annotations

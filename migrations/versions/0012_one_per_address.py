@@ -1,6 +1,6 @@
 """One live assignment per address by its key; an index for the assignments of one member, released ones too.
 
-Revision ID: 0014
+Revision ID: 0012
 """
 
 from __future__ import annotations

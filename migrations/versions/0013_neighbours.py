@@ -1,6 +1,6 @@
 """Neighbours: the id of this database, refused retrieves, and purchases that are made again after a stop.
 
-Revision ID: 0015
+Revision ID: 0013
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The index is built beside the traffic, since the inbox may hold millions of rows.
 
-Revision ID: 0016
+Revision ID: 0014
 """
 
 from __future__ import annotations

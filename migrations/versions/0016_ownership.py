@@ -4,7 +4,7 @@ deleted accounts, and to which mode and business the data belongs.
 Every link that stands is kept as it is. Only subscriptions whose figures a webhook's body vouches for are
 rewritten, of which there are few outside an outage.
 
-Revision ID: 0019
+Revision ID: 0016
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def test_a_retrieve_under_way_when_the_newer_one_comes_writes_nothing(acme: Acme
         snapshot = replace(acme.sold, quantity=9)
         assert ledger.apply(session, lease, snapshot, old.catalog, a_cause()) is None
         assert ledger.apply_unverified(session, lease, snapshot, old.catalog, a_cause()) is None
-        assert ledger.not_at_provider(session, lease, old.catalog, a_cause()) is False
+        assert ledger.not_at_provider(session, lease, old.catalog, a_cause(), term=DAY) is False
     assert facts(acme) == before
 
 
