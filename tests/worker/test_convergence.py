@@ -317,14 +317,16 @@ class Convergence(RuleBasedStateMachine):
         assert sorted(kept) == sorted(self.acknowledged)
 
     def accepted_writes_have_rising_fences(self, session: Session) -> None:
+        """A write that moves a subscription has a row in either account."""
         written = session.execute(
-            select(AuditRow.subscription_id, AuditRow.fence)
+            select(AuditRow.subscription_id, AuditRow.account_id, AuditRow.fence)
             .where(AuditRow.source == "sync")
             .order_by(AuditRow.id)
         ).all()
+        assert len(set(written)) == len(written)
         for which in SUBSCRIPTIONS:
-            fences = [fence for name, fence in written if name == which]
-            assert fences == sorted(set(fences)), f"{which}: {fences}"
+            fences = [fence for name, _, fence in written if name == which]
+            assert fences == sorted(fences), f"{which}: {fences}"
 
     def what_counts_as_seen_was_seen(self, row: Subscription) -> None:
         """A row with nothing to do shows a state at least as new as any event we acknowledged."""
