@@ -17,7 +17,7 @@ from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_asked, answer_once
 from webhook_app.routes import Routes
 from webhook_app.schemas import Linked, LinkPath
-from worker.linking import check_at_provider
+from worker.linking import check_at_provider, was_seen
 
 links_api = Routes("links", tag="Accounts")
 
@@ -33,7 +33,9 @@ links_api = Routes("links", tag="Accounts")
 @needs(Scope.BILLING)
 def put_link(path: LinkPath) -> Response:
     def ask() -> Answer:
-        check_at_provider(door().runtime, path.subscription_id)
+        runtime, subscription_id = door().runtime, path.subscription_id
+        if not was_seen(runtime, subscription_id):
+            door().waiting_room.wait_for(lambda: check_at_provider(runtime, subscription_id))
         with door().runtime.transaction() as session:
             changed = ledger.link(
                 session,

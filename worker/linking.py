@@ -12,16 +12,18 @@ from seats.errors import ProviderError, SubscriptionNotAtProvider
 log = logging.getLogger(__name__)
 
 
+def was_seen(runtime: Runtime, subscription_id: str) -> bool:
+    """Whether a sync has seen the subscription, so that the provider need not be asked whether it exists."""
+    with runtime.sessions() as session:
+        known = session.get(Subscription, subscription_id)
+    return known is not None and known.snapshot is not None
+
+
 def check_at_provider(runtime: Runtime, subscription_id: str) -> None:
     """Raise `SubscriptionNotAtProvider` if the provider says that it has no such subscription.
 
-    One that was seen before is not asked for. A provider that does not answer forbids no link: the app's word
-    is final, and the next sync tells.
+    A provider that does not answer forbids no link: the app's word is final, and the next sync tells.
     """
-    with runtime.sessions() as session:
-        known = session.get(Subscription, subscription_id)
-    if known is not None and known.snapshot is not None:
-        return
     try:
         runtime.provider.retrieve(subscription_id, caller=Caller.INTERACTIVE)
     except SubscriptionNotAtProvider:

@@ -154,6 +154,16 @@ def test_without_a_place_to_wait_nothing_is_sent(
 
 
 @pytest.mark.usefixtures("full_room")
+@pytest.mark.parametrize(("subscription_id", "status"), [("sub_1", 200), ("sub_never_seen", 503)])
+def test_without_a_place_to_wait_a_link_is_made_if_the_provider_need_not_be_asked(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider, subscription_id: str, status: int
+):
+    bought(runtime)
+    assert client.put(f"/v1/accounts/acme/subscriptions/{subscription_id}").status_code == status
+    assert provider.retrieved == []
+
+
+@pytest.mark.usefixtures("full_room")
 def test_without_a_place_to_wait_a_sync_is_left_to_the_workers(
     client: FlaskClient, runtime: Runtime, provider: FakeProvider
 ):
