@@ -82,7 +82,7 @@ def _of_database(error: psycopg.Error) -> str | None:
 
 
 def _of_files(error: OSError) -> str | None:
-    """A broken pipe is no fault: whoever read the output has seen enough."""
+    """A broken pipe is no fault: the reader of the output has closed it."""
     if error.errno is None or error.errno == errno.EPIPE:
         return None
     where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "the output"

@@ -1,8 +1,8 @@
 """The installation: this database's own id, under which all its names at Redis and at the broker lie; the
 mode and the business its data belongs to; and the secret by which checkouts prove the account they name.
 
-A cache entry, a wake-up or a request count of another database is thus never taken for one of ours, whoever
-else uses the same Redis.
+A cache entry, a wake-up or a request count of another database is thus never taken for one of ours, even if
+both use the same Redis.
 """
 
 from __future__ import annotations

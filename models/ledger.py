@@ -124,9 +124,9 @@ def not_at_provider(
 ) -> bool:
     """The provider knows no such subscription: an answer, kept as a finding. False if overtaken.
 
-    One that we saw before keeps its last good figures for the `term`, of which the app is told; a 404 after
-    that ends it. The provider never deletes subscriptions, so the likelier cause is a key of another mode or
-    business, which must not empty every account at once.
+    One that was seen before keeps its last good figures for the `term`, which a notice announces; a 404
+    after that ends it. The provider never deletes subscriptions, so the likelier cause is a key of another
+    mode or business, which must not empty every account at once.
     """
     opened = _open_at_home(session, lease, catalog)
     if opened is None:
@@ -377,7 +377,7 @@ def _raise_by(
 
 
 def _miss(session: Session, subscription: Subscription, seen_at: datetime, term: timedelta) -> Finding:
-    """Note a 404, and end the subscription if its term is over; the app is told when that begins."""
+    """Note a 404, and end the subscription if its term is over. A notice announces the term."""
     if subscription.snapshot is None:
         return findings.not_at_provider(subscription.id, was_there=False)
     since = subscription.missing_since or seen_at

@@ -1,4 +1,4 @@
-"""The catalogue's file: read and checked, every mistake told, those of the file itself too."""
+"""The catalogue's file: read and checked. Every mistake is reported, those of the file itself included."""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ def _not_passed() -> Response:
     return problems.response(
         HTTPStatus.NOT_IMPLEMENTED,
         "path_not_passed",
-        "The web server does not pass the path as it was sent, so ids in it cannot be told from separators. "
+        "The web server does not pass the path as it was sent, so an encoded slash in an id cannot be "
+        "distinguished from a separator. "
         "Run the service under gunicorn, or another server that sets RAW_URI or REQUEST_URI.",
     )
 
