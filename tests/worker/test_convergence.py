@@ -443,6 +443,7 @@ def play(machine: type[Convergence], runtime: Runtime, *, examples: int, steps: 
             stateful_step_count=steps,
             deadline=None,
             database=None,
+            report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
             **more,
         ),
