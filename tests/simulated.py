@@ -66,6 +66,16 @@ def sell(world: World, service: Runtime, addons: Mapping[str, int], account_id: 
     return sold
 
 
+def sell_beside(world: World, service: Runtime, subscription_id: str) -> str:
+    """A second subscription of the same customer and account, without add-ons; its id."""
+    first = world.state.get(subscription_id)
+    customer = {"customer_id": first.customer.customer_id}
+    cart = {"product_id": "pdt_team", "metadata": dict(first.metadata), "customer": customer}
+    second = world.open(cart, silently=True).subscription_id
+    resync_subscription(service, second, patience=5)
+    return second
+
+
 def units(world: World, subscription_id: str) -> Mapping[str, int]:
     """The add-ons that the provider has in the cart."""
     return {one.addon_id: one.quantity for one in world.state.get(subscription_id).addons}

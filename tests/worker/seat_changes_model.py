@@ -12,6 +12,7 @@ from tests.simulated import units
 Cart = Mapping[str, int]
 
 SIZES = {"adn_seat": 1, "adn_pack_10": 10}
+PRICES = {"adn_seat": 1500, "adn_pack_10": 12000}
 INCLUDED = 5
 SECOND_LOOK = timedelta(minutes=1)
 
@@ -19,6 +20,20 @@ SECOND_LOOK = timedelta(minutes=1)
 def seats_of(cart: Cart) -> int:
     """The full seats that a cart gives."""
     return INCLUDED + sum(SIZES.get(name, 0) * count for name, count in cart.items())
+
+
+def price_of(cart: Cart) -> int:
+    """What the full seats of a cart cost a month, in cents."""
+    return sum(PRICES.get(name, 0) * count for name, count in cart.items())
+
+
+def cheapest(seats: int) -> tuple[int, int]:
+    """The lowest price of at least so many full seats, and how many one gets for it."""
+    single = max(seats - INCLUDED, 0)
+    carts = (
+        {"adn_pack_10": packs, "adn_seat": max(single - 10 * packs, 0)} for packs in range(single // 10 + 2)
+    )
+    return min((price_of(cart), seats_of(cart)) for cart in carts)
 
 
 def rest_of(cart: Cart) -> Cart:
@@ -109,11 +124,12 @@ class Model:
 
     def refuses_preview(self, seats: int, *, names_people: bool) -> str | None:
         self.look()
-        if seats == self.known:
+        price, bought = cheapest(seats)
+        if seats == self.known or (price_of(self.cart), self.known) == (price, bought):
             return "NothingToChange"
         if self.is_busy:
             return "ChangeRefused"
-        if not names_people and seats < self.known and len(self.people) > seats:
+        if not names_people and bought < self.known and len(self.people) > bought:
             return "SeatsInUse"
         return None
 

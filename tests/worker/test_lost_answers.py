@@ -29,10 +29,10 @@ class Asked:
 
 
 CHANGED = {
-    "more now": Asked(Wish(seats={"full": 23}), ChangeState.APPLIED, (16, 23)),
-    "fewer now": Asked(Wish(seats={"full": 14}, release="suggested"), ChangeState.APPLIED, (14, 14)),
+    "more now": Asked(Wish(seats={"full": 23}), ChangeState.APPLIED, (12, 23)),
+    "fewer now": Asked(Wish(seats={"full": 10}, release="suggested"), ChangeState.APPLIED, (10, 10)),
     "fewer at the renewal": Asked(
-        Wish(seats={"full": 14}, release="suggested", when=When.AT_RENEWAL), ChangeState.SCHEDULED, (16, 18)
+        Wish(seats={"full": 10}, release="suggested", when=When.AT_RENEWAL), ChangeState.SCHEDULED, (12, 18)
     ),
 }
 # The knob, by which name the provider notes that it struck, and whether the work had been done by then.
@@ -45,9 +45,9 @@ LOST = {
 
 @pytest.fixture
 def sold(service: Runtime, world: World) -> str:
-    """Eighteen full seats, and sixteen people on them."""
+    """Eighteen full seats, and twelve people on them."""
     sold = sell(world, service, CART)
-    seated(service, *(f"member-{number}" for number in range(16)))
+    seated(service, *(f"member-{number}" for number in range(12)))
     return sold
 
 
@@ -88,7 +88,7 @@ def test_it_ends_as_the_provider_has_it_and_is_asked_for_once(
     ended = settle(service, change.id)
     is_done = LOST[fault][2]
     assert ended.state == (asked.ends if is_done else ChangeState.FAILED)
-    assert in_use(service) == (*(asked.leaves if is_done else (16, 18)), "ok")
+    assert in_use(service) == (*(asked.leaves if is_done else (12, 18)), "ok")
     assert confirm(service, "acme", token).state == ended.state
     assert asked_once(world, fault)
 
@@ -100,7 +100,7 @@ def test_one_for_the_renewal_is_carried_out_then_if_it_ever_arrived(
     _, change = lose_the_answer(service, world, CHANGED["fewer at the renewal"].wish, fault)
     world.apply(sold, actions.renew(world, Options()), silently=True)
     long_ago(service)
-    ends, leaves = ("applied", (14, 14)) if LOST[fault][2] else ("failed", (16, 18))
+    ends, leaves = ("applied", (10, 10)) if LOST[fault][2] else ("failed", (12, 18))
     settle(service, change.id)
     assert resynced(service, sold, change) == ends
     assert in_use(service) == (*leaves, "ok")

@@ -32,7 +32,7 @@ from simulator.lifecycle import changed
 from simulator.subscription import AddonUnits
 from simulator.world import World
 from tests.factories import a_cause
-from tests.simulated import CHANGES, applied_writes, sell, units
+from tests.simulated import CHANGES, applied_writes, sell, sell_beside, units
 from tests.worker.passes import drift
 from worker import seat_change as story
 from worker import seat_preview
@@ -109,11 +109,10 @@ def test_an_account_without_a_subscription_is_told_to_buy_one(service: Runtime, 
 
 
 def test_of_two_subscriptions_the_one_to_change_has_to_be_named(service: Runtime, world: World, sold: str):
-    other = world.open({"product_id": "pdt_team", "metadata": {"account_id": "acme"}}, silently=True)
-    resync_subscription(service, other.subscription_id, patience=5)
+    other = sell_beside(world, service, sold)
     with pytest.raises(NoSubscription, match="name the one"):
         preview(service, "acme", Wish(seats={"full": 30}))
-    told = preview(service, "acme", Wish(seats={"full": 30}, subscription_id=other.subscription_id))
+    told = preview(service, "acme", Wish(seats={"full": 30}, subscription_id=other))
     assert told.change.seats == {"full": {"before": 23, "after": 30}}
 
 
@@ -330,13 +329,10 @@ def test_a_subscription_that_has_left_the_account_is_not_changed_by_its_token(
 def test_what_the_account_has_lost_elsewhere_since_the_preview_is_not_given_back_twice(
     service: Runtime, world: World, sold: str
 ):
-    other = world.open({"product_id": "pdt_team", "metadata": {"account_id": "acme"}}, silently=True)
-    resync_subscription(service, other.subscription_id, patience=5)
+    other = sell_beside(world, service, sold)
     token = preview(service, "acme", Wish(seats={"full": 16}, subscription_id=sold)).token
-    world.apply(
-        other.subscription_id, lambda one, _: changed(replace(one, status="cancelled")), silently=True
-    )
-    resync_subscription(service, other.subscription_id, patience=5)
+    world.apply(other, lambda one, _: changed(replace(one, status="cancelled")), silently=True)
+    resync_subscription(service, other, patience=5)
     with pytest.raises(SubscriptionChanged):
         confirm(service, "acme", token)
 
@@ -360,43 +356,43 @@ def test_a_provider_that_cannot_be_asked_sends_nothing(
 
 
 def test_fewer_seats_than_people_is_refused_with_those_who_would_have_to_leave(service: Runtime, sold: str):
-    seated(service, *(f"member-{number}" for number in range(16)))
+    seated(service, *(f"member-{number}" for number in range(12)))
     with pytest.raises(SeatsInUse) as refusal:
-        preview(service, "acme", Wish(seats={"full": 14}))
+        preview(service, "acme", Wish(seats={"full": 10}))
     assert refusal.value.details["total"] == 2
-    assert [one["member_id"] for one in refusal.value.details["leavers"]] == ["member-15", "member-14"]
+    assert [one["member_id"] for one in refusal.value.details["leavers"]] == ["member-11", "member-10"]
 
 
 def test_a_planned_reduction_releases_the_chosen_with_the_seats_and_warns_nobody(
     service: Runtime, world: World, sold: str
 ):
-    seated(service, *(f"member-{number}" for number in range(16)))
-    wish = Wish(seats={"full": 14}, release=["member-3", "member-4"])
+    seated(service, *(f"member-{number}" for number in range(12)))
+    wish = Wish(seats={"full": 10}, release=["member-3", "member-4"])
     done = confirm(service, "acme", preview(service, "acme", wish).token)
     assert done.state == ChangeState.APPLIED
     with service.sessions() as session:
         account = session.get_one(Account, "acme")
         told = session.scalars(text("SELECT type FROM notices")).all()
-    assert (account.status, account.seats["full"]["active"], purchased(service)) == ("ok", 14, 14)
+    assert (account.status, account.seats["full"]["active"], purchased(service)) == ("ok", 10, 10)
     assert not {"seat.overage_started", "seat.blocked", "seat.grace_started"} & set(told)
 
 
 def test_suggested_releases_those_who_would_leave_first(service: Runtime, sold: str):
-    seated(service, *(f"member-{number}" for number in range(16)))
-    told = preview(service, "acme", Wish(seats={"full": 14}, release="suggested")).change
-    assert told.release == ["member-15", "member-14"]
+    seated(service, *(f"member-{number}" for number in range(12)))
+    told = preview(service, "acme", Wish(seats={"full": 10}, release="suggested")).change
+    assert told.release == ["member-11", "member-10"]
 
 
 def test_a_reduction_that_the_provider_refuses_releases_nobody(service: Runtime, world: World, sold: str):
-    seated(service, *(f"member-{number}" for number in range(16)))
-    token = preview(service, "acme", Wish(seats={"full": 14}, release="suggested")).token
+    seated(service, *(f"member-{number}" for number in range(12)))
+    token = preview(service, "acme", Wish(seats={"full": 10}, release="suggested")).token
     world.board.turn({"api_500_probability": 1.0, "api_fault_routes": [CHANGES]})
     change = confirm(service, "acme", token)
     world.board.turn({"api_500_probability": 0.0})
     long_ago(service)
     assert settle(service, change.id).state == ChangeState.FAILED
     with service.sessions() as session:
-        assert session.get_one(Account, "acme").seats["full"]["active"] == 16
+        assert session.get_one(Account, "acme").seats["full"]["active"] == 12
 
 
 def test_only_who_sits_on_what_is_given_back_can_be_released(service: Runtime, sold: str):
@@ -410,7 +406,7 @@ def test_only_who_sits_on_what_is_given_back_can_be_released(service: Runtime, s
 def test_who_sits_elsewhere_by_the_time_a_reduction_is_carried_out_stays(
     service: Runtime, world: World, sold: str
 ):
-    seated(service, *(f"member-{number}" for number in range(16)))
+    seated(service, *(f"member-{number}" for number in range(12)))
     change = scheduled(service, release=["member-3", "member-4"])
     with service.transaction() as session:
         seating.release(session, "acme", "member-3", a_cause())
@@ -423,8 +419,7 @@ def test_who_sits_elsewhere_by_the_time_a_reduction_is_carried_out_stays(
 
 
 def test_seats_that_come_from_elsewhere_cannot_be_given_back_here(service: Runtime, world: World, sold: str):
-    other = world.open({"product_id": "pdt_team", "metadata": {"account_id": "acme"}}, silently=True)
-    resync_subscription(service, other.subscription_id, patience=5)
+    sell_beside(world, service, sold)
     with pytest.raises(BelowMinimum, match="5 full seats come from"):
         preview(service, "acme", Wish(seats={"full": 4}, subscription_id=sold))
 
@@ -448,7 +443,7 @@ def in_use(runtime: Runtime) -> tuple[int, int, str]:
     return account.seats["full"]["active"], purchased(runtime), account.status
 
 
-def scheduled(service: Runtime, seats: int = 14, **more) -> SeatChange:
+def scheduled(service: Runtime, seats: int = 10, **more) -> SeatChange:
     wish = Wish(seats={"full": seats}, when=When.AT_RENEWAL, **more)
     return confirm(service, "acme", preview(service, "acme", wish).token)
 
@@ -456,12 +451,12 @@ def scheduled(service: Runtime, seats: int = 14, **more) -> SeatChange:
 def test_a_reduction_at_the_renewal_keeps_seats_and_people_until_then(
     service: Runtime, world: World, sold: str
 ):
-    seated(service, *(f"member-{number}" for number in range(16)))
+    seated(service, *(f"member-{number}" for number in range(12)))
     change = scheduled(service, release="suggested")
     assert (change.state, purchased(service)) == (ChangeState.SCHEDULED, 18)
     world.apply(sold, actions.renew(world, Options()), silently=True)
     resync_subscription(service, sold, patience=5)
-    assert (the(service, change).state, purchased(service)) == (ChangeState.APPLIED, 14)
+    assert (the(service, change).state, purchased(service)) == (ChangeState.APPLIED, 10)
     assert {name: count for name, count in units(world, sold).items() if name not in SEATS} == {
         name: count for name, count in CART.items() if name not in SEATS
     }
@@ -489,7 +484,7 @@ def test_a_scheduled_change_that_one_look_does_not_show_is_not_lost(
     service: Runtime, world: World, sold: str
 ):
     """As at the renewal, when it may be neither scheduled any more nor carried out yet."""
-    seated(service, *(f"member-{number}" for number in range(16)))
+    seated(service, *(f"member-{number}" for number in range(12)))
     change = scheduled(service, release="suggested")
     planned = world.state.get(sold).scheduled_change
     unscheduled(world, sold)
@@ -500,7 +495,7 @@ def test_a_scheduled_change_that_one_look_does_not_show_is_not_lost(
     world.apply(sold, actions.renew(world, Options()), silently=True)
     resync_subscription(service, sold, patience=5)
     assert the(service, change).state == ChangeState.APPLIED
-    assert in_use(service) == (16, change.seats["full"]["after"], "over_limit")
+    assert in_use(service) == (12, change.seats["full"]["after"], "over_limit")
 
 
 def test_what_the_customer_has_scheduled_instead_is_not_taken_back_with_ours(
@@ -520,10 +515,9 @@ def test_what_the_customer_has_scheduled_instead_is_not_taken_back_with_ours(
 def test_a_reduction_is_not_outgrown_by_people_who_sit_on_seats_bought_elsewhere(
     service: Runtime, world: World, sold: str
 ):
-    seated(service, *(f"member-{number}" for number in range(14)))
+    seated(service, *(f"member-{number}" for number in range(10)))
     change = scheduled(service)
-    other = world.open({"product_id": "pdt_team", "metadata": {"account_id": "acme"}}, silently=True)
-    resync_subscription(service, other.subscription_id, patience=5)
+    sell_beside(world, service, sold)
     seated(service, "one-more")
     assert settle(service, change.id).state == ChangeState.SCHEDULED
 
@@ -531,7 +525,7 @@ def test_a_reduction_is_not_outgrown_by_people_who_sit_on_seats_bought_elsewhere
 def test_a_reduction_that_people_have_outgrown_is_taken_back_by_itself(
     service: Runtime, world: World, sold: str
 ):
-    seated(service, *(f"member-{number}" for number in range(14)))
+    seated(service, *(f"member-{number}" for number in range(10)))
     change = scheduled(service)
     assert settle(service, change.id).state == ChangeState.SCHEDULED
     seated(service, "one-more")

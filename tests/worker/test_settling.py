@@ -115,7 +115,7 @@ def test_a_payment_that_takes_days_is_waited_for(
 def test_a_scheduled_reduction_that_people_outgrow_is_taken_back_within_the_hour(
     service: Runtime, world: World, clock: Clock, sold: str
 ):
-    seated(service, *(f"member-{number}" for number in range(14)))
+    seated(service, *(f"member-{number}" for number in range(10)))
     change = scheduled(service)
     clock.advance(LATER)
     settle_all(service)
@@ -168,7 +168,7 @@ def test_all_that_is_due_is_settled(service: Runtime, unpaid: SeatChange, behind
 
 def test_one_that_fails_stops_no_other(service: Runtime, world: World, clock: Clock, sold: str):
     """What is outgrown cannot be taken back with a key that may only read."""
-    seated(service, *(f"member-{number}" for number in range(14)))
+    seated(service, *(f"member-{number}" for number in range(10)))
     outgrown = scheduled(service)
     seated(service, "one-more")
     sell(world, service, CART, "other")

@@ -89,7 +89,7 @@ def test_a_cancellation_whose_answer_is_lost_is_made_good(
 def test_a_cancellation_that_never_arrived_releases_nobody_at_the_renewal(
     service: Runtime, world: World, sold: str
 ):
-    seated(service, *(f"member-{number}" for number in range(16)))
+    seated(service, *(f"member-{number}" for number in range(12)))
     change = scheduled(service, release="suggested")
     planned = world.state.get(sold).scheduled_change
     world.board.turn({"api_cut_before_probability": 1.0, "api_fault_routes": [CANCELLATIONS]})
@@ -100,7 +100,7 @@ def test_a_cancellation_that_never_arrived_releases_nobody_at_the_renewal(
     world.apply(sold, actions.renew(world, Options()), silently=True)
     resync_subscription(service, sold, patience=5)
     assert the(service, change).state == ChangeState.APPLIED
-    assert in_use(service) == (16, change.seats["full"]["after"], "over_limit")
+    assert in_use(service) == (12, change.seats["full"]["after"], "over_limit")
 
 
 # What others change.
@@ -195,7 +195,7 @@ def test_how_long_the_provider_wants_to_be_left_alone_is_handed_on_with_a_look_t
 def test_the_same_cart_months_after_a_cancellation_releases_nobody_who_was_named_then(
     service: Runtime, world: World, sold: str
 ):
-    seated(service, *(f"member-{number}" for number in range(16)))
+    seated(service, *(f"member-{number}" for number in range(12)))
     change = scheduled(service, release="suggested")
     story.cancel(service, "acme", change.id)
     long_ago(service)
@@ -206,7 +206,7 @@ def test_the_same_cart_months_after_a_cancellation_releases_nobody_who_was_named
     planned = {one["addon_id"]: one["quantity"] for one in change.plan["cart"]["addons"]}
     world.apply(sold, actions.set_cart(world, Options(addons=_units(planned))), silently=True)
     resync_subscription(service, sold, patience=5)
-    assert (the(service, change).state, in_use(service)) == (ChangeState.CANCELLED, (16, 14, "over_limit"))
+    assert (the(service, change).state, in_use(service)) == (ChangeState.CANCELLED, (12, 10, "over_limit"))
 
 
 def test_a_cancellation_that_does_nothing_is_asked_for_more_and_more_rarely(

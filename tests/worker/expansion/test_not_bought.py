@@ -10,7 +10,7 @@ from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.subscription import AddonUnits
 from simulator.world import World
-from tests.simulated import applied_writes
+from tests.simulated import applied_writes, sell_beside
 from tests.worker.expansion.scenes import claim, long_ago, people, reason, status, with_catalog
 from worker import expansion
 from worker.resync import resync_subscription
@@ -66,8 +66,7 @@ def test_nothing_is_bought_for_people_who_were_there_before(service: Runtime, wo
 
 
 def test_where_it_is_not_clear_what_to_buy_nothing_is(service: Runtime, world: World, sold: str):
-    other = world.open({"product_id": "pdt_team", "metadata": {"account_id": "acme"}}, silently=True)
-    resync_subscription(service, other.subscription_id, patience=5)
+    sell_beside(world, service, sold)
     claim(service, *(f"new-{number}" for number in range(5)))
     with pytest.raises(PurchaseNeeded, match="2 active subscriptions and not one"):
         claim(service, "eve")
