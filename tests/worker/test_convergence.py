@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
@@ -533,7 +534,8 @@ def test_without_one_safeguard_owners_or_figures_go_wrong(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, ablation: Callable[[pytest.MonkeyPatch], None]
 ):
     ablation(monkeypatch)
-    with pytest.raises(AssertionError):
+    # Hypothesis plays what it found once more, and real time has gone on by then: the repetition may differ.
+    with pytest.raises((AssertionError, Flaky)):
         play(
             Convergence,
             runtime,
