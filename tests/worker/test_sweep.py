@@ -237,7 +237,7 @@ def held_since_eight_days(runtime: Runtime, provider: FakeProvider) -> None:
     provider.subscriptions["sub_1"] = a_snapshot(status="on_hold")
     deliver(runtime)
     sync(runtime, "sub_1")
-    execute(runtime, "UPDATE subscriptions SET status_since = now() - interval '8 days'")
+    execute(runtime, "UPDATE subscriptions SET unpaid_since = now() - interval '8 days'")
     execute(runtime, "UPDATE subscriptions SET verified_at = now() - interval '2 days'")
     execute(runtime, "UPDATE subscriptions SET looked_at = verified_at, counted_at = verified_at")
     execute(runtime, "UPDATE accounts SET evaluate_at = now()")
