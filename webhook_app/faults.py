@@ -16,6 +16,7 @@ _LONGEST_PLACE: Final = 100
 _WHOLE_NUMBER: Final = "must be a whole number, in digits"
 _OBJECT: Final = "must be an object"
 _TIME: Final = "must be a time with an offset, as 2026-11-22T12:00:00Z"
+_NO_SUCH_TIME: Final = "is no time that exists: check month, day, hour, minute, second and offset"
 _TRUTH: Final = "must be true or false"
 _WORDS: Final[Mapping[str, str]] = {
     "missing": "is missing",
@@ -41,9 +42,9 @@ _WORDS: Final[Mapping[str, str]] = {
     "literal_error": "must be {expected}",
     "enum": "must be {expected}",
     "datetime_type": _TIME,
-    "datetime_parsing": _TIME,
-    "datetime_from_date_parsing": _TIME,
-    "datetime_object_invalid": _TIME,
+    "datetime_parsing": _NO_SUCH_TIME,
+    "datetime_from_date_parsing": _NO_SUCH_TIME,
+    "datetime_object_invalid": _NO_SUCH_TIME,
     "timezone_aware": _TIME,
 }
 _EMPTY: Final = "must not be empty"
