@@ -1,5 +1,6 @@
 """A loopback server that answers what it is told, byte by byte if need be."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -28,13 +29,18 @@ class Stub:
         self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def paths(self) -> list[str]:
         return [request.split(" ")[1] for request in self.requests]
 
     def close(self) -> None:
+        """End the thread first: it would accept for the next stub, whose listener may get the same number."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(timeout=1)
         self._listener.close()
 
     def _accept(self) -> None:
