@@ -38,7 +38,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 API_KEY = "a-bootstrap-key-for-tests"
 PROVIDER_KEY = "a-provider-key"
 
-# A run in the background of a shell ignores SIGINT, and so would every process that a test starts and interrupts.
+# A run in the background of a shell ignores SIGINT, and so would processes that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
