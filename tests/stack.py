@@ -130,7 +130,12 @@ class Stack:
         return self.get(f"/v1/accounts/{account_id}/seats").json()
 
     def purchased(self, account_id: str, seat_type: str = "full") -> int | None:
-        return self.seats(account_id).get("seats", {}).get(seat_type, {}).get("purchased")
+        """The seats shown; None while nobody answers, or nothing is known of the account."""
+        try:
+            shown = self.seats(account_id)
+        except requests.RequestException:
+            return None
+        return shown.get("seats", {}).get(seat_type, {}).get("purchased")
 
     def control(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         answer = self.http.request(method, f"{self.simulator.control_url}{path}", json=body or {}, timeout=30)
