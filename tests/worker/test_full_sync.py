@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from psycopg.errors import LockNotAvailable
 from sqlalchemy.exc import OperationalError
 
@@ -42,7 +44,7 @@ def test_what_changed_on_a_page_read_before_is_not_missed(runtime: Runtime, prov
     whole(runtime)
     reconcile.begin(runtime, now=True)
     reconcile.walk(runtime, until=0)
-    provider.subscriptions["sub_0000"] = a_snapshot("sub_0000", quantity=2)
+    provider.subscriptions["sub_0000"] = replace(provider.subscriptions["sub_0000"], quantity=2)
     assert whole(runtime).is_done
     assert [(one.subject, one.state) for one in drift(runtime)] == [("sub_0000", "repaired")]
 

@@ -325,7 +325,8 @@ def test_links_and_their_undoing_are_in_the_audit(owned: Owned):
     owned.unlink("other", "sub_1")
     with owned.runtime.sessions() as session:
         assert_audit_tells_the_present(session)
-        rows = session.scalars(select(AuditRow).where(AuditRow.subscription_id == "sub_1")).all()
+        of_subscription = select(AuditRow).where(AuditRow.subscription_id == "sub_1")
+        rows = session.scalars(of_subscription.order_by(AuditRow.id)).all()
     assert [row.account_id for row in rows] == ["acme", "acme", "other", "acme", "other"]
     assert rows[-1].subject_after["refused_accounts"] == ["other"]
 
