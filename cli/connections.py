@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import click
 
 from models.session import Sessions, connect, sessions_of
-from runtime.servers import existing_database, existing_redis, existing_servers
+from runtime.servers import existing_database, existing_servers
 from runtime.settings import Settings, unknown_variables
 
 
@@ -50,14 +50,6 @@ def database(application: str) -> Iterator[Sessions]:
             yield sessions_of(engine)
         finally:
             engine.dispose()
-
-
-@contextmanager
-def redis_url() -> Iterator[tuple[Settings, str]]:
-    """The settings and the address of Redis. Raises `SettingsError` like `servers`."""
-    settings = read_settings()
-    with existing_redis(settings) as url:
-        yield settings, url
 
 
 def name_embedded_database(settings: Settings) -> None:

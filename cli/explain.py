@@ -44,12 +44,12 @@ def _key_names(runtime: Runtime) -> Mapping[str, str]:
         return {f"key:{key.id}": f"key {printable(key.name)} ({key.id})" for key in all_keys(session)}
 
 
-def _with_names(told: Any, names: Mapping[str, str]) -> Any:
+def _with_names(part: Any, names: Mapping[str, str]) -> Any:
     """The same with the name of every actor that has one."""
-    if isinstance(told, dict):
-        actors = {"actor": names.get(told["actor"], told["actor"])} if "actor" in told else {}
-        return {name: _with_names(value, names) for name, value in told.items()} | actors
-    return [_with_names(one, names) for one in told] if isinstance(told, list) else told
+    if isinstance(part, dict):
+        actors = {"actor": names.get(part["actor"], part["actor"])} if "actor" in part else {}
+        return {name: _with_names(value, names) for name, value in part.items()} | actors
+    return [_with_names(one, names) for one in part] if isinstance(part, list) else part
 
 
 def _lines(told: Told) -> Iterator[str]:

@@ -58,7 +58,7 @@ class Migrated:
 def migrate_to_head(settings: Settings, *, reassign: bool = False) -> Migrated:
     """Run every migration that is missing, and put the catalogue into force.
 
-    Raises `SettingsError` if the database belongs to another mode or business, unless told to `reassign` it.
+    Raises `SettingsError` if the database belongs to another mode or business, unless `reassign` is set.
     """
     catalog = read_catalog(settings)
     engine = connect(str(settings.database_url), application="seatsync-migrate")
