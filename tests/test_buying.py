@@ -72,7 +72,7 @@ def read(stack: Stack, account: str, change: dict[str, Any]) -> str:
 
 def is_back(stack: Stack) -> bool:
     """Whether the web process answers."""
-    with suppress(requests.ConnectionError):
+    with suppress(requests.RequestException):
         return stack.get("/healthz").ok
     return False
 
