@@ -23,6 +23,8 @@ class FakeProvider:
     events: dict[bytes, Event] = field(default_factory=dict)
     failing: Exception | None = None
     retrieved: list[str] = field(default_factory=list)
+    in_vain: list[str] = field(default_factory=list)
+    """The retrieves that showed nothing."""
     page_size: int = 100
     page_budget: int | None = None
     listed_pages: int = 0
@@ -49,12 +51,11 @@ class FakeProvider:
     def retrieve(self, subscription_id: str, *, caller: Caller = Caller.WEBHOOK) -> SubscriptionSnapshot:
         self.retrieved.append(subscription_id)
         self.callers.append(caller)
-        if self.failing is not None:
-            raise self.failing
         now = self.subscriptions.get(subscription_id)
-        shown = self.lagging.pop(subscription_id, now)
+        shown = self.lagging.pop(subscription_id, now) if self.failing is None else None
         if shown is None:
-            raise SubscriptionNotAtProvider("No such subscription.")
+            self.in_vain.append(subscription_id)
+            raise self.failing or SubscriptionNotAtProvider("No such subscription.")
         return shown
 
     def pages(self, *, created_before: datetime, first_page: int = 0) -> Iterator[ListPage]:
