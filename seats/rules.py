@@ -72,7 +72,8 @@ def account_rules(
     with a finding. A product has no say over a type that it does not sell. Seats that no product gives, those
     of a contract and free ones, are under the catalogue's defaults. A type of which the account has no seats
     follows the products that give the others, or the defaults if there are none. `named` are further seat
-    types for which the overlay may have a decision.
+    types for which the overlay may have a decision. While the account has seats, products that have ended can
+    make the rules of a type stricter and never laxer.
     """
     sold = {name for offer in offers if offer.share.standing.counts for name in _types_given(offer)}
     unsold = {name for name, seats in given.items() if seats.purchased != 0} - sold
@@ -81,12 +82,13 @@ def account_rules(
     by_type, found = {}, []
     for seat_type in sorted({*named, *given, *(name for offer in offers for name in offer.share.seats)}):
         offered = [] if seat_type in unsold else deciding(offers, seat_type) or of_account
+        live = [one for one in offered if one.share.standing.phase is not Phase.ENDED]
         rules = _decided(catalog, offered, overlay, seat_type)
+        if (sold or unsold) and not live:
+            rules = [*rules, *_decided(catalog, of_account, overlay, seat_type)]
         by_type[seat_type] = _strictest(catalog, rules)
-        if (
-            any(seat_type in _types_given(one) for one in offered)
-            and len({_relevant(one) for one in rules}) > 1
-        ):
+        is_given = any(seat_type in _types_given(one) for one in live)
+        if is_given and len({_relevant(one) for one in rules}) > 1:
             product_ids = sorted({offer.product_id for offer in offered})
             found.append(findings.rules_differ(seat_type, product_ids, by_type[seat_type].policy))
     return AccountRules(general, by_type, tuple(found))

@@ -158,6 +158,15 @@ def test_a_product_that_gives_such_seats_beside_a_contract_decides_about_them(ac
     assert acme.policy_of() == "soft"
 
 
+@pytest.mark.parametrize("own", ["strict", "a contract"])
+def test_a_product_that_has_ended_lifts_no_limit(account, own: str):
+    acme = account(extra=CONTRACT if own == "a contract" else "")
+    acme.buys("strict", 1) if own == "strict" else acme.exists()
+    acme.also_buys("pdt_viewers", status="cancelled")
+    assert acme.claims("guest", "viewer") == "no_seat_available"
+    assert acme.findings("rules_differ") == []
+
+
 @pytest.mark.parametrize("status", ["cancelled", "expired", "failed"])
 def test_free_seats_are_under_the_defaults(account, status: str):
     acme = account(extra=FREE)
