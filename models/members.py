@@ -70,7 +70,7 @@ def change(
     if wanted.only_reports:
         _report(session, account_id, member_id, wanted.last_active_at)
         return _live(session, account_id, member_id)
-    book = open_book(session, account_id)
+    book = seating.open_to_seat(session, account_id, catalog)
     person = assignment.live(session, account_id, member_id)
     if person is None:
         raise _not_found(account_id, member_id)
