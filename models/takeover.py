@@ -33,7 +33,10 @@ def take_over(
         subscription.unpaid_since = seen_at
     subscription.missing_since = subscription.gone_at = None
     subscription.paid_seats = _paid_seats(subscription, snapshot, catalog)
-    subscription.past_due_ends_at = _deadline(subscription, snapshot, past_due_ends_at, is_renewed=is_renewed)
+    if catalog.effect(snapshot.status) is not None:  # else the last known status stays, with its deadline
+        subscription.past_due_ends_at = _deadline(
+            subscription, snapshot, past_due_ends_at, is_renewed=is_renewed
+        )
     subscription.snapshot = to_keep(snapshot, catalog.account_key)
     subscription.fingerprint = fingerprint(snapshot)
     subscription.verified_at = seen_at
@@ -63,7 +66,8 @@ def _is_renewed(subscription: Subscription, snapshot: SubscriptionSnapshot) -> b
 def _paid_seats(subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog) -> Json | None:
     """The seats that were paid for, if the cart changed since without a payment; None if all of it counts.
 
-    A cart that is first seen unpaid counts whole: nothing says what was paid before.
+    A cart that is first seen unpaid counts whole: nothing says what was paid before. One that was only seen
+    in a status nobody knows has changed since the last good count.
     """
     effect = catalog.effect(snapshot.status)
     if effect is StatusEffect.COUNTS:
@@ -71,8 +75,10 @@ def _paid_seats(subscription: Subscription, snapshot: SubscriptionSnapshot, cata
     if effect is None or subscription.paid_seats is not None:
         return subscription.paid_seats
     known = subscription.verified
-    is_changed = known is not None and _cart(known) != _cart(snapshot)
-    return subscription.seats if is_changed else None
+    if known is None:
+        return None
+    is_known_cart = catalog.effect(known.status) is not None and _cart(known) == _cart(snapshot)
+    return None if is_known_cart else subscription.seats
 
 
 def _cart(snapshot: SubscriptionSnapshot) -> tuple[object, ...]:

@@ -182,6 +182,14 @@ def test_growth_of_a_subscription_that_is_already_late_does_not_count_either(acm
     assert acme.purchased == 7
 
 
+@pytest.mark.parametrize("between", UNCOUNTABLE.values(), ids=UNCOUNTABLE)
+def test_growth_that_was_first_seen_uncountable_does_not_count_either(acme: Acme, between: Mapping[str, Any]):
+    acme.changes(**cart(0))
+    acme.changes(**{**cart(100), **between})
+    acme.changes(status="on_hold", **cart(100))
+    assert (acme.purchased, standing(acme)) == (5, ["unpaid_growth"])
+
+
 def test_what_was_paid_for_keeps_its_grace_period(acme: Acme):
     acme.changes(**cart(0))
     acme.changes(status="on_hold", **cart(100))
@@ -250,6 +258,14 @@ def test_a_payment_that_no_sync_has_seen_begins_another_period(acme: Acme, statu
     acme.clock.advance(30 * DAY)
     acme.changes(status=status, past_due_ends_at=None, previous_billing_date=NOON + DAY)
     assert (acme.status, acme.account.deadline) == ("grace", NOON + 37 * DAY)
+
+
+def test_a_status_nobody_knows_keeps_the_deadline(acme: Acme):
+    acme.buys("strict", 3)
+    acme.changes(status="past_due", past_due_ends_at=NOON + 2 * DAY)
+    for status in ("hibernating", "past_due"):
+        acme.changes(status=status, past_due_ends_at=None)
+        assert acme.account.deadline == NOON + 2 * DAY
 
 
 def test_without_a_word_on_the_period_it_is_the_same(acme: Acme):
