@@ -70,7 +70,7 @@ def change(
     if wanted.only_reports:
         _report(session, account_id, member_id, wanted.last_active_at)
         return _live(session, account_id, member_id)
-    book = open_book(session, account_id)
+    book = seating.open_to_seat(session, account_id, catalog)
     person = assignment.live(session, account_id, member_id)
     if person is None:
         raise _not_found(account_id, member_id)
@@ -113,7 +113,7 @@ def rename(session: Session, account_id: str, member_id: str, new_id: str, cause
     holder = assignment.live(session, account_id, new_id)
     if holder is row:
         return row
-    if holder is not None and holder.state != AssignmentState.HELD:
+    if holder is not None and not holder.is_invitation:
         raise MemberIdTaken(
             f"Member {new_id!r} of this account is {holder.state} already. Release that member first if both "
             "are one person.",

@@ -116,7 +116,7 @@ def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause
     `EmailTaken`, and `WrongState` for a suspended member and for a move while a seat is being bought.
     """
     seat_type = catalog.seat_type(wish.role)
-    book = open_book(session, account_id)
+    book = open_to_seat(session, account_id, catalog)
     make_room(session, book, seat_type)
     refused = refusal(book, seat_type)
     if refused is None:
@@ -128,6 +128,16 @@ def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause
         return _claim_again(session, book, person, wish, cause, seat_type=seat_type, refused=refused)
     assert refused is not None  # an insert that conflicts has met a live assignment
     raise refused
+
+
+def open_to_seat(session: Session, account_id: str, catalog: Catalog) -> Book:
+    """The account's book, for seating somebody by what a role means in this catalogue. If another catalogue
+    has evaluated the account, it is to be evaluated again: the role may mean another seat type there.
+    """
+    book = open_book(session, account_id)
+    if book.catalog_digest != catalog.digest:
+        book.catalog_digest = ""
+    return book
 
 
 def make_room(session: Session, book: Book, seat_type: str | None) -> None:

@@ -200,7 +200,9 @@ def changeable_of(session: Session, account_id: str, seat_types: Collection[str]
     them, or all active ones if none is known to.
     """
     active = [
-        one for one in of_account(session, account_id) if one.figures.status == SubscriptionStatus.ACTIVE
+        one
+        for one in of_account(session, account_id)
+        if one.figures.status == SubscriptionStatus.ACTIVE and one.gone_at is None
     ]
     return [one for one in active if set(seat_types) <= (one.figures.seats or {}).keys()] or active
 
@@ -217,7 +219,7 @@ _NEVER_PAID_OR_OVER = frozenset(
 
 def standing_of(session: Session, account_id: str) -> Sequence[Subscription]:
     """Those of them that were paid for and have not ended, whether they give seats at the moment or not."""
-    known = [one for one in of_account(session, account_id) if one.status is not None]
+    known = [one for one in of_account(session, account_id) if one.status is not None and one.gone_at is None]
     return [one for one in known if one.status not in _NEVER_PAID_OR_OVER]
 
 

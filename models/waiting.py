@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from models import assignment, expansion, notice, persons, seat_change, seating
 from models.assignment import Assignment, AssignmentState, Counted
 from models.audit import Cause
-from models.book import Book, open_book, post
+from models.book import Book, post
 from models.expansion import Present
 from models.seat_change import ChangeState
 from models.seating import Seated, Wish
@@ -46,7 +46,7 @@ def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause
             raise  # a move to another seat type: nothing is bought for a change of role
         seat_type = catalog.seat_type(wish.role)
         assert seat_type is not None  # a free role is never refused
-    book = open_book(session, account_id)
+    book = seating.open_to_seat(session, account_id, catalog)
     refused = expansion.refusal(session, Present.of(book), seat_type, catalog)
     if refused is not None:
         refused.details = {**seating.numbers(seat_type, book.of(seat_type)), **refused.details}

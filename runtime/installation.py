@@ -43,9 +43,14 @@ def check(sessions: Sessions, settings: Settings) -> None:
     """The same for a command, which writes nothing down."""
     try:
         with sessions() as session:
-            found = session.scalar(select(Installation))
+            check_in(session, settings)
     except SQLAlchemyError:
         return
+
+
+def check_in(session: Session, settings: Settings) -> None:
+    """The same in a session of the caller's."""
+    found = session.scalar(select(Installation))
     if found is not None:
         _compare(found, settings)
 

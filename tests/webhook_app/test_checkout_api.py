@@ -26,7 +26,7 @@ from tests.simulator.driver import Control
 from tests.test_readme import blocks
 from tests.waiting import wait_until
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import key_with, opened
+from tests.webhook_app.scenes import changed, key_with, opened
 from worker.resync import resync_subscription
 from worker.sweep import drain
 
@@ -343,4 +343,12 @@ def test_what_was_never_paid_or_has_ended_is_bought_anew(
     buyer: FlaskClient, service: Runtime, control: Control, status: str
 ):
     has_bought(service, control, status)
+    assert buyer.post(CHECKOUT, json=wish()).status_code == 201
+
+
+def test_what_the_provider_has_not_known_for_its_term_is_bought_anew(
+    buyer: FlaskClient, service: Runtime, control: Control
+):
+    has_bought(service, control, "active")
+    changed(service, "UPDATE subscriptions SET missing_since = now(), gone_at = now()")
     assert buyer.post(CHECKOUT, json=wish()).status_code == 201

@@ -654,6 +654,20 @@ def test_a_role_in_another_case_is_warned_of_in_the_answer(open_door: OpenDoor, 
         assert ["'client': free" in warning for warning in shown["warnings"]] == [True]
 
 
+def test_a_refusal_is_warned_of_the_role_that_was_asked_for(open_door: OpenDoor, any_role: Runtime):
+    bought(any_role)
+    seated(any_role, *"abcde")
+    seated(any_role, "ada", role="client")
+    client = open_door(any_role)
+    body = {"mode": "each", "claims": [{"member_id": "bob", "role": "Client"}]}
+    refusals = [
+        claim(client, role="Client").json,
+        client.post(f"{CLAIMS}/batch", json=body).json["results"][0]["problem"],
+        client.patch(f"{MEMBERS}/ada", json={"role": "Client"}).json,
+    ]
+    assert [(one["code"], len(one["warnings"])) for one in refusals] == [("no_seat_available", 1)] * 3
+
+
 def test_a_claim_again_is_warned_of_the_role_it_asked_for(open_door: OpenDoor, any_role: Runtime):
     bought(any_role)
     client = open_door(any_role)
