@@ -137,6 +137,17 @@ def test_text_that_is_not_utf_8_is_refused(client: FlaskClient, place: str, text
     assert (answer.status_code, answer.json["detail"].partition(": ")[2]) == (422, "is not UTF-8")
 
 
+@pytest.mark.parametrize("query", ["role=%", "role=100%", "role=%zz", "role=member&%2=1"])
+def test_a_percent_sign_that_begins_no_escape_is_refused(client: FlaskClient, query: str):
+    answer = client.get(f"/v1/accounts/acme/can-add?{query}")
+    assert (answer.status_code, answer.json["errors"][0]["where"]) == (422, "query")
+
+
+def test_a_parameter_without_a_name_is_refused(client: FlaskClient):
+    answer = client.get("/v1/accounts?=1")
+    assert (answer.status_code, answer.json["detail"]) == (422, "query: holds a parameter without a name")
+
+
 def test_raw_bytes_in_a_query_are_read_as_utf_8_too(client: FlaskClient):
     answer = client.get("/v1/accounts/acme/can-add", environ_overrides={"QUERY_STRING": "role=\xff"})
     assert (answer.status_code, answer.json["detail"]) == (422, "role: is not UTF-8")
