@@ -18,6 +18,7 @@ warnings.filterwarnings("ignore", category=SecurityWarning)
 app = SeatSync(with_existing_servers(Settings.from_env()))
 try:
     app.check_database()
+    app.take_names(wait=True)
+    app.check_database()  # it may have been away before
 except SettingsError as error:
     raise SystemExit(error.message) from None
-app.take_names(wait=True)
