@@ -95,7 +95,7 @@ def _document(account_id: str) -> SeatsPage:
     """From the cache if it is there, else from the database, which then fills the cache."""
     runtime = door().priority_runtime
     kept = runtime.cache.get(account_id)
-    if kept is not None:
+    if kept is not None and seats_document.is_of(kept.document, account_id):
         return seats_document.finished(account_id, kept.version, kept.document)
     stale_after = timedelta(hours=runtime.settings.verify_hours * _STALE_AFTER_TURNS)
     with runtime.sessions() as session:
