@@ -29,7 +29,6 @@ from webhook_app.schemas import (
     MemberPath,
     Members,
     MembersQuery,
-    NoQuery,
     Released,
     RenameBody,
 )
@@ -47,7 +46,7 @@ members_api = Routes("members", tag="Members")
     responses={**responses(Member, *KEYED, 404), "304": None},
 )
 @needs(Scope.READ)
-def member(path: MemberPath, query: NoQuery) -> Response:  # noqa: ARG001  its absence is checked
+def member(path: MemberPath) -> Response:
     with door().runtime.sessions() as session:
         session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})  # one trip and not three
         body = dumped(shown(member_changes.get(session, path.account_id, path.member_id)))

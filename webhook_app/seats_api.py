@@ -18,7 +18,6 @@ from webhook_app.schemas import (
     AccountPath,
     CanAdd,
     CanAddQuery,
-    NoQuery,
     SeatsDocument,
     SeatsQuery,
     SubscriptionPath,
@@ -52,7 +51,7 @@ def account_seats(path: AccountPath, query: SeatsQuery) -> Response:
     responses={**responses(SeatsDocument, *KEYED, 404), "304": None},
 )
 @needs(Scope.READ)
-def subscription_seats(path: SubscriptionPath, query: NoQuery) -> Response:  # noqa: ARG001  its absence is checked
+def subscription_seats(path: SubscriptionPath) -> Response:
     cache = door().runtime.cache
     remembered = cache.account_of(path.subscription_id)
     if remembered is not None:

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from runtime.wiring import Runtime
-from tests.webhook_app.scenes import opened
+from tests.webhook_app.scenes import opened, rows
 
 LIBRARY = re.compile(
     r"Input should|String should|should be a valid|Extra inputs|Field required|Value error|instance of"
@@ -141,6 +141,26 @@ def test_text_that_is_not_utf_8_is_refused(client: FlaskClient, place: str, text
 def test_a_percent_sign_that_begins_no_escape_is_refused(client: FlaskClient, query: str):
     answer = client.get(f"/v1/accounts/acme/can-add?{query}")
     assert (answer.status_code, answer.json["errors"][0]["where"]) == (422, "query")
+
+
+def test_a_parameter_that_nothing_heeds_is_refused_by_every_call_that_needs_a_key(
+    client: FlaskClient, runtime: Runtime
+):
+    opened(runtime, "acme")
+    document = client.get("/openapi.json").json
+    for method, path, _ in operations(document):
+        if not path.startswith("/v1/"):
+            continue
+        url = re.sub(r"{\w+}", "7", path)
+        answer = client.open(f"{url}?dry_run=true", method=method, json={})
+        assert answer.status_code == 422, (method, path)
+        assert {"where": "dry_run", "problem": "is not known here"} in answer.json["errors"]
+    assert rows(runtime, "SELECT id FROM accounts") == ["acme"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_health_checks_may_add_what_they_like(client: FlaskClient, path: str):
+    assert client.get(f"{path}?t=1").status_code == 200
 
 
 def test_a_parameter_without_a_name_is_refused(client: FlaskClient):
