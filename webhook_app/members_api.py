@@ -111,7 +111,10 @@ def release(path: MemberPath) -> Response:
         freed = seating.release(session, path.account_id, path.member_id, asked_for("release"))
         return Answer(HTTPStatus.OK, {"member_id": path.member_id, "released": freed})
 
-    return answer_once(work)
+    def is_still_gone(session: Session, _answer: Answer) -> bool:
+        return not assignment.live_ids(session, path.account_id, [path.member_id])
+
+    return answer_once(work, still_holds=is_still_gone)
 
 
 @members_api.get(
