@@ -31,7 +31,6 @@ from webhook_app.schemas import (
     MemberPath,
     Members,
     MembersQuery,
-    NoQuery,
     Released,
     RenameBody,
 )
@@ -49,7 +48,7 @@ members_api = Routes("members", tag="Members")
     responses={**responses(Member, *KEYED, 404), "304": None},
 )
 @needs(Scope.READ)
-def member(path: MemberPath, query: NoQuery) -> Response:  # noqa: ARG001  its absence is checked
+def member(path: MemberPath) -> Response:
     with door().runtime.sessions() as session:
         session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})  # one trip and not three
         body = dumped(shown(member_changes.get(session, path.account_id, path.member_id)))
@@ -115,7 +114,10 @@ def release(path: MemberPath) -> Response:
         freed = seating.release(session, path.account_id, path.member_id, asked_for("release"))
         return Answer(HTTPStatus.OK, {"member_id": path.member_id, "released": freed})
 
-    return answer_once(work)
+    def is_still_gone(session: Session, _answer: Answer) -> bool:
+        return not assignment.live_ids(session, path.account_id, [path.member_id])
+
+    return answer_once(work, still_holds=is_still_gone)
 
 
 @members_api.get(

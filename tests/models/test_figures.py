@@ -374,7 +374,10 @@ def test_the_app_is_told_once_when_the_term_begins(acme: Acme):
         answered_with(acme, NOT_THERE)
     (told,) = acme.notices_of("subscription.missing")
     since = NOON + timedelta(minutes=5)
-    assert told.data == {"subscription_id": "sub_1", "ends_at": (since + TERM).isoformat()}
+    assert told.data == {
+        "subscription_id": "sub_1",
+        "ends_at": (since + TERM).isoformat().replace("+00:00", "Z"),
+    }
 
 
 def test_found_again_it_counts_and_its_term_begins_anew(acme: Acme):

@@ -330,6 +330,40 @@ def test_an_account_that_pays_already_changes_its_seats_instead(
     assert sessions_opened(control) == 0
 
 
+UNVERIFIED = (
+    "UPDATE subscriptions SET unverified = snapshot, raised_status = status, raised_seats = seats, "
+    "raised_effect = effect, snapshot = NULL, verified_at = NULL, status = NULL, synced = 0"
+)
+NOTHING_KNOWN = "UPDATE subscriptions SET snapshot = NULL, verified_at = NULL, status = NULL, synced = 0"
+MISSING = "UPDATE subscriptions SET missing_since = now()"
+
+
+@pytest.mark.parametrize("known", [UNVERIFIED, NOTHING_KNOWN, MISSING])
+def test_what_may_have_been_paid_for_is_not_bought_again(
+    buyer: FlaskClient, service: Runtime, control: Control, known: str
+):
+    has_bought(service, control, "active")
+    changed(service, known)
+    answer = buyer.post(CHECKOUT, json=wish())
+    assert (answer.status_code, answer.json["code"]) == (409, "subscription_exists")
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        "UPDATE subscriptions SET missing_since = now(), gone_at = now()",
+        f"{NOTHING_KNOWN}, hint = 0",
+    ],
+    ids=["not known to the provider any more", "never known to the provider"],
+)
+def test_what_the_provider_does_not_know_is_bought_anew(
+    buyer: FlaskClient, service: Runtime, control: Control, over: str
+):
+    has_bought(service, control, "active")
+    changed(service, over)
+    assert buyer.post(CHECKOUT, json=wish()).status_code == 201
+
+
 @pytest.mark.parametrize("status", ["active", "on_hold"])
 def test_a_second_subscription_can_be_bought_on_purpose(
     buyer: FlaskClient, service: Runtime, control: Control, status: str

@@ -300,6 +300,23 @@ def test_a_body_that_is_not_called_json_is_415_and_says_so(client: FlaskClient, 
     )
 
 
+@pytest.mark.parametrize("body", [b"", b" \r\n\t"])
+def test_an_empty_body_is_said_to_be_empty(client: FlaskClient, body: bytes):
+    answer = client.post(CLAIMS, data=body, content_type="application/json")
+    assert (answer.status_code, answer.json["detail"]) == (400, "The body is empty. Send a JSON object.")
+
+
+def test_json_that_breaks_says_where(client: FlaskClient):
+    answer = client.post(CLAIMS, data=b'{\n"member_id": ada}', content_type="application/json")
+    assert "(line 2, column 14)" in answer.json["detail"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "nonsense"])
+def test_a_packed_body_is_415(client: FlaskClient, coding: str):
+    answer = client.post(CLAIMS, json={**GOOD}, headers={"Content-Encoding": coding})
+    assert (answer.status_code, answer.json["code"]) == (415, "unsupported_media_type")
+
+
 def test_a_body_over_one_mebibyte_is_413(client: FlaskClient):
     assert claim(client, "x" * 2**20).status_code == 413
 
