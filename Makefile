@@ -54,7 +54,7 @@ $(DOCS): $(STAMP) requirements-docs.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.txt
 	@touch $(DOCS)
 
-bench: install ## print the measured ratios beside their baselines (benchmarks/README.md)
+bench: install ## print the measured ratios and their baselines (benchmarks/README.md)
 	$(PY) -m benchmarks
 
 lock: ## write requirements*.txt anew from pyproject.toml (needs uv)

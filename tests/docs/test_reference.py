@@ -23,6 +23,7 @@ from tests.cli.commands import names
 from tests.docs.manual import ALL_TEXT, EXAMPLE, PAGES, ROOT, commands, first_cells
 from tests.webhook_app.conftest import anyone, app, apps, client, doorbell, open_door  # noqa: F401  fixtures
 from tests.webhook_app.contract import documented
+from webhook_app import problems
 from webhook_app.auth import needed_scope
 
 # Errors that end a process or are the root of others: no caller of the API sees their codes.
@@ -33,6 +34,8 @@ NOT_ANSWERED: Final = {
     errors.NamespaceUnknown,
     errors.ProviderError,
     errors.Refused,
+    errors.ChangeRefused,
+    errors.CartRefused,
 }
 # Codes that belong to no error of `seats.errors`: each stands in the code as it is written here.
 OF_HTTP: Final = {
@@ -118,11 +121,22 @@ def listed_codes() -> set[str]:
     return {word for word in first_cells("docs/api-reference.md") if re.fullmatch(r"[a-z_]+", word)}
 
 
+def answered() -> set[type[errors.SeatSyncError]]:
+    """The errors that have one code and one status each; those of `REFUSALS` take theirs from it."""
+    ours = {kind for kind in kinds(errors.SeatSyncError) if kind.__module__ == "seats.errors"}
+    return {*ours, Uncountable} - NOT_ANSWERED
+
+
 def test_every_error_code_is_listed_and_no_other():
-    raised = {kind.code for kind in kinds(errors.SeatSyncError) if kind.__module__ == "seats.errors"}
-    raised -= {kind.code for kind in NOT_ANSWERED}
     refused = {refusal.code for refusal in REFUSALS.values()}
-    assert listed_codes() == raised | refused | OF_HTTP | {Uncountable.code}
+    assert listed_codes() == {kind.code for kind in answered()} | refused | OF_HTTP
+
+
+@pytest.mark.parametrize("kind", sorted(answered(), key=lambda kind: kind.code))
+def test_an_error_is_listed_with_its_status(kind: type[errors.SeatSyncError]):
+    status = next(problems._STATUS[base] for base in kind.__mro__ if base in problems._STATUS)
+    row = rf"^\| [^|]*`{kind.code}`[^|]* \| {status.value} \|"
+    assert re.search(row, PAGES["docs/api-reference.md"], re.MULTILINE)
 
 
 @pytest.mark.parametrize("code", sorted(set(re.findall(r"(?:40\d|422|503) `([a-z_]+)`", ALL_TEXT))))
