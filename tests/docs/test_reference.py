@@ -43,17 +43,21 @@ OF_HTTP: Final = {
     "cart_differs",
     "change_refused",
     "database_unavailable",
+    "expectation_failed",
     "internal_error",
     "invalid_request",
     "method_not_allowed",
     "missing_scope",
+    "not_implemented",
     "not_ready",
     "not_stored",
     "path_not_passed",
     "path_unreadable",
     "request_entity_too_large",
+    "request_header_fields_too_large",
     "unauthorized",
     "unsupported_media_type",
+    "uri_too_long",
 }
 
 
