@@ -1,7 +1,7 @@
 from itertools import product as every
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seats import packs
@@ -41,10 +41,19 @@ def judged(offer, seats, change):
 
 
 @unhurried
+@example(
+    offer=[Pack(name="seat", size=1), Pack(name="six", size=6, spare=2, price=1, is_sold=False)],
+    seats=1,
+    surplus=None,
+)
 @given(offers(), st.integers(-12, 12), st.none() | st.integers(0, 9))
 def test_no_other_change_is_better(offer, seats, surplus):
     most = None if surplus is None else seats + surplus
-    ranges = [range(-pack.spare, 13) for pack in offer]
+    # A cart that could lose a unit of the largest pack is none of the best.
+    enough = sum(pack.size * pack.spare for pack in offer) + max(seats, 0) + max(pack.size for pack in offer)
+    ranges = [
+        range(-pack.spare, (enough // pack.size - pack.spare if pack.is_sold else 0) + 1) for pack in offer
+    ]
     names = [pack.name for pack in offer]
     all_changes = [dict(zip(names, units, strict=True)) for units in every(*ranges)]
     worths = [worth for one in all_changes if (worth := judged(offer, seats, one)) is not None]
