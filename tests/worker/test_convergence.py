@@ -343,12 +343,13 @@ class Convergence(RuleBasedStateMachine):
 
     def what_counts_as_seen_was_seen(self, row: Subscription) -> None:
         """A row with nothing to do shows a state at least as new as any event we acknowledged, or the same
-        seats: a read that lags is known by its seats alone.
+        seats: a read that lags is known by its seats alone, and one that cannot be counted changes none.
         """
         announced = self.announced.get(row.id)
-        if row.hint == row.synced and row.newest is not None and announced is not None:
-            is_as_new = _version(row.newest) >= _version(announced)
-            assert is_as_new or _seats(row.newest) == _seats(announced), row.id
+        if row.hint != row.synced or row.newest is None or announced is None or announced.addons is None:
+            return
+        is_as_new = _version(row.newest) >= _version(announced)
+        assert is_as_new or _seats(row.newest) == _seats(announced), row.id
 
     def no_retrieve_without_a_reason(self, row: Subscription) -> None:
         """(I7)"""
