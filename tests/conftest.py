@@ -42,11 +42,15 @@ PROVIDER_KEY = "a-provider-key"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Property tests have no stopwatch: it would only measure how busy the machine is.
+# Property tests draw the same examples each time, so that a change is judged by what it changed, and have no
+# stopwatch, which would only measure how busy the machine is. `--hypothesis-profile=search` draws new ones.
 hypothesis_settings.register_profile(
-    "no stopwatch", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
-hypothesis_settings.load_profile("no stopwatch")
+hypothesis_settings.register_profile(
+    "search", deadline=None, derandomize=False, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")
