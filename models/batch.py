@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from models import seating, waiting
 from models.audit import Cause
-from models.book import forget_written
 from models.seating import Seated, Wish
+from models.session import forget_written
 from seats.catalog import Catalog
 from seats.errors import PurchaseNeeded, Refused, SeatSyncError, UnknownRole
 

@@ -19,6 +19,7 @@ from models.audit import Cause
 from models.base import Json
 from models.direct import first_row, jsonb
 from models.rules import policies_to_json, read_seat_rules, terms_to_json
+from models.session import note_written
 from seats.counts import AccountSeats, Seats
 from seats.errors import AccountNotFound
 from seats.grace import ending_at
@@ -356,7 +357,6 @@ class Subject:
 
 
 NOBODY = Subject()
-_WRITTEN = "seatsync accounts written"
 
 
 def post(
@@ -409,16 +409,5 @@ def post(
     assert posted is not None  # the row is locked: it cannot have gone
     (book.version,) = posted
     book.written = facts
-    session.info.setdefault(_WRITTEN, {})[book.account_id] = book.version
+    note_written(session, book.account_id, book.version)
     return is_change
-
-
-def written_in(session: Session) -> Mapping[str, int]:
-    """The accounts posted in this session, with their newest versions: what caches must be told."""
-    written: Mapping[str, int] = session.info.get(_WRITTEN, {})
-    return written
-
-
-def forget_written(session: Session, account_id: str) -> None:
-    """What was posted to the account in this session was rolled back to a savepoint."""
-    session.info.get(_WRITTEN, {}).pop(account_id, None)

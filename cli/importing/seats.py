@@ -23,10 +23,9 @@ from cli.importing.rows import BadRow, MemberRow
 from cli.importing.stage import Stage, Staged, Watcher
 from models import imports, ledger, seating
 from models.audit import Cause
-from models.book import written_in
 from models.imports import Import, ImportKind, Step
 from models.seating import Wish
-from models.session import apart
+from models.session import apart, written_in
 from runtime.wiring import Runtime
 from seats.catalog import Catalog
 from seats.errors import AccountNotFound, NotFound, Refused, SeatSyncError, UnknownRole
