@@ -139,8 +139,8 @@ def _is_time(deadline: datetime | None, grace: timedelta, now: datetime) -> bool
 
 def _say_ending(session: Session, book: Book, deadline: datetime | None, told: Mapping[str, object]) -> None:
     ends = deadline.isoformat() if deadline else None
-    said = Notice(NoticeType.GRACE_ENDING, {"deadline": ends, **told})
-    notice.put(session, book.account_id, [said], once=ends)
+    said = Notice(NoticeType.GRACE_ENDING, {"deadline": ends, **told}, once=ends)
+    notice.put(session, book.account_id, [said])
 
 
 def _warn_of_contracts(session: Session, book: Book, catalog: Catalog) -> None:
@@ -155,5 +155,5 @@ def _warn_of_contracts(session: Session, book: Book, catalog: Catalog) -> None:
             "seats": {seat_type: to_json(limit) for seat_type, limit in contract.seats.items()},
             "billing": contract.billing,
         }
-        once = f"{contract.name}:{contract.ends}"
-        notice.put(session, book.account_id, [Notice(NoticeType.CONTRACT_ENDING, told)], once=once)
+        said = Notice(NoticeType.CONTRACT_ENDING, told, once=f"{contract.name}:{contract.ends}")
+        notice.put(session, book.account_id, [said])

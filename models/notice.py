@@ -107,17 +107,14 @@ _PUT = sql(
 )
 
 
-def put(session: Session, account_id: str | None, notices: Iterable[Notice], once: str | None = None) -> None:
-    """Write the notices down, and a delivery of each for every endpoint that wants it now.
-
-    `once` names the occasion: a notice of the same type, account and seat type is said of it only once.
-    """
+def put(session: Session, account_id: str | None, notices: Iterable[Notice]) -> None:
+    """Write the notices down, and a delivery of each for every endpoint that wants it now."""
     told = [
         {
             "message_id": f"msg_{secrets.token_hex(16)}",
             "type": notice.type.value,
             "data": dict(notice.data),
-            "once": None if once is None else _occasion(account_id, notice, once),
+            "once": None if notice.once is None else _occasion(account_id, notice),
         }
         for notice in notices
     ]
@@ -125,8 +122,8 @@ def put(session: Session, account_id: str | None, notices: Iterable[Notice], onc
         session.execute(_PUT, {"account_id": account_id, "notices": orjson.dumps(told).decode()})
 
 
-def _occasion(account_id: str | None, notice: Notice, once: str) -> str:
-    return orjson.dumps([notice.type, account_id, notice.data.get("seat_type"), once]).decode()
+def _occasion(account_id: str | None, notice: Notice) -> str:
+    return orjson.dumps([notice.type, account_id, notice.data.get("seat_type"), notice.once]).decode()
 
 
 # Sending.
