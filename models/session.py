@@ -112,8 +112,3 @@ def written_in(session: Session) -> Mapping[str, int]:
     """The accounts that the session wrote, with their newest versions: what caches must be told."""
     written: Mapping[str, int] = session.info.get(_WRITTEN, {})
     return written
-
-
-def forget_written(session: Session, account_id: str) -> None:
-    """What the session wrote of the account was rolled back to a savepoint."""
-    session.info.get(_WRITTEN, {}).pop(account_id, None)
