@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import account as accounts
-from models import book, evaluation, persons, seating
+from models import book, evaluation, inputs, persons, seating
 from models.assignment import LIVE, Assignment, AssignmentState
 from models.book import AccountState
 from models.persons import Person
@@ -129,5 +129,6 @@ def _state(session: Session, account_id: str, catalog: Catalog, *, create: bool)
             raise
     accounts.insert_if_absent(session, account_id, catalog.defaults)
     state = book.read(session, account_id)
-    evaluation.evaluate(session, state, catalog)
+    (loaded,) = inputs.load(session, [account_id], catalog)
+    evaluation.evaluate(session, state, loaded, catalog)
     return state

@@ -15,8 +15,9 @@ from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.book import Balance, LockedAccount
 from models.evaluation import share_of
+from models.inputs import Inputs
 from models.schedule import raise_hint
-from models.subscription import Subscription, of_account
+from models.subscription import Subscription
 from seats.catalog import Catalog
 from seats.grace import ending_at
 from seats.limit import to_json
@@ -29,7 +30,7 @@ _CAUSE = Cause(
 )
 
 
-def enforce(account: LockedAccount, rules: AccountRules, catalog: Catalog) -> None:
+def enforce(account: LockedAccount, inputs: Inputs, rules: AccountRules, catalog: Catalog) -> None:
     """Warn of what is about to end; suspend whom the rules say to suspend once the time is over. The account
     is judged.
     """
@@ -40,15 +41,15 @@ def enforce(account: LockedAccount, rules: AccountRules, catalog: Catalog) -> No
     for seat_type in sorted(account.balances):
         suspends_at = account.of(seat_type).clock.suspends_at
         is_time = suspends_at is not None and suspends_at <= account.now
-        if is_time and _is_confirmed(account, suspends_at):
+        if is_time and _is_confirmed(account, inputs, suspends_at):
             _suspend(account, seat_type)
 
 
-def look_at_grace(account: LockedAccount, catalog: Catalog) -> None:
+def look_at_grace(account: LockedAccount, inputs: Inputs, catalog: Catalog) -> None:
     """A payment deadline has passed: ask the provider whether anything was paid, which decides."""
     if account.deadline is None or account.deadline > account.now:
         return
-    for subscription in of_account(account.session, account.account_id):
+    for subscription in inputs.subscriptions:
         standing = share_of(subscription, catalog, account.now).standing
         until = standing.until
         is_over = standing.phase is Phase.GRACE and until is not None and until <= account.now
@@ -56,15 +57,11 @@ def look_at_grace(account: LockedAccount, catalog: Catalog) -> None:
             raise_hint(account.session, subscription.id)
 
 
-def _is_confirmed(account: LockedAccount, deadline: datetime | None) -> bool:
+def _is_confirmed(account: LockedAccount, inputs: Inputs, deadline: datetime | None) -> bool:
     """Whether a look at every subscription after the deadline still shows what we believe; those that
     were not looked at since are asked for.
     """
-    unconfirmed = [
-        one
-        for one in of_account(account.session, account.account_id)
-        if not _confirms(one, deadline or account.now)
-    ]
+    unconfirmed = [one for one in inputs.subscriptions if not _confirms(one, deadline or account.now)]
     for subscription in unconfirmed:
         if subscription.hint == subscription.synced and not _was_looked_at(subscription, deadline):
             raise_hint(account.session, subscription.id)

@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import assignment, finding
+from models import finding
 from models.account import now as account_now
 from models.base import Json
 from models.book import AccountState
+from models.inputs import Inputs
 from models.rules import Override
 from models.subscription import Figures, Subscription, kept_snapshot, of_account
 from seats.catalog import Catalog
@@ -42,13 +43,13 @@ _ACCESS = {
 }
 
 
-def evaluate(session: Session, account: AccountState, catalog: Catalog) -> AccountRules:
+def evaluate(session: Session, account: AccountState, inputs: Inputs, catalog: Catalog) -> AccountRules:
     """Work the account out anew: every subscription weighed, contracts in term, free seats where nothing else
     is; then judge it.
 
     A catalogue that changed since weighs the stored snapshots anew. Returns the rules it was worked out by.
     """
-    subscriptions = of_account(session, account.account_id)
+    subscriptions = inputs.subscriptions
     if account.catalog_digest != catalog.digest:
         for subscription in subscriptions:
             seen = weigh(subscription, catalog, account.now)
@@ -56,13 +57,14 @@ def evaluate(session: Session, account: AccountState, catalog: Catalog) -> Accou
     shares = [share_of(subscription, catalog, account.now) for subscription in subscriptions]
     evaluated = account_seats(catalog, account.account_id, shares, now=account.now)
     rules = _rules(zip(subscriptions, shares, strict=True), account.override, catalog)
-    finding.settle(session, f"account:{account.account_id}", rules.findings)
+    settle = finding.settle if inputs.has_findings else finding.record
+    settle(session, f"account:{account.account_id}", rules.findings)
     account.unverified = any(subscription.unverified is not None for subscription in subscriptions)
     account.evaluate_at = None
     account.restate(evaluated, rules, catalog.digest)
     for moment in _moments(account, rules, evaluated, catalog):
         account.wake_by(moment if moment > account.now else None)
-    account.wake_by(assignment.next_expiry(session, account.account_id))
+    account.wake_by(inputs.next_expiry)
     account.judge()
     return rules
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import update
@@ -19,7 +19,6 @@ from models import account as accounts
 from models import (
     assignment,
     finding,
-    generation,
     ownership,
     planned_changes,
     role_moves,
@@ -31,6 +30,7 @@ from models.book import NOBODY, LockedAccount, Subject, changing, lock
 from models.enforcement import enforce, look_at_grace
 from models.evaluation import evaluate, raised_figures, rules_of
 from models.inbox import InboxEvent, InboxState
+from models.inputs import Inputs, load
 from models.rules import Override
 from models.schedule import Lease, raise_hint
 from models.subscription import Figures, Subscription, make_known, of_account, to_keep
@@ -54,7 +54,7 @@ def open_account(session: Session, account_id: str, catalog: Catalog, cause: Cau
     is_new = accounts.insert_if_absent(session, account_id, catalog.defaults)
     if is_new:
         with changing(session, account_id) as account:
-            _evaluate_or_leave(account, catalog, cause)
+            _evaluate_or_leave(account, _inputs_of(account, catalog), catalog, cause)
     return is_new
 
 
@@ -72,21 +72,22 @@ def apply(
 
     `past_due_ends_at` is the provider's deadline from a webhook body, where a retrieve has none.
     """
-    opened = _open(session, lease, snapshot, catalog)
-    if opened is None:
+    found = _open(session, lease, snapshot, catalog)
+    if found is None:
         return None
-    subscription, touched, decision = opened
+    opened, decision = found
+    subscription = opened.subscription
     before, known = _facts(subscription), subscription.verified
     whole = completed(snapshot, known, catalog.account_key)
-    ours = planned_changes.carry_out(session, touched, whole, cause)
+    ours = planned_changes.Ours()
+    if opened.has_sent_changes:
+        ours = planned_changes.carry_out(session, opened.accounts, whole, cause)
     moved = () if known is None else differences(known, whole)
-    _settle_differences(session, subscription, lease, moved, ours=ours.fields)
+    _settle_differences(session, opened, lease, moved, ours=ours.fields)
     subscription.belongs_to(decision.owner, decision.nonce)
     seen = take_over(subscription, whole, catalog, lease.taken_at, past_due_ends_at=past_due_ends_at)
-    _settle(
-        session, subscription, lease, (*seen, *missing(snapshot, known), *decision.findings, *ours.findings)
-    )
-    return _reevaluate(touched, catalog, ours.cause or cause, _change_of(subscription, before))
+    _settle(session, opened, lease, (*seen, *missing(snapshot, known), *decision.findings, *ours.findings))
+    return _reevaluate(opened, catalog, ours.cause or cause, before=before)
 
 
 def apply_unverified(
@@ -99,10 +100,11 @@ def apply_unverified(
     known = session.get_one(Subscription, lease.subscription_id)
     if _raise_by(session, known, snapshot, catalog) is None:
         return None
-    opened = _open(session, lease, snapshot, catalog)
-    if opened is None:
+    found = _open(session, lease, snapshot, catalog)
+    if found is None:
         return None
-    subscription, touched, decision = opened
+    opened, decision = found
+    subscription = opened.subscription
     before = _facts(subscription)
     raised = _raise_by(session, subscription, snapshot, catalog)
     if raised is None:
@@ -110,7 +112,7 @@ def apply_unverified(
     subscription.raise_to(*raised)
     subscription.belongs_to(decision.owner, decision.nonce)
     session.flush()
-    return _reevaluate(touched, catalog, cause, _change_of(subscription, before))
+    return _reevaluate(opened, catalog, cause, before=before)
 
 
 def not_at_provider(
@@ -130,14 +132,14 @@ def not_at_provider(
     opened = _open_at_home(session, lease, catalog)
     if opened is None:
         return False
-    subscription, touched = opened
+    subscription = opened.subscription
     before = _facts(subscription)
     subscription.drop_unverified()
-    found = _miss(subscription, touched, lease.taken_at, term)
-    _settle(session, subscription, lease, (found,))
+    found = _miss(opened, lease.taken_at, term)
+    _settle(session, opened, lease, (found,))
     subscription.last_error = found.message
     session.flush()
-    _reevaluate(touched, catalog, cause, _change_of(subscription, before))
+    _reevaluate(opened, catalog, cause, before=before)
     return True
 
 
@@ -148,8 +150,10 @@ def link(session: Session, account_id: str, subscription_id: str, catalog: Catal
     write into the account the subscription has left.
     """
     open_account(session, account_id, catalog, cause)
-    make_known(session, subscription_id)
-    subscription, touched = _lock_to_move(session, subscription_id, account_id)
+    if session.get(Subscription, subscription_id) is None:
+        _make_known(session, subscription_id, account_id, catalog)
+    opened = _open_to_move(session, subscription_id, account_id, catalog)
+    subscription = opened.subscription
     raise_hint(session, subscription_id)
     if subscription.account_id == account_id and subscription.linked_by == LinkedBy.APP:
         return False
@@ -157,7 +161,7 @@ def link(session: Session, account_id: str, subscription_id: str, catalog: Catal
     subscription.refused_accounts = [one for one in subscription.refused_accounts if one != account_id]
     _move(session, subscription, Owner(account_id, LinkedBy.APP))
     finding.settle(session, subscription_id, (), kinds=findings.OWNERSHIP)
-    return _reevaluate(touched, catalog, cause, _change_of(subscription, before))
+    return _reevaluate(opened, catalog, cause, before=before)
 
 
 def unlink(session: Session, account_id: str, subscription_id: str, catalog: Catalog, cause: Cause) -> bool:
@@ -176,7 +180,8 @@ def unlink(session: Session, account_id: str, subscription_id: str, catalog: Cat
     target = None if owner is None else owner.account_id
     if target is not None:
         accounts.insert_if_absent(session, target, catalog.defaults)
-    subscription, touched = _lock_to_move(session, subscription_id, target)
+    opened = _open_to_move(session, subscription_id, target, catalog)
+    subscription = opened.subscription
     if ownership.decide_newest(session, subscription, placement, catalog) != decision:
         raise Contended(f"Account {target!r} is being taken by another subscription. Try again.")
     before = subscription.facts()
@@ -189,7 +194,7 @@ def unlink(session: Session, account_id: str, subscription_id: str, catalog: Cat
     if owner is None:
         finding.dismiss_kinds(session, subscription_id, _NEVER_THERE, "unlinked by the app")
     session.flush()
-    _reevaluate(touched, catalog, cause, _change_of(subscription, before))
+    _reevaluate(opened, catalog, cause, before=before)
     return before != subscription.facts()
 
 
@@ -233,8 +238,9 @@ def reevaluate_locked(account: LockedAccount, catalog: Catalog, cause: Cause) ->
     A payment deadline that passed is not carried out here: it asks for a look at the provider, and
     that look decides.
     """
-    if generation.admits(account.session, catalog):
-        _evaluate(account, catalog, cause, NOBODY)
+    inputs = _inputs_of(account, catalog)
+    if inputs.may_evaluate:
+        _evaluate(account, inputs, catalog, cause, NOBODY)
 
 
 def set_policy(
@@ -249,35 +255,57 @@ def set_policy(
         if account.override != before:
             account.restart_clocks()
         subject = Subject(before={"override": before}, after={"override": account.override})
-        _evaluate_or_leave(account, catalog, cause, subject)
+        _evaluate_or_leave(account, _inputs_of(account, catalog), catalog, cause, subject)
     return rules_of(session, account_id, account.override, catalog)
 
 
-def _change_of(subscription: Subscription, before: Json | None) -> Subject:
-    """The subscription that was as `before` says and is as it is now."""
-    return Subject(subscription_id=subscription.id, before=before, after=subscription.facts())
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A subscription, the accounts that it is, was or will be in, all locked, and the inputs of each."""
+
+    subscription: Subscription
+    accounts: Sequence[LockedAccount]
+    inputs: Sequence[Inputs]
+
+    @property
+    def has_sent_changes(self) -> bool:
+        return any(one.has_sent_changes for one in self.inputs)
+
+    @property
+    def has_findings(self) -> bool:
+        """Nothing is known of a subscription that belongs to no account."""
+        return not self.inputs or any(one.has_findings for one in self.inputs)
 
 
-def _reevaluate(touched: Sequence[LockedAccount], catalog: Catalog, cause: Cause, subject: Subject) -> bool:
-    """Evaluate the accounts that a subscription is, was or will be in, and save them; whether one changed."""
-    for account in touched:
-        _evaluate_or_leave(account, catalog, cause, subject)
-    saved = [account.save() for account in touched]
+def _reevaluate(opened: _Opened, catalog: Catalog, cause: Cause, *, before: Json | None) -> bool:
+    """Evaluate and save the accounts of a subscription that was as `before` says; whether one changed."""
+    subscription = opened.subscription
+    subject = Subject(subscription_id=subscription.id, before=before, after=subscription.facts())
+    for account, inputs in zip(opened.accounts, opened.inputs, strict=True):
+        _evaluate_or_leave(account, inputs, catalog, cause, subject)
+    saved = [account.save() for account in opened.accounts]
     return any(saved)
 
 
+def _inputs_of(account: LockedAccount, catalog: Catalog) -> Inputs:
+    (found,) = load(account.session, [account.account_id], catalog)
+    return found
+
+
 def _evaluate_or_leave(
-    account: LockedAccount, catalog: Catalog, cause: Cause, subject: Subject = NOBODY
+    account: LockedAccount, inputs: Inputs, catalog: Catalog, cause: Cause, subject: Subject = NOBODY
 ) -> None:
     """Evaluate the account, or leave that to a process of the generation in force: it is due at once then."""
-    if generation.admits(account.session, catalog):
-        _evaluate(account, catalog, cause, subject)
+    if inputs.may_evaluate:
+        _evaluate(account, inputs, catalog, cause, subject)
     else:
         account.wake_by(account.now)
         account.record(cause, subject)
 
 
-def _evaluate(account: LockedAccount, catalog: Catalog, cause: Cause, subject: Subject) -> None:
+def _evaluate(
+    account: LockedAccount, inputs: Inputs, catalog: Catalog, cause: Cause, subject: Subject
+) -> None:
     """Work the account out anew, record it, and carry out what its deadlines ask for.
 
     A catalogue that changed moves the members whose roles mean another seat type now.
@@ -285,21 +313,21 @@ def _evaluate(account: LockedAccount, catalog: Catalog, cause: Cause, subject: S
     is_awaited = any(balance.waiting for balance in account.balances.values())
     if account.catalog_digest != catalog.digest:
         role_moves.carry_out(account, catalog, cause)
-    rules = evaluate(account.session, account, catalog)
-    look_at_grace(account, catalog)
+    rules = evaluate(account.session, account, inputs, catalog)
+    look_at_grace(account, inputs, catalog)
     account.record(cause, subject)
     if account.unverified:
         return
     if is_awaited:
         waiting.settle(account)
         account.judge()
-    enforce(account, rules, catalog)
+    enforce(account, inputs, rules, catalog)
 
 
 def _open(
     session: Session, lease: Lease, snapshot: SubscriptionSnapshot, catalog: Catalog
-) -> tuple[Subscription, Sequence[LockedAccount], Decision] | None:
-    """The leased subscription, the accounts where it is and where it belongs, and why; None if overtaken.
+) -> tuple[_Opened, Decision] | None:
+    """The leased subscription with the accounts where it is and where it belongs, and why; None if overtaken.
 
     The owner is decided before the accounts are locked, since they are locked in the order of their ids, and
     once more under the locks. Where others changed the answer in between, the lease is left to run out.
@@ -327,29 +355,23 @@ class _Overtaken(Exception):
 
 def _open_decided(
     session: Session, lease: Lease, snapshot: SubscriptionSnapshot, catalog: Catalog, decision: Decision
-) -> tuple[Subscription, Sequence[LockedAccount], Decision] | None:
+) -> tuple[_Opened, Decision] | None:
     """The same, if the decision is still the same under the locks."""
     opened = _open_at_home(session, lease, catalog, decision.owner.account_id)
-    if opened is None or ownership.decide(session, opened[0], snapshot, catalog) != decision:
+    if opened is None or ownership.decide(session, opened.subscription, snapshot, catalog) != decision:
         return None
-    return *opened, decision
+    return opened, decision
 
 
-def _open_at_home(
-    session: Session, lease: Lease, catalog: Catalog, *further: str
-) -> tuple[Subscription, Sequence[LockedAccount]] | None:
+def _open_at_home(session: Session, lease: Lease, catalog: Catalog, *further: str) -> _Opened | None:
     """The leased subscription and the accounts it touches, which are locked first; None if overtaken, by
     another lease or by a newer generation.
     """
     subscription = session.get_one(Subscription, lease.subscription_id)
     before = subscription.account_id
-    touched = _lock_all(session, {before, *further})
-    session.refresh(subscription, with_for_update=True)
-    if subscription.fence != lease.fence or subscription.account_id != before:
-        return None
-    if not generation.admits(session, catalog):
-        return None
-    return subscription, touched
+    opened = _lock_all(session, {before, *further}, subscription, catalog)
+    is_ours = subscription.fence == lease.fence and subscription.account_id == before
+    return opened if is_ours and all(one.may_evaluate for one in opened.inputs) else None
 
 
 def _facts(subscription: Subscription) -> Json | None:
@@ -371,17 +393,16 @@ def _raise_by(
     return None if figures is None else (figures, to_keep(whole, catalog.account_key))
 
 
-def _miss(
-    subscription: Subscription, touched: Sequence[LockedAccount], seen_at: datetime, term: timedelta
-) -> Finding:
+def _miss(opened: _Opened, seen_at: datetime, term: timedelta) -> Finding:
     """Note a 404, and end the subscription if its term is over. A notice announces the term."""
+    subscription = opened.subscription
     if subscription.snapshot is None:
         return findings.not_at_provider(subscription.id, was_there=False)
     since = subscription.missing_since or seen_at
     ends_at = since + term
     if subscription.missing_since is None:
         told = {"subscription_id": subscription.id, "ends_at": ends_at.isoformat()}
-        for account in touched:
+        for account in opened.accounts:
             account.add_notice(Notice(NoticeType.SUBSCRIPTION_MISSING, told))
     subscription.missing_since = since
     if seen_at >= ends_at and subscription.gone_at is None:
@@ -405,17 +426,25 @@ def _refusing(subscription: Subscription, account_id: str) -> Placement:
     return replace(placement, owner=None if is_there else placement.owner, refused=refused)
 
 
-def _lock_to_move(
-    session: Session, subscription_id: str, account_id: str | None
-) -> tuple[Subscription, Sequence[LockedAccount]]:
+def _open_to_move(
+    session: Session, subscription_id: str, account_id: str | None, catalog: Catalog
+) -> _Opened:
     """The subscription and the accounts where it is and where it goes, which are locked first."""
     subscription = session.get_one(Subscription, subscription_id)
     before_id = subscription.account_id
-    touched = _lock_all(session, {account_id, before_id})
-    session.refresh(subscription, with_for_update=True)
+    opened = _lock_all(session, {account_id, before_id}, subscription, catalog)
     if subscription.account_id != before_id:
         raise Contended(f"Subscription {subscription_id!r} is being moved by another call.")
-    return subscription, touched
+    return opened
+
+
+def _make_known(session: Session, subscription_id: str, account_id: str, catalog: Catalog) -> None:
+    """A row for a subscription that had none, once the account's other ones are locked: who asks for syncs of
+    many at once may hold those and wait for this one.
+    """
+    load(session, [lock(session, account_id).account_id], catalog)
+    if not make_known(session, subscription_id):
+        raise Contended(f"Subscription {subscription_id!r} is being moved by another call.")
 
 
 def _move(session: Session, subscription: Subscription, owner: Owner | None) -> None:
@@ -426,14 +455,20 @@ def _move(session: Session, subscription: Subscription, owner: Owner | None) -> 
     session.flush()
 
 
-def _lock_all(session: Session, account_ids: set[str | None]) -> Sequence[LockedAccount]:
-    """The accounts in the order of their ids, so that two movers never wait for each other."""
-    return [lock(session, account_id) for account_id in sorted(filter(None, account_ids))]
+def _lock_all(
+    session: Session, account_ids: set[str | None], subscription: Subscription, catalog: Catalog
+) -> _Opened:
+    """The accounts, locked in the order of their ids so that two movers never wait for each other; then the
+    subscription as it is now.
+    """
+    touched = [lock(session, account_id) for account_id in sorted(filter(None, account_ids))]
+    ids = [account.account_id for account in touched]
+    return _Opened(subscription, touched, load(session, ids, catalog, subscription.id))
 
 
 def _settle_differences(
     session: Session,
-    subscription: Subscription,
+    opened: _Opened,
     lease: Lease,
     moved: Sequence[Difference],
     *,
@@ -444,21 +479,24 @@ def _settle_differences(
     """
     finding.settle_differences(
         session,
-        subscription.id,
+        opened.subscription.id,
         [one for one in moved if one.field not in ours],
         look=lease,
-        seen_before=subscription.verified_at,
+        seen_before=opened.subscription.verified_at,
+        has_known=opened.has_findings,
     )
 
 
-def _settle(session: Session, subscription: Subscription, lease: Lease, seen: Sequence[Finding]) -> None:
+def _settle(session: Session, opened: _Opened, lease: Lease, seen: Sequence[Finding]) -> None:
     """The look is over: what it covered is done, what it found is recorded, the next may come."""
+    subscription = opened.subscription
     subscription.synced = max(subscription.synced, lease.mark)
     subscription.lease_until = None
     subscription.looked_at = lease.taken_at
     subscription.attempts = 0
     subscription.last_error = subscription.refused_since = None
-    finding.settle(session, subscription.id, seen)
+    settle = finding.settle if opened.has_findings else finding.record
+    settle(session, subscription.id, seen)
     session.execute(
         update(InboxEvent)
         .where(InboxEvent.id.in_(lease.events), InboxEvent.state.in_((InboxState.PENDING, InboxState.DEAD)))
