@@ -325,6 +325,11 @@ class LockedAccount(AccountState):
     _entries: list[_Entry] = field(default_factory=list)
     _notices: list[Notice] = field(default_factory=list)
 
+    @property
+    def recorded(self) -> int:
+        """How many entries were recorded and are to be saved."""
+        return len(self._entries)
+
     def record(self, cause: Cause, subject: Subject = NOBODY) -> None:
         """Note an audit entry for what has changed since the last one, in the account or in its subject."""
         self._entries.append(_Entry(cause, subject, self.facts()))
