@@ -3,12 +3,13 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+DOCS   := $(VENV)/.docs-installed
 
 # Compiled modules are kept, whatever the shell asks for: the tests start dozens of processes.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check lint format types imports bench lock clean
+.PHONY: help install run test check lint format types imports docs bench lock clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -30,28 +31,36 @@ run: install ## start everything with a simulated business and watch seats move
 test: install ## run every test against real PostgreSQL, Redis and processes
 	$(PY) -m pytest $(ARGS)
 
-check: lint types imports test ## what CI runs
+check: lint types imports docs test ## what CI runs
 
 lint: install ## format and lint rules
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 
-format: install ## rewrite the code in the house's format
+format: install ## rewrite the code in the project's format
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
 types: install ## mypy --strict
 	$(PY) -m mypy
 
-imports: install ## the floor plan: who may import whom
+imports: install ## the layers: who may import whom
 	$(VENV)/bin/lint-imports
 
-bench: install ## print the ratios of README, "Speed", beside their baselines
+docs: $(DOCS) ## build the manual as a site in build/docs; a warning is an error
+	$(VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going -d build/doctrees docs build/docs
+
+$(DOCS): $(STAMP) requirements-docs.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.txt
+	@touch $(DOCS)
+
+bench: install ## print the measured ratios and their baselines (benchmarks/README.md)
 	$(PY) -m benchmarks
 
 lock: ## write requirements*.txt anew from pyproject.toml (needs uv)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --extra embedded --extra dev pyproject.toml -o requirements-dev.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --constraints requirements-dev.txt --group docs -o requirements-docs.txt
 
-clean: ## remove the virtual environment and what the embedded servers kept
-	rm -rf $(VENV) .seatsync
+clean: ## remove the virtual environment, the built manual and what the embedded servers kept
+	rm -rf $(VENV) .seatsync build

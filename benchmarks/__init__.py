@@ -1,1 +1,1 @@
-"""The bars of the README's "Speed", each measured beside its baseline: `python -m benchmarks`."""
+"""The bars of benchmarks/README.md, each measured beside its baseline: `python -m benchmarks`."""

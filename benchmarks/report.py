@@ -98,6 +98,6 @@ def table(rows: Sequence[Row], caption: str) -> Table:
 
 
 def markdown(rows: Sequence[Row], caption: str) -> str:
-    """For the README."""
+    """For benchmarks/README.md."""
     lines = [HEADINGS, ["---"] * len(HEADINGS), *(row.cells() for row in rows)]
     return "\n".join([f"{caption}.", "", *(f"| {' | '.join(cells)} |" for cells in lines)])

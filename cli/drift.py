@@ -11,6 +11,7 @@ from typing import Final
 import click
 from sqlalchemy.orm import Session
 
+from cli.moment import in_json
 from cli.whole_business import ready
 from models import finding
 from models.finding import DriftFinding, FindingState
@@ -121,7 +122,7 @@ def _print_json(found: Sequence[DriftFinding], counts: Counts) -> None:
             for (state, cause), count in counts.items()
         ],
     }
-    click.echo(json.dumps(document, indent=2, default=datetime.isoformat))
+    click.echo(json.dumps(document, indent=2, default=in_json))
 
 
 def _since(moment: datetime) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cli.columns import printable
-from cli.moment import Moment, shown
+from cli.moment import Moment, in_json, shown
 from cli.whole_business import ready
 from models.api_key import all_keys
 from runtime.wiring import Runtime
@@ -32,7 +32,7 @@ def explain(account_id: str, *, since: datetime | None, as_json: bool) -> None:
     with ready("seatsync-explain") as runtime:
         told, names = document(runtime, account_id, since=since), _key_names(runtime)
     if as_json:
-        click.echo(json.dumps(told, indent=2, default=datetime.isoformat))
+        click.echo(json.dumps(told, indent=2, default=in_json))
         return
     for line in _lines(_with_names(told, names)):
         click.echo(line)

@@ -96,6 +96,11 @@ class Assignment(Base):
         return self.seat_type is not None and self.state in (AssignmentState.ACTIVE, AssignmentState.HELD)
 
     @property
+    def is_invitation(self) -> bool:
+        """Whether nobody has taken the held seat up yet; a claim that waits for its seat is a member's."""
+        return self.state == AssignmentState.HELD and self.awaits != AssignmentState.ACTIVE
+
+    @property
     def reason(self) -> str:
         """Why the member counts, or does not."""
         if self.seat_type is None:

@@ -31,7 +31,7 @@ from seats.grace import ending_at
 from seats.limit import at_least, from_json, to_json
 from seats.rules import AccountRules, Offer, account_rules
 from seats.snapshot import SubscriptionSnapshot
-from seats.statuses import UNPAID, Phase, StatusEffect, SubscriptionStanding, standing_of
+from seats.statuses import UNPAID, Phase, Standing, StatusEffect, SubscriptionStanding, standing_of
 
 # How much of its seats a status leaves usable; a body may only move a subscription up this order.
 _ACCESS = {
@@ -56,7 +56,7 @@ def evaluate(session: Session, account: AccountState, inputs: Inputs, catalog: C
             finding.settle(session, subscription.id, seen, kinds=COUNTING)
     shares = [share_of(subscription, catalog, account.now) for subscription in subscriptions]
     evaluated = account_seats(catalog, account.account_id, shares, now=account.now)
-    rules = _rules(zip(subscriptions, shares, strict=True), account.override, catalog)
+    rules = _rules(zip(subscriptions, shares, strict=True), evaluated, account.override, catalog)
     settle = finding.settle if inputs.has_findings else finding.record
     settle(session, f"account:{account.account_id}", rules.findings)
     account.unverified = any(subscription.unverified is not None for subscription in subscriptions)
@@ -181,11 +181,15 @@ def rules_of(session: Session, account_id: str, override: Json | None, catalog: 
     subscriptions = of_account(session, account_id)
     now = account_now(session)
     shares = [share_of(subscription, catalog, now) for subscription in subscriptions]
-    return _rules(zip(subscriptions, shares, strict=True), override, catalog)
+    evaluated = account_seats(catalog, account_id, shares, now=now)
+    return _rules(zip(subscriptions, shares, strict=True), evaluated, override, catalog)
 
 
 def _rules(
-    shares: Iterable[tuple[Subscription, SubscriptionShare]], override: Json | None, catalog: Catalog
+    shares: Iterable[tuple[Subscription, SubscriptionShare]],
+    evaluated: AccountSeats,
+    override: Json | None,
+    catalog: Catalog,
 ) -> AccountRules:
     """The rules of the products that were counted last, with the app's own decisions on top."""
     own = Override.model_validate(override or {})
@@ -194,7 +198,8 @@ def _rules(
         for subscription, share in shares
         if (product_id := subscription.counted_product or subscription.product_id) is not None
     ]
-    return account_rules(catalog, offers, own.applied_to, named=own.seat_types)
+    given = {} if evaluated.standing is Standing.SUSPENDED else evaluated.seats
+    return account_rules(catalog, offers, own.applied_to, given=given, named=own.seat_types)
 
 
 def seats_to_json(seats: Mapping[str, Seats]) -> Json:

@@ -36,17 +36,17 @@ from models.schedule import Lease, raise_hint
 from models.subscription import Figures, Subscription, make_known, of_account, to_keep
 from models.takeover import take_over
 from seats import findings
-from seats.absence import completed, missing
+from seats.absence import completed, judged, missing
 from seats.catalog import Catalog
 from seats.drift import Difference, differences
 from seats.errors import AccountNotEmpty, Contended, OwnAccount, SubscriptionNotFound
-from seats.findings import Finding
+from seats.findings import Finding, FindingKind
 from seats.notices import Notice, NoticeType
 from seats.ownership import Decision, LinkedBy, Owner, Placement
 from seats.rules import AccountRules
 from seats.snapshot import SubscriptionSnapshot
 
-_NEVER_THERE = {findings.FindingKind.NOT_AT_PROVIDER}
+_NEVER_THERE = {FindingKind.NOT_AT_PROVIDER}
 
 
 def open_account(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> bool:
@@ -86,7 +86,8 @@ def apply(
     _settle_differences(session, opened, lease, moved, ours=ours.fields)
     subscription.belongs_to(decision.owner, decision.nonce)
     seen = take_over(subscription, whole, catalog, lease.taken_at, past_due_ends_at=past_due_ends_at)
-    _settle(session, opened, lease, (*seen, *missing(snapshot, known), *decision.findings, *ours.findings))
+    seen = (*seen, *missing(snapshot, known), *decision.findings, *ours.findings)
+    _settle(session, opened, lease, seen, kinds=judged(snapshot, catalog.account_key))
     return _reevaluate(opened, catalog, ours.cause or cause, before=before)
 
 
@@ -136,7 +137,8 @@ def not_at_provider(
     before = _facts(subscription)
     subscription.drop_unverified()
     found = _miss(opened, lease.taken_at, term)
-    _settle(session, opened, lease, (found,))
+    kinds = _NEVER_THERE if subscription.gone_at is None else findings.SYNCED
+    _settle(session, opened, lease, (found,), kinds=kinds)
     subscription.last_error = found.message
     session.flush()
     _reevaluate(opened, catalog, cause, before=before)
@@ -487,16 +489,25 @@ def _settle_differences(
     )
 
 
-def _settle(session: Session, opened: _Opened, lease: Lease, seen: Sequence[Finding]) -> None:
-    """The look is over: what it covered is done, what it found is recorded, the next may come."""
+def _settle(
+    session: Session,
+    opened: _Opened,
+    lease: Lease,
+    seen: Sequence[Finding],
+    *,
+    kinds: Collection[FindingKind],
+) -> None:
+    """The look is over: what it covered is done, what it found of these kinds is recorded."""
     subscription = opened.subscription
     subscription.synced = max(subscription.synced, lease.mark)
     subscription.lease_until = None
     subscription.looked_at = lease.taken_at
     subscription.attempts = 0
     subscription.last_error = subscription.refused_since = None
-    settle = finding.settle if opened.has_findings else finding.record
-    settle(session, subscription.id, seen)
+    if opened.has_findings:
+        finding.settle(session, subscription.id, seen, kinds=kinds)
+    else:
+        finding.record(session, subscription.id, seen)
     session.execute(
         update(InboxEvent)
         .where(InboxEvent.id.in_(lease.events), InboxEvent.state.in_((InboxState.PENDING, InboxState.DEAD)))

@@ -83,6 +83,7 @@ def change(
             )
             seating.lapse(account)
             raise expired
+        seating.note_catalog(account, catalog)
         _change(account, person, wanted, catalog=catalog, cause=cause)
     _report(session, account_id, member_id, wanted.last_active_at)
     session.refresh(person)
@@ -114,7 +115,7 @@ def rename(session: Session, account_id: str, member_id: str, new_id: str, cause
         holder = assignment.live(session, account_id, new_id)
         if holder is row:
             return row
-        if holder is not None and holder.state != AssignmentState.HELD:
+        if holder is not None and not holder.is_invitation:
             raise MemberIdTaken(
                 f"Member {new_id!r} of this account is {holder.state} already. Release that member first if "
                 "both are one person.",

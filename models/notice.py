@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 import orjson
 from sqlalchemy import (
@@ -107,19 +108,29 @@ _PUT = sql(
 )
 
 
+_TIMES: Final = frozenset({"deadline", "suspends_at", "ends_at"})
+
+
 def put(session: Session, account_id: str | None, notices: Iterable[Notice]) -> None:
     """Write the notices down, and a delivery of each for every endpoint that wants it now."""
     told = [
         {
             "message_id": f"msg_{secrets.token_hex(16)}",
             "type": notice.type.value,
-            "data": dict(notice.data),
+            "data": {name: _spelled_alike(name, value) for name, value in notice.data.items()},
             "once": None if notice.once is None else _occasion(account_id, notice),
         }
         for notice in notices
     ]
     if told:
-        session.execute(_PUT, {"account_id": account_id, "notices": orjson.dumps(told).decode()})
+        session.execute(
+            _PUT, {"account_id": account_id, "notices": orjson.dumps(told, option=orjson.OPT_UTC_Z).decode()}
+        )
+
+
+def _spelled_alike(name: str, value: object) -> object:
+    """The value; a time of a balance as all times in a notice are spelled."""
+    return datetime.fromisoformat(value) if name in _TIMES and isinstance(value, str) else value
 
 
 def _occasion(account_id: str | None, notice: Notice) -> str:

@@ -1,7 +1,8 @@
 """Persons: which live row of an account a call means. One rule for every entry point: one person, one seat.
 
-A person is known by member id and by e-mail address. An invitation (a held seat) belongs to the person who
-has its address, whatever id it was made under; any other row belongs to its member id alone.
+A person is known by member id and by e-mail address. An invitation belongs to the person who has its
+address, whatever id it was made under; any other row, a claim that waits for its seat among them, belongs to
+its member id alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from models import assignment
-from models.assignment import Assignment, AssignmentState
+from models.assignment import Assignment
 from seats.errors import EmailTaken
 
 
@@ -64,7 +65,7 @@ def identify(own: Assignment | None, addressed: Assignment | None) -> Person | N
     """
     if addressed is None or addressed is own:
         return None if own is None else Person(own)
-    if addressed.state != AssignmentState.HELD:
+    if not addressed.is_invitation:
         raise email_taken(addressed)
     return Person(addressed) if own is None else Person(own, addressed)
 

@@ -123,6 +123,7 @@ def seat(account: LockedAccount, wish: Wish, catalog: Catalog, cause: Cause) -> 
     `WrongState` for a suspended member and for a move while a seat is being bought.
     """
     seat_type = catalog.seat_type(wish.role)
+    note_catalog(account, catalog)
     make_room(account, seat_type)
     refused = refusal(account, seat_type)
     if refused is None:
@@ -134,6 +135,14 @@ def seat(account: LockedAccount, wish: Wish, catalog: Catalog, cause: Cause) -> 
         return _claim_again(account, person, wish, cause, seat_type=seat_type, refused=refused)
     assert refused is not None  # an insert that conflicts has met a live assignment
     raise refused
+
+
+def note_catalog(account: LockedAccount, catalog: Catalog) -> None:
+    """Somebody is seated by what a role means in this catalogue. If another catalogue has evaluated the
+    account, it is to be evaluated again: the role may mean another seat type there.
+    """
+    if account.catalog_digest != catalog.digest:
+        account.catalog_digest = ""
 
 
 def make_room(account: LockedAccount, seat_type: str | None) -> None:

@@ -201,7 +201,9 @@ def changeable_of(session: Session, account_id: str, seat_types: Collection[str]
     them, or all active ones if none is known to.
     """
     active = [
-        one for one in of_account(session, account_id) if one.figures.status == SubscriptionStatus.ACTIVE
+        one
+        for one in of_account(session, account_id)
+        if one.figures.status == SubscriptionStatus.ACTIVE and one.gone_at is None
     ]
     return [one for one in active if set(seat_types) <= (one.figures.seats or {}).keys()] or active
 
@@ -217,9 +219,21 @@ _NEVER_PAID_OR_OVER = frozenset(
 
 
 def standing_of(session: Session, account_id: str) -> Sequence[Subscription]:
-    """Those of them that were paid for and have not ended, whether they give seats at the moment or not."""
-    known = [one for one in of_account(session, account_id) if one.status is not None]
-    return [one for one in known if one.status not in _NEVER_PAID_OR_OVER]
+    """Those of them that were paid for and have not ended, whether they give seats at the moment or not.
+
+    One that no sync has reached yet may have been paid for, so it is among them; only a webhook's body, or
+    nothing at all, says so far what it is. One that the provider has not known for too long has ended.
+    """
+    return [one for one in of_account(session, account_id) if _stands(one)]
+
+
+def _stands(subscription: Subscription) -> bool:
+    if subscription.gone_at is not None:
+        return False
+    status = subscription.figures.status
+    if status is None:
+        return subscription.synced < subscription.hint
+    return status not in _NEVER_PAID_OR_OVER
 
 
 def count(session: Session) -> int:

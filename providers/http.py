@@ -47,6 +47,11 @@ _ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY}
 _KEY_REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
+_KEY_ADVICE = (
+    "Check DODO_PAYMENTS_API_KEY, and that it belongs to the mode in DODO_PAYMENTS_ENVIRONMENT; then restart "
+    "the processes."
+)
+
 JsonObject = dict[str, Any]
 
 
@@ -251,15 +256,15 @@ class Client:
         if code is None or not is_client_error or answer.status in _PASSING:
             return TransientError(message, retry_after=answer.wait)
         if answer.status in _KEY_REFUSED:
-            return KeyRefused(message, retry_after=answer.wait)
+            return KeyRefused(f"{message} {_KEY_ADVICE}", retry_after=answer.wait)
         return PermanentError(message, details={"status": answer.status, "provider_code": code})
 
 
 def _without_write_access(error: KeyRefused) -> KeyRefused:
     """The provider counts previews among the changes (seen: 403 for a read-only key)."""
     return KeyRefused(
-        f"{error.message} To preview or change anything, it needs an API key with write access: put one into "
-        "DODO_PAYMENTS_API_KEY and restart the processes.",
+        f"{error.message.removesuffix(_KEY_ADVICE)}To preview or change anything, it needs an API key with "
+        "write access: put one into DODO_PAYMENTS_API_KEY and restart the processes.",
         retry_after=error.retry_after,
     )
 

@@ -274,7 +274,7 @@ class Settings(BaseModel):
 
 
 def described() -> Mapping[str, tuple[str, str]]:
-    """Each variable with its default and what it should look like; the README's table is held to it."""
+    """Each variable with its default and what it should look like; docs/settings.md is held to it."""
     return {
         str(field.alias): ("required" if field.is_required() else str(field.default), field.description or "")
         for field in Settings.model_fields.values()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from seats import findings
 from seats.drift import in_words
-from seats.findings import Finding
+from seats.findings import Finding, FindingKind
 from seats.ownership import named_account
 from seats.snapshot import SubscriptionSnapshot
+
+# What every subscription has, and what decides whose it is and which period its payments are about.
+_NEVER_LOST: Final = ("customer_id", "previous_billing_date")
 
 
 def completed(
@@ -25,7 +28,17 @@ def completed(
     kept: dict[str, Any] = {field: getattr(known, field) for field in snapshot.unstated}
     if named_account(snapshot.metadata, account_key) is None:
         kept["metadata"] = known.metadata
+    kept |= {field: getattr(known, field) for field in _NEVER_LOST if getattr(snapshot, field) is None}
     return replace(snapshot, **kept)
+
+
+def judged(snapshot: SubscriptionSnapshot, account_key: str | None) -> Collection[FindingKind]:
+    """The kinds of findings that a sync of the snapshot settles. Metadata that names no account does not
+    settle that it named one which was not believed.
+    """
+    if account_key is None or named_account(snapshot.metadata, account_key) is not None:
+        return findings.SYNCED
+    return findings.SYNCED - {FindingKind.UNPROVED_ACCOUNT}
 
 
 def missing(snapshot: SubscriptionSnapshot, known: SubscriptionSnapshot | None) -> Iterator[Finding]:

@@ -104,7 +104,7 @@ def in_words(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, AddonQuantity):
         return f"{value.quantity} x {value.addon_id}"
     if isinstance(value, tuple):

@@ -58,8 +58,8 @@ def _is_invisible(character: str) -> bool:
 
 def _ascii_domain(domain: str) -> str:
     if domain.isascii():
-        return domain.lower()
-    return idna.encode(domain, uts46=True).decode()
+        return domain.lower().removesuffix(".")
+    return idna.encode(domain, uts46=True).decode().removesuffix(".")
 
 
 def _lower(text: str) -> str:

@@ -29,6 +29,12 @@ class SettingsError(SeatSyncError):
     code = "settings_invalid"
 
 
+class ForeignDatabase(SettingsError):
+    """The database belongs to another mode or business of the provider than the settings name."""
+
+    code = "foreign_database"
+
+
 @dataclass(frozen=True, slots=True)
 class Mistake:
     """One thing wrong in the catalogue: where it stands, what is wrong, what would be right."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from seats.limit import SeatLimit, at_least, overage
 from seats.policies import seat_words
+from seats.wording import counted
 
 STOP_AFTER: Final = 3
 """After so many purchases in a row that were in vain nothing is bought automatically any more."""
@@ -86,8 +87,8 @@ def stopped(failures: int) -> str:
 def for_nobody_there(seat_type: str, seated: int, purchased: SeatLimit) -> str:
     """That seats are bought for who claims one, and not for who is beyond the limit already."""
     return (
-        f"{seated} people sit on {purchased} {seat_type} seats already, and nothing is bought by itself for "
-        "who is there: buy for them by a seat change, or release some."
+        f"{counted(seated, 'person sits', 'people sit')} on {purchased} {seat_type} seats already, and "
+        "nothing is bought by itself for who is there: buy for them by a seat change, or release some."
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -70,7 +70,7 @@ _HELD: Final = {
 DIFFERENCES: Final = frozenset({FindingKind.DIFFERS, FindingKind.UNHEARD_OF})
 """What the provider's list shows and a sync repairs."""
 
-COUNTING: Final = frozenset(
+_UNCOUNTABLE: Final = frozenset(
     {
         FindingKind.UNKNOWN_STATUS,
         FindingKind.UNKNOWN_PRODUCT,
@@ -78,11 +78,13 @@ COUNTING: Final = frozenset(
         FindingKind.ADDONS_MISSING,
         FindingKind.ABSURD_QUANTITY,
         FindingKind.ABSURD_TOTAL,
-        FindingKind.BELOW_MINIMUM,
-        FindingKind.ABOVE_MAXIMUM,
-        FindingKind.UNPAID_GROWTH,
     }
 )
+# About the seats of a snapshot that was counted.
+_OF_THE_COUNT: Final = frozenset(
+    {FindingKind.BELOW_MINIMUM, FindingKind.ABOVE_MAXIMUM, FindingKind.UNPAID_GROWTH}
+)
+COUNTING: Final = _UNCOUNTABLE | _OF_THE_COUNT
 """What counting a stored snapshot finds; the catalogue alone decides about these."""
 
 OWNERSHIP: Final = frozenset({FindingKind.METADATA_MISSING, FindingKind.UNPROVED_ACCOUNT})
@@ -117,6 +119,14 @@ class Finding:
         if self.cause is None and self.kind in _CATALOGUE:
             return LikelyCause.CATALOGUE_CHANGE
         return self.cause or LikelyCause.UNKNOWN
+
+
+def judged(kinds: Collection[FindingKind], seen: Iterable[Finding]) -> Collection[FindingKind]:
+    """Those of the kinds about which `seen` says everything there is: a snapshot that could not be counted
+    says nothing about the count.
+    """
+    is_counted = not any(one.kind in _UNCOUNTABLE for one in seen)
+    return kinds if is_counted else frozenset(kinds) - _OF_THE_COUNT
 
 
 class Uncountable(SeatSyncError):

@@ -9,7 +9,7 @@ from typing import Self
 
 from seats import findings, policies
 from seats.catalog import Catalog, Rules
-from seats.counts import SubscriptionShare
+from seats.counts import Seats, SubscriptionShare
 from seats.findings import Finding
 from seats.statuses import Phase
 
@@ -59,22 +59,36 @@ class AccountRules:
 
 
 def account_rules(
-    catalog: Catalog, offers: Sequence[Offer], overlay: Overlay, *, named: Iterable[str] = ()
+    catalog: Catalog,
+    offers: Sequence[Offer],
+    overlay: Overlay,
+    *,
+    given: Mapping[str, Seats],
+    named: Iterable[str] = (),
 ) -> AccountRules:
-    """The rules of an account, from the products that give its seats.
+    """The rules of an account, from the products that give its seats; `given` are all seats that count.
 
     A seat type is decided by the products that give seats of it; where they differ, the strictest rules hold,
-    with a finding. A product has no say over a type that it does not sell. A type that no product sells
-    follows the products that give the account its other seats, or the catalogue's defaults if there are none.
-    `named` are further seat types for which the overlay may have a decision.
+    with a finding. A product has no say over a type that it does not sell. Seats that no product gives, those
+    of a contract and free ones, are under the catalogue's defaults. A type of which the account has no seats
+    follows the products that give the others, or the defaults if there are none. `named` are further seat
+    types for which the overlay may have a decision. While the account has seats, products that have ended can
+    make the rules of a type stricter and never laxer.
     """
-    general = _strictest(catalog, _decided(catalog, deciding(offers), overlay, None))
+    sold = {name for offer in offers if offer.share.standing.counts for name in _types_given(offer)}
+    unsold = {name for name, seats in given.items() if seats.purchased != 0} - sold
+    of_account = [] if unsold and not sold else deciding(offers)
+    general = _strictest(catalog, _decided(catalog, of_account, overlay, None))
     by_type, found = {}, []
-    for seat_type in sorted({*named, *(name for offer in offers for name in offer.share.seats)}):
-        offered = deciding(offers, seat_type) or deciding(offers)
+    for seat_type in sorted({*named, *given, *(name for offer in offers for name in offer.share.seats)}):
+        offered = [] if seat_type in unsold else deciding(offers, seat_type) or of_account
+        live = [one for one in offered if one.share.standing.phase is not Phase.ENDED]
         rules = _decided(catalog, offered, overlay, seat_type)
+        if (sold or unsold) and not live:
+            rules = [*rules, *_decided(catalog, of_account, overlay, seat_type)]
         by_type[seat_type] = _strictest(catalog, rules)
-        if _gives_any(offered, seat_type) and len({_relevant(one) for one in rules}) > 1:
+        is_given = any(seat_type in _types_given(one) for one in live)
+        if is_given and len({_relevant(one) for one in rules}) > 1:
             product_ids = sorted({offer.product_id for offer in offered})
             found.append(findings.rules_differ(seat_type, product_ids, by_type[seat_type].policy))
     return AccountRules(general, by_type, tuple(found))
@@ -91,6 +105,11 @@ def deciding(offers: Iterable[Offer], seat_type: str | None = None) -> Sequence[
     return [offer for rank, offer in ranked if rank == best]
 
 
+def _types_given(offer: Offer) -> Collection[str]:
+    """The seat types of which the product gives at least one seat."""
+    return {name for name, seats in offer.share.seats.items() if seats.purchased != 0}
+
+
 def _rank(share: SubscriptionShare, seat_type: str | None) -> tuple[bool, bool, bool] | None:
     """The place among the offers that decide, the lowest first; None if the offer has no say."""
     phase = share.standing.phase
@@ -99,12 +118,6 @@ def _rank(share: SubscriptionShare, seat_type: str | None) -> tuple[bool, bool, 
         return None
     gives_none = all(found.purchased == 0 for found in seats)
     return phase is Phase.ENDED, not share.standing.counts, gives_none
-
-
-def _gives_any(offers: Iterable[Offer], seat_type: str) -> bool:
-    return any(
-        offer.share.seats[seat_type].purchased != 0 for offer in offers if seat_type in offer.share.seats
-    )
 
 
 def _decided(

@@ -31,13 +31,11 @@ def play(machine: Callable[[], RuleBasedStateMachine], *, examples: int, steps: 
     )
 
 
-def assert_it_finds_a_failure(machine: Callable[[], RuleBasedStateMachine], *, examples: int = 300) -> None:
+def assert_it_finds_a_failure(machine: Callable[[], RuleBasedStateMachine], *, steps: int = 12) -> None:
     """That the machine, played against a service without one of its safeguards, fails on a promise."""
     # Hypothesis plays what it found once more, and where real time has gone on by then, that may differ.
     with pytest.raises((AssertionError, Flaky)):
-        play(
-            machine, examples=examples, steps=50, phases=[Phase.generate], derandomize=True, print_blob=False
-        )
+        play(machine, examples=300, steps=steps, phases=[Phase.generate], derandomize=True, print_blob=False)
 
 
 def only(machine: type[Machine], *rules: str) -> type[Machine]:

@@ -7,17 +7,14 @@ import shlex
 import tomllib
 from pathlib import Path
 
-import click
 import pytest
 
 from cli.fleet import commands
-from cli.main import cli
-from runtime.settings import Settings, described
+from runtime.settings import Settings
 from tests.parallel import SPREAD
 
 HOUSE = Path(__file__).parent.parent
 ROOMS = ("seats", "models", "providers", "runtime", "worker", "webhook_app", "cli", "simulator")
-README = (HOUSE / "README.md").read_text(encoding="utf-8")
 PROCFILE = (HOUSE / "Procfile").read_text(encoding="utf-8")
 
 
@@ -59,16 +56,6 @@ def test_sql_is_never_put_together_from_text():
     assert places(r"(sql|text)\(\s*f[\"']", "models", "worker", "webhook_app") == []
 
 
-@pytest.mark.parametrize("name", described())
-def test_the_readme_describes_every_setting(name: str):
-    assert f"`{name}`" in README
-
-
-@pytest.mark.parametrize("name", cli.list_commands(click.Context(cli)))
-def test_the_readme_names_every_command(name: str):
-    assert f"seatsync {name}" in README
-
-
 def test_the_procfile_starts_what_seatsync_up_starts(settings: Settings):
     procfile = {}
     for line in PROCFILE.splitlines():
@@ -81,18 +68,35 @@ def test_the_procfile_starts_what_seatsync_up_starts(settings: Settings):
 
 
 def test_the_lock_files_carry_hashes_and_no_address():
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-docs.txt"):
         lock = (HOUSE / name).read_text(encoding="utf-8")
         assert "--hash=sha256:" in lock
         assert "://" not in lock
 
 
 def test_every_direct_dependency_is_locked():
-    project = tomllib.loads((HOUSE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lock = (HOUSE / "requirements.txt").read_text(encoding="utf-8")
-    for wish in project["dependencies"]:
-        name = re.split(r"[\[<>=]", wish)[0]
-        assert f"\n{name}==" in lock
+    pyproject = tomllib.loads((HOUSE / "pyproject.toml").read_text(encoding="utf-8"))
+    wishes = {
+        "requirements.txt": pyproject["project"]["dependencies"],
+        "requirements-docs.txt": pyproject["dependency-groups"]["docs"],
+    }
+    for file, wished in wishes.items():
+        lock = (HOUSE / file).read_text(encoding="utf-8")
+        for wish in wished:
+            name = re.split(r"[\[<>=]", wish)[0]
+            assert f"\n{name}==" in lock
+
+
+def test_the_hooks_before_a_commit_run_what_make_lint_runs():
+    makefile = (HOUSE / "Makefile").read_text(encoding="utf-8").replace("$(VENV)", ".venv")
+    (recipe,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    hooks = (HOUSE / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert re.findall(r"entry: (.*)", hooks) == [line.strip() for line in recipe.splitlines()]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_package_says_that_it_is_typed(room: str):
+    assert (HOUSE / room / "py.typed").is_file()
 
 
 @pytest.mark.parametrize("file", sorted(SPREAD))

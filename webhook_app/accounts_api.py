@@ -51,7 +51,7 @@ def put_account(path: NewAccountPath) -> Response:
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
         return Answer(status, _shown(account.get(session, path.account_id)))
 
-    return answer_once(work)
+    return answer_once(work, still_holds=lambda session, _: account.exists(session, path.account_id))
 
 
 @accounts_api.delete(
@@ -67,7 +67,7 @@ def delete_account(path: AccountPath) -> Response:
         ledger.delete_account(session, path.account_id, door().runtime.catalog, _cause("deleted by the app"))
         return Answer(HTTPStatus.OK, {"account_id": path.account_id, "deleted": True})
 
-    return answer_once(work)
+    return answer_once(work, still_holds=lambda session, _: not account.exists(session, path.account_id))
 
 
 @accounts_api.put(

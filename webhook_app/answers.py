@@ -11,10 +11,10 @@ from flask import Response, request
 from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel
 
-KEYED: Final = (401, 403, 422, 503)
+KEYED: Final = (400, 401, 403, 422, 503)
 """The problems of every call that needs a key."""
 
-WRITING: Final = (400, *KEYED, 413)
+WRITING: Final = (*KEYED, 413)
 """The problems of every call that writes."""
 
 WITH_BODY: Final = (*WRITING, 415)

@@ -52,7 +52,7 @@ def export(
     slices = _slices(sessions, account_id, since=since, until=until, newest=newest)
     if form is Format.CSV:
         return _csv(slices)
-    return _json(slices, {"account_id": account_id, "from": _time(since), "to": _time(until)})
+    return _json(slices, {"account_id": account_id, "from": since, "to": until})
 
 
 def _slices(
@@ -70,7 +70,7 @@ def _slices(
 
 def _json(slices: Iterator[Sequence[AuditRow]], about: dict[str, Any]) -> Iterator[bytes]:
     """One document, `{..., "rows": [...]}`, with a line for each row."""
-    yield orjson.dumps(about)[:-1] + b',"rows":['
+    yield orjson.dumps(about, option=orjson.OPT_UTC_Z)[:-1] + b',"rows":['
     separator = b"\n"
     for rows in slices:
         for row in rows:
@@ -107,5 +107,5 @@ def _shown(row: AuditRow) -> dict[str, Any]:
     return {**told, "at": _time(row.at), **hashes}
 
 
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -39,7 +39,9 @@ class AuditRowShown(Shown):
     fence: int | None = Field(description="the look at the provider behind it, if any")
     member_id: str | None
     subscription_id: str | None
-    before: dict[str, Any] | None = Field(description="the account's balance; null before the first row")
+    before: dict[str, Any] | None = Field(
+        description="the account's balance; null before the first row. Its times are spelled as hashed"
+    )
     after: dict[str, Any]
     subject_before: dict[str, Any] | None = Field(description="the member or the subscription that moved")
     subject_after: dict[str, Any] | None

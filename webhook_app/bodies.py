@@ -13,9 +13,11 @@ MOST_BYTES: Final = 1024 * 1024
 
 
 def raw_body() -> bytes:
-    """The bytes as they were sent. Raises 413 for more than `MOST_BYTES`, and 400 for a body that is
-    malformed, too slow, or shorter than announced: what arrives in part must not be carried out.
+    """The bytes as they were sent. Raises 413 for more than `MOST_BYTES`, 415 for a packed body, and 400 for
+    one that is malformed, too slow, or shorter than announced: what arrives in part must not be carried out.
     """
+    if request.environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in {"", "identity"}:
+        raise UnsupportedMediaType("The body must be sent as it is, without Content-Encoding.")
     try:
         body = request.get_data()
         is_cut_off = len(body) == MOST_BYTES and request.content_length is None and _goes_on()
@@ -45,11 +47,18 @@ def json_body() -> object:
     if not request.is_json:
         raise UnsupportedMediaType("The body must be JSON, sent with Content-Type: application/json.")
     body = raw_body()
+    if not body.strip():
+        raise BadRequest("The body is empty. Send a JSON object.")
     try:
         read = orjson.loads(body)
         json.loads(body, object_pairs_hook=_object)
-    except (orjson.JSONDecodeError, RecursionError):
-        raise BadRequest("The body must be JSON in UTF-8, not nested deeply.") from None
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(
+            f"The body must be JSON in UTF-8, and is not, or is nested too deeply (line {error.lineno}, "
+            f"column {error.colno})."
+        ) from None
+    except RecursionError:
+        raise BadRequest("The JSON in the body is nested too deeply.") from None
     except _RepeatedNameError:
         raise BadRequest("An object in the body holds a name twice. Send each name once.") from None
     return read

@@ -20,7 +20,13 @@ from webhook_app.answers import WITH_BODY, responses
 from webhook_app.auth import needs
 from webhook_app.door import door
 from webhook_app.idempotency import Answer, answer_once
-from webhook_app.members_api import asked_for, shown, still_members
+from webhook_app.members_api import (
+    asked_for,
+    role_warned_of,
+    role_warnings,
+    shown,
+    still_members,
+)
 from webhook_app.routes import Routes
 from webhook_app.schemas import AccountPath, BatchBody, BatchResult, ClaimBody, Member
 from worker import expansion
@@ -46,7 +52,8 @@ def claim(path: AccountPath, body: ClaimBody) -> Response:
     held: dict[str, int] = {}
 
     def work(session: Session) -> Answer:
-        seated = waiting.claim(session, path.account_id, wish, door().runtime.catalog, asked_for("claim"))
+        with role_warned_of(wish.role):
+            seated = waiting.claim(session, path.account_id, wish, door().runtime.catalog, asked_for("claim"))
         held.update(_held([seated]))
         return Answer(_status(seated), shown(seated.assignment, wish.role))
 
@@ -116,7 +123,7 @@ def _result(wish: Wish, outcome: Outcome, *, is_granted: bool) -> dict[str, Any]
         if is_granted:
             status, person = _status(outcome), shown(outcome.assignment, wish.role)
     else:
-        person, problem = None, problems.of_error(outcome)
+        person, problem = None, {**problems.of_error(outcome), **role_warnings(wish.role)}
         status = problem["status"]
     return {"member_id": wish.member_id, "status": status, "assignment": person, "problem": problem}
 

@@ -8,9 +8,9 @@ from typing import Final, cast
 
 from flask import current_app
 
+from runtime.refusal_log import RefusalLog
 from runtime.wiring import Runtime
 from webhook_app.auth import Gatekeeper
-from webhook_app.refusals import RefusalLog
 from webhook_app.waiting_room import WaitingRoom
 from worker.doorbell import Doorbell
 
@@ -24,7 +24,7 @@ class Door:
     runtime: Runtime
     doorbell: Doorbell
     gatekeeper: Gatekeeper
-    refusals: RefusalLog = field(default_factory=RefusalLog)
+    refusals: RefusalLog = field(default_factory=lambda: RefusalLog("delivery refused"))
     waiting_room: WaitingRoom = field(default_factory=WaitingRoom)
     reserved: Runtime | None = None
 

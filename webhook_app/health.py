@@ -17,7 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from models import condition, generation, schedule
 from models.condition import Condition
 from models.generation import GenerationState
-from runtime import schema
+from runtime import installation, schema
+from seats.errors import SettingsError
 from webhook_app import problems
 from webhook_app.answers import answer, responses
 from webhook_app.auth import public
@@ -53,10 +54,11 @@ def alive() -> Response:
     "/readyz",
     summary="Database, broker and the age of the oldest unprocessed event",
     description="Without the broker deliveries are still taken and worked off, so only the database decides: "
-    "503 while it is away or not migrated. An event that has waited for minutes is a warning, `lagging`, and "
-    "so is a subscription that has been due for a minute and was touched by no worker; all ages are by the "
-    "database's clock. `outdated`: a newer catalogue or release is in force, so this process evaluates no "
-    "accounts and should be restarted with that one; its other calls work as before.",
+    "503 while it is away, not migrated, or another mode's or business's. An event that has waited for "
+    "minutes is a warning, `lagging`, and so is a subscription that has been due for a minute and was "
+    "touched by no worker; all ages are by the database's clock. `outdated`: a newer catalogue or release is "
+    "in force, so this process evaluates no accounts and should be restarted with that one; its other calls "
+    "work as before.",
     responses=responses(Readiness, 503),
 )
 @public
@@ -67,12 +69,17 @@ def ready() -> Response:
             revision = schema.revision_of(session)
             if schema.is_behind(revision):
                 return _not_migrated(revision)
+            installation.check_in(session, runtime.settings)
             waited = condition.oldest_unprocessed(session)
             untouched = schedule.longest_untouched(session)
             found = generation.state_of(session, runtime.catalog)
     except SQLAlchemyError:
         return problems.response(
             HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", "The database is away.", {"database": "away"}
+        )
+    except SettingsError as error:
+        return problems.response(
+            HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", error.message, {"database": "not_ours"}
         )
     return answer(
         {

@@ -30,7 +30,8 @@ def create() -> Flask:
     runtime = build(settings, pool_size=_CONNECTIONS, application="seatsync-web")
     reserved = build(settings, pool_size=_RESERVED_CONNECTIONS, application="seatsync-web")
     schema.require(runtime.sessions)
-    installation.claim(runtime.sessions, settings)
+    for one in (runtime, reserved):
+        installation.claim(one.sessions, settings)
     doorbell = Doorbell(SeatSync(settings, patience=_BROKER_PATIENCE).publish)
     app = create_app(runtime, doorbell, reserved)
     # What the app is made of is never garbage: looking through it stops every request for 0.1 seconds.

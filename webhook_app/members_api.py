@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from http import HTTPStatus
 from typing import Any, Final
@@ -17,6 +18,7 @@ from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.members import Change
 from seats import role_names
+from seats.errors import Refused
 from webhook_app.answers import KEYED, WITH_BODY, WRITING, answer, conditional, dumped, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door
@@ -29,7 +31,6 @@ from webhook_app.schemas import (
     MemberPath,
     Members,
     MembersQuery,
-    NoQuery,
     Released,
     RenameBody,
 )
@@ -47,7 +48,7 @@ members_api = Routes("members", tag="Members")
     responses={**responses(Member, *KEYED, 404), "304": None},
 )
 @needs(Scope.READ)
-def member(path: MemberPath, query: NoQuery) -> Response:  # noqa: ARG001  its absence is checked
+def member(path: MemberPath) -> Response:
     with door().runtime.sessions() as session:
         session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})  # one trip and not three
         body = dumped(shown(member_changes.get(session, path.account_id, path.member_id)))
@@ -87,14 +88,15 @@ def patch_member(path: MemberPath, body: MemberChange) -> Response:
     state = None if body.state is None else AssignmentState(body.state)
 
     def work(session: Session) -> Answer:
-        person = member_changes.change(
-            session,
-            path.account_id,
-            path.member_id,
-            Change(**{**wanted, "state": state}),
-            catalog=door().runtime.catalog,
-            cause=asked_for("change"),
-        )
+        with role_warned_of(body.role):
+            person = member_changes.change(
+                session,
+                path.account_id,
+                path.member_id,
+                Change(**{**wanted, "state": state}),
+                catalog=door().runtime.catalog,
+                cause=asked_for("change"),
+            )
         return Answer(HTTPStatus.OK, shown(person))
 
     return answer_once(work, still_holds=still_members(path.account_id))
@@ -112,7 +114,10 @@ def release(path: MemberPath) -> Response:
         freed = seating.release(session, path.account_id, path.member_id, asked_for("release"))
         return Answer(HTTPStatus.OK, {"member_id": path.member_id, "released": freed})
 
-    return answer_once(work)
+    def is_still_gone(session: Session, _answer: Answer) -> bool:
+        return not assignment.live_ids(session, path.account_id, [path.member_id])
+
+    return answer_once(work, still_holds=is_still_gone)
 
 
 @members_api.get(
@@ -165,7 +170,6 @@ def shown(person: Assignment, asked_role: str | None = None) -> dict[str, Any]:
     """The assignment as the API shows it, with a warning if the role is probably a slip: the role that a
     claim asked for, else the member's own.
     """
-    warning = role_names.warning(door().runtime.catalog, asked_role or person.role)
     return {
         "member_id": person.member_id,
         "role": person.role,
@@ -181,8 +185,24 @@ def shown(person: Assignment, asked_role: str | None = None) -> dict[str, Any]:
         "last_active_at": person.last_active_at,
         "expires_at": person.expires_at,
         "released_at": person.released_at,
-        **({} if warning is None else {"warnings": [warning]}),
+        **role_warnings(asked_role or person.role),
     }
+
+
+def role_warnings(role: str) -> Mapping[str, Sequence[str]]:
+    """The field `warnings` of an answer about this role; nothing if there is none."""
+    warning = role_names.warning(door().runtime.catalog, role)
+    return {} if warning is None else {"warnings": [warning]}
+
+
+@contextmanager
+def role_warned_of(role: str | None) -> Iterator[None]:
+    """Give a refusal the warnings about the role that was asked for, which may be why it was refused."""
+    try:
+        yield
+    except Refused as refused:
+        refused.details = {**refused.details, **role_warnings(role or "")}
+        raise
 
 
 def asked_for(source: str) -> Cause:

@@ -31,7 +31,6 @@ from webhook_app.notice_schemas import (
     Resent,
 )
 from webhook_app.routes import Routes
-from webhook_app.schemas import NoQuery
 
 notices_api = Routes("notices", tag="Notices")
 
@@ -60,7 +59,7 @@ def add_endpoint(body: EndpointBody) -> Response:
     responses=responses(Endpoints, *KEYED),
 )
 @needs(Scope.ADMIN)
-def endpoints(query: NoQuery) -> Response:  # noqa: ARG001  an unknown parameter is refused
+def endpoints() -> Response:
     with door().runtime.sessions() as session:
         found = endpoint.all_endpoints(session)
     return answer({"endpoints": [_endpoint(one) for one in found]})

@@ -26,7 +26,7 @@ _IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "description": "For 24 hours the same key and body get the same answer, marked `Idempotency-Replayed`; "
     "with another body 422. Blanks and the order of names make no other body. Send a random key for each "
     "wish of a person, and repeat it only when the answer was lost. An answer that shows a member who was "
-    "released since is not repeated: the call is carried out again.",
+    "released since, or a release of one who is there again, is not repeated: the call is carried out again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST},
 }
 _REPLAYED: Final[dict[str, Any]] = {

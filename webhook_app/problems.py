@@ -20,6 +20,7 @@ from seats.errors import (
     CartRefused,
     ChangeRefused,
     Contended,
+    ForeignDatabase,
     IdempotencyKeyReused,
     InvalidSignature,
     NotFound,
@@ -33,6 +34,7 @@ from seats.errors import (
     UnsafeUrl,
 )
 from seats.findings import Uncountable
+from webhook_app.bodies import MOST_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ _STATUS: Final[Mapping[type[SeatSyncError], HTTPStatus]] = {
     UnsafeUrl: HTTPStatus.UNPROCESSABLE_ENTITY,
     IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     Contended: HTTPStatus.SERVICE_UNAVAILABLE,
+    ForeignDatabase: HTTPStatus.SERVICE_UNAVAILABLE,
     Uncountable: HTTPStatus.CONFLICT,
     ChangeRefused: HTTPStatus.CONFLICT,
     CartRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -54,6 +57,17 @@ _STATUS: Final[Mapping[type[SeatSyncError], HTTPStatus]] = {
 }
 # The database is away, restarting, or somebody else holds a lock for too long: trying again helps.
 _PASSING: Final = (OperationalError, InterfaceError, PoolTimeout)
+
+_DETAILS: Final[Mapping[HTTPStatus, str]] = {
+    HTTPStatus.BAD_REQUEST: "The request could not be read.",
+    HTTPStatus.NOT_FOUND: "There is nothing at this path. /openapi.json lists all paths; ids in them are "
+    "percent-encoded, a slash as %2F.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This cannot be done at this path. What can be done here: {methods}.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"The body is too large: {MOST_BYTES} bytes may be sent.",
+}
+# The names that Python gives these statuses differ from version to version.
+_CODES: Final[Mapping[int, str]] = {413: "request_entity_too_large", 422: "unprocessable_entity"}
+_TITLES: Final[Mapping[int, str]] = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
 
 
 class Problem(BaseModel):
@@ -79,7 +93,7 @@ def document(
     """The problem document as data; what is `further` cannot take the place of the standard members."""
     told: dict[str, Any] = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": _TITLES.get(status) or HTTPStatus(status).phrase,
         "status": status,
         "code": code,
         "detail": detail,
@@ -104,6 +118,11 @@ def response(
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         answer.headers["Retry-After"] = str(max(1, math.ceil(wait or 0)))
     return answer
+
+
+def not_found() -> Response:
+    """The answer where no route leads."""
+    return response(HTTPStatus.NOT_FOUND, "not_found", _DETAILS[HTTPStatus.NOT_FOUND])
 
 
 def of_error(error: SeatSyncError) -> dict[str, Any]:
@@ -136,12 +155,16 @@ def invalid(found: Sequence[Fault]) -> Response:
 
 
 def _http(error: HTTPException) -> Response:
-    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-    code = HTTPStatus(status).name.lower()
-    answer = response(status, code, error.description or HTTPStatus(status).phrase)
-    for name, value in error.get_headers():
-        if name == "Allow":
-            answer.headers[name] = value
+    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
+    allowed = sorted(getattr(error, "valid_methods", None) or ())
+    # The library's own words know nothing of this API; those of our views differ from them.
+    if error.description == type(error).description:
+        detail = _DETAILS.get(status, status.phrase).format(methods=", ".join(allowed))
+    else:
+        detail = error.description or status.phrase
+    answer = response(status, _CODES.get(status) or status.name.lower(), detail)
+    if allowed:
+        answer.headers["Allow"] = ", ".join(allowed)
     return answer
 
 

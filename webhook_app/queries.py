@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import parse_qsl
 
 _MOST_PARAMETERS: Final = 50
+_LONE_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 class UnreadableQuery(ValueError):
@@ -18,9 +20,13 @@ class UnreadableQuery(ValueError):
 
 
 def parameters(query: bytes) -> dict[str, str]:
-    """The parameters by name. Raises `UnreadableQuery` for text that is not UTF-8 and for repeated names."""
+    """The parameters by name. Raises `UnreadableQuery` for text that is not percent-encoded UTF-8, and for
+    repeated or empty names.
+    """
     if not query:
         return {}
+    if _LONE_PERCENT.search(query):
+        raise UnreadableQuery("query", "holds a percent sign that begins no escape: write it as %25")
     try:
         pairs = parse_qsl(
             query.decode("latin-1"),
@@ -33,6 +39,8 @@ def parameters(query: bytes) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in pairs:
         known = _text(name, "query")
+        if not known:
+            raise UnreadableQuery("query", "holds a parameter without a name")
         if known in found:
             raise UnreadableQuery(known, "is given more than once")
         found[known] = _text(value, known)

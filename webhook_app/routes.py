@@ -15,6 +15,7 @@ from webhook_app.bodies import json_body, raw_body
 from webhook_app.door import door
 from webhook_app.faults import faults_of
 from webhook_app.queries import UnreadableQuery, parameters
+from webhook_app.schemas import NoQuery
 
 View = Callable[..., Response]
 Reader = Callable[[dict[str, Any]], object]
@@ -45,8 +46,10 @@ class Routes(APIBlueprint):
         string twice and lets a deeply nested body raise.
         """
         _header, _cookie, path, query, _form, body, _raw = models
-        readers = _readers(path, query, body)
         scope = auth.needed_scope(func)
+        # What a view would not heed is refused, not ignored; health checks may add what they like.
+        is_silent = query is None and scope is not None
+        readers = _readers(path, query, body)
 
         @wraps(func)
         def view(**parts: Any) -> Response:
@@ -55,6 +58,8 @@ class Routes(APIBlueprint):
             if request.method not in _SAFE:
                 raw_body()  # whole, also where the view has no use for one
             try:
+                if is_silent and request.query_string:
+                    NoQuery.model_validate(parameters(request.query_string))
                 asked = {name: read(parts) for name, read in readers}
             except ValidationError as error:
                 return problems.invalid(faults_of(error))

@@ -18,7 +18,6 @@ from webhook_app.schemas import (
     AccountPath,
     CanAdd,
     CanAddQuery,
-    NoQuery,
     SeatsDocument,
     SeatsQuery,
     SubscriptionPath,
@@ -52,7 +51,7 @@ def account_seats(path: AccountPath, query: SeatsQuery) -> Response:
     responses={**responses(SeatsDocument, *KEYED, 404), "304": None},
 )
 @needs(Scope.READ)
-def subscription_seats(path: SubscriptionPath, query: NoQuery) -> Response:  # noqa: ARG001  its absence is checked
+def subscription_seats(path: SubscriptionPath) -> Response:
     cache = door().runtime.cache
     remembered = cache.account_of(path.subscription_id)
     if remembered is not None:
@@ -95,7 +94,7 @@ def _document(account_id: str) -> SeatsPage:
     """From the cache if it is there, else from the database, which then fills the cache."""
     runtime = door().priority_runtime
     kept = runtime.cache.get(account_id)
-    if kept is not None:
+    if kept is not None and seats_document.is_of(kept.document, account_id):
         return seats_document.finished(account_id, kept.version, kept.document)
     stale_after = timedelta(hours=runtime.settings.verify_hours * _STALE_AFTER_TURNS)
     with runtime.sessions() as session:

@@ -108,6 +108,11 @@ def finished(account_id: str, version: int, body: bytes) -> SeatsPage:
     return SeatsPage(body, f'W/"{crc32(account_id.encode()):x}-{version}{mark}"')
 
 
+def is_of(body: bytes, account_id: str) -> bool:
+    """Whether the finished body is a document of this account, as far as its ends tell."""
+    return body.startswith(b'{"account_id":' + orjson.dumps(account_id) + b",") and body.endswith(b"}")
+
+
 def names(body: bytes, subscription_id: str) -> bool:
     """Whether the subscription is one of those the finished body lists."""
     return b'"subscription_id":' + orjson.dumps(subscription_id) in body

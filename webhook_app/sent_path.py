@@ -7,6 +7,7 @@ So the path is taken from the request line, which gunicorn passes as `RAW_URI`, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
@@ -20,13 +21,15 @@ from seats.ids import path_segment
 from webhook_app import problems
 
 _WITH_IDS: Final = "/v1/"
+_LONE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class SentPath:
     """WSGI middleware that leaves the segments of `PATH_INFO` percent-encoded, in one spelling.
 
     `Segment` decodes them one by one. A request below /v1/ is refused if the server does not pass the path
-    as it was sent, since it is not known then which resource it names.
+    as it was sent, since it is not known then which resource it names. So is a path that can be read in two
+    ways: with a percent sign that begins no escape, or with bytes that are not UTF-8.
     """
 
     def __init__(self, app: WSGIApplication) -> None:
@@ -34,6 +37,8 @@ class SentPath:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         sent = environ.get("RAW_URI") or environ.get("REQUEST_URI")
+        if environ["PATH_INFO"].startswith("//"):  # the router would drop the first one
+            return problems.not_found()(environ, start_response)
         if not sent:
             if environ["PATH_INFO"].startswith(_WITH_IDS):
                 return _not_passed()(environ, start_response)
@@ -41,6 +46,8 @@ class SentPath:
             path = _sent_path(sent, environ)
             if path is None:
                 return _unreadable()(environ, start_response)
+            if not _is_well_formed(path):
+                return _malformed()(environ, start_response)
             environ["PATH_INFO"] = "/".join(
                 path_segment(unquote_to_bytes(segment)) for segment in path.split("/")
             )
@@ -71,6 +78,17 @@ def _sent_path(sent: str, environ: WSGIEnvironment) -> str | None:
     return None
 
 
+def _is_well_formed(path: str) -> bool:
+    """True if each percent sign begins an escape, and each segment is UTF-8."""
+    if _LONE_PERCENT.search(path):
+        return False
+    try:
+        unquote(path, errors="strict")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _decoded(path: str) -> str:
     """As PEP 3333 passes it: each byte as one character."""
     return unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
@@ -83,6 +101,14 @@ def _not_passed() -> Response:
         "The web server does not pass the path as it was sent, so an encoded slash in an id cannot be "
         "distinguished from a separator. "
         "Run the service under gunicorn, or another server that sets RAW_URI or REQUEST_URI.",
+    )
+
+
+def _malformed() -> Response:
+    return problems.response(
+        HTTPStatus.BAD_REQUEST,
+        "path_unreadable",
+        "The path is not percent-encoded UTF-8. Percent-encode each id in it; a percent sign is %25.",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from flask import Response, request
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import NotFound, UnsupportedMediaType
+from werkzeug.exceptions import NotFound
 
 from models import finding, inbox
 from models.inbox import Arrival, InboxState, Kept
@@ -49,7 +49,7 @@ def receive(path: ProviderPath) -> Response:
             f"No provider {path.provider!r} is known here; this service listens at "
             f"/webhooks/{runtime.provider.name}."
         )
-    body = _unpacked_body()
+    body = raw_body()  # as it was signed; never decoded, unpacked or re-serialised
     try:
         delivery = runtime.provider.verify(list(request.headers.items()), body, datetime.now(UTC))
     except InvalidSignature as error:
@@ -69,13 +69,6 @@ def receive(path: ProviderPath) -> Response:
     if not kept.is_new:
         return Response(_REPEAT, HTTPStatus.OK, mimetype="application/json")
     return Response(_NEW, HTTPStatus.ACCEPTED, mimetype="application/json")
-
-
-def _unpacked_body() -> bytes:
-    """The bytes as they were signed; never decoded, unpacked or re-serialised."""
-    if request.environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in {"", "identity"}:
-        raise UnsupportedMediaType("Deliveries are taken as they were signed, without Content-Encoding.")
-    return raw_body()
 
 
 def _arrival(runtime: Runtime, delivery: Delivery, event: Event) -> Arrival:

@@ -72,6 +72,14 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         finally:
             engine.dispose()
 
+    def wait_for_database(self) -> None:
+        """Take its names from the database, once that can be read. Raises what `check_database` raises, also
+        if the database was away at first.
+        """
+        self.check_database()
+        self.take_names(wait=True)
+        self.check_database()
+
     def take_names(self, *, wait: bool = False) -> None:
         """Name queue and keys after the database, so that nothing is shared with another one's service.
 

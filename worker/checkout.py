@@ -73,7 +73,7 @@ def _refuse_second(session: Session, account_id: str) -> None:
     """A checkout asks for seats in all, and a second subscription would add them to what there is."""
     standing = subscription.standing_of(session, account_id)
     if standing:
-        named = ", ".join(f"{one.id} ({one.status})" for one in standing)
+        named = ", ".join(f"{one.id} ({one.figures.status or 'not synced yet'})" for one in standing)
         raise SubscriptionExists(
             f"Account {account_id!r} has a subscription already: {named}. Change its seats instead "
             "(POST /v1/accounts/ACCOUNT_ID/seat-changes/preview). If a second subscription is meant, send "

@@ -30,7 +30,7 @@ _AT_ONCE: Final = 50
 _SLICE: Final = 1000
 
 # The next one would only hear the same.
-_STOPS: Final = {Outcome.BUDGET_SPENT, Outcome.POSTPONED, Outcome.OUTDATED}
+_STOPS: Final = {Outcome.BUDGET_SPENT, Outcome.POSTPONED, Outcome.KEY_REFUSED, Outcome.OUTDATED}
 
 _Slice = Callable[..., Sequence[str]]
 

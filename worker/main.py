@@ -17,7 +17,6 @@ configure()
 warnings.filterwarnings("ignore", category=SecurityWarning)
 app = SeatSync(with_existing_servers(Settings.from_env()))
 try:
-    app.check_database()
+    app.wait_for_database()
 except SettingsError as error:
     raise SystemExit(error.message) from None
-app.take_names(wait=True)

@@ -26,16 +26,26 @@ from worker.sync import Outcome, sync
 PATIENCE: Final = 10.0
 """Seconds that a caller of the API waits at most."""
 
+_WAITING: Final = {
+    Outcome.NOTHING_DUE,
+    Outcome.POSTPONED,
+    Outcome.KEY_REFUSED,
+    Outcome.BUDGET_SPENT,
+    Outcome.OUTDATED,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Resynced:
     """What came of it: whether anything of the account changed, what differed or still does, and which
-    subscriptions could not be looked at in time, each with the reason if there is one.
+    subscriptions could not be looked at in time, each with the reason if there is one. `key_refused`: the
+    provider does not take our API key, so another try helps only once a person has repaired it.
     """
 
     changed: bool
     drift: Sequence[DriftFinding]
     waiting: Sequence[Waiting]
+    key_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,27 +88,34 @@ def _ask(session: Session, ids: Sequence[str]) -> _Asked:
 
 
 def _work_on(runtime: Runtime, asked: _Asked, patience: float, caller: Caller) -> Resynced:
-    waiting = _look(runtime, asked.hints, caller, until=time.monotonic() + patience)
+    waiting, key_refused = _look(runtime, asked.hints, caller, until=time.monotonic() + patience)
     with runtime.sessions() as session:
         return Resynced(
             changed=audit.moved_by(session, list(asked.hints), after=asked.newest_audit),
             drift=finding.about(session, list(asked.hints), since=asked.since),
             waiting=waiting,
+            key_refused=key_refused,
         )
 
 
-def _look(runtime: Runtime, hints: dict[str, int], caller: Caller, *, until: float) -> Sequence[Waiting]:
-    """Work on what is waited for until all is seen or the time is over; what still waits."""
+def _look(
+    runtime: Runtime, hints: dict[str, int], caller: Caller, *, until: float
+) -> tuple[Sequence[Waiting], bool]:
+    """Work on what is waited for until all is seen or the time is over; what still waits, and whether the
+    provider refused the API key at the last try.
+    """
     pauses = growing_pauses()
+    key_refused = False
     while True:
         with runtime.sessions() as session:
             waiting = schedule.waiting(session, hints)
         left = timedelta(seconds=until - time.monotonic())
         open_ones = [one for one in waiting if not one.is_dead and one.due_in < left]
-        if not open_ones or left <= timedelta():
-            return waiting
+        if key_refused or not open_ones or left <= timedelta():
+            return waiting, key_refused
         outcomes = {
             sync(runtime, one.subscription_id, caller=caller) for one in open_ones if time.monotonic() < until
         }
-        if outcomes <= {Outcome.NOTHING_DUE, Outcome.POSTPONED, Outcome.BUDGET_SPENT, Outcome.OUTDATED}:
+        key_refused = Outcome.KEY_REFUSED in outcomes
+        if outcomes <= _WAITING:
             time.sleep(next(pauses))

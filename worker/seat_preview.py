@@ -23,6 +23,7 @@ from seats.counts import NO_SEATS, cart_seats
 from seats.errors import (
     BelowMinimum,
     CartRefused,
+    KeyRefused,
     NoSubscription,
     NothingToChange,
     ReleaseRefused,
@@ -164,7 +165,8 @@ def look_at(runtime: Runtime, subscription_id: str) -> None:
     looked = resync_subscription(runtime, subscription_id, patience=PATIENCE)
     if looked.waiting:
         (waiting,) = looked.waiting
-        raise TransientError(
+        kind = KeyRefused if looked.key_refused else TransientError
+        raise kind(
             "The subscription could not be looked at, and nothing was sent: "
             f"{waiting.reason or 'the provider did not answer in time.'}",
             retry_after=waiting.due_in.total_seconds(),

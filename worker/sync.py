@@ -27,6 +27,7 @@ from seats.drift import contradicts
 from seats.errors import (
     AnswerIncomplete,
     BudgetSpent,
+    KeyRefused,
     PermanentError,
     SubscriptionNotAtProvider,
     TransientError,
@@ -63,6 +64,7 @@ class Outcome(StrEnum):
     OUTDATED = "outdated"
     NOT_AT_PROVIDER = "not_at_provider"
     POSTPONED = "postponed"
+    KEY_REFUSED = "key_refused"
     BUDGET_SPENT = "budget_spent"
     DEAD = "dead"
 
@@ -124,7 +126,8 @@ def _look(runtime: Runtime, lease: Lease, caller: Caller) -> Outcome:
         return _wait_for_budget(runtime, lease, spent)
     except TransientError as error:
         _record_missing(runtime, lease, error)
-        return _postpone(runtime, lease, error, delay=max(backoff(lease.attempt), error.retry_after or 0))
+        outcome = _postpone(runtime, lease, error, delay=max(backoff(lease.attempt), error.retry_after or 0))
+        return Outcome.KEY_REFUSED if isinstance(error, KeyRefused) else outcome
     except PermanentError as error:
         return _refused(runtime, lease, error)
     return _write(runtime, lease, snapshot)

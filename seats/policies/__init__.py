@@ -98,6 +98,15 @@ def seat_words(count: int, seat_type: str) -> str:
     return f"{count} {seat_type} seat{'' if count == 1 else 's'}"
 
 
+def way_back(missing: int, used: int, seat_type: str) -> str:
+    """How to come back under the limit: `Release 1 full seat or buy as many more`.
+
+    More seats than are used cannot be released: then buying is the only way.
+    """
+    words = seat_words(missing, seat_type)
+    return f"Release {words} or buy as many more" if missing <= used else f"Buy {words} more"
+
+
 def moment_words(moment: datetime) -> str:
     """`12 Dec 2026 09:30 UTC`."""
     moment = moment.astimezone(UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from seats.errors import ClaimsBlocked
 from seats.limit import at_least, overage
-from seats.policies import Decision, Situation, granted_within, moment_words, seat_words
+from seats.policies import Decision, Situation, granted_within, moment_words, way_back
 
 HAS_DEADLINE = True
 BUYS = False
@@ -18,20 +18,19 @@ def decide(situation: Situation) -> Decision:
         return granted_within(situation)
     deadline = situation.deadline or situation.now + situation.grace
     over_by = overage(situation.purchased, used_after)
-    missing = seat_words(over_by, situation.seat_type)
     if situation.now >= deadline:
         return Decision(
             granted=False,
             code=ClaimsBlocked.code,
-            message=f"The time to come back under the limit is over since {moment_words(deadline)}: "
-            f"release {missing} or buy as many more.",
+            message=f"The time to come back under the limit is over since {moment_words(deadline)}. "
+            f"{way_back(over_by, situation.used, situation.seat_type)}.",
         )
     return Decision(
         granted=True,
         code="granted_in_grace",
         message=f"Granted: {used_after} of {situation.purchased} {situation.seat_type} seats are then used. "
-        f"Release {missing} or buy as many more by {moment_words(deadline)}; after that new claims are "
-        "refused.",
+        f"{way_back(over_by, used_after, situation.seat_type)} by {moment_words(deadline)}; after that "
+        "new claims are refused.",
         overage=over_by,
         deadline=deadline,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from seats.errors import NoSeatAvailable
 from seats.limit import at_least, available, overage
-from seats.policies import Decision, Situation, granted_within, seat_words
+from seats.policies import Decision, Situation, granted_within, seat_words, way_back
 
 HAS_DEADLINE = False
 BUYS = False
@@ -21,9 +21,9 @@ def decide(situation: Situation) -> Decision:
 
 def _refusal(situation: Situation, used_after: int) -> str:
     asked = seat_words(situation.requested, situation.seat_type)
-    missing = seat_words(overage(situation.purchased, used_after), situation.seat_type)
+    missing = overage(situation.purchased, used_after)
     left = available(situation.purchased, situation.used)
     return (
         f"Asked for {asked}, {left} available: {situation.used} of {situation.purchased} are used. "
-        f"Release {missing} or buy as many more."
+        f"{way_back(missing, situation.used, situation.seat_type)}."
     )

@@ -102,6 +102,7 @@ def test_as_json_it_is_what_the_door_gives(run: Run, runtime: Runtime):
     given = client.get("/v1/accounts/acme/explain?since=2026-01-01T00:00:00Z", headers=headers).json
     shown = json.loads(run("acme", "--json", "--since", "2026-01-01T00:00:00Z").stdout)
     assert shown.keys() == given.keys()
+    assert [row["at"] for row in shown["moves"]["rows"]] == [row["at"] for row in given["moves"]["rows"]]
     assert (shown["seats"], len(shown["moves"]["rows"])) == (given["seats"], len(given["moves"]["rows"]))
 
 

@@ -95,6 +95,21 @@ def test_an_answer_that_cannot_be_counted_keeps_the_figure_and_says_why(acme: Ac
     assert (acme.purchased, acme.status, len(standing(acme))) == (15, "ok", 1)
 
 
+@pytest.mark.parametrize("answer", UNCOUNTABLE.values(), ids=UNCOUNTABLE)
+def test_what_a_body_said_stays_while_nothing_was_ever_counted(acme: Acme, answer: Mapping[str, Any]):
+    acme.body_says(**cart(20))
+    acme.changes(**{**cart(20), **answer})
+    assert (acme.purchased, acme.status) == (25, "ok")
+
+
+@pytest.mark.parametrize("answer", [{**cart(3)}, {"status": "cancelled", "addons": None}, NOT_THERE], ids=str)
+def test_what_a_body_said_goes_with_an_answer(acme: Acme, answer: Mapping[str, Any] | Exception):
+    acme.body_says(**cart(20))
+    answers(acme, answer)
+    assert acme.account.seats.get("full", {}).get("addon", 0) < 20
+    assert not acme.account.unverified
+
+
 MOVES = st.lists(
     st.one_of(
         st.tuples(st.just("sync"), st.integers(0, 9)),
@@ -167,6 +182,14 @@ def test_growth_of_a_subscription_that_is_already_late_does_not_count_either(acm
     assert acme.purchased == 7
 
 
+@pytest.mark.parametrize("between", UNCOUNTABLE.values(), ids=UNCOUNTABLE)
+def test_growth_that_was_first_seen_uncountable_does_not_count_either(acme: Acme, between: Mapping[str, Any]):
+    acme.changes(**cart(0))
+    acme.changes(**{**cart(100), **between})
+    acme.changes(status="on_hold", **cart(100))
+    assert (acme.purchased, standing(acme)) == (5, ["unpaid_growth"])
+
+
 def test_what_was_paid_for_keeps_its_grace_period(acme: Acme):
     acme.changes(**cart(0))
     acme.changes(status="on_hold", **cart(100))
@@ -226,6 +249,31 @@ def test_a_body_of_another_status_brings_no_deadline(acme: Acme):
     acme.shows(status="past_due")
     late(acme, status="active", past_due_ends_at=NOON + HOUR)
     assert acme.account.deadline == acme.clock.now + 7 * DAY
+
+
+@pytest.mark.parametrize("status", ["past_due", "on_hold"])
+def test_a_payment_that_no_sync_has_seen_begins_another_period(acme: Acme, status: str):
+    acme.buys("strict", 3, previous_billing_date=NOON - 30 * DAY)
+    acme.changes(status="past_due", past_due_ends_at=NOON + 2 * DAY)
+    acme.clock.advance(30 * DAY)
+    acme.changes(status=status, past_due_ends_at=None, previous_billing_date=NOON + DAY)
+    assert (acme.status, acme.account.deadline) == ("grace", NOON + 37 * DAY)
+
+
+def test_a_status_nobody_knows_keeps_the_deadline(acme: Acme):
+    acme.buys("strict", 3)
+    acme.changes(status="past_due", past_due_ends_at=NOON + 2 * DAY)
+    for status in ("hibernating", "past_due"):
+        acme.changes(status=status, past_due_ends_at=None)
+        assert acme.account.deadline == NOON + 2 * DAY
+
+
+def test_without_a_word_on_the_period_it_is_the_same(acme: Acme):
+    acme.buys("strict", 3, previous_billing_date=NOON - 30 * DAY)
+    acme.changes(status="past_due", past_due_ends_at=NOON + 2 * DAY)
+    for said in (None, NOON - 30 * DAY):
+        acme.changes(past_due_ends_at=None, previous_billing_date=said)
+        assert acme.account.deadline == NOON + 2 * DAY
 
 
 def late(acme: Acme, **body) -> None:
@@ -326,7 +374,10 @@ def test_the_app_is_told_once_when_the_term_begins(acme: Acme):
         answered_with(acme, NOT_THERE)
     (told,) = acme.notices_of("subscription.missing")
     since = NOON + timedelta(minutes=5)
-    assert told.data == {"subscription_id": "sub_1", "ends_at": (since + TERM).isoformat()}
+    assert told.data == {
+        "subscription_id": "sub_1",
+        "ends_at": (since + TERM).isoformat().replace("+00:00", "Z"),
+    }
 
 
 def test_found_again_it_counts_and_its_term_begins_anew(acme: Acme):
@@ -338,6 +389,42 @@ def test_found_again_it_counts_and_its_term_begins_anew(acme: Acme):
     assert (acme.status, acme.purchased, standing(acme)) == ("ok", 3, [])
     answered_with(acme, NOT_THERE)
     assert acme.status == "ok"
+
+
+# What a look cannot judge.
+
+
+@pytest.mark.parametrize("answer", UNCOUNTABLE.values(), ids=UNCOUNTABLE)
+def test_what_cannot_be_counted_does_not_pay_for_growth(acme: Acme, answer: Mapping[str, Any]):
+    acme.changes(**cart(0))
+    acme.changes(status="on_hold", **cart(100))
+    acme.changes(**answer)
+    assert (acme.purchased, standing(acme)[0]) == (5, "unpaid_growth")
+
+
+FOUND: Mapping[str, Mapping[str, Any]] = {
+    "unknown_addon": {"addons": (AddonQuantity("adn_who", 3),)},
+    "unproved_account": {"metadata": {"account_id": "other"}},
+    "metadata_missing": {"metadata": None},
+    "unpaid_growth": {"status": "on_hold", **cart(100)},
+}
+
+
+@pytest.mark.parametrize("kind", FOUND)
+def test_a_404_closes_no_finding_about_the_subscription(acme: Acme, kind: str):
+    acme.changes(**cart(0))
+    acme.changes(**FOUND[kind])
+    answered_with(acme, NOT_THERE)
+    assert standing(acme) == [kind, "not_at_provider"]
+
+
+def test_one_that_has_ended_has_no_other_finding(acme: Acme):
+    acme.changes(**cart(0))
+    acme.changes(**FOUND["unknown_addon"])
+    answered_with(acme, NOT_THERE)
+    acme.clock.advance(TERM)
+    answered_with(acme, NOT_THERE)
+    assert (acme.status, standing(acme)) == ("ended", ["not_at_provider"])
 
 
 # A new catalogue.

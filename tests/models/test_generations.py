@@ -148,6 +148,28 @@ def test_what_the_app_says_to_the_older_one_is_kept_and_evaluated_by_the_newer(
     acme.check()
 
 
+SEATED_BY_AN_OLDER_ONE: dict[str, Callable[[Acme], None]] = {
+    "a claim": lambda acme: acme.seats("late"),
+    "a claim in a batch": lambda acme: acme.claims_all([{"member_id": "late", "role": "member"}]),
+    "another role": lambda acme: acme.member("late", role="member"),
+}
+
+
+@pytest.mark.parametrize("seat", SEATED_BY_AN_OLDER_ONE.values(), ids=SEATED_BY_AN_OLDER_ONE)
+def test_whoever_the_older_one_seats_comes_to_sit_where_the_newer_one_has_the_role(
+    acme: Acme, seat: Callable[[Acme], None]
+):
+    acme.seats("late", role="client") if seat is SEATED_BY_AN_OLDER_ONE["another role"] else None
+    old = acme.runtime
+    acme.restates('member = "full"', 'member = "free"')
+    newer, acme.runtime = acme.runtime, old
+    seat(acme)
+    acme.runtime = newer
+    acme.is_swept()
+    assert acme.account.seats["full"]["active"] == 0
+    acme.check()
+
+
 def test_an_account_that_the_older_one_opens_is_evaluated_by_the_newer(acme: Acme, old: Runtime):
     with old.transaction() as session:
         ledger.open_account(session, "newcomer", old.catalog, a_cause())

@@ -8,20 +8,12 @@ that passed, and a look at the provider after it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import select
 
 from models import book, enforcement
@@ -36,6 +28,7 @@ from seats.snapshot import AddonQuantity
 from tests.acme import AN_OUTAGE, POLICIES, Acme
 from tests.clock import Clock, empty
 from tests.factories import NOON
+from tests.machines import assert_it_finds_a_failure, only, play
 from tests.models.members_model import TYPES, Model, Sold, outcome
 
 pytestmark = pytest.mark.long(seconds=25)
@@ -350,23 +343,8 @@ def _words(sold: Sold) -> Mapping[str, object]:
     return {"status": sold.status, "quantity": sold.full, "addons": addons}
 
 
-def play(runtime: Runtime, clock: Clock, *, examples: int, steps: int, **more) -> None:
-    run_state_machine_as_test(
-        lambda: Members(runtime, clock),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            database=None,
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-            **more,
-        ),
-    )
-
-
 def test_no_order_of_events_breaks_a_promise(clocked_runtime: Runtime, clock: Clock):
-    play(clocked_runtime, clock, examples=30, steps=40)
+    play(lambda: Members(clocked_runtime, clock), examples=30, steps=40)
 
 
 # Without any one of its safeguards the service breaks a promise, and the machine finds out.
@@ -390,26 +368,25 @@ def with_one_seat_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strict, "at_least", lambda purchased, used: used <= purchased + 1)
 
 
-@pytest.mark.parametrize(
-    "ablation",
-    [
-        without_the_confirming_look,
-        without_a_notice,
-        with_a_deadline_that_moves,
-        with_one_seat_too_many,
-    ],
-)
+AT_THE_LIMIT = ("claim", "release", "buy", "a_deadline_comes")
+
+
+# The rules that each safeguard is there for.
+WHAT_EACH_IS_FOR = {
+    without_the_confirming_look: ("decide", "sweep_accounts", "time_passes", "all_that_time_asks_for"),
+    without_a_notice: AT_THE_LIMIT,
+    with_a_deadline_that_moves: AT_THE_LIMIT,
+    with_one_seat_too_many: AT_THE_LIMIT,
+}
+
+
+@pytest.mark.parametrize("ablation", WHAT_EACH_IS_FOR)
 def test_without_one_safeguard_a_promise_is_broken(
-    clocked_runtime: Runtime, clock: Clock, monkeypatch: pytest.MonkeyPatch, ablation
+    clocked_runtime: Runtime,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    ablation: Callable[[pytest.MonkeyPatch], None],
 ):
     ablation(monkeypatch)
-    with pytest.raises(AssertionError):
-        play(
-            clocked_runtime,
-            clock,
-            examples=300,
-            steps=50,
-            phases=[Phase.generate],
-            derandomize=True,
-            print_blob=False,
-        )
+    machine = only(Members, *WHAT_EACH_IS_FOR[ablation])
+    assert_it_finds_a_failure(lambda: machine(clocked_runtime, clock))

@@ -206,6 +206,38 @@ def test_the_address_of_a_suspended_member_is_taken(team: Team, claim):
         claim("ida", email=ADA)
 
 
+@pytest.fixture
+def buying(sessions: Sessions) -> Team:
+    """`ada` is a member who waits for a second seat to be bought."""
+    team = Team(sessions, a_catalog(BUYING))
+    team.buy(product_id="pdt_buying")
+    team.claim("first")
+    alone(team, Wish(member_id="ada", role="member", email=ADA))
+    return team
+
+
+@pytest.mark.parametrize("way", [alone, in_an_import, each, all_of_one])
+@pytest.mark.parametrize("member_id", ["ida", "first"])
+def test_the_address_of_a_member_who_waits_for_a_seat_is_taken(buying: Team, way, member_id: str):
+    with pytest.raises(EmailTaken) as refused:
+        way(buying, Wish(member_id=member_id, role="member", email=ADA))
+    assert refused.value.details["member_id"] == "ada"
+    assert buying.live()["ada"] == ("held", "full")
+
+
+def test_nobody_is_given_the_address_or_the_id_of_a_member_who_waits_for_a_seat(buying: Team):
+    with pytest.raises(EmailTaken):
+        buying.change("first", email=ADA)
+    with pytest.raises(MemberIdTaken):
+        buying.rename("first", "ada")
+
+
+def test_an_invitation_that_waits_for_its_seat_is_taken_over(buying: Team):
+    alone(buying, Wish(member_id="invited", role="member", email="eve@example.com", hold=True))
+    alone(buying, Wish(member_id="eve", role="member", email="eve@example.com"))
+    assert set(buying.live()) == {"first", "ada", "eve"}
+
+
 def test_a_member_cannot_claim_with_the_address_of_another_member(team: Team, claim):
     team.claim("ada", email=ADA)
     team.claim("ida")

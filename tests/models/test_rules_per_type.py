@@ -134,6 +134,48 @@ def test_invitations_last_as_long_as_the_product_of_their_seat_says(account):
     assert acme.states() == {"invited": "held"}
 
 
+CONTRACT = """
+[contracts.acme]
+account = "acme"
+starts = 2026-01-01
+seats = { full = 1 }
+"""
+FREE = "[free]\nincluded = { full = 1 }"
+
+
+@without_a_say
+def test_the_seats_of_a_contract_are_under_the_defaults(account, second):
+    acme = account(extra=CONTRACT)
+    acme.exists()
+    acme.also_buys(second[0], **{"quantity": 3, **second[1]})
+    acme.seats("first")
+    assert (acme.claims("second"), acme.policy_of()) == ("no_seat_available", "strict")
+
+
+def test_a_product_that_gives_such_seats_beside_a_contract_decides_about_them(account):
+    acme = account(extra=CONTRACT)
+    acme.buys("soft", 1)
+    assert acme.policy_of() == "soft"
+
+
+@pytest.mark.parametrize("own", ["strict", "a contract"])
+def test_a_product_that_has_ended_lifts_no_limit(account, own: str):
+    acme = account(extra=CONTRACT if own == "a contract" else "")
+    acme.buys("strict", 1) if own == "strict" else acme.exists()
+    acme.also_buys("pdt_viewers", status="cancelled")
+    assert acme.claims("guest", "viewer") == "no_seat_available"
+    assert acme.findings("rules_differ") == []
+
+
+@pytest.mark.parametrize("status", ["cancelled", "expired", "failed"])
+def test_free_seats_are_under_the_defaults(account, status: str):
+    acme = account(extra=FREE)
+    acme.buys("soft", 3)
+    acme.changes(status=status)
+    acme.seats("first")
+    assert (acme.claims("second"), acme.account.policy) == ("no_seat_available", "strict")
+
+
 def test_a_product_alone_on_its_account_decides_about_everything(account):
     acme = account()
     acme.buys("soft", 0)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 
 from cli.main import cli
 from models.installation import Installation
 from models.session import Sessions, connect, sessions_of
 from runtime.installation import check, claim, reassign
 from runtime.settings import Settings
-from seats.errors import SettingsError
+from seats.errors import ForeignDatabase, SettingsError
 from tests.conftest import SECRET
 from tests.providers.stub import closed_port
+from tests.servers import Databases
 
 LIVE = {"DODO_PAYMENTS_ENVIRONMENT": "live_mode"}
 OURS, THEIRS = {"DODO_PAYMENTS_BUSINESS_ID": "bus_1"}, {"DODO_PAYMENTS_BUSINESS_ID": "bus_2"}
@@ -62,10 +63,53 @@ def test_reassigned_the_database_belongs_to_the_other_side(of, sessions: Session
         claim(sessions, of())
 
 
-def test_a_database_that_is_away_is_not_checked(of):
-    engine = connect(f"postgresql+psycopg://nobody@127.0.0.1:{closed_port()}/x")
+NOWHERE = f"postgresql+psycopg://nobody@127.0.0.1:{closed_port()}/x"
+
+
+def test_a_database_that_is_away_keeps_no_process_from_starting(of):
     for start in (claim, check):
-        start(sessions_of(engine), of())
+        start(sessions_of(connect(NOWHERE)), of())
+
+
+def claimed_while_away(engine: Engine, settings: Settings) -> Sessions:
+    """The sessions of a process that started while its database was away, which is there now."""
+    late = sessions_of(connect(NOWHERE))
+    claim(late, settings)
+    late.configure(bind=engine)
+    return late
+
+
+@pytest.mark.parametrize(("first", "second"), OTHERS)
+def test_a_database_that_was_away_is_checked_before_anything_is_done_in_it(
+    of, engine: Engine, sessions: Sessions, first: dict, second: dict
+):
+    claim(sessions, of(**first))
+    late = claimed_while_away(engine, of(**second))
+    for _ in range(2):
+        with pytest.raises(ForeignDatabase, match="The database belongs to"), late.begin() as session:
+            session.execute(text("DELETE FROM installation"))
+    check(sessions, of(**first))
+
+
+def test_a_database_that_was_away_and_is_ours_is_used(of, engine: Engine, sessions: Sessions):
+    claim(sessions, of())
+    late = claimed_while_away(engine, of())
+    with late.begin() as session:
+        assert session.scalar(text("SELECT count(*) FROM installation")) == 1
+
+
+def test_a_database_that_was_away_and_is_not_migrated_is_checked_once_it_is(
+    of, engine: Engine, sessions: Sessions, postgres: Databases
+):
+    bare = connect(postgres.create_database("bare"))
+    late = claimed_while_away(bare, of())
+    with late.begin() as session:
+        assert session.scalar(text("SELECT 1")) == 1
+    bare.dispose()
+    claim(sessions, of(**LIVE))
+    late.configure(bind=engine)
+    with pytest.raises(ForeignDatabase), late.begin() as session:
+        session.execute(text("SELECT 1"))
 
 
 @pytest.mark.parametrize("command", [["sweeper"], ["drift"], ["sync", "--all"], ["backfill"], ["migrate"]])

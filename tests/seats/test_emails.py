@@ -19,6 +19,8 @@ ONE = [
     ("a@BU\u0308CHER.example", "a@XN--BCHER-KVA.example"),
     ("a@ｅxample.com", "a@example.com"),
     ("a@例え。jp", "a@xn--r8jz45g.jp"),
+    ("ada@example.com", "ada@example.com."),
+    ("a@bücher.example。", "a@xn--bcher-kva.example"),
     ("ΟΔΟΣ@example.com", "οδος@example.com"),
 ]
 TWO = [

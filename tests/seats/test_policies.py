@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -171,7 +172,15 @@ def test_later_claims_are_granted_until_the_same_deadline():
 def test_from_the_deadline_on_claims_beyond_the_limit_are_refused(ago):
     decision = in_grace(7, deadline=NOW - ago)
     assert (decision.granted, decision.code) == (False, "claims_blocked")
-    assert "release 3 full seats or buy as many more" in decision.message
+    assert "Release 3 full seats or buy as many more" in decision.message
+
+
+@unhurried
+@given(st.sampled_from(policies.names()), COUNTS, COUNTS, st.integers(1, 50))
+def test_nobody_is_advised_to_release_more_seats_than_are_used(name, purchased, used, requested):
+    decision = decide(name, purchased, used, requested)
+    if advised := re.search(r"[Rr]elease (\d+)", decision.message):
+        assert int(advised[1]) <= used + (requested if decision.granted else 0)
 
 
 def test_within_the_limit_no_deadline_matters():

@@ -26,7 +26,7 @@ from tests.simulator.driver import Control
 from tests.test_readme import blocks
 from tests.waiting import wait_until
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import key_with, opened
+from tests.webhook_app.scenes import changed, key_with, opened
 from worker.resync import resync_subscription
 from worker.sweep import drain
 
@@ -330,6 +330,40 @@ def test_an_account_that_pays_already_changes_its_seats_instead(
     assert sessions_opened(control) == 0
 
 
+UNVERIFIED = (
+    "UPDATE subscriptions SET unverified = snapshot, raised_status = status, raised_seats = seats, "
+    "raised_effect = effect, snapshot = NULL, verified_at = NULL, status = NULL, synced = 0"
+)
+NOTHING_KNOWN = "UPDATE subscriptions SET snapshot = NULL, verified_at = NULL, status = NULL, synced = 0"
+MISSING = "UPDATE subscriptions SET missing_since = now()"
+
+
+@pytest.mark.parametrize("known", [UNVERIFIED, NOTHING_KNOWN, MISSING])
+def test_what_may_have_been_paid_for_is_not_bought_again(
+    buyer: FlaskClient, service: Runtime, control: Control, known: str
+):
+    has_bought(service, control, "active")
+    changed(service, known)
+    answer = buyer.post(CHECKOUT, json=wish())
+    assert (answer.status_code, answer.json["code"]) == (409, "subscription_exists")
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        "UPDATE subscriptions SET missing_since = now(), gone_at = now()",
+        f"{NOTHING_KNOWN}, hint = 0",
+    ],
+    ids=["not known to the provider any more", "never known to the provider"],
+)
+def test_what_the_provider_does_not_know_is_bought_anew(
+    buyer: FlaskClient, service: Runtime, control: Control, over: str
+):
+    has_bought(service, control, "active")
+    changed(service, over)
+    assert buyer.post(CHECKOUT, json=wish()).status_code == 201
+
+
 @pytest.mark.parametrize("status", ["active", "on_hold"])
 def test_a_second_subscription_can_be_bought_on_purpose(
     buyer: FlaskClient, service: Runtime, control: Control, status: str
@@ -343,4 +377,12 @@ def test_what_was_never_paid_or_has_ended_is_bought_anew(
     buyer: FlaskClient, service: Runtime, control: Control, status: str
 ):
     has_bought(service, control, status)
+    assert buyer.post(CHECKOUT, json=wish()).status_code == 201
+
+
+def test_what_the_provider_has_not_known_for_its_term_is_bought_anew(
+    buyer: FlaskClient, service: Runtime, control: Control
+):
+    has_bought(service, control, "active")
+    changed(service, "UPDATE subscriptions SET missing_since = now(), gone_at = now()")
     assert buyer.post(CHECKOUT, json=wish()).status_code == 201

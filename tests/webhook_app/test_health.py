@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
 import migrations
-from models import finding, inbox
+from models import finding, inbox, installation
 from models.inbox import InboxState
 from models.session import connect
 from runtime import schema
@@ -28,6 +28,14 @@ def no_database(runtime: Runtime) -> Iterator[None]:
     runtime.sessions.configure(bind=connect("postgresql://nobody@127.0.0.1:9/nothing"))
     yield
     runtime.sessions.configure(bind=runtime.engine)
+
+
+def test_with_the_database_of_another_mode_it_is_not_ready(anyone: FlaskClient, runtime: Runtime):
+    with runtime.sessions.begin() as session:
+        installation.current(session).environment = "live_mode"
+    answer = anyone.get("/readyz")
+    assert (answer.status_code, answer.json["database"]) == (503, "not_ours")
+    assert "belongs to live_mode" in answer.json["detail"]
 
 
 def with_broker(runtime: Runtime, url: str) -> Runtime:

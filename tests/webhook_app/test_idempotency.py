@@ -133,6 +133,31 @@ def test_a_call_without_a_body_has_a_key_as_well(client: FlaskClient):
     assert answers[1].headers["Idempotency-Replayed"] == "true"
 
 
+def test_after_a_new_claim_the_same_key_releases_again(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    seated(runtime, "ada")
+    for _ in range(2):
+        answer = client.delete("/v1/accounts/acme/members/ada", headers=UNDER_KEY)
+        assert (answer.json["released"], "Idempotency-Replayed" in answer.headers) == (True, False)
+        seated(runtime, "ada")
+
+
+def test_a_release_is_repeated_while_the_member_is_gone(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    seated(runtime, "ada")
+    answers = [client.delete("/v1/accounts/acme/members/ada", headers=UNDER_KEY) for _ in range(2)]
+    assert [answer.json["released"] for answer in answers] == [True, True]
+    assert answers[1].headers["Idempotency-Replayed"] == "true"
+
+
+def test_an_account_that_was_deleted_is_created_again_under_the_same_key(client: FlaskClient):
+    for _ in range(2):
+        assert client.put("/v1/accounts/acme", headers=UNDER_KEY).status_code == 201
+        assert client.get("/v1/accounts/acme/seats").status_code == 200
+        assert client.delete("/v1/accounts/acme", headers=UNDER_KEY).json["deleted"] is True
+        assert client.get("/v1/accounts/acme/seats").status_code == 404
+
+
 def test_the_header_is_described(client: FlaskClient):
     document = json.loads(client.get("/openapi.json").data)
     for path, methods in document["paths"].items():

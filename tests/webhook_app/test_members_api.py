@@ -300,6 +300,23 @@ def test_a_body_that_is_not_called_json_is_415_and_says_so(client: FlaskClient, 
     )
 
 
+@pytest.mark.parametrize("body", [b"", b" \r\n\t"])
+def test_an_empty_body_is_said_to_be_empty(client: FlaskClient, body: bytes):
+    answer = client.post(CLAIMS, data=body, content_type="application/json")
+    assert (answer.status_code, answer.json["detail"]) == (400, "The body is empty. Send a JSON object.")
+
+
+def test_json_that_breaks_says_where(client: FlaskClient):
+    answer = client.post(CLAIMS, data=b'{\n"member_id": ada}', content_type="application/json")
+    assert "(line 2, column 14)" in answer.json["detail"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "nonsense"])
+def test_a_packed_body_is_415(client: FlaskClient, coding: str):
+    answer = client.post(CLAIMS, json={**GOOD}, headers={"Content-Encoding": coding})
+    assert (answer.status_code, answer.json["code"]) == (415, "unsupported_media_type")
+
+
 def test_a_body_over_one_mebibyte_is_413(client: FlaskClient):
     assert claim(client, "x" * 2**20).status_code == 413
 
@@ -652,6 +669,20 @@ def test_a_role_in_another_case_is_warned_of_in_the_answer(open_door: OpenDoor, 
     for shown in (alone, batch, client.get(f"{MEMBERS}/ada").json):
         assert shown["seat_type"] == "full"
         assert ["'client': free" in warning for warning in shown["warnings"]] == [True]
+
+
+def test_a_refusal_is_warned_of_the_role_that_was_asked_for(open_door: OpenDoor, any_role: Runtime):
+    bought(any_role)
+    seated(any_role, *"abcde")
+    seated(any_role, "ada", role="client")
+    client = open_door(any_role)
+    body = {"mode": "each", "claims": [{"member_id": "bob", "role": "Client"}]}
+    refusals = [
+        claim(client, role="Client").json,
+        client.post(f"{CLAIMS}/batch", json=body).json["results"][0]["problem"],
+        client.patch(f"{MEMBERS}/ada", json={"role": "Client"}).json,
+    ]
+    assert [(one["code"], len(one["warnings"])) for one in refusals] == [("no_seat_available", 1)] * 3
 
 
 def test_a_claim_again_is_warned_of_the_role_it_asked_for(open_door: OpenDoor, any_role: Runtime):

@@ -142,8 +142,13 @@ def test_slashes_that_are_not_encoded_separate(client: FlaskClient, runtime: Run
     assert rows(runtime, "SELECT state FROM assignments") == ["active"]
 
 
-def test_a_segment_that_is_not_utf_8_names_nothing(client: FlaskClient):
-    assert client.put("/v1/accounts/%FF%FE").status_code in {400, 404}
+@pytest.mark.parametrize("segment", ["%FF%FE", "%C3", "%ED%A0%80", "%zz", "%", "100%", "%2", "a%2Fb%F"])
+@pytest.mark.parametrize("path", ["{}", "acme/members/{}", "{}/seats"])
+def test_a_segment_that_is_not_percent_encoded_utf_8_is_refused_as_such(
+    client: FlaskClient, segment: str, path: str
+):
+    answer = client.put(f"/v1/accounts/{path.format(segment)}")
+    assert (answer.status_code, answer.json["code"]) == (400, "path_unreadable")
 
 
 @pytest.mark.parametrize(

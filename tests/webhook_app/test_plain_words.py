@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from runtime.wiring import Runtime
-from tests.webhook_app.scenes import opened
+from tests.webhook_app.scenes import opened, rows
 
 LIBRARY = re.compile(
     r"Input should|String should|should be a valid|Extra inputs|Field required|Value error|instance of"
@@ -135,6 +135,37 @@ def test_a_parameter_given_twice_is_refused(client: FlaskClient, path: str, wher
 def test_text_that_is_not_utf_8_is_refused(client: FlaskClient, place: str, text: str):
     answer = client.get(f"/v1/accounts/acme/can-add?{place.format(text)}")
     assert (answer.status_code, answer.json["detail"].partition(": ")[2]) == (422, "is not UTF-8")
+
+
+@pytest.mark.parametrize("query", ["role=%", "role=100%", "role=%zz", "role=member&%2=1"])
+def test_a_percent_sign_that_begins_no_escape_is_refused(client: FlaskClient, query: str):
+    answer = client.get(f"/v1/accounts/acme/can-add?{query}")
+    assert (answer.status_code, answer.json["errors"][0]["where"]) == (422, "query")
+
+
+def test_a_parameter_that_nothing_heeds_is_refused_by_every_call_that_needs_a_key(
+    client: FlaskClient, runtime: Runtime
+):
+    opened(runtime, "acme")
+    document = client.get("/openapi.json").json
+    for method, path, _ in operations(document):
+        if not path.startswith("/v1/"):
+            continue
+        url = re.sub(r"{\w+}", "7", path)
+        answer = client.open(f"{url}?dry_run=true", method=method, json={})
+        assert answer.status_code == 422, (method, path)
+        assert {"where": "dry_run", "problem": "is not known here"} in answer.json["errors"]
+    assert rows(runtime, "SELECT id FROM accounts") == ["acme"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_health_checks_may_add_what_they_like(client: FlaskClient, path: str):
+    assert client.get(f"{path}?t=1").status_code == 200
+
+
+def test_a_parameter_without_a_name_is_refused(client: FlaskClient):
+    answer = client.get("/v1/accounts?=1")
+    assert (answer.status_code, answer.json["detail"]) == (422, "query: holds a parameter without a name")
 
 
 def test_raw_bytes_in_a_query_are_read_as_utf_8_too(client: FlaskClient):

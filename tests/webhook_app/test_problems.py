@@ -37,6 +37,8 @@ def breaks(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         ("GET", "/v1/accounts/", "not_found"),
         ("GET", "/healthz/", "not_found"),
         ("GET", "//v1//accounts", "not_found"),
+        ("GET", "//v1/accounts", "not_found"),
+        ("GET", "///healthz", "not_found"),
         ("POST", "/webhooks/nobody", "not_found"),
     ],
 )
@@ -61,6 +63,28 @@ def test_what_cannot_be_done_there_is_405_with_what_can(
     answer = client.open(path, method=method)
     assert (answer.status_code, answer.json["code"]) == (405, "method_not_allowed")
     assert set(answer.headers["Allow"].split(", ")) == allowed
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "detail"),
+    [
+        ("GET", "/nothing", "There is nothing at this path."),
+        ("PUT", "/v1/accounts/acme/polcy", "There is nothing at this path."),
+        ("PUT", "/v1/accounts/acme/seats", "What can be done here: GET, HEAD, OPTIONS."),
+        ("GET", "/webhooks/dodo", "What can be done here: OPTIONS, POST."),
+        ("POST", "/webhooks/other", "No provider 'other' is known here"),
+    ],
+)
+def test_what_is_not_there_is_said_in_words_of_this_api(
+    client: FlaskClient, method: str, path: str, detail: str
+):
+    assert detail in client.open(path, method=method).json["detail"]
+
+
+@pytest.mark.parametrize("headers", [{"Upgrade": "websocket", "Connection": "Upgrade"}])
+def test_no_answer_speaks_in_the_librarys_words(client: FlaskClient, headers: dict[str, str]):
+    answer = client.get("/healthz", headers=headers)
+    assert (answer.status_code, answer.json["detail"]) == (400, "The request could not be read.")
 
 
 def test_a_body_that_breaks_off_is_400(client: FlaskClient):

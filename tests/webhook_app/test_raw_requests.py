@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -10,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import pytest
 
@@ -33,6 +34,11 @@ GRACEFUL_TIMEOUT = 10.0
 class Answer(NamedTuple):
     status: int | None
     text: str
+
+    @property
+    def problem(self) -> Any:
+        """The body, as JSON."""
+        return json.loads(self.text.partition("\r\n\r\n")[2])
 
 
 class Web:
@@ -62,7 +68,8 @@ class Web:
         """Send a request as it stands, and that nothing more comes."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
-                connection.sendall(f"{head}Host: seatsync\r\nConnection: close\r\n\r\n".encode() + body)
+                whole = f"{head}Host: seatsync\r\nConnection: close\r\n\r\n".encode("latin-1")
+                connection.sendall(whole + body)
                 connection.shutdown(socket.SHUT_WR)
                 return _read(connection)
         except OSError:
@@ -208,6 +215,58 @@ def test_a_length_that_is_none_is_refused(web: Web, length: str):
 def test_oversized_headers_are_refused_as_such(web: Web, head: str, status: int):
     assert web.send(head).status in {status, CLOSED}
     assert web.send("GET /healthz HTTP/1.1\r\n").status == 200
+
+
+NO_REQUESTS = {
+    "a path that is too long": (f"GET /{'x' * 4_100} HTTP/1.1\r\n", 414, "uri_too_long"),
+    "a header that is too long": (
+        f"GET /healthz HTTP/1.1\r\nX: {'x' * 8_200}\r\n",
+        431,
+        "request_header_fields_too_large",
+    ),
+    "a path in bytes": ("GET /v1/accounts/\xff/seats HTTP/1.1\r\n", 400, "bad_request"),
+    "a path with a blank": ("GET /v1/accounts/a b/seats HTTP/1.1\r\n", 400, "bad_request"),
+    "a path without a slash": ("GET v1 HTTP/1.1\r\n", 400, "bad_request"),
+    "a method in small letters": ("get /healthz HTTP/1.1\r\n", 400, "bad_request"),
+    "another version": ("GET /healthz HTTP/9.9\r\n", 400, "bad_request"),
+    "no request line": ("", 400, "bad_request"),
+    "a NUL in a header": (f"GET /v1/accounts HTTP/1.1\r\n{KEY[:-2]}\0\r\n", 400, "bad_request"),
+    "a header without a colon": ("GET /healthz HTTP/1.1\r\nnonsense\r\n", 400, "bad_request"),
+    "a header on two lines": ("GET /healthz HTTP/1.1\r\nX: a\r\n b\r\n", 400, "bad_request"),
+    "a header name with a sign": ("GET /healthz HTTP/1.1\r\nb@d: 1\r\n", 400, "bad_request"),
+    "two types of content": (
+        f"POST /v1/accounts/acme/claims HTTP/1.1\r\n{KEY}{JSON}{JSON}",
+        400,
+        "bad_request",
+    ),
+    "another coding": (
+        f"POST /v1/accounts/acme/claims HTTP/1.1\r\n{KEY}Transfer-Encoding: gzip\r\n",
+        400,
+        "bad_request",
+    ),
+    "two lengths": (
+        f"POST /v1/accounts/acme/claims HTTP/1.1\r\n{KEY}{CHUNKED}Content-Length: 5\r\n",
+        400,
+        "bad_request",
+    ),
+    "another expectation": ("GET /healthz HTTP/1.1\r\nExpect: tea\r\n", 417, "expectation_failed"),
+}
+
+
+@pytest.mark.parametrize(("head", "status", "code"), NO_REQUESTS.values(), ids=NO_REQUESTS)
+def test_what_the_server_itself_refuses_gets_a_problem_document(web: Web, head: str, status: int, code: str):
+    answer = web.send(head)
+    assert (answer.status, answer.problem["code"], answer.problem["status"]) == (status, code, status)
+    assert "Content-Type: application/problem+json" in answer.text
+    assert "<html" not in answer.text
+
+
+def test_many_of_them_are_one_line_of_the_log(make_web: Callable[[], Web]):
+    with make_web() as web:
+        for number in range(40):
+            web.send(f"GET /\xff{number} HTTP/1.1\r\n")
+        lines = [line for line in web.log().splitlines() if "refused" in line or "Invalid" in line]
+    assert 1 <= len(lines) <= 2  # one for each of two processes
 
 
 @pytest.mark.parametrize("name", ["SCRIPT_NAME", "Script-Name", "PATH_INFO", "Path-Info", "REMOTE_USER"])

@@ -7,10 +7,10 @@ import logging
 import pytest
 from flask.testing import FlaskClient
 
+from runtime.refusal_log import RefusalLog
 from runtime.wiring import Runtime
 from tests.webhook_app.conftest import SilentDoorbell
 from webhook_app.app import create_app
-from webhook_app.refusals import RefusalLog
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_many_refusals_of_one_kind_are_one_line(
 
 def test_each_reason_has_its_line_and_the_next_says_how_many_there_were(caplog: pytest.LogCaptureFixture):
     now = 100.0
-    refusals = RefusalLog(lambda: now)
+    refusals = RefusalLog("delivery refused", lambda: now)
     with caplog.at_level(logging.WARNING):
         for reason in ("too old", "too old", "missing header", "too old"):
             refusals.note(reason)

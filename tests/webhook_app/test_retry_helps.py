@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tests.webhook_app.scenes import changed, seated
 from worker import seat_preview
 
 CHANGE = "/v1/accounts/acme/seat-changes"
+SECOND = {"product_id": "pdt_team", "seats": {"full": 9}, "second_subscription": True}
 SEVEN = {"Idempotency-Key": "seven"}
 
 Ask = Callable[[FlaskClient], Any]
@@ -163,6 +165,24 @@ def test_a_key_without_write_access_is_not_worth_asking_again_with(
     }[call]()
     assert told(answer) == (503, "provider_key_refused", False)
     assert "put one into DODO_PAYMENTS_API_KEY and restart" in answer.json["detail"]
+
+
+@pytest.mark.parametrize("call", ["preview", "confirm", "cancel", "checkout"])
+def test_a_key_that_the_provider_does_not_know_is_not_worth_asking_again_with(
+    buyer: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch, call: str
+):
+    previewed = preview(buyer, 15, when="at_renewal").json
+    if call == "cancel":
+        confirm(buyer, previewed["token"])
+    monkeypatch.setattr(world, "settings", replace(world.settings, api_key="another key"))
+    answer = {
+        "preview": lambda: preview(buyer),
+        "confirm": lambda: confirm(buyer, previewed["token"]),
+        "cancel": lambda: drop(buyer, previewed["change_id"]),
+        "checkout": lambda: buyer.post("/v1/accounts/acme/checkout", json=SECOND),
+    }[call]()
+    assert told(answer) == (503, "provider_key_refused", False)
+    assert "DODO_PAYMENTS_API_KEY" in answer.json["detail"]
 
 
 def test_the_openapi_document_has_a_word_of_it(buyer: FlaskClient):

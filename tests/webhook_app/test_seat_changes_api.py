@@ -576,6 +576,3 @@ def test_seats_to_come_that_the_catalogue_cannot_count_are_left_out(
     buyer.post("/v1/accounts/acme/sync")
     shown = entry(buyer)
     assert shown["scheduled_change"] == {"effective_at": shown["next_billing_date"]}
-
-
-# The README.

@@ -226,16 +226,26 @@ def test_a_slash_too_many_leads_to_nobody_elses_account(client: FlaskClient, run
     assert client.get("/v1/accounts/%2Facme/seats").status_code == 404
 
 
-@pytest.mark.parametrize("nonsense", [b"x", b"nonsense that is no version", b"\xff" * 30])
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"x",
+        b"nonsense that is no version",
+        b"\xff" * 30,
+        b"%020d" % 7 + b"nonsense",
+        b"%020d" % 7 + b'{"account_id":"other","status":"ok"}',
+        b"%020d" % 7 + b'{"account_id":"acme","status":"o',
+    ],
+)
 def test_nonsense_in_the_cache_is_a_miss(client: FlaskClient, runtime: Runtime, nonsense: bytes):
     bought(runtime)
-    runtime.redis.set("seatsync:seats:acme", nonsense)
+    runtime.redis.set(runtime.cache._key("seats", "acme"), nonsense)
     assert client.get("/v1/accounts/acme/seats").json["source"] == "database"
 
 
 def test_nonsense_about_a_subscription_is_a_miss(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    runtime.redis.set("seatsync:account-of:sub_1", b"\xff")
+    runtime.redis.set(runtime.cache._key("account-of", "sub_1"), b"\xff")
     assert client.get("/v1/subscriptions/sub_1/seats").json["account_id"] == "acme"
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 from flask.testing import FlaskClient
 
 from runtime.wiring import Runtime
-from seats.errors import PermanentError, TransientError
+from seats.errors import KeyRefused, PermanentError, TransientError
 from seats.snapshot import AddonQuantity
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
@@ -175,3 +176,16 @@ def test_an_account_without_subscriptions_has_nothing_to_wait_for(client: FlaskC
 
 def test_an_account_nobody_knows_is_404(client: FlaskClient):
     assert client.post(SYNC).json["code"] == "account_not_found"
+
+
+def test_a_refused_key_is_told_at_once_and_with_what_to_do(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(resync, "PATIENCE", 60.0)
+    bought(runtime)
+    provider.failing = KeyRefused("The key is not known. Check it.")
+    began = time.monotonic()
+    answer = client.post(SYNC)
+    assert time.monotonic() - began < 30
+    assert answer.status_code == 202
+    assert [one["reason"] for one in answer.json["waiting"]] == ["The key is not known. Check it."]

@@ -16,9 +16,10 @@ from kombu.utils.imports import symbol_by_name
 
 import migrations
 from models.session import connect
+from runtime import installation
 from runtime.settings import Settings
 from runtime.wiring import Runtime
-from seats.errors import NamespaceUnknown
+from seats.errors import NamespaceUnknown, SettingsError
 from tests.servers import Databases
 from tests.stack import free_port
 from worker.celery_app import MOST_WAITING, SeatSync
@@ -139,6 +140,20 @@ def test_a_worker_that_starts_before_the_migration_waits_for_it(
     starting.join(10)
     assert not starting.is_alive()
     assert app.conf.broker_transport_options["global_keyprefix"].startswith("seatsync:")
+
+
+def test_a_worker_whose_database_was_away_at_first_checks_whose_it_is(
+    environment: dict[str, str], runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    installation.claim(runtime.sessions, runtime.settings)
+    live = {**environment, "DODO_PAYMENTS_ENVIRONMENT": "live_mode"}
+    app = SeatSync(
+        Settings.from_env({**live, "DATABASE_URL": f"postgresql://nobody@127.0.0.1:{free_port()}/x"})
+    )
+    back = Settings.from_env(live)
+    monkeypatch.setattr(app, "take_names", lambda *, wait: setattr(app, "settings", back))
+    with pytest.raises(SettingsError, match="belongs to test_mode"):
+        app.wait_for_database()
 
 
 def test_on_rabbitmq_the_queue_itself_has_the_name_of_its_database(environment: dict[str, str]):

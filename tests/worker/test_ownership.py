@@ -190,6 +190,22 @@ def test_metadata_that_comes_back_closes_its_finding(owned: Owned):
     assert (owned.findings("sub_1"), owned.findings("sub_1", state="agreed")) == ([], ["metadata_missing"])
 
 
+@pytest.mark.parametrize("metadata", NOT_NAMING.values(), ids=NOT_NAMING)
+def test_a_name_that_was_not_believed_stays_a_finding_when_it_is_gone(owned: Owned, metadata: object):
+    acme_has_a_customer(owned)
+    owned.sells("sub_2", "cus_other", NAMES_ACME)
+    owned.shows("sub_2", metadata=metadata)
+    assert (owned.owner("sub_2"), owned.findings("sub_2")) == (("sub_2", "own_id"), ["unproved_account"])
+
+
+def test_a_customer_who_is_left_out_once_stays_known(owned: Owned):
+    acme_has_a_customer(owned)
+    customer = owned.row("sub_1").verified.customer_id
+    owned.shows("sub_1", customer_id=None)
+    owned.sells("sub_2", customer, NAMES_ACME)
+    assert owned.owner("sub_2") == ("acme", "metadata")
+
+
 def test_who_never_named_an_account_has_nothing_missing(owned: Owned):
     owned.sells("sub_1", "cus_1", None)
     owned.shows("sub_1", metadata={})

@@ -1,4 +1,4 @@
-"""The README's calls of the API, run by a shell exactly as they stand, against a service over HTTP."""
+"""The calls of the API that README and manual show, run by a shell exactly as they stand, over HTTP."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from runtime.wiring import Runtime
 from seats.catalog_file import parse
 from simulator.world import World
 from tests.conftest import API_KEY
+from tests.docs.manual import EXAMPLE, blocks, pages_with
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.simulated import sell
-from tests.test_readme import EXAMPLE, blocks
 from tests.webhook_app.conftest import SilentDoorbell, service, world  # noqa: F401  fixtures
 from tests.webhook_app.scenes import bought, opened
 from webhook_app.app import create_app
@@ -43,15 +43,6 @@ except urllib.error.HTTPError as error: answer = error
 with open(os.environ["STATUSES"], "a") as statuses: print(answer.status, file=statuses)
 sys.stdout.buffer.write(answer.read())
 """
-
-# What each script is told from the others by.
-SCRIPTS = CALLS, CHECKOUT, OWNERSHIP, SEAT_CHANGE, NOTICES = (
-    "/claims/batch",
-    "/checkout",
-    "# No, it is not",
-    "/seat-changes/preview",
-    "/notice-endpoints",
-)
 
 Run = Callable[[str, Runtime], list[int]]
 
@@ -95,22 +86,43 @@ def serving(runtime: Runtime) -> Iterator[str]:
         server.server_close()
 
 
-def script_with(text: str) -> str:
-    (found,) = (block for block in blocks("bash") if text in block)
-    return found
+def script_of(page: str) -> str:
+    """All calls that the page shows, in their order."""
+    return "\n".join(blocks(page, "bash"))
 
 
-def test_every_script_is_run_here():
-    assert len(blocks("bash")) == len(SCRIPTS)
+# Each page's calls follow each other in one business; what there is before the first of them.
 
 
-def test_the_calls_of_the_api_are_answered_with_success(run: Run, runtime: Runtime, provider: FakeProvider):
+def sold(runtime: Runtime, provider: FakeProvider) -> None:
+    """The account `acme` has bought fifteen seats with the subscription `sub_1`."""
     catalog = parse(EXAMPLE.read_text(encoding="utf-8"), EXAMPLE.name)
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
     bought(replace(runtime, catalog=catalog), seats=10)
-    script = script_with(CALLS)
-    statuses = run(script, runtime)
-    assert len(statuses) == script.count("curl -s")
+
+
+OF_ONE_ACCOUNT = (
+    "README.md",
+    "docs/api.md",
+    "docs/audit.md",
+    "docs/getting-started.md",
+    "docs/limits.md",
+    "docs/operations.md",
+)
+OF_OWNERSHIP, OF_PURCHASES, OF_NOTICES = "docs/ownership.md", "docs/seat-changes.md", "docs/notices.md"
+
+
+def test_the_calls_of_every_page_are_made_here():
+    assert {*OF_ONE_ACCOUNT, OF_OWNERSHIP, OF_PURCHASES, OF_NOTICES} == set(pages_with("bash"))
+
+
+@pytest.mark.parametrize("page", OF_ONE_ACCOUNT)
+def test_the_calls_about_an_account_are_answered_with_success(
+    page: str, run: Run, runtime: Runtime, provider: FakeProvider
+):
+    sold(runtime, provider)
+    statuses = run(script_of(page), runtime)
+    assert len(statuses) == script_of(page).count("curl -s")
     assert [status for status in statuses if status not in {200, 201}] == []
 
 
@@ -119,23 +131,19 @@ def test_a_subscription_is_linked_and_unlinked_and_an_account_deleted(
 ):
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
     opened(runtime, "acme", "newcomer")
-    assert run(script_with(OWNERSHIP), runtime) == [200, 200, 200]
+    assert run(script_of(OF_OWNERSHIP), runtime) == [200, 200, 200]
 
 
-def test_a_checkout_is_opened(run: Run, service: Runtime):  # noqa: F811
-    opened(service, "newcomer")
-    assert run(script_with(CHECKOUT), service) == [201]
-
-
-def test_a_seat_change_is_previewed_confirmed_shown_and_taken_back(
+def test_a_checkout_is_opened_and_a_seat_change_previewed_confirmed_shown_and_cancelled(
     run: Run,
     service: Runtime,  # noqa: F811
     world: World,  # noqa: F811
 ):
+    opened(service, "newcomer")
     sell(world, service, {"adn_seat": 10})
-    assert run(script_with(SEAT_CHANGE), service) == [200, 200, 200, 200]
+    assert run(script_of(OF_PURCHASES), service) == [201, 200, 200, 200, 200]
 
 
-def test_an_endpoint_for_notices_is_registered(run: Run, runtime: Runtime):
+def test_an_endpoint_for_notices_is_registered_and_listed(run: Run, runtime: Runtime):
     settings = runtime.settings.model_copy(update={"notices_allow_private": True})
-    assert run(script_with(NOTICES), replace(runtime, settings=settings)) == [201]
+    assert run(script_of(OF_NOTICES), replace(runtime, settings=settings)) == [201, 200]

@@ -1,4 +1,4 @@
-"""Refused deliveries in the log: anybody can send them, so their number must not set the number of lines."""
+"""Refused requests in the log: anybody can send them, so their number must not set the number of lines."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ _QUIET_SECONDS: Final = 60.0
 class RefusalLog:
     """Writes a line for the first refusal of each reason, then one a minute at most. Threads may share it."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` counts seconds from any moment."""
+    def __init__(self, message: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """`message` is the line's; `clock` counts seconds from any moment."""
+        self._message = message
         self._clock = clock
         self._lock = threading.Lock()
         self._quiet_until: dict[str, float] = {}
@@ -33,4 +34,4 @@ class RefusalLog:
             if is_due:
                 self._quiet_until[reason] = now + _QUIET_SECONDS
         if is_due:
-            log.warning("delivery refused", extra={"reason": reason, "count": count})
+            log.warning(self._message, extra={"reason": reason, "count": count})

@@ -1,0 +1,73 @@
+"""The examples that the manual shows work as they stand."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook
+
+from seats import notices
+from seats.catalog_file import parse
+from seats.notices import NoticeType
+from tests.conftest import SECRET
+from tests.docs.manual import EXAMPLE, blocks, languages, pages_with
+from webhook_app.schemas import SeatsDocument
+
+
+def test_every_kind_of_example_is_tested_or_is_output_and_settings_of_other_programs():
+    tested = {"bash", "console", "json", "python", "toml"}
+    assert languages() == {*tested, "nginx", "text", "{glossary}", "{toctree}"}
+
+
+def test_the_examples_that_are_tested_here_are_all_there_are():
+    assert {kind: pages_with(kind) for kind in ("json", "python", "toml")} == {
+        "json": ["docs/api.md", "docs/notices.md"],
+        "python": ["docs/notices.md"],
+        "toml": ["docs/catalogue.md"],
+    }
+
+
+def test_the_shown_seats_document_is_one():
+    (shown,) = blocks("docs/api.md", "json")
+    SeatsDocument.model_validate(json.loads(shown))
+
+
+def test_the_shown_data_of_a_notice_has_the_fields_of_a_real_one():
+    def balance(used: int) -> dict[str, Any]:
+        return {"status": "ok", "deadline": None, "seats": {"full": {"included": 15, "active": used}}}
+
+    (notice,) = notices.crossings(balance(14), balance(15))
+    (shown,) = blocks("docs/notices.md", "json")
+    assert notice.type is NoticeType.LIMIT_REACHED
+    assert json.loads(shown) == {"account_id": "acme", **notice.data}
+
+
+def test_the_shown_piece_of_a_catalogue_is_valid():
+    (shown,) = blocks("docs/catalogue.md", "toml")
+    parse(shown, "docs/catalogue.md")
+
+
+def test_the_example_catalogue_is_valid():
+    parse(EXAMPLE.read_text(encoding="utf-8"), EXAMPLE.name)
+
+
+def test_the_shown_receiver_takes_what_is_signed_and_nothing_else(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NOTICES_SECRET", SECRET)
+    shown: dict[str, Any] = {"__name__": __name__}
+    (code,) = blocks("docs/notices.md", "python")
+    exec(code, shown)
+    receiver, now, body = (
+        shown["app"].test_client(),
+        datetime.now(UTC),
+        '{"type": "t", "timestamp": "", "data": {}}',
+    )
+    signed = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(SECRET).sign("msg_1", now, body),
+    }
+    assert receiver.post("/notices", data=body, headers=signed).status_code == 204
+    assert receiver.post("/notices", data=body + " ", headers=signed).status_code == 500
