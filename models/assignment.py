@@ -281,17 +281,6 @@ def waiting(session: Session, account_id: str) -> Sequence[Assignment]:
     ).all()
 
 
-def next_expiry(session: Session, account_id: str) -> datetime | None:
-    """When the account's next invitation lapses."""
-    return session.scalar(
-        select(func.min(Assignment.expires_at)).where(
-            Assignment.account_id == account_id,
-            Assignment.state == AssignmentState.HELD,
-            Assignment.awaits.is_(None),
-        )
-    )
-
-
 def page(
     session: Session,
     account_id: str,

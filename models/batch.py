@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from models import seating, waiting
 from models.audit import Cause
-from models.book import forget_written
+from models.book import LockedAccount, changing, lock
 from models.seating import Seated, Wish
 from seats.catalog import Catalog
 from seats.errors import PurchaseNeeded, Refused, SeatSyncError, UnknownRole
@@ -24,8 +24,8 @@ def claim_each(
 
     Raises `AccountNotFound`, since then there is nothing to claim.
     """
-    claim = partial(waiting.claim, session, account_id, catalog=catalog, cause=cause)
-    return _outcomes(wishes, claim)
+    with changing(session, account_id) as account:
+        return _outcomes(wishes, partial(waiting.seat_or_buy, account, catalog=catalog, cause=cause))
 
 
 def claim_all(
@@ -34,18 +34,21 @@ def claim_all(
     """Whether all were granted, and what each came to; if one is refused, nothing was changed. Nothing is
     bought for them: claims that wait might yet be refused, one by one.
     """
+    account = lock(session, account_id)
     try:
         with session.begin_nested():
-            claim = partial(_claim_at_once, session, account_id, catalog=catalog, cause=cause)
-            return True, _granted(_outcomes(wishes, claim))
+            outcomes = _granted(
+                _outcomes(wishes, partial(_claim_at_once, account, catalog=catalog, cause=cause))
+            )
     except _NotAllError as stopped:
-        forget_written(session, account_id)
-        return False, stopped.outcomes
+        return False, stopped.outcomes  # and what was recorded is never saved
+    account.save()
+    return True, outcomes
 
 
-def _claim_at_once(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
-    """As `seating.claim`; who waits for a seat already has none yet."""
-    seated = seating.claim(session, account_id, wish, catalog, cause)
+def _claim_at_once(account: LockedAccount, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
+    """As `seating.seat`; who waits for a seat already has none yet."""
+    seated = seating.seat(account, wish, catalog, cause)
     if seated.assignment.awaits is not None:
         raise PurchaseNeeded(
             f"Member {wish.member_id!r} waits for a seat that is being bought.",

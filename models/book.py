@@ -1,15 +1,18 @@
-"""An account's open book: its locked balance, and the one statement that writes a changed one down.
+"""The locked account: operations record on it what they do, and `save` writes all of it at once.
 
-Between `open_book` and the end of the transaction nobody else can change the account's seats; `post` writes
-the balance and its audit row together or not at all.
+Between `lock` and the end of the transaction nobody else can change the account's seats. One save writes the
+balance, the audit rows and the notices of everything that was recorded, together or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
+from psycopg.types.json import Jsonb
 from sqlalchemy.orm import Session
 
 from models import notice
@@ -19,11 +22,12 @@ from models.audit import Cause
 from models.base import Json
 from models.direct import first_row, jsonb
 from models.rules import policies_to_json, read_seat_rules, terms_to_json
+from models.session import note_written
 from seats.counts import AccountSeats, Seats
-from seats.errors import AccountNotFound
+from seats.errors import AccountNotFound, SeatSyncError
 from seats.grace import ending_at
 from seats.limit import SeatLimit, from_json, overage, to_json
-from seats.notices import crossings
+from seats.notices import Notice, crossings
 from seats.overage import NO_OVERAGE, OverageClock
 from seats.policies import Situation
 from seats.rules import AccountRules, SeatRules
@@ -124,14 +128,13 @@ def _clock_from_json(kept: Mapping[str, int | str]) -> OverageClock:
 EMPTY = Balance(Seats())
 
 
-@dataclass(slots=True)
-class Book:
-    """A locked account.
+@dataclass(slots=True, kw_only=True)
+class AccountState:
+    """An account in memory: its balances and the rules that decide about them.
 
     `rules` hold for every seat type that `seat_rules` does not name.
     `deadline` is until when unpaid subscriptions count. `unverified`: a subscription shows figures that
-    only a webhook's body vouches for. `written` is what the audit last said of the account, and `notified`
-    what the app was last told of it; each None before the first time.
+    only a webhook's body vouches for. `evaluate_at` is when time alone changes the account.
     """
 
     account_id: str
@@ -146,8 +149,6 @@ class Book:
     evaluate_at: datetime | None
     catalog_digest: str
     now: datetime
-    written: Json | None
-    notified: Json | None
 
     def rules_of(self, seat_type: str | None) -> SeatRules:
         """The rules that decide about claims on this type; None: on roles that take no seat."""
@@ -161,10 +162,10 @@ class Book:
     def of(self, seat_type: str) -> Balance:
         return self.balances.get(seat_type, EMPTY)
 
-    def move(self, seat_type: str | None, by: Counted, *, is_half: bool = False) -> None:
+    def move(self, seat_type: str | None, by: Counted) -> None:
         """So many more (or fewer) seats of a type are taken; None, the free roles, occupy nothing.
 
-        Half of a change starts and ends no deadline: `restate` follows, and judges the whole.
+        Deadlines and status follow in `judge`, when the whole change is known.
         """
         if seat_type is None:
             return
@@ -176,33 +177,30 @@ class Book:
             more = after.overage - balance.overage  # whoever claims in grace is told the deadline
             after = replace(after, clock=replace(balance.clock, warned=warned + more))
         self.balances[seat_type] = after
-        if is_half:
-            return
-        self._set_clock(seat_type)
-        self.judge()
 
     def restate(self, evaluated: AccountSeats, rules: AccountRules, catalog_digest: str) -> None:
-        """Take over what subscriptions and contracts give now; who sits in the account stays."""
+        """Take over what subscriptions and contracts give now; who sits in the account stays. `judge`
+        follows.
+        """
         self.rules = SeatRules.of(rules.general)
         self.seat_rules = {name: SeatRules.of(one) for name, one in rules.by_type.items()}
         self.deadline, self.catalog_digest = evaluated.deadline, catalog_digest
         for seat_type in {*self.balances, *evaluated.seats}:
             self.balances[seat_type] = replace(self.of(seat_type), seats=evaluated.of(seat_type))
-            self._set_clock(seat_type)
-        self.status = self._judged(_STATUS_OF[evaluated.standing])
+        self.status = _STATUS_OF[evaluated.standing]
 
     def wake_by(self, moment: datetime | None) -> None:
         """Have the account looked at again no later than `moment`."""
         if moment is not None and (self.evaluate_at is None or moment < self.evaluate_at):
             self.evaluate_at = moment
 
-    def facts(self) -> Json:
-        """The balance as the audit keeps it."""
+    def facts(self, seats: Json | None = None) -> Json:
+        """The account as the audit keeps it; with these `seats`, if they are known as JSON already."""
         return {
             "status": self.status.value,
             "policy": self.rules.policy,
             "deadline": self.deadline.isoformat() if self.deadline else None,
-            "seats": self.seats_json(),
+            "seats": self.seats_json() if seats is None else seats,
         }
 
     def seats_json(self) -> Json:
@@ -237,17 +235,16 @@ class Book:
         self._keep_clock(seat_type, clock)
 
     def _keep_clock(self, seat_type: str, clock: OverageClock) -> None:
+        """The clock is this one, and the account is evaluated when it has consequences or warns of them."""
         self.balances[seat_type] = replace(self.of(seat_type), clock=clock)
-        for moment in self.moments_of(seat_type):
-            self.wake_by(moment if moment > self.now else None)
-
-    def moments_of(self, seat_type: str) -> Iterator[datetime]:
-        """When the overage of the type has consequences, or the app is warned of them."""
-        for moment in self.of(seat_type).clock.consequences:
-            yield from (moment, ending_at(moment, self.rules_of(seat_type).grace))
+        for consequence in clock.consequences:
+            for moment in (consequence, ending_at(consequence, self.rules_of(seat_type).grace)):
+                self.wake_by(moment if moment > self.now else None)
 
     def judge(self) -> None:
-        """Work the status out anew from what stands in the book."""
+        """Set the clocks of overages, and the status, by the balances as they are now. Safe to repeat."""
+        for seat_type in self.balances:
+            self._set_clock(seat_type)
         self.status = self._judged(self._standing())
 
     def _standing(self) -> AccountStatus:
@@ -275,79 +272,10 @@ _STATUS_OF = {
     Standing.ENDED: AccountStatus.ENDED,
 }
 
-_FOR_UPDATE = "FOR UPDATE\n"
-_LOCK = """
-SELECT id, version, status, policy, grace, suspend_after_grace, hold, seat_policies, seat_terms, override,
-       unverified, seats, deadline, evaluate_at, catalog_digest, notified, now()
-FROM accounts WHERE id = %(id)s AND deleted_at IS NULL FOR UPDATE
-"""
-
-
-def open_book(session: Session, account_id: str) -> Book:
-    """Lock the account and read its newest balance: always the first lock of a transaction that
-    changes seats, and held for that one short transaction. Raises `AccountNotFound`.
-    """
-    return _read(session, _LOCK, account_id)
-
-
-def read_book(session: Session, account_id: str) -> Book:
-    """The account as it is, without a lock: to work out what a change would do. Raises `AccountNotFound`."""
-    return _read(session, _LOCK.removesuffix(_FOR_UPDATE), account_id)
-
-
-def _read(session: Session, statement: str, account_id: str) -> Book:
-    row = first_row(session, statement, {"id": account_id})
-    if row is None:
-        raise AccountNotFound(account_id)
-    found, version, status = row[:3]
-    general, (seat_policies, seat_terms) = SeatRules(*row[3:7]), row[7:9]
-    override, unverified, seats, deadline, evaluate_at, catalog_digest, notified, now = row[9:]
-    book = Book(
-        account_id=found,
-        version=version,
-        status=AccountStatus(status),
-        rules=general,
-        seat_rules=read_seat_rules(general, seat_policies, seat_terms),
-        override=override,
-        unverified=unverified,
-        balances={seat_type: Balance.from_json(kept) for seat_type, kept in seats.items()},
-        deadline=deadline,
-        evaluate_at=evaluate_at,
-        catalog_digest=catalog_digest,
-        now=now,
-        written=None,
-        notified=notified,
-    )
-    if version:
-        book.written = {**book.facts(), "seats": seats}  # as it stands, whichever release wrote it
-    return book
-
-
-_POST = """
-WITH account AS (
-    UPDATE accounts
-    SET version = version + 1, status = %(status)s, policy = %(policy)s, grace = %(grace)s,
-        suspend_after_grace = %(suspend_after_grace)s, hold = %(hold)s,
-        seat_policies = %(seat_policies)s, seat_terms = %(seat_terms)s,
-        override = %(override)s, unverified = %(unverified)s, seats = %(seats)s,
-        deadline = %(deadline)s, evaluate_at = %(evaluate_at)s, catalog_digest = %(catalog_digest)s,
-        notified = %(notified)s
-    WHERE id = %(account_id)s
-    RETURNING version
-), entry AS (
-    INSERT INTO audit (account_id, actor, source, reason, event_id, fence, member_id, subscription_id,
-                       before, after, subject_before, subject_after)
-    SELECT %(account_id)s, %(actor)s, %(source)s, %(reason)s, %(event_id)s, %(fence)s, %(member_id)s,
-           %(subscription_id)s, %(before)s, %(after)s, %(subject_before)s, %(subject_after)s
-    WHERE %(is_change)s
-)
-SELECT version FROM account
-"""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The member or the subscription that moved the balance, as it was and as it is."""
+    """The member or the subscription that changed the balance, as it was and as it is."""
 
     member_id: str | None = None
     subscription_id: str | None = None
@@ -356,69 +284,212 @@ class Subject:
 
 
 NOBODY = Subject()
-_WRITTEN = "seatsync accounts written"
 
 
-def post(
-    session: Session, book: Book, cause: Cause, subject: Subject = NOBODY, *, is_news: bool = True
-) -> bool:
-    """Write the balance down; with an audit row, and True, if anything really changed.
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What was recorded of one change: who made it, and the account as it was after it."""
 
-    The version rises either way: what readers are shown (`verified_at`) may be newer even then. The app
-    gets a notice of each line that was crossed since it was last told; not of half a change (`is_news`), nor
-    while figures stand that no look at the provider has confirmed.
+    cause: Cause
+    subject: Subject
+    after: Json
+
+    def to_json(self, *, before: Json | None) -> Json:
+        """The audit row, after the one that left the account as `before`."""
+        return {
+            "actor": self.cause.actor,
+            "source": self.cause.source,
+            "reason": self.cause.reason,
+            "event_id": self.cause.event_id,
+            "fence": self.cause.fence,
+            "member_id": self.subject.member_id,
+            "subscription_id": self.subject.subscription_id,
+            "before": before,
+            "after": self.after,
+            "subject_before": self.subject.before,
+            "subject_after": self.subject.after,
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class LockedAccount(AccountState):
+    """An account that nobody else can change until the transaction ends.
+
+    `written` is what the audit last said of it, and `notified` what the app was last notified of; each None
+    before the first time.
     """
-    facts = book.facts()
-    if is_news and not book.unverified and facts != book.notified:
-        notice.put(session, book.account_id, crossings(book.notified or book.written, facts))
-        book.notified = facts
-    is_change = facts != book.written or subject.before != subject.after
-    posted = first_row(
-        session,
-        _POST,
-        {
-            "account_id": book.account_id,
-            "status": book.status.value,
-            "policy": book.rules.policy,
-            "grace": book.rules.grace,
-            "suspend_after_grace": book.rules.suspend_after_grace,
-            "hold": book.rules.hold,
-            "seat_policies": jsonb(policies_to_json(book.rules, book.seat_rules)),
-            "seat_terms": jsonb(terms_to_json(book.rules, book.seat_rules)),
-            "override": jsonb(book.override),
-            "unverified": book.unverified,
-            "seats": jsonb(facts["seats"]),
-            "deadline": book.deadline,
-            "evaluate_at": book.evaluate_at,
-            "catalog_digest": book.catalog_digest,
-            "notified": jsonb(book.notified),
-            "is_change": is_change,
-            "actor": cause.actor,
-            "source": cause.source,
-            "reason": cause.reason,
-            "event_id": cause.event_id,
-            "fence": cause.fence,
-            "member_id": subject.member_id,
-            "subscription_id": subject.subscription_id,
-            "before": jsonb(book.written),
-            "after": jsonb(facts),
-            "subject_before": jsonb(subject.before),
-            "subject_after": jsonb(subject.after),
-        },
-    )
-    assert posted is not None  # the row is locked: it cannot have gone
-    (book.version,) = posted
-    book.written = facts
-    session.info.setdefault(_WRITTEN, {})[book.account_id] = book.version
-    return is_change
+
+    session: Session
+    written: Json | None
+    notified: Json | None
+    _entries: list[_Entry] = field(default_factory=list)
+    _notices: list[Notice] = field(default_factory=list)
+
+    @property
+    def recorded(self) -> int:
+        """How many entries were recorded and are to be saved."""
+        return len(self._entries)
+
+    def record(self, cause: Cause, subject: Subject = NOBODY) -> None:
+        """Note an audit entry for what has changed since the last one, in the account or in its subject."""
+        self._entries.append(_Entry(cause, subject, self.facts()))
+
+    def add_notice(self, *notices: Notice) -> None:
+        """Have the app notified, whatever else becomes of the account until it is saved."""
+        self._notices.extend(notices)
+
+    def add_crossings(self) -> None:
+        """Add a notice of each line that was crossed since the app was last notified. `save` does so itself.
+
+        To be called before it only where the app has to know of a state that the same transaction ends. While
+        figures stand that no sync has confirmed, nothing is added.
+        """
+        self._add_crossings(self.facts())
+
+    def _add_crossings(self, facts: Json) -> None:
+        if not self.unverified and facts != self.notified:
+            self.add_notice(*crossings(self.notified or self.written, facts))
+            self.notified = facts
+
+    def save(self) -> bool:
+        """Write what was recorded: the balance, an audit row for each entry that changed something, and the
+        notices. Whether anything changed; nothing is written where nothing was recorded.
+
+        The version rises even if nothing changed: what readers are shown (`verified_at`) may be newer.
+        """
+        if not self._entries:
+            return False
+        self.judge()
+        facts = self.facts()
+        self._entries[-1] = replace(self._entries[-1], after=facts)
+        self._add_crossings(facts)
+        # The warning that something ends comes after the notice that it began.
+        self._notices.sort(key=lambda one: one.once is not None)
+        notice.put(self.session, self.account_id, self._notices)
+        rows = self._audit_rows()
+        self._write(facts["seats"], rows)
+        self._entries.clear()
+        self._notices.clear()
+        return bool(rows)
+
+    def _audit_rows(self) -> Sequence[Json]:
+        """The entries that changed something; the `before` of each is the `after` of the one before it."""
+        rows = []
+        for entry in self._entries:
+            if entry.after != self.written or entry.subject.before != entry.subject.after:
+                rows.append(entry.to_json(before=self.written))
+            self.written = entry.after
+        return rows
+
+    def _write(self, seats: Json, rows: Sequence[Json]) -> None:
+        saved = first_row(
+            self.session,
+            _SAVE_WITH_AUDIT if rows else _SAVE,
+            {
+                "account_id": self.account_id,
+                "status": self.status.value,
+                "policy": self.rules.policy,
+                "grace": self.rules.grace,
+                "suspend_after_grace": self.rules.suspend_after_grace,
+                "hold": self.rules.hold,
+                "seat_policies": jsonb(policies_to_json(self.rules, self.seat_rules)),
+                "seat_terms": jsonb(terms_to_json(self.rules, self.seat_rules)),
+                "override": jsonb(self.override),
+                "unverified": self.unverified,
+                "seats": jsonb(seats),
+                "deadline": self.deadline,
+                "evaluate_at": self.evaluate_at,
+                "catalog_digest": self.catalog_digest,
+                "notified": jsonb(self.notified),
+                **({"rows": Jsonb(rows)} if rows else {}),
+            },
+        )
+        assert saved is not None  # the row is locked: it cannot have gone
+        (self.version,) = saved
+        note_written(self.session, self.account_id, self.version)
 
 
-def written_in(session: Session) -> Mapping[str, int]:
-    """The accounts posted in this session, with their newest versions: what caches must be told."""
-    written: Mapping[str, int] = session.info.get(_WRITTEN, {})
-    return written
+_FOR_UPDATE = "FOR UPDATE\n"
+_LOCK = """
+SELECT id, version, status, policy, grace, suspend_after_grace, hold, seat_policies, seat_terms, override,
+       unverified, seats, deadline, evaluate_at, catalog_digest, notified, now()
+FROM accounts WHERE id = %(id)s AND deleted_at IS NULL FOR UPDATE
+"""
+_SAVE = """
+UPDATE accounts
+SET version = version + 1, status = %(status)s, policy = %(policy)s, grace = %(grace)s,
+    suspend_after_grace = %(suspend_after_grace)s, hold = %(hold)s,
+    seat_policies = %(seat_policies)s, seat_terms = %(seat_terms)s,
+    override = %(override)s, unverified = %(unverified)s, seats = %(seats)s,
+    deadline = %(deadline)s, evaluate_at = %(evaluate_at)s, catalog_digest = %(catalog_digest)s,
+    notified = %(notified)s
+WHERE id = %(account_id)s
+RETURNING version
+"""
+# The rows come as one document, in their order, since there may be more than a statement has parameters.
+_SAVE_WITH_AUDIT = f"""
+WITH account AS ({_SAVE}), entries AS (
+    INSERT INTO audit (account_id, actor, source, reason, event_id, fence, member_id, subscription_id,
+                       before, after, subject_before, subject_after)
+    SELECT %(account_id)s, actor, source, reason, event_id, fence, member_id, subscription_id,
+           before, after, subject_before, subject_after
+    FROM jsonb_to_recordset(%(rows)s) AS entry (
+        actor text, source text, reason text, event_id text, fence bigint, member_id text,
+        subscription_id text, before jsonb, after jsonb, subject_before jsonb, subject_after jsonb)
+)
+SELECT version FROM account
+"""  # noqa: S608  statements of ours
 
 
-def forget_written(session: Session, account_id: str) -> None:
-    """What was posted to the account in this session was rolled back to a savepoint."""
-    session.info.get(_WRITTEN, {}).pop(account_id, None)
+def lock(session: Session, account_id: str) -> LockedAccount:
+    """Lock the account and read its newest balance: always the first lock of a transaction that
+    changes seats, and held for that one short transaction. Raises `AccountNotFound`.
+    """
+    values, seats, notified = _load(session, _LOCK, account_id)
+    account = LockedAccount(**values, session=session, written=None, notified=notified)
+    if account.version:
+        account.written = account.facts(seats)  # as they stand, whichever release wrote them
+    return account
+
+
+@contextmanager
+def changing(session: Session, account_id: str) -> Iterator[LockedAccount]:
+    """Lock the account, and save what the block records on it, even if the block ends in a refusal."""
+    account = lock(session, account_id)
+    try:
+        yield account
+    except SeatSyncError:
+        account.save()
+        raise
+    account.save()
+
+
+def read(session: Session, account_id: str) -> AccountState:
+    """The account as it is, without a lock: to work out what a change would do. Raises `AccountNotFound`."""
+    values, _, _ = _load(session, _LOCK.removesuffix(_FOR_UPDATE), account_id)
+    return AccountState(**values)
+
+
+def _load(session: Session, statement: str, account_id: str) -> tuple[dict[str, Any], Json, Json | None]:
+    """The fields of an `AccountState`; the seats as they are stored; what the app was last notified of."""
+    row = first_row(session, statement, {"id": account_id})
+    if row is None:
+        raise AccountNotFound(account_id)
+    found, version, status = row[:3]
+    general, (seat_policies, seat_terms) = SeatRules(*row[3:7]), row[7:9]
+    override, unverified, seats, deadline, evaluate_at, catalog_digest, notified, now = row[9:]
+    values = {
+        "account_id": found,
+        "version": version,
+        "status": AccountStatus(status),
+        "rules": general,
+        "seat_rules": read_seat_rules(general, seat_policies, seat_terms),
+        "override": override,
+        "unverified": unverified,
+        "balances": {seat_type: Balance.from_json(kept) for seat_type, kept in seats.items()},
+        "deadline": deadline,
+        "evaluate_at": evaluate_at,
+        "catalog_digest": catalog_digest,
+        "now": now,
+    }
+    return values, seats, notified

@@ -9,9 +9,10 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import account, evaluation, persons, seating
+from models import account as accounts
+from models import book, evaluation, inputs, persons, seating
 from models.assignment import LIVE, Assignment, AssignmentState
-from models.book import Book, read_book
+from models.book import AccountState
 from models.persons import Person
 from models.seating import Wish
 from seats.catalog import Catalog
@@ -32,7 +33,7 @@ class Effect(StrEnum):
 class ClaimPreview:
     """An account of which claims are tried one after the other, each on what those before it left."""
 
-    book: Book
+    state: AccountState
     catalog: Catalog
     _by_member: dict[str, Assignment] = field(default_factory=dict)
     _by_address: dict[str, Assignment] = field(default_factory=dict)
@@ -41,7 +42,7 @@ class ClaimPreview:
     @property
     def is_new(self) -> bool:
         """True if there is no such account yet."""
-        return self.book.version == 0
+        return self.state.version == 0
 
     def add(self, rows: Iterable[Assignment]) -> None:
         """Take in live rows that belong to no session."""
@@ -56,7 +57,7 @@ class ClaimPreview:
         """As `seating.claim`, and raises what that raises."""
         seat_type = self.catalog.seat_type(wish.role)
         self._make_room(seat_type)
-        refused = seating.refusal(self.book, seat_type)
+        refused = seating.refusal(self.state, seat_type)
         addressed = None if wish.email is None else self._by_address.get(address_key(wish.email))
         person = persons.identify(self._by_member.get(wish.member_id), addressed)
         if person is not None:
@@ -68,16 +69,16 @@ class ClaimPreview:
     def _make_room(self, seat_type: str | None) -> None:
         if seat_type is None:
             return
-        balance = self.book.of(seat_type)
+        balance = self.state.of(seat_type)
         if available(balance.purchased, balance.used) == 0:
             for row in filter(self._has_lapsed, self._lapsed):
-                with seating.moving(self.book, [row]):
-                    row.give_back(self.book.now)
+                with seating.moving(self.state, [row]):
+                    row.give_back(self.state.now)
                 self._forget(row)
             self._lapsed.clear()
 
     def _has_lapsed(self, row: Assignment) -> bool:
-        return row.expires_at is not None and row.awaits is None and row.expires_at <= self.book.now
+        return row.expires_at is not None and row.awaits is None and row.expires_at <= self.state.now
 
     def _seat(self, wish: Wish, seat_type: str | None) -> Effect:
         state = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
@@ -86,7 +87,7 @@ class ClaimPreview:
         )
         if wish.email is not None:
             row.take_address(wish.email)
-        self.book.move(seat_type, row.counted)
+        self.state.move(seat_type, row.counted)
         self.add([row])
         return Effect.NEW
 
@@ -94,9 +95,9 @@ class ClaimPreview:
         before = [row.facts() for row in person.rows]
         for row in person.rows:
             self._forget(row)
-        with seating.moving(self.book, person.rows):
+        with seating.moving(self.state, person.rows):
             if person.invitation is not None:
-                person.invitation.give_back(self.book.now)
+                person.invitation.give_back(self.state.now)
                 person.inherit_address()
             seating.take_up(person.row, wish, seat_type)
         self.add([person.row])
@@ -114,19 +115,20 @@ def read(session: Session, account_id: str, catalog: Catalog, *, create: bool) -
     Raises `AccountNotFound`. The caller ends the session without a commit.
     """
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-    preview = ClaimPreview(_book(session, account_id, catalog, create=create), catalog)
+    preview = ClaimPreview(_state(session, account_id, catalog, create=create), catalog)
     preview.add(session.scalars(select(Assignment).where(Assignment.account_id == account_id, LIVE)))
     session.expunge_all()  # the rows are changed in memory alone
     return preview
 
 
-def _book(session: Session, account_id: str, catalog: Catalog, *, create: bool) -> Book:
+def _state(session: Session, account_id: str, catalog: Catalog, *, create: bool) -> AccountState:
     try:
-        return read_book(session, account_id)
+        return book.read(session, account_id)
     except AccountNotFound:
         if not create:
             raise
-    account.insert_if_absent(session, account_id, catalog.defaults)
-    book = read_book(session, account_id)
-    evaluation.evaluate(session, book, catalog)
-    return book
+    accounts.insert_if_absent(session, account_id, catalog.defaults)
+    state = book.read(session, account_id)
+    (loaded,) = inputs.load(session, [account_id], catalog)
+    evaluation.evaluate(session, state, loaded, catalog)
+    return state

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy.orm import Session
-
-from models import assignment, notice, seating, sitters
+from models import assignment, seating, sitters
 from models.account import AccountStatus
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
-from models.book import Balance, Book, post
+from models.book import Balance, LockedAccount
 from models.evaluation import share_of
+from models.inputs import Inputs
 from models.schedule import raise_hint
-from models.subscription import Subscription, of_account
+from models.subscription import Subscription
 from seats.catalog import Catalog
 from seats.grace import ending_at
 from seats.limit import to_json
@@ -31,41 +30,41 @@ _CAUSE = Cause(
 )
 
 
-def enforce(session: Session, book: Book, rules: AccountRules, catalog: Catalog) -> None:
-    """Warn of what is about to end; suspend whom the rules say to suspend once the time is over."""
-    _warn_of_ends(session, book, rules)
-    _warn_of_contracts(session, book, catalog)
-    if book.status is AccountStatus.SUSPENDED:  # which keeps who is there
+def enforce(account: LockedAccount, inputs: Inputs, rules: AccountRules, catalog: Catalog) -> None:
+    """Warn of what is about to end; suspend whom the rules say to suspend once the time is over. The account
+    is judged.
+    """
+    _warn_of_ends(account, rules)
+    _warn_of_contracts(account, catalog)
+    if account.status is AccountStatus.SUSPENDED:  # which keeps who is there
         return
-    for seat_type in sorted(book.balances):
-        suspends_at = book.of(seat_type).clock.suspends_at
-        is_time = suspends_at is not None and suspends_at <= book.now
-        if is_time and _is_confirmed(session, book, suspends_at):
-            _suspend(session, book, seat_type)
+    for seat_type in sorted(account.balances):
+        suspends_at = account.of(seat_type).clock.suspends_at
+        is_time = suspends_at is not None and suspends_at <= account.now
+        if is_time and _is_confirmed(account, inputs, suspends_at):
+            _suspend(account, seat_type)
 
 
-def look_at_grace(session: Session, book: Book, catalog: Catalog) -> None:
+def look_at_grace(account: LockedAccount, inputs: Inputs, catalog: Catalog) -> None:
     """A payment deadline has passed: ask the provider whether anything was paid, which decides."""
-    if book.deadline is None or book.deadline > book.now:
+    if account.deadline is None or account.deadline > account.now:
         return
-    for subscription in of_account(session, book.account_id):
-        standing = share_of(subscription, catalog, book.now).standing
+    for subscription in inputs.subscriptions:
+        standing = share_of(subscription, catalog, account.now).standing
         until = standing.until
-        is_over = standing.phase is Phase.GRACE and until is not None and until <= book.now
+        is_over = standing.phase is Phase.GRACE and until is not None and until <= account.now
         if is_over and not _was_looked_at(subscription, until):
-            raise_hint(session, subscription.id)
+            raise_hint(account.session, subscription.id)
 
 
-def _is_confirmed(session: Session, book: Book, deadline: datetime | None) -> bool:
+def _is_confirmed(account: LockedAccount, inputs: Inputs, deadline: datetime | None) -> bool:
     """Whether a look at every subscription after the deadline still shows what we believe; those that
     were not looked at since are asked for.
     """
-    unconfirmed = [
-        one for one in of_account(session, book.account_id) if not _confirms(one, deadline or book.now)
-    ]
+    unconfirmed = [one for one in inputs.subscriptions if not _confirms(one, deadline or account.now)]
     for subscription in unconfirmed:
         if subscription.hint == subscription.synced and not _was_looked_at(subscription, deadline):
-            raise_hint(session, subscription.id)
+            raise_hint(account.session, subscription.id)
     return not unconfirmed
 
 
@@ -88,66 +87,70 @@ def _was_looked_at(subscription: Subscription, since: datetime | None) -> bool:
     return since is not None and subscription.looked_at is not None and subscription.looked_at >= since
 
 
-def _suspend(session: Session, book: Book, seat_type: str) -> None:
+def _suspend(account: LockedAccount, seat_type: str) -> None:
     """Take back as many seats as the app was warned of, in the planner's order: invitations are released,
     people are suspended, and their history is kept. Who came to be beyond the limit after the warning, by a
     further reduction, gets a grace period of their own.
+
+    The app is notified that the time is over before it is notified of who was suspended, although that may
+    bring the account back within its limit at once.
     """
-    before_that = book.of(seat_type)
+    account.add_crossings()
+    before_that = account.of(seat_type)
     warned = before_that.clock.warned
-    for member_id in sitters.invitations(session, book.account_id, seat_type, warned):
-        seating.give_back(session, book, _person(session, book, member_id), _CAUSE)
-    for member_id in sitters.choice(session, book.account_id, seat_type, _left(book, seat_type, before_that)):
-        person = _person(session, book, member_id)
-        with seating.changed(session, book, person, _CAUSE):
+    for member_id in sitters.invitations(account.session, account.account_id, seat_type, warned):
+        seating.give_back(account, _person(account, member_id), _CAUSE)
+    over = _left(account, seat_type, before_that)
+    for member_id in sitters.choice(account.session, account.account_id, seat_type, over):
+        person = _person(account, member_id)
+        with seating.changed(account, (person,), _CAUSE):
             person.state = AssignmentState.SUSPENDED
         told = {"member_id": member_id, "seat_type": seat_type, "reason": _CAUSE.reason}
-        notice.put(session, book.account_id, [Notice(NoticeType.SUSPENDED, told)])
-    if before_that.overage > warned and book.of(seat_type).overage:
-        book.warn_again(seat_type)
-        post(session, book, _CAUSE)
+        account.add_notice(Notice(NoticeType.SUSPENDED, told))
+    if before_that.overage > warned and account.of(seat_type).overage:
+        account.warn_again(seat_type)
+        account.record(_CAUSE)
 
 
-def _left(book: Book, seat_type: str, before: Balance) -> int:
+def _left(account: LockedAccount, seat_type: str, before: Balance) -> int:
     """How many of those warned of are still to go."""
-    gone = before.used - book.of(seat_type).used
+    gone = before.used - account.of(seat_type).used
     return max(before.clock.warned - gone, 0)
 
 
-def _person(session: Session, book: Book, member_id: str) -> Assignment:
-    person = assignment.live(session, book.account_id, member_id)
+def _person(account: LockedAccount, member_id: str) -> Assignment:
+    person = assignment.live(account.session, account.account_id, member_id)
     assert person is not None  # the account is locked
     return person
 
 
-def _warn_of_ends(session: Session, book: Book, rules: AccountRules) -> None:
+def _warn_of_ends(account: LockedAccount, rules: AccountRules) -> None:
     """Say once that a grace period is about to end."""
-    if _is_time(book.deadline, rules.general.payment_grace, book.now):
-        _say_ending(session, book, book.deadline, {"reason": "payment"})
-    for seat_type, balance in sorted(book.balances.items()):
+    if _is_time(account.deadline, rules.general.payment_grace, account.now):
+        _say_ending(account, account.deadline, {"reason": "payment"})
+    for seat_type, balance in sorted(account.balances.items()):
         numbers = {"purchased": to_json(balance.purchased), "used": balance.used}
         told = {"reason": "over_limit", "seat_type": seat_type, **numbers, "overage": balance.overage}
         for moment in balance.clock.consequences:
-            if _is_time(moment, book.rules_of(seat_type).grace, book.now):
+            if _is_time(moment, account.rules_of(seat_type).grace, account.now):
                 leaving = balance.clock.warned if moment == balance.clock.suspends_at else 0
-                _say_ending(session, book, moment, {**told, "to_be_suspended": leaving})
+                _say_ending(account, moment, {**told, "to_be_suspended": leaving})
 
 
 def _is_time(deadline: datetime | None, grace: timedelta, now: datetime) -> bool:
     return deadline is not None and ending_at(deadline, grace) <= now < deadline
 
 
-def _say_ending(session: Session, book: Book, deadline: datetime | None, told: Mapping[str, object]) -> None:
+def _say_ending(account: LockedAccount, deadline: datetime | None, told: Mapping[str, object]) -> None:
     ends = deadline.isoformat() if deadline else None
-    said = Notice(NoticeType.GRACE_ENDING, {"deadline": ends, **told})
-    notice.put(session, book.account_id, [said], once=ends)
+    account.add_notice(Notice(NoticeType.GRACE_ENDING, {"deadline": ends, **told}, once=ends))
 
 
-def _warn_of_contracts(session: Session, book: Book, catalog: Catalog) -> None:
+def _warn_of_contracts(account: LockedAccount, catalog: Catalog) -> None:
     """Say once that a contract is about to end."""
-    for contract in catalog.contracts_of(book.account_id):
+    for contract in catalog.contracts_of(account.account_id):
         starts, ends = contract.notice_at, contract.ends_at
-        if starts is None or ends is None or not starts <= book.now < ends:
+        if starts is None or ends is None or not starts <= account.now < ends:
             continue
         told = {
             "contract": contract.name,
@@ -156,4 +159,4 @@ def _warn_of_contracts(session: Session, book: Book, catalog: Catalog) -> None:
             "billing": contract.billing,
         }
         once = f"{contract.name}:{contract.ends}"
-        notice.put(session, book.account_id, [Notice(NoticeType.CONTRACT_ENDING, told)], once=once)
+        account.add_notice(Notice(NoticeType.CONTRACT_ENDING, told, once))

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from models.assignment import Assignment
 from models.base import affected
-from models.book import open_book
+from models.book import lock
 from models.idempotency import forget_answers
 from seats.emails import address_key
 
@@ -87,7 +87,7 @@ def erase(session: Session, trace: Trace) -> Erased:
 
     Doing it twice does it once. Nobody's seat moves, so there is nothing for the audit to say.
     """
-    open_book(session, trace.account_id)
+    lock(session, trace.account_id)
     theirs = _is(replace(trace.person, account_id=trace.account_id))
     said = session.execute(select(Assignment.name, Assignment.email).where(theirs)).all()
     values = sorted({value for row in said for value in row if value})

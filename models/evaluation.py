@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import assignment, finding
+from models import finding
 from models.account import now as account_now
 from models.base import Json
-from models.book import Book
+from models.book import AccountState
+from models.inputs import Inputs
 from models.rules import Override
 from models.subscription import Figures, Subscription, kept_snapshot, of_account
 from seats.catalog import Catalog
@@ -42,40 +43,41 @@ _ACCESS = {
 }
 
 
-def evaluate(session: Session, book: Book, catalog: Catalog) -> AccountRules:
-    """Restate the book: every subscription weighed, contracts in term, free seats where nothing else is.
+def evaluate(session: Session, account: AccountState, inputs: Inputs, catalog: Catalog) -> AccountRules:
+    """Work the account out anew: every subscription weighed, contracts in term, free seats where nothing else
+    is; then judge it.
 
-    A catalogue that changed since weighs the stored snapshots anew. Returns the rules it was restated by.
+    A catalogue that changed since weighs the stored snapshots anew. Returns the rules it was worked out by.
     """
-    subscriptions = of_account(session, book.account_id)
-    if book.catalog_digest != catalog.digest:
+    subscriptions = inputs.subscriptions
+    if account.catalog_digest != catalog.digest:
         for subscription in subscriptions:
-            seen = weigh(subscription, catalog, book.now)
+            seen = weigh(subscription, catalog, account.now)
             finding.settle(session, subscription.id, seen, kinds=COUNTING)
-    shares = [share_of(subscription, catalog, book.now) for subscription in subscriptions]
-    evaluated = account_seats(catalog, book.account_id, shares, now=book.now)
-    rules = _rules(zip(subscriptions, shares, strict=True), evaluated, book.override, catalog)
-    finding.settle(session, f"account:{book.account_id}", rules.findings)
-    book.unverified = any(subscription.unverified is not None for subscription in subscriptions)
-    book.evaluate_at = None
-    book.restate(evaluated, rules, catalog.digest)
-    for moment in _moments(book, rules, evaluated, catalog):
-        book.wake_by(moment if moment > book.now else None)
-    book.wake_by(assignment.next_expiry(session, book.account_id))
+    shares = [share_of(subscription, catalog, account.now) for subscription in subscriptions]
+    evaluated = account_seats(catalog, account.account_id, shares, now=account.now)
+    rules = _rules(zip(subscriptions, shares, strict=True), evaluated, account.override, catalog)
+    settle = finding.settle if inputs.has_findings else finding.record
+    settle(session, f"account:{account.account_id}", rules.findings)
+    account.unverified = any(subscription.unverified is not None for subscription in subscriptions)
+    account.evaluate_at = None
+    account.restate(evaluated, rules, catalog.digest)
+    for moment in _moments(account, rules, evaluated, catalog):
+        account.wake_by(moment if moment > account.now else None)
+    account.wake_by(inputs.next_expiry)
+    account.judge()
     return rules
 
 
 def _moments(
-    book: Book, rules: AccountRules, evaluated: AccountSeats, catalog: Catalog
+    account: AccountState, rules: AccountRules, evaluated: AccountSeats, catalog: Catalog
 ) -> Iterator[datetime]:
-    """When time alone changes the account, or the app has to be told that it will."""
-    for seat_type in book.balances:
-        yield from book.moments_of(seat_type)
+    """When time alone changes what the account has, or the app has to be told that it will."""
     if evaluated.deadline is not None:
         yield from (evaluated.deadline, ending_at(evaluated.deadline, rules.general.payment_grace))
     if evaluated.changes_at is not None:
         yield evaluated.changes_at
-    yield from filter(None, (contract.notice_at for contract in catalog.contracts_of(book.account_id)))
+    yield from filter(None, (contract.notice_at for contract in catalog.contracts_of(account.account_id)))
 
 
 def weigh(subscription: Subscription, catalog: Catalog, seen_at: datetime) -> tuple[Finding, ...]:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models import purchase_reset, seat_change
 from models.base import Base, Counter, Json, Moment, Written
-from models.book import EMPTY, Balance, Book
+from models.book import EMPTY, Balance, LockedAccount
 from models.evaluation import rules_of
 from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription, changeable_of, kept_snapshot
@@ -60,8 +60,8 @@ class Present:
     now: datetime
 
     @classmethod
-    def of(cls, book: Book) -> Self:
-        return cls(book.account_id, book.balances, book.override, book.now)
+    def of(cls, account: LockedAccount) -> Self:
+        return cls(account.account_id, account.balances, account.override, account.now)
 
 
 def want(session: Session, account_id: str) -> None:

@@ -42,7 +42,7 @@ from seats.notices import Notice, NoticeType
 
 # The provider gives a delivery up after 27 h 35 min (Dodo documentation, webhooks); until then a webhook
 # that seems lost may be late.
-_LATE_FOR = timedelta(hours=28)
+LATE_FOR = timedelta(hours=28)
 
 
 class FindingState(StrEnum):
@@ -207,19 +207,15 @@ def settle_differences(
     *,
     look: Lease,
     seen_before: datetime | None,
+    has_known: bool = True,
 ) -> None:
     """A look has taken the provider's side over, which `moved` what we knew: what differed before it no
     longer does. What a list showed after the look had begun stands until the next one.
 
     What nobody told, and no list had shown, is written down as a difference found and repaired at once.
-    `seen_before` is when we had looked last.
+    `seen_before` is when we had looked last. Without `has_known` there are no findings about the subject yet.
     """
-    known = session.scalars(
-        select(DriftFinding)
-        .where(DriftFinding.subject == subject, DriftFinding.kind.in_(_DIFFERENCES))
-        .where(or_(_STANDS, DriftFinding.closed_at > func.now() - _LATE_FOR))
-        .with_for_update()
-    ).all()
+    known = _known_differences(session, subject) if has_known else ()
     standing = [one for one in known if one.closed_at is None and one.last_seen <= look.taken_at]
     fields = {one.field for one in moved}
     for one in standing:
@@ -235,6 +231,16 @@ def settle_differences(
         silent = [one for one in moved if one.field not in open_fields]
         _write_down_as_repaired(session, subject, silent, seen_before)
     session.flush()
+
+
+def _known_differences(session: Session, subject: str) -> Sequence[DriftFinding]:
+    """Those that stand, and those that a late webhook may still explain; locked."""
+    return session.scalars(
+        select(DriftFinding)
+        .where(DriftFinding.subject == subject, DriftFinding.kind.in_(_DIFFERENCES))
+        .where(or_(_STANDS, DriftFinding.closed_at > func.now() - LATE_FOR))
+        .with_for_update()
+    ).all()
 
 
 def _write_down_as_repaired(

@@ -1,26 +1,24 @@
 """The ledger: the only place that changes seats.
 
-Each function is one change inside the caller's transaction: it opens the account's book (the one
-lock, always first), decides, and posts balance and audit row together. Errors are raised before
-anything is written. Figures are absolute; a change made twice is made once.
+Each function is one change inside the caller's transaction: it locks the account (the one lock, always
+first), decides, records, and saves once. Errors are raised before anything is written. Figures are absolute;
+a change made twice is made once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from models import account as accounts
 from models import (
-    account,
     assignment,
     finding,
-    generation,
-    notice,
     ownership,
     planned_changes,
     role_moves,
@@ -28,10 +26,11 @@ from models import (
 )
 from models.audit import Cause
 from models.base import Json
-from models.book import NOBODY, Book, Subject, open_book, post
+from models.book import NOBODY, LockedAccount, Subject, changing, lock
 from models.enforcement import enforce, look_at_grace
 from models.evaluation import evaluate, raised_figures, rules_of
 from models.inbox import InboxEvent, InboxState
+from models.inputs import Inputs, load
 from models.rules import Override
 from models.schedule import Lease, raise_hint
 from models.subscription import Figures, Subscription, make_known, of_account, to_keep
@@ -52,11 +51,11 @@ _NEVER_THERE = {FindingKind.NOT_AT_PROVIDER}
 
 def open_account(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> bool:
     """Make sure that the account exists; True if it is new. It starts with its free or contract seats."""
-    is_new = account.insert_if_absent(session, account_id, catalog.defaults)
-    if not is_new:
-        return False
-    _evaluate_or_leave(session, open_book(session, account_id), catalog, cause)
-    return True
+    is_new = accounts.insert_if_absent(session, account_id, catalog.defaults)
+    if is_new:
+        with changing(session, account_id) as account:
+            _evaluate_or_leave(account, _inputs_of(account, catalog), catalog, cause)
+    return is_new
 
 
 def apply(
@@ -73,20 +72,23 @@ def apply(
 
     `past_due_ends_at` is the provider's deadline from a webhook body, where a retrieve has none.
     """
-    opened = _open(session, lease, snapshot, catalog)
-    if opened is None:
+    found = _open(session, lease, snapshot, catalog)
+    if found is None:
         return None
-    subscription, books, decision = opened
+    opened, decision = found
+    subscription = opened.subscription
     before, known = _facts(subscription), subscription.verified
     whole = completed(snapshot, known, catalog.account_key)
-    ours = planned_changes.carry_out(session, books, whole, cause)
+    ours = planned_changes.Ours()
+    if opened.has_sent_changes:
+        ours = planned_changes.carry_out(session, opened.accounts, whole, cause)
     moved = () if known is None else differences(known, whole)
-    _settle_differences(session, subscription, lease, moved, ours=ours.fields)
+    _settle_differences(session, opened, lease, moved, ours=ours.fields)
     subscription.belongs_to(decision.owner, decision.nonce)
     seen = take_over(subscription, whole, catalog, lease.taken_at, past_due_ends_at=past_due_ends_at)
-    found = (*seen, *missing(snapshot, known), *decision.findings, *ours.findings)
-    _settle(session, subscription, lease, found, kinds=judged(snapshot, catalog.account_key))
-    return _restate(session, books, catalog, ours.cause or cause, subscription=subscription, before=before)
+    seen = (*seen, *missing(snapshot, known), *decision.findings, *ours.findings)
+    _settle(session, opened, lease, seen, kinds=judged(snapshot, catalog.account_key))
+    return _reevaluate(opened, catalog, ours.cause or cause, before=before)
 
 
 def apply_unverified(
@@ -99,10 +101,11 @@ def apply_unverified(
     known = session.get_one(Subscription, lease.subscription_id)
     if _raise_by(session, known, snapshot, catalog) is None:
         return None
-    opened = _open(session, lease, snapshot, catalog)
-    if opened is None:
+    found = _open(session, lease, snapshot, catalog)
+    if found is None:
         return None
-    subscription, books, decision = opened
+    opened, decision = found
+    subscription = opened.subscription
     before = _facts(subscription)
     raised = _raise_by(session, subscription, snapshot, catalog)
     if raised is None:
@@ -110,7 +113,7 @@ def apply_unverified(
     subscription.raise_to(*raised)
     subscription.belongs_to(decision.owner, decision.nonce)
     session.flush()
-    return _restate(session, books, catalog, cause, subscription=subscription, before=before)
+    return _reevaluate(opened, catalog, cause, before=before)
 
 
 def not_at_provider(
@@ -130,15 +133,15 @@ def not_at_provider(
     opened = _open_at_home(session, lease, catalog)
     if opened is None:
         return False
-    subscription, books = opened
+    subscription = opened.subscription
     before = _facts(subscription)
     subscription.drop_unverified()
-    found = _miss(session, subscription, lease.taken_at, term)
+    found = _miss(opened, lease.taken_at, term)
     kinds = _NEVER_THERE if subscription.gone_at is None else findings.SYNCED
-    _settle(session, subscription, lease, (found,), kinds=kinds)
+    _settle(session, opened, lease, (found,), kinds=kinds)
     subscription.last_error = found.message
     session.flush()
-    _restate(session, books, catalog, cause, subscription=subscription, before=before)
+    _reevaluate(opened, catalog, cause, before=before)
     return True
 
 
@@ -149,8 +152,10 @@ def link(session: Session, account_id: str, subscription_id: str, catalog: Catal
     write into the account the subscription has left.
     """
     open_account(session, account_id, catalog, cause)
-    make_known(session, subscription_id)
-    subscription, books = _open_to_move(session, subscription_id, account_id)
+    if session.get(Subscription, subscription_id) is None:
+        _make_known(session, subscription_id, account_id, catalog)
+    opened = _open_to_move(session, subscription_id, account_id, catalog)
+    subscription = opened.subscription
     raise_hint(session, subscription_id)
     if subscription.account_id == account_id and subscription.linked_by == LinkedBy.APP:
         return False
@@ -158,7 +163,7 @@ def link(session: Session, account_id: str, subscription_id: str, catalog: Catal
     subscription.refused_accounts = [one for one in subscription.refused_accounts if one != account_id]
     _move(session, subscription, Owner(account_id, LinkedBy.APP))
     finding.settle(session, subscription_id, (), kinds=findings.OWNERSHIP)
-    return _restate_or_leave(session, books, catalog, cause, subscription=subscription, before=before)
+    return _reevaluate(opened, catalog, cause, before=before)
 
 
 def unlink(session: Session, account_id: str, subscription_id: str, catalog: Catalog, cause: Cause) -> bool:
@@ -176,8 +181,9 @@ def unlink(session: Session, account_id: str, subscription_id: str, catalog: Cat
     owner = placement.owner if decision is None else decision.owner
     target = None if owner is None else owner.account_id
     if target is not None:
-        account.insert_if_absent(session, target, catalog.defaults)
-    subscription, books = _open_to_move(session, subscription_id, target)
+        accounts.insert_if_absent(session, target, catalog.defaults)
+    opened = _open_to_move(session, subscription_id, target, catalog)
+    subscription = opened.subscription
     if ownership.decide_newest(session, subscription, placement, catalog) != decision:
         raise Contended(f"Account {target!r} is being taken by another subscription. Try again.")
     before = subscription.facts()
@@ -190,7 +196,7 @@ def unlink(session: Session, account_id: str, subscription_id: str, catalog: Cat
     if owner is None:
         finding.dismiss_kinds(session, subscription_id, _NEVER_THERE, "unlinked by the app")
     session.flush()
-    _restate_or_leave(session, books, catalog, cause, subscription=subscription, before=before)
+    _reevaluate(opened, catalog, cause, before=before)
     return before != subscription.facts()
 
 
@@ -199,36 +205,44 @@ def delete_account(session: Session, account_id: str, catalog: Catalog, cause: C
 
     Raises `AccountNotFound`, and `AccountNotEmpty`, naming what the account still has.
     """
-    book = open_book(session, account_id)
-    left = [
-        what
-        for what, is_there in {
-            "subscriptions": bool(of_account(session, account_id)),
-            "members": assignment.any_live(session, account_id),
-            "contracts": bool(catalog.contracts_of(account_id)),
-        }.items()
-        if is_there
-    ]
-    if left:
-        raise AccountNotEmpty(
-            f"Account {account_id!r} still has {' and '.join(left)}. Only an empty account can be deleted: "
-            "release its members and unlink its subscriptions first.",
-            details={"account_id": account_id, "has": left},
-        )
-    book.override = None
-    post(session, book, cause, Subject(before={"deleted": False}, after={"deleted": True}))
-    account.mark_deleted(session, account_id)
+    with changing(session, account_id) as account:
+        left = [
+            what
+            for what, is_there in {
+                "subscriptions": bool(of_account(session, account_id)),
+                "members": assignment.any_live(session, account_id),
+                "contracts": bool(catalog.contracts_of(account_id)),
+            }.items()
+            if is_there
+        ]
+        if left:
+            raise AccountNotEmpty(
+                f"Account {account_id!r} still has {' and '.join(left)}. Only an empty account can be "
+                "deleted: release its members and unlink its subscriptions first.",
+                details={"account_id": account_id, "has": left},
+            )
+        account.override = None
+        account.record(cause, Subject(before={"deleted": False}, after={"deleted": True}))
+    accounts.mark_deleted(session, account_id)
 
 
 def reevaluate(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> bool:
-    """Work the account out anew because time passed or the catalogue changed; False, and nothing written, if
-    a newer generation does that.
+    """Lock the account and `reevaluate_locked` it; whether it changed."""
+    account = lock(session, account_id)
+    reevaluate_locked(account, catalog, cause)
+    return account.save()
+
+
+def reevaluate_locked(account: LockedAccount, catalog: Catalog, cause: Cause) -> None:
+    """Work the account out anew because time passed or the catalogue changed; nothing is recorded if a newer
+    generation does that.
 
     A payment deadline that passed is not carried out here: it asks for a look at the provider, and
     that look decides.
     """
-    book = open_book(session, account_id)
-    return generation.admits(session, catalog) and _evaluate(session, book, catalog, cause)
+    inputs = _inputs_of(account, catalog)
+    if inputs.may_evaluate:
+        _evaluate(account, inputs, catalog, cause, NOBODY)
 
 
 def set_policy(
@@ -238,73 +252,84 @@ def set_policy(
 
     Raises `AccountNotFound`.
     """
-    book = open_book(session, account_id)
-    before, book.override = book.override, override.to_json()
-    if book.override != before:
-        book.restart_clocks()
-    subject = Subject(before={"override": before}, after={"override": book.override})
-    _evaluate_or_leave(session, book, catalog, cause, subject)
-    return rules_of(session, account_id, book.override, catalog)
+    with changing(session, account_id) as account:
+        before, account.override = account.override, override.to_json()
+        if account.override != before:
+            account.restart_clocks()
+        subject = Subject(before={"override": before}, after={"override": account.override})
+        _evaluate_or_leave(account, _inputs_of(account, catalog), catalog, cause, subject)
+    return rules_of(session, account_id, account.override, catalog)
 
 
-def _restate_or_leave(
-    session: Session,
-    books: Sequence[Book],
-    catalog: Catalog,
-    cause: Cause,
-    *,
-    subscription: Subscription,
-    before: Json | None,
-) -> bool:
-    """As `_restate`, for the app's word, which a process of an older generation takes as well."""
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A subscription, the accounts that it is, was or will be in, all locked, and the inputs of each."""
+
+    subscription: Subscription
+    accounts: Sequence[LockedAccount]
+    inputs: Sequence[Inputs]
+
+    @property
+    def has_sent_changes(self) -> bool:
+        return any(one.has_sent_changes for one in self.inputs)
+
+    @property
+    def has_findings(self) -> bool:
+        """Nothing is known of a subscription that belongs to no account."""
+        return not self.inputs or any(one.has_findings for one in self.inputs)
+
+
+def _reevaluate(opened: _Opened, catalog: Catalog, cause: Cause, *, before: Json | None) -> bool:
+    """Evaluate and save the accounts of a subscription that was as `before` says; whether one changed."""
+    subscription = opened.subscription
     subject = Subject(subscription_id=subscription.id, before=before, after=subscription.facts())
-    changed = [_evaluate_or_leave(session, book, catalog, cause, subject) for book in books]
-    return any(changed)
+    for account, inputs in zip(opened.accounts, opened.inputs, strict=True):
+        _evaluate_or_leave(account, inputs, catalog, cause, subject)
+    saved = [account.save() for account in opened.accounts]
+    return any(saved)
+
+
+def _inputs_of(account: LockedAccount, catalog: Catalog) -> Inputs:
+    (found,) = load(account.session, [account.account_id], catalog)
+    return found
 
 
 def _evaluate_or_leave(
-    session: Session,
-    book: Book,
-    catalog: Catalog,
-    cause: Cause,
-    subject: Subject = NOBODY,
-) -> bool:
-    """Evaluate the book, or leave that to a process of the generation in force, which is due at once."""
-    if generation.admits(session, catalog):
-        return _evaluate(session, book, catalog, cause, subject)
-    book.wake_by(book.now)
-    return post(session, book, cause, subject)
+    account: LockedAccount, inputs: Inputs, catalog: Catalog, cause: Cause, subject: Subject = NOBODY
+) -> None:
+    """Evaluate the account, or leave that to a process of the generation in force: it is due at once then."""
+    if inputs.may_evaluate:
+        _evaluate(account, inputs, catalog, cause, subject)
+    else:
+        account.wake_by(account.now)
+        account.record(cause, subject)
 
 
 def _evaluate(
-    session: Session,
-    book: Book,
-    catalog: Catalog,
-    cause: Cause,
-    subject: Subject = NOBODY,
-) -> bool:
-    """Restate the book, write it down, and carry out what its deadlines ask for; whether it changed.
+    account: LockedAccount, inputs: Inputs, catalog: Catalog, cause: Cause, subject: Subject
+) -> None:
+    """Work the account out anew, record it, and carry out what its deadlines ask for.
 
     A catalogue that changed moves the members whose roles mean another seat type now.
     """
-    is_awaited = any(balance.waiting for balance in book.balances.values())
-    if book.catalog_digest != catalog.digest:
-        role_moves.carry_out(session, book, catalog, cause)
-    rules = evaluate(session, book, catalog)
-    look_at_grace(session, book, catalog)
-    changed = post(session, book, cause, subject, is_news=not is_awaited)
-    if not book.unverified:
-        if is_awaited:
-            waiting.settle(session, book)
-            post(session, book, cause)
-        enforce(session, book, rules, catalog)
-    return changed
+    is_awaited = any(balance.waiting for balance in account.balances.values())
+    if account.catalog_digest != catalog.digest:
+        role_moves.carry_out(account, catalog, cause)
+    rules = evaluate(account.session, account, inputs, catalog)
+    look_at_grace(account, inputs, catalog)
+    account.record(cause, subject)
+    if account.unverified:
+        return
+    if is_awaited:
+        waiting.settle(account)
+        account.judge()
+    enforce(account, inputs, rules, catalog)
 
 
 def _open(
     session: Session, lease: Lease, snapshot: SubscriptionSnapshot, catalog: Catalog
-) -> tuple[Subscription, Sequence[Book], Decision] | None:
-    """The leased subscription, the books of where it is and where it belongs, and why; None if overtaken.
+) -> tuple[_Opened, Decision] | None:
+    """The leased subscription with the accounts where it is and where it belongs, and why; None if overtaken.
 
     The owner is decided before the accounts are locked, since they are locked in the order of their ids, and
     once more under the locks. Where others changed the answer in between, the lease is left to run out.
@@ -319,7 +344,7 @@ def _open(
     opened = None
     with suppress(_Overtaken), session.begin_nested():
         by_metadata = owner.linked_by is LinkedBy.METADATA
-        account.insert_if_absent(session, owner.account_id, catalog.defaults, by_metadata=by_metadata)
+        accounts.insert_if_absent(session, owner.account_id, catalog.defaults, by_metadata=by_metadata)
         opened = _open_decided(session, lease, snapshot, catalog, decision)
         if opened is None:
             raise _Overtaken  # which takes the new account back
@@ -332,29 +357,23 @@ class _Overtaken(Exception):
 
 def _open_decided(
     session: Session, lease: Lease, snapshot: SubscriptionSnapshot, catalog: Catalog, decision: Decision
-) -> tuple[Subscription, Sequence[Book], Decision] | None:
+) -> tuple[_Opened, Decision] | None:
     """The same, if the decision is still the same under the locks."""
     opened = _open_at_home(session, lease, catalog, decision.owner.account_id)
-    if opened is None or ownership.decide(session, opened[0], snapshot, catalog) != decision:
+    if opened is None or ownership.decide(session, opened.subscription, snapshot, catalog) != decision:
         return None
-    return *opened, decision
+    return opened, decision
 
 
-def _open_at_home(
-    session: Session, lease: Lease, catalog: Catalog, *further: str
-) -> tuple[Subscription, Sequence[Book]] | None:
-    """The leased subscription and the books it touches, locked accounts first; None if overtaken, by another
-    lease or by a newer generation.
+def _open_at_home(session: Session, lease: Lease, catalog: Catalog, *further: str) -> _Opened | None:
+    """The leased subscription and the accounts it touches, which are locked first; None if overtaken, by
+    another lease or by a newer generation.
     """
     subscription = session.get_one(Subscription, lease.subscription_id)
     before = subscription.account_id
-    books = _open_books(session, {before, *further})
-    session.refresh(subscription, with_for_update=True)
-    if subscription.fence != lease.fence or subscription.account_id != before:
-        return None
-    if not generation.admits(session, catalog):
-        return None
-    return subscription, books
+    opened = _lock_all(session, {before, *further}, subscription, catalog)
+    is_ours = subscription.fence == lease.fence and subscription.account_id == before
+    return opened if is_ours and all(one.may_evaluate for one in opened.inputs) else None
 
 
 def _facts(subscription: Subscription) -> Json | None:
@@ -376,15 +395,17 @@ def _raise_by(
     return None if figures is None else (figures, to_keep(whole, catalog.account_key))
 
 
-def _miss(session: Session, subscription: Subscription, seen_at: datetime, term: timedelta) -> Finding:
+def _miss(opened: _Opened, seen_at: datetime, term: timedelta) -> Finding:
     """Note a 404, and end the subscription if its term is over. A notice announces the term."""
+    subscription = opened.subscription
     if subscription.snapshot is None:
         return findings.not_at_provider(subscription.id, was_there=False)
     since = subscription.missing_since or seen_at
     ends_at = since + term
-    if subscription.missing_since is None and subscription.account_id is not None:
+    if subscription.missing_since is None:
         told = {"subscription_id": subscription.id, "ends_at": ends_at.isoformat()}
-        notice.put(session, subscription.account_id, [Notice(NoticeType.SUBSCRIPTION_MISSING, told)])
+        for account in opened.accounts:
+            account.add_notice(Notice(NoticeType.SUBSCRIPTION_MISSING, told))
     subscription.missing_since = since
     if seen_at >= ends_at and subscription.gone_at is None:
         subscription.gone_at = seen_at
@@ -408,16 +429,24 @@ def _refusing(subscription: Subscription, account_id: str) -> Placement:
 
 
 def _open_to_move(
-    session: Session, subscription_id: str, account_id: str | None
-) -> tuple[Subscription, Sequence[Book]]:
-    """The subscription and the books of where it is and of where it goes; accounts are locked first."""
+    session: Session, subscription_id: str, account_id: str | None, catalog: Catalog
+) -> _Opened:
+    """The subscription and the accounts where it is and where it goes, which are locked first."""
     subscription = session.get_one(Subscription, subscription_id)
     before_id = subscription.account_id
-    books = _open_books(session, {account_id, before_id})
-    session.refresh(subscription, with_for_update=True)
+    opened = _lock_all(session, {account_id, before_id}, subscription, catalog)
     if subscription.account_id != before_id:
         raise Contended(f"Subscription {subscription_id!r} is being moved by another call.")
-    return subscription, books
+    return opened
+
+
+def _make_known(session: Session, subscription_id: str, account_id: str, catalog: Catalog) -> None:
+    """A row for a subscription that had none, once the account's other ones are locked: who asks for syncs of
+    many at once may hold those and wait for this one.
+    """
+    load(session, [lock(session, account_id).account_id], catalog)
+    if not make_known(session, subscription_id):
+        raise Contended(f"Subscription {subscription_id!r} is being moved by another call.")
 
 
 def _move(session: Session, subscription: Subscription, owner: Owner | None) -> None:
@@ -428,14 +457,20 @@ def _move(session: Session, subscription: Subscription, owner: Owner | None) -> 
     session.flush()
 
 
-def _open_books(session: Session, account_ids: set[str | None]) -> Sequence[Book]:
-    """The books in the order of their ids, so that two movers never wait for each other."""
-    return [open_book(session, account_id) for account_id in sorted(filter(None, account_ids))]
+def _lock_all(
+    session: Session, account_ids: set[str | None], subscription: Subscription, catalog: Catalog
+) -> _Opened:
+    """The accounts, locked in the order of their ids so that two movers never wait for each other; then the
+    subscription as it is now.
+    """
+    touched = [lock(session, account_id) for account_id in sorted(filter(None, account_ids))]
+    ids = [account.account_id for account in touched]
+    return _Opened(subscription, touched, load(session, ids, catalog, subscription.id))
 
 
 def _settle_differences(
     session: Session,
-    subscription: Subscription,
+    opened: _Opened,
     lease: Lease,
     moved: Sequence[Difference],
     *,
@@ -446,48 +481,36 @@ def _settle_differences(
     """
     finding.settle_differences(
         session,
-        subscription.id,
+        opened.subscription.id,
         [one for one in moved if one.field not in ours],
         look=lease,
-        seen_before=subscription.verified_at,
+        seen_before=opened.subscription.verified_at,
+        has_known=opened.has_findings,
     )
 
 
 def _settle(
     session: Session,
-    subscription: Subscription,
+    opened: _Opened,
     lease: Lease,
     seen: Sequence[Finding],
     *,
     kinds: Collection[FindingKind],
 ) -> None:
     """The look is over: what it covered is done, what it found of these kinds is recorded."""
+    subscription = opened.subscription
     subscription.synced = max(subscription.synced, lease.mark)
     subscription.lease_until = None
     subscription.looked_at = lease.taken_at
     subscription.attempts = 0
     subscription.last_error = subscription.refused_since = None
-    finding.settle(session, subscription.id, seen, kinds=kinds)
+    if opened.has_findings:
+        finding.settle(session, subscription.id, seen, kinds=kinds)
+    else:
+        finding.record(session, subscription.id, seen)
     session.execute(
         update(InboxEvent)
         .where(InboxEvent.id.in_(lease.events), InboxEvent.state.in_((InboxState.PENDING, InboxState.DEAD)))
         .values(state=InboxState.DONE, reason=None)
     )
     session.flush()
-
-
-def _restate(
-    session: Session,
-    books: Sequence[Book],
-    catalog: Catalog,
-    cause: Cause,
-    *,
-    subscription: Subscription,
-    before: Json | None,
-) -> bool:
-    after = subscription.facts()
-    changed = False
-    for book in books:
-        subject = Subject(subscription_id=subscription.id, before=before, after=after)
-        changed |= _evaluate(session, book, catalog, cause, subject)
-    return changed

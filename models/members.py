@@ -1,6 +1,6 @@
 """Members: what becomes of somebody who is seated - another role, another state, other data.
 
-Writes through the account's book like `seating`. What is personal (name, e-mail address) and when somebody
+Recorded on the locked account like `seating`. What is personal (name, e-mail address) and when somebody
 was last active moves no seat and is never in the audit.
 """
 
@@ -13,11 +13,12 @@ from datetime import datetime
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
-from models import account, assignment, persons, seating
+from models import account as accounts
+from models import assignment, persons, seating
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.base import affected
-from models.book import Book, open_book
+from models.book import LockedAccount, changing
 from models.persons import Person
 from seats.catalog import Catalog
 from seats.errors import HoldExpired, MemberIdTaken, MemberNotFound, WrongState
@@ -70,19 +71,20 @@ def change(
     if wanted.only_reports:
         _report(session, account_id, member_id, wanted.last_active_at)
         return _live(session, account_id, member_id)
-    book = seating.open_to_seat(session, account_id, catalog)
-    person = assignment.live(session, account_id, member_id)
-    if person is None:
-        raise _not_found(account_id, member_id)
-    if person.expires_at is not None and person.expires_at <= book.now:
-        expired = HoldExpired(
-            f"The invitation of member {member_id!r} lapsed at {person.expires_at:%Y-%m-%d %H:%M} UTC. "
-            "Claim a seat again.",
-            details={"member_id": member_id},
-        )
-        seating.lapse_in(session, book)
-        raise expired
-    _change(session, book, person, wanted, catalog=catalog, cause=cause)
+    with changing(session, account_id) as account:
+        person = assignment.live(session, account_id, member_id)
+        if person is None:
+            raise _not_found(account_id, member_id)
+        if person.expires_at is not None and person.expires_at <= account.now:
+            expired = HoldExpired(
+                f"The invitation of member {member_id!r} lapsed at {person.expires_at:%Y-%m-%d %H:%M} UTC. "
+                "Claim a seat again.",
+                details={"member_id": member_id},
+            )
+            seating.lapse(account)
+            raise expired
+        seating.note_catalog(account, catalog)
+        _change(account, person, wanted, catalog=catalog, cause=cause)
     _report(session, account_id, member_id, wanted.last_active_at)
     session.refresh(person)
     return person
@@ -95,7 +97,7 @@ def get(session: Session, account_id: str, member_id: str) -> Assignment:
     """
     found = assignment.newest(session, account_id, member_id)
     if found is None:
-        account.get(session, account_id)
+        accounts.get(session, account_id)
     if found is None or found.state == AssignmentState.RELEASED:
         raise _not_found(account_id, member_id, found)
     return found
@@ -106,44 +108,41 @@ def rename(session: Session, account_id: str, member_id: str, new_id: str, cause
 
     Raises `AccountNotFound`, `MemberNotFound`, and `MemberIdTaken` if another member has the new id.
     """
-    book = open_book(session, account_id)
-    row = assignment.live(session, account_id, member_id)
-    if row is None:
-        raise _not_found(account_id, member_id)
-    holder = assignment.live(session, account_id, new_id)
-    if holder is row:
-        return row
-    if holder is not None and not holder.is_invitation:
-        raise MemberIdTaken(
-            f"Member {new_id!r} of this account is {holder.state} already. Release that member first if both "
-            "are one person.",
-            details={"member_id": new_id, "state": holder.state},
-        )
-    person = Person(row, holder)
-    with seating.changed_rows(session, book, person.rows, cause):
-        persons.merge(session, person, book.now)
-        row.member_id = new_id
+    with changing(session, account_id) as account:
+        row = assignment.live(session, account_id, member_id)
+        if row is None:
+            raise _not_found(account_id, member_id)
+        holder = assignment.live(session, account_id, new_id)
+        if holder is row:
+            return row
+        if holder is not None and not holder.is_invitation:
+            raise MemberIdTaken(
+                f"Member {new_id!r} of this account is {holder.state} already. Release that member first if "
+                "both are one person.",
+                details={"member_id": new_id, "state": holder.state},
+            )
+        with seating.changed_person(account, Person(row, holder), cause):
+            row.member_id = new_id
     return row
 
 
 def _change(
-    session: Session, book: Book, row: Assignment, wanted: Change, *, catalog: Catalog, cause: Cause
+    account: LockedAccount, row: Assignment, wanted: Change, *, catalog: Catalog, cause: Cause
 ) -> None:
     if row.awaits is not None and (wanted.state, wanted.role) != (None, None):
         raise seating.seat_is_being_bought(row)
     state = _state_after(row, wanted.state)
     seat_type = row.seat_type if wanted.role is None else catalog.seat_type(wanted.role)
-    person = persons.identify(row, _addressed(session, row, wanted.email))
+    person = persons.identify(row, _addressed(account.session, row, wanted.email))
     assert person is not None  # there is a row
     goes_on = seat_type if state is not AssignmentState.SUSPENDED else None
     if not person.has_seat(goes_on):
-        seating.make_room(session, book, goes_on)
-        if (refusal := seating.refusal(book, goes_on)) is not None:
+        seating.make_room(account, goes_on)
+        if (refusal := seating.refusal(account, goes_on)) is not None:
             raise refusal
-    with seating.changed_rows(session, book, person.rows, cause):
-        persons.merge(session, person, book.now)
+    with seating.changed_person(account, person, cause):
         row.role, row.seat_type, row.state = wanted.role or row.role, seat_type, state.value
-        row.expires_at = _expiry(book, row, wanted.state)
+        row.expires_at = _expiry(account, row, wanted.state)
         row.protected = row.protected if wanted.protected is None else wanted.protected
         row.name = row.name if wanted.name is None else wanted.name
         if wanted.email is not None:
@@ -168,12 +167,12 @@ def _state_after(person: Assignment, wanted: AssignmentState | None) -> Assignme
     return wanted
 
 
-def _expiry(book: Book, person: Assignment, wanted: AssignmentState | None) -> datetime | None:
+def _expiry(account: LockedAccount, person: Assignment, wanted: AssignmentState | None) -> datetime | None:
     """When the invitation lapses: sent again, it gets its whole time anew."""
     if person.state != AssignmentState.HELD:
         return None
-    hold = book.rules_of(person.seat_type).hold
-    return book.now + hold if wanted is AssignmentState.HELD else person.expires_at
+    hold = account.rules_of(person.seat_type).hold
+    return account.now + hold if wanted is AssignmentState.HELD else person.expires_at
 
 
 def _report(session: Session, account_id: str, member_id: str, last_active_at: datetime | None) -> None:
@@ -190,7 +189,7 @@ def _report(session: Session, account_id: str, member_id: str, last_active_at: d
         )
     )
     if not affected(session, reported):
-        account.get(session, account_id)
+        accounts.get(session, account_id)
         raise _not_found(account_id, member_id)
 
 

@@ -111,17 +111,14 @@ _PUT = sql(
 _TIMES: Final = frozenset({"deadline", "suspends_at", "ends_at"})
 
 
-def put(session: Session, account_id: str | None, notices: Iterable[Notice], once: str | None = None) -> None:
-    """Write the notices down, and a delivery of each for every endpoint that wants it now.
-
-    `once` names the occasion: a notice of the same type, account and seat type is said of it only once.
-    """
+def put(session: Session, account_id: str | None, notices: Iterable[Notice]) -> None:
+    """Write the notices down, and a delivery of each for every endpoint that wants it now."""
     told = [
         {
             "message_id": f"msg_{secrets.token_hex(16)}",
             "type": notice.type.value,
             "data": {name: _spelled_alike(name, value) for name, value in notice.data.items()},
-            "once": None if once is None else _occasion(account_id, notice, once),
+            "once": None if notice.once is None else _occasion(account_id, notice),
         }
         for notice in notices
     ]
@@ -136,8 +133,8 @@ def _spelled_alike(name: str, value: object) -> object:
     return datetime.fromisoformat(value) if name in _TIMES and isinstance(value, str) else value
 
 
-def _occasion(account_id: str | None, notice: Notice, once: str) -> str:
-    return orjson.dumps([notice.type, account_id, notice.data.get("seat_type"), once]).decode()
+def _occasion(account_id: str | None, notice: Notice) -> str:
+    return orjson.dumps([notice.type, account_id, notice.data.get("seat_type"), notice.once]).decode()
 
 
 # Sending.

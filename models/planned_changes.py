@@ -12,10 +12,10 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from models import assignment, expansion, purchase_reset, seat_change
+from models import assignment, expansion, purchase_reset, seat_change, seating
 from models.assignment import Assignment
 from models.audit import Cause
-from models.book import Book, Subject, post
+from models.book import LockedAccount
 from models.seat_change import ChangeState, SeatChange
 from seats import findings
 from seats.drift import RETRIEVED
@@ -50,7 +50,9 @@ class Ours:
 _SCHEDULE: Final = frozenset({"scheduled_change"})
 
 
-def carry_out(session: Session, books: Sequence[Book], snapshot: SubscriptionSnapshot, cause: Cause) -> Ours:
+def carry_out(
+    session: Session, accounts: Sequence[LockedAccount], snapshot: SubscriptionSnapshot, cause: Cause
+) -> Ours:
     """Settle the subscription's changes by what the snapshot shows of them."""
     ours = Ours()
     for change in seat_change.sent_for(session, snapshot.subscription_id):
@@ -58,13 +60,13 @@ def carry_out(session: Session, books: Sequence[Book], snapshot: SubscriptionSna
         if trace is Trace.APPLIED:
             if was != ChangeState.APPLIED:
                 ours = Ours(frozenset(RETRIEVED), _cause_of(change, cause))
-                _apply(session, books, change, ours.cause or cause)
-            ours = replace(ours, findings=_unreleased(session, books, change))
+                _apply(session, accounts, change, ours.cause or cause)
+            ours = replace(ours, findings=_unreleased(accounts, change))
             continue
         if trace is Trace.SCHEDULED:
             _see_scheduled(session, change)
         elif change.state == ChangeState.SCHEDULED:
-            _miss(session, books[0], change)
+            _miss(accounts[0], change)
         if change.state != was and change.code != seat_change.NO_LONGER_SCHEDULED:
             ours = replace(ours, fields=ours.fields | _SCHEDULE)
     return ours
@@ -76,11 +78,11 @@ def _cause_of(change: SeatChange, look: Cause) -> Cause:
     return replace(look, actor=change.actor or look.actor, source="seat_change", reason=reason)
 
 
-def _apply(session: Session, books: Sequence[Book], change: SeatChange, cause: Cause) -> None:
+def _apply(session: Session, accounts: Sequence[LockedAccount], change: SeatChange, cause: Cause) -> None:
     """Also what was taken for failed, or for taken back: the snapshot is the truth. People are released by a
     change that is still open alone: its end was announced otherwise, and they have gone on working since.
     """
-    home = _home(books, change)
+    home = _home(accounts, change)
     code = None if change.state in seat_change.OPEN else seat_change.APPLIED_LATE
     message = None
     if home is None and change.release:
@@ -88,7 +90,7 @@ def _apply(session: Session, books: Sequence[Book], change: SeatChange, cause: C
     elif code is not None and change.release:
         message = f"It was taken for {change.state} before, so nobody was released."
     elif home is not None:
-        _release(session, home, change, cause)
+        _release(home, change, cause)
     seat_change.move(session, change, ChangeState.APPLIED, code=code, message=message)
     if change.is_automatic:
         expansion.hurry(session, change.account_id)
@@ -96,17 +98,17 @@ def _apply(session: Session, books: Sequence[Book], change: SeatChange, cause: C
         purchase_reset.reset(session, change.account_id, f"seat change {change.id}")
 
 
-def _home(books: Sequence[Book], change: SeatChange) -> Book | None:
+def _home(accounts: Sequence[LockedAccount], change: SeatChange) -> LockedAccount | None:
     """The account that asked for the change, if the subscription belongs to it still."""
-    return next((book for book in books if book.account_id == change.account_id), None)
+    return next((one for one in accounts if one.account_id == change.account_id), None)
 
 
-def _unreleased(session: Session, books: Sequence[Book], change: SeatChange) -> tuple[Finding, ...]:
+def _unreleased(accounts: Sequence[LockedAccount], change: SeatChange) -> tuple[Finding, ...]:
     """That people who were to leave with the change are still there, as it came when nobody expected it."""
-    home = _home(books, change)
+    home = _home(accounts, change)
     if home is None or change.code != seat_change.APPLIED_LATE:
         return ()
-    number = len(_to_release(session, home, change))
+    number = len(_to_release(home, change))
     return (findings.applied_late(change.id, number),) if number else ()
 
 
@@ -116,17 +118,17 @@ def _see_scheduled(session: Session, change: SeatChange) -> None:
     change.missed_at = None
 
 
-def _miss(session: Session, book: Book, change: SeatChange) -> None:
+def _miss(account: LockedAccount, change: SeatChange) -> None:
     """It was scheduled and is not shown: taken back, or just being carried out. Once more before that is
     believed, unless we have taken it back ourselves.
     """
     if change.code != seat_change.TAKEN_BACK:
         if change.missed_at is None:
-            change.missed_at, change.next_at = book.now, book.now + seat_change.SECOND_LOOK
-        if book.now < change.missed_at + seat_change.SECOND_LOOK:
+            change.missed_at, change.next_at = account.now, account.now + seat_change.SECOND_LOOK
+        if account.now < change.missed_at + seat_change.SECOND_LOOK:
             return
     seat_change.move(
-        session,
+        account.session,
         change,
         ChangeState.CANCELLED,
         code=change.code or seat_change.NO_LONGER_SCHEDULED,
@@ -135,20 +137,14 @@ def _miss(session: Session, book: Book, change: SeatChange) -> None:
     )
 
 
-def _to_release(session: Session, book: Book, change: SeatChange) -> Sequence[Assignment]:
+def _to_release(account: LockedAccount, change: SeatChange) -> Sequence[Assignment]:
     """The seats of the members who were chosen, if they are still of a type that is given back."""
     fewer = {name for name, step in steps_of(change).items() if step.difference < 0}
-    people = (assignment.live(session, book.account_id, member_id) for member_id in change.release)
+    people = (assignment.live(account.session, account.account_id, member_id) for member_id in change.release)
     return [one for one in people if one is not None and one.occupies_seat and one.seat_type in fewer]
 
 
-def _release(session: Session, book: Book, change: SeatChange, cause: Cause) -> None:
+def _release(account: LockedAccount, change: SeatChange, cause: Cause) -> None:
     """Give back the seats of the members who were chosen."""
-    for person in _to_release(session, book, change):
-        facts, counted = person.facts(), person.counted
-        person.give_back(book.now)
-        session.flush()
-        # Half of a change: the limits are judged when the account has been worked out anew.
-        book.move(person.seat_type, -counted, is_half=True)
-        subject = Subject(member_id=person.member_id, before=facts, after=person.facts())
-        post(session, book, cause, subject, is_news=False)
+    for person in _to_release(account, change):
+        seating.give_back(account, person, cause)

@@ -316,18 +316,22 @@ def give_up(session: Session, walk: Walk, *, older_than: timedelta) -> bool:
 
 
 # Sets taken from each other are hashed whatever the planner thinks of their sizes; asked row by row, it took
-# seconds for 20 000 where the statistics of a table that is mostly empty were old.
+# seconds for 20 000 where the statistics of a table that is mostly empty were old. Locked in the order of
+# their ids, since a sync locks all subscriptions of its account.
 _VANISHED = sql(
     """
-    UPDATE subscriptions SET unlisted_since = now()
-    WHERE id IN (
+    WITH chosen AS MATERIALIZED (
         SELECT id FROM subscriptions WHERE id IN (
             SELECT id FROM subscriptions
             WHERE snapshot IS NOT NULL AND unlisted_since IS NULL AND created_at < :started_at
             EXCEPT SELECT unnest(subscription_ids) FROM reconcile_sightings WHERE pass_id = :pass_id
             EXCEPT SELECT subject FROM drift_findings WHERE kind = :missing AND closed_at IS NULL)
-        ORDER BY looked_at LIMIT :limit)
-    RETURNING id
+        ORDER BY looked_at LIMIT :limit
+    ), vanished AS MATERIALIZED (
+        SELECT id FROM subscriptions WHERE id IN (SELECT id FROM chosen) ORDER BY id FOR UPDATE
+    )
+    UPDATE subscriptions SET unlisted_since = now() FROM vanished WHERE subscriptions.id = vanished.id
+    RETURNING subscriptions.id
     """
 )
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from models import seating
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
-from models.base import Json
-from models.book import Book, Subject, post
+from models.book import LockedAccount
 from seats.catalog import Catalog
 from seats.errors import UnknownRole
 
@@ -51,33 +51,20 @@ def unknown_roles(session: Session, account_id: str, catalog: Catalog) -> Sequen
     return unknown
 
 
-def carry_out(session: Session, book: Book, catalog: Catalog, cause: Cause) -> int:
-    """Move everybody whose role means another seat type now, one audit row each; how many were moved.
+def carry_out(account: LockedAccount, catalog: Catalog, cause: Cause) -> int:
+    """Move everybody whose role means another seat type now, one audit entry each; how many were moved.
 
-    The book has to be restated after it: only with what the changed catalogue gives worked out as well is it
-    known whether a limit was crossed. Then the limits are judged, and the app is told.
+    The account has to be evaluated after it: only with what the changed catalogue gives worked out as well is
+    it known whether a limit was crossed.
     """
-    meant, unknown = _meanings(session, book.account_id, catalog)
+    meant, unknown = _meanings(account.session, account.account_id, catalog)
     if unknown:
-        log.warning("roles unknown to the catalogue", extra={"account": book.account_id, "roles": unknown})
-    moved = _misplaced(session, book.account_id, meant)
-    was = [(person.facts(), person.seat_type) for person in moved]
+        log.warning("roles unknown to the catalogue", extra={"account": account.account_id, "roles": unknown})
+    moved = _misplaced(account.session, account.account_id, meant)
     for person in moved:
-        person.seat_type = meant[person.role]
-    session.flush()
-    for person, (facts, seat_type) in zip(moved, was, strict=True):
-        _post(session, book, person, cause, facts=facts, left=seat_type)
+        with seating.changed(account, (person,), cause):
+            person.seat_type = meant[person.role]
     return len(moved)
-
-
-def _post(
-    session: Session, book: Book, person: Assignment, cause: Cause, *, facts: Json, left: str | None
-) -> None:
-    book.move(left, -person.counted, is_half=True)
-    book.move(person.seat_type, person.counted, is_half=True)
-    subject = Subject(member_id=person.member_id, before=facts, after=person.facts())
-    # Half of a change is no news; what it comes to is told when the account has been worked out anew.
-    post(session, book, cause, subject, is_news=False)
 
 
 def _meanings(

@@ -359,18 +359,17 @@ _MONEY_MATTERS = sql(
     SELECT EXISTS (SELECT FROM seat_changes
                    WHERE subscription_id = :subscription_id AND state = 'submitted')
         OR EXISTS (SELECT FROM seat_changes
-                   WHERE account_id = :account_id AND is_automatic AND sent_at IS NOT NULL
-                         AND state = 'failed')
+                   WHERE account_id = (SELECT account_id FROM subscriptions WHERE id = :subscription_id)
+                         AND is_automatic AND sent_at IS NOT NULL AND state = 'failed')
     """
 )
 
 
-def is_money_waited_for(session: Session, subscription_id: str, account_id: str) -> bool:
+def is_money_waited_for(session: Session, subscription_id: str) -> bool:
     """Whether news of a payment might change anything: a change of the subscription is under way, or an
-    automatic purchase of the account has failed. One query, as nearly every sync asks.
+    automatic purchase of its account has failed. One query, as nearly every sync asks.
     """
-    asked = {"subscription_id": subscription_id, "account_id": account_id}
-    return bool(session.execute(_MONEY_MATTERS, asked).scalar_one())
+    return bool(session.execute(_MONEY_MATTERS, {"subscription_id": subscription_id}).scalar_one())
 
 
 def newest_automatic(session: Session, account_id: str) -> SeatChange | None:

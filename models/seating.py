@@ -1,4 +1,4 @@
-"""Seating: who gets, keeps and gives back a seat. Writes through the account's book like the ledger."""
+"""Seating: who gets, keeps and gives back a seat. Recorded on the locked account, like everything there."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from models import account, assignment, expansion, persons, seat_change
+from models import account as accounts
+from models import assignment, expansion, persons, seat_change
 from models.account import Account, AccountStatus
 from models.assignment import Assignment, AssignmentState, Counted
 from models.audit import Cause
 from models.base import Json
-from models.book import Balance, Book, Subject, open_book, post
+from models.book import AccountState, Balance, LockedAccount, Subject, changing
 from models.direct import first_row
 from models.expansion import Present
 from models.persons import Person
@@ -69,7 +70,7 @@ class Answer:
 def can_add(session: Session, account_id: str, role: str, count: int, catalog: Catalog) -> Answer:
     """What a claim would be told now; takes no lock and reserves nothing."""
     seat_type = catalog.seat_type(role)
-    found = account.get(session, account_id)
+    found = accounts.get(session, account_id)
     if seat_type is None:
         return Answer(_FREE, None, Balance.from_json(_NOTHING))
     balance = _without_lapsing(session, found, seat_type)
@@ -78,7 +79,7 @@ def can_add(session: Session, account_id: str, role: str, count: int, catalog: C
         refused = Decision(granted=False, code=ClaimsBlocked.code, message=blocked)
         return Answer(refused, seat_type, balance)
     rules = found.rules_of(seat_type)
-    situation = balance.situation(seat_type, now=account.now(session), rules=rules, requested=count)
+    situation = balance.situation(seat_type, now=accounts.now(session), rules=rules, requested=count)
     policy = policies.load(rules.policy)
     decision = policy.decide(situation)
     if not decision.granted and policy.BUYS:
@@ -108,71 +109,70 @@ def _without_lapsing(session: Session, found: Account, seat_type: str) -> Balanc
 
 
 def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
+    """Lock the account and `seat` the person, whatever that raises; raises `AccountNotFound` too."""
+    with changing(session, account_id) as account:
+        return seat(account, wish, catalog, cause)
+
+
+def seat(account: LockedAccount, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
     """Give the person a seat, once. A person who has a row keeps it (`models.persons` says which row is
     meant): an invitation is confirmed, and a role of another seat type is a move, granted or refused like
     any claim.
 
-    Raises `UnknownRole`, `AccountNotFound`, `ClaimsBlocked`, `NoSeatAvailable`, `PurchaseNeeded`,
-    `EmailTaken`, and `WrongState` for a suspended member and for a move while a seat is being bought.
+    Raises `UnknownRole`, `ClaimsBlocked`, `NoSeatAvailable`, `PurchaseNeeded`, `EmailTaken`, and
+    `WrongState` for a suspended member and for a move while a seat is being bought.
     """
     seat_type = catalog.seat_type(wish.role)
-    book = open_to_seat(session, account_id, catalog)
-    make_room(session, book, seat_type)
-    refused = refusal(book, seat_type)
+    note_catalog(account, catalog)
+    make_room(account, seat_type)
+    refused = refusal(account, seat_type)
     if refused is None:
-        seated = _insert(session, book, wish, seat_type)
-        if seated is not None:
-            return _seat(session, book, seated, cause)
-    person = persons.find(session, account_id, wish.member_id, wish.email)
+        made = _insert(account, wish, seat_type)
+        if made is not None:
+            return _new(account, made, cause)
+    person = persons.find(account.session, account.account_id, wish.member_id, wish.email)
     if person is not None:
-        return _claim_again(session, book, person, wish, cause, seat_type=seat_type, refused=refused)
+        return _claim_again(account, person, wish, cause, seat_type=seat_type, refused=refused)
     assert refused is not None  # an insert that conflicts has met a live assignment
     raise refused
 
 
-def open_to_seat(session: Session, account_id: str, catalog: Catalog) -> Book:
-    """The account's book, for seating somebody by what a role means in this catalogue. If another catalogue
-    has evaluated the account, it is to be evaluated again: the role may mean another seat type there.
+def note_catalog(account: LockedAccount, catalog: Catalog) -> None:
+    """Somebody is seated by what a role means in this catalogue. If another catalogue has evaluated the
+    account, it is to be evaluated again: the role may mean another seat type there.
     """
-    book = open_book(session, account_id)
-    if book.catalog_digest != catalog.digest:
-        book.catalog_digest = ""
-    return book
+    if account.catalog_digest != catalog.digest:
+        account.catalog_digest = ""
 
 
-def make_room(session: Session, book: Book, seat_type: str | None) -> None:
+def make_room(account: LockedAccount, seat_type: str | None) -> None:
     """Where no seat is left, take back those of invitations whose time is over: before any policy decides,
     lest it count them as overage.
     """
-    if seat_type is not None and available(book.of(seat_type).purchased, book.of(seat_type).used) == 0:
-        lapse_in(session, book)
+    if seat_type is not None and available(account.of(seat_type).purchased, account.of(seat_type).used) == 0:
+        lapse(account)
 
 
 def release(session: Session, account_id: str, member_id: str, cause: Cause) -> bool:
     """Free the member's seat; False if there was none to free, which is no mistake."""
-    book = open_book(session, account_id)
-    person = assignment.live(session, account_id, member_id)
-    if person is not None:
-        give_back(session, book, person, cause)
+    with changing(session, account_id) as account:
+        person = assignment.live(session, account_id, member_id)
+        if person is not None:
+            give_back(account, person, cause)
     return person is not None
 
 
-def lapse(session: Session, account_id: str) -> bool:
-    """Release the account's held seats whose time is over; whether there were any."""
-    return lapse_in(session, open_book(session, account_id))
-
-
-def refusal(book: Book, seat_type: str | None) -> Refused | None:
+def refusal(account: AccountState, seat_type: str | None) -> Refused | None:
     """Why the account gives no seat of the type, if it does not; free roles are always welcome."""
     if seat_type is None:
         return None
-    balance = book.of(seat_type)
-    if (blocked := REFUSING.get(book.status)) is not None:
+    balance = account.of(seat_type)
+    if (blocked := REFUSING.get(account.status)) is not None:
         return ClaimsBlocked(
-            blocked, details={"account_status": book.status.value, **numbers(seat_type, balance)}
+            blocked, details={"account_status": account.status.value, **numbers(seat_type, balance)}
         )
-    rules = book.rules_of(seat_type)
-    decision = policies.load(rules.policy).decide(balance.situation(seat_type, now=book.now, rules=rules))
+    rules = account.rules_of(seat_type)
+    decision = policies.load(rules.policy).decide(balance.situation(seat_type, now=account.now, rules=rules))
     if decision.granted:
         return None
     return _REFUSAL[decision.code](decision.message, details=numbers(seat_type, balance))
@@ -211,18 +211,17 @@ RETURNING {", ".join(_MADE)}
 
 
 def hold_until_bought(
-    session: Session, book: Book, wish: Wish, seat_type: str, cause: Cause, *, lasts: timedelta
+    account: LockedAccount, wish: Wish, seat_type: str, cause: Cause, *, lasts: timedelta
 ) -> Seated:
     """A seat for somebody new that is not there yet: held, and counted so that nobody else gets it."""
     becomes = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
-    made = _insert(session, book, replace(wish, hold=True), seat_type, lasts=lasts, awaits=becomes)
+    made = _insert(account, replace(wish, hold=True), seat_type, lasts=lasts, awaits=becomes)
     assert made is not None  # a claim has just found nobody there
-    return _seat(session, book, made, cause)
+    return _new(account, made, cause)
 
 
 def _insert(
-    session: Session,
-    book: Book,
+    account: LockedAccount,
     wish: Wish,
     seat_type: str | None,
     *,
@@ -232,10 +231,10 @@ def _insert(
     """A new live assignment, or None where the person has one: the unique indexes decide."""
     state = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
     made = first_row(
-        session,
+        account.session,
         _INSERT,
         {
-            "account_id": book.account_id,
+            "account_id": account.account_id,
             "member_id": wish.member_id,
             "name": wish.name,
             "email": wish.email,
@@ -244,24 +243,23 @@ def _insert(
             "seat_type": seat_type,
             "state": state.value,
             "protected": wish.protected,
-            "expires_at": book.now + (lasts or book.rules_of(seat_type).hold) if wish.hold else None,
+            "expires_at": account.now + (lasts or account.rules_of(seat_type).hold) if wish.hold else None,
             "awaits": awaits,
-            "last_active_at": min(wish.last_active_at, book.now) if wish.last_active_at else None,
+            "last_active_at": min(wish.last_active_at, account.now) if wish.last_active_at else None,
         },
     )
     return None if made is None else Assignment(**dict(zip(_MADE, made, strict=True)))
 
 
-def _seat(session: Session, book: Book, seated: Assignment, cause: Cause) -> Seated:
-    book.move(seated.seat_type, seated.counted)
-    book.wake_by(None if seated.awaits else seated.expires_at)
-    post(session, book, cause, Subject(member_id=seated.member_id, after=seated.facts()))
-    return Seated(seated, is_new=True)
+def _new(account: LockedAccount, made: Assignment, cause: Cause) -> Seated:
+    account.move(made.seat_type, made.counted)
+    account.wake_by(None if made.awaits else made.expires_at)
+    account.record(cause, Subject(member_id=made.member_id, after=made.facts()))
+    return Seated(made, is_new=True)
 
 
 def _claim_again(
-    session: Session,
-    book: Book,
+    account: LockedAccount,
     person: Person,
     wish: Wish,
     cause: Cause,
@@ -273,8 +271,7 @@ def _claim_again(
     check_claim_again(person.row, seat_type)
     if refused is not None and not person.has_seat(seat_type):
         raise refused
-    with changed_rows(session, book, person.rows, cause):
-        persons.merge(session, person, book.now)
+    with changed_person(account, person, cause):
         take_up(person.row, wish, seat_type)
     return Seated(person.row, is_new=False)
 
@@ -317,38 +314,34 @@ def take_up(row: Assignment, wish: Wish, seat_type: str | None) -> None:
 
 
 @contextmanager
-def changed(
-    session: Session, book: Book, person: Assignment, cause: Cause, *, is_news: bool = True
-) -> Iterator[None]:
-    """Write down what the block does to the person's row: row, balance and audit."""
-    with changed_rows(session, book, (person,), cause, is_news=is_news):
+def changed_person(account: LockedAccount, person: Person, cause: Cause) -> Iterator[None]:
+    """Record what the block does to the person's row, into which their invitation is merged first."""
+    with changed(account, person.rows, cause):
+        persons.merge(account.session, person, account.now)
         yield
 
 
 @contextmanager
-def changed_rows(
-    session: Session, book: Book, rows: Sequence[Assignment], cause: Cause, *, is_news: bool = True
-) -> Iterator[None]:
-    """Write down what the block does to several rows of one person, the last of which the others are
-    merged into.
-
-    The balance moves by the difference alone: taking a row out and putting the same one back in would
-    end an overage in between, and give it a new deadline.
+def changed(account: LockedAccount, rows: Sequence[Assignment], cause: Cause) -> Iterator[None]:
+    """Record what the block does to the rows of one person, the last of which the others are merged into:
+    the only way in which a row that is there is changed. One audit entry for each row that is different.
     """
     before = [row.facts() for row in rows]
-    with moving(book, rows):
+    with moving(account, rows):
         yield
-        session.flush()
-    written = [(row, facts) for row, facts in zip(rows, before, strict=True) if row.facts() != facts]
-    for row, facts in written:
+        account.session.flush()
+    for row, facts in zip(rows, before, strict=True):
         is_merged = row is not rows[-1]
         why = replace(cause, reason=f"merged into member {rows[-1].member_id!r}") if is_merged else cause
-        _post_change(session, book, row, facts, why, is_news=is_news and row is written[-1][0])
+        if row.facts() != facts:
+            _record(account, row, facts, why)
 
 
 @contextmanager
-def moving(book: Book, rows: Sequence[Assignment]) -> Iterator[None]:
-    """Have the balance follow what the block does to the rows."""
+def moving(account: AccountState, rows: Sequence[Assignment]) -> Iterator[None]:
+    """Have the balance follow what the block does to the rows of one person, by the difference alone: whoever
+    goes from one row to another is nobody beyond the limit who has to be warned.
+    """
     before = [(row.seat_type, row.counted) for row in rows]
     yield
     moves: dict[str | None, Counted] = {}
@@ -356,33 +349,28 @@ def moving(book: Book, rows: Sequence[Assignment]) -> Iterator[None]:
         moves[left] = moves.get(left, Counted()) - was
         moves[row.seat_type] = moves.get(row.seat_type, Counted()) + row.counted
     for seat_type, by in moves.items():
-        book.move(seat_type, by)
+        account.move(seat_type, by)
 
 
-def _post_change(
-    session: Session, book: Book, row: Assignment, facts: Json, cause: Cause, *, is_news: bool
-) -> None:
-    """One audit row for the row that was as `facts` say."""
+def _record(account: LockedAccount, row: Assignment, facts: Json, cause: Cause) -> None:
+    """One audit entry for the row that was as `facts` say."""
     if facts["member_id"] != row.member_id:
-        seat_change.rename_member(session, book.account_id, facts["member_id"], row.member_id)
-    book.wake_by(None if row.awaits else row.expires_at)
-    subject = Subject(member_id=row.member_id, before=facts, after=row.facts())
-    post(session, book, cause, subject, is_news=is_news)
+        seat_change.rename_member(account.session, account.account_id, facts["member_id"], row.member_id)
+    account.wake_by(None if row.awaits else row.expires_at)
+    account.record(cause, Subject(member_id=row.member_id, before=facts, after=row.facts()))
 
 
-def give_back(session: Session, book: Book, person: Assignment, cause: Cause) -> None:
-    """Release the person's seat, in a book that is open."""
-    with changed(session, book, person, cause):
-        person.give_back(book.now)
+def give_back(account: LockedAccount, person: Assignment, cause: Cause) -> None:
+    """Release the person's seat."""
+    with changed(account, (person,), cause):
+        person.give_back(account.now)
 
 
-def lapse_in(session: Session, book: Book) -> bool:
-    """Release what was held too long, one audit row each; the seats are free at once."""
+def lapse(account: LockedAccount) -> None:
+    """Release what was held too long, one audit entry each; the seats are free at once."""
     cause = Cause(actor="system:lapse", source="lapse", reason="the invitation was not taken up in time")
-    gone = assignment.expired(session, book.account_id)
-    for person in gone:
-        give_back(session, book, person, cause)
-    return bool(gone)
+    for person in assignment.expired(account.session, account.account_id):
+        give_back(account, person, cause)
 
 
 _NOTHING: Mapping[str, int | str] = Balance.from_json(

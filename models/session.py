@@ -1,8 +1,11 @@
-"""The engine and the session factory; each process makes its own, after any fork."""
+"""The engine and the session factory; each process makes its own, after any fork.
+
+A session remembers which accounts it wrote, for whoever shows copies of them (`runtime.wiring`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
@@ -95,3 +98,17 @@ def apart(engine: Engine) -> Iterator[Connection]:
 def sessions_of(engine: Engine) -> Sessions:
     """`with sessions.begin() as session:` is one transaction."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+_WRITTEN: Final = "seatsync accounts written"
+
+
+def note_written(session: Session, account_id: str, version: int) -> None:
+    """Remember that the session wrote the account, which has this version now."""
+    session.info.setdefault(_WRITTEN, {})[account_id] = version
+
+
+def written_in(session: Session) -> Mapping[str, int]:
+    """The accounts that the session wrote, with their newest versions: what caches must be told."""
+    written: Mapping[str, int] = session.info.get(_WRITTEN, {})
+    return written

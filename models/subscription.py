@@ -11,7 +11,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base, Counter, Json, Moment, Written
+from models.base import Base, Counter, Json, Moment, Written, affected
 from seats.errors import SubscriptionNotFound
 from seats.ownership import PROOF_KEY, LinkedBy, Owner, Placement
 from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
@@ -183,9 +183,10 @@ def kept_snapshot(kept: Json) -> SubscriptionSnapshot:
     return _SNAPSHOT.validate_python(kept)
 
 
-def make_known(session: Session, subscription_id: str) -> None:
-    """A row for the subscription, if there is none yet."""
-    session.execute(insert(Subscription).values(id=subscription_id).on_conflict_do_nothing())
+def make_known(session: Session, subscription_id: str) -> bool:
+    """A row for the subscription, if there is none yet; whether there was none."""
+    new = insert(Subscription).values(id=subscription_id).on_conflict_do_nothing()
+    return bool(affected(session, new))
 
 
 def of_account(session: Session, account_id: str) -> Sequence[Subscription]:

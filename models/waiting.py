@@ -12,10 +12,10 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from models import assignment, expansion, notice, persons, seat_change, seating
+from models import assignment, expansion, persons, seat_change, seating
 from models.assignment import Assignment, AssignmentState, Counted
 from models.audit import Cause
-from models.book import Book, post
+from models.book import LockedAccount, changing
 from models.expansion import Present
 from models.seat_change import ChangeState
 from models.seating import Seated, Wish
@@ -34,115 +34,111 @@ _BOUGHT: Final = Cause(actor="system:auto_expand", source=SOURCE, reason="the se
 
 
 def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
+    """Lock the account and `seat_or_buy` for the person; raises `AccountNotFound` too."""
+    with changing(session, account_id) as account:
+        return seat_or_buy(account, wish, catalog, cause)
+
+
+def seat_or_buy(account: LockedAccount, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
     """Seat the person, or hold a seat until it is bought, where the account's policy buys what is missing.
 
-    Raises what `seating.claim` raises: `PurchaseNeeded` if nothing can be bought automatically, as for a
+    Raises what `seating.seat` raises: `PurchaseNeeded` if nothing can be bought automatically, as for a
     member who moves from another seat type, and `NoSeatAvailable` if no more may be.
     """
+    session, account_id = account.session, account.account_id
     try:
-        return seating.claim(session, account_id, wish, catalog, cause)
+        return seating.seat(account, wish, catalog, cause)
     except PurchaseNeeded:
         if persons.find(session, account_id, wish.member_id, wish.email) is not None:
             raise  # a move to another seat type: nothing is bought for a change of role
         seat_type = catalog.seat_type(wish.role)
         assert seat_type is not None  # a free role is never refused
-    book = seating.open_to_seat(session, account_id, catalog)
-    refused = expansion.refusal(session, Present.of(book), seat_type, catalog)
+    refused = expansion.refusal(session, Present.of(account), seat_type, catalog)
     if refused is not None:
-        refused.details = {**seating.numbers(seat_type, book.of(seat_type)), **refused.details}
+        refused.details = {**seating.numbers(seat_type, account.of(seat_type)), **refused.details}
         raise refused
     expansion.want(session, account_id)
-    return seating.hold_until_bought(session, book, wish, seat_type, cause, lasts=_LASTS)
+    return seating.hold_until_bought(account, wish, seat_type, cause, lasts=_LASTS)
 
 
-def demand(book: Book) -> Mapping[str, int]:
+def demand(account: LockedAccount) -> Mapping[str, int]:
     """The seats the account should have in all for everybody to have one, of the types in which somebody who
     waits has none; nothing for people who were beyond the limit before.
     """
     return {
         seat_type: balance.used
-        for seat_type, balance in book.balances.items()
+        for seat_type, balance in account.balances.items()
         if 0 < balance.overage <= balance.waiting
     }
 
 
-def settle(session: Session, book: Book) -> None:
+def settle(account: LockedAccount) -> None:
     """Seat those for whom there is a seat now, in the order in which they came; refuse those for whom none
     is going to be bought any more.
     """
-    queue = assignment.waiting(session, book.account_id)
-    if book.status not in seating.REFUSING:
-        _seat_first(session, book, queue)
-    paid_for = _paid_for(session, book, queue)
+    queue = assignment.waiting(account.session, account.account_id)
+    if account.status not in seating.REFUSING:
+        for person in queue:
+            _seat(account, person)
+    paid_for = _paid_for(account, queue)
     for person in queue:
-        if person.awaits is not None and (reason := _why_not(book, person, paid_for)) is not None:
-            refuse(session, book, [person], reason)
+        if person.awaits is not None and (reason := _why_not(account, person, paid_for)) is not None:
+            refuse(account, [person], reason)
 
 
-def _is_late(book: Book, person: Assignment) -> bool:
-    return person.expires_at is None or person.expires_at <= book.now
+def _is_late(account: LockedAccount, person: Assignment) -> bool:
+    return person.expires_at is None or person.expires_at <= account.now
 
 
-def _paid_for(session: Session, book: Book, queue: Sequence[Assignment]) -> Collection[int]:
+def _paid_for(account: LockedAccount, queue: Sequence[Assignment]) -> Collection[int]:
     """Those for whom a purchase is under way: whatever time is over, they are waited with."""
-    if not any(_is_late(book, person) for person in queue):
+    if not any(_is_late(account, person) for person in queue):
         return ()
-    newest = seat_change.newest_automatic(session, book.account_id)
+    newest = seat_change.newest_automatic(account.session, account.account_id)
     return newest.buys_for if newest is not None and newest.state == ChangeState.SUBMITTED else ()
 
 
-def _why_not(book: Book, person: Assignment, paid_for: Collection[int]) -> str | None:
+def _why_not(account: LockedAccount, person: Assignment, paid_for: Collection[int]) -> str | None:
     """Why somebody for whom there is no seat waits in vain."""
-    if (refused := seating.REFUSING.get(book.status)) is not None:
+    if (refused := seating.REFUSING.get(account.status)) is not None:
         return refused
-    if _is_late(book, person) and person.id not in paid_for:
+    if _is_late(account, person) and person.id not in paid_for:
         return "No seat could be bought in time."
     seat_type = str(person.seat_type)
-    if not policies.load(book.rules_of(seat_type).policy).BUYS:
+    if not policies.load(account.rules_of(seat_type).policy).BUYS:
         return "The account's policy does not buy seats any more."
-    balance = book.of(seat_type)
+    balance = account.of(seat_type)
     if balance.is_over:
         return for_nobody_there(seat_type, balance.used - balance.waiting, balance.purchased)
     return None
 
 
-def refuse(session: Session, book: Book, people: Sequence[Assignment], reason: str) -> None:
-    """Release the seats that are held for them, and tell the app why."""
+def refuse(account: LockedAccount, people: Sequence[Assignment], reason: str) -> None:
+    """Release the seats that are held for them, and notify the app of the reason."""
     cause = Cause(actor="system:auto_expand", source=SOURCE, reason=reason)
     for person in people:
         told = {"member_id": person.member_id, "seat_type": person.seat_type, "reason": reason}
-        with seating.changed(session, book, person, cause, is_news=False):
-            person.give_back(book.now)
-        notice.put(session, book.account_id, [Notice(NoticeType.CLAIM_REFUSED, told)])
-    if people:
-        post(session, book, cause)
+        seating.give_back(account, person, cause)
+        account.add_notice(Notice(NoticeType.CLAIM_REFUSED, told))
 
 
-def _seat_first(session: Session, book: Book, queue: Sequence[Assignment]) -> None:
-    """All for whom there is a seat, or whose policy needs none, without a word of the lines between."""
-    granted = [person for person in queue if _seat(session, book, person)]
-    if granted:
-        post(session, book, _BOUGHT)
-
-
-def _seat(session: Session, book: Book, person: Assignment) -> bool:
-    """Seat the person if a claim would be granted to them now; whether it was."""
-    if person.seat_type is not None and not _has_room(book, person.seat_type):
-        return False
-    with seating.changed(session, book, person, _BOUGHT, is_news=False):
+def _seat(account: LockedAccount, person: Assignment) -> None:
+    """Seat the person if a claim would be granted to them now, as where the policy needs no free seat."""
+    if person.seat_type is not None and not _has_room(account, person.seat_type):
+        return
+    with seating.changed(account, (person,), _BOUGHT):
         person.state, person.awaits = AssignmentState(person.awaits or person.state), None
         is_invited = person.state == AssignmentState.HELD
-        hold = book.rules_of(person.seat_type).hold
-        person.expires_at = book.now + hold if is_invited else None
+        hold = account.rules_of(person.seat_type).hold
+        person.expires_at = account.now + hold if is_invited else None
     told = {"member_id": person.member_id, "seat_type": person.seat_type, "state": person.state}
-    notice.put(session, book.account_id, [Notice(NoticeType.CLAIM_GRANTED, told)])
-    return True
+    account.add_notice(Notice(NoticeType.CLAIM_GRANTED, told))
 
 
-def _has_room(book: Book, seat_type: str) -> bool:
+def _has_room(account: LockedAccount, seat_type: str) -> bool:
     """Whether one more can sit beside those who sit there, who waits left aside."""
-    balance = book.of(seat_type)
+    balance = account.of(seat_type)
     seated = balance.moved(Counted(held=-balance.waiting, waiting=-balance.waiting))
-    rules = book.rules_of(seat_type)
-    situation = seated.situation(seat_type, now=book.now, rules=rules)
+    rules = account.rules_of(seat_type)
+    situation = seated.situation(seat_type, now=account.now, rules=rules)
     return policies.load(rules.policy).decide(situation).granted

@@ -14,10 +14,9 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 import providers
-from models.book import written_in
 from models.installation import Namespace
 from models.seat_cache import SeatCache
-from models.session import Sessions, connect, sessions_of
+from models.session import Sessions, connect, sessions_of, written_in
 from providers.base import Provider
 from runtime import schema
 from runtime.catalogs import load_catalog

@@ -34,10 +34,14 @@ class NoticeType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One message. `data` holds figures of the account, never personal data."""
+    """One message. `data` holds figures of the account, never personal data.
+
+    `once` names the occasion: of the same type, account and seat type only one is ever sent for it.
+    """
 
     type: NoticeType
     data: Mapping[str, object] = field(default_factory=dict)
+    once: str | None = None
 
 
 def crossings(before: Facts | None, after: Facts) -> tuple[Notice, ...]:

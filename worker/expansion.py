@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from models import assignment, expansion, generation, ledger, seat_change, waiting
 from models.assignment import Assignment
 from models.audit import Cause
-from models.book import Book, open_book
+from models.book import LockedAccount, changing
 from models.expansion import Present, Visit
 from models.planned_changes import steps_of
 from models.seat_change import ChangeState, SeatChange
@@ -140,35 +140,34 @@ def _expand(runtime: Runtime, visit: Visit) -> timedelta:
 
 def _stand(runtime: Runtime, account_id: str) -> _Standing:
     """Seat those for whom there is a seat, refuse those whose purchase failed; what is left to do."""
-    with runtime.transaction() as session:
-        ledger.reevaluate(session, account_id, runtime.catalog, _CAUSE)
-        book = open_book(session, account_id)
+    with runtime.transaction() as session, changing(session, account_id) as account:
+        ledger.reevaluate_locked(account, runtime.catalog, _CAUSE)
         newest = seat_change.newest_automatic(session, account_id)
         if newest is not None and seat_change.is_in_vain(session, newest):
-            _refuse(session, book, newest.buys_for, newest.message or "The purchase failed.")
+            _refuse(account, newest.buys_for, newest.message or "The purchase failed.")
         failures = expansion.failures_of(session, account_id)
         if len(failures) >= STOP_AFTER:
-            _refuse(session, book, _ids(assignment.waiting(session, account_id)), stopped(len(failures)))
+            _refuse(account, _ids(assignment.waiting(session, account_id)), stopped(len(failures)))
         rests_until = expansion.rests_until(session, account_id, failures)
         queue = {person.id: person.seat_type for person in assignment.waiting(session, account_id)}
         if not queue:
             expansion.done(session, account_id)
-        demand = waiting.demand(book)
+        demand = waiting.demand(account)
         return _Standing(
             demand=demand,
-            at_most=_at_most(session, runtime, book, demand),
+            at_most=_at_most(runtime, account, demand),
             queue=queue,
             under_way=newest.id if newest is not None and _is_under_way(session, newest) else None,
-            rest=max(rests_until - book.now, timedelta()) if rests_until and queue else timedelta(),
+            rest=max(rests_until - account.now, timedelta()) if rests_until and queue else timedelta(),
         )
 
 
-def _at_most(session: Session, runtime: Runtime, book: Book, demand: Mapping[str, int]) -> Mapping[str, int]:
+def _at_most(runtime: Runtime, account: LockedAccount, demand: Mapping[str, int]) -> Mapping[str, int]:
     """The seats of each type in all that the day's limit allows: packs may cost less than fewer seats."""
     if not demand:
         return {}
-    purse = expansion.purse_of(session, Present.of(book), runtime.catalog, demand)
-    needed = sum(overage(book.of(seat_type).purchased, number) for seat_type, number in demand.items())
+    purse = expansion.purse_of(account.session, Present.of(account), runtime.catalog, demand)
+    needed = sum(overage(account.of(seat_type).purchased, number) for seat_type, number in demand.items())
     spare = max(purse.per_day - purse.today - needed, 0)
     return {seat_type: number + spare for seat_type, number in demand.items()}
 
@@ -196,27 +195,29 @@ def _buy(runtime: Runtime, account_id: str, standing: _Standing) -> bool:
         if len(standing.demand) > 1:  # what stands in the way of one type is none of the others' business
             bought = [_buy(runtime, account_id, standing.of(seat_type)) for seat_type in standing.demand]
             return all(bought)
-        with runtime.transaction() as session:
-            ledger.reevaluate(session, account_id, runtime.catalog, _CAUSE)
-            _refuse(session, open_book(session, account_id), standing.queue, error.message)
+        with runtime.transaction() as session, changing(session, account_id) as account:
+            ledger.reevaluate_locked(account, runtime.catalog, _CAUSE)
+            _refuse(account, standing.queue, error.message)
     return True
 
 
-def _check(runtime: Runtime, standing: _Standing, session: Session, book: Book, change: SeatChange) -> None:
+def _check(runtime: Runtime, standing: _Standing, account: LockedAccount, change: SeatChange) -> None:
     """That all of the purchase is still waited for, and no more than may be bought today: the look before the
     preview may have brought seats, and people may have gone since. Who has come is bought for next.
     """
     steps = steps_of(change)
     is_more = all(step.difference > 0 for step in steps.values())
-    wanted = waiting.demand(book)
+    wanted = waiting.demand(account)
     if not is_more or any(wanted.get(name, 0) < number for name, number in standing.demand.items()):
         raise SubscriptionChanged("Somebody has gone by now, or there are other seats.")
-    purse = expansion.purse_of(session, Present.of(book), runtime.catalog, steps)
+    purse = expansion.purse_of(account.session, Present.of(account), runtime.catalog, steps)
     if purse.today + change.seats_more > purse.per_day:
         raise NoSeatAvailable(
             f"{change.seats_more} seats would have to be bought at once. {beyond_the_day(purse)}"
         )
-    change.buys_for = sorted(_ids(assignment.waiting(session, book.account_id)) & set(standing.queue))
+    change.buys_for = sorted(
+        _ids(assignment.waiting(account.session, account.account_id)) & set(standing.queue)
+    )
 
 
 def _is_for_now(error: SeatSyncError) -> bool:
@@ -227,11 +228,11 @@ def _is_for_now(error: SeatSyncError) -> bool:
     return isinstance(error, passing)
 
 
-def _refuse(session: Session, book: Book, assignment_ids: Collection[int], reason: str) -> None:
+def _refuse(account: LockedAccount, assignment_ids: Collection[int], reason: str) -> None:
     """Refuse those of them who still wait."""
-    queue = assignment.waiting(session, book.account_id)
+    queue = assignment.waiting(account.session, account.account_id)
     people = [person for person in queue if person.id in assignment_ids]
-    waiting.refuse(session, book, people, f"No seat could be bought. {reason}")
+    waiting.refuse(account, people, f"No seat could be bought. {reason}")
 
 
 def _ids(queue: Sequence[Assignment]) -> set[int]:

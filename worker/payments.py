@@ -30,18 +30,16 @@ def take_note(session: Session, provider: Provider, lease: Lease) -> None:
     A change whose payment failed has failed, unless the retrieve showed it. After a payment, or with a new
     payment method, purchases that failed before are forgiven.
     """
+    if not lease.events or not seat_change.is_money_waited_for(session, lease.subscription_id):
+        return
     account_id = session.get_one(Subscription, lease.subscription_id).account_id
-    if not lease.events or account_id is None:
-        return
-    if not seat_change.is_money_waited_for(session, lease.subscription_id, account_id):
-        return
     for body in inbox.newest_bodies(session, lease.events):
         said = provider.read(body, with_state=False).payment
         if said is None:
             continue
         if said.kind is PaymentNewsKind.FAILED:
             _fail(session, lease, said)
-        else:
+        elif account_id is not None:
             purchase_reset.reset(session, account_id, _TURNED_ON_BY[said.kind])
 
 

@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from models import account, audit, finding, schedule, subscription
-from models.book import open_book
+from models.book import lock
 from models.finding import DriftFinding
 from models.schedule import Waiting
 from providers.base import Caller
@@ -63,7 +63,7 @@ def resync(runtime: Runtime, account_id: str, *, patience: float) -> Resynced:
     What is left after that is looked at as soon as it can be, unless it is dead. Raises `AccountNotFound`.
     """
     with runtime.sessions.begin() as session:
-        open_book(session, account_id)  # accounts before their subscriptions, as everybody locks them
+        lock(session, account_id)  # accounts before their subscriptions, as everybody locks them
         ids = [one.id for one in subscription.of_account(session, account_id)]
         asked = _ask(session, ids)
     return _work_on(runtime, asked, patience, Caller.INTERACTIVE)

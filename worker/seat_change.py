@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from models import account, seat_change
-from models.book import Book, open_book
+from models.book import LockedAccount, lock
 from models.planned_changes import plan_of, steps_of
 from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription, kept_snapshot
@@ -60,7 +60,7 @@ _UNSEEN: Final = {
 _EVERY_HOUR: Final = timedelta(hours=1)
 
 
-Check = Callable[[Session, Book, SeatChange], None]
+Check = Callable[[LockedAccount, SeatChange], None]
 """Raises where a change is not to be sent after all; called with the account locked."""
 
 
@@ -82,14 +82,14 @@ def confirm(
     look_at(runtime, asked.subscription_id)
     began = time.monotonic()
     with runtime.transaction() as session:
-        book = open_book(session, account_id)
+        locked = lock(session, account_id)
         change = seat_change.by_token(session, account_id, token)
         if change.state != ChangeState.PREVIEWED:
             return _unless_expired(change)
-        if change.expires_at <= book.now:
+        if change.expires_at <= locked.now:
             seat_change.move(session, change, ChangeState.EXPIRED)
         else:
-            _submit(session, book, change, check)
+            _submit(locked, change, check)
             change.actor = actor
     _unless_expired(change)
     _send(runtime, change, began)
@@ -105,12 +105,13 @@ def _unless_expired(change: SeatChange) -> SeatChange:
     return change
 
 
-def _submit(session: Session, book: Book, change: SeatChange, check: Check | None) -> None:
+def _submit(locked: LockedAccount, change: SeatChange, check: Check | None) -> None:
+    session = locked.session
     steps = steps_of(change)
     is_same = (
         _is_of(session, change)
         and basis(snapshot_of(session, change.subscription_id)) == change.basis
-        and all(book.of(name).purchased == step.before for name, step in steps.items())
+        and all(locked.of(name).purchased == step.before for name, step in steps.items())
     )
     if not is_same:
         raise SubscriptionChanged(
@@ -119,11 +120,11 @@ def _submit(session: Session, book: Book, change: SeatChange, check: Check | Non
             details={"change_id": change.id, "retry_helps": False},
         )
     seat_change.refuse_second(session, change)
-    refuse_if_in_use(session, book, steps, change.release)
+    refuse_if_in_use(locked, steps, change.release)
     if check is not None:
-        check(session, book, change)
+        check(locked, change)
     seat_change.move(session, change, ChangeState.SUBMITTED)
-    change.next_at = book.now + timedelta(seconds=_LOOK_AGAIN)
+    change.next_at = locked.now + timedelta(seconds=_LOOK_AGAIN)
 
 
 def _is_of(session: Session, change: SeatChange) -> bool:
@@ -253,7 +254,7 @@ def cancel(runtime: Runtime, account_id: str, change_id: str) -> SeatChange:
     Raises `SeatChangeNotFound`, `NotCancellable`, and what the provider raises.
     """
     with runtime.transaction() as session:
-        open_book(session, account_id)
+        lock(session, account_id)
         change = seat_change.get(session, account_id, change_id)
         if change.state == ChangeState.PREVIEWED:
             seat_change.move(session, change, ChangeState.EXPIRED)
@@ -296,13 +297,13 @@ def _drop(runtime: Runtime, change: SeatChange) -> None:
 def _take_back_if_outgrown(runtime: Runtime, change_id: str) -> None:
     """A reduction that people have outgrown since is not carried out: they would lose their seats."""
     with runtime.transaction() as session:
-        book = open_book(session, session.get_one(SeatChange, change_id).account_id)
+        locked = lock(session, session.get_one(SeatChange, change_id).account_id)
         kept = seat_change.lock(session, change_id)
         is_going = kept.missed_at is not None or kept.code == seat_change.TAKEN_BACK
         if kept.state != ChangeState.SCHEDULED or is_going:
             return
-        kept.next_at = book.now + _EVERY_HOUR
-        is_outgrown = _is_of(session, kept) and bool(too_many(session, book, steps_of(kept), kept.release))
+        kept.next_at = locked.now + _EVERY_HOUR
+        is_outgrown = _is_of(session, kept) and bool(too_many(locked, steps_of(kept), kept.release))
     if is_outgrown:
         log.info("a scheduled reduction was outgrown", extra={"change": change_id})
         _drop(runtime, kept)

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from sqlalchemy.orm import Session
 
 from models import account, seat_change, sitters, subscription
-from models.book import Balance, Book, open_book
+from models.book import Balance, LockedAccount, lock
 from models.seat_change import SeatChange
 from models.subscription import Subscription, kept_snapshot
 from runtime.wiring import Runtime
@@ -121,8 +121,8 @@ def preview(runtime: Runtime, account_id: str, wish: Wish) -> Previewed:
     if plan.when is When.NOW and told.charged_now.amount > 0:
         plan = replace(plan, prevent_on_failure=True)  # nobody's account goes on hold by a change of seats
     with runtime.transaction() as session:
-        book = open_book(session, account_id)
-        release = _release(session, book, steps, wish.release)
+        locked = lock(session, account_id)
+        release = _release(locked, steps, wish.release)
         change = SeatChange(
             account_id=account_id,
             subscription_id=chosen,
@@ -238,28 +238,26 @@ def _plan(runtime: Runtime, snapshot: SubscriptionSnapshot, after: Cart, steps: 
     )
 
 
-def _release(
-    session: Session, book: Book, steps: Steps, asked: Sequence[str] | Literal["suggested"]
-) -> list[str]:
+def _release(locked: LockedAccount, steps: Steps, asked: Sequence[str] | Literal["suggested"]) -> list[str]:
     """Those whose seats go with the change; raises `SeatsInUse` where that is not enough."""
     if asked == "suggested":
-        return [leaver.sitter.member_id for leaver in too_many(session, book, steps, ())]
-    refuse_if_in_use(session, book, steps, asked)
+        return [leaver.sitter.member_id for leaver in too_many(locked, steps, ())]
+    refuse_if_in_use(locked, steps, asked)
     return list(dict.fromkeys(asked))
 
 
-def refuse_if_in_use(session: Session, book: Book, steps: Steps, release: Sequence[str]) -> None:
+def refuse_if_in_use(locked: LockedAccount, steps: Steps, release: Sequence[str]) -> None:
     """Raises `SeatsInUse` with those who would have to leave beside the ones to be released, and
     `ReleaseRefused` where one of these has no seat that is given back.
     """
-    over = too_many(session, book, steps, release)
+    over = too_many(locked, steps, release)
     if over:
         raise SeatsInUse(
             f"{len(over)} more people sit there than seats would be left: name those whose seats are given "
             'back in "release", or say "suggested" for the ones listed.',
             details={"leavers": [_leaver(one) for one in over[:_MOST_NAMED]], "total": len(over)},
         )
-    there = {one.member_id for one in sitters.of(session, book.account_id, _fewer(steps))}
+    there = {one.member_id for one in sitters.of(locked.session, locked.account_id, _fewer(steps))}
     if others := [member_id for member_id in release if member_id not in there]:
         raise ReleaseRefused(
             "Only who sits on a seat that is given back can be released with a change: take the others out "
@@ -268,11 +266,12 @@ def refuse_if_in_use(session: Session, book: Book, steps: Steps, release: Sequen
         )
 
 
-def too_many(session: Session, book: Book, steps: Steps, release: Sequence[str]) -> Sequence[Leaver]:
+def too_many(locked: LockedAccount, steps: Steps, release: Sequence[str]) -> Sequence[Leaver]:
     """Who would have to leave beside those to be released, in the usual order, if the change was made now."""
-    limits = {name: add(book.of(name).purchased, steps[name].difference) for name in _fewer(steps)}
+    limits = {name: add(locked.of(name).purchased, steps[name].difference) for name in _fewer(steps)}
     gone = set(release)
-    people = [one for one in sitters.of(session, book.account_id, list(limits)) if one.member_id not in gone]
+    there = sitters.of(locked.session, locked.account_id, list(limits))
+    people = [one for one in there if one.member_id not in gone]
     going = leaving.leavers(people, limits, at_most=_MOST_LEAVERS)
     return [one for name in sorted(going) for one in going[name]]
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from models import account, endpoint, expansion, generation, ledger, schedule, seat_change, seating
 from models.audit import Cause
+from models.book import changing
 from models.schedule import Due
 from runtime.wiring import Runtime
 from worker import reconcile
@@ -107,9 +108,13 @@ class Sweep:
             actor="system:sweep", source="clock", reason="a date was reached or the catalogue changed"
         )
         for account_id in due:
-            with _one_failure_stops_no_other("account_id", account_id), self.runtime.transaction() as session:
-                seating.lapse(session, account_id)
-                ledger.reevaluate(session, account_id, catalog, cause)
+            with (
+                _one_failure_stops_no_other("account_id", account_id),
+                self.runtime.transaction() as session,
+                changing(session, account_id) as locked,
+            ):
+                seating.lapse(locked)
+                ledger.reevaluate_locked(locked, catalog, cause)
 
     def _announce_due_notices(self) -> None:
         """Never sent from here: an endpoint that hangs must not hold up the sweep."""

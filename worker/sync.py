@@ -134,15 +134,16 @@ def _look(runtime: Runtime, lease: Lease, caller: Caller) -> Outcome:
 
 
 def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> Outcome:
-    is_contradicted = _is_contradicted(runtime, lease, snapshot)
+    ends_at = _deadline_in_body(runtime, lease, snapshot)
     with runtime.transaction() as session:
+        is_contradicted = _is_contradicted(session, runtime, lease, snapshot)
         changed = ledger.apply(
             session,
             lease,
             snapshot,
             runtime.catalog,
             _cause(runtime, lease, "sync", "the provider was asked"),
-            past_due_ends_at=_deadline_in_body(runtime, lease, snapshot),
+            past_due_ends_at=ends_at,
         )
         if changed is not None:
             payments.take_note(session, runtime.provider, lease)
@@ -153,13 +154,13 @@ def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> Ou
     return Outcome.OVERTAKEN if changed is None else Outcome.SYNCED
 
 
-def _is_contradicted(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> bool:
+def _is_contradicted(
+    session: Session, runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot
+) -> bool:
     """Whether the newest event behind the lease is young and says otherwise: then the retrieve may lag."""
     if not lease.events:
         return False
-    with runtime.sessions() as session:
-        bodies = inbox.young_bodies(session, lease.events, age=_YOUNG)
-    said = _described(runtime, bodies)
+    said = _described(runtime, inbox.young_bodies(session, lease.events, age=_YOUNG))
     return said is not None and contradicts(said, snapshot)
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from cli.importing.seats import Outcome, Result, result_of
 from cli.importing.stage import Stage, Staged
 from models import claim_preview
-from models.book import Book
+from models.book import AccountState
 from models.claim_preview import ClaimPreview, Effect
 from models.seating import Wish
 from runtime.wiring import Runtime
@@ -41,10 +41,10 @@ def preview(runtime: Runtime, stage: Stage, *, create_accounts: bool, names: int
     for account_id, rows in groupby(stage.all(), key=lambda staged: staged.row.account_id):
         found = AccountPreview(account_id)
         account = _read(runtime, account_id, create_accounts=create_accounts)
-        found.before = "none" if account is None or account.is_new else _in_words(account.book)
+        found.before = "none" if account is None or account.is_new else _in_words(account.state)
         for staged in rows:
             _note(found, staged, _try(account, staged), names, stage.reject)
-        found.after = "none" if account is None else _in_words(account.book)
+        found.after = "none" if account is None else _in_words(account.state)
         yield found
 
 
@@ -75,10 +75,10 @@ def _note(
         found.first_added.append(staged)
 
 
-def _in_words(book: Book) -> str:
+def _in_words(account: AccountState) -> str:
     """`full 3/5`, used of purchased, for every seat type of the account; `none` if it has none."""
     figures = (
         f"{name} {balance.used}/{to_json(balance.purchased)}"
-        for name, balance in sorted(book.balances.items())
+        for name, balance in sorted(account.balances.items())
     )
     return ", ".join(figures) or "none"

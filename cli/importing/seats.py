@@ -23,7 +23,7 @@ from cli.importing.rows import BadRow, MemberRow
 from cli.importing.stage import Stage, Staged, Watcher
 from models import imports, ledger, seating
 from models.audit import Cause
-from models.book import written_in
+from models.book import LockedAccount, lock
 from models.imports import Import, ImportKind, Step
 from models.seating import Wish
 from models.session import apart
@@ -71,7 +71,7 @@ def result_of(row: MemberRow, claim: Callable[[Wish], Outcome]) -> Result:
 
 
 class Seater:
-    """Seats rows in one transaction of the caller's.
+    """Seats rows in one transaction of the caller's, account by account; `save` writes the last account.
 
     With `savepoints` a row whose values the database does not take is a refused one; without, which is
     quicker, it raises `DataError` and the transaction is lost.
@@ -84,33 +84,42 @@ class Seater:
         self._catalog = catalog
         self._create_accounts = create_accounts
         self._savepoints = savepoints
-        self._opened = ""
+        self._account_id = ""
+        self._account: LockedAccount | None = None
 
     def seat(self, row: MemberRow) -> Result:
         """Claim the member's seat; a refusal is a result, and nothing of the row is written then."""
-        if self._create_accounts and self._opened != row.account_id:
-            ledger.open_account(self._session, row.account_id, self._catalog, CAUSE)
-            self._opened = row.account_id
+        if self._account_id != row.account_id:
+            self.save()
+            self._account_id = row.account_id
+            if self._create_accounts:
+                ledger.open_account(self._session, row.account_id, self._catalog, CAUSE)
         if not self._savepoints:
             return self._claim(row)
         try:
             with self._session.begin_nested():
-                return self._claim(row)
+                result = self._claim(row)
+                self.save()
+                return result
         except DataError as error:
+            self._account = None
             return Result(Outcome.REJECTED, f"the database does not take it: {type(error.orig).__name__}")
 
-    def _claim(self, row: MemberRow) -> Result:
-        version = self._version(row)
+    def save(self) -> None:
+        """Write what was done to the account whose rows came last."""
+        if self._account is not None:
+            self._account.save()
+        self._account = None
 
+    def _claim(self, row: MemberRow) -> Result:
         def claim(wish: Wish) -> Outcome:
-            if seating.claim(self._session, row.account_id, wish, self._catalog, CAUSE).is_new:
+            account = self._account = self._account or lock(self._session, row.account_id)
+            recorded = account.recorded
+            if seating.seat(account, wish, self._catalog, CAUSE).is_new:
                 return Outcome.ADDED
-            return Outcome.UNCHANGED if self._version(row) == version else Outcome.UPDATED
+            return Outcome.UNCHANGED if account.recorded == recorded else Outcome.UPDATED
 
         return result_of(row, claim)
-
-    def _version(self, row: MemberRow) -> int | None:
-        return written_in(self._session).get(row.account_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +175,7 @@ class Importer:
                 counts[result.outcome.value] += 1
                 if result.outcome is Outcome.REJECTED:
                     refused.append((staged.line, result.reason))
+            seater.save()
             size = sum(staged.size for staged in page)
             imports.advance(session, run, Step(page[-1].place, len(page), size, counts, refused))
             return imports.current(session, run)

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import func, select, text
-from sqlalchemy.orm import Session
 
 from cli.importing import seats
 from cli.main import cli
@@ -26,6 +25,7 @@ from models import ledger, seating
 from models.account import Account
 from models.assignment import Assignment
 from models.audit import AuditRow, Cause
+from models.book import LockedAccount
 from models.imports import Import
 from models.seating import Seated, Wish
 from models.session import Sessions
@@ -275,13 +275,13 @@ def test_an_activity_of_a_clock_that_is_ahead_was_just_now(desk: Desk):
 
 
 def test_a_row_the_database_does_not_take_stops_nobody(desk: Desk, monkeypatch: pytest.MonkeyPatch):
-    def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
+    def seat(account: LockedAccount, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
         if wish.member_id == "ada":
-            session.execute(text("SELECT 1 / 0"))
-        return seated(session, account_id, wish, catalog, cause)
+            account.session.execute(text("SELECT 1 / 0"))
+        return seated(account, wish, catalog, cause)
 
-    seated = seating.claim
-    monkeypatch.setattr(seating, "claim", claim)
+    seated = seating.seat
+    monkeypatch.setattr(seating, "seat", seat)
     rows = ["acme,first,member", "fresh,ada,member", "acme,ada,member", "acme,last,member"]
     done = desk.run(desk.file(*rows), "--create-accounts")
     assert (done.code, "2 added, 0 updated, 0 unchanged, 2 rejected" in done.said) == (1, True)

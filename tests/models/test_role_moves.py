@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 from models import ledger, role_moves, seating
 from models.account import Account
 from models.audit import AuditRow
-from models.book import open_book
+from models.book import lock
 from models.role_moves import Move
 from models.seating import Wish
 from models.session import Sessions
@@ -53,7 +53,10 @@ def asked(sessions: Sessions, catalog: Catalog) -> list[Move]:
 
 def carry_out(sessions: Sessions, catalog: Catalog) -> int:
     with sessions.begin() as session:
-        return role_moves.carry_out(session, open_book(session, "acme"), catalog, a_cause())
+        account = lock(session, "acme")
+        moved = role_moves.carry_out(account, catalog, a_cause())
+        account.save()
+        return moved
 
 
 def counts(sessions: Sessions, seat_type: str) -> tuple[int, int]:

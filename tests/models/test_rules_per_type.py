@@ -13,7 +13,7 @@ import pytest
 
 from models import audit_chain, expansion, history, ledger
 from models.account import Account
-from models.book import open_book
+from models.book import lock
 from models.expansion import Present
 from runtime.wiring import Runtime
 from seats.errors import PurchaseNeeded, Refused
@@ -202,7 +202,7 @@ def test_a_second_product_without_such_seats_does_not_keep_them_from_being_bough
 
 def why_not_bought(acme: Acme) -> Refused | None:
     with acme.runtime.transaction() as session:
-        present = Present.of(open_book(session, "acme"))
+        present = Present.of(lock(session, "acme"))
         return expansion.refusal(session, present, "full", acme.runtime.catalog)
 
 
@@ -211,7 +211,7 @@ def test_the_days_limit_is_that_of_the_product_whose_seats_are_bought(account):
     acme.buys("auto_expand", 1)
     acme.also_buys("pdt_few")
     with acme.runtime.transaction() as session:
-        present = Present.of(open_book(session, "acme"))
+        present = Present.of(lock(session, "acme"))
         limits = [
             expansion.purse_of(session, present, acme.runtime.catalog, types).per_day
             for types in (["full"], ["viewer"], ["full", "viewer"])

@@ -197,14 +197,14 @@ def test_what_a_database_error_holds_is_not_logged(
     bought(runtime)
     caplog.set_level(logging.DEBUG)
 
-    def clash(session, *_: object) -> None:
+    def clash(account, *_: object) -> None:
         for _ in range(2):
             insert = "INSERT INTO assignments (account_id, member_id, email, role, state) VALUES "
-            session.execute(
+            account.session.execute(
                 text(insert + "('acme', 'ada', :email, 'member', 'active')"), {"email": ADA["email"]}
             )
 
-    monkeypatch.setattr(seating, "claim", clash)
+    monkeypatch.setattr(seating, "seat", clash)
     assert client.post(CLAIMS, json=ADA).status_code == 500
     assert "IntegrityError" in caplog.text
     assert "claims_api.py" in caplog.text

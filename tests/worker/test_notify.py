@@ -67,10 +67,11 @@ def registered(runtime: Runtime, url: str, *types: NoticeType) -> Registered:
 
 def say(runtime: Runtime, *types: NoticeType, account_id: str | None = None, once: str | None = None) -> None:
     notices = [
-        Notice(wanted, {"seat_type": "full", "available": 0}) for wanted in types or (NoticeType.BLOCKED,)
+        Notice(wanted, {"seat_type": "full", "available": 0}, once)
+        for wanted in types or (NoticeType.BLOCKED,)
     ]
     with runtime.sessions.begin() as session:
-        notice.put(session, account_id, notices, once)
+        notice.put(session, account_id, notices)
 
 
 def execute(runtime: Runtime, statement: str) -> None:

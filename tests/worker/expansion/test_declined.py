@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, text
 
 from models import expansion, purchase_reset
-from models.book import open_book
+from models.book import lock
 from models.expansion import Present
 from models.notice import KeptNotice
 from models.seat_change import SeatChange
@@ -61,7 +61,7 @@ def hours_pass(service: Runtime) -> None:
 
 def purse(service: Runtime):
     with service.sessions.begin() as session:
-        return expansion.purse_of(session, Present.of(open_book(session, "acme")), service.catalog, ["full"])
+        return expansion.purse_of(session, Present.of(lock(session, "acme")), service.catalog, ["full"])
 
 
 def rest(service: Runtime) -> timedelta:

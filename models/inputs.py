@@ -1,0 +1,92 @@
+"""Inputs: what an evaluation of locked accounts reads, loaded at once after the lock.
+
+One row says what else there is. What is unusual is then loaded only where that row says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from models import finding, generation
+from models.direct import first_row
+from models.subscription import Subscription
+from seats.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Of one account; `loaded` are its subscriptions, and the one that the transaction is about, all locked.
+
+    `may_evaluate`: no newer generation has replaced the process's own. `has_findings`: there may be drift
+    findings to close, of the account or of that subscription. `has_sent_changes`: that subscription may show
+    something of a seat change. `next_expiry` is when the account's next invitation lapses.
+    """
+
+    account_id: str
+    loaded: Sequence[Subscription]
+    may_evaluate: bool
+    has_findings: bool
+    has_sent_changes: bool
+    next_expiry: datetime | None
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """The account's own, by id, as the transaction has placed them."""
+        return [one for one in self.loaded if one.account_id == self.account_id]
+
+
+_WHAT_ELSE = """
+SELECT coalesce((SELECT (catalog_digest, release) = (%(digest)s, %(release)s)
+                 FROM generations ORDER BY number DESC LIMIT 1), false),
+       EXISTS (SELECT FROM drift_findings WHERE subject = ANY (%(subjects)s)
+               AND (closed_at IS NULL OR closed_at > now() - %(late_for)s OR state = 'dismissed')),
+       EXISTS (SELECT FROM seat_changes WHERE subscription_id = %(subscription_id)s AND sent_at IS NOT NULL
+               AND (state <> 'applied' OR code = 'applied_late')),
+       (SELECT min(expires_at) FROM assignments
+        WHERE account_id = %(account_id)s AND state = 'held' AND awaits IS NULL)
+"""
+
+
+def load(
+    session: Session, account_ids: Collection[str], catalog: Catalog, subscription_id: str | None = None
+) -> Sequence[Inputs]:
+    """The inputs of each of the accounts, which are locked. `subscription_id` is the subscription that the
+    transaction is about, wherever it belongs.
+    """
+    loaded = session.scalars(
+        select(Subscription)
+        .where(or_(Subscription.account_id.in_(account_ids), Subscription.id == subscription_id))
+        .order_by(Subscription.id)  # as everybody locks them
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    return [_inputs(session, account_id, loaded, catalog, subscription_id) for account_id in account_ids]
+
+
+def _inputs(
+    session: Session,
+    account_id: str,
+    loaded: Sequence[Subscription],
+    catalog: Catalog,
+    subscription_id: str | None,
+) -> Inputs:
+    row = first_row(
+        session,
+        _WHAT_ELSE,
+        {
+            "digest": catalog.digest,
+            "release": catalog.release,
+            "account_id": account_id,
+            "subscription_id": subscription_id,
+            "subjects": [f"account:{account_id}", *([subscription_id] if subscription_id else [])],
+            "late_for": finding.LATE_FOR,
+        },
+    )
+    assert row is not None
+    is_in_force, *others = row
+    return Inputs(account_id, loaded, is_in_force or generation.admits(session, catalog), *others)
