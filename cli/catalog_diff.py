@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from models import account, ledger, role_moves
 from models.account import Account
 from models.audit import Cause
-from models.book import Balance
+from models.locked_account import Balance
 from models.role_moves import Move
 from models.session import Sessions
 from seats.catalog import Catalog

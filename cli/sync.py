@@ -16,8 +16,8 @@ from models import account, audit, finding
 from models.account import Account
 from models.audit import Move
 from models.base import Json
-from models.book import EMPTY, Balance
 from models.finding import DriftFinding, FindingState
+from models.locked_account import EMPTY, Balance
 from models.subscription import Subscription, of_account
 from runtime.wiring import Runtime
 from seats.errors import NotFound

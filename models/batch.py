@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from models import seating, waiting
 from models.audit import Cause
-from models.book import LockedAccount, changing, lock
+from models.locked_account import LockedAccount, changing, lock
 from models.seating import Seated, Wish
 from seats.catalog import Catalog
 from seats.errors import PurchaseNeeded, Refused, SeatSyncError, UnknownRole

@@ -10,9 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import account as accounts
-from models import book, evaluation, inputs, persons, seating
+from models import evaluation, inputs, locked_account, persons, seating
 from models.assignment import LIVE, Assignment, AssignmentState
-from models.book import AccountState
+from models.locked_account import AccountState
 from models.persons import Person
 from models.seating import Wish
 from seats.catalog import Catalog
@@ -123,12 +123,12 @@ def read(session: Session, account_id: str, catalog: Catalog, *, create: bool) -
 
 def _state(session: Session, account_id: str, catalog: Catalog, *, create: bool) -> AccountState:
     try:
-        return book.read(session, account_id)
+        return locked_account.read(session, account_id)
     except AccountNotFound:
         if not create:
             raise
     accounts.insert_if_absent(session, account_id, catalog.defaults)
-    state = book.read(session, account_id)
+    state = locked_account.read(session, account_id)
     (loaded,) = inputs.load(session, [account_id], catalog)
     evaluation.evaluate(session, state, loaded, catalog)
     return state

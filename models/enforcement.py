@@ -13,9 +13,9 @@ from models import assignment, seating, sitters
 from models.account import AccountStatus
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
-from models.book import Balance, LockedAccount
 from models.evaluation import share_of
 from models.inputs import Inputs
+from models.locked_account import Balance, LockedAccount
 from models.schedule import raise_hint
 from models.subscription import Subscription
 from seats.catalog import Catalog

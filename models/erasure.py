@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from models.assignment import Assignment
 from models.base import affected
-from models.book import lock
 from models.idempotency import forget_answers
+from models.locked_account import lock
 from seats.emails import address_key
 
 _IS_PERSONAL = or_(Assignment.name.is_not(None), Assignment.email.is_not(None))

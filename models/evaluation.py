@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from models import finding
 from models.account import now as account_now
 from models.base import Json
-from models.book import AccountState
 from models.inputs import Inputs
+from models.locked_account import AccountState
 from models.rules import Override
 from models.subscription import Figures, Subscription, kept_snapshot, of_account
 from seats.catalog import Catalog

@@ -17,8 +17,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models import purchase_reset, seat_change
 from models.base import Base, Counter, Json, Moment, Written
-from models.book import EMPTY, Balance, LockedAccount
 from models.evaluation import rules_of
+from models.locked_account import EMPTY, Balance, LockedAccount
 from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription, changeable_of, kept_snapshot
 from seats.catalog import Catalog

@@ -15,9 +15,9 @@ from models import account, history
 from models.account import Account
 from models.assignment import Assignment, AssignmentState
 from models.audit import AuditRow
-from models.book import Balance
 from models.evaluation import effect_of, share_of
 from models.history import Past
+from models.locked_account import Balance
 from models.subscription import Subscription, of_account
 from seats import explain
 from seats.catalog import Catalog

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from models import account
 from models.audit import AuditRow
 from models.base import Json
-from models.book import Balance
+from models.locked_account import Balance
 from seats.errors import NotKnownThen
 
 

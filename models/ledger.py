@@ -26,11 +26,11 @@ from models import (
 )
 from models.audit import Cause
 from models.base import Json
-from models.book import NOBODY, LockedAccount, Subject, changing, lock
 from models.enforcement import enforce, look_at_grace
 from models.evaluation import evaluate, raised_figures, rules_of
 from models.inbox import InboxEvent, InboxState
 from models.inputs import Inputs, load
+from models.locked_account import NOBODY, LockedAccount, Subject, changing, lock
 from models.rules import Override
 from models.schedule import Lease, raise_hint
 from models.subscription import Figures, Subscription, make_known, of_account, to_keep

@@ -18,7 +18,7 @@ from models import assignment, persons, seating
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.base import affected
-from models.book import LockedAccount, changing
+from models.locked_account import LockedAccount, changing
 from models.persons import Person
 from seats.catalog import Catalog
 from seats.errors import HoldExpired, MemberIdTaken, MemberNotFound, WrongState

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from models import assignment, expansion, purchase_reset, seat_change, seating
 from models.assignment import Assignment
 from models.audit import Cause
-from models.book import LockedAccount
+from models.locked_account import LockedAccount
 from models.seat_change import ChangeState, SeatChange
 from seats import findings
 from seats.drift import RETRIEVED

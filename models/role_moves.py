@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from models import seating
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
-from models.book import LockedAccount
+from models.locked_account import LockedAccount
 from seats.catalog import Catalog
 from seats.errors import UnknownRole
 

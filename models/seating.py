@@ -15,9 +15,9 @@ from models.account import Account, AccountStatus
 from models.assignment import Assignment, AssignmentState, Counted
 from models.audit import Cause
 from models.base import Json
-from models.book import AccountState, Balance, LockedAccount, Subject, changing
 from models.direct import first_row
 from models.expansion import Present
+from models.locked_account import AccountState, Balance, LockedAccount, Subject, changing
 from models.persons import Person
 from seats import policies
 from seats.catalog import Catalog

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from models import assignment, expansion, persons, seat_change, seating
 from models.assignment import Assignment, AssignmentState, Counted
 from models.audit import Cause
-from models.book import LockedAccount, changing
 from models.expansion import Present
+from models.locked_account import LockedAccount, changing
 from models.seat_change import ChangeState
 from models.seating import Seated, Wish
 from seats import policies

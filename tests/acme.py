@@ -14,8 +14,8 @@ from models import batch, generation, inbox, ledger, members, schedule, seating
 from models.account import Account
 from models.assignment import LIVE, Assignment, AssignmentState
 from models.batch import Outcome
-from models.book import Balance
 from models.finding import DriftFinding
+from models.locked_account import Balance
 from models.members import Change
 from models.notice import KeptNotice
 from models.rules import Override

@@ -11,8 +11,8 @@ from flask import Response
 from models.api_key import Scope
 from models.audit import AuditRow
 from models.base import Json
-from models.book import EMPTY, Balance
 from models.explanation import Explanation, Moves, Origin, People, Person, explain_account
+from models.locked_account import EMPTY, Balance
 from runtime.wiring import Runtime
 from seats.explain import Source, SourceKind, Term, formula, terms_of, total
 from seats.limit import available, to_json

@@ -10,7 +10,7 @@ from flask import Response
 from models import account, sitters
 from models.account import Account
 from models.api_key import Scope
-from models.book import EMPTY, Balance
+from models.locked_account import EMPTY, Balance
 from seats import leaving
 from seats.catalog import Catalog
 from seats.errors import UnknownSeatType

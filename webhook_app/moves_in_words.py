@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from models.audit import AuditRow
 from models.base import Json
-from models.book import EMPTY, Balance
+from models.locked_account import EMPTY, Balance
 
 _NAMES: Final = {"waiting": "seats to be bought", "warned": "members told of their suspension"}
 

@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy.orm import Session
 
 from models import account, history
-from models.book import Balance
+from models.locked_account import Balance
 from models.subscription import Subscription, of_account
 from seats.catalog import Catalog
 from seats.counts import cart_seats

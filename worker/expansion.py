@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 from models import assignment, expansion, generation, ledger, seat_change, waiting
 from models.assignment import Assignment
 from models.audit import Cause
-from models.book import LockedAccount, changing
 from models.expansion import Present, Visit
+from models.locked_account import LockedAccount, changing
 from models.planned_changes import steps_of
 from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription

@@ -15,8 +15,8 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from models import account, audit, finding, schedule, subscription
-from models.book import lock
 from models.finding import DriftFinding
+from models.locked_account import lock
 from models.schedule import Waiting
 from providers.base import Caller
 from runtime.wiring import Runtime

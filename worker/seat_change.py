@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from models import account, seat_change
-from models.book import LockedAccount, lock
+from models.locked_account import LockedAccount, lock
 from models.planned_changes import plan_of, steps_of
 from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription, kept_snapshot

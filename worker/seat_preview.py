@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from sqlalchemy.orm import Session
 
 from models import account, seat_change, sitters, subscription
-from models.book import Balance, LockedAccount, lock
+from models.locked_account import Balance, LockedAccount, lock
 from models.seat_change import SeatChange
 from models.subscription import Subscription, kept_snapshot
 from runtime.wiring import Runtime

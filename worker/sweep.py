@@ -12,7 +12,7 @@ from typing import Final
 
 from models import account, endpoint, expansion, generation, ledger, schedule, seat_change, seating
 from models.audit import Cause
-from models.book import changing
+from models.locked_account import changing
 from models.schedule import Due
 from runtime.wiring import Runtime
 from worker import reconcile

@@ -12,7 +12,7 @@ import click
 from sqlalchemy.orm import Session
 
 from models import stock
-from models.book import Balance
+from models.locked_account import Balance
 from seats.limit import SeatLimit, Unlimited
 from seats.wording import counted
 

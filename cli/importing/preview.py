@@ -11,8 +11,8 @@ from typing import Final
 from cli.importing.seats import Outcome, Result, result_of
 from cli.importing.stage import Stage, Staged
 from models import claim_preview
-from models.book import AccountState
 from models.claim_preview import ClaimPreview, Effect
+from models.locked_account import AccountState
 from models.seating import Wish
 from runtime.wiring import Runtime
 from seats.errors import AccountNotFound

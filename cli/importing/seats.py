@@ -23,8 +23,8 @@ from cli.importing.rows import BadRow, MemberRow
 from cli.importing.stage import Stage, Staged, Watcher
 from models import imports, ledger, seating
 from models.audit import Cause
-from models.book import LockedAccount, lock
 from models.imports import Import, ImportKind, Step
+from models.locked_account import LockedAccount, lock
 from models.seating import Wish
 from models.session import apart
 from runtime.wiring import Runtime

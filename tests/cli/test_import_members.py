@@ -25,8 +25,8 @@ from models import ledger, seating
 from models.account import Account
 from models.assignment import Assignment
 from models.audit import AuditRow, Cause
-from models.book import LockedAccount
 from models.imports import Import
+from models.locked_account import LockedAccount
 from models.seating import Seated, Wish
 from models.session import Sessions
 from runtime.settings import Settings

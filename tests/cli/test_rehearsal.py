@@ -12,7 +12,7 @@ from cli.backfilling.rehearsal import Rehearsal
 from cli.backfilling.stage import Stage
 from cli.progress import shown
 from models.account import Account
-from models.book import Balance
+from models.locked_account import Balance
 from runtime.wiring import Runtime
 from seats.catalog import MetadataNames
 from seats.snapshot import AddonQuantity

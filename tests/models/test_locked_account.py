@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from models import assignment, batch, ledger, seating
 from models.account import Account
 from models.audit import AuditRow
-from models.book import Subject, changing, lock
+from models.locked_account import Subject, changing, lock
 from models.seating import Wish
 from runtime.wiring import Runtime
 from seats.errors import NoSeatAvailable

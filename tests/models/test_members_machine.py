@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import select
 
-from models import book, enforcement
+from models import enforcement, locked_account
 from models.assignment import LIVE, Assignment, AssignmentState
-from models.book import Balance
+from models.locked_account import Balance
 from models.subscription import Subscription
 from runtime.wiring import Runtime
 from seats.emails import address_key
@@ -361,7 +361,7 @@ def with_a_deadline_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def without_a_notice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(book, "crossings", lambda *_: ())
+    monkeypatch.setattr(locked_account, "crossings", lambda *_: ())
 
 
 def with_one_seat_too_many(monkeypatch: pytest.MonkeyPatch) -> None:

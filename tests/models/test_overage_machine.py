@@ -16,7 +16,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from models.book import Balance
+from models.locked_account import Balance
 from runtime.wiring import Runtime
 from seats import rules
 from seats.overage import NO_OVERAGE, OverageClock

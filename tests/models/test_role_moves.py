@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 from models import ledger, role_moves, seating
 from models.account import Account
 from models.audit import AuditRow
-from models.book import lock
+from models.locked_account import lock
 from models.role_moves import Move
 from models.seating import Wish
 from models.session import Sessions

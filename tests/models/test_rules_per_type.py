@@ -13,8 +13,8 @@ import pytest
 
 from models import audit_chain, expansion, history, ledger
 from models.account import Account
-from models.book import lock
 from models.expansion import Present
+from models.locked_account import lock
 from runtime.wiring import Runtime
 from seats.errors import PurchaseNeeded, Refused
 from seats.policies import by_strictness

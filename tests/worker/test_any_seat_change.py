@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from models.account import Account
-from models.book import Balance
+from models.locked_account import Balance
 from models.seat_change import ChangeState
 from runtime.wiring import Runtime
 from seats.counts import cart_seats

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import select, text
 
 from models import expansion, purchase_reset
-from models.book import lock
 from models.expansion import Present
+from models.locked_account import lock
 from models.notice import KeptNotice
 from models.seat_change import SeatChange
 from runtime.wiring import Runtime
