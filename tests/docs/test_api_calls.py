@@ -28,17 +28,17 @@ from tests.webhook_app.scenes import bought, opened
 from webhook_app.app import create_app
 
 # Stands in for curl, which need not be there: refuses options it does not know, and notes each status.
-CURL = """#!{python}
+CURL = """
 import os, sys, urllib.error, urllib.request
-method, headers, body, url, words = None, {{}}, None, None, iter(sys.argv[1:])
+method, headers, body, url, words = None, {}, None, None, iter(sys.argv[1:])
 for word in words:
     if word == "-X": method = next(words)
     elif word == "-H": name, _, headers[name.strip()] = next(words).partition(": ")
     elif word == "-d": body = next(words).encode()
-    elif word.startswith("-") and word != "-s": sys.exit(f"unknown option {{word}}")
+    elif word.startswith("-") and word != "-s": sys.exit(f"unknown option {word}")
     elif word != "-s": assert url is None, word; url = word
 request = urllib.request.Request(url, body, headers, method=method)
-try: answer = urllib.request.build_opener(urllib.request.ProxyHandler({{}})).open(request)
+try: answer = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
 except urllib.error.HTTPError as error: answer = error
 with open(os.environ["STATUSES"], "a") as statuses: print(answer.status, file=statuses)
 sys.stdout.buffer.write(answer.read())
@@ -50,8 +50,10 @@ Run = Callable[[str, Runtime], list[int]]
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Runs a script against a runtime; the statuses that its calls were answered with."""
-    curl = tmp_path / "curl"
-    curl.write_text(CURL.format(python=sys.executable), encoding="utf-8")
+    curl, program = tmp_path / "curl", tmp_path / "curl.py"
+    program.write_text(CURL, encoding="utf-8")
+    # A first line that names Python itself would break where its path has a blank.
+    curl.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n', encoding="utf-8")
     curl.chmod(curl.stat().st_mode | stat.S_IXUSR)
     statuses = tmp_path / "statuses"
 

@@ -22,8 +22,8 @@ from runtime.wiring import Runtime
 from seats.catalog_file import parse
 from simulator.server import Simulator
 from tests.conftest import PROVIDER_KEY, SECRET
+from tests.docs.manual import PAGES, blocks
 from tests.simulator.driver import Control
-from tests.test_readme import blocks
 from tests.waiting import wait_until
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import changed, key_with, opened
@@ -154,13 +154,14 @@ def test_the_customer_and_the_way_back_are_handed_on(buyer: FlaskClient, control
     assert orjson.loads(write["body"])["return_url"] == "https://app.example.com/paid"
 
 
-def test_the_readmes_example_is_one(buyer: FlaskClient, service: Runtime):
+def test_the_manuals_example_is_one(buyer: FlaskClient, service: Runtime):
     opened(service, "newcomer")
-    (shown,) = (block for block in blocks("bash") if "/checkout" in block)
+    page = "docs/seat-changes.md"
+    (shown,) = (block for block in blocks(page, "bash") if "/checkout" in block)
     body = orjson.loads(shown.split("-d '")[1].split("'")[0])
     answer = buyer.post("/v1/accounts/newcomer/checkout", json=body)
     assert answer.status_code == 201
-    assert all(name in shown.split("201: ")[1] for name in answer.json)
+    assert all(f"`{name}`" in PAGES[page] for name in answer.json)
 
 
 # Whose it is.
