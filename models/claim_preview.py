@@ -57,6 +57,7 @@ class ClaimPreview:
         """As `seating.claim`, and raises what that raises."""
         seat_type = self.catalog.seat_type(wish.role)
         self._make_room(seat_type)
+        self.state.judge()
         refused = seating.refusal(self.state, seat_type)
         addressed = None if wish.email is None else self._by_address.get(address_key(wish.email))
         person = persons.identify(self._by_member.get(wish.member_id), addressed)

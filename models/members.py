@@ -138,6 +138,7 @@ def _change(
     goes_on = seat_type if state is not AssignmentState.SUSPENDED else None
     if not person.has_seat(goes_on):
         seating.make_room(account, goes_on)
+        account.judge()
         if (refusal := seating.refusal(account, goes_on)) is not None:
             raise refusal
     with seating.changed_person(account, person, cause):

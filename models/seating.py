@@ -125,6 +125,7 @@ def seat(account: LockedAccount, wish: Wish, catalog: Catalog, cause: Cause) -> 
     seat_type = catalog.seat_type(wish.role)
     note_catalog(account, catalog)
     make_room(account, seat_type)
+    account.judge()  # the policy decides by what this transaction has done so far
     refused = refusal(account, seat_type)
     if refused is None:
         made = _insert(account, wish, seat_type)

@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session
 
 from models import assignment, batch, ledger, seating
 from models.account import Account
+from models.assignment import AssignmentState
 from models.audit import AuditRow
 from models.locked_account import Subject, changing, lock
-from models.seating import Wish
+from models.seating import Seated, Wish
 from runtime.wiring import Runtime
 from seats.errors import NoSeatAvailable
 from tests.acme import DAY, Acme
@@ -140,3 +141,26 @@ def test_a_new_account_says_what_it_began_with(acme: Acme):
     with acme.runtime.sessions() as session:
         row = session.scalars(select(AuditRow)).one()
         assert (row.before, row.after["seats"]) == (None, session.get(Account, "acme").seats)
+
+
+def test_a_claim_is_judged_by_the_room_that_an_invitation_has_just_made(grace: Acme):
+    grace.seats("cyd", hold=True)
+    grace.clock.advance(15 * DAY)
+    assert (grace.claims("dan"), grace.deadline()) == ("granted", grace.clock.now + 14 * DAY)
+
+
+def test_a_claim_of_a_batch_is_judged_by_those_before_it(grace: Acme):
+    """The first makes one of two rows of a person, which ends an overage whose deadline has passed."""
+    grace.seats("invited", email="ben@example.com", hold=True)
+    for _ in range(3):
+        grace.clock.advance(5 * DAY)
+        grace.member("invited", state=AssignmentState.HELD)  # sent again
+    assert grace.claims("cyd") == "claims_blocked"
+    wishes = [
+        Wish(member_id="ben", role="member", email="ben@example.com"),
+        Wish(member_id="cyd", role="member"),
+    ]
+    with grace.runtime.transaction() as session:
+        outcomes = batch.claim_each(session, "acme", wishes, grace.runtime.catalog, a_cause())
+    assert [type(outcome) for outcome in outcomes] == [Seated, Seated]
+    grace.check()
