@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
 # Far more than anything takes, also on a busy machine. What must be quick is asserted by its own bound.
 PATIENCE_SECONDS: Final = 120.0
 
@@ -28,6 +31,18 @@ def wait_until(
             raise AssertionError(f"after {seconds} s still not: {what}\n{log()}")
         time.sleep(0.02)
     return time.monotonic() - start
+
+
+def somebody_waits_for_a_lock(session: Session) -> bool:
+    """Whether another transaction in the database of this session does."""
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    session.execute(
+        text("SELECT pg_stat_clear_snapshot()")
+    )  # a transaction sees its first look again and again
+    return bool(session.scalar(text(waiting)))
 
 
 def on_this_machine(seconds: float) -> float:

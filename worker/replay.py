@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sqlalchemy.orm import Session
@@ -22,7 +22,8 @@ def replay(session: Session, provider: Provider, inbox_id: int) -> InboxEvent:
     Raises `InboxEventNotFound`, and `NotReplayable` for one that is not dead or still cannot be read.
     """
     letter = inbox.dead_letter(session, inbox_id)
-    _revive(session, provider, letter)
+    _revive(provider, letter)
+    _request_syncs(session, [letter])
     return letter
 
 
@@ -38,22 +39,23 @@ def replay_all(runtime: Runtime, *, reason: str = "") -> Iterator[InboxEvent | N
     while True:
         with runtime.sessions.begin() as session:
             letters = inbox.dead_letters(session, reason=reason, after=after, until=newest, limit=_SLICE)
-            results = [_replayed(session, runtime.provider, letter) for letter in letters]
+            results = [_replayed(runtime.provider, letter) for letter in letters]
+            _request_syncs(session, letters)
         yield from results
         if len(letters) < _SLICE:
             return
         after = letters[-1].id
 
 
-def _replayed(session: Session, provider: Provider, letter: InboxEvent) -> InboxEvent | NotReplayable:
+def _replayed(provider: Provider, letter: InboxEvent) -> InboxEvent | NotReplayable:
     try:
-        _revive(session, provider, letter)
+        _revive(provider, letter)
     except NotReplayable as error:
         return error
     return letter
 
 
-def _revive(session: Session, provider: Provider, letter: InboxEvent) -> None:
+def _revive(provider: Provider, letter: InboxEvent) -> None:
     event = provider.read(letter.body)
     if event.unreadable is not None:
         raise NotReplayable(f"Inbox event {letter.id} still cannot be read: {event.unreadable}.")
@@ -63,5 +65,10 @@ def _revive(session: Session, provider: Provider, letter: InboxEvent) -> None:
         letter.state, letter.reason = InboxState.IGNORED, f"{event.type} does not concern seats"
     else:
         letter.state, letter.reason = InboxState.PENDING, None
-        session.flush()
-        schedule.raise_hint(session, event.subscription_id)
+
+
+def _request_syncs(session: Session, letters: Iterable[InboxEvent]) -> None:
+    """All at once, since subscriptions are locked in the order of their ids."""
+    session.flush()
+    pending = (letter for letter in letters if letter.state == InboxState.PENDING)
+    schedule.raise_hints(session, {letter.subscription_id for letter in pending if letter.subscription_id})

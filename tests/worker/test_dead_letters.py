@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from models import inbox
@@ -12,6 +14,7 @@ from runtime.wiring import Runtime
 from seats.errors import NotReplayable, SubscriptionNotAtProvider, TransientError
 from tests.factories import a_snapshot, an_arrival
 from tests.fakes import FakeProvider
+from tests.waiting import somebody_waits_for_a_lock, wait_until
 from tests.worker.test_sync import announced_long_ago, deliver, everything, look, seats_of, the
 from worker.replay import replay_all
 from worker.sync import MOST_ATTEMPTS, Outcome
@@ -154,6 +157,24 @@ def test_all_dead_letters_are_replayed_at_once(
     assert len(list(replay_all(runtime))) == 5
     assert set(states(runtime).values()) == {"pending"}
     assert {row.id for row in everything(runtime, Subscription)} == {f"sub_{n}" for n in range(5)}
+
+
+def test_while_it_waits_for_one_subscription_a_replay_holds_no_later_one(
+    runtime: Runtime, provider: FakeProvider
+):
+    """Somebody who locks all subscriptions of an account does so in the order of their ids."""
+    for number in (1, 2):
+        deliver(runtime, f"msg_of_{number}", subscription_id=f"sub_{number}")
+    for body, name in ((b"older", "sub_2"), (b"newer", "sub_1")):
+        unreadable(runtime, body.decode())
+        provider.events[body] = Event(type="x", subscription_id=name, concerns_seats=True)
+    with ThreadPoolExecutor(1) as pool, runtime.sessions.begin() as session:
+        session.get_one(Subscription, "sub_1", with_for_update=True)
+        replayed = pool.submit(lambda: list(replay_all(runtime)))
+        wait_until(lambda: somebody_waits_for_a_lock(session), "the replay waits for the first of them")
+        session.get_one(Subscription, "sub_2", with_for_update={"nowait": True})
+        session.commit()
+        assert len(replayed.result()) == 2
 
 
 def test_only_those_of_one_reason_are_replayed_if_it_is_given(runtime: Runtime, provider: FakeProvider):
