@@ -84,7 +84,7 @@ def account_rules(
         offered = [] if seat_type in unsold else deciding(offers, seat_type) or of_account
         live = [one for one in offered if one.share.standing.phase is not Phase.ENDED]
         rules = _decided(catalog, offered, overlay, seat_type)
-        if (sold or unsold) and not live:
+        if offered and not live and (sold or unsold):
             rules = [*rules, *_decided(catalog, of_account, overlay, seat_type)]
         by_type[seat_type] = _strictest(catalog, rules)
         is_given = any(seat_type in _types_given(one) for one in live)

@@ -152,6 +152,14 @@ def test_the_seats_of_a_contract_are_under_the_defaults(account, second):
     assert (acme.claims("second"), acme.policy_of()) == ("no_seat_available", "strict")
 
 
+def test_a_product_that_sells_other_seats_makes_a_contract_no_stricter(account):
+    acme = account("strict", extra=CONTRACT)
+    acme.exists()
+    acme.restates('[defaults]\npolicy = "strict"', '[defaults]\npolicy = "soft"')
+    acme.also_buys("pdt_viewers")
+    assert acme.policy_of() == "soft"
+
+
 def test_a_product_that_gives_such_seats_beside_a_contract_decides_about_them(account):
     acme = account(extra=CONTRACT)
     acme.buys("soft", 1)
