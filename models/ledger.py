@@ -19,6 +19,7 @@ from models import account as accounts
 from models import (
     assignment,
     finding,
+    generation,
     ownership,
     planned_changes,
     role_moves,
@@ -373,7 +374,10 @@ def _open_at_home(session: Session, lease: Lease, catalog: Catalog, *further: st
     before = subscription.account_id
     opened = _lock_all(session, {before, *further}, subscription, catalog)
     is_ours = subscription.fence == lease.fence and subscription.account_id == before
-    return opened if is_ours and all(one.may_evaluate for one in opened.inputs) else None
+    may_write = all(one.may_evaluate for one in opened.inputs)
+    if not opened.inputs:
+        may_write = generation.admits(session, catalog)
+    return opened if is_ours and may_write else None
 
 
 def _facts(subscription: Subscription) -> Json | None:
@@ -445,7 +449,10 @@ def _make_known(session: Session, subscription_id: str, account_id: str, catalog
     many at once may hold those and wait for this one.
     """
     load(session, [lock(session, account_id).account_id], catalog)
-    if not make_known(session, subscription_id):
+    if make_known(session, subscription_id):
+        return
+    placed = session.get_one(Subscription, subscription_id).account_id
+    if placed not in (None, account_id):
         raise Contended(f"Subscription {subscription_id!r} is being moved by another call.")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import select
 
+from models import ledger
 from models.audit import AuditRow
 from models.notice import KeptNotice
 from runtime.wiring import Runtime
@@ -15,7 +17,9 @@ from seats.catalog import MetadataNames
 from seats.errors import OwnAccount, SubscriptionNotFound
 from seats.ownership import PROOF_KEY, sign
 from tests.audit_replay import assert_audit_tells_the_present
+from tests.factories import a_cause
 from tests.fakes import FakeProvider
+from tests.waiting import somebody_waits_for_a_lock, wait_until
 from tests.worker.owned import NAMES_ACME, Owned
 
 
@@ -386,3 +390,13 @@ def test_links_that_stood_before_an_upgrade_stay(owned: Owned):
         row.linked_by, row.checkout_nonce = "metadata", None
     owned.shows("sub_2", metadata=NAMES_ACME)
     assert (owned.owner("sub_2"), owned.findings("sub_2")) == (("acme", "metadata"), [])
+
+
+def test_two_calls_at_once_may_link_a_subscription_that_is_not_known_yet(owned: Owned):
+    with ThreadPoolExecutor(1) as pool, owned.runtime.transaction() as session:
+        ledger.link(session, "acme", "sub_1", owned.runtime.catalog, a_cause())
+        second = pool.submit(owned.link, "acme", "sub_1")
+        wait_until(lambda: somebody_waits_for_a_lock(session), "the second waits for the first")
+        session.commit()
+        assert second.result() is False
+    assert owned.owner("sub_1") == ("acme", "app")
