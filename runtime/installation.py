@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Final
 
 from sqlalchemy import Connection, event, select
@@ -41,8 +42,9 @@ def _check_later(sessions: Sessions, settings: Settings) -> None:
         nonlocal is_ours
         if is_ours:
             return
+        is_autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         try:
-            with connection.begin_nested():
+            with nullcontext() if is_autocommit else connection.begin_nested():
                 check_in(connection, settings)
         except SQLAlchemyError:  # not migrated yet, or away again
             return

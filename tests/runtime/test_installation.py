@@ -91,6 +91,12 @@ def test_a_database_that_was_away_is_checked_before_anything_is_done_in_it(
     check(sessions, of(**first))
 
 
+def test_it_is_checked_where_each_statement_is_its_own_transaction(of, engine: Engine, sessions: Sessions):
+    claim(sessions, of(**LIVE))
+    with claimed_while_away(engine, of())() as session, pytest.raises(ForeignDatabase):
+        session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+
+
 def test_a_database_that_was_away_and_is_ours_is_used(of, engine: Engine, sessions: Sessions):
     claim(sessions, of())
     late = claimed_while_away(engine, of())
