@@ -49,7 +49,7 @@ def answer_once(
 ) -> Response:
     """Do the work in one transaction, with its answer kept beside it if the caller sent a key.
 
-    A kept answer is replayed only as long as it `still_holds`; otherwise the work is done again.
+    A kept success is replayed only as long as it `still_holds`; otherwise the work is done again.
 
     Refusals are answers too: the same key gets the same refusal, a new key a new look. Work whose outcome
     only the outside decides is answered twice: `conclude` finds out, outside of any transaction, what has
@@ -115,7 +115,7 @@ def _kept_answer(
     still_holds: Callable[[Session, Answer], bool] = _always,
 ) -> Answer:
     before = _begin(session, key)
-    if before is not None and still_holds(session, before):
+    if before is not None and (before.status >= HTTPStatus.BAD_REQUEST or still_holds(session, before)):
         return before
     answer = _answer(session, work)
     _keep(session, key, answer)

@@ -158,6 +158,16 @@ def test_an_account_that_was_deleted_is_created_again_under_the_same_key(client:
         assert client.get("/v1/accounts/acme/seats").status_code == 404
 
 
+def test_a_refusal_is_repeated_under_its_key_though_it_would_be_granted_by_now(client: FlaskClient):
+    client.put("/v1/accounts/acme")
+    client.post(CLAIMS, json={"member_id": "ada", "role": "client"})
+    refused = client.delete("/v1/accounts/acme", headers=UNDER_KEY)
+    client.delete(ADA)
+    again = client.delete("/v1/accounts/acme", headers=UNDER_KEY)
+    assert (refused.status_code, again.status_code, again.json) == (409, 409, refused.json)
+    assert client.delete("/v1/accounts/acme").json["deleted"] is True
+
+
 def test_the_header_is_described(client: FlaskClient):
     document = json.loads(client.get("/openapi.json").data)
     for path, methods in document["paths"].items():
