@@ -37,7 +37,7 @@ from models.base import Base, Moment, Written, affected
 from models.schedule import Lease
 from seats.drift import Difference, LikelyCause, likely_cause
 from seats.errors import FindingNotFound, FindingNotHeld
-from seats.findings import DIFFERENCES, SYNCED, Finding, FindingKind, differs, judged
+from seats.findings import DIFFERENCES, SYNCED, Finding, FindingKind, answered_kinds, differs
 from seats.notices import Notice, NoticeType
 
 # The provider gives a delivery up after 27 h 35 min (Dodo documentation, webhooks); until then a webhook
@@ -152,7 +152,7 @@ def settle(
     """Of these kinds, record what is still there and close what no longer is. What was dismissed and is gone
     would be opened again if it came back. What the findings cannot judge stays.
     """
-    kinds = judged(kinds, still_there)
+    kinds = answered_kinds(kinds, still_there)
     kept = [(finding.kind.value, finding.field) for finding in still_there]
     gone = (
         update(DriftFinding)

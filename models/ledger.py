@@ -1,8 +1,8 @@
 """The ledger: the only place that changes seats.
 
 Each function is one change inside the caller's transaction: it locks the account (the one lock, always
-first), decides, records, and saves once. Errors are raised before anything is written. Figures are absolute;
-a change made twice is made once.
+first), decides, records, and saves once. A refusal saves only what was recorded before it. Figures are
+absolute; a change made twice is made once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from models.schedule import Lease, raise_hint
 from models.subscription import Figures, Subscription, make_known, of_account, to_keep
 from models.takeover import take_over
 from seats import findings
-from seats.absence import completed, judged, missing
+from seats.absence import completed, missing, settled_kinds
 from seats.catalog import Catalog
 from seats.drift import Difference, differences
 from seats.errors import AccountNotEmpty, Contended, OwnAccount, SubscriptionNotFound
@@ -88,7 +88,7 @@ def apply(
     subscription.belongs_to(decision.owner, decision.nonce)
     seen = take_over(subscription, whole, catalog, lease.taken_at, past_due_ends_at=past_due_ends_at)
     seen = (*seen, *missing(snapshot, known), *decision.findings, *ours.findings)
-    _settle(session, opened, lease, seen, kinds=judged(snapshot, catalog.account_key))
+    _settle(session, opened, lease, seen, kinds=settled_kinds(snapshot, catalog.account_key))
     return _reevaluate(opened, catalog, ours.cause or cause, before=before)
 
 
@@ -445,8 +445,8 @@ def _open_to_move(
 
 
 def _make_known(session: Session, subscription_id: str, account_id: str, catalog: Catalog) -> None:
-    """A row for a subscription that had none, once the account's other ones are locked: who asks for syncs of
-    many at once may hold those and wait for this one.
+    """Insert a row for a subscription that had none, once the account's other ones are locked. Who requests
+    many syncs at once does the same: locks the known ones first, and inserts the new ones after them.
     """
     load(session, [lock(session, account_id).account_id], catalog)
     if make_known(session, subscription_id):

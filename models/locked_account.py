@@ -326,7 +326,7 @@ class LockedAccount(AccountState):
     _notices: list[Notice] = field(default_factory=list)
 
     @property
-    def recorded(self) -> int:
+    def entry_count(self) -> int:
         """How many entries were recorded and are to be saved."""
         return len(self._entries)
 
@@ -341,8 +341,8 @@ class LockedAccount(AccountState):
     def add_crossings(self) -> None:
         """Add a notice of each line that was crossed since the app was last notified. `save` does so itself.
 
-        To be called before it only where the app has to know of a state that the same transaction ends. While
-        figures stand that no sync has confirmed, nothing is added.
+        Call it earlier only for a state that this transaction also ends (`seat.blocked` before a suspension).
+        While figures stand that no sync has confirmed, nothing is added.
         """
         self._add_crossings(self.facts())
 

@@ -59,7 +59,9 @@ def carry_out(account: LockedAccount, catalog: Catalog, cause: Cause) -> int:
     """
     meant, unknown = _meanings(account.session, account.account_id, catalog)
     if unknown:
-        log.warning("roles unknown to the catalogue", extra={"account": account.account_id, "roles": unknown})
+        log.warning(
+            "roles unknown to the catalogue", extra={"account_id": account.account_id, "roles": unknown}
+        )
     moved = _misplaced(account.session, account.account_id, meant)
     for person in moved:
         with seating.changed(account, (person,), cause):

@@ -1,4 +1,4 @@
-"""Seating: who gets, keeps and gives back a seat. Recorded on the locked account, like everything there."""
+"""Seating: who gets, keeps and gives back a seat. All of it is recorded on the locked account."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def completed(
     return replace(snapshot, **kept)
 
 
-def judged(snapshot: SubscriptionSnapshot, account_key: str | None) -> Collection[FindingKind]:
+def settled_kinds(snapshot: SubscriptionSnapshot, account_key: str | None) -> Collection[FindingKind]:
     """The kinds of findings that a sync of the snapshot settles. Metadata that names no account does not
     settle that it named one which was not believed.
     """

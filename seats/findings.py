@@ -121,7 +121,7 @@ class Finding:
         return self.cause or LikelyCause.UNKNOWN
 
 
-def judged(kinds: Collection[FindingKind], seen: Iterable[Finding]) -> Collection[FindingKind]:
+def answered_kinds(kinds: Collection[FindingKind], seen: Iterable[Finding]) -> Collection[FindingKind]:
     """Those of the kinds about which `seen` says everything there is: a snapshot that could not be counted
     says nothing about the count.
     """

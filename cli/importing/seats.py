@@ -114,10 +114,10 @@ class Seater:
     def _claim(self, row: MemberRow) -> Result:
         def claim(wish: Wish) -> Outcome:
             account = self._account = self._account or lock(self._session, row.account_id)
-            recorded = account.recorded
+            entries_before = account.entry_count
             if seating.seat(account, wish, self._catalog, CAUSE).is_new:
                 return Outcome.ADDED
-            return Outcome.UNCHANGED if account.recorded == recorded else Outcome.UPDATED
+            return Outcome.UNCHANGED if account.entry_count == entries_before else Outcome.UPDATED
 
         return result_of(row, claim)
 
