@@ -20,12 +20,12 @@ from typing import Any, Self
 import psycopg
 from sqlalchemy import event
 
+from domain.catalog.model import Catalog
+from domain.catalog.reader import parse
 from models import seating
 from models.audit import Cause
 from models.seating import Wish
 from models.session import Sessions, connect, sessions_of
-from seats.catalog import Catalog
-from seats.catalog_file import parse
 
 PROCESSES, THREADS = 2, 8
 CALLERS = PROCESSES * THREADS

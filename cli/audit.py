@@ -12,10 +12,10 @@ import click
 from cli.moment import Moment
 from cli.progress import shown
 from cli.whole_business import ready
+from domain.wording import counted
 from models import audit_chain
 from models.audit_chain import Checked
 from runtime.wiring import Runtime
-from seats.wording import counted
 from webhook_app.audit_export import Format, export
 
 _ACCOUNTS_AT_ONCE: Final = 200

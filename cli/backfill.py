@@ -13,10 +13,10 @@ from cli.backfilling.stage import Stage
 from cli.backfilling.summary import Summary, of_the_rows, tell
 from cli.progress import shown
 from cli.whole_business import CannotGoOn, ready, sync_everything, tell_failed
+from domain.errors import ProviderError
+from domain.wording import counted
 from models import account
 from runtime.wiring import Runtime
-from seats.errors import ProviderError
-from seats.wording import counted
 
 
 @click.command()

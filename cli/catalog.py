@@ -13,11 +13,11 @@ import click
 
 from cli.catalog_diff import AccountChange, changes
 from cli.connections import database
+from domain import role_names
+from domain.catalog.model import FREE
+from domain.wording import counted
 from models.role_moves import Move
 from runtime.catalogs import load_catalog
-from seats import role_names
-from seats.catalog import FREE
-from seats.wording import counted
 
 # Given or not, the file is the one of SEATSYNC_CATALOG in the end; checking needs no other setting.
 _FILE = click.argument(

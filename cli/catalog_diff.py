@@ -9,14 +9,14 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from domain.catalog.model import Catalog
+from domain.seat_limit import to_json
 from models import account, ledger, role_moves
 from models.account import Account
 from models.audit import Cause
 from models.locked_account import Balance
 from models.role_moves import Move
 from models.session import Sessions
-from seats.catalog import Catalog
-from seats.limit import to_json
 
 _CAUSE: Final = Cause(actor="cli:catalog", source="catalog", reason="what a changed catalogue would do")
 _PAGE: Final = 500

@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from cli.moment import in_json
 from cli.whole_business import ready
+from domain.wording import counted
 from models import finding
 from models.finding import DriftFinding, FindingState
-from seats.wording import counted
 from webhook_app.operator_api import finding_shown
 
 _STANDS: Final = (FindingState.OPEN.value, FindingState.HELD.value)

@@ -22,10 +22,10 @@ from cli.importing.preview import preview
 from cli.importing.rows import COLUMNS, REQUIRED
 from cli.importing.seats import Importer, Outcome
 from cli.importing.stage import Stage, Watcher
+from domain import role_names
+from domain.catalog.model import Catalog
 from runtime import installation
 from runtime.wiring import Runtime, build
-from seats import role_names
-from seats.catalog import Catalog
 
 _SHOWN_REJECTS = 20
 _OPTIONAL = ", ".join(name for name in COLUMNS if name not in REQUIRED)

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from seats.errors import SeatSyncError
+from domain.errors import SeatSyncError
 
 _COMMANDS: Final = {
     "audit": "cli.audit:audit",

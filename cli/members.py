@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import click
 
 from cli.connections import database
+from domain import emails
+from domain.wording import counted
 from models import erasure
 from models.account import Account
 from models.erasure import Erased, Person, Trace
 from models.session import Sessions
-from seats import emails
-from seats.wording import counted
 
 
 @click.group()

@@ -9,9 +9,9 @@ from contextlib import closing
 import click
 
 from cli.connections import servers
+from domain.errors import NotReplayable
 from models.inbox import InboxEvent
 from runtime.wiring import Runtime, build
-from seats.errors import NotReplayable
 from worker import replay as replays
 
 

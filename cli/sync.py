@@ -12,6 +12,9 @@ from sqlalchemy.orm import Session
 
 from cli.drift import in_a_line
 from cli.whole_business import ready, sync_everything, tell_failed
+from domain.errors import NotFound
+from domain.ids import has_control_characters, is_id
+from domain.wording import counted
 from models import account, audit, finding
 from models.account import Account
 from models.audit import Move
@@ -20,9 +23,6 @@ from models.finding import DriftFinding, FindingState
 from models.locked_account import EMPTY, Balance
 from models.subscription import Subscription, of_account
 from runtime.wiring import Runtime
-from seats.errors import NotFound
-from seats.ids import has_control_characters, is_id
-from seats.wording import counted
 from worker.resync import resync, resync_subscription
 
 _SHOWN: Final = 50

@@ -17,12 +17,12 @@ import requests
 from cli.connections import name_embedded_database, read_settings
 from cli.fleet import commands
 from cli.run import migrate_to_head
+from domain.errors import SettingsError
 from runtime.logs import configure
 from runtime.processes import OnLine, Supervisor, prefixed
 from runtime.servers import watched_servers
 from runtime.settings import Settings
 from runtime.wiring import read_catalog
-from seats.errors import SettingsError
 
 _START_SECONDS = 60.0
 _CELERY_HINT = "worker: Hitting Ctrl+C again"

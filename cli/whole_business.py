@@ -13,10 +13,10 @@ import click
 
 from cli.command_runtime import command_runtime
 from cli.progress import Show, shown
+from domain.errors import BudgetSpent, KeyRefused, ProviderError, SeatSyncError, TransientError
+from domain.wording import counted
 from models import awaited
 from runtime.wiring import Runtime
-from seats.errors import BudgetSpent, KeyRefused, ProviderError, SeatSyncError, TransientError
-from seats.wording import counted
 from worker.full_sync import Progress, full_sync
 
 T = TypeVar("T")

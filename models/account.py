@@ -17,11 +17,11 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from domain.catalog.model import Rules
+from domain.errors import AccountNotFound
+from domain.seat_rules import SeatRules
 from models.base import Base, Counter, Json, Moment, Written, affected
 from models.rules import read_seat_rules
-from seats.catalog import Rules
-from seats.errors import AccountNotFound
-from seats.rules import SeatRules
 
 
 class AccountStatus(StrEnum):

@@ -15,9 +15,9 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index,
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
+from domain.emails import address_key
 from models.base import Base, Json, Moment, Written
 from models.direct import first_row
-from seats.emails import address_key
 
 LIVE = sql("state <> 'released'")
 
@@ -73,7 +73,7 @@ class Assignment(Base):
     # Personal, like the address: for people who choose who leaves, never in the audit, erased on request.
     name: Mapped[str | None]
     email: Mapped[str | None]
-    # What all spellings of the address have in common (`seats.emails`).
+    # What all spellings of the address have in common (`domain.emails`).
     email_key: Mapped[str | None]
     # Another live row had the address as well when addresses began to be compared by their keys. Claims under
     # the address mean that row, and a person decides what becomes of this one.

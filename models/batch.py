@@ -7,12 +7,12 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
+from domain.catalog.model import Catalog
+from domain.errors import PurchaseNeeded, Refused, SeatSyncError, UnknownRole
 from models import seating, waiting
 from models.audit import Cause
 from models.locked_account import LockedAccount, changing, lock
 from models.seating import Seated, Wish
-from seats.catalog import Catalog
-from seats.errors import PurchaseNeeded, Refused, SeatSyncError, UnknownRole
 
 Outcome = Seated | SeatSyncError
 

@@ -9,16 +9,16 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from domain.catalog.model import Catalog
+from domain.emails import address_key
+from domain.errors import AccountNotFound
+from domain.seat_limit import available
 from models import account as accounts
 from models import evaluation, inputs, locked_account, persons, seating
 from models.assignment import LIVE, Assignment, AssignmentState
 from models.locked_account import AccountState
 from models.persons import Person
 from models.seating import Wish
-from seats.catalog import Catalog
-from seats.emails import address_key
-from seats.errors import AccountNotFound
-from seats.limit import available
 
 
 class Effect(StrEnum):

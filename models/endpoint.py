@@ -18,10 +18,10 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from domain.errors import EndpointExists, EndpointNotFound
+from domain.notices import NoticeType
 from models.base import Base, Moment, Written, affected
 from models.notice import DeliveryState, NoticeDelivery
-from seats.errors import EndpointExists, EndpointNotFound
-from seats.notices import NoticeType
 
 OLD_SECRETS_SIGN_FOR: Final = timedelta(hours=24)
 _KEY_BYTES: Final = 32

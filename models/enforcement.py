@@ -9,6 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from domain.catalog.model import Catalog
+from domain.notices import Notice, NoticeType, ending_at
+from domain.seat_limit import to_json
+from domain.seat_rules import AccountRules
+from domain.statuses import Phase
 from models import assignment, seating, sitters
 from models.account import AccountStatus
 from models.assignment import Assignment, AssignmentState
@@ -18,12 +23,6 @@ from models.inputs import Inputs
 from models.locked_account import Balance, LockedAccount
 from models.schedule import raise_hint
 from models.subscription import Subscription
-from seats.catalog import Catalog
-from seats.grace import ending_at
-from seats.limit import to_json
-from seats.notices import Notice, NoticeType
-from seats.rules import AccountRules
-from seats.statuses import Phase
 
 _CAUSE = Cause(
     actor="system:deadline", source="clock", reason="the time to come back under the limit is over"

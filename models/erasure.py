@@ -14,11 +14,11 @@ from sqlalchemy import ColumnElement, and_, or_, select, tuple_, update
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
+from domain.emails import address_key
 from models.assignment import Assignment
 from models.base import affected
 from models.idempotency import forget_answers
 from models.locked_account import lock
-from seats.emails import address_key
 
 _IS_PERSONAL = or_(Assignment.name.is_not(None), Assignment.email.is_not(None))
 

@@ -8,15 +8,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import finding
-from models.account import now as account_now
-from models.base import Json
-from models.inputs import Inputs
-from models.locked_account import AccountState
-from models.rules import Override
-from models.subscription import Figures, Subscription, kept_snapshot, of_account
-from seats.catalog import Catalog
-from seats.counts import (
+from domain.catalog.model import Catalog
+from domain.counts import (
     AccountSeats,
     Seats,
     SubscriptionShare,
@@ -26,12 +19,19 @@ from seats.counts import (
     subscription_seats,
     within_paid,
 )
-from seats.findings import COUNTING, Finding, Uncountable
-from seats.grace import ending_at
-from seats.limit import at_least, from_json, to_json
-from seats.rules import AccountRules, Offer, account_rules
-from seats.snapshot import SubscriptionSnapshot
-from seats.statuses import UNPAID, Phase, Standing, StatusEffect, SubscriptionStanding, standing_of
+from domain.findings import COUNTING, Finding, Uncountable
+from domain.notices import ending_at
+from domain.seat_limit import at_least, from_json, to_json
+from domain.seat_rules import AccountRules, Offer, account_rules
+from domain.snapshot import SubscriptionSnapshot
+from domain.statuses import UNPAID, Phase, Standing, StatusEffect, SubscriptionStanding, standing_of
+from models import finding
+from models.account import now as account_now
+from models.base import Json
+from models.inputs import Inputs
+from models.locked_account import AccountState
+from models.rules import Override
+from models.subscription import Figures, Subscription, kept_snapshot, of_account
 
 # How much of its seats a status leaves usable; a body may only move a subscription up this order.
 _ACCESS = {

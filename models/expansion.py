@@ -15,19 +15,19 @@ from sqlalchemy import ForeignKey, Index, case, delete, func, or_, select, updat
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from domain.cart import Cart
+from domain.catalog.model import Catalog
+from domain.counts import NO_SEATS, cart_seats
+from domain.errors import AddonsUnknown, NoSeatAvailable, PurchaseNeeded, Refused
+from domain.findings import Uncountable
+from domain.purchase.daily_limit import Purse, Shelf, rest_after, why_not
+from domain.seat_limit import Unlimited
 from models import purchase_reset, seat_change
 from models.base import Base, Counter, Json, Moment, Written
 from models.evaluation import rules_of
 from models.locked_account import EMPTY, Balance, LockedAccount
 from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription, changeable_of, kept_snapshot
-from seats.catalog import Catalog
-from seats.counts import NO_SEATS, cart_seats
-from seats.errors import AddonsUnknown, NoSeatAvailable, PurchaseNeeded, Refused
-from seats.expansion import Purse, Shelf, rest_after, why_not
-from seats.findings import Uncountable
-from seats.limit import Unlimited
-from seats.plan import Cart
 
 
 class Expansion(Base):

@@ -11,6 +11,9 @@ from sqlalchemy import BigInteger, ColumnElement, and_, cast, func, or_, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
+from domain import explain
+from domain.catalog.model import Catalog
+from domain.explain import Holding, Source
 from models import account, history
 from models.account import Account
 from models.assignment import Assignment, AssignmentState
@@ -19,9 +22,6 @@ from models.evaluation import effect_of, share_of
 from models.history import Past
 from models.locked_account import Balance
 from models.subscription import Subscription, of_account
-from seats import explain
-from seats.catalog import Catalog
-from seats.explain import Holding, Source
 
 _LOOKS_BACK: Final = timedelta(days=30)
 _SEATED: Final = (AssignmentState.ACTIVE, AssignmentState.HELD)

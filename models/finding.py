@@ -32,13 +32,13 @@ from sqlalchemy import (
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from domain.drift import Difference, LikelyCause, likely_cause
+from domain.errors import FindingNotFound, FindingNotHeld
+from domain.findings import DIFFERENCES, SYNCED, Finding, FindingKind, answered_kinds, differs
+from domain.notices import Notice, NoticeType
 from models import inbox, notice
 from models.base import Base, Moment, Written, affected
 from models.schedule import Lease
-from seats.drift import Difference, LikelyCause, likely_cause
-from seats.errors import FindingNotFound, FindingNotHeld
-from seats.findings import DIFFERENCES, SYNCED, Finding, FindingKind, answered_kinds, differs
-from seats.notices import Notice, NoticeType
 
 # The provider gives a delivery up after 27 h 35 min (Dodo documentation, webhooks); until then a webhook
 # that seems lost may be late.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Identity, Index, exists, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from domain.catalog.model import Catalog
 from models.base import Base, Written
-from seats.catalog import Catalog
 
 
 class Generation(Base):

@@ -14,11 +14,11 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
+from domain.errors import NotKnownThen
 from models import account
 from models.audit import AuditRow
 from models.base import Json
 from models.locked_account import Balance
-from seats.errors import NotKnownThen
 
 
 @dataclass(frozen=True, slots=True)

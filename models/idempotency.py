@@ -11,9 +11,9 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from domain.errors import IdempotencyKeyReused
+from domain.ids import path_segment
 from models.base import Base, Json, Written, affected
-from seats.errors import IdempotencyKeyReused
-from seats.ids import path_segment
 
 KEPT_FOR = timedelta(hours=24)
 

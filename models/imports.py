@@ -26,8 +26,8 @@ from sqlalchemy import (
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from domain.errors import Contended
 from models.base import Base, Counter, Json, Moment, Written, affected
-from seats.errors import Contended
 
 _UNDER_WAY = sql("finished_at IS NULL")
 

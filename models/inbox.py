@@ -27,8 +27,8 @@ from sqlalchemy import (
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from domain.errors import InboxEventNotFound, NotReplayable
 from models.base import Base, Moment, Written, affected
-from seats.errors import InboxEventNotFound, NotReplayable
 
 
 class InboxState(StrEnum):

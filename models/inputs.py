@@ -12,10 +12,10 @@ from datetime import datetime
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from domain.catalog.model import Catalog
 from models import finding, generation
 from models.direct import first_row
 from models.subscription import Subscription
-from seats.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from sqlalchemy import text as sql
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from domain.errors import NamespaceUnknown
 from models.base import Base
 from models.session import Sessions
-from seats.errors import NamespaceUnknown
 
 _SECRET_BYTES: Final = 32
 

@@ -15,6 +15,16 @@ from datetime import datetime, timedelta
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from domain import findings
+from domain.absence import completed, missing, settled_kinds
+from domain.catalog.model import Catalog
+from domain.drift import Difference, differences
+from domain.errors import AccountNotEmpty, Contended, OwnAccount, SubscriptionNotFound
+from domain.findings import Finding, FindingKind
+from domain.notices import Notice, NoticeType
+from domain.ownership import Decision, LinkedBy, Owner, Placement
+from domain.seat_rules import AccountRules
+from domain.snapshot import SubscriptionSnapshot
 from models import account as accounts
 from models import (
     assignment,
@@ -36,16 +46,6 @@ from models.rules import Override
 from models.schedule import Lease, raise_hint
 from models.subscription import Figures, Subscription, make_known, of_account, to_keep
 from models.takeover import take_over
-from seats import findings
-from seats.absence import completed, missing, settled_kinds
-from seats.catalog import Catalog
-from seats.drift import Difference, differences
-from seats.errors import AccountNotEmpty, Contended, OwnAccount, SubscriptionNotFound
-from seats.findings import Finding, FindingKind
-from seats.notices import Notice, NoticeType
-from seats.ownership import Decision, LinkedBy, Owner, Placement
-from seats.rules import AccountRules
-from seats.snapshot import SubscriptionSnapshot
 
 _NEVER_THERE = {FindingKind.NOT_AT_PROVIDER}
 

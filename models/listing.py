@@ -14,13 +14,13 @@ from sqlalchemy import Row
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
+from domain import findings
+from domain.drift import LISTED, Difference, differences, fingerprint, likely_cause
+from domain.findings import Finding, FindingKind
+from domain.snapshot import SubscriptionSnapshot
 from models import finding, inbox
 from models.schedule import raise_hints
 from models.subscription import kept_snapshot
-from seats import findings
-from seats.drift import LISTED, Difference, differences, fingerprint, likely_cause
-from seats.findings import Finding, FindingKind
-from seats.snapshot import SubscriptionSnapshot
 
 # Only what is not as we know it comes back, or what was not listed or not at the provider before. Each is
 # looked up by its id (OFFSET keeps the planner from reading the whole table): pages cost what is on them.

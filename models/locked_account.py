@@ -15,6 +15,14 @@ from typing import Any
 from psycopg.types.json import Jsonb
 from sqlalchemy.orm import Session
 
+from domain.counts import AccountSeats, Seats
+from domain.errors import AccountNotFound, SeatSyncError
+from domain.notices import Notice, crossings, ending_at
+from domain.overage import NO_OVERAGE, OverageClock
+from domain.policies import Situation
+from domain.seat_limit import SeatLimit, from_json, overage, to_json
+from domain.seat_rules import AccountRules, SeatRules
+from domain.statuses import Standing
 from models import notice
 from models.account import AccountStatus
 from models.assignment import Counted
@@ -23,15 +31,6 @@ from models.base import Json
 from models.direct import first_row, jsonb
 from models.rules import policies_to_json, read_seat_rules, terms_to_json
 from models.session import note_written
-from seats.counts import AccountSeats, Seats
-from seats.errors import AccountNotFound, SeatSyncError
-from seats.grace import ending_at
-from seats.limit import SeatLimit, from_json, overage, to_json
-from seats.notices import Notice, crossings
-from seats.overage import NO_OVERAGE, OverageClock
-from seats.policies import Situation
-from seats.rules import AccountRules, SeatRules
-from seats.statuses import Standing
 
 
 @dataclass(frozen=True, slots=True)

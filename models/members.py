@@ -13,6 +13,9 @@ from datetime import datetime
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
+from domain.catalog.model import Catalog
+from domain.errors import HoldExpired, MemberIdTaken, MemberNotFound, WrongState
+from domain.ids import path_segment
 from models import account as accounts
 from models import assignment, persons, seating
 from models.assignment import Assignment, AssignmentState
@@ -20,9 +23,6 @@ from models.audit import Cause
 from models.base import affected
 from models.locked_account import LockedAccount, changing
 from models.persons import Person
-from seats.catalog import Catalog
-from seats.errors import HoldExpired, MemberIdTaken, MemberNotFound, WrongState
-from seats.ids import path_segment
 
 _REACHABLE: Mapping[AssignmentState, Mapping[AssignmentState, str]] = {
     AssignmentState.HELD: {

@@ -36,9 +36,9 @@ from sqlalchemy import (
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from domain.errors import NoticeNotFound, NotResendable
+from domain.notices import Notice
 from models.base import Base, Counter, Json, Moment, Written, affected
-from seats.errors import NoticeNotFound, NotResendable
-from seats.notices import Notice
 
 
 class DeliveryState(StrEnum):

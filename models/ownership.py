@@ -11,12 +11,12 @@ from sqlalchemy import Text, func, literal, select
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
+from domain import ownership
+from domain.catalog.model import Catalog
+from domain.ownership import PROOF_KEY, Decision, Doubt, Name, Placement
+from domain.snapshot import SubscriptionSnapshot
 from models import account, installation
 from models.subscription import Subscription
-from seats import ownership
-from seats.catalog import Catalog
-from seats.ownership import PROOF_KEY, Decision, Doubt, Name, Placement
-from seats.snapshot import SubscriptionSnapshot
 
 LIMIT_PERIOD: Final = timedelta(hours=1)
 """The period that `metadata_accounts_per_hour` is about."""
@@ -27,7 +27,7 @@ _CUSTOMER: Final = func.coalesce(Subscription.snapshot, Subscription.unverified)
 def decide(
     session: Session, subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog
 ) -> Decision:
-    """The subscription's owner by this snapshot; see `seats.ownership`. The snapshot is as the provider sent
+    """The subscription's owner by this snapshot; see `domain.ownership`. The snapshot is as the provider sent
     it, without what was known before.
     """
     return _decide(session, subscription.placement, snapshot, catalog)

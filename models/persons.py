@@ -13,9 +13,9 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from domain.errors import EmailTaken
 from models import assignment
 from models.assignment import Assignment
-from seats.errors import EmailTaken
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,17 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
+from domain import findings
+from domain.drift import RETRIEVED
+from domain.findings import Finding
+from domain.purchase.plan import Plan
+from domain.purchase.steps import SeatStep, Steps, Trace, plan_from_json, trace_of
+from domain.snapshot import SubscriptionSnapshot
 from models import assignment, expansion, purchase_reset, seat_change, seating
 from models.assignment import Assignment
 from models.audit import Cause
 from models.locked_account import LockedAccount
 from models.seat_change import ChangeState, SeatChange
-from seats import findings
-from seats.drift import RETRIEVED
-from seats.findings import Finding
-from seats.plan import Plan
-from seats.seat_changes import SeatStep, Steps, Trace, plan_from_json, trace_of
-from seats.snapshot import SubscriptionSnapshot
 
 
 def plan_of(change: SeatChange) -> Plan:

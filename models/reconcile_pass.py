@@ -31,9 +31,9 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from domain.findings import FindingKind
+from domain.snapshot import SubscriptionSnapshot
 from models.base import Base, Counter, Moment, Written, affected
-from seats.findings import FindingKind
-from seats.snapshot import SubscriptionSnapshot
 
 
 class ReconcilePass(Base):

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from domain.catalog.model import Catalog
+from domain.errors import UnknownRole
 from models import seating
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.locked_account import LockedAccount
-from seats.catalog import Catalog
-from seats.errors import UnknownRole
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from domain.catalog.model import Rules
+from domain.seat_rules import SeatRules
 from models.base import Json
-from seats.catalog import Rules
-from seats.rules import SeatRules
 
 
 class Override(BaseModel):

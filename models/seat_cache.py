@@ -17,7 +17,7 @@ from typing import cast
 
 import redis
 
-from seats.errors import NamespaceUnknown
+from domain.errors import NamespaceUnknown
 
 log = logging.getLogger(__name__)
 

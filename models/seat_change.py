@@ -41,9 +41,9 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from domain.errors import ChangeInFlight, SeatChangeNotFound
 from models.account import now
 from models.base import Base, Counter, Json, Moment, Written, affected
-from seats.errors import ChangeInFlight, SeatChangeNotFound
 
 PREVIEW_LASTS = timedelta(minutes=15)
 # Between the look that no longer showed a scheduled change and the one that is believed.
@@ -118,7 +118,7 @@ class SeatChange(Base):
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
     subscription_id: Mapped[str] = mapped_column(ForeignKey("subscriptions.id"))
     state: Mapped[str] = mapped_column(server_default=ChangeState.PREVIEWED.value)
-    # The plan as it is sent, and what the subscription was when it was made; see `seats.seat_changes`.
+    # The plan as it is sent, and what the subscription was when it was made; see `domain.purchase.steps`.
     plan: Mapped[Json]
     basis: Mapped[str]
     # Seats of each type that the plan changes, before and after it: {"full": {"before": 15, "after": 20}}.

@@ -9,6 +9,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from domain import policies
+from domain.catalog.model import Catalog
+from domain.emails import address_key
+from domain.errors import ClaimsBlocked, NoSeatAvailable, PurchaseNeeded, Refused, WrongState
+from domain.policies import Decision, Situation, seat_words
+from domain.seat_limit import available, to_json
 from models import account as accounts
 from models import assignment, expansion, persons, seat_change
 from models.account import Account, AccountStatus
@@ -19,12 +25,6 @@ from models.direct import first_row
 from models.expansion import Present
 from models.locked_account import AccountState, Balance, LockedAccount, Subject, changing
 from models.persons import Person
-from seats import policies
-from seats.catalog import Catalog
-from seats.emails import address_key
-from seats.errors import ClaimsBlocked, NoSeatAvailable, PurchaseNeeded, Refused, WrongState
-from seats.limit import available, to_json
-from seats.policies import Decision, Situation, seat_words
 
 REFUSING = {
     AccountStatus.SUSPENDED: "The account is suspended: its seats and members are kept, new claims are not "

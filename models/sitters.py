@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from domain import reduction
+from domain.reduction import Sitter
 from models.assignment import Assignment, AssignmentState
-from seats import leaving
-from seats.leaving import Sitter
 
 # An account may have a hundred thousand: what an order looks at is fetched, and no objects are tracked.
 _SITTERS = select(
@@ -26,7 +26,7 @@ _SITTERS = select(
 
 
 def of(session: Session, account_id: str, seat_types: Collection[str]) -> Sequence[Sitter]:
-    """Everybody on a seat of these types, active or held, in no order: `seats.leaving` knows the orders."""
+    """Everybody on a seat of these types, active or held, in no order; `domain.reduction` has the orders."""
     if not seat_types:
         return ()
     found = session.execute(
@@ -58,5 +58,5 @@ def _going(
 ) -> Sequence[str]:
     """Who is in this state among the `over` unprotected people who would leave first."""
     unprotected = (one for one in of(session, account_id, [seat_type]) if not one.protected)
-    going = (leaver.sitter for leaver in leaving.first(unprotected, over))
+    going = (leaver.sitter for leaver in reduction.first(unprotected, over))
     return [one.member_id for one in going if one.state == state.value]

@@ -11,10 +11,10 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from domain.errors import SubscriptionNotFound
+from domain.ownership import PROOF_KEY, LinkedBy, Owner, Placement
+from domain.snapshot import SubscriptionSnapshot, SubscriptionStatus
 from models.base import Base, Counter, Json, Moment, Written, affected
-from seats.errors import SubscriptionNotFound
-from seats.ownership import PROOF_KEY, LinkedBy, Owner, Placement
-from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
 
 _SNAPSHOT = TypeAdapter(SubscriptionSnapshot)
 
@@ -72,11 +72,11 @@ class Subscription(Base):
     refused_since: Mapped[Moment | None]
 
     # The last verified snapshot, and a newer one that only a webhook body vouches for (it may raise
-    # seats until a retrieve confirms or clears it); see `seats.snapshot` for what is in them.
+    # seats until a retrieve confirms or clears it); see `domain.snapshot` for what is in them.
     snapshot: Mapped[Json | None]
     unverified: Mapped[Json | None]
     verified_at: Mapped[Moment | None]
-    # What of the snapshot a list shows too, in short; see `seats.drift`.
+    # What of the snapshot a list shows too, in short; see `domain.drift`.
     fingerprint: Mapped[str | None]
     # Since when the provider's list does not show it, though we have seen it there or elsewhere.
     unlisted_since: Mapped[Moment | None]

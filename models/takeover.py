@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from domain.catalog.model import Catalog
+from domain.drift import fingerprint
+from domain.findings import Finding
+from domain.snapshot import SubscriptionSnapshot, SubscriptionStatus
+from domain.statuses import StatusEffect
 from models.base import Json
 from models.evaluation import weigh
 from models.subscription import Subscription, to_keep
-from seats.catalog import Catalog
-from seats.drift import fingerprint
-from seats.findings import Finding
-from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
-from seats.statuses import StatusEffect
 
 
 def take_over(

@@ -12,6 +12,11 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
+from domain import policies
+from domain.catalog.model import Catalog
+from domain.errors import PurchaseNeeded
+from domain.notices import Notice, NoticeType
+from domain.purchase.daily_limit import for_nobody_there
 from models import assignment, expansion, persons, seat_change, seating
 from models.assignment import Assignment, AssignmentState, Counted
 from models.audit import Cause
@@ -19,11 +24,6 @@ from models.expansion import Present
 from models.locked_account import LockedAccount, changing
 from models.seat_change import ChangeState
 from models.seating import Seated, Wish
-from seats import policies
-from seats.catalog import Catalog
-from seats.errors import PurchaseNeeded
-from seats.expansion import for_nobody_there
-from seats.notices import Notice, NoticeType
 
 # Longer than the longest payment is waited for.
 _LASTS: Final = timedelta(days=5)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import cast
 
+from domain.errors import SettingsError
 from providers.base import Provider
-from seats.errors import SettingsError
 
 
 def load(name: str) -> Callable[..., Provider]:

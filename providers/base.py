@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from seats.on_sale import AddonOnSale, ProductOnSale
-from seats.plan import Buyer, Cart, Checkout, Plan, Preview
-from seats.snapshot import SubscriptionSnapshot
+from domain.cart import Cart
+from domain.catalog_comparison import AddonOnSale, ProductOnSale
+from domain.purchase.plan import Buyer, Checkout, Plan, Preview
+from domain.snapshot import SubscriptionSnapshot
 
 
 class Caller(StrEnum):

@@ -15,10 +15,10 @@ from typing import TypeVar
 from limits import parse_many
 from redis import Redis, RedisError
 
+from domain.errors import BudgetSpent, NamespaceUnknown, SettingsError
 from providers.base import Caller
 from providers.request_log import OwnLog, RequestLog, SharedLog, State
 from providers.shares import FLOORS, RECONCILE_CEILING, Window
-from seats.errors import BudgetSpent, NamespaceUnknown, SettingsError
 
 log = logging.getLogger(__name__)
 

@@ -11,13 +11,9 @@ from typing import Any
 import orjson
 from redis import Redis
 
-from providers import dodo_changes, dodo_on_sale, dodo_payments, dodo_subscription, fields
-from providers.base import Caller, Delivery, Event, ListPage
-from providers.budget import DEFAULT_RATE, Budget, parse_rate
-from providers.dodo_subscription import Untranslatable
-from providers.http import Client, JsonObject, Unnameable
-from providers.signature import DEFAULT_TOLERANCE, Verifier
-from seats.errors import (
+from domain.cart import Cart
+from domain.catalog_comparison import AddonOnSale, ProductOnSale
+from domain.errors import (
     AnswerIncomplete,
     KeyRefused,
     OutcomeUnknown,
@@ -25,9 +21,14 @@ from seats.errors import (
     SubscriptionNotAtProvider,
     TransientError,
 )
-from seats.on_sale import AddonOnSale, ProductOnSale
-from seats.plan import Buyer, Cart, Checkout, Plan, Preview
-from seats.snapshot import SubscriptionSnapshot
+from domain.purchase.plan import Buyer, Checkout, Plan, Preview
+from domain.snapshot import SubscriptionSnapshot
+from providers import dodo_changes, dodo_on_sale, dodo_payments, dodo_subscription, fields
+from providers.base import Caller, Delivery, Event, ListPage
+from providers.budget import DEFAULT_RATE, Budget, parse_rate
+from providers.dodo_subscription import Untranslatable
+from providers.http import Client, JsonObject, Unnameable
+from providers.signature import DEFAULT_TOLERANCE, Verifier
 
 _SEAT_EVENTS = "subscription."
 _UNKNOWN_TYPE = "unknown"

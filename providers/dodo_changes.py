@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from domain.billing_terms import When
+from domain.cart import Cart
+from domain.errors import PermanentError, SubscriptionNotAtProvider
+from domain.purchase.money import Money
+from domain.purchase.plan import Buyer, Checkout, LineItem, Plan, Preview
+from domain.refusals import refused
 from providers import dodo_subscription, fields
 from providers.dodo_subscription import Untranslatable
 from providers.http import JsonObject
-from seats.errors import PermanentError, SubscriptionNotAtProvider
-from seats.money import Money
-from seats.plan import Buyer, Cart, Checkout, LineItem, Plan, Preview, When
-from seats.refusals import refused
 
 CHANGE_ID: Final = "seatsync_change_id"
 """Where our id of a change stands in the metadata of its payment."""

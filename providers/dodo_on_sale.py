@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from domain.catalog_comparison import AddonOnSale, ProductOnSale
 from providers import fields
 from providers.http import JsonObject
-from seats.on_sale import AddonOnSale, ProductOnSale
 
 
 def listed_product(item: JsonObject) -> ProductOnSale | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+from domain.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
 from providers import fields
 from providers.http import JsonObject
-from seats.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
 
 log = logging.getLogger(__name__)
 

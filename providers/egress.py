@@ -19,9 +19,9 @@ import requests
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
+from domain.errors import UnsafeUrl
 from providers.transport import TimedAdapter, TimedConnection, TimedTlsConnection
 from providers.transport import new_session as new_timed_session
-from seats.errors import UnsafeUrl
 
 LONGEST_URL: Final = 2_000
 _LOOKUP_SECONDS: Final = 3.0

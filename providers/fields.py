@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from math import isfinite
 
-from seats.snapshot import Metadata
+from domain.snapshot import Metadata
 
 LONGEST_TEXT = 200
 LONGEST_URL = 2000

@@ -19,12 +19,7 @@ import orjson
 import requests
 import urllib3
 
-from providers import fields
-from providers.base import Caller
-from providers.budget import Budget
-from providers.headers import count, http_date, seconds_until
-from providers.transport import new_session
-from seats.errors import (
+from domain.errors import (
     BudgetSpent,
     KeyRefused,
     OutcomeUnknown,
@@ -33,6 +28,11 @@ from seats.errors import (
     SettingsError,
     TransientError,
 )
+from providers import fields
+from providers.base import Caller
+from providers.budget import Budget
+from providers.headers import count, http_date, seconds_until
+from providers.transport import new_session
 
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 6.0  # from the request sent to the last byte received

@@ -15,8 +15,8 @@ from base64 import b64decode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from domain.errors import InvalidSignature, SettingsError
 from providers.base import Delivery
-from seats.errors import InvalidSignature, SettingsError
 
 log = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seats.catalog import Catalog
-from seats.catalog_file import parse
-from seats.errors import CatalogError, Mistake
+from domain.catalog.model import Catalog
+from domain.catalog.reader import parse
+from domain.errors import CatalogError, Mistake
 
 
 def load_catalog(path: Path) -> Catalog:

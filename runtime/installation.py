@@ -9,10 +9,10 @@ from sqlalchemy import Connection, event, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from domain.errors import ForeignDatabase
 from models.installation import Installation, current
 from models.session import Sessions
 from runtime.settings import Settings
-from seats.errors import ForeignDatabase
 
 _ADVICE: Final = (
     "Counts of one would be taken for the other's. Point DATABASE_URL to another database, or correct the "

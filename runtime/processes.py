@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TextIO
 
+from domain.errors import SeatSyncError
 from runtime import leash
-from seats.errors import SeatSyncError
 
 GRACE_SECONDS = 15.0
 RESTARTS_PER_MINUTE = 5

@@ -13,8 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from domain.errors import SettingsError
 from models.session import Sessions
-from seats.errors import SettingsError
 
 _STATED: Final = re.compile(r'^(revision|down_revision) = "(\w+)"', re.MULTILINE)
 

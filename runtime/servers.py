@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
+from domain.errors import SettingsError
 from runtime.embedded import PostgresServer, RedisServer
 from runtime.embedded.errors import EmbeddedServerError
 from runtime.embedded.server import Server
 from runtime.settings import Settings
-from seats.errors import SettingsError
 
 log = logging.getLogger(__name__)
 

@@ -22,10 +22,10 @@ from pydantic import (
     ValidationError,
 )
 
+from domain.errors import SettingsError
 from providers.budget import parse_rate
 from providers.dodo_urls import BASE_URLS
 from providers.signature import parse_secret
-from seats.errors import SettingsError
 
 _IPV6: Final = 6
 _LOOPBACK: Final = {"127.0.0.1", "localhost", "::1"}

@@ -14,6 +14,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 import providers
+from domain.catalog.model import Catalog
+from domain.errors import SettingsError
 from models.installation import Namespace
 from models.seat_cache import SeatCache
 from models.session import Sessions, connect, sessions_of, written_in
@@ -21,8 +23,6 @@ from providers.base import Provider
 from runtime import schema
 from runtime.catalogs import load_catalog
 from runtime.settings import Settings
-from seats.catalog import Catalog
-from seats.errors import SettingsError
 
 # Longer would make a caller wait for what is only a shadow, or a shared budget.
 _REDIS_TIMEOUT = 1.0

@@ -10,6 +10,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from domain import policies
+from domain.catalog.reader import parse
+from domain.errors import Refused, TransientError
+from domain.snapshot import SubscriptionSnapshot
 from models import batch, generation, inbox, ledger, members, schedule, seating
 from models.account import Account
 from models.assignment import LIVE, Assignment, AssignmentState
@@ -22,10 +26,6 @@ from models.rules import Override
 from models.seating import Seated, Wish
 from providers.base import Event
 from runtime.wiring import Runtime
-from seats import policies
-from seats.catalog_file import parse
-from seats.errors import Refused, TransientError
-from seats.snapshot import SubscriptionSnapshot
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.clock import Clock
 from tests.factories import CATALOG_TEXT, a_catalog, a_cause, a_snapshot, an_arrival

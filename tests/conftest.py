@@ -14,11 +14,11 @@ from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Engine
 
 import migrations
+from domain.catalog.model import Catalog
 from models.seat_cache import SeatCache
 from models.session import Sessions, connect, sessions_of
 from runtime.settings import Settings
 from runtime.wiring import Runtime, redis_client
-from seats.catalog import Catalog
 from simulator.server import Simulator
 from simulator.world import Settings as SimulatorSettings
 from tests import parallel

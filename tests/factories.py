@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from domain.catalog.model import Catalog
+from domain.catalog.reader import parse
+from domain.snapshot import AddonQuantity, SubscriptionSnapshot
 from models.audit import Cause
 from models.inbox import Arrival, InboxState
-from seats.catalog import Catalog
-from seats.catalog_file import parse
-from seats.snapshot import AddonQuantity, SubscriptionSnapshot
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

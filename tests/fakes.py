@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from domain.errors import BudgetSpent, InvalidSignature, SubscriptionNotAtProvider
+from domain.snapshot import SubscriptionSnapshot
 from providers.base import Caller, Delivery, Event, ListPage
-from seats.errors import BudgetSpent, InvalidSignature, SubscriptionNotAtProvider
-from seats.snapshot import SubscriptionSnapshot
 
 
 @dataclass

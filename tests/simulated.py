@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from domain.catalog.reader import parse
 from providers.budget import Budget, parse_rate
 from providers.dodo import Dodo
 from providers.http import Client
 from providers.signature import Verifier
 from runtime.wiring import Runtime
-from seats.catalog_file import parse
 from simulator.world import World
 from tests.conftest import PROVIDER_KEY, SECRET
 from worker.resync import resync_subscription

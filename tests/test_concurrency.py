@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from domain.errors import NoSeatAvailable
 from models import ledger, schedule, seating
 from models.account import Account
 from models.seating import Wish
 from models.session import Sessions, connect, sessions_of
-from seats.errors import NoSeatAvailable
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.conftest import API_KEY
 from tests.factories import CATALOG_TEXT, a_catalog, a_cause, a_snapshot

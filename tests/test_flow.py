@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from seats.snapshot import SubscriptionStatus
+from domain.snapshot import SubscriptionStatus
 from tests.factories import CATALOG_TEXT
 from tests.receiver import Receiver
 from tests.servers import Databases, RedisDatabases

@@ -19,6 +19,8 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from domain.errors import MemberNotFound, Refused
+from domain.snapshot import AddonQuantity
 from models import batch, ledger, members, schedule, seating
 from models.account import Account
 from models.assignment import AssignmentState
@@ -26,8 +28,6 @@ from models.audit import AuditRow
 from models.members import Change
 from models.seating import Seated, Wish
 from models.session import Sessions, connect, sessions_of
-from seats.errors import MemberNotFound, Refused
-from seats.snapshot import AddonQuantity
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import a_catalog, a_cause, a_snapshot
 from tests.servers import Databases

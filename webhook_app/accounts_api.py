@@ -8,14 +8,14 @@ from typing import Any
 from flask import Response
 from sqlalchemy.orm import Session
 
+from domain.catalog.model import Catalog, Rules
+from domain.errors import UnknownSeatType
+from domain.seat_rules import AccountRules
 from models import account, evaluation, expansion, ledger, purchase_reset
 from models.account import Account
 from models.api_key import Scope
 from models.audit import Cause
 from models.rules import Override
-from seats.catalog import Catalog, Rules
-from seats.errors import UnknownSeatType
-from seats.rules import AccountRules
 from webhook_app.answers import KEYED, WITH_BODY, WRITING, answer, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door

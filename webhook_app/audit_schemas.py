@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
+from domain.explain import SourceKind
 from models.account import AccountStatus
 from models.assignment import AssignmentState
-from seats.explain import SourceKind
 from webhook_app.audit_export import Format
 from webhook_app.schemas import SeatCount, SeatsOfType, Shown, Time, Wanted
 

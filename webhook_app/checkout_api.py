@@ -8,9 +8,9 @@ from typing import Any
 
 from flask import Response
 
+from domain.purchase.plan import Buyer
+from domain.seat_limit import to_json
 from models.api_key import Scope
-from seats.limit import to_json
-from seats.plan import Buyer
 from webhook_app.answers import WITH_BODY, responses
 from webhook_app.auth import needs
 from webhook_app.checkout_schemas import CheckoutBody, CheckoutOpened

@@ -9,12 +9,12 @@ from typing import Any
 from flask import Response
 from sqlalchemy.orm import Session
 
+from domain.errors import BatchRefused, NoSeatAvailable
 from models import assignment, audit, batch, waiting
 from models.api_key import Scope
 from models.assignment import Assignment, AssignmentState
 from models.batch import Outcome
 from models.seating import Seated, Wish
-from seats.errors import BatchRefused, NoSeatAvailable
 from webhook_app import problems
 from webhook_app.answers import WITH_BODY, responses
 from webhook_app.auth import needs

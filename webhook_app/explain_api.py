@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from flask import Response
 
+from domain.explain import Source, SourceKind, Term, formula, terms_of, total
+from domain.seat_limit import available, to_json
 from models.api_key import Scope
 from models.audit import AuditRow
 from models.base import Json
 from models.explanation import Explanation, Moves, Origin, People, Person, explain_account
 from models.locked_account import EMPTY, Balance
 from runtime.wiring import Runtime
-from seats.explain import Source, SourceKind, Term, formula, terms_of, total
-from seats.limit import available, to_json
 from webhook_app import seats_document
 from webhook_app.answers import KEYED, answer, responses
 from webhook_app.audit_schemas import Explained, ExplainQuery

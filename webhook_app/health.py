@@ -14,11 +14,11 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
+from domain.errors import SettingsError
 from models import condition, generation, schedule
 from models.condition import Condition
 from models.generation import GenerationState
 from runtime import installation, schema
-from seats.errors import SettingsError
 from webhook_app import problems
 from webhook_app.answers import answer, responses
 from webhook_app.auth import public

@@ -13,8 +13,8 @@ from flask import Response, request
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import BadRequest
 
+from domain.errors import NotFound, Refused, UnknownRole
 from models import idempotency
-from seats.errors import NotFound, Refused, UnknownRole
 from webhook_app import problems
 from webhook_app.auth import caller
 from webhook_app.door import door

@@ -7,15 +7,15 @@ from typing import Any, Final
 
 from flask import Response
 
+from domain import reduction
+from domain.catalog.model import Catalog
+from domain.errors import UnknownSeatType
+from domain.reduction import Leaver
+from domain.seat_limit import SeatLimit, overage, to_json
 from models import account, sitters
 from models.account import Account
 from models.api_key import Scope
 from models.locked_account import EMPTY, Balance
-from seats import leaving
-from seats.catalog import Catalog
-from seats.errors import UnknownSeatType
-from seats.leaving import Leaver
-from seats.limit import SeatLimit, overage, to_json
 from webhook_app.answers import KEYED, answer, responses
 from webhook_app.auth import needs
 from webhook_app.door import door
@@ -44,9 +44,9 @@ def leavers(path: AccountPath, query: LeaversQuery) -> Response:
         targets = {one: kept.purchased if query.to is None else query.to for one, kept in balances.items()}
         over = [one for one, kept in balances.items() if overage(targets[one], kept.used)]
         people = sitters.of(session, path.account_id, over)
-    going = leaving.leavers(people, targets, at_most=_MOST_LISTED)
+    going = reduction.leavers(people, targets, at_most=_MOST_LISTED)
     shown = {one: _of_type(kept, targets[one], going[one]) for one, kept in balances.items()}
-    return answer({"account_id": path.account_id, "order": leaving.DEFAULT, "seat_types": shown})
+    return answer({"account_id": path.account_id, "order": reduction.DEFAULT, "seat_types": shown})
 
 
 def _balances(found: Account, seat_type: str | None, catalog: Catalog) -> Mapping[str, Balance]:

@@ -11,14 +11,14 @@ from typing import Any, Final
 from flask import Response
 from sqlalchemy.orm import Session
 
+from domain import role_names
+from domain.errors import Refused
 from models import account, assignment, seating
 from models import members as member_changes
 from models.api_key import Scope
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.members import Change
-from seats import role_names
-from seats.errors import Refused
 from webhook_app.answers import KEYED, WITH_BODY, WRITING, answer, conditional, dumped, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from domain.notices import NoticeType
 from models.notice import DeliveryState
 from providers.egress import LONGEST_URL
-from seats.notices import NoticeType
 from webhook_app.schemas import Cursor, Id, Number, PageQuery, Shown, Wanted
 
 

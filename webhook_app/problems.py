@@ -16,7 +16,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from seats.errors import (
+from domain.errors import (
     CartRefused,
     ChangeRefused,
     Contended,
@@ -33,7 +33,7 @@ from seats.errors import (
     UnknownSeatType,
     UnsafeUrl,
 )
-from seats.findings import Uncountable
+from domain.findings import Uncountable
 from webhook_app.bodies import MOST_BYTES
 
 log = logging.getLogger(__name__)

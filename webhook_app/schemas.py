@@ -20,13 +20,13 @@ from pydantic import (
     model_validator,
 )
 
+from domain import emails, policies
+from domain.drift import LikelyCause
+from domain.ids import LONGEST_ID, has_control_characters, problem_of
 from models.account import AccountStatus
 from models.assignment import AssignmentState
 from models.finding import FindingState
 from models.inbox import InboxState
-from seats import emails, policies
-from seats.drift import LikelyCause
-from seats.ids import LONGEST_ID, has_control_characters, problem_of
 from webhook_app.problems import Problem
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from domain.billing_terms import Proration, When
 from models.seat_change import ChangeState
-from seats.plan import Proration, When
 from webhook_app.schemas import Id, Shown, Wanted
 
 _MOST_SEATS = 1_000_000

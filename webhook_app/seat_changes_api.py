@@ -10,10 +10,10 @@ from typing import Any, Final
 import orjson
 from flask import Response
 
+from domain.errors import PermanentError
 from models import account, seat_change
 from models.api_key import Scope
 from models.seat_change import ChangeState, SeatChange
-from seats.errors import PermanentError
 from webhook_app import problems
 from webhook_app.answers import KEYED, WRITING, answer, responses
 from webhook_app.auth import caller, needs

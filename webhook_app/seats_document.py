@@ -11,15 +11,15 @@ from zlib import crc32
 import orjson
 from sqlalchemy.orm import Session
 
+from domain.catalog.model import Catalog
+from domain.counts import cart_seats
+from domain.findings import Uncountable
+from domain.purchase.steps import scheduled_cart
+from domain.seat_limit import available, to_json
+from domain.snapshot import SubscriptionSnapshot
 from models import account, history
 from models.locked_account import Balance
 from models.subscription import Subscription, of_account
-from seats.catalog import Catalog
-from seats.counts import cart_seats
-from seats.findings import Uncountable
-from seats.limit import available, to_json
-from seats.seat_changes import scheduled_cart
-from seats.snapshot import SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True)

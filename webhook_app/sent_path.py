@@ -17,7 +17,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from flask import Response
 from werkzeug.routing import UnicodeConverter, ValidationError
 
-from seats.ids import path_segment
+from domain.ids import path_segment
 from webhook_app import problems
 
 _WITH_IDS: Final = "/v1/"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from seats.errors import TooManyWaiting
+from domain.errors import TooManyWaiting
 
 T = TypeVar("T")
 

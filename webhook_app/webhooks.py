@@ -11,12 +11,12 @@ from flask import Response, request
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import NotFound
 
+from domain import findings
+from domain.errors import InvalidSignature
 from models import finding, inbox
 from models.inbox import Arrival, InboxState, Kept
 from providers.base import Delivery, Event
 from runtime.wiring import Runtime
-from seats import findings
-from seats.errors import InvalidSignature
 from webhook_app import problems
 from webhook_app.answers import responses
 from webhook_app.auth import public

@@ -12,12 +12,12 @@ from celery import Celery
 from celery.app.amqp import AMQP
 from kombu import Connection
 
+from domain.errors import NamespaceUnknown
 from models import tick
 from models.session import connect, sessions_of
 from runtime import installation, schema
 from runtime.settings import Settings
 from runtime.wiring import Runtime, build, namespace_of
-from seats.errors import NamespaceUnknown
 
 log = logging.getLogger(__name__)
 

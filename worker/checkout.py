@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from domain.cart import Cart
+from domain.counts import cart_seats
+from domain.errors import OutcomeUnknown, PurchaseUnlinked, SubscriptionExists, TransientError
+from domain.ownership import PROOF_KEY, sign
+from domain.purchase.carts import known_product, new_cart
+from domain.purchase.plan import Buyer, Checkout
+from domain.seat_limit import SeatLimit
 from models import account, installation, subscription
 from runtime.wiring import Runtime
-from seats.carts import known_product, new_cart
-from seats.counts import cart_seats
-from seats.errors import OutcomeUnknown, PurchaseUnlinked, SubscriptionExists, TransientError
-from seats.limit import SeatLimit
-from seats.ownership import PROOF_KEY, sign
-from seats.plan import Buyer, Cart, Checkout
 from worker.prices import prices_of
 
 

@@ -16,16 +16,8 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from models import assignment, expansion, generation, ledger, seat_change, waiting
-from models.assignment import Assignment
-from models.audit import Cause
-from models.expansion import Present, Visit
-from models.locked_account import LockedAccount, changing
-from models.planned_changes import steps_of
-from models.seat_change import ChangeState, SeatChange
-from models.subscription import Subscription
-from runtime.wiring import Runtime
-from seats.errors import (
+from domain.billing_terms import When
+from domain.errors import (
     ChangeInFlight,
     ChangeRefused,
     Contended,
@@ -35,9 +27,17 @@ from seats.errors import (
     SubscriptionChanged,
     TransientError,
 )
-from seats.expansion import STOP_AFTER, beyond_the_day, stopped
-from seats.limit import overage
-from seats.plan import When
+from domain.purchase.daily_limit import STOP_AFTER, beyond_the_day, stopped
+from domain.seat_limit import overage
+from models import assignment, expansion, generation, ledger, seat_change, waiting
+from models.assignment import Assignment
+from models.audit import Cause
+from models.expansion import Present, Visit
+from models.locked_account import LockedAccount, changing
+from models.planned_changes import steps_of
+from models.seat_change import ChangeState, SeatChange
+from models.subscription import Subscription
+from runtime.wiring import Runtime
 from worker import seat_change as changes
 from worker.backoff import backoff, growing_pauses
 from worker.seat_preview import Wish, preview

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
+from domain.notices import Notice, NoticeType
+from domain.purchase.daily_limit import STOP_AFTER
 from models import expansion, notice, seat_change
 from models.seat_change import ChangeState, SeatChange
-from seats.expansion import STOP_AFTER
-from seats.notices import Notice, NoticeType
 
 
 def fail(session: Session, change: SeatChange, code: str, message: str, *, helps: bool) -> None:

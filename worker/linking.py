@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
+from domain.errors import ProviderError, SubscriptionNotAtProvider
 from models.subscription import Subscription
 from providers.base import Caller
 from runtime.wiring import Runtime
-from seats.errors import ProviderError, SubscriptionNotAtProvider
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ import warnings
 
 from celery.exceptions import SecurityWarning
 
+from domain.errors import SettingsError
 from runtime.logs import configure
 from runtime.servers import with_existing_servers
 from runtime.settings import Settings
-from seats.errors import SettingsError
 from worker.celery_app import SeatSync
 
 configure()

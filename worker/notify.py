@@ -26,13 +26,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
+from domain.errors import UnsafeUrl
 from models import endpoint, notice
 from models.endpoint import Addressee
 from models.notice import Letter
 from models.session import apart
 from providers import egress
 from runtime.wiring import Runtime
-from seats.errors import UnsafeUrl
 
 log = logging.getLogger(__name__)
 

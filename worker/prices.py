@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from domain.catalog.model import Product
+from domain.purchase.carts import is_a_choice
 from providers.base import Provider
-from seats.carts import is_a_choice
-from seats.catalog import Product
 
 
 def prices_of(provider: Provider, product: Product) -> Mapping[str, int] | None:

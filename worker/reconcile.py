@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from domain.errors import BudgetSpent, ProviderError, TransientError
+from domain.snapshot import SubscriptionSnapshot
 from models import listing, reconcile_pass, schedule, subscription, tick
 from models.listing import Compared
 from models.reconcile_pass import Walk
 from providers.base import ListPage
 from runtime.wiring import Runtime
-from seats.errors import BudgetSpent, ProviderError, TransientError
-from seats.snapshot import SubscriptionSnapshot
 from worker.backoff import backoff
 
 log = logging.getLogger(__name__)

@@ -7,11 +7,11 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
+from domain.errors import NotReplayable
 from models import inbox, schedule
 from models.inbox import InboxEvent, InboxState
 from providers.base import Provider
 from runtime.wiring import Runtime
-from seats.errors import NotReplayable
 
 _SLICE: Final = 100
 

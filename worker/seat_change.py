@@ -14,14 +14,8 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from models import account, seat_change
-from models.locked_account import LockedAccount, lock
-from models.planned_changes import plan_of, steps_of
-from models.seat_change import ChangeState, SeatChange
-from models.subscription import Subscription, kept_snapshot
-from providers.base import Caller
-from runtime.wiring import Runtime
-from seats.errors import (
+from domain.cart import Cart
+from domain.errors import (
     ChangeRefused,
     NotCancellable,
     OutcomeUnknown,
@@ -30,8 +24,14 @@ from seats.errors import (
     SubscriptionChanged,
     TransientError,
 )
-from seats.plan import Cart
-from seats.seat_changes import Trace, basis, cart_to_json, trace_of
+from domain.purchase.steps import Trace, basis, cart_to_json, trace_of
+from models import account, seat_change
+from models.locked_account import LockedAccount, lock
+from models.planned_changes import plan_of, steps_of
+from models.seat_change import ChangeState, SeatChange
+from models.subscription import Subscription, kept_snapshot
+from providers.base import Caller
+from runtime.wiring import Runtime
 from worker import failed_changes
 from worker.backoff import backoff
 from worker.resync import resync_subscription

@@ -11,16 +11,12 @@ from typing import Any, Final, Literal
 
 from sqlalchemy.orm import Session
 
-from models import account, seat_change, sitters, subscription
-from models.locked_account import Balance, LockedAccount, lock
-from models.seat_change import SeatChange
-from models.subscription import Subscription, kept_snapshot
-from runtime.wiring import Runtime
-from seats import leaving
-from seats.carts import known_product, with_seats
-from seats.catalog import Product
-from seats.counts import NO_SEATS, cart_seats
-from seats.errors import (
+from domain import reduction
+from domain.billing_terms import Proration, When
+from domain.cart import Cart
+from domain.catalog.model import Product
+from domain.counts import NO_SEATS, cart_seats
+from domain.errors import (
     BelowMinimum,
     CartRefused,
     KeyRefused,
@@ -30,10 +26,10 @@ from seats.errors import (
     SeatsInUse,
     TransientError,
 )
-from seats.leaving import Leaver
-from seats.limit import SeatLimit, Unlimited, add
-from seats.plan import Cart, Plan, Preview, Proration, When
-from seats.seat_changes import (
+from domain.purchase.carts import known_product, with_seats
+from domain.purchase.plan import Plan, Preview
+from domain.purchase.sentence import sentence
+from domain.purchase.steps import (
     SeatStep,
     Steps,
     basis,
@@ -42,10 +38,16 @@ from seats.seat_changes import (
     moves_billing_date,
     plan_to_json,
     renewal_of,
-    sentence,
     shown,
 )
-from seats.snapshot import SubscriptionSnapshot
+from domain.reduction import Leaver
+from domain.seat_limit import SeatLimit, Unlimited, add
+from domain.snapshot import SubscriptionSnapshot
+from models import account, seat_change, sitters, subscription
+from models.locked_account import Balance, LockedAccount, lock
+from models.seat_change import SeatChange
+from models.subscription import Subscription, kept_snapshot
+from runtime.wiring import Runtime
 from worker.prices import prices_of
 from worker.resync import resync_subscription
 
@@ -272,7 +274,7 @@ def too_many(locked: LockedAccount, steps: Steps, release: Sequence[str]) -> Seq
     gone = set(release)
     there = sitters.of(locked.session, locked.account_id, list(limits))
     people = [one for one in there if one.member_id not in gone]
-    going = leaving.leavers(people, limits, at_most=_MOST_LEAVERS)
+    going = reduction.leavers(people, limits, at_most=_MOST_LEAVERS)
     return [one for name in sorted(going) for one in going[name]]
 
 

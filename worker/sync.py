@@ -17,14 +17,9 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from models import finding, generation, inbox, ledger, schedule, tick
-from models.audit import Cause
-from models.schedule import Lease
-from providers.base import Caller
-from runtime.wiring import Runtime
-from seats import findings
-from seats.drift import contradicts
-from seats.errors import (
+from domain import findings
+from domain.drift import contradicts
+from domain.errors import (
     AnswerIncomplete,
     BudgetSpent,
     KeyRefused,
@@ -32,7 +27,12 @@ from seats.errors import (
     SubscriptionNotAtProvider,
     TransientError,
 )
-from seats.snapshot import SubscriptionSnapshot, SubscriptionStatus
+from domain.snapshot import SubscriptionSnapshot, SubscriptionStatus
+from models import finding, generation, inbox, ledger, schedule, tick
+from models.audit import Cause
+from models.schedule import Lease
+from providers.base import Caller
+from runtime.wiring import Runtime
 from worker import payments
 from worker.backoff import LONGEST_QUICK, backoff
 

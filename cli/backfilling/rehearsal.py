@@ -14,6 +14,14 @@ from cli.backfilling.stage import Stage
 from cli.backfilling.summary import SeatTotals, Summary
 from cli.progress import Show
 from cli.whole_business import patiently
+from domain.absence import completed, missing
+from domain.counts import SubscriptionShare, account_seats
+from domain.errors import AnswerIncomplete, PermanentError, ProviderError, TransientError
+from domain.findings import Finding
+from domain.ownership import Doubt, decide
+from domain.seat_limit import SeatLimit
+from domain.snapshot import SubscriptionSnapshot
+from domain.statuses import Phase, SubscriptionStanding
 from models import ownership, stock
 from models.base import Json
 from models.evaluation import seats_from_json, seats_to_json, share_of
@@ -21,14 +29,6 @@ from models.subscription import Subscription
 from models.takeover import take_over
 from providers.base import Caller, ListPage
 from runtime.wiring import Runtime
-from seats.absence import completed, missing
-from seats.counts import SubscriptionShare, account_seats
-from seats.errors import AnswerIncomplete, PermanentError, ProviderError, TransientError
-from seats.findings import Finding
-from seats.limit import SeatLimit
-from seats.ownership import Doubt, decide
-from seats.snapshot import SubscriptionSnapshot
-from seats.statuses import Phase, SubscriptionStanding
 
 _LISTING: Final = "reading the list"
 _LOOKING: Final = "looking at subscriptions"

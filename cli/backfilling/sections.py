@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from cli.backfilling.summary import Summary
+from domain.catalog.model import Catalog, Product
+from domain.catalog.toml_lines import dotted
+from domain.catalog_comparison import AddonOnSale, ProductOnSale
+from domain.errors import ProviderError
+from domain.findings import addon_field
+from domain.wording import counted
 from providers.base import Provider
-from seats.catalog import Catalog, Product
-from seats.errors import ProviderError
-from seats.findings import addon_field
-from seats.on_sale import AddonOnSale, ProductOnSale
-from seats.toml_lines import dotted
-from seats.wording import counted
 
 T = TypeVar("T", AddonOnSale, ProductOnSale)
 

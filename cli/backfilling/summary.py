@@ -11,10 +11,10 @@ from typing import Final
 import click
 from sqlalchemy.orm import Session
 
+from domain.seat_limit import SeatLimit, Unlimited
+from domain.wording import counted
 from models import stock
 from models.locked_account import Balance
-from seats.limit import SeatLimit, Unlimited
-from seats.wording import counted
 
 _SHOWN: Final = 20
 

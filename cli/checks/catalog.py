@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from sqlalchemy.exc import SQLAlchemyError
 
 from cli.checks.result import Level, Result, ok
+from domain.catalog.model import Catalog
+from domain.catalog_comparison import Mismatch, MismatchKind, OnSale, compare, unused
+from domain.errors import ProviderError
+from domain.wording import counted
 from models import condition
 from providers.base import Provider
 from runtime.wiring import Runtime
-from seats.catalog import Catalog
-from seats.errors import ProviderError
-from seats.on_sale import Mismatch, MismatchKind, OnSale, compare, unused
-from seats.wording import counted
 
 _CHECK = "catalogue"
 _NO_FAULTS = {MismatchKind.PRODUCT_ARCHIVED, MismatchKind.ADDON_ARCHIVED, MismatchKind.PRODUCT_UNUSED}

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from cli.checks.result import Level, Result
+from domain.errors import SeatSyncError
 from runtime.wiring import Runtime
-from seats.errors import SeatSyncError
 
 Check = Callable[[Runtime], Iterator[Result]]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from cli.checks.result import Level, Result, ok
+from domain.errors import BudgetSpent, ProviderError
 from providers.dodo_urls import BASE_URLS
 from runtime.settings import Settings
 from runtime.wiring import Runtime
-from seats.errors import BudgetSpent, ProviderError
 
 _TOLERABLE_SKEW = timedelta(minutes=1)
 _FINENESS = 1  # second: the header that tells the provider's time counts whole ones

@@ -11,11 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from cli.checks.result import Level, Result, ok
+from domain.catalog.model import Catalog
 from models import account, condition, finding, generation, tick
 from models.finding import FindingState
 from models.inbox import InboxState
 from runtime.wiring import Runtime
-from seats.catalog import Catalog
 
 _STANDING = (FindingState.HELD, FindingState.OPEN)
 _SILENT = 3 * tick.EVERY_HEARTBEAT

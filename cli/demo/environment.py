@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from seats.errors import SettingsError
+from domain.errors import SettingsError
 
 # The demo starts from empty servers and plays against its own provider; it keeps its hands off these.
 NOT_USED: Final = frozenset(

@@ -12,12 +12,12 @@ from typing import Final
 
 from cli.demo.environment import NOT_USED, environment, free_port, kept_key
 from cli.demo.examples import Examples
+from domain.errors import SettingsError
 from runtime.embedded import PostgresServer, RedisServer
 from runtime.processes import Command
 from runtime.servers import watching
 from runtime.settings import Settings
 from runtime.wiring import redis_client
-from seats.errors import SettingsError
 
 _DATABASE: Final = "demo"
 _USUAL_PORT: Final = 8000

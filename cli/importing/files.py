@@ -19,7 +19,7 @@ from ijson.backends.python import basic_parse
 from ijson.common import ObjectBuilder
 
 from cli.importing.rows import COLUMNS, REQUIRED
-from seats.errors import SeatSyncError
+from domain.errors import SeatSyncError
 
 LONGEST_ROW: Final = 1024 * 1024
 # A quote that is never closed would swallow the rest of the file as one cell; this much of it is enough.

@@ -10,13 +10,13 @@ from typing import Final
 
 from cli.importing.seats import Outcome, Result, result_of
 from cli.importing.stage import Stage, Staged
+from domain.errors import AccountNotFound
+from domain.seat_limit import to_json
 from models import claim_preview
 from models.claim_preview import ClaimPreview, Effect
 from models.locked_account import AccountState
 from models.seating import Wish
 from runtime.wiring import Runtime
-from seats.errors import AccountNotFound
-from seats.limit import to_json
 
 _OUTCOMES: Final = {
     Effect.NEW: Outcome.ADDED,

@@ -15,8 +15,8 @@ from pydantic import (
     ValidationError,
 )
 
+from domain.ids import LONGEST_ID
 from models.seating import Wish
-from seats.ids import LONGEST_ID
 from webhook_app.schemas import Activity, Email, Id, Name, NewId
 
 # The clock that wrote the file may be ahead of ours; further ahead is a mistake.

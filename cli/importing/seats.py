@@ -21,6 +21,8 @@ from sqlalchemy.orm import Session
 from cli.importing.files import ImportRefused
 from cli.importing.rows import BadRow, MemberRow
 from cli.importing.stage import Stage, Staged, Watcher
+from domain.catalog.model import Catalog
+from domain.errors import AccountNotFound, NotFound, Refused, SeatSyncError, UnknownRole
 from models import imports, ledger, seating
 from models.audit import Cause
 from models.imports import Import, ImportKind, Step
@@ -28,8 +30,6 @@ from models.locked_account import LockedAccount, lock
 from models.seating import Wish
 from models.session import apart
 from runtime.wiring import Runtime
-from seats.catalog import Catalog
-from seats.errors import AccountNotFound, NotFound, Refused, SeatSyncError, UnknownRole
 
 CAUSE: Final = Cause(actor="cli:import", source="import", reason="a member of an imported file")
 _TRIES: Final = 5

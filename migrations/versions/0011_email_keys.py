@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from seats.emails import address_key
+from domain.emails import address_key
 
 revision = "0011"
 down_revision = "0010"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seats.errors import SeatSyncError
+from domain.errors import SeatSyncError
 
 
 class EmbeddedServerError(SeatSyncError):

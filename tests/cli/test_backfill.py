@@ -11,13 +11,13 @@ from cli.backfilling.sections import sections
 from cli.backfilling.stage import Stage
 from cli.backfilling.summary import SeatTotals, Summary
 from cli.progress import shown
+from domain.catalog.model import Catalog
+from domain.catalog.reader import parse
+from domain.catalog_comparison import AddonOnSale, ProductOnSale
+from domain.errors import SubscriptionNotAtProvider, TransientError
 from models import ledger
 from providers.dodo import Dodo
 from runtime.wiring import Runtime
-from seats.catalog import Catalog
-from seats.catalog_file import parse
-from seats.errors import SubscriptionNotAtProvider, TransientError
-from seats.on_sale import AddonOnSale, ProductOnSale
 from tests.audit_replay import assert_audit_tells_the_present
 from tests.cli.conftest import RETRIEVES, Business, cart
 from tests.factories import CATALOG_TEXT, a_catalog, a_cause

@@ -11,12 +11,12 @@ from click.testing import CliRunner, Result
 from sqlalchemy import func, select
 
 from cli.main import cli
+from domain.catalog.reader import parse
 from models import ledger, seating
 from models.account import Account
 from models.audit import AuditRow
 from models.seating import Wish
 from models.session import Sessions
-from seats.catalog_file import parse
 from tests.factories import CATALOG_TEXT, a_cause
 
 FREE = "[free]\nincluded = { full = 3, viewer = 1 }\n"

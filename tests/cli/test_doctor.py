@@ -22,6 +22,7 @@ from cli.checks import result as results
 from cli.checks.examine import examine
 from cli.checks.result import Level
 from cli.main import cli
+from domain.catalog.model import MetadataNames, Rules
 from models import account, inbox, tick
 from models.finding import DriftFinding
 from models.inbox import InboxState
@@ -29,7 +30,6 @@ from models.session import Sessions
 from models.subscription import Subscription
 from runtime.settings import Settings
 from runtime.wiring import Runtime
-from seats.catalog import MetadataNames, Rules
 from simulator.server import Simulator
 from tests.conftest import API_KEY, PROVIDER_KEY, SECRET
 from tests.factories import an_arrival

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
+from domain import findings
+from domain.drift import Difference, LikelyCause
 from models import finding
 from models.finding import FindingState
 from models.session import Sessions
-from seats import findings
-from seats.drift import Difference, LikelyCause
 from tests.cli.conftest import Business
 
 

@@ -21,6 +21,8 @@ from sqlalchemy import func, select, text
 
 from cli.importing import seats
 from cli.main import cli
+from domain.catalog.model import Catalog
+from domain.errors import NoSeatAvailable
 from models import ledger, seating
 from models.account import Account
 from models.assignment import Assignment
@@ -31,8 +33,6 @@ from models.seating import Seated, Wish
 from models.session import Sessions
 from runtime.settings import Settings
 from runtime.wiring import read_catalog
-from seats.catalog import Catalog
-from seats.errors import NoSeatAvailable
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import a_cause
 from tests.waiting import PATIENCE_SECONDS, wait_until

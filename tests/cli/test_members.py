@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, text
 
 from cli.main import cli
+from domain.catalog.model import Catalog
 from models import ledger, seating
 from models.account import Account
 from models.assignment import Assignment
@@ -19,7 +20,6 @@ from models.idempotency import IdempotencyKey
 from models.seating import Wish
 from models.session import Sessions
 from runtime.wiring import Runtime
-from seats.catalog import Catalog
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.conftest import API_KEY
 from tests.factories import a_catalog, a_cause

@@ -9,12 +9,12 @@ from click.testing import CliRunner
 from sqlalchemy import text
 
 from cli.main import cli
+from domain.catalog.model import Catalog
 from models import generation, ledger, seating
 from models.seating import Wish
 from models.session import Sessions
 from runtime.settings import Settings
 from runtime.wiring import read_catalog
-from seats.catalog import Catalog
 from tests.factories import CATALOG_TEXT, a_cause
 
 NEWER = f"{CATALOG_TEXT}\n[free]\nincluded = {{ full = 1 }}\n"

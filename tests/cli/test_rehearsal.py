@@ -11,11 +11,11 @@ from sqlalchemy import select
 from cli.backfilling.rehearsal import Rehearsal
 from cli.backfilling.stage import Stage
 from cli.progress import shown
+from domain.catalog.model import MetadataNames
+from domain.snapshot import AddonQuantity
 from models.account import Account
 from models.locked_account import Balance
 from runtime.wiring import Runtime
-from seats.catalog import MetadataNames
-from seats.snapshot import AddonQuantity
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.worker.owned import NAMES_ACME, Owned

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from werkzeug.serving import make_server
 
+from domain.catalog.reader import parse
 from runtime.wiring import Runtime
-from seats.catalog_file import parse
 from simulator.world import World
 from tests.conftest import API_KEY
 from tests.docs.manual import EXAMPLE, blocks, pages_with

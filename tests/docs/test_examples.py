@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from seats import notices
-from seats.catalog_file import parse
-from seats.notices import NoticeType
+from domain import notices
+from domain.catalog.reader import parse
+from domain.notices import NoticeType
 from tests.conftest import SECRET
 from tests.docs.manual import EXAMPLE, blocks, languages, pages_with
 from webhook_app.schemas import SeatsDocument

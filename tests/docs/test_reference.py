@@ -12,13 +12,13 @@ from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
 from cli.main import cli
+from domain import errors, policies
+from domain.catalog.reader import parse
+from domain.findings import FindingKind, Uncountable
+from domain.notices import NoticeType
+from domain.refusals import REFUSALS
+from domain.statuses import DEFAULT_EFFECTS, StatusEffect
 from runtime.settings import described
-from seats import errors, policies
-from seats.catalog_file import parse
-from seats.findings import FindingKind, Uncountable
-from seats.notices import NoticeType
-from seats.refusals import REFUSALS
-from seats.statuses import DEFAULT_EFFECTS, StatusEffect
 from tests.cli.commands import names
 from tests.docs.manual import ALL_TEXT, EXAMPLE, PAGES, ROOT, commands, first_cells
 from tests.webhook_app.conftest import anyone, app, apps, client, doorbell, open_door  # noqa: F401  fixtures
@@ -37,7 +37,7 @@ NOT_ANSWERED: Final = {
     errors.ChangeRefused,
     errors.CartRefused,
 }
-# Codes that belong to no error of `seats.errors`: each stands in the code as it is written here.
+# Codes that belong to no error of `domain.errors`: each stands in the code as it is written here.
 OF_HTTP: Final = {
     "bad_request",
     "cart_differs",
@@ -127,7 +127,7 @@ def listed_codes() -> set[str]:
 
 def answered() -> set[type[errors.SeatSyncError]]:
     """The errors that have one code and one status each; those of `REFUSALS` take theirs from it."""
-    ours = {kind for kind in kinds(errors.SeatSyncError) if kind.__module__ == "seats.errors"}
+    ours = {kind for kind in kinds(errors.SeatSyncError) if kind.__module__ == "domain.errors"}
     return {*ours, Uncountable} - NOT_ANSWERED
 
 

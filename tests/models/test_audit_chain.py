@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import Engine, select, text
 
 import migrations
+from domain.catalog.model import Catalog
+from domain.errors import AccountNotFound
 from models import audit_chain, ledger, seating
 from models.audit import AuditRow
 from models.audit_chain import Checked
 from models.seating import Wish
 from models.session import Sessions, connect, sessions_of
-from seats.catalog import Catalog
-from seats.errors import AccountNotFound
 from tests.factories import a_catalog, a_cause
 from tests.servers import Databases
 

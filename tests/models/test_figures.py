@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from domain.errors import AnswerIncomplete, SubscriptionNotAtProvider
+from domain.snapshot import AddonQuantity, ScheduledChange
 from models import finding
 from models.finding import DriftFinding
 from models.notice import KeptNotice
 from models.subscription import Subscription
 from runtime.wiring import Runtime
-from seats.errors import AnswerIncomplete, SubscriptionNotAtProvider
-from seats.snapshot import AddonQuantity, ScheduledChange
 from tests.acme import AN_OUTAGE, DAY, Acme
 from tests.clock import Clock, empty
 from tests.factories import NOON, a_catalog

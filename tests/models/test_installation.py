@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, text
 
+from domain.errors import NamespaceUnknown
 from models.installation import Namespace, read_id
 from models.session import Sessions, connect, sessions_of
-from seats.errors import NamespaceUnknown
 from tests.servers import Databases
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from domain.errors import SubscriptionNotAtProvider
 from models.assignment import AssignmentState
 from runtime.wiring import Runtime
-from seats.errors import SubscriptionNotAtProvider
 from tests.acme import AN_OUTAGE, DAY, POLICIES, Acme
 from tests.clock import Clock
 from tests.factories import NOON

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from domain.errors import NoSeatAvailable
 from models import assignment, batch, ledger, seating
 from models.account import Account
 from models.assignment import AssignmentState
@@ -13,7 +14,6 @@ from models.audit import AuditRow
 from models.locked_account import Subject, changing, lock
 from models.seating import Seated, Wish
 from runtime.wiring import Runtime
-from seats.errors import NoSeatAvailable
 from tests.acme import DAY, Acme
 from tests.clock import Clock
 from tests.factories import a_cause

@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import select
 
+from domain.emails import address_key
+from domain.overage import NO_OVERAGE, OverageClock
+from domain.policies import strict
+from domain.snapshot import AddonQuantity
 from models import enforcement, locked_account
 from models.assignment import LIVE, Assignment, AssignmentState
 from models.locked_account import Balance
 from models.subscription import Subscription
 from runtime.wiring import Runtime
-from seats.emails import address_key
-from seats.overage import NO_OVERAGE, OverageClock
-from seats.policies import strict
-from seats.snapshot import AddonQuantity
 from tests.acme import AN_OUTAGE, POLICIES, Acme
 from tests.clock import Clock, empty
 from tests.factories import NOON

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from domain import seat_rules
+from domain.overage import NO_OVERAGE, OverageClock
+from domain.snapshot import AddonQuantity
 from models.locked_account import Balance
 from runtime.wiring import Runtime
-from seats import rules
-from seats.overage import NO_OVERAGE, OverageClock
-from seats.snapshot import AddonQuantity
 from tests.acme import DAY, Acme
 from tests.clock import Clock, empty
 from tests.factories import NOON
@@ -217,18 +217,18 @@ def with_an_overage_that_a_body_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_defaults_where_products_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    strictest = rules._strictest
+    strictest = seat_rules._strictest
 
     def defaults(catalog, decided):
         return strictest(catalog, decided) if len(set(decided)) == 1 else catalog.defaults
 
-    monkeypatch.setattr(rules, "_strictest", defaults)
+    monkeypatch.setattr(seat_rules, "_strictest", defaults)
 
 
 def with_a_say_for_every_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    deciding = rules.deciding
-    monkeypatch.setattr(rules, "deciding", lambda offers, _=None: deciding(offers) or list(offers))
-    monkeypatch.setattr(rules, "_rank", lambda *_: (False, False, False))
+    deciding = seat_rules.deciding
+    monkeypatch.setattr(seat_rules, "deciding", lambda offers, _=None: deciding(offers) or list(offers))
+    monkeypatch.setattr(seat_rules, "_rank", lambda *_: (False, False, False))
 
 
 # The rules that each safeguard is there for.

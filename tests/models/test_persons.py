@@ -7,15 +7,8 @@ from collections.abc import Callable, Mapping
 import pytest
 from sqlalchemy import select
 
-from models import batch, members, seating, waiting
-from models.assignment import Assignment, AssignmentState
-from models.audit import AuditRow
-from models.members import Change
-from models.seat_change import SeatChange
-from models.seating import Seated, Wish
-from models.session import Sessions
-from seats.catalog import Catalog
-from seats.errors import (
+from domain.catalog.model import Catalog
+from domain.errors import (
     EmailTaken,
     MemberIdTaken,
     MemberNotFound,
@@ -23,7 +16,14 @@ from seats.errors import (
     PurchaseNeeded,
     WrongState,
 )
-from seats.snapshot import AddonQuantity
+from domain.snapshot import AddonQuantity
+from models import batch, members, seating, waiting
+from models.assignment import Assignment, AssignmentState
+from models.audit import AuditRow
+from models.members import Change
+from models.seat_change import SeatChange
+from models.seating import Seated, Wish
+from models.session import Sessions
 from tests.factories import a_catalog, a_cause
 from tests.models.test_seating import Books
 

@@ -11,14 +11,14 @@ from itertools import permutations
 
 import pytest
 
+from domain.errors import PurchaseNeeded, Refused
+from domain.policies import by_strictness
+from domain.snapshot import AddonQuantity
 from models import audit_chain, expansion, history, ledger
 from models.account import Account
 from models.expansion import Present
 from models.locked_account import lock
 from runtime.wiring import Runtime
-from seats.errors import PurchaseNeeded, Refused
-from seats.policies import by_strictness
-from seats.snapshot import AddonQuantity
 from tests.acme import DAY, POLICIES, Acme
 from tests.clock import Clock
 from tests.factories import NOON, a_cause

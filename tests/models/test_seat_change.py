@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from domain.catalog.model import Catalog
 from models import account, schedule, seat_change
 from models.account import now
 from models.seat_change import ChangeState, SeatChange
 from models.session import Sessions
-from seats.catalog import Catalog
 
 
 def sent(sessions: Sessions, number: int, state: ChangeState, code: str | None = None) -> str:

@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
+from domain.catalog.model import Catalog
+from domain.errors import AccountNotFound, ClaimsBlocked, NoSeatAvailable, UnknownRole
 from models import ledger, schedule, seating
 from models.account import Account
 from models.audit import AuditRow
 from models.seating import Seated, Wish
 from models.session import Sessions
-from seats.catalog import Catalog
-from seats.errors import AccountNotFound, ClaimsBlocked, NoSeatAvailable, UnknownRole
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import a_catalog, a_cause, a_snapshot
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import text
 
+from domain.catalog.model import Catalog
 from models import ledger, sitters
 from models.assignment import Assignment
 from models.session import Sessions
-from seats.catalog import Catalog
 from tests.factories import NOON, a_cause
 
 ACCOUNTS = ("acme", "other")

@@ -4,10 +4,10 @@ import time
 import pytest
 import redis
 
+from domain.errors import BudgetSpent, SettingsError
 from providers.base import Caller
 from providers.budget import Budget, parse_rate
 from providers.shares import Window
-from seats.errors import BudgetSpent, SettingsError
 from tests.providers.stub import closed_port
 
 

@@ -20,20 +20,20 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from standardwebhooks import Webhook
 
-from providers.base import Caller, Event, Provider
-from providers.budget import Budget
-from providers.dodo import Dodo, build
-from providers.http import Client
-from providers.shares import Window
-from providers.signature import Verifier
-from seats.errors import (
+from domain.errors import (
     BudgetSpent,
     InvalidSignature,
     PermanentError,
     SubscriptionNotAtProvider,
     TransientError,
 )
-from seats.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
+from domain.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
+from providers.base import Caller, Event, Provider
+from providers.budget import Budget
+from providers.dodo import Dodo, build
+from providers.http import Client
+from providers.shares import Window
+from providers.signature import Verifier
 from tests.providers.stub import closed_port, reply
 
 SECRET = "whsec_" + b64encode(b"s" * 32).decode()

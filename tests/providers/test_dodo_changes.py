@@ -15,12 +15,9 @@ from dodopayments.types.checkout_session_create_params import CheckoutSessionCre
 from dodopayments.types.subscription_change_plan_params import SubscriptionChangePlanParams
 from pydantic import ConfigDict, TypeAdapter, with_config
 
-from providers.budget import Budget, parse_rate
-from providers.dodo import Dodo
-from providers.dodo_changes import checkout_body, plan_body
-from providers.http import Client
-from providers.signature import Verifier
-from seats.errors import (
+from domain.billing_terms import Proration, When
+from domain.cart import Cart
+from domain.errors import (
     BudgetSpent,
     CartRefused,
     ChangeRefused,
@@ -29,10 +26,15 @@ from seats.errors import (
     SubscriptionNotAtProvider,
     TransientError,
 )
-from seats.money import Money
-from seats.plan import Buyer, Cart, Checkout, LineItem, Plan, Proration, When
-from seats.refusals import REFUSALS
-from seats.snapshot import AddonQuantity
+from domain.purchase.money import Money
+from domain.purchase.plan import Buyer, Checkout, LineItem, Plan
+from domain.refusals import REFUSALS
+from domain.snapshot import AddonQuantity
+from providers.budget import Budget, parse_rate
+from providers.dodo import Dodo
+from providers.dodo_changes import checkout_body, plan_body
+from providers.http import Client
+from providers.signature import Verifier
 from simulator.server import Simulator
 from tests.conftest import PROVIDER_KEY, SECRET
 from tests.providers.stub import Stub, closed_port, reply

@@ -9,11 +9,11 @@ import requests
 from dodopayments.types import AddonResponse, Product, ProductListResponse
 from pydantic import TypeAdapter
 
+from domain.catalog_comparison import AddonOnSale, ProductOnSale
+from domain.errors import PermanentError, TransientError
 from providers.base import Caller
 from providers.dodo import Dodo, build
 from providers.signature import Verifier
-from seats.errors import PermanentError, TransientError
-from seats.on_sale import AddonOnSale, ProductOnSale
 from simulator.server import Simulator
 from tests.conftest import PROVIDER_KEY, SECRET
 from tests.providers.stub import Stub, reply

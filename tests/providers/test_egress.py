@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import requests
 
+from domain.errors import UnsafeUrl
 from providers import egress
-from seats.errors import UnsafeUrl
 from tests.providers.stub import Stub, reply
 
 PUBLIC = ("93.184.216.34", "8.8.8.8", "2606:2800:220:1::1", "64:ff9b::5db8:d822", "2002:5db8:d822::1")

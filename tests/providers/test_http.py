@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from domain.errors import BudgetSpent, KeyRefused, OutcomeUnknown, PermanentError, TransientError
 from providers.base import Caller
 from providers.budget import Budget, parse_rate
 from providers.http import Unnameable
-from seats.errors import BudgetSpent, KeyRefused, OutcomeUnknown, PermanentError, TransientError
 from tests.providers.conftest import client_of
 from tests.providers.stub import closed_port, reply
 

@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 
 import providers
-from seats.errors import SettingsError
+from domain.errors import SettingsError
 
 WORKING = {
     "base_url": "https://test.dodopayments.com",

@@ -8,10 +8,10 @@ from time import monotonic, sleep
 
 import pytest
 
+from domain.errors import SettingsError, TransientError
 from providers.dodo import build
 from runtime.settings import Settings
 from runtime.wiring import build as build_runtime
-from seats.errors import SettingsError, TransientError
 from tests.conftest import SECRET
 from tests.providers.stub import Stub, closed_port, reply
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
+from domain.errors import InvalidSignature, SettingsError
 from providers.base import Delivery
 from providers.signature import Verifier, parse_secret
-from seats.errors import InvalidSignature, SettingsError
 
 SECRET = "whsec_" + b64encode(bytes(range(32))).decode()
 OLD = "whsec_" + b64encode(b"o" * 24).decode()

@@ -7,11 +7,11 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, select, text
 
 from cli.main import cli
+from domain.errors import ForeignDatabase, SettingsError
 from models.installation import Installation
 from models.session import Sessions, connect, sessions_of
 from runtime.installation import check, claim, reassign
 from runtime.settings import Settings
-from seats.errors import ForeignDatabase, SettingsError
 from tests.conftest import SECRET
 from tests.providers.stub import closed_port
 from tests.servers import Databases

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 import migrations
+from domain.errors import SettingsError
 from models.session import connect, sessions_of
 from runtime import schema
-from seats.errors import SettingsError
 from tests.servers import Databases
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from domain.errors import SettingsError
 from runtime.settings import Settings, described
-from seats.errors import SettingsError
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

@@ -13,13 +13,13 @@ import requests
 from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 
+from domain.catalog.reader import parse
 from models.api_key import Scope
 from providers.budget import Budget, parse_rate
 from providers.dodo import Dodo
 from providers.http import Client
 from providers.signature import Verifier
 from runtime.wiring import Runtime
-from seats.catalog_file import parse
 from simulator.server import Simulator
 from tests.conftest import PROVIDER_KEY, SECRET
 from tests.docs.manual import PAGES, blocks

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from domain.catalog.reader import parse
 from runtime.wiring import Runtime
-from seats.catalog_file import parse
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.server import Simulator

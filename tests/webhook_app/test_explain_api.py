@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from domain.snapshot import AddonQuantity
 from models.api_key import Scope
 from models.assignment import AssignmentState
 from runtime.wiring import Runtime
-from seats.snapshot import AddonQuantity
 from tests.acme import DAY, Acme
 from tests.clock import Clock
 from tests.factories import NOON, a_catalog

@@ -12,12 +12,12 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
 import migrations
+from domain import findings
 from models import finding, inbox, installation
 from models.inbox import InboxState
 from models.session import connect
 from runtime import schema
 from runtime.wiring import Runtime
-from seats import findings
 from tests.factories import a_catalog, an_arrival
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import bought, changed, seated

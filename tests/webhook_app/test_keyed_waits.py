@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from domain.errors import TransientError
+from domain.snapshot import SubscriptionSnapshot
 from models.session import connect, sessions_of
 from providers.base import Caller, Event
 from runtime.wiring import Runtime
-from seats.errors import TransientError
-from seats.snapshot import SubscriptionSnapshot
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.webhook_app.conftest import OpenDoor

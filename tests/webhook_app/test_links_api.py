@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from flask.testing import FlaskClient
 
+from domain.errors import KeyRefused, PermanentError, TransientError
+from domain.ownership import PROOF_KEY, proved_nonce
 from models import installation
 from models.api_key import Scope
 from runtime.wiring import Runtime
-from seats.errors import KeyRefused, PermanentError, TransientError
-from seats.ownership import PROOF_KEY, proved_nonce
 from simulator.world import World
 from tests.audit_replay import assert_audit_tells_the_present
 from tests.factories import a_catalog, a_snapshot

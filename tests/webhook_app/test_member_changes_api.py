@@ -9,9 +9,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from domain.snapshot import AddonQuantity
 from models.api_key import Scope
 from runtime.wiring import Runtime
-from seats.snapshot import AddonQuantity
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import bought, changed, key_with, rows, seated

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from domain.snapshot import AddonQuantity
 from models.api_key import Scope
 from runtime.wiring import Runtime
-from seats.snapshot import AddonQuantity
 from tests.webhook_app.conftest import OpenDoor, client_with
 from tests.webhook_app.scenes import bought, changed, key_with, opened, rows, seated
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from domain.notices import Notice, NoticeType
 from models import endpoint, notice
 from models.api_key import Scope
 from runtime.wiring import Runtime
-from seats.notices import Notice, NoticeType
 from tests.receiver import Receiver
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import bought, changed, key_with, opened, rows, seated

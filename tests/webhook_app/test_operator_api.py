@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
+from domain import findings
 from models import finding, inbox
 from models.inbox import InboxState
 from providers.base import Event
 from runtime.wiring import Runtime
-from seats import findings
 from tests.factories import an_arrival
 from tests.fakes import FakeProvider
 from tests.webhook_app.conftest import SilentDoorbell

@@ -9,10 +9,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import event, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from domain.errors import Contended, SettingsError
 from models import account, seating
 from models.session import connect
 from runtime.wiring import Runtime
-from seats.errors import Contended, SettingsError
 from tests.webhook_app.scenes import bought
 
 CLAIMS = "/v1/accounts/acme/claims"

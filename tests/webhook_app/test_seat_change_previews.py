@@ -12,9 +12,9 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
+from domain.billing_terms import Proration, When
+from domain.catalog.reader import parse
 from runtime.wiring import Runtime
-from seats.catalog_file import parse
-from seats.plan import Proration, When
 from simulator.lifecycle import changed
 from simulator.server import Simulator
 from simulator.world import World

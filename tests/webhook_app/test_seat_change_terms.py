@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from domain.billing_terms import Proration, When
+from domain.catalog.reader import parse
 from runtime.wiring import Runtime
-from seats.catalog_file import parse
-from seats.plan import Proration, When
 from simulator.lifecycle import changed as did
 from simulator.world import World
 from tests.simulated import CATALOG, CHANGES, sell

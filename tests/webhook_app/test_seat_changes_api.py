@@ -11,10 +11,10 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
+from domain.catalog.reader import parse
+from domain.refusals import REFUSALS
 from models.api_key import Scope
 from runtime.wiring import Runtime
-from seats.catalog_file import parse
-from seats.refusals import REFUSALS
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.lifecycle import changed as did

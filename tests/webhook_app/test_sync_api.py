@@ -8,9 +8,9 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
+from domain.errors import KeyRefused, PermanentError, TransientError
+from domain.snapshot import AddonQuantity
 from runtime.wiring import Runtime
-from seats.errors import KeyRefused, PermanentError, TransientError
-from seats.snapshot import AddonQuantity
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.webhook_app.conftest import OpenDoor, SilentDoorbell

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from flask.testing import FlaskClient
 
+from domain.drift import in_words
 from runtime.wiring import Runtime
-from seats.drift import in_words
 from tests.webhook_app.scenes import bought, seated
 
 OTHERWISE = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?!\.?\d|Z)")

@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import select
 
+from domain.ownership import PROOF_KEY, sign
 from models import installation, ledger, schedule
 from models.account import Account
 from models.finding import DriftFinding
 from models.subscription import Subscription
 from runtime.wiring import Runtime
-from seats.ownership import PROOF_KEY, sign
 from tests.factories import a_catalog, a_cause, a_snapshot
 from tests.fakes import FakeProvider
 from worker.sync import sync

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from domain.billing_terms import Proration, When
+from domain.cart import Cart
+from domain.counts import cart_seats
+from domain.errors import NothingToChange
+from domain.snapshot import AddonQuantity
 from models.account import Account
 from models.locked_account import Balance
 from models.seat_change import ChangeState
 from runtime.wiring import Runtime
-from seats.counts import cart_seats
-from seats.errors import NothingToChange
-from seats.plan import Cart, Proration, When
-from seats.snapshot import AddonQuantity
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.world import World

@@ -15,11 +15,11 @@ from kombu.exceptions import OperationalError
 from kombu.utils.imports import symbol_by_name
 
 import migrations
+from domain.errors import NamespaceUnknown, SettingsError
 from models.session import connect
 from runtime import installation
 from runtime.settings import Settings
 from runtime.wiring import Runtime
-from seats.errors import NamespaceUnknown, SettingsError
 from tests.servers import Databases
 from tests.stack import free_port
 from worker.celery_app import MOST_WAITING, SeatSync

@@ -21,6 +21,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
+from domain import ownership
+from domain.errors import SubscriptionNotAtProvider, TransientError
+from domain.ownership import PROOF_KEY, Decision, LinkedBy, Name, Placement, sign
+from domain.snapshot import AddonQuantity, SubscriptionSnapshot
 from models import inbox, installation, ledger, schedule
 from models.account import Account
 from models.audit import AuditRow
@@ -31,10 +35,6 @@ from models.subscription import Subscription
 from models.tables import TABLES
 from providers.base import Event
 from runtime.wiring import Runtime
-from seats import ownership
-from seats.errors import SubscriptionNotAtProvider, TransientError
-from seats.ownership import PROOF_KEY, Decision, LinkedBy, Name, Placement, sign
-from seats.snapshot import AddonQuantity, SubscriptionSnapshot
 from tests.audit_replay import assert_audit_tells_the_present
 from tests.factories import a_cause, a_snapshot, an_arrival
 from tests.fakes import FakeProvider

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from domain.errors import NotReplayable, SubscriptionNotAtProvider, TransientError
 from models import inbox
 from models.inbox import InboxEvent, InboxState
 from models.subscription import Subscription
 from providers.base import Event
 from runtime.wiring import Runtime
-from seats.errors import NotReplayable, SubscriptionNotAtProvider, TransientError
 from tests.factories import a_snapshot, an_arrival
 from tests.fakes import FakeProvider
 from tests.waiting import somebody_waits_for_a_lock, wait_until

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
+from domain import findings
+from domain.drift import Difference, LikelyCause
+from domain.errors import PermanentError
+from domain.snapshot import AddonQuantity
 from models import finding, ledger, schedule
 from runtime.wiring import Runtime
-from seats import findings
-from seats.drift import Difference, LikelyCause
-from seats.errors import PermanentError
-from seats.snapshot import AddonQuantity
 from tests.clock import Clock
 from tests.factories import NOON, a_catalog, a_cause, a_snapshot
 from tests.fakes import FakeProvider

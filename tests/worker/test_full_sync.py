@@ -7,10 +7,10 @@ from dataclasses import replace
 from psycopg.errors import LockNotAvailable
 from sqlalchemy.exc import OperationalError
 
+from domain.errors import BudgetSpent, TransientError
+from domain.snapshot import AddonQuantity
 from models.subscription import Subscription
 from runtime.wiring import Runtime
-from seats.errors import BudgetSpent, TransientError
-from seats.snapshot import AddonQuantity
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.worker.passes import ENDLESS, drift, pass_over, the_pass

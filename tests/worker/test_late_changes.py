@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
+from domain.billing_terms import When
 from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
-from seats.plan import When
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.subscription import AddonUnits

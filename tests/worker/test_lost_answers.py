@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from domain.billing_terms import When
 from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
-from seats.plan import When
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.world import World

@@ -16,14 +16,14 @@ import pytest
 from sqlalchemy import text
 from standardwebhooks import WebhookVerificationError
 
+from domain import findings
+from domain.errors import NotResendable
+from domain.notices import Notice, NoticeType
 from models import endpoint, finding, ledger, notice
 from models.endpoint import Endpoint
 from models.notice import KeptNotice, Letter, NoticeDelivery
 from models.session import connect, sessions_of
 from runtime.wiring import Runtime
-from seats import findings
-from seats.errors import NotResendable
-from seats.notices import Notice, NoticeType
 from tests.factories import a_cause
 from tests.receiver import Receiver, endless, hanging, redirecting
 from tests.waiting import wait_until

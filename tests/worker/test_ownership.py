@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import select
 
+from domain.catalog.model import MetadataNames
+from domain.errors import OwnAccount, SubscriptionNotFound
+from domain.ownership import PROOF_KEY, sign
 from models import ledger
 from models.audit import AuditRow
 from models.notice import KeptNotice
 from runtime.wiring import Runtime
-from seats.catalog import MetadataNames
-from seats.errors import OwnAccount, SubscriptionNotFound
-from seats.ownership import PROOF_KEY, sign
 from tests.audit_replay import assert_audit_tells_the_present
 from tests.factories import a_cause
 from tests.fakes import FakeProvider

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from seats.catalog import Product
-from seats.on_sale import AddonOnSale, ProductOnSale
+from domain.catalog.model import Product
+from domain.catalog_comparison import AddonOnSale, ProductOnSale
 from worker.prices import prices_of
 
 TEAM = Product(product_id="pdt_team", name="Team", addons={"adn_seat": {"full": 1}, "adn_pack": {"full": 10}})

@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
+from domain.snapshot import AddonQuantity
 from models.account import Account
 from models.inbox import InboxEvent
 from models.subscription import Subscription
 from providers.base import Event
 from runtime.wiring import Runtime
-from seats.snapshot import AddonQuantity
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.worker.test_sync import announced_long_ago, deliver, everything, look, seats_of, the

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from domain.errors import BudgetSpent, TransientError
+from domain.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
 from models import listing, reconcile_pass, schedule
 from models.subscription import Subscription
 from providers.base import ListPage
 from runtime.wiring import Runtime
-from seats.errors import BudgetSpent, TransientError
-from seats.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
 from tests.clock import Clock
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider

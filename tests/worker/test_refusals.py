@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, text
 
+from domain.errors import PermanentError, TransientError
 from models.inbox import InboxEvent
 from models.subscription import Subscription
 from providers.base import Event
 from runtime.wiring import Runtime
-from seats.errors import PermanentError, TransientError
 from tests.clock import Clock
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from domain.errors import SubscriptionChanged
 from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
-from seats.errors import SubscriptionChanged
 from simulator import lifecycle, plan_desk, portal
 from simulator.control import actions
 from simulator.control.actions import Options

@@ -7,12 +7,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from models import ledger, seat_change, seating
-from models.account import Account
-from models.seat_change import ChangeState, SeatChange
-from models.seating import Wish as SeatWish
-from runtime.wiring import Runtime
-from seats.errors import (
+from domain.billing_terms import When
+from domain.errors import (
     BelowMinimum,
     ChangeInFlight,
     ChangeRefused,
@@ -25,7 +21,11 @@ from seats.errors import (
     SubscriptionChanged,
     TransientError,
 )
-from seats.plan import When
+from models import ledger, seat_change, seating
+from models.account import Account
+from models.seat_change import ChangeState, SeatChange
+from models.seating import Wish as SeatWish
+from runtime.wiring import Runtime
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.lifecycle import changed

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import select, text
 
+from domain.billing_terms import When
+from domain.errors import OutcomeUnknown, SeatSyncError
 from models import seating
 from models.assignment import Assignment, AssignmentState
 from models.seat_change import SeatChange
 from providers.dodo import Dodo
 from runtime.wiring import Runtime
-from seats.errors import OutcomeUnknown, SeatSyncError
-from seats.plan import When
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.server import Simulator

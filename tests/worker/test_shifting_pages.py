@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from domain.snapshot import SubscriptionSnapshot
 from models.account import Account
 from models.subscription import Subscription
 from providers.base import ListPage
 from runtime.wiring import Runtime
-from seats.snapshot import SubscriptionSnapshot
 from tests.clock import empty
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
@@ -193,6 +193,6 @@ def test_without_asking_for_what_vanished_somebody_is_missed_where_rows_pass_eac
 
 
 def test_with_half_a_fingerprint_a_change_is_missed(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
-    for module in ("seats.drift", "models.listing"):
+    for module in ("domain.drift", "models.listing"):
         monkeypatch.setattr(f"{module}.LISTED", ("status",))
     assert_somebody_is_missed(runtime, ORDERS)

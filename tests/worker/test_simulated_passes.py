@@ -13,6 +13,7 @@ from functools import partial
 import pytest
 from sqlalchemy import func, insert, text
 
+from domain.drift import fingerprint
 from models import condition
 from models.account import Account
 from models.base import Json
@@ -23,7 +24,6 @@ from providers.dodo import Dodo
 from providers.http import Client
 from providers.signature import Verifier
 from runtime.wiring import Runtime
-from seats.drift import fingerprint
 from simulator.lifecycle import changed
 from simulator.requestlog import Request
 from simulator.server import Simulator

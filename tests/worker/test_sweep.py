@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import text
 
+from domain.errors import TransientError
 from models import ledger, schedule, seating
 from models.account import Account
 from models.assignment import Assignment
 from models.seating import Wish
 from models.subscription import Subscription
 from runtime.wiring import Runtime
-from seats.errors import TransientError
 from tests.factories import a_catalog, a_cause, a_snapshot
 from tests.fakes import FakeProvider
 from tests.worker.test_sync import deliver, everything, look, seats_of, the

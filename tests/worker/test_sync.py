@@ -9,6 +9,8 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from domain.errors import BudgetSpent, TransientError
+from domain.snapshot import AddonQuantity
 from models import inbox, ledger, schedule
 from models.account import Account
 from models.audit import AuditRow
@@ -17,8 +19,6 @@ from models.inbox import InboxEvent
 from models.subscription import Subscription
 from providers.base import Event
 from runtime.wiring import Runtime
-from seats.errors import BudgetSpent, TransientError
-from seats.snapshot import AddonQuantity
 from tests.factories import a_cause, a_snapshot, an_arrival
 from tests.fakes import FakeProvider
 from worker.sync import LEASE, MOST_ATTEMPTS, Outcome, sync

@@ -11,11 +11,11 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import select, text
 
+from domain.billing_terms import Proration
+from domain.errors import NotCancellable, TransientError
 from models.audit import AuditRow
 from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
-from seats.errors import NotCancellable, TransientError
-from seats.plan import Proration
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.lifecycle import changed

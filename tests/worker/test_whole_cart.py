@@ -8,10 +8,10 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from domain.billing_terms import When
+from domain.catalog.reader import parse
 from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
-from seats.catalog_file import parse
-from seats.plan import When
 from simulator.catalog import Product
 from simulator.control import actions
 from simulator.control.actions import Options

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import select, text
 
+from domain.catalog.reader import parse
 from models import assignment, waiting
 from models.account import Account
 from models.assignment import Assignment
@@ -16,7 +17,6 @@ from models.expansion import Expansion
 from models.notice import KeptNotice
 from models.seating import Wish
 from runtime.wiring import Runtime
-from seats.catalog_file import parse
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.subscription import AddonUnits

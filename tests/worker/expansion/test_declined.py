@@ -8,13 +8,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, text
 
+from domain.errors import NoSeatAvailable
 from models import expansion, purchase_reset
 from models.expansion import Present
 from models.locked_account import lock
 from models.notice import KeptNotice
 from models.seat_change import SeatChange
 from runtime.wiring import Runtime
-from seats.errors import NoSeatAvailable
 from simulator.world import World
 from tests.simulated import CHANGES
 from tests.worker.expansion.scenes import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from domain.errors import NoSeatAvailable, PurchaseNeeded
 from runtime.wiring import Runtime
-from seats.errors import NoSeatAvailable, PurchaseNeeded
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.subscription import AddonUnits

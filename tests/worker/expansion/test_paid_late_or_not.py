@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from domain.errors import NoSeatAvailable
 from runtime.wiring import Runtime
-from seats.errors import NoSeatAvailable
 from simulator.world import World
 from tests.simulated import applied_writes, units
 from tests.worker.expansion.scenes import (

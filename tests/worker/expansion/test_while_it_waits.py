@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
+from domain.errors import WrongState
 from models import assignment, ledger, members, seating
 from models.members import Change
 from models.rules import Override
 from runtime.wiring import Runtime
-from seats.errors import WrongState
 from simulator.world import World
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import a_cause

@@ -1,0 +1,1 @@
+"""The catalogue: what the merchant sells and for how many seats, as read from its TOML file."""

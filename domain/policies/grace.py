@@ -1,0 +1,36 @@
+"""Beyond the limit for a while: until a deadline, and not past it."""
+
+from __future__ import annotations
+
+from domain.errors import ClaimsBlocked
+from domain.policies import Decision, Situation, granted_within, moment_words, way_back
+from domain.seat_limit import at_least, overage
+
+HAS_DEADLINE = True
+BUYS = False
+STRICTNESS = 2
+
+
+def decide(situation: Situation) -> Decision:
+    """Granted within the limit; beyond it until the deadline, which the first such claim sets."""
+    used_after = situation.used + situation.requested
+    if at_least(situation.purchased, used_after):
+        return granted_within(situation)
+    deadline = situation.deadline or situation.now + situation.grace
+    over_by = overage(situation.purchased, used_after)
+    if situation.now >= deadline:
+        return Decision(
+            granted=False,
+            code=ClaimsBlocked.code,
+            message=f"The time to come back under the limit is over since {moment_words(deadline)}. "
+            f"{way_back(over_by, situation.used, situation.seat_type)}.",
+        )
+    return Decision(
+        granted=True,
+        code="granted_in_grace",
+        message=f"Granted: {used_after} of {situation.purchased} {situation.seat_type} seats are then used. "
+        f"{way_back(over_by, used_after, situation.seat_type)} by {moment_words(deadline)}; after that "
+        "new claims are refused.",
+        overage=over_by,
+        deadline=deadline,
+    )

@@ -1,0 +1,29 @@
+"""Never more than was bought."""
+
+from __future__ import annotations
+
+from domain.errors import NoSeatAvailable
+from domain.policies import Decision, Situation, granted_within, seat_words, way_back
+from domain.seat_limit import at_least, available, overage
+
+HAS_DEADLINE = False
+BUYS = False
+STRICTNESS = 0
+
+
+def decide(situation: Situation) -> Decision:
+    """Granted while used + requested stays within purchased."""
+    used_after = situation.used + situation.requested
+    if at_least(situation.purchased, used_after):
+        return granted_within(situation)
+    return Decision(granted=False, code=NoSeatAvailable.code, message=_refusal(situation, used_after))
+
+
+def _refusal(situation: Situation, used_after: int) -> str:
+    asked = seat_words(situation.requested, situation.seat_type)
+    missing = overage(situation.purchased, used_after)
+    left = available(situation.purchased, situation.used)
+    return (
+        f"Asked for {asked}, {left} available: {situation.used} of {situation.purchased} are used. "
+        f"{way_back(missing, situation.used, situation.seat_type)}."
+    )

@@ -1,0 +1,126 @@
+"""Seat changes: from a wish for so many seats to a plan for the provider, and to words for a customer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any
+
+from domain.billing_terms import Proration, When
+from domain.cart import Cart
+from domain.purchase.money import Money
+from domain.purchase.plan import Plan, Preview
+from domain.snapshot import AddonQuantity, SubscriptionSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class SeatStep:
+    """So many purchased seats of one type before and after a change."""
+
+    before: int
+    after: int
+
+    @property
+    def difference(self) -> int:
+        return self.after - self.before
+
+
+Steps = Mapping[str, SeatStep]
+
+
+class Trace(StrEnum):
+    """What a snapshot shows of a plan that was sent."""
+
+    APPLIED = "applied"
+    SCHEDULED = "scheduled"
+    NONE = "none"
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """The plan as it is kept."""
+    return {
+        "subscription_id": plan.subscription_id,
+        "cart": cart_to_json(plan.cart),
+        "when": plan.when.value,
+        "proration": plan.proration.value,
+        "prevent_on_failure": plan.prevent_on_failure,
+    }
+
+
+def plan_from_json(kept: Mapping[str, Any]) -> Plan:
+    """The plan that `plan_to_json` made it of."""
+    cart = kept["cart"]
+    addons = tuple(AddonQuantity(one["addon_id"], one["quantity"]) for one in cart["addons"])
+    return Plan(
+        subscription_id=kept["subscription_id"],
+        cart=Cart(cart["product_id"], cart["quantity"], addons),
+        when=When(kept["when"]),
+        proration=Proration(kept["proration"]),
+        prevent_on_failure=kept["prevent_on_failure"],
+    )
+
+
+def cart_to_json(cart: Cart) -> dict[str, Any]:
+    """The cart as it is kept, and as the API shows it."""
+    addons = [{"addon_id": one.addon_id, "quantity": one.quantity} for one in cart.addons]
+    return {"product_id": cart.product_id, "quantity": cart.quantity, "addons": addons}
+
+
+def trace_of(plan: Plan, snapshot: SubscriptionSnapshot) -> Trace:
+    """Whether the subscription is as planned, or will be."""
+    if snapshot.addons is not None and Cart.of(snapshot) == plan.cart:
+        return Trace.APPLIED
+    return Trace.SCHEDULED if scheduled_cart(snapshot) == plan.cart else Trace.NONE
+
+
+def scheduled_cart(snapshot: SubscriptionSnapshot) -> Cart | None:
+    """What the subscription will buy from its renewal on, if that is not what it buys now."""
+    change = snapshot.scheduled_change
+    return None if change is None else Cart(change.product_id, change.quantity, change.addons)
+
+
+def basis(snapshot: SubscriptionSnapshot) -> str:
+    """What a preview was made of, in short: with another one it is no longer true."""
+    facts = (
+        Cart.of(snapshot),
+        snapshot.status,
+        (snapshot.recurring_pre_tax_amount, snapshot.currency),
+        scheduled_cart(snapshot),
+        snapshot.cancel_at_next_billing_date,
+        snapshot.next_billing_date and snapshot.next_billing_date.isoformat(),
+    )
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def is_increase(steps: Steps) -> bool:
+    """Whether more seats of any type are bought, which has to be paid before it counts."""
+    return any(step.difference > 0 for step in steps.values())
+
+
+def moves_billing_date(preview: Preview, snapshot: SubscriptionSnapshot, when: When) -> bool:
+    """Whether the change begins a new period today; one at the renewal does what a renewal does.
+
+    Days are compared: the provider states the moment of a new period otherwise than that of a running one.
+    """
+    after, before = preview.next_billing_date, snapshot.next_billing_date
+    if when is When.AT_RENEWAL or after is None:
+        return False
+    return before is None or _utc_day(after) != _utc_day(before)
+
+
+def renewal_of(snapshot: SubscriptionSnapshot) -> Money | None:
+    """What each period costs now, before tax; None if the provider does not say."""
+    amount, currency = snapshot.recurring_pre_tax_amount, snapshot.currency
+    return None if amount is None or currency is None else Money(amount, currency)
+
+
+def _utc_day(moment: datetime) -> date:
+    return moment.astimezone(UTC).date()
+
+
+def shown(money: Money | None) -> dict[str, object] | None:
+    """An amount as the API shows it: the number in the smallest unit, and in words."""
+    return None if money is None else {"amount": money.amount, "currency": money.currency, "text": str(money)}

@@ -1,0 +1,244 @@
+"""What a customer reads before they agree to a seat change."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from domain.billing_terms import When
+from domain.cart import Cart
+from domain.purchase.money import Money
+from domain.purchase.plan import Preview
+from domain.purchase.sentence import sentence
+from domain.purchase.steps import SeatStep
+from domain.snapshot import SubscriptionSnapshot
+from tests.factories import a_snapshot
+
+DUE = datetime(2026, 12, 12, tzinfo=UTC)
+EAST = timezone(timedelta(hours=9))
+IN_A_MONTH = datetime(2026, 12, 22, tzinfo=UTC)
+
+ADD = {"full": SeatStep(8, 13)}
+GIVE_BACK = {"full": SeatStep(13, 9)}
+
+
+def eur(amount: int) -> Money:
+    return Money(amount, "EUR")
+
+
+def told(**changes: Any) -> Preview:
+    """The provider's preview: 92.25 EUR now, 219.00 EUR a period, on the date there is already."""
+    facts: dict[str, Any] = {
+        "charged_now": eur(9225),
+        "tax": eur(1725),
+        "credit": None,
+        "effective_at": None,
+        "renewal": eur(21900),
+        "next_billing_date": DUE,
+        "cart_after": Cart("pdt_team", 1),
+        "line_items": (),
+    }
+    return Preview(**{**facts, **changes})
+
+
+def bought(**changes: Any) -> SubscriptionSnapshot:
+    """Three seats more than included, paid monthly."""
+    facts = {"next_billing_date": DUE, "billing_interval": "Month", "billing_count": 1}
+    return a_snapshot(**{"seats": 3, **facts, **changes})
+
+
+NOTHING = {"charged_now": eur(0), "tax": eur(0)}
+THEN = "then 219.00 EUR a month before tax from 12 Dec 2026."
+
+
+@pytest.mark.parametrize(
+    ("steps", "preview", "read"),
+    [
+        (ADD, told(), f"Adding 5 full seats costs 92.25 EUR, tax included, today; {THEN}"),
+        (ADD, told(tax=None), f"Adding 5 full seats costs 92.25 EUR today; {THEN}"),
+        (ADD, told(tax=eur(0)), f"Adding 5 full seats costs 92.25 EUR today; {THEN}"),
+        (ADD, told(**NOTHING), f"Adding 5 full seats costs nothing today; {THEN}"),
+        (
+            ADD,
+            told(credit=eur(-500)),
+            f"Adding 5 full seats costs 92.25 EUR and 5.00 EUR of credit, tax included, today; {THEN}",
+        ),
+        (
+            ADD,
+            told(tax=None, credit=eur(-500)),
+            f"Adding 5 full seats costs 92.25 EUR and 5.00 EUR of credit today; {THEN}",
+        ),
+        (
+            ADD,
+            told(**NOTHING, credit=eur(-9225)),
+            f"Adding 5 full seats costs 92.25 EUR of credit today; {THEN}",
+        ),
+        (
+            GIVE_BACK,
+            told(**NOTHING, credit=eur(7380)),
+            f"Giving back 4 full seats costs nothing and credits 73.80 EUR today; {THEN}",
+        ),
+        (GIVE_BACK, told(**NOTHING), f"Giving back 4 full seats costs nothing today; {THEN}"),
+    ],
+    ids=[
+        "paid_with_tax",
+        "tax_unknown",
+        "no_tax",
+        "costs_nothing",
+        "paid_partly_by_credit",
+        "paid_partly_by_credit_without_tax",
+        "paid_by_credit",
+        "credit_gained",
+        "given_back_for_nothing",
+    ],
+)
+def test_the_sentence_says_what_a_change_costs_today_and_from_when_on_what(
+    steps: dict[str, SeatStep], preview: Preview, read: str
+):
+    assert sentence(steps, preview, bought(), When.NOW) == read
+
+
+PAID = {"recurring_pre_tax_amount": 20400, "currency": "EUR"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "snapshot", "warning"),
+    [
+        (GIVE_BACK, PAID, " That is 15.00 EUR more than now, 204.00 EUR."),
+        ({}, PAID, " That is 15.00 EUR more than now, 204.00 EUR."),
+        (ADD, PAID, ""),
+        (GIVE_BACK, {**PAID, "recurring_pre_tax_amount": 21900}, ""),
+        (GIVE_BACK, {**PAID, "recurring_pre_tax_amount": 30000}, ""),
+        (GIVE_BACK, {**PAID, "currency": "USD"}, ""),
+        (GIVE_BACK, {**PAID, "recurring_pre_tax_amount": None}, ""),
+    ],
+    ids=["fewer seats", "as many seats", "more seats", "same price", "cheaper", "other currency", "unknown"],
+)
+@pytest.mark.parametrize("when", When)
+def test_the_sentence_warns_where_no_more_seats_cost_more(
+    steps: dict[str, SeatStep], snapshot: dict[str, Any], warning: str, when: When
+):
+    assert sentence(steps, told(), bought(**snapshot), when).endswith(f"from 12 Dec 2026.{warning}")
+
+
+def test_the_sentence_says_that_the_same_seats_are_bought_otherwise():
+    read = sentence({}, told(**NOTHING), bought(), When.NOW)
+    assert read.startswith("Buying the same seats by other add-ons costs nothing today;")
+
+
+@pytest.mark.parametrize(
+    "same_day",
+    [DUE, DUE + timedelta(microseconds=1), DUE + timedelta(hours=23, minutes=59), DUE.astimezone(EAST)],
+)
+def test_the_billing_date_does_not_move_within_a_day(same_day: datetime):
+    assert "billing date" not in sentence(ADD, told(next_billing_date=same_day), bought(), When.NOW)
+
+
+@pytest.mark.parametrize("other_day", [DUE - timedelta(microseconds=1), DUE + timedelta(days=1)])
+def test_the_billing_date_moves_to_another_day(other_day: datetime):
+    read = sentence(ADD, told(next_billing_date=other_day), bought(), When.NOW)
+    assert read.endswith(f"The billing date moves to {other_day.day} Dec 2026.")
+
+
+@pytest.mark.parametrize(
+    ("steps", "what"),
+    [
+        ({"full": SeatStep(5, 6)}, "Adding 1 full seat"),
+        ({"full": SeatStep(6, 5)}, "Giving back 1 full seat"),
+        ({"viewer": SeatStep(0, 2), "full": SeatStep(5, 6)}, "Adding 1 full seat and 2 viewer seats"),
+        ({"viewer": SeatStep(4, 3), "full": SeatStep(9, 5)}, "Giving back 4 full seats and 1 viewer seat"),
+        (
+            {"full": SeatStep(5, 7), "viewer": SeatStep(4, 1)},
+            "Adding 2 full seats and giving back 3 viewer seats",
+        ),
+        (
+            {"full": SeatStep(7, 5), "viewer": SeatStep(1, 4)},
+            "Adding 3 viewer seats and giving back 2 full seats",
+        ),
+    ],
+)
+def test_the_sentence_begins_with_the_seats_that_come_and_go(steps: dict[str, SeatStep], what: str):
+    read = sentence(steps, told(), bought(), When.NOW)
+    assert read == f"{what} costs 92.25 EUR, tax included, today; {THEN}"
+
+
+@pytest.mark.parametrize("next_date", [DUE, DUE + timedelta(days=31)])
+def test_at_the_renewal_the_new_price_begins_on_the_date_there_is_and_nothing_is_moved(next_date: datetime):
+    preview = told(**NOTHING, next_billing_date=next_date)
+    assert sentence(GIVE_BACK, preview, bought(), When.AT_RENEWAL) == (
+        f"Giving back 4 full seats at the renewal on 12 Dec 2026 costs nothing today; {THEN}"
+    )
+
+
+def test_a_renewal_whose_date_is_not_known_is_told_without_one():
+    read = sentence(GIVE_BACK, told(**NOTHING), bought(next_billing_date=None), When.AT_RENEWAL)
+    assert read == (
+        "Giving back 4 full seats at the renewal costs nothing today; then 219.00 EUR a month before tax."
+    )
+
+
+def test_a_price_that_is_not_known_is_not_made_up():
+    assert sentence(ADD, told(renewal=None), bought(), When.NOW) == (
+        "Adding 5 full seats costs 92.25 EUR, tax included, today; the price of later periods is not known."
+    )
+
+
+def test_a_billing_date_that_moves_is_said_last():
+    assert sentence(ADD, told(next_billing_date=IN_A_MONTH), bought(), When.NOW) == (
+        "Adding 5 full seats costs 92.25 EUR, tax included, today; then 219.00 EUR a month before tax from "
+        "22 Dec 2026. The billing date moves to 22 Dec 2026."
+    )
+
+
+def test_a_billing_date_that_moves_is_said_where_the_price_is_not_known():
+    read = sentence(ADD, told(renewal=None, next_billing_date=IN_A_MONTH), bought(), When.NOW)
+    assert read.endswith("the price of later periods is not known. The billing date moves to 22 Dec 2026.")
+
+
+def test_a_billing_date_that_the_provider_does_not_tell_is_left_out():
+    read = sentence(ADD, told(next_billing_date=None), bought(), When.NOW)
+    assert read.endswith("today; then 219.00 EUR a month before tax.")
+
+
+@pytest.mark.parametrize(
+    ("count", "interval", "words"),
+    [
+        (1, "Day", "a day"),
+        (1, "Week", "a week"),
+        (2, "Week", "every 2 weeks"),
+        (1, "Month", "a month"),
+        (3, "Month", "every 3 months"),
+        (1, "Year", "a year"),
+        (2, "Year", "every 2 years"),
+        (1, "Fortnight", "a period"),
+        (1, None, "a period"),
+        (None, "Month", "a period"),
+    ],
+)
+def test_the_sentence_says_how_often_the_price_is_due(count: int | None, interval: str | None, words: str):
+    snapshot = bought(billing_count=count, billing_interval=interval)
+    read = sentence(ADD, told(), snapshot, When.NOW)
+    assert read.endswith(f"; then 219.00 EUR {words} before tax from 12 Dec 2026.")
+
+
+@pytest.mark.parametrize(
+    ("currency", "charged", "credit", "renewal"),
+    [
+        ("JPY", "1234 JPY", "50 JPY", "9900 JPY"),
+        ("KWD", "1.234 KWD", "0.050 KWD", "9.900 KWD"),
+        ("USD", "12.34 USD", "0.50 USD", "99.00 USD"),
+    ],
+)
+def test_amounts_have_the_decimals_of_their_currency(currency: str, charged: str, credit: str, renewal: str):
+    preview = told(
+        charged_now=Money(1234, currency),
+        tax=None,
+        credit=Money(-50, currency),
+        renewal=Money(9900, currency),
+    )
+    assert sentence(ADD, preview, bought(), When.NOW) == (
+        f"Adding 5 full seats costs {charged} and {credit} of credit today; then {renewal} a month before "
+        "tax from 12 Dec 2026."
+    )
