@@ -24,8 +24,8 @@ from domain.catalog.model import Catalog
 from domain.catalog.reader import parse
 from models import seating
 from models.audit import Cause
+from models.database import Sessions, connect, sessions_of
 from models.seating import Wish
-from models.session import Sessions, connect, sessions_of
 
 PROCESSES, THREADS = 2, 8
 CALLERS = PROCESSES * THREADS

@@ -12,8 +12,8 @@ from benchmarks.bodies import account_of, get
 from benchmarks.pace import Pace
 from benchmarks.report import Row, client_row, compare
 from benchmarks.servers import Servers, Site
-from models import schedule
-from models.seat_cache import Kept
+from models import sync_queue
+from runtime.seat_cache import Kept
 from worker.sync import sync
 
 BAR = 0.85
@@ -58,7 +58,7 @@ def _fill(site: Site, accounts: int) -> Sequence[bytes]:
     with site.runtime() as runtime:
         for subscription_id in ids:
             with runtime.sessions.begin() as session:
-                schedule.raise_hint(session, subscription_id)
+                sync_queue.raise_hint(session, subscription_id)
             sync(runtime, subscription_id)
     return [get(f"/v1/accounts/{account_of(one)}/seats") for one in ids]
 

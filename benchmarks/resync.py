@@ -27,7 +27,7 @@ from benchmarks.pace import Pace
 from benchmarks.report import Row, compare
 from benchmarks.servers import Servers, Site
 from benchmarks.timer import a_pass, work_off
-from models import schedule
+from models import sync_queue
 from runtime.settings import Settings
 from runtime.wiring import Runtime, build
 from worker.sync import sync
@@ -147,7 +147,7 @@ def _make_known(runtime: Runtime, provider: Business, count: int) -> None:
     """Both sides know the same subscriptions; then some, by chance, change at the provider alone."""
     first, *others = provider.open(count, PRICED, prefix=_PREFIX)
     with runtime.sessions.begin() as session:
-        schedule.raise_hint(session, first)
+        sync_queue.raise_hint(session, first)
     sync(runtime, first)
     with runtime.sessions.begin() as session:
         session.execute(text(_COPY_ACCOUNT), {"prefix": _PREFIX, "others": len(others)})

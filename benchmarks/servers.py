@@ -20,7 +20,7 @@ from sqlalchemy import text
 import cli.fleet
 import migrations
 from benchmarks.bodies import API_KEY, CATALOG, PROVIDER_KEY, SECRET
-from models.session import connect
+from models.database import connect
 from runtime.embedded import PostgresServer, RedisServer
 from runtime.embedded.server import free_port
 from runtime.processes import Command, Supervisor

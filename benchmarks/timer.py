@@ -6,7 +6,7 @@ import time
 
 from sqlalchemy import text
 
-from models import condition, reconcile_pass, schedule, subscription
+from models import condition, reconcile_pass, subscription, sync_queue
 from models.reconcile_pass import ReconcilePass
 from runtime.wiring import Runtime
 from worker import reconcile
@@ -49,8 +49,8 @@ def a_day(runtime: Runtime) -> None:
     with runtime.sessions.begin() as session:
         session.execute(text("UPDATE subscriptions SET looked_at = looked_at - interval '24 hours'"))
         everybody = subscription.count(session)
-        due = schedule.due_for_verification(session, runtime.settings.verify_every, limit=everybody)
-        schedule.raise_hints(session, due, routine=True)
+        due = sync_queue.due_for_verification(session, runtime.settings.verify_every, limit=everybody)
+        sync_queue.raise_hints(session, due, routine=True)
     work_off(runtime)
 
 

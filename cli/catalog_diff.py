@@ -14,9 +14,9 @@ from domain.seat_limit import to_json
 from models import account, ledger, role_moves
 from models.account import Account
 from models.audit import Cause
+from models.database import Sessions
 from models.locked_account import Balance
 from models.role_moves import Move
-from models.session import Sessions
 
 _CAUSE: Final = Cause(actor="cli:catalog", source="catalog", reason="what a changed catalogue would do")
 _PAGE: Final = 500

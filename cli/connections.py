@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import click
 
-from models.session import Sessions, connect, sessions_of
+from models.database import Sessions, connect, sessions_of
 from runtime.servers import existing_database, existing_servers
 from runtime.settings import Settings, unknown_variables
 

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from cli.moment import in_json
 from cli.whole_business import ready
 from domain.wording import counted
-from models import finding
-from models.finding import DriftFinding, FindingState
+from models import drift_finding
+from models.drift_finding import DriftFinding, FindingState
 from webhook_app.operator_api import finding_shown
 
 _STANDS: Final = (FindingState.OPEN.value, FindingState.HELD.value)
@@ -58,8 +58,8 @@ def drift(
         return
     with ready("seatsync-drift") as runtime, runtime.sessions() as session:
         found = _first(session, states, limit)
-        counts = finding.count_by_cause(session, states=states)
-        stands = finding.count_by_cause(session, states=_STANDS)
+        counts = drift_finding.count_by_cause(session, states=states)
+        stands = drift_finding.count_by_cause(session, states=_STANDS)
         if as_json:
             _print_json(list(found), counts)
         elif counts:
@@ -71,7 +71,7 @@ def drift(
 
 def _dismiss(finding_id: int, reason: str) -> None:
     with ready("seatsync-drift") as runtime, runtime.sessions.begin() as session:
-        closed = finding.dismiss(session, finding_id, reason)
+        closed = drift_finding.dismiss(session, finding_id, reason)
         click.echo(f"Dismissed: {closed.subject} {closed.field} ({closed.kind}).")
 
 
@@ -83,7 +83,7 @@ def in_a_line(one: DriftFinding) -> str:
 
 def _first(session: Session, states: Sequence[str], limit: int) -> Iterator[DriftFinding]:
     after, left = None, limit
-    while left and (page := finding.page(session, states=states, after=after, limit=min(left, _PAGE))):
+    while left and (page := drift_finding.page(session, states=states, after=after, limit=min(left, _PAGE))):
         yield from page
         after, left = page[-1].id, left - len(page)
         session.expunge_all()  # what was shown need not be remembered

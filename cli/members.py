@@ -12,8 +12,8 @@ from domain import emails
 from domain.wording import counted
 from models import erasure
 from models.account import Account
+from models.database import Sessions
 from models.erasure import Erased, Person, Trace
-from models.session import Sessions
 
 
 @click.group()

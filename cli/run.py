@@ -12,7 +12,7 @@ import migrations
 from cli.connections import name_embedded_database, read_settings, servers
 from models import generation
 from models.assignment import SharedAddress, shared_addresses
-from models.session import connect, sessions_of
+from models.database import connect, sessions_of
 from runtime import installation, schema
 from runtime.logs import configure
 from runtime.servers import running_servers

@@ -15,11 +15,11 @@ from cli.whole_business import ready, sync_everything, tell_failed
 from domain.errors import NotFound
 from domain.ids import has_control_characters, is_id
 from domain.wording import counted
-from models import account, audit, finding
+from models import account, audit, drift_finding
 from models.account import Account
 from models.audit import Move
 from models.base import Json
-from models.finding import DriftFinding, FindingState
+from models.drift_finding import DriftFinding, FindingState
 from models.locked_account import EMPTY, Balance
 from models.subscription import Subscription, of_account
 from runtime.wiring import Runtime
@@ -100,15 +100,15 @@ def _sync_all(runtime: Runtime, *, full: bool, patience: float) -> bool:
     with runtime.sessions() as session:
         _tell_moves(audit.moves(session, after=newest))
         _tell_drift(_drift(session, since=began_at))
-        is_held = bool(finding.count_by_cause(session, states=[FindingState.HELD]))
+        is_held = bool(drift_finding.count_by_cause(session, states=[FindingState.HELD]))
     has_failed = tell_failed(runtime)
     return is_done and not is_held and not has_failed
 
 
 def _drift(session: Session, *, since: datetime) -> Iterator[DriftFinding]:
     """What is held, since whenever, and what else was found or repaired since then."""
-    yield from finding.page(session, states=[FindingState.HELD], after=None, limit=_SHOWN + 1)
-    for one in finding.moved_since(session, since, limit=_SHOWN + 1):
+    yield from drift_finding.page(session, states=[FindingState.HELD], after=None, limit=_SHOWN + 1)
+    for one in drift_finding.moved_since(session, since, limit=_SHOWN + 1):
         if one.state != FindingState.HELD:
             yield one
 

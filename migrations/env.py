@@ -8,8 +8,8 @@ from alembic import context
 from sqlalchemy import Connection, Engine, create_engine, text
 
 from migrations import LOCK
-from models.session import PatientConnection
-from models.tables import metadata
+from models.all_tables import metadata
+from models.database import PatientConnection
 from runtime.settings import Settings
 
 _PAUSE_SECONDS = 0.2

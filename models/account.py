@@ -20,8 +20,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from domain.catalog.model import Rules
 from domain.errors import AccountNotFound
 from domain.seat_rules import SeatRules
+from models.account_rules import read_seat_rules
 from models.base import Base, Counter, Json, Moment, Written, affected
-from models.rules import read_seat_rules
 
 
 class AccountStatus(StrEnum):
@@ -55,8 +55,8 @@ class Account(Base):
     status: Mapped[str]
     # The rules in force, worked out from the catalogue and the app's own decisions (`override`): the policy,
     # the time to come back under the limit, whether people are suspended after it, and how long an invitation
-    # holds a seat. `seat_policies` and `seat_terms` hold what differs for single seat types; `models.rules`
-    # reads and writes them.
+    # holds a seat. `seat_policies` and `seat_terms` hold what differs for single seat types;
+    # `models.account_rules` reads and writes them.
     policy: Mapped[str]
     seat_policies: Mapped[Json] = mapped_column(server_default="{}")
     seat_terms: Mapped[Json] = mapped_column(server_default="{}")

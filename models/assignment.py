@@ -17,7 +17,7 @@ from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
 from domain.emails import address_key
 from models.base import Base, Json, Moment, Written
-from models.direct import first_row
+from models.driver import first_row
 
 LIVE = sql("state <> 'released'")
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, func, select
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    Identity,
+    Index,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -92,3 +99,13 @@ def moves(session: Session, *, after: int, subscription_ids: Collection[str] | N
         wanted = wanted.where(AuditRow.subscription_id.in_(subscription_ids))
     for row in session.execute(wanted.execution_options(yield_per=1000)):
         yield Move(*row)
+
+
+class AuditHead(Base):
+    """Which row of an account is the newest, in a place of its own: one that is cut off is missed."""
+
+    __tablename__ = "audit_heads"
+
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    row_id: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[bytes]

@@ -21,25 +21,15 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import BigInteger, ColumnElement, Executable, ForeignKey, func, literal_column, select
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy import ColumnElement, Executable, func, literal_column, select
+from sqlalchemy.orm import Session
 
 from models import account
 from models.account import Account
-from models.audit import AuditRow
-from models.base import Base, Json
+from models.audit import AuditHead, AuditRow
+from models.base import Json
 
 _AT_ONCE: Final = 1000
-
-
-class AuditHead(Base):
-    """Which row of an account is the newest, in a place of its own: one that is cut off is missed."""
-
-    __tablename__ = "audit_heads"
-
-    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
-    row_id: Mapped[int] = mapped_column(BigInteger)
-    hash: Mapped[bytes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
 from models.reconcile_pass import ReconcilePass, came_to_an_end
-from models.schedule import Waiting
 from models.subscription import Subscription
+from models.sync_queue import Waiting
 
 
 def finished_pass(session: Session, provider: str, *, begun_since: datetime) -> ReconcilePass | None:

@@ -21,8 +21,8 @@ from models.audit import Cause
 from models.evaluation import share_of
 from models.inputs import Inputs
 from models.locked_account import Balance, LockedAccount
-from models.schedule import raise_hint
 from models.subscription import Subscription
+from models.sync_queue import raise_hint
 
 _CAUSE = Cause(
     actor="system:deadline", source="clock", reason="the time to come back under the limit is over"

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from domain.emails import address_key
 from models.assignment import Assignment
 from models.base import affected
-from models.idempotency import forget_answers
+from models.idempotency_key import forget_answers
 from models.locked_account import lock
 
 _IS_PERSONAL = or_(Assignment.name.is_not(None), Assignment.email.is_not(None))

@@ -25,12 +25,12 @@ from domain.seat_limit import at_least, from_json, to_json
 from domain.seat_rules import AccountRules, Offer, account_rules
 from domain.snapshot import SubscriptionSnapshot
 from domain.statuses import UNPAID, Phase, Standing, StatusEffect, SubscriptionStanding, standing_of
-from models import finding
+from models import drift_finding
 from models.account import now as account_now
+from models.account_rules import Override
 from models.base import Json
 from models.inputs import Inputs
 from models.locked_account import AccountState
-from models.rules import Override
 from models.subscription import Figures, Subscription, kept_snapshot, of_account
 
 # How much of its seats a status leaves usable; a body may only move a subscription up this order.
@@ -53,11 +53,11 @@ def evaluate(session: Session, account: AccountState, inputs: Inputs, catalog: C
     if account.catalog_digest != catalog.digest:
         for subscription in subscriptions:
             seen = weigh(subscription, catalog, account.now)
-            finding.settle(session, subscription.id, seen, kinds=COUNTING)
+            drift_finding.settle(session, subscription.id, seen, kinds=COUNTING)
     shares = [share_of(subscription, catalog, account.now) for subscription in subscriptions]
     evaluated = account_seats(catalog, account.account_id, shares, now=account.now)
     rules = _rules(zip(subscriptions, shares, strict=True), evaluated, account.override, catalog)
-    settle = finding.settle if inputs.has_findings else finding.record
+    settle = drift_finding.settle if inputs.has_findings else drift_finding.record
     settle(session, f"account:{account.account_id}", rules.findings)
     account.unverified = any(subscription.unverified is not None for subscription in subscriptions)
     account.evaluate_at = None

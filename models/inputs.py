@@ -13,8 +13,8 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from domain.catalog.model import Catalog
-from models import finding, generation
-from models.direct import first_row
+from models import drift_finding, generation
+from models.driver import first_row
 from models.subscription import Subscription
 
 
@@ -84,7 +84,7 @@ def _inputs(
             "account_id": account_id,
             "subscription_id": subscription_id,
             "subjects": [f"account:{account_id}", *([subscription_id] if subscription_id else [])],
-            "late_for": finding.LATE_FOR,
+            "late_for": drift_finding.LATE_FOR,
         },
     )
     assert row is not None

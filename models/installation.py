@@ -18,7 +18,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from domain.errors import NamespaceUnknown
 from models.base import Base
-from models.session import Sessions
+from models.database import Sessions
 
 _SECRET_BYTES: Final = 32
 

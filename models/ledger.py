@@ -26,15 +26,8 @@ from domain.ownership import Decision, LinkedBy, Owner, Placement
 from domain.seat_rules import AccountRules
 from domain.snapshot import SubscriptionSnapshot
 from models import account as accounts
-from models import (
-    assignment,
-    finding,
-    generation,
-    ownership,
-    planned_changes,
-    role_moves,
-    waiting,
-)
+from models import assignment, drift_finding, generation, ownership, planned_changes, role_moves, waiting
+from models.account_rules import Override
 from models.audit import Cause
 from models.base import Json
 from models.enforcement import enforce, look_at_grace
@@ -42,9 +35,8 @@ from models.evaluation import evaluate, raised_figures, rules_of
 from models.inbox import InboxEvent, InboxState
 from models.inputs import Inputs, load
 from models.locked_account import NOBODY, LockedAccount, Subject, changing, lock
-from models.rules import Override
-from models.schedule import Lease, raise_hint
 from models.subscription import Figures, Subscription, make_known, of_account, to_keep
+from models.sync_queue import Lease, raise_hint
 from models.takeover import take_over
 
 _NEVER_THERE = {FindingKind.NOT_AT_PROVIDER}
@@ -163,7 +155,7 @@ def link(session: Session, account_id: str, subscription_id: str, catalog: Catal
     before = subscription.facts()
     subscription.refused_accounts = [one for one in subscription.refused_accounts if one != account_id]
     _move(session, subscription, Owner(account_id, LinkedBy.APP))
-    finding.settle(session, subscription_id, (), kinds=findings.OWNERSHIP)
+    drift_finding.settle(session, subscription_id, (), kinds=findings.OWNERSHIP)
     return _reevaluate(opened, catalog, cause, before=before)
 
 
@@ -190,12 +182,12 @@ def unlink(session: Session, account_id: str, subscription_id: str, catalog: Cat
     before = subscription.facts()
     subscription.refused_accounts = sorted(placement.refused)
     still_there = () if decision is None else decision.findings
-    finding.settle(session, subscription_id, still_there, kinds=findings.OWNERSHIP)
+    drift_finding.settle(session, subscription_id, still_there, kinds=findings.OWNERSHIP)
     if owner != subscription.placement.owner:
         _move(session, subscription, owner)
         raise_hint(session, subscription_id)
     if owner is None:
-        finding.dismiss_kinds(session, subscription_id, _NEVER_THERE, "unlinked by the app")
+        drift_finding.dismiss_kinds(session, subscription_id, _NEVER_THERE, "unlinked by the app")
     session.flush()
     _reevaluate(opened, catalog, cause, before=before)
     return before != subscription.facts()
@@ -486,7 +478,7 @@ def _settle_differences(
     """Close the findings about what differed until now, and record the differences that no webhook and no
     list page announced, except in the fields that we changed ourselves.
     """
-    finding.settle_differences(
+    drift_finding.settle_differences(
         session,
         opened.subscription.id,
         [one for one in moved if one.field not in ours],
@@ -512,9 +504,9 @@ def _settle(
     subscription.attempts = 0
     subscription.last_error = subscription.refused_since = None
     if opened.has_findings:
-        finding.settle(session, subscription.id, seen, kinds=kinds)
+        drift_finding.settle(session, subscription.id, seen, kinds=kinds)
     else:
-        finding.record(session, subscription.id, seen)
+        drift_finding.record(session, subscription.id, seen)
     session.execute(
         update(InboxEvent)
         .where(InboxEvent.id.in_(lease.events), InboxEvent.state.in_((InboxState.PENDING, InboxState.DEAD)))

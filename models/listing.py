@@ -18,9 +18,9 @@ from domain import findings
 from domain.drift import LISTED, Difference, differences, fingerprint, likely_cause
 from domain.findings import Finding, FindingKind
 from domain.snapshot import SubscriptionSnapshot
-from models import finding, inbox
-from models.schedule import raise_hints
+from models import drift_finding, inbox
 from models.subscription import kept_snapshot
+from models.sync_queue import raise_hints
 
 # Only what is not as we know it comes back, or what was not listed or not at the provider before. Each is
 # looked up by its id (OFFSET keeps the planner from reading the whole table): pages cost what is on them.
@@ -95,11 +95,11 @@ def compare(
     _refresh(session, {**dict.fromkeys(differing), **alike})
     untold = [row for row in known if not row.is_waited_for and not _is_newer(row, as_of)]
     news = _news(session, untold, moved)
-    disproved = finding.agreed_lately(session, differing, within=trusted_for) if differing else set()
+    disproved = drift_finding.agreed_lately(session, differing, within=trusted_for) if differing else set()
     seen = [(name, one) for name, one in news if (name, one.field, str(one.value)) not in disproved]
     if expect_all_known:
         seen += [(name, findings.unheard_of(name)) for name in unheard_of]
-    finding.record_all(session, seen)
+    drift_finding.record_all(session, seen)
     return Compared(unheard_of=len(unheard_of), differing=len(differing))
 
 

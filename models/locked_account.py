@@ -25,12 +25,12 @@ from domain.seat_rules import AccountRules, SeatRules
 from domain.statuses import Standing
 from models import notice
 from models.account import AccountStatus
+from models.account_rules import policies_to_json, read_seat_rules, terms_to_json
 from models.assignment import Counted
 from models.audit import Cause
 from models.base import Json
-from models.direct import first_row, jsonb
-from models.rules import policies_to_json, read_seat_rules, terms_to_json
-from models.session import note_written
+from models.database import note_written
+from models.driver import first_row, jsonb
 
 
 @dataclass(frozen=True, slots=True)

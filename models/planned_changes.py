@@ -18,7 +18,7 @@ from domain.findings import Finding
 from domain.purchase.plan import Plan
 from domain.purchase.steps import SeatStep, Steps, Trace, plan_from_json, trace_of
 from domain.snapshot import SubscriptionSnapshot
-from models import assignment, expansion, purchase_reset, seat_change, seating
+from models import assignment, purchase_queue, purchase_reset, seat_change, seating
 from models.assignment import Assignment
 from models.audit import Cause
 from models.locked_account import LockedAccount
@@ -93,7 +93,7 @@ def _apply(session: Session, accounts: Sequence[LockedAccount], change: SeatChan
         _release(home, change, cause)
     seat_change.move(session, change, ChangeState.APPLIED, code=code, message=message)
     if change.is_automatic:
-        expansion.hurry(session, change.account_id)
+        purchase_queue.hurry(session, change.account_id)
     else:
         purchase_reset.reset(session, change.account_id, f"seat change {change.id}")
 

@@ -16,15 +16,15 @@ from domain.errors import ClaimsBlocked, NoSeatAvailable, PurchaseNeeded, Refuse
 from domain.policies import Decision, Situation, seat_words
 from domain.seat_limit import available, to_json
 from models import account as accounts
-from models import assignment, expansion, persons, seat_change
+from models import assignment, persons, purchase_queue, seat_change
 from models.account import Account, AccountStatus
 from models.assignment import Assignment, AssignmentState, Counted
 from models.audit import Cause
 from models.base import Json
-from models.direct import first_row
-from models.expansion import Present
+from models.driver import first_row
 from models.locked_account import AccountState, Balance, LockedAccount, Subject, changing
 from models.persons import Person
+from models.purchase_queue import Present
 
 REFUSING = {
     AccountStatus.SUSPENDED: "The account is suspended: its seats and members are kept, new claims are not "
@@ -94,7 +94,7 @@ def _bought(
     balances = {name: _without_lapsing(session, found, name) for name in found.seats}
     present = Present(found.id, balances, found.override, situation.now)
     seat_type, requested = situation.seat_type, situation.requested
-    refused = expansion.refusal(session, present, seat_type, catalog, requested=requested)
+    refused = purchase_queue.refusal(session, present, seat_type, catalog, requested=requested)
     if refused is not None:
         return Decision(granted=False, code=refused.code, message=refused.message)
     message = f"{seat_words(decision.to_buy, seat_type)} would be bought first."

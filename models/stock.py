@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from models.account import Account
 from models.base import Json
-from models.finding import DriftFinding, FindingState
+from models.drift_finding import DriftFinding, FindingState
 from models.subscription import Subscription
 
 _STATUSES = sql(

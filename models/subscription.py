@@ -1,4 +1,4 @@
-"""Subscriptions: what we last saw of them. When they are looked at again: see `models.schedule`."""
+"""Subscriptions: what we last saw of them. When they are looked at again: see `models.sync_queue`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Subscription(Base):
     # The nonce of the checkout's proof that linked it: a proof serves one subscription.
     checkout_nonce: Mapped[str | None]
 
-    # The schedule; `models.schedule` says what each of these means.
+    # The schedule; `models.sync_queue` says what each of these means.
     hint: Mapped[Counter]
     synced: Mapped[Counter]
     fence: Mapped[Counter]

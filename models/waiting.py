@@ -17,11 +17,11 @@ from domain.catalog.model import Catalog
 from domain.errors import PurchaseNeeded
 from domain.notices import Notice, NoticeType
 from domain.purchase.daily_limit import for_nobody_there
-from models import assignment, expansion, persons, seat_change, seating
+from models import assignment, persons, purchase_queue, seat_change, seating
 from models.assignment import Assignment, AssignmentState, Counted
 from models.audit import Cause
-from models.expansion import Present
 from models.locked_account import LockedAccount, changing
+from models.purchase_queue import Present
 from models.seat_change import ChangeState
 from models.seating import Seated, Wish
 
@@ -53,11 +53,11 @@ def seat_or_buy(account: LockedAccount, wish: Wish, catalog: Catalog, cause: Cau
             raise  # a move to another seat type: nothing is bought for a change of role
         seat_type = catalog.seat_type(wish.role)
         assert seat_type is not None  # a free role is never refused
-    refused = expansion.refusal(session, Present.of(account), seat_type, catalog)
+    refused = purchase_queue.refusal(session, Present.of(account), seat_type, catalog)
     if refused is not None:
         refused.details = {**seating.numbers(seat_type, account.of(seat_type)), **refused.details}
         raise refused
-    expansion.want(session, account_id)
+    purchase_queue.want(session, account_id)
     return seating.hold_until_bought(account, wish, seat_type, cause, lasts=_LASTS)
 
 

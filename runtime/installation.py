@@ -10,8 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from domain.errors import ForeignDatabase
+from models.database import Sessions
 from models.installation import Installation, current
-from models.session import Sessions
 from runtime.settings import Settings
 
 _ADVICE: Final = (

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from domain.errors import SettingsError
-from models.session import Sessions
+from models.database import Sessions
 
 _STATED: Final = re.compile(r'^(revision|down_revision) = "(\w+)"', re.MULTILINE)
 

@@ -16,12 +16,12 @@ from sqlalchemy.orm import Session
 import providers
 from domain.catalog.model import Catalog
 from domain.errors import SettingsError
+from models.database import Sessions, connect, sessions_of, written_in
 from models.installation import Namespace
-from models.seat_cache import SeatCache
-from models.session import Sessions, connect, sessions_of, written_in
 from providers.base import Provider
 from runtime import schema
 from runtime.catalogs import load_catalog
+from runtime.seat_cache import SeatCache
 from runtime.settings import Settings
 
 # Longer would make a caller wait for what is only a shadow, or a shared budget.

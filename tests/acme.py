@@ -14,15 +14,15 @@ from domain import policies
 from domain.catalog.reader import parse
 from domain.errors import Refused, TransientError
 from domain.snapshot import SubscriptionSnapshot
-from models import batch, generation, inbox, ledger, members, schedule, seating
+from models import batch, generation, inbox, ledger, members, seating, sync_queue
 from models.account import Account
+from models.account_rules import Override
 from models.assignment import LIVE, Assignment, AssignmentState
 from models.batch import Outcome
-from models.finding import DriftFinding
+from models.drift_finding import DriftFinding
 from models.locked_account import Balance
 from models.members import Change
 from models.notice import KeptNotice
-from models.rules import Override
 from models.seating import Seated, Wish
 from providers.base import Event
 from runtime.wiring import Runtime
@@ -86,7 +86,7 @@ class Acme:
 
     def is_looked_at(self) -> None:
         with self.runtime.sessions.begin() as session:
-            schedule.raise_hint(session, "sub_1")
+            sync_queue.raise_hint(session, "sub_1")
         sync(self.runtime, "sub_1")
 
     def body_says(self, **shown) -> None:
@@ -106,7 +106,7 @@ class Acme:
         facts = {"product_id": product_id, "addons": (), **shown}
         self.provider.subscriptions[subscription_id] = a_snapshot(subscription_id, **facts)
         with self.runtime.sessions.begin() as session:
-            schedule.raise_hint(session, subscription_id)
+            sync_queue.raise_hint(session, subscription_id)
         sync(self.runtime, subscription_id)
 
     # The app's side; a refusal is an answer, and what led to it is kept, as at the door.
@@ -209,7 +209,7 @@ class Acme:
     def is_swept_for_looks(self) -> None:
         """The first half of a sweep; who is rung for looks at once."""
         with self.runtime.sessions.begin() as session:
-            due = schedule.take_due(session, limit=100, routine_limit=100, again=timedelta(seconds=5))
+            due = sync_queue.take_due(session, limit=100, routine_limit=100, again=timedelta(seconds=5))
         drain(self.runtime, due.all)
 
     def is_swept_for_dates(self) -> None:

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, text
 
-from models.session import connect
-from models.tables import TABLES
+from models.all_tables import TABLES
+from models.database import connect
 from tests.factories import NOON
 
 # Found before PostgreSQL's own, by the service's statements and by the migrations, whose column defaults

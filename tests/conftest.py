@@ -15,8 +15,8 @@ from sqlalchemy import Engine
 
 import migrations
 from domain.catalog.model import Catalog
-from models.seat_cache import SeatCache
-from models.session import Sessions, connect, sessions_of
+from models.database import Sessions, connect, sessions_of
+from runtime.seat_cache import SeatCache
 from runtime.settings import Settings
 from runtime.wiring import Runtime, redis_client
 from simulator.server import Simulator

@@ -14,7 +14,7 @@ from psycopg import connect, sql
 from sqlalchemy import make_url
 
 import migrations
-from models import session
+from models import database as session
 from runtime.embedded import PostgresServer, RedisServer
 
 TEMPLATE = "template_seatsync"

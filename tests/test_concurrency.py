@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy import text
 
 from domain.errors import NoSeatAvailable
-from models import ledger, schedule, seating
+from models import ledger, seating, sync_queue
 from models.account import Account
+from models.database import Sessions, connect, sessions_of
 from models.seating import Wish
-from models.session import Sessions, connect, sessions_of
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.conftest import API_KEY
 from tests.factories import CATALOG_TEXT, a_catalog, a_cause, a_snapshot
@@ -57,8 +57,8 @@ def buy(sessions: Sessions, account_id: str, seats: int = 0) -> None:
     """Five seats and so many more."""
     snapshot = a_snapshot(f"sub_{account_id}", seats=seats, metadata={"account_id": account_id})
     with sessions.begin() as session:
-        schedule.raise_hint(session, snapshot.subscription_id)
-        lease = schedule.lease(session, snapshot.subscription_id, timedelta(seconds=10))
+        sync_queue.raise_hint(session, snapshot.subscription_id)
+        lease = sync_queue.lease(session, snapshot.subscription_id, timedelta(seconds=10))
         ledger.apply(session, lease, snapshot, CATALOG, a_cause())
 
 

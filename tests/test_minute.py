@@ -21,13 +21,13 @@ from sqlalchemy.orm import Session
 
 from domain.errors import MemberNotFound, Refused
 from domain.snapshot import AddonQuantity
-from models import batch, ledger, members, schedule, seating
+from models import batch, ledger, members, seating, sync_queue
 from models.account import Account
 from models.assignment import AssignmentState
 from models.audit import AuditRow
+from models.database import Sessions, connect, sessions_of
 from models.members import Change
 from models.seating import Seated, Wish
-from models.session import Sessions, connect, sessions_of
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import a_catalog, a_cause, a_snapshot
 from tests.servers import Databases
@@ -146,8 +146,8 @@ class Worker:
             AddonQuantity("adn_viewer", self.chance.randint(0, 4)),
         )
         with self.sessions.begin() as session:
-            schedule.raise_hint(session, "sub_1")
-            lease = schedule.lease(session, "sub_1", LEASE)
+            sync_queue.raise_hint(session, "sub_1")
+            lease = sync_queue.lease(session, "sub_1", LEASE)
         if lease is None:
             return
         with self.sessions.begin() as session:

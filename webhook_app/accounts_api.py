@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 from domain.catalog.model import Catalog, Rules
 from domain.errors import UnknownSeatType
 from domain.seat_rules import AccountRules
-from models import account, evaluation, expansion, ledger, purchase_reset
+from models import account, evaluation, ledger, purchase_queue, purchase_reset
 from models.account import Account
+from models.account_rules import Override
 from models.api_key import Scope
 from models.audit import Cause
-from models.rules import Override
 from webhook_app.answers import KEYED, WITH_BODY, WRITING, answer, responses
 from webhook_app.auth import caller, needs
 from webhook_app.door import door
@@ -116,7 +116,7 @@ def get_policy(path: AccountPath) -> Response:
 def resume_purchases(path: AccountPath) -> Response:
     def work(session: Session) -> Answer:
         account.get(session, path.account_id)
-        failures = len(expansion.failures_of(session, path.account_id))
+        failures = len(purchase_queue.failures_of(session, path.account_id))
         purchase_reset.reset(session, path.account_id, caller().actor)
         return Answer(HTTPStatus.OK, {"account_id": path.account_id, "failures_forgiven": failures})
 

@@ -18,7 +18,7 @@ import orjson
 
 from models import account, history
 from models.audit import AuditRow
-from models.session import Sessions
+from models.database import Sessions
 
 _AT_ONCE: Final = 500
 _COLUMNS: Final = (

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
 from domain.errors import SettingsError
-from models import condition, generation, schedule
+from models import condition, generation, sync_queue
 from models.condition import Condition
 from models.generation import GenerationState
 from runtime import installation, schema
@@ -71,7 +71,7 @@ def ready() -> Response:
                 return _not_migrated(revision)
             installation.check_in(session, runtime.settings)
             waited = condition.oldest_unprocessed(session)
-            untouched = schedule.longest_untouched(session)
+            untouched = sync_queue.longest_untouched(session)
             found = generation.state_of(session, runtime.catalog)
     except SQLAlchemyError:
         return problems.response(

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from werkzeug.exceptions import BadRequest
 
 from domain.errors import NotFound, Refused, UnknownRole
-from models import idempotency
+from models import idempotency_key
 from webhook_app import problems
 from webhook_app.auth import caller
 from webhook_app.door import door
@@ -124,13 +124,13 @@ def _kept_answer(
 
 def _keep(session: Session, key: str, answer: Answer, *, instead_of: dict[str, Any] | None = None) -> None:
     body = orjson.loads(_dumped(answer.body))
-    idempotency.finish(session, _scope(), key, answer.status, body, instead_of=instead_of)
+    idempotency_key.finish(session, _scope(), key, answer.status, body, instead_of=instead_of)
 
 
 def _begin(session: Session, key: str) -> Answer | None:
     """The answer that was kept under the key, if there is one."""
     wish = hashlib.sha256(request.query_string + b"\n" + _body_without_spelling()).digest()
-    before = idempotency.begin(session, _scope(), key, wish)
+    before = idempotency_key.begin(session, _scope(), key, wish)
     return None if before is None else Answer(before.status, before.body, is_replay=True)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from flask import Response
 from sqlalchemy.orm import Session
 
-from models import endpoint, notice
+from models import notice, notice_endpoint
 from models.api_key import Scope
-from models.endpoint import Endpoint
 from models.notice import DeliveryState, KeptNotice, NoticeDelivery
+from models.notice_endpoint import Endpoint
 from providers import egress
 from webhook_app.answers import KEYED, WITH_BODY, WRITING, answer, next_cursor, responses
 from webhook_app.auth import needs
@@ -48,7 +48,9 @@ def add_endpoint(body: EndpointBody) -> Response:
     egress.check(body.url, allow_private=door().runtime.settings.notices_allow_private)
 
     def work(session: Session) -> Answer:
-        return Answer(HTTPStatus.CREATED, _with_secret(endpoint.register(session, body.url, body.types)))
+        return Answer(
+            HTTPStatus.CREATED, _with_secret(notice_endpoint.register(session, body.url, body.types))
+        )
 
     return answer_once(work)
 
@@ -61,7 +63,7 @@ def add_endpoint(body: EndpointBody) -> Response:
 @needs(Scope.ADMIN)
 def endpoints() -> Response:
     with door().runtime.sessions() as session:
-        found = endpoint.all_endpoints(session)
+        found = notice_endpoint.all_endpoints(session)
     return answer({"endpoints": [_endpoint(one) for one in found]})
 
 
@@ -74,7 +76,7 @@ def endpoints() -> Response:
 @needs(Scope.ADMIN)
 def remove_endpoint(path: EndpointPath) -> Response:
     def work(session: Session) -> Answer:
-        deleted = endpoint.remove(session, path.endpoint_id)
+        deleted = notice_endpoint.remove(session, path.endpoint_id)
         return Answer(HTTPStatus.OK, {"endpoint_id": path.endpoint_id, "deleted": deleted})
 
     return answer_once(work)
@@ -89,7 +91,7 @@ def remove_endpoint(path: EndpointPath) -> Response:
 @needs(Scope.ADMIN)
 def rotate_secret(path: EndpointPath) -> Response:
     def work(session: Session) -> Answer:
-        return Answer(HTTPStatus.OK, _with_secret(endpoint.rotate(session, path.endpoint_id)))
+        return Answer(HTTPStatus.OK, _with_secret(notice_endpoint.rotate(session, path.endpoint_id)))
 
     return answer_once(work)
 
@@ -104,7 +106,7 @@ def rotate_secret(path: EndpointPath) -> Response:
 @needs(Scope.ADMIN)
 def enable_endpoint(path: EndpointPath) -> Response:
     def work(session: Session) -> Answer:
-        return Answer(HTTPStatus.OK, _endpoint(endpoint.enable(session, path.endpoint_id)))
+        return Answer(HTTPStatus.OK, _endpoint(notice_endpoint.enable(session, path.endpoint_id)))
 
     return answer_once(work)
 

@@ -8,9 +8,9 @@ from typing import Any
 from flask import Response
 from sqlalchemy.orm import Session
 
-from models import finding, inbox
+from models import drift_finding, inbox
 from models.api_key import Scope
-from models.finding import DriftFinding, FindingState
+from models.drift_finding import DriftFinding, FindingState
 from models.inbox import InboxEvent
 from webhook_app.answers import KEYED, WITH_BODY, WRITING, answer, next_cursor, responses
 from webhook_app.auth import needs
@@ -81,7 +81,7 @@ def replay_event(path: InboxPath) -> Response:
 def drift(query: DriftQuery) -> Response:
     with door().runtime.sessions() as session:
         states = [query.state] if query.state else [FindingState.OPEN, FindingState.HELD]
-        found = finding.page(session, states=states, after=query.cursor, limit=query.limit)
+        found = drift_finding.page(session, states=states, after=query.cursor, limit=query.limit)
     return answer(
         {"findings": [finding_shown(one) for one in found], "next_cursor": next_cursor(found, query.limit)}
     )
@@ -97,7 +97,7 @@ def drift(query: DriftQuery) -> Response:
 @needs(Scope.ADMIN)
 def dismiss_finding(path: FindingPath, body: DismissBody) -> Response:
     def work(session: Session) -> Answer:
-        closed = finding.dismiss(session, path.finding_id, body.reason)
+        closed = drift_finding.dismiss(session, path.finding_id, body.reason)
         return Answer(HTTPStatus.OK, finding_shown(closed))
 
     return answer_once(work)

@@ -25,7 +25,7 @@ from domain.drift import LikelyCause
 from domain.ids import LONGEST_ID, has_control_characters, problem_of
 from models.account import AccountStatus
 from models.assignment import AssignmentState
-from models.finding import FindingState
+from models.drift_finding import FindingState
 from models.inbox import InboxState
 from webhook_app.problems import Problem
 

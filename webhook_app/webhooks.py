@@ -13,7 +13,7 @@ from werkzeug.exceptions import NotFound
 
 from domain import findings
 from domain.errors import InvalidSignature
-from models import finding, inbox
+from models import drift_finding, inbox
 from models.inbox import Arrival, InboxState, Kept
 from providers.base import Delivery, Event
 from runtime.wiring import Runtime
@@ -105,7 +105,7 @@ def _keep(runtime: Runtime, arrival: Arrival, event: Event) -> Kept:
     with runtime.sessions.begin() as session:
         kept = inbox.keep(session, arrival)
         if kept.is_new and _is_foreign(runtime, event):
-            finding.record(
+            drift_finding.record(
                 session, f"business:{event.business_id}", [findings.other_business(event.business_id)]
             )
     return kept

@@ -13,8 +13,8 @@ from celery.app.amqp import AMQP
 from kombu import Connection
 
 from domain.errors import NamespaceUnknown
-from models import tick
-from models.session import connect, sessions_of
+from models import scheduled_job
+from models.database import connect, sessions_of
 from runtime import installation, schema
 from runtime.settings import Settings
 from runtime.wiring import Runtime, build, namespace_of
@@ -208,7 +208,7 @@ def _options(settings: Settings, patience: float) -> dict[str, object]:
             },
             "heartbeat": {
                 "task": "seatsync.heartbeat",
-                "schedule": tick.EVERY_HEARTBEAT / 2,
+                "schedule": scheduled_job.EVERY_HEARTBEAT / 2,
             },
             "housekeep": {
                 "task": "seatsync.housekeep",

@@ -29,12 +29,12 @@ from domain.errors import (
 )
 from domain.purchase.daily_limit import STOP_AFTER, beyond_the_day, stopped
 from domain.seat_limit import overage
-from models import assignment, expansion, generation, ledger, seat_change, waiting
+from models import assignment, generation, ledger, purchase_queue, seat_change, waiting
 from models.assignment import Assignment
 from models.audit import Cause
-from models.expansion import Present, Visit
 from models.locked_account import LockedAccount, changing
 from models.planned_changes import steps_of
+from models.purchase_queue import Present, Visit
 from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription
 from runtime.wiring import Runtime
@@ -73,7 +73,7 @@ def wait(runtime: Runtime, account_id: str, assignment_ids: Collection[int]) -> 
 def expand_due(runtime: Runtime, *, until: float) -> None:
     """Buy wherever somebody waits, until the monotonic clock reaches `until`."""
     with runtime.sessions() as session:
-        due = expansion.due(session, limit=_MOST_AT_ONCE)
+        due = purchase_queue.due(session, limit=_MOST_AT_ONCE)
     for account_id in due:
         if time.monotonic() >= until:
             return
@@ -89,7 +89,7 @@ def expand(runtime: Runtime, account_id: str) -> bool:
     with runtime.sessions.begin() as session:
         if generation.state_of(session, runtime.catalog).was_replaced:
             return False
-        visit = expansion.take(session, account_id, _LEASE)
+        visit = purchase_queue.take(session, account_id, _LEASE)
     if visit is None:
         return False
     again = timedelta(seconds=backoff(visit.attempt))
@@ -100,7 +100,7 @@ def expand(runtime: Runtime, account_id: str) -> bool:
         failed = {"account_id": account_id, "error": type(error).__name__}
         log.error("no seats bought", extra=failed)  # noqa: TRY400
     with runtime.sessions.begin() as session:
-        expansion.hand_back(session, visit, again)
+        purchase_queue.hand_back(session, visit, again)
     return True
 
 
@@ -145,13 +145,13 @@ def _stand(runtime: Runtime, account_id: str) -> _Standing:
         newest = seat_change.newest_automatic(session, account_id)
         if newest is not None and seat_change.is_in_vain(session, newest):
             _refuse(account, newest.buys_for, newest.message or "The purchase failed.")
-        failures = expansion.failures_of(session, account_id)
+        failures = purchase_queue.failures_of(session, account_id)
         if len(failures) >= STOP_AFTER:
             _refuse(account, _ids(assignment.waiting(session, account_id)), stopped(len(failures)))
-        rests_until = expansion.rests_until(session, account_id, failures)
+        rests_until = purchase_queue.rests_until(session, account_id, failures)
         queue = {person.id: person.seat_type for person in assignment.waiting(session, account_id)}
         if not queue:
-            expansion.done(session, account_id)
+            purchase_queue.done(session, account_id)
         demand = waiting.demand(account)
         return _Standing(
             demand=demand,
@@ -166,7 +166,7 @@ def _at_most(runtime: Runtime, account: LockedAccount, demand: Mapping[str, int]
     """The seats of each type in all that the day's limit allows: packs may cost less than fewer seats."""
     if not demand:
         return {}
-    purse = expansion.purse_of(account.session, Present.of(account), runtime.catalog, demand)
+    purse = purchase_queue.purse_of(account.session, Present.of(account), runtime.catalog, demand)
     needed = sum(overage(account.of(seat_type).purchased, number) for seat_type, number in demand.items())
     spare = max(purse.per_day - purse.today - needed, 0)
     return {seat_type: number + spare for seat_type, number in demand.items()}
@@ -210,7 +210,7 @@ def _check(runtime: Runtime, standing: _Standing, account: LockedAccount, change
     wanted = waiting.demand(account)
     if not is_more or any(wanted.get(name, 0) < number for name, number in standing.demand.items()):
         raise SubscriptionChanged("Somebody has gone by now, or there are other seats.")
-    purse = expansion.purse_of(account.session, Present.of(account), runtime.catalog, steps)
+    purse = purchase_queue.purse_of(account.session, Present.of(account), runtime.catalog, steps)
     if purse.today + change.seats_more > purse.per_day:
         raise NoSeatAvailable(
             f"{change.seats_more} seats would have to be bought at once. {beyond_the_day(purse)}"

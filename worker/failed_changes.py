@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from domain.notices import Notice, NoticeType
 from domain.purchase.daily_limit import STOP_AFTER
-from models import expansion, notice, seat_change
+from models import notice, purchase_queue, seat_change
 from models.seat_change import ChangeState, SeatChange
 
 
@@ -19,8 +19,8 @@ def fail(session: Session, change: SeatChange, code: str, message: str, *, helps
     if not change.is_automatic:
         return
     if change.came_to_nothing:
-        expansion.hurry(session, change.account_id)
-    failures = expansion.failures_of(session, change.account_id)
+        purchase_queue.hurry(session, change.account_id)
+    failures = purchase_queue.failures_of(session, change.account_id)
     if change.was_in_vain and len(failures) == STOP_AFTER:
         facts = {"failures": len(failures), "change_id": change.id, "code": code, "reason": message}
         notice.put(session, change.account_id, [Notice(NoticeType.PURCHASES_STOPPED, facts)])

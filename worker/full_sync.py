@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from models import account, awaited, reconcile_pass, schedule
+from models import account, awaited, reconcile_pass, sync_queue
 from models.subscription import Subscription
 from runtime.wiring import Runtime
 from worker import reconcile
@@ -82,7 +82,7 @@ def full_sync(runtime: Runtime, *, everything: bool = False, patience: float) ->
         _ask(runtime, awaited.all_known)
     _ask(runtime, awaited.stuck)
     with runtime.sessions.begin() as session:
-        schedule.hasten_failed(session, longer_than=timedelta(0))
+        sync_queue.hasten_failed(session, longer_than=timedelta(0))
     yield from _look(runtime, progress.listed, _Patience(patience))
 
 
@@ -124,7 +124,7 @@ def _ask(runtime: Runtime, wanted: _Slice) -> None:
     while True:
         with runtime.sessions.begin() as session:
             found = wanted(session, after=after, limit=_SLICE)
-            schedule.raise_hints(session, found, routine=True)
+            sync_queue.raise_hints(session, found, routine=True)
         if not found:
             return
         after = found[-1]
@@ -161,7 +161,7 @@ def _work_a_while(runtime: Runtime) -> tuple[Outcome, str | None] | None:
     """
     until = time.monotonic() + _A_WHILE
     with runtime.sessions.begin() as session:
-        due = schedule.take_due(session, limit=_AT_ONCE, routine_limit=_AT_ONCE, again=timedelta(0))
+        due = sync_queue.take_due(session, limit=_AT_ONCE, routine_limit=_AT_ONCE, again=timedelta(0))
     ended = None
     for subscription_id in due.all:
         outcome = _looked_at(runtime, subscription_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from models import finding, idempotency, inbox, notice, reconcile_pass, seat_change, tick
+from models import drift_finding, idempotency_key, inbox, notice, reconcile_pass, scheduled_job, seat_change
 from runtime.wiring import Runtime
 
 log = logging.getLogger(__name__)
@@ -25,17 +25,17 @@ _OCCASIONS_KEPT = timedelta(days=400)
 def housekeep_if_due(runtime: Runtime) -> int:
     """Housekeep unless somebody has within this hour; how many rows went."""
     with runtime.sessions.begin() as session:
-        is_due = tick.take(session, tick.HOUSEKEEPING, tick.EVERY_HOUSEKEEPING)
+        is_due = scheduled_job.take(session, scheduled_job.HOUSEKEEPING, scheduled_job.EVERY_HOUSEKEEPING)
     return housekeep(runtime) if is_due else 0
 
 
 def housekeep(runtime: Runtime) -> int:
     """Drop what is old and needs no work any more; how many rows went."""
     with runtime.sessions.begin() as session:
-        gone = idempotency.forget_old(session) + tick.forget_old(session)
+        gone = idempotency_key.forget_old(session) + scheduled_job.forget_old(session)
         gone += inbox.forget_old(session, _INBOX_KEPT)
         gone += notice.forget_old(session, _NOTICES_KEPT, occasions=_OCCASIONS_KEPT)
-        gone += finding.forget_old(session, _FINDINGS_KEPT)
+        gone += drift_finding.forget_old(session, _FINDINGS_KEPT)
         gone += reconcile_pass.forget_old(session, _PASSES_KEPT)
         gone += seat_change.forget_previews(session, _PREVIEWS_KEPT)
     log.info("housekeeping done", extra={"rows": gone})

@@ -27,10 +27,10 @@ from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
 from domain.errors import UnsafeUrl
-from models import endpoint, notice
-from models.endpoint import Addressee
+from models import notice, notice_endpoint
+from models.database import apart
 from models.notice import Letter
-from models.session import apart
+from models.notice_endpoint import Addressee
 from providers import egress
 from runtime.wiring import Runtime
 
@@ -108,7 +108,7 @@ def _send_due(runtime: Runtime) -> int:
 
 def _take_endpoint(runtime: Runtime) -> Addressee | None:
     with runtime.sessions.begin() as session:
-        return endpoint.take(session, lease=LEASE)
+        return notice_endpoint.take(session, lease=LEASE)
 
 
 def _work_off(runtime: Runtime, http: requests.Session, to: Addressee, until: float) -> int:
@@ -132,7 +132,7 @@ def _work_off(runtime: Runtime, http: requests.Session, to: Addressee, until: fl
     with runtime.sessions.begin() as session:
         notice.hand_back(session, letters[tried:])
         rest = _rest(outcome, tried, time.monotonic() - began)
-        endpoint.free(session, to.endpoint_id, rest=rest)
+        notice_endpoint.free(session, to.endpoint_id, rest=rest)
     return tried
 
 
@@ -182,7 +182,7 @@ def _write(session: Session, to: Addressee, letter: Letter, outcome: Outcome) ->
     if outcome.verdict is Verdict.DELIVERED:
         notice.delivered(session, letter)
     elif outcome.verdict is Verdict.GONE:
-        endpoint.disable(session, to.endpoint_id)
+        notice_endpoint.disable(session, to.endpoint_id)
         notice.bury_all(session, to.endpoint_id, "the endpoint answered 410 and is disabled")
     elif letter.attempt > len(PAUSES):
         notice.bury(session, letter, f"gave up after {letter.attempt} attempts: {outcome.reason}")

@@ -11,9 +11,9 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from models import inbox, purchase_reset, seat_change
-from models.schedule import Lease
 from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription
+from models.sync_queue import Lease
 from providers.base import PaymentNews, PaymentNewsKind, Provider
 from worker import failed_changes
 

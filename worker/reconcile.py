@@ -18,7 +18,7 @@ from typing import Final
 
 from domain.errors import BudgetSpent, ProviderError, TransientError
 from domain.snapshot import SubscriptionSnapshot
-from models import listing, reconcile_pass, schedule, subscription, tick
+from models import listing, reconcile_pass, scheduled_job, subscription, sync_queue
 from models.listing import Compared
 from models.reconcile_pass import Walk
 from providers.base import ListPage
@@ -58,8 +58,8 @@ def is_due(runtime: Runtime) -> bool:
     """Whether `reconcile` would find anything to do."""
     with runtime.sessions() as session:
         return (
-            tick.is_free(session, _TURN, _EVERY_TURN)
-            or tick.is_free(session, _LIST, _period(runtime))
+            scheduled_job.is_free(session, _TURN, _EVERY_TURN)
+            or scheduled_job.is_free(session, _LIST, _period(runtime))
             or reconcile_pass.is_due(session, runtime.provider.name)
         )
 
@@ -74,7 +74,7 @@ def begin(runtime: Runtime, *, now: bool = False) -> None:
         if now:
             if not reconcile_pass.begin(session, provider, spread_over=timedelta(0)):
                 reconcile_pass.hurry(session, provider)
-        elif tick.take(session, _LIST, period):
+        elif scheduled_job.take(session, _LIST, period):
             reconcile_pass.begin(session, provider, spread_over=period / 2)
 
 
@@ -213,7 +213,7 @@ def _finish(runtime: Runtime, mine: Walk, *, saw_the_end: bool) -> None:
         gone = reconcile_pass.finish(session, mine, saw_the_end=saw_the_end, most_vanished=_MOST_VANISHED)
         if gone is None:
             return
-        schedule.raise_hints(session, gone, routine=True)
+        sync_queue.raise_hints(session, gone, routine=True)
         done = reconcile_pass.newest(session, runtime.provider.name)
     assert done is not None
     log.info(
@@ -237,12 +237,12 @@ def verify(runtime: Runtime) -> None:
     """Ask for a look at those whose turn it is, every minute as many as keep all of them in time."""
     verify_every = runtime.settings.verify_every
     with runtime.sessions.begin() as session:
-        if not tick.take(session, _TURN, _EVERY_TURN):
+        if not scheduled_job.take(session, _TURN, _EVERY_TURN):
             return
         even_pace = subscription.count(session) * (_EVERY_TURN / verify_every)
         limit = max(_FEWEST_A_TURN, math.ceil(_CATCHING_UP * even_pace))
-        oldest = schedule.due_for_verification(session, verify_every, limit=limit)
-        schedule.raise_hints(session, oldest, routine=True)
+        oldest = sync_queue.due_for_verification(session, verify_every, limit=limit)
+        sync_queue.raise_hints(session, oldest, routine=True)
 
 
 def _period(runtime: Runtime) -> timedelta:

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from domain.errors import NotReplayable
-from models import inbox, schedule
+from models import inbox, sync_queue
 from models.inbox import InboxEvent, InboxState
 from providers.base import Provider
 from runtime.wiring import Runtime
@@ -71,4 +71,4 @@ def _request_syncs(session: Session, letters: Iterable[InboxEvent]) -> None:
     """All at once, since subscriptions are locked in the order of their ids."""
     session.flush()
     pending = (letter for letter in letters if letter.state == InboxState.PENDING)
-    schedule.raise_hints(session, {letter.subscription_id for letter in pending if letter.subscription_id})
+    sync_queue.raise_hints(session, {letter.subscription_id for letter in pending if letter.subscription_id})

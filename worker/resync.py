@@ -14,10 +14,10 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from models import account, audit, finding, schedule, subscription
-from models.finding import DriftFinding
+from models import account, audit, drift_finding, subscription, sync_queue
+from models.drift_finding import DriftFinding
 from models.locked_account import lock
-from models.schedule import Waiting
+from models.sync_queue import Waiting
 from providers.base import Caller
 from runtime.wiring import Runtime
 from worker.backoff import growing_pauses
@@ -79,9 +79,9 @@ def resync_subscription(
 
 
 def _ask(session: Session, ids: Sequence[str]) -> _Asked:
-    schedule.raise_hints(session, ids)
+    sync_queue.raise_hints(session, ids)
     return _Asked(
-        hints=schedule.hints_of(session, ids),
+        hints=sync_queue.hints_of(session, ids),
         since=account.now(session),
         newest_audit=audit.newest(session),
     )
@@ -92,7 +92,7 @@ def _work_on(runtime: Runtime, asked: _Asked, patience: float, caller: Caller) -
     with runtime.sessions() as session:
         return Resynced(
             changed=audit.moved_by(session, list(asked.hints), after=asked.newest_audit),
-            drift=finding.about(session, list(asked.hints), since=asked.since),
+            drift=drift_finding.about(session, list(asked.hints), since=asked.since),
             waiting=waiting,
             key_refused=key_refused,
         )
@@ -108,7 +108,7 @@ def _look(
     key_refused = False
     while True:
         with runtime.sessions() as session:
-            waiting = schedule.waiting(session, hints)
+            waiting = sync_queue.waiting(session, hints)
         left = timedelta(seconds=until - time.monotonic())
         open_ones = [one for one in waiting if not one.is_dead and one.due_in < left]
         if key_refused or not open_ones or left <= timedelta():

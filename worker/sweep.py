@@ -10,10 +10,19 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from models import account, endpoint, expansion, generation, ledger, schedule, seat_change, seating
+from models import (
+    account,
+    generation,
+    ledger,
+    notice_endpoint,
+    purchase_queue,
+    seat_change,
+    seating,
+    sync_queue,
+)
 from models.audit import Cause
 from models.locked_account import changing
-from models.schedule import Due
+from models.sync_queue import Due
 from runtime.wiring import Runtime
 from worker import reconcile
 from worker.doorbell import Publish
@@ -57,7 +66,7 @@ class Sweep:
         although workers were woken: their clocks, their queue or they themselves may be at fault.
         """
         with self.runtime.sessions.begin() as session:
-            due = schedule.take_due(
+            due = sync_queue.take_due(
                 session, limit=_MOST_AT_ONCE, routine_limit=_MOST_ROUTINE, again=_RING_AGAIN
             )
         is_heard = not due.all or self._is_heard(lambda: self._ring(due))
@@ -121,7 +130,7 @@ class Sweep:
         if self.announce is None:
             return
         with self.runtime.sessions() as session:
-            is_due = endpoint.any_due(session)
+            is_due = notice_endpoint.any_due(session)
         if is_due:
             self._is_heard(self.announce)
 
@@ -130,7 +139,7 @@ class Sweep:
         if self.ring_for_changes is None:
             return
         with self.runtime.sessions() as session:
-            is_due = bool(seat_change.due(session, limit=1) or expansion.due(session, limit=1))
+            is_due = bool(seat_change.due(session, limit=1) or purchase_queue.due(session, limit=1))
         if is_due:
             self._is_heard(self.ring_for_changes)
 

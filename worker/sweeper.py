@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from models import tick
+from models import scheduled_job
 from worker.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,6 @@ def run(sweep: Sweep, every: float) -> None:
         try:
             sweep.once()
             with sweep.runtime.sessions.begin() as session:
-                tick.take(session, tick.SWEEPER, tick.EVERY_HEARTBEAT)
+                scheduled_job.take(session, scheduled_job.SWEEPER, scheduled_job.EVERY_HEARTBEAT)
         except SQLAlchemyError as error:
             log.warning("sweep failed", extra={"error": type(error).__name__})

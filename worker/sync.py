@@ -28,9 +28,9 @@ from domain.errors import (
     TransientError,
 )
 from domain.snapshot import SubscriptionSnapshot, SubscriptionStatus
-from models import finding, generation, inbox, ledger, schedule, tick
+from models import drift_finding, generation, inbox, ledger, scheduled_job, sync_queue
 from models.audit import Cause
-from models.schedule import Lease
+from models.sync_queue import Lease
 from providers.base import Caller
 from runtime.wiring import Runtime
 from worker import payments
@@ -80,7 +80,7 @@ def sync(runtime: Runtime, subscription_id: str, *, caller: Caller | None = None
     with runtime.sessions.begin() as session:
         if generation.state_of(session, runtime.catalog).was_replaced:
             return Outcome.OUTDATED
-        lease = schedule.lease(session, subscription_id, LEASE)
+        lease = sync_queue.lease(session, subscription_id, LEASE)
     if lease is None:
         return Outcome.NOTHING_DUE
     try:
@@ -112,7 +112,7 @@ def _give_back(runtime: Runtime, lease: Lease) -> None:
     ends by itself.
     """
     with suppress(SQLAlchemyError), runtime.sessions.begin() as session:
-        schedule.hand_back_unasked(session, lease, delay=timedelta(seconds=1))
+        sync_queue.hand_back_unasked(session, lease, delay=timedelta(seconds=1))
 
 
 def _look(runtime: Runtime, lease: Lease, caller: Caller) -> Outcome:
@@ -148,7 +148,7 @@ def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> Ou
         if changed is not None:
             payments.take_note(session, runtime.provider, lease)
             if is_contradicted:
-                schedule.sync_once_more(session, lease.subscription_id, delay=_ONCE_MORE_IN)
+                sync_queue.sync_once_more(session, lease.subscription_id, delay=_ONCE_MORE_IN)
     if changed is not None and lease.attempt > 1:
         _hasten_the_others(runtime)
     return Outcome.OVERTAKEN if changed is None else Outcome.SYNCED
@@ -167,8 +167,8 @@ def _is_contradicted(
 def _hasten_the_others(runtime: Runtime) -> None:
     """The provider is back; at most once a minute, lest one that flaps wear out one that always fails."""
     with runtime.sessions.begin() as session:
-        if tick.take(session, "hasten", timedelta(minutes=1)):
-            schedule.hasten_failed(session, longer_than=timedelta(seconds=LONGEST_QUICK))
+        if scheduled_job.take(session, "hasten", timedelta(minutes=1)):
+            sync_queue.hasten_failed(session, longer_than=timedelta(seconds=LONGEST_QUICK))
 
 
 def _not_at_provider(runtime: Runtime, lease: Lease, missing: SubscriptionNotAtProvider) -> Outcome:
@@ -188,23 +188,23 @@ def _may_come_yet(runtime: Runtime, lease: Lease) -> bool:
     if not lease.events:
         return False
     with runtime.sessions() as session:
-        return schedule.is_announced_lately(session, lease.subscription_id, within=_NOT_YET)
+        return sync_queue.is_announced_lately(session, lease.subscription_id, within=_NOT_YET)
 
 
 def _refused(runtime: Runtime, lease: Lease, error: PermanentError) -> Outcome:
     """Try again hours later, a few times: what the provider refuses may be its own passing mistake."""
     with runtime.sessions() as session:
-        refused_for = schedule.refused_for(session, lease)
+        refused_for = sync_queue.refused_for(session, lease)
     if refused_for >= GIVEN_UP_AFTER:
         return _bury(runtime, lease, error.message)
     claimed = _newest_claim(runtime, lease)
     with runtime.transaction() as session:
         _raise_by(session, runtime, lease, claimed)
-        is_ours = schedule.hand_back_refused(
+        is_ours = sync_queue.hand_back_refused(
             session, lease, delay=max(REFUSAL_PAUSE, refused_for), error=error.message
         )
         if is_ours:
-            finding.hold_differences(session, lease.subscription_id, error.message)
+            drift_finding.hold_differences(session, lease.subscription_id, error.message)
     return Outcome.POSTPONED
 
 
@@ -220,7 +220,7 @@ def _postpone(
     claimed = _newest_claim(runtime, lease) if raise_meanwhile else None
     with runtime.transaction() as session:
         _raise_by(session, runtime, lease, claimed)
-        schedule.hand_back(session, lease, delay=timedelta(seconds=delay), error=error.message)
+        sync_queue.hand_back(session, lease, delay=timedelta(seconds=delay), error=error.message)
     return Outcome.POSTPONED
 
 
@@ -229,14 +229,14 @@ def _record_missing(runtime: Runtime, lease: Lease, error: TransientError) -> No
     if isinstance(error, AnswerIncomplete):
         missing = findings.field_missing(error.field, "with the last good count")
         with runtime.sessions.begin() as session:
-            finding.record(session, lease.subscription_id, [missing])
+            drift_finding.record(session, lease.subscription_id, [missing])
 
 
 def _wait_for_budget(runtime: Runtime, lease: Lease, spent: BudgetSpent) -> Outcome:
     claimed = _newest_claim(runtime, lease)
     with runtime.transaction() as session:
         _raise_by(session, runtime, lease, claimed)
-        schedule.hand_back_unasked(session, lease, delay=timedelta(seconds=spent.retry_after or 1.0))
+        sync_queue.hand_back_unasked(session, lease, delay=timedelta(seconds=spent.retry_after or 1.0))
     return Outcome.BUDGET_SPENT
 
 
@@ -248,9 +248,9 @@ def _raise_by(session: Session, runtime: Runtime, lease: Lease, claimed: Subscri
 
 def _bury(runtime: Runtime, lease: Lease, reason: str) -> Outcome:
     with runtime.sessions.begin() as session:
-        buried = schedule.bury(session, lease, reason)
+        buried = sync_queue.bury(session, lease, reason)
         if buried:
-            finding.hold_differences(session, lease.subscription_id, reason)
+            drift_finding.hold_differences(session, lease.subscription_id, reason)
     if not buried:
         return Outcome.OVERTAKEN
     log.error(

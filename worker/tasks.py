@@ -6,7 +6,7 @@ import time
 
 from celery import Task, shared_task
 
-from models import tick
+from models import scheduled_job
 from worker import expansion, housekeeping, notify, reconcile, seat_change, sweep
 
 # And one page more stays within the soft time limit.
@@ -39,7 +39,7 @@ def settle_changes(self: Task) -> None:
 def heartbeat(self: Task) -> None:
     """Show that beat, broker and worker are alive."""
     with self.app.runtime.sessions.begin() as session:
-        tick.take(session, tick.BEAT, tick.EVERY_HEARTBEAT)
+        scheduled_job.take(session, scheduled_job.BEAT, scheduled_job.EVERY_HEARTBEAT)
 
 
 @shared_task(name="seatsync.notify", bind=True)

@@ -12,13 +12,13 @@ from sqlalchemy.orm import Session
 
 from cli.checks.result import Level, Result, ok
 from domain.catalog.model import Catalog
-from models import account, condition, finding, generation, tick
-from models.finding import FindingState
+from models import account, condition, drift_finding, generation, scheduled_job
+from models.drift_finding import FindingState
 from models.inbox import InboxState
 from runtime.wiring import Runtime
 
 _STANDING = (FindingState.HELD, FindingState.OPEN)
-_SILENT = 3 * tick.EVERY_HEARTBEAT
+_SILENT = 3 * scheduled_job.EVERY_HEARTBEAT
 _FIRST_SIGN = 15.0  # seconds; a service that was started a moment ago shows that it is at work within these
 _POLL = 0.5  # seconds
 _LATE = 1.5  # times the period within which each subscription is looked at
@@ -50,13 +50,13 @@ def _await_first_signs(runtime: Runtime) -> None:
     until = time.monotonic() + _FIRST_SIGN
     while time.monotonic() < until:
         with runtime.sessions() as session:
-            if all(_is_alive(session, name) for name in (tick.BEAT, tick.SWEEPER)):
+            if all(_is_alive(session, name) for name in (scheduled_job.BEAT, scheduled_job.SWEEPER)):
                 return
         time.sleep(_POLL)
 
 
 def _is_alive(session: Session, name: str) -> bool:
-    last = tick.last_taken(session, name)
+    last = scheduled_job.last_taken(session, name)
     return last is not None and account.now(session) - last <= _SILENT
 
 
@@ -76,16 +76,16 @@ def looks(oldest: timedelta, period: timedelta) -> Result:
 
 def _beat(session: Session) -> Result:
     advice = "Run one `beat` and at least one `worker`, as in the Procfile; both need the broker."
-    return _heartbeat(session, tick.BEAT, "beat and worker", advice)
+    return _heartbeat(session, scheduled_job.BEAT, "beat and worker", advice)
 
 
 def _sweeper(session: Session) -> Result:
     advice = "Run a `seatsync sweeper`: without it nothing is tried again, and no deadline is carried out."
-    return _heartbeat(session, tick.SWEEPER, "sweeper", advice)
+    return _heartbeat(session, scheduled_job.SWEEPER, "sweeper", advice)
 
 
 def _heartbeat(session: Session, name: str, who: str, advice: str) -> Result:
-    last = tick.last_taken(session, name)
+    last = scheduled_job.last_taken(session, name)
     if last is None:
         return Result(Level.FAILURE, who, "No sign of life was ever seen.", advice)
     silence = account.now(session) - last
@@ -111,7 +111,7 @@ def _given_up(session: Session) -> Iterator[Result]:
 def _standing(session: Session) -> Iterator[Result]:
     """Drift findings that stand; open ones are repaired by the next look, held ones wait for a person."""
     counts = Counter[str]()
-    for (state, _cause), count in finding.count_by_cause(session, states=_STANDING).items():
+    for (state, _cause), count in drift_finding.count_by_cause(session, states=_STANDING).items():
         counts[state] += count
     if counts:
         level = Level.WARNING if counts[FindingState.HELD] else Level.NOTE

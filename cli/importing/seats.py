@@ -23,12 +23,12 @@ from cli.importing.rows import BadRow, MemberRow
 from cli.importing.stage import Stage, Staged, Watcher
 from domain.catalog.model import Catalog
 from domain.errors import AccountNotFound, NotFound, Refused, SeatSyncError, UnknownRole
-from models import imports, ledger, seating
+from models import ledger, member_import, seating
 from models.audit import Cause
-from models.imports import Import, ImportKind, Step
+from models.database import apart
 from models.locked_account import LockedAccount, lock
+from models.member_import import Import, ImportKind, Step
 from models.seating import Wish
-from models.session import apart
 from runtime.wiring import Runtime
 
 CAUSE: Final = Cause(actor="cli:import", source="import", reason="a member of an imported file")
@@ -177,8 +177,8 @@ class Importer:
                     refused.append((staged.line, result.reason))
             seater.save()
             size = sum(staged.size for staged in page)
-            imports.advance(session, run, Step(page[-1].place, len(page), size, counts, refused))
-            return imports.current(session, run)
+            member_import.advance(session, run, Step(page[-1].place, len(page), size, counts, refused))
+            return member_import.current(session, run)
 
 
 def _stopped(why: str, run: Import) -> ImportStopped:
@@ -189,20 +189,20 @@ def _stopped(why: str, run: Import) -> ImportStopped:
 def open_import(runtime: Runtime, file_digest: str) -> Import:
     """The file's import under way, else a new one."""
     with runtime.transaction() as session:
-        return imports.begin(session, ImportKind.MEMBERS, file_digest)
+        return member_import.begin(session, ImportKind.MEMBERS, file_digest)
 
 
 def note_rejects(runtime: Runtime, stage: Stage, run: Import) -> None:
     """Put the rows that were refused at their seats beside those that could not be read."""
     with runtime.sessions() as session:
-        for line, reason in imports.rejects(session, run):
+        for line, reason in member_import.rejects(session, run):
             stage.reject(line, reason)
 
 
 def close_import(runtime: Runtime, run: Import) -> None:
     """The file is done: importing it once more is a new import."""
     with runtime.transaction() as session:
-        imports.finish(session, run)
+        member_import.finish(session, run)
 
 
 @contextmanager

@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 from sqlalchemy import text
 
 from cli.main import cli
+from models.all_tables import TABLES
+from models.database import Sessions
 from models.installation import Installation
-from models.session import Sessions
-from models.tables import TABLES
 from runtime.settings import Settings
 from runtime.wiring import Runtime, build
 from simulator.server import Simulator

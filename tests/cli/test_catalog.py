@@ -15,8 +15,8 @@ from domain.catalog.reader import parse
 from models import ledger, seating
 from models.account import Account
 from models.audit import AuditRow
+from models.database import Sessions
 from models.seating import Wish
-from models.session import Sessions
 from tests.factories import CATALOG_TEXT, a_cause
 
 FREE = "[free]\nincluded = { full = 3, viewer = 1 }\n"

@@ -23,10 +23,10 @@ from cli.checks.examine import examine
 from cli.checks.result import Level
 from cli.main import cli
 from domain.catalog.model import MetadataNames, Rules
-from models import account, inbox, tick
-from models.finding import DriftFinding
+from models import account, inbox, scheduled_job
+from models.database import Sessions
+from models.drift_finding import DriftFinding
 from models.inbox import InboxState
-from models.session import Sessions
 from models.subscription import Subscription
 from runtime.settings import Settings
 from runtime.wiring import Runtime
@@ -74,8 +74,8 @@ def well(sessions: Sessions) -> None:
     """Beat and sweeper are at work, and both products are in use and were just looked at."""
     now = datetime.now(UTC)
     with sessions.begin() as session:
-        for name in (tick.BEAT, tick.SWEEPER):
-            tick.take(session, name, tick.EVERY_HEARTBEAT)
+        for name in (scheduled_job.BEAT, scheduled_job.SWEEPER):
+            scheduled_job.take(session, name, scheduled_job.EVERY_HEARTBEAT)
         for product_id in ("pdt_team", "pdt_per_user"):
             session.add(
                 Subscription(
@@ -437,7 +437,9 @@ def test_a_cache_that_is_away_is_found(found: Found):
 
 
 @pytest.mark.parametrize(
-    ("name", "check"), [(tick.BEAT, "beat and worker"), (tick.SWEEPER, "sweeper")], ids=["beat", "sweeper"]
+    ("name", "check"),
+    [(scheduled_job.BEAT, "beat and worker"), (scheduled_job.SWEEPER, "sweeper")],
+    ids=["beat", "sweeper"],
 )
 def test_a_process_that_is_silent_is_found(found: Found, sessions: Sessions, name: str, check: str):
     with sessions.begin() as session:
@@ -467,8 +469,8 @@ def test_right_after_the_start_the_first_signs_of_life_are_waited_for(
 
     def show_life(_seconds: float) -> None:
         with sessions.begin() as session:
-            for name in (tick.BEAT, tick.SWEEPER):
-                tick.take(session, name, tick.EVERY_HEARTBEAT)
+            for name in (scheduled_job.BEAT, scheduled_job.SWEEPER):
+                scheduled_job.take(session, name, scheduled_job.EVERY_HEARTBEAT)
 
     monkeypatch.setattr("cli.checks.work._FIRST_SIGN", 60.0)
     monkeypatch.setattr("cli.checks.work.time.sleep", show_life)

@@ -8,9 +8,9 @@ import pytest
 
 from domain import findings
 from domain.drift import Difference, LikelyCause
-from models import finding
-from models.finding import FindingState
-from models.session import Sessions
+from models import drift_finding
+from models.database import Sessions
+from models.drift_finding import FindingState
 from tests.cli.conftest import Business
 
 
@@ -20,9 +20,9 @@ def found(sessions: Sessions) -> None:
     more = findings.differs(Difference("quantity", "1", "3"), LikelyCause.PORTAL_CHANGE)
     paused = findings.differs(Difference("status", "active", "paused"), LikelyCause.LOST_WEBHOOK)
     with sessions.begin() as session:
-        finding.record(session, "sub_1", [more, paused])
-        finding.record(session, "sub_2", [findings.unknown_product("pdt_new")])
-        repaired = finding.page(session, states=[FindingState.OPEN], after=None, limit=10)[1]
+        drift_finding.record(session, "sub_1", [more, paused])
+        drift_finding.record(session, "sub_2", [findings.unknown_product("pdt_new")])
+        repaired = drift_finding.page(session, states=[FindingState.OPEN], after=None, limit=10)[1]
         repaired.state, repaired.closed_at = FindingState.REPAIRED, repaired.first_seen
 
 
@@ -66,7 +66,7 @@ def test_an_exit_code_of_what_is_not_shown_is_explained(business: Business, foun
 
 def test_a_side_without_a_value_is_left_out(business: Business, sessions: Sessions):
     with sessions.begin() as session:
-        finding.record(session, "sub_3", [findings.addons_missing()])
+        drift_finding.record(session, "sub_3", [findings.addons_missing()])
     shown = business.run("drift").stdout
     assert "held     sub_3 addons (unknown)\n" in shown
     assert "None" not in shown

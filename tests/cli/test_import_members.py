@@ -27,10 +27,10 @@ from models import ledger, seating
 from models.account import Account
 from models.assignment import Assignment
 from models.audit import AuditRow, Cause
-from models.imports import Import
+from models.database import Sessions
 from models.locked_account import LockedAccount
+from models.member_import import Import
 from models.seating import Seated, Wish
-from models.session import Sessions
 from runtime.settings import Settings
 from runtime.wiring import read_catalog
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows

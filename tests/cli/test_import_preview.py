@@ -12,9 +12,9 @@ from sqlalchemy import Engine, event, text
 
 from models import members, seating
 from models.assignment import AssignmentState
+from models.database import Sessions
 from models.members import Change
 from models.seating import Wish
-from models.session import Sessions
 from runtime.settings import Settings
 from runtime.wiring import read_catalog
 from tests.cli.test_import_members import FREE, HEADER, Desk

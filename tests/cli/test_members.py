@@ -15,10 +15,10 @@ from models import ledger, seating
 from models.account import Account
 from models.assignment import Assignment
 from models.audit import AuditRow
+from models.database import Sessions
 from models.erasure import Person
-from models.idempotency import IdempotencyKey
+from models.idempotency_key import IdempotencyKey
 from models.seating import Wish
-from models.session import Sessions
 from runtime.wiring import Runtime
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.conftest import API_KEY

@@ -11,8 +11,8 @@ from sqlalchemy import text
 from cli.main import cli
 from domain.catalog.model import Catalog
 from models import generation, ledger, seating
+from models.database import Sessions
 from models.seating import Wish
-from models.session import Sessions
 from runtime.settings import Settings
 from runtime.wiring import read_catalog
 from tests.factories import CATALOG_TEXT, a_cause

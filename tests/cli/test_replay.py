@@ -9,8 +9,8 @@ from sqlalchemy import Engine, text
 
 from cli.main import cli
 from models import inbox
+from models.database import Sessions
 from models.inbox import InboxState
-from models.session import Sessions
 from tests.factories import an_arrival
 
 READABLE = orjson.dumps({"type": "subscription.active", "data": {"subscription_id": "sub_1"}})

@@ -13,7 +13,7 @@ from cli.main import cli
 from cli.up import without_hints
 from models import api_key
 from models.api_key import Scope
-from models.session import Sessions
+from models.database import Sessions
 from tests.cli.conftest import SEATSYNC
 
 LONG = "the backend of the application that sells seats to teams, second region"

@@ -6,7 +6,7 @@ import pytest
 
 from models import api_key
 from models.api_key import ApiKey, Scope
-from models.session import Sessions
+from models.database import Sessions
 
 
 @pytest.fixture

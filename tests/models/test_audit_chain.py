@@ -16,8 +16,8 @@ from domain.errors import AccountNotFound
 from models import audit_chain, ledger, seating
 from models.audit import AuditRow
 from models.audit_chain import Checked
+from models.database import Sessions, connect, sessions_of
 from models.seating import Wish
-from models.session import Sessions, connect, sessions_of
 from tests.factories import a_catalog, a_cause
 from tests.servers import Databases
 

@@ -14,8 +14,8 @@ from sqlalchemy import select
 
 from domain.errors import AnswerIncomplete, SubscriptionNotAtProvider
 from domain.snapshot import AddonQuantity, ScheduledChange
-from models import finding
-from models.finding import DriftFinding
+from models import drift_finding
+from models.drift_finding import DriftFinding
 from models.notice import KeptNotice
 from models.subscription import Subscription
 from runtime.wiring import Runtime
@@ -463,7 +463,7 @@ def test_a_dismissed_finding_stays_closed_while_it_stays_as_it_is(acme: Acme):
     acme.buys("strict", 3)
     acme.changes(product_id="pdt_who")
     with acme.runtime.sessions.begin() as session:
-        finding.dismiss(session, the_finding(acme).id, "a test product")
+        drift_finding.dismiss(session, the_finding(acme).id, "a test product")
     acme.is_looked_at()
     assert standing(acme) == []
     acme.changes(product_id="pdt_whom")
@@ -474,7 +474,7 @@ def test_a_dismissed_finding_that_was_gone_and_is_back_is_opened_again(acme: Acm
     acme.buys("strict", 3)
     acme.changes(product_id="pdt_who")
     with acme.runtime.sessions.begin() as session:
-        finding.dismiss(session, the_finding(acme).id, "a test product")
+        drift_finding.dismiss(session, the_finding(acme).id, "a test product")
     acme.buys("strict", 3)
     acme.changes(product_id="pdt_who")
     assert standing(acme) == ["unknown_product"]

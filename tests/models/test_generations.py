@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from models import generation, ledger, schedule
+from models import generation, ledger, sync_queue
 from models.account import Account
 from models.audit import AuditRow
 from runtime.wiring import Runtime
@@ -66,7 +66,7 @@ def swept(runtime: Runtime) -> None:
 
 def hinted(runtime: Runtime) -> None:
     with runtime.sessions.begin() as session:
-        schedule.raise_hint(session, "sub_1")
+        sync_queue.raise_hint(session, "sub_1")
 
 
 def test_while_both_run_the_older_one_rewrites_nothing(acme: Acme, old: Runtime):
@@ -110,7 +110,7 @@ def test_a_retrieve_under_way_when_the_newer_one_comes_writes_nothing(acme: Acme
     old = acme.runtime
     hinted(old)
     with old.sessions.begin() as session:
-        lease = schedule.lease(session, "sub_1", LEASE)
+        lease = sync_queue.lease(session, "sub_1", LEASE)
     assert lease is not None
     acme.restates(*CHANGES["other seats"])
     before = facts(acme)

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from domain.errors import NamespaceUnknown
+from models.database import Sessions, connect, sessions_of
 from models.installation import Namespace, read_id
-from models.session import Sessions, connect, sessions_of
 from tests.servers import Databases
 
 

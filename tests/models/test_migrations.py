@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect
 
 import migrations
-from models.tables import TABLES, metadata
+from models.all_tables import TABLES, metadata
 from tests.servers import Databases
 
 

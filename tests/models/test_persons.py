@@ -20,10 +20,10 @@ from domain.snapshot import AddonQuantity
 from models import batch, members, seating, waiting
 from models.assignment import Assignment, AssignmentState
 from models.audit import AuditRow
+from models.database import Sessions
 from models.members import Change
 from models.seat_change import SeatChange
 from models.seating import Seated, Wish
-from models.session import Sessions
 from tests.factories import a_catalog, a_cause
 from tests.models.test_seating import Books
 

@@ -10,10 +10,10 @@ from domain.catalog.reader import parse
 from models import ledger, role_moves, seating
 from models.account import Account
 from models.audit import AuditRow
+from models.database import Sessions
 from models.locked_account import lock
 from models.role_moves import Move
 from models.seating import Wish
-from models.session import Sessions
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import CATALOG_TEXT, a_catalog, a_cause
 

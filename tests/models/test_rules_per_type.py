@@ -14,10 +14,10 @@ import pytest
 from domain.errors import PurchaseNeeded, Refused
 from domain.policies import by_strictness
 from domain.snapshot import AddonQuantity
-from models import audit_chain, expansion, history, ledger
+from models import audit_chain, history, ledger, purchase_queue
 from models.account import Account
-from models.expansion import Present
 from models.locked_account import lock
+from models.purchase_queue import Present
 from runtime.wiring import Runtime
 from tests.acme import DAY, POLICIES, Acme
 from tests.clock import Clock
@@ -211,7 +211,7 @@ def test_a_second_product_without_such_seats_does_not_keep_them_from_being_bough
 def why_not_bought(acme: Acme) -> Refused | None:
     with acme.runtime.transaction() as session:
         present = Present.of(lock(session, "acme"))
-        return expansion.refusal(session, present, "full", acme.runtime.catalog)
+        return purchase_queue.refusal(session, present, "full", acme.runtime.catalog)
 
 
 def test_the_days_limit_is_that_of_the_product_whose_seats_are_bought(account):
@@ -221,7 +221,7 @@ def test_the_days_limit_is_that_of_the_product_whose_seats_are_bought(account):
     with acme.runtime.transaction() as session:
         present = Present.of(lock(session, "acme"))
         limits = [
-            expansion.purse_of(session, present, acme.runtime.catalog, types).per_day
+            purchase_queue.purse_of(session, present, acme.runtime.catalog, types).per_day
             for types in (["full"], ["viewer"], ["full", "viewer"])
         ]
     assert limits == [10, 1, 1]

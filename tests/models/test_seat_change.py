@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from domain.catalog.model import Catalog
-from models import account, schedule, seat_change
+from models import account, seat_change, sync_queue
 from models.account import now
+from models.database import Sessions
 from models.seat_change import ChangeState, SeatChange
-from models.session import Sessions
 
 
 def sent(sessions: Sessions, number: int, state: ChangeState, code: str | None = None) -> str:
@@ -30,7 +30,7 @@ def sent(sessions: Sessions, number: int, state: ChangeState, code: str | None =
 def known(sessions: Sessions, catalog: Catalog) -> Sessions:
     with sessions.begin() as session:
         account.insert_if_absent(session, "acme", catalog.defaults)
-        schedule.raise_hint(session, "sub_1")
+        sync_queue.raise_hint(session, "sub_1")
     return sessions
 
 

@@ -10,11 +10,11 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from domain.catalog.model import Catalog
 from domain.errors import AccountNotFound, ClaimsBlocked, NoSeatAvailable, UnknownRole
-from models import ledger, schedule, seating
+from models import ledger, seating, sync_queue
 from models.account import Account
 from models.audit import AuditRow
+from models.database import Sessions
 from models.seating import Seated, Wish
-from models.session import Sessions
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import a_catalog, a_cause, a_snapshot
 
@@ -38,8 +38,8 @@ class Books:
     def buy(self, **changes) -> None:
         snapshot = a_snapshot(**changes)
         with self.sessions.begin() as session:
-            schedule.raise_hint(session, snapshot.subscription_id)
-            lease = schedule.lease(session, snapshot.subscription_id, TEN_SECONDS)
+            sync_queue.raise_hint(session, snapshot.subscription_id)
+            lease = sync_queue.lease(session, snapshot.subscription_id, TEN_SECONDS)
             ledger.apply(session, lease, snapshot, self.catalog, a_cause(fence=lease.fence))
 
     def claim(self, member_id: str, role: str = "member", **more) -> Seated:

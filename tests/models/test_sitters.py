@@ -10,7 +10,7 @@ from sqlalchemy import text
 from domain.catalog.model import Catalog
 from models import ledger, sitters
 from models.assignment import Assignment
-from models.session import Sessions
+from models.database import Sessions
 from tests.factories import NOON, a_cause
 
 ACCOUNTS = ("acme", "other")

@@ -8,8 +8,8 @@ from sqlalchemy import Engine, select, text
 
 from cli.main import cli
 from domain.errors import ForeignDatabase, SettingsError
+from models.database import Sessions, connect, sessions_of
 from models.installation import Installation
-from models.session import Sessions, connect, sessions_of
 from runtime.installation import check, claim, reassign
 from runtime.settings import Settings
 from tests.conftest import SECRET

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, create_engine, text
 
 import migrations
 from domain.errors import SettingsError
-from models.session import connect, sessions_of
+from models.database import connect, sessions_of
 from runtime import schema
 from tests.servers import Databases
 

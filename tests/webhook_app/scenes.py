@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from models import api_key, ledger, schedule, seating
+from models import api_key, ledger, seating, sync_queue
 from models.api_key import Scope
 from models.seating import Wish
 from runtime.wiring import Runtime
@@ -17,8 +17,8 @@ def bought(runtime: Runtime, **changes) -> None:
     """The provider was asked, and this is what it said."""
     snapshot = a_snapshot(**changes)
     with runtime.transaction() as session:
-        schedule.raise_hint(session, snapshot.subscription_id)
-        lease = schedule.lease(session, snapshot.subscription_id, timedelta(seconds=10))
+        sync_queue.raise_hint(session, snapshot.subscription_id)
+        lease = sync_queue.lease(session, snapshot.subscription_id, timedelta(seconds=10))
         ledger.apply(session, lease, snapshot, runtime.catalog, a_cause())
 
 

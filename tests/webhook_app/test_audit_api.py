@@ -15,7 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from models.api_key import Scope
-from models.session import Sessions
+from models.database import Sessions
 from runtime.wiring import Runtime
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import bought, changed, key_with, opened, rows, seated

@@ -14,9 +14,9 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from models import api_key
+from models.all_tables import TABLES
 from models.api_key import Scope
-from models.session import connect
-from models.tables import TABLES
+from models.database import connect
 from runtime.wiring import Runtime
 from tests.conftest import API_KEY
 from tests.webhook_app.conftest import OpenDoor, client_with

@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import migrations
 from domain import findings
-from models import finding, inbox, installation
+from models import drift_finding, inbox, installation
+from models.database import connect
 from models.inbox import InboxState
-from models.session import connect
 from runtime import schema
 from runtime.wiring import Runtime
 from tests.factories import a_catalog, an_arrival
@@ -239,7 +239,7 @@ def test_metrics_count_what_waits_and_what_is_wrong(anyone: FlaskClient, runtime
     changed(runtime, "UPDATE inbox SET received_at = now() - interval '10 seconds'")
     changed(runtime, "UPDATE subscriptions SET dead_reason = 'gave up' WHERE id = 'sub_2'")
     with runtime.sessions.begin() as session:
-        finding.record(session, "sub_1", [findings.unknown_status("melted")])
+        drift_finding.record(session, "sub_1", [findings.unknown_status("melted")])
     found = figures(anyone)
     assert 10 <= found.pop("seatsync_oldest_unprocessed_seconds") < 20
     assert 0 < found.pop("seatsync_oldest_unverified_seconds") < 10

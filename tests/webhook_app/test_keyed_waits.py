@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from domain.errors import TransientError
 from domain.snapshot import SubscriptionSnapshot
-from models.session import connect, sessions_of
+from models.database import connect, sessions_of
 from providers.base import Caller, Event
 from runtime.wiring import Runtime
 from tests.factories import a_snapshot

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from domain.notices import Notice, NoticeType
-from models import endpoint, notice
+from models import notice, notice_endpoint
 from models.api_key import Scope
 from runtime.wiring import Runtime
 from tests.receiver import Receiver
@@ -115,7 +115,7 @@ def test_a_disabled_endpoint_is_enabled_again_and_gets_what_is_said_from_then_on
 ):
     path = f"/v1/notice-endpoints/{register(client)['endpoint_id']}"
     with runtime.sessions.begin() as session:
-        endpoint.disable(session, path.rpartition("/")[2])
+        notice_endpoint.disable(session, path.rpartition("/")[2])
     said(runtime, NoticeType.BLOCKED)
     for _ in range(2):
         enabled = client.post(f"{path}/enable")

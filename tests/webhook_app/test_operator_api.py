@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from domain import findings
-from models import finding, inbox
+from models import drift_finding, inbox
 from models.inbox import InboxState
 from providers.base import Event
 from runtime.wiring import Runtime
@@ -100,8 +100,8 @@ def test_what_is_no_number_of_an_event_is_422(client: FlaskClient, number: str):
 def test_drift_lists_open_findings_oldest_first_page_by_page(client: FlaskClient, runtime: Runtime):
     with runtime.sessions.begin() as session:
         for number in range(3):
-            finding.record(session, f"sub_{number}", [findings.unknown_status("melted")])
-        finding.settle(session, "sub_1", ())
+            drift_finding.record(session, f"sub_{number}", [findings.unknown_status("melted")])
+        drift_finding.settle(session, "sub_1", ())
     first = client.get("/v1/drift?limit=1").json
     rest = client.get(f"/v1/drift?cursor={first['next_cursor']}").json
     shown = [*first["findings"], *rest["findings"]]
@@ -111,8 +111,8 @@ def test_drift_lists_open_findings_oldest_first_page_by_page(client: FlaskClient
 
 def test_drift_that_was_closed_is_shown_when_asked_for(client: FlaskClient, runtime: Runtime):
     with runtime.sessions.begin() as session:
-        finding.record(session, "sub_1", [findings.unknown_status("melted")])
-        finding.settle(session, "sub_1", ())
+        drift_finding.record(session, "sub_1", [findings.unknown_status("melted")])
+        drift_finding.settle(session, "sub_1", ())
     assert client.get("/v1/drift").json["findings"] == []
     (shown,) = client.get("/v1/drift?state=agreed").json["findings"]
     assert (shown["subject"], shown["likely_cause"]) == ("sub_1", "catalogue_change")

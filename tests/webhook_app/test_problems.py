@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from domain.errors import Contended, SettingsError
 from models import account, seating
-from models.session import connect
+from models.database import connect
 from runtime.wiring import Runtime
 from tests.webhook_app.scenes import bought
 

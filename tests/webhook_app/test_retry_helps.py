@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from models.session import connect
+from models.database import connect
 from runtime.wiring import Runtime
 from simulator.server import Simulator
 from simulator.world import World

@@ -9,7 +9,7 @@ import redis
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
-from models import inbox, ledger, schedule
+from models import inbox, ledger, sync_queue
 from runtime.wiring import Runtime
 from tests.factories import a_cause, a_snapshot, an_arrival
 from tests.webhook_app.scenes import bought, seated
@@ -161,7 +161,7 @@ def test_figures_that_only_a_webhook_vouches_for_are_stale(client: FlaskClient, 
     with runtime.sessions.begin() as session:
         inbox.keep(session, an_arrival())
         session.execute(text("UPDATE subscriptions SET next_at = now()"))
-        lease = schedule.lease(session, "sub_1", timedelta(seconds=10))
+        lease = sync_queue.lease(session, "sub_1", timedelta(seconds=10))
         ledger.apply_unverified(session, lease, a_snapshot(seats=4), runtime.catalog, a_cause())
     document = client.get("/v1/accounts/acme/seats").json
     assert (document["seats"]["full"]["purchased"], document["stale"]) == (9, True)

@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from models.database import connect
 from models.inbox import InboxEvent
-from models.session import connect
 from models.subscription import Subscription
 from providers import dodo
 from providers.dodo import Dodo

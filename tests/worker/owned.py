@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import select
 
 from domain.ownership import PROOF_KEY, sign
-from models import installation, ledger, schedule
+from models import installation, ledger, sync_queue
 from models.account import Account
-from models.finding import DriftFinding
+from models.drift_finding import DriftFinding
 from models.subscription import Subscription
 from runtime.wiring import Runtime
 from tests.factories import a_catalog, a_cause, a_snapshot
@@ -43,7 +43,7 @@ class Owned:
 
     def look(self, subscription_id: str) -> None:
         with self.runtime.sessions.begin() as session:
-            schedule.raise_hint(session, subscription_id)
+            sync_queue.raise_hint(session, subscription_id)
         sync(self.runtime, subscription_id)
 
     def signed(self, account_id: str) -> Mapping[str, str]:

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from sqlalchemy import select, text
 
-from models import reconcile_pass, schedule
-from models.finding import DriftFinding
+from models import reconcile_pass, sync_queue
+from models.drift_finding import DriftFinding
 from models.reconcile_pass import ReconcilePass
 from runtime.wiring import Runtime
 from worker import reconcile
@@ -41,7 +41,7 @@ def turns_of(runtime: Runtime, minutes: int = 1) -> None:
 
 def asked_for(runtime: Runtime) -> Sequence[str]:
     with runtime.sessions.begin() as session:
-        due = schedule.take_due(session, limit=100_000, routine_limit=100_000, again=timedelta(0))
+        due = sync_queue.take_due(session, limit=100_000, routine_limit=100_000, again=timedelta(0))
     return sorted(due.all)
 
 

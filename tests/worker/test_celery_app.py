@@ -16,7 +16,7 @@ from kombu.utils.imports import symbol_by_name
 
 import migrations
 from domain.errors import NamespaceUnknown, SettingsError
-from models.session import connect
+from models.database import connect
 from runtime import installation
 from runtime.settings import Settings
 from runtime.wiring import Runtime

@@ -25,14 +25,14 @@ from domain import ownership
 from domain.errors import SubscriptionNotAtProvider, TransientError
 from domain.ownership import PROOF_KEY, Decision, LinkedBy, Name, Placement, sign
 from domain.snapshot import AddonQuantity, SubscriptionSnapshot
-from models import inbox, installation, ledger, schedule
+from models import inbox, installation, ledger, sync_queue
 from models.account import Account
+from models.all_tables import TABLES
 from models.audit import AuditRow
 from models.base import Json
 from models.inbox import InboxEvent, InboxState
-from models.schedule import Lease
 from models.subscription import Subscription
-from models.tables import TABLES
+from models.sync_queue import Lease
 from providers.base import Event
 from runtime.wiring import Runtime
 from tests.audit_replay import assert_audit_tells_the_present
@@ -167,9 +167,9 @@ class Convergence(RuleBasedStateMachine):
     def give_up(self, which: str) -> None:
         """The last attempt fails: the subscription and the events behind it are dead letters."""
         with self.runtime.sessions.begin() as session:
-            lease = schedule.lease(session, which, LEASE)
+            lease = sync_queue.lease(session, which, LEASE)
             if lease is not None:
-                schedule.bury(session, lease, "gave up")
+                sync_queue.bury(session, lease, "gave up")
 
     @precondition(lambda self: self.provider.failing is None)
     @rule()
@@ -244,7 +244,7 @@ class Convergence(RuleBasedStateMachine):
         if others_are_slow:
             self.time_passes()
         with self.runtime.sessions.begin() as session:
-            lease = schedule.lease(session, which, LEASE)
+            lease = sync_queue.lease(session, which, LEASE)
         if lease is None or self.provider.failing is not None:
             return
         try:

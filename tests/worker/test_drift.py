@@ -11,7 +11,7 @@ from domain import findings
 from domain.drift import Difference, LikelyCause
 from domain.errors import PermanentError
 from domain.snapshot import AddonQuantity
-from models import finding, ledger, schedule
+from models import drift_finding, ledger, sync_queue
 from runtime.wiring import Runtime
 from tests.clock import Clock
 from tests.factories import NOON, a_catalog, a_cause, a_snapshot
@@ -204,13 +204,13 @@ def test_a_look_that_began_before_the_list_was_read_closes_nothing(
 ):
     deliver(service, "msg_2", occurred_at=NOON)
     with service.sessions.begin() as session:
-        lease = schedule.lease(session, "sub_1", timedelta(minutes=10))
+        lease = sync_queue.lease(session, "sub_1", timedelta(minutes=10))
     before = provider.subscriptions["sub_1"]
     clock.advance(timedelta(minutes=1))
     provider.subscriptions["sub_1"] = a_snapshot(quantity=3)
     with service.sessions.begin() as session:
         listed = findings.differs(Difference("quantity", "1", "3"), LikelyCause.LOST_WEBHOOK)
-        finding.record(session, "sub_1", [listed])
+        drift_finding.record(session, "sub_1", [listed])
     with service.sessions.begin() as session:
         ledger.apply(session, lease, before, service.catalog, a_cause())
     assert states(service) == [("quantity", "open")]

@@ -19,10 +19,10 @@ from standardwebhooks import WebhookVerificationError
 from domain import findings
 from domain.errors import NotResendable
 from domain.notices import Notice, NoticeType
-from models import endpoint, finding, ledger, notice
-from models.endpoint import Endpoint
+from models import drift_finding, ledger, notice, notice_endpoint
+from models.database import connect, sessions_of
 from models.notice import KeptNotice, Letter, NoticeDelivery
-from models.session import connect, sessions_of
+from models.notice_endpoint import Endpoint
 from runtime.wiring import Runtime
 from tests.factories import a_cause
 from tests.receiver import Receiver, endless, hanging, redirecting
@@ -61,7 +61,7 @@ class Registered:
 
 def registered(runtime: Runtime, url: str, *types: NoticeType) -> Registered:
     with runtime.sessions.begin() as session:
-        found = endpoint.register(session, url, types or None)
+        found = notice_endpoint.register(session, url, types or None)
         return Registered(found.id, found.secrets[0])
 
 
@@ -196,7 +196,7 @@ def test_a_new_finding_is_told_once(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url)
     for _ in range(2):
         with runtime.sessions.begin() as session:
-            finding.record(session, "sub_1", [findings.unknown_status("melted")])
+            drift_finding.record(session, "sub_1", [findings.unknown_status("melted")])
     notify(runtime)
     (arrived,) = receiver.arrived
     assert arrived.json["type"] == "drift.found"
@@ -208,7 +208,7 @@ def test_a_finding_that_comes_back_is_news_again(runtime: Runtime, receiver: Rec
     registered(runtime, receiver.url)
     for found in ([findings.unknown_status("melted")], [], [findings.unknown_status("melted")]):
         with runtime.sessions.begin() as session:
-            finding.settle(session, "sub_1", found)
+            drift_finding.settle(session, "sub_1", found)
     assert notify(runtime) == 2
 
 
@@ -218,7 +218,7 @@ def test_a_finding_that_comes_back_is_news_again(runtime: Runtime, receiver: Rec
 def test_after_a_rotation_both_secrets_verify_for_a_day(runtime: Runtime, receiver: Receiver):
     old = registered(runtime, receiver.url)
     with runtime.sessions.begin() as session:
-        new = endpoint.rotate(session, old.id).secrets[0]
+        new = notice_endpoint.rotate(session, old.id).secrets[0]
     say(runtime)
     notify(runtime)
     (arrived,) = receiver.arrived
@@ -229,7 +229,7 @@ def test_after_a_rotation_both_secrets_verify_for_a_day(runtime: Runtime, receiv
 def test_a_day_after_a_rotation_the_old_secret_is_over(runtime: Runtime, receiver: Receiver):
     old = registered(runtime, receiver.url)
     with runtime.sessions.begin() as session:
-        new = endpoint.rotate(session, old.id).secrets[0]
+        new = notice_endpoint.rotate(session, old.id).secrets[0]
     execute(runtime, "UPDATE notice_endpoints SET rotated_at = now() - interval '25 hours'")
     say(runtime)
     notify(runtime)
@@ -241,10 +241,10 @@ def test_a_day_after_a_rotation_the_old_secret_is_over(runtime: Runtime, receive
 def test_a_second_rotation_drops_what_was_over(runtime: Runtime):
     first = registered(runtime, "http://receiver.example/")
     with runtime.sessions.begin() as session:
-        endpoint.rotate(session, first.id)
+        notice_endpoint.rotate(session, first.id)
     execute(runtime, "UPDATE notice_endpoints SET rotated_at = now() - interval '25 hours'")
     with runtime.sessions.begin() as session:
-        kept = endpoint.rotate(session, first.id).secrets
+        kept = notice_endpoint.rotate(session, first.id).secrets
     assert len(kept) == 2
     assert first.secret not in kept
 
@@ -283,7 +283,7 @@ def test_of_several_rotations_each_secret_ends_a_day_after_its_own(runtime: Runt
 def rotated(runtime: Runtime, endpoint_id: str) -> str:
     """The new secret."""
     with runtime.sessions.begin() as session:
-        return endpoint.rotate(session, endpoint_id).secrets[0]
+        return notice_endpoint.rotate(session, endpoint_id).secrets[0]
 
 
 # What a receiver may do.
@@ -563,7 +563,7 @@ def test_a_worker_that_dies_after_sending_leads_to_a_repeat_with_the_same_id(
 def taken(runtime: Runtime) -> Sequence[Letter]:
     """A worker takes what is due, and is not heard of again."""
     with runtime.sessions.begin() as session:
-        to = endpoint.take(session, lease=LEASE)
+        to = notice_endpoint.take(session, lease=LEASE)
         return notice.take(session, to.endpoint_id, limit=9, lease=LEASE)
 
 
@@ -571,8 +571,8 @@ def test_two_takers_at_the_same_moment_do_not_wait_for_each_other(runtime: Runti
     registered(runtime, receiver.url)
     say(runtime)
     with runtime.sessions.begin() as first, runtime.sessions.begin() as second:
-        assert endpoint.take(first, lease=LEASE) is not None
-        assert endpoint.take(second, lease=LEASE) is None
+        assert notice_endpoint.take(first, lease=LEASE) is not None
+        assert notice_endpoint.take(second, lease=LEASE) is None
 
 
 def test_a_letter_that_was_taken_is_not_due_though_its_endpoint_is_free(runtime: Runtime, receiver: Receiver):
@@ -610,7 +610,7 @@ def test_what_is_said_while_an_endpoint_is_deleted_does_not_fail(runtime: Runtim
     to = registered(runtime, receiver.url)
     with ThreadPoolExecutor() as pool:
         with runtime.sessions.begin() as session:
-            endpoint.remove(session, to.id)
+            notice_endpoint.remove(session, to.id)
             saying = pool.submit(say, runtime)
             time.sleep(0.1)
         saying.result()
@@ -619,7 +619,7 @@ def test_what_is_said_while_an_endpoint_is_deleted_does_not_fail(runtime: Runtim
 
 def removed(runtime: Runtime, endpoint_id: str) -> None:
     with runtime.sessions.begin() as session:
-        endpoint.remove(session, endpoint_id)
+        notice_endpoint.remove(session, endpoint_id)
 
 
 # The sweep, and housekeeping.

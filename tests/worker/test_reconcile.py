@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from domain.errors import BudgetSpent, TransientError
 from domain.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
-from models import listing, reconcile_pass, schedule
+from models import listing, reconcile_pass, sync_queue
 from models.subscription import Subscription
 from providers.base import ListPage
 from runtime.wiring import Runtime
@@ -578,7 +578,7 @@ def test_whoever_begins_to_wait_during_a_routine_look_does_not_wait_out_its_paus
     class Overtaken(FakeProvider):
         def retrieve(self, subscription_id, *, caller):
             with runtime.sessions.begin() as session:
-                schedule.raise_hint(session, subscription_id)
+                sync_queue.raise_hint(session, subscription_id)
             raise BudgetSpent("Nothing left for the timer.", retry_after=60)
 
     sync(replace(runtime, provider=Overtaken()), "sub_1")
@@ -625,7 +625,7 @@ def test_no_more_are_rung_for_by_a_plan_that_asks_anew_for_every_row(
     with runtime.sessions.begin() as session:
         for other in ("hashjoin", "mergejoin", "hashagg", "sort", "material", "indexscan", "bitmapscan"):
             session.execute(text(f"SET LOCAL enable_{other} = off"))
-        due = schedule.take_due(session, limit=500, routine_limit=50, again=timedelta(seconds=5))
+        due = sync_queue.take_due(session, limit=500, routine_limit=50, again=timedelta(seconds=5))
     assert len(due.routine) == 50
 
 

@@ -17,7 +17,7 @@ from domain.drift import fingerprint
 from models import condition
 from models.account import Account
 from models.base import Json
-from models.session import connect, sessions_of
+from models.database import connect, sessions_of
 from models.subscription import Subscription, to_keep
 from providers.budget import Budget, parse_rate
 from providers.dodo import Dodo

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from domain.errors import TransientError
-from models import ledger, schedule, seating
+from models import ledger, seating, sync_queue
 from models.account import Account
 from models.assignment import Assignment
 from models.seating import Wish
@@ -137,7 +137,7 @@ def test_what_only_the_timer_asks_for_is_worked_off_too(
 ):
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
     with runtime.sessions.begin() as session:
-        schedule.raise_hints(session, ["sub_1"], routine=True)
+        sync_queue.raise_hints(session, ["sub_1"], routine=True)
     sweep.once()
     time_passes(runtime)
     sweep.once()

@@ -11,10 +11,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from domain.errors import BudgetSpent, TransientError
 from domain.snapshot import AddonQuantity
-from models import inbox, ledger, schedule
+from models import inbox, ledger, sync_queue
 from models.account import Account
 from models.audit import AuditRow
-from models.finding import DriftFinding
+from models.drift_finding import DriftFinding
 from models.inbox import InboxEvent
 from models.subscription import Subscription
 from providers.base import Event
@@ -99,7 +99,7 @@ def test_every_event_that_a_look_covers_is_done(runtime: Runtime, provider: Fake
 def test_an_event_that_arrives_during_the_look_is_looked_at_again(runtime: Runtime, provider: FakeProvider):
     deliver(runtime, "msg_1")
     with runtime.sessions.begin() as session:
-        lease = schedule.lease(session, "sub_1", LEASE)
+        lease = sync_queue.lease(session, "sub_1", LEASE)
     deliver(runtime, "msg_2")
     with runtime.sessions.begin() as session:
         ledger.apply(session, lease, a_snapshot(seats=1), runtime.catalog, a_cause())
@@ -112,10 +112,10 @@ def test_an_event_that_arrives_during_the_look_is_looked_at_again(runtime: Runti
 def test_a_look_that_was_overtaken_writes_nothing(runtime: Runtime):
     deliver(runtime)
     with runtime.sessions.begin() as session:
-        slow = schedule.lease(session, "sub_1", LEASE)
+        slow = sync_queue.lease(session, "sub_1", LEASE)
     now_due(runtime)
     with runtime.sessions.begin() as session:
-        quick = schedule.lease(session, "sub_1", LEASE)
+        quick = sync_queue.lease(session, "sub_1", LEASE)
         ledger.apply(session, quick, a_snapshot(seats=10), runtime.catalog, a_cause())
     with runtime.sessions.begin() as session:
         assert ledger.apply(session, slow, a_snapshot(seats=1), runtime.catalog, a_cause()) is None
@@ -125,7 +125,7 @@ def test_a_look_that_was_overtaken_writes_nothing(runtime: Runtime):
 def test_while_somebody_looks_nobody_else_does(runtime: Runtime, provider: FakeProvider):
     deliver(runtime)
     with runtime.sessions.begin() as session:
-        schedule.lease(session, "sub_1", LEASE)
+        sync_queue.lease(session, "sub_1", LEASE)
     assert sync(runtime, "sub_1") is Outcome.NOTHING_DUE
     assert provider.retrieved == []
 
@@ -276,10 +276,10 @@ def test_an_event_that_arrives_during_a_hopeless_look_gets_one_of_its_own(
 ):
     deliver(runtime, "msg_1")
     with runtime.sessions.begin() as session:
-        lease = schedule.lease(session, "sub_1", LEASE)
+        lease = sync_queue.lease(session, "sub_1", LEASE)
     deliver(runtime, "msg_2")
     with runtime.sessions.begin() as session:
-        assert not schedule.bury(session, lease, "hopeless")
+        assert not sync_queue.bury(session, lease, "hopeless")
     provider.subscriptions["sub_1"] = a_snapshot()
     assert look(runtime) is Outcome.SYNCED
     assert [event.state for event in everything(runtime, InboxEvent)] == ["done", "done"]

@@ -13,8 +13,8 @@ from domain.catalog.reader import parse
 from models import assignment, waiting
 from models.account import Account
 from models.assignment import Assignment
-from models.expansion import Expansion
 from models.notice import KeptNotice
+from models.purchase_queue import Expansion
 from models.seating import Wish
 from runtime.wiring import Runtime
 from simulator.control import actions

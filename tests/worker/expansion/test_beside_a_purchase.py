@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import select, text
 
 from models import ledger, seating
-from models.expansion import Expansion
-from models.rules import Override
+from models.account_rules import Override
+from models.purchase_queue import Expansion
 from runtime.wiring import Runtime
 from simulator.control import actions
 from simulator.control.actions import Options

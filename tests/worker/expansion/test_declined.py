@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import select, text
 
 from domain.errors import NoSeatAvailable
-from models import expansion, purchase_reset
-from models.expansion import Present
+from models import purchase_queue, purchase_reset
 from models.locked_account import lock
 from models.notice import KeptNotice
+from models.purchase_queue import Present
 from models.seat_change import SeatChange
 from runtime.wiring import Runtime
 from simulator.world import World
@@ -61,13 +61,13 @@ def hours_pass(service: Runtime) -> None:
 
 def purse(service: Runtime):
     with service.sessions.begin() as session:
-        return expansion.purse_of(session, Present.of(lock(session, "acme")), service.catalog, ["full"])
+        return purchase_queue.purse_of(session, Present.of(lock(session, "acme")), service.catalog, ["full"])
 
 
 def rest(service: Runtime) -> timedelta:
     with service.sessions() as session:
-        failures = expansion.failures_of(session, "acme")
-        until = expansion.rests_until(session, "acme", failures)
+        failures = purchase_queue.failures_of(session, "acme")
+        until = purchase_queue.rests_until(session, "acme", failures)
     assert until is not None
     return until - failures[0].moved_at
 

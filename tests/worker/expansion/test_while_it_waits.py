@@ -7,8 +7,8 @@ from sqlalchemy import text
 
 from domain.errors import WrongState
 from models import assignment, ledger, members, seating
+from models.account_rules import Override
 from models.members import Change
-from models.rules import Override
 from runtime.wiring import Runtime
 from simulator.world import World
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows

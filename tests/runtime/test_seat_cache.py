@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from models.seat_cache import SeatCache
 from runtime.embedded import RedisServer
+from runtime.seat_cache import SeatCache
 from runtime.wiring import redis_client
 
 

@@ -38,7 +38,7 @@ from domain.findings import DIFFERENCES, SYNCED, Finding, FindingKind, answered_
 from domain.notices import Notice, NoticeType
 from models import inbox, notice
 from models.base import Base, Moment, Written, affected
-from models.schedule import Lease
+from models.sync_queue import Lease
 
 # The provider gives a delivery up after 27 h 35 min (Dodo documentation, webhooks); until then a webhook
 # that seems lost may be late.

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from models.direct import first_row, jsonb
+from models.driver import first_row, jsonb
 
 
 def test_the_row_comes_from_the_session_s_own_transaction(runtime):

@@ -5,23 +5,22 @@ from __future__ import annotations
 from models.account import Account
 from models.api_key import ApiKey
 from models.assignment import Assignment
-from models.audit import AuditRow
-from models.audit_chain import AuditHead
+from models.audit import AuditHead, AuditRow
 from models.base import Base
-from models.endpoint import Endpoint
-from models.expansion import Expansion
-from models.finding import DriftFinding
+from models.drift_finding import DriftFinding
 from models.generation import Generation
-from models.idempotency import IdempotencyKey
-from models.imports import Import, ImportReject
+from models.idempotency_key import IdempotencyKey
 from models.inbox import InboxEvent
 from models.installation import Installation
+from models.member_import import Import, ImportReject
 from models.notice import KeptNotice, NoticeDelivery
+from models.notice_endpoint import Endpoint
+from models.purchase_queue import Expansion
 from models.purchase_reset import PurchaseReset
 from models.reconcile_pass import ReconcilePass, Sighting
+from models.scheduled_job import Tick
 from models.seat_change import SeatChange
 from models.subscription import Subscription
-from models.tick import Tick
 
 TABLES = (
     Account,

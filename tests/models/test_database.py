@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
-from models.session import PatientConnection, connect
+from models.database import PatientConnection, connect
 from runtime.embedded import PostgresServer
 
 PATIENCE = 1.0
