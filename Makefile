@@ -22,7 +22,7 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	"$(PYTHON)" -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	$(PY) -m compileall -q cli domain migrations models providers runtime simulator webhook_app worker
+	$(PY) -m compileall -q cli domain migrations models providers runtime services simulator webhook_app worker
 	@touch $(STAMP)
 
 run: install ## start everything with a simulated business and watch seats move

@@ -18,7 +18,7 @@ import requests
 from benchmarks.bodies import PROVIDER_KEY, SECRET
 from benchmarks.servers import Site, await_web
 from runtime.embedded.server import free_port
-from runtime.processes import Command
+from runtime.supervisor import Command
 
 INCLUDED: Final = 5
 CATALOG: Final = f"""

@@ -1,8 +1,8 @@
 """Sixteen callers who claim seats: two processes of eight threads, as the web processes have them.
 
 The same threads do both sides, so that Python's lock, the number of connections and the two cores weigh
-alike on both. Ours claims through `models.seating`; the bare side sends, over psycopg connections of its
-own, the statements that ours was seen to send, with the same parameters in the same transactions.
+alike on both. Ours claims through `services.ledger.claims`; the bare side sends, over psycopg connections
+of its own, the statements that ours was seen to send, with the same parameters in the same transactions.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from sqlalchemy import event
 
 from domain.catalog.model import Catalog
 from domain.catalog.reader import parse
-from models import seating
 from models.audit import Cause
 from models.database import Sessions, connect, sessions_of
-from models.seating import Wish
+from services.ledger import claims as seating
+from services.ledger.claims import Wish
 
 PROCESSES, THREADS = 2, 8
 CALLERS = PROCESSES * THREADS

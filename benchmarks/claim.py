@@ -13,8 +13,8 @@ from benchmarks.callers import CALLERS, Claim, Side, crowd, record
 from benchmarks.pace import Pace
 from benchmarks.report import Row, client_row, compare
 from benchmarks.servers import Servers, Site
-from models import ledger
 from models.audit import Cause
+from services.ledger import accounts
 
 BAR = 0.6
 _ACCOUNTS_EACH = 25
@@ -59,7 +59,7 @@ def _open_accounts(site: Site, claims: Sequence[Sequence[Claim]]) -> None:
     cause = Cause(actor="key:benchmark", source="app", reason="created by the app")
     with site.runtime() as runtime, runtime.sessions.begin() as session:
         for account_id in dict.fromkeys(account_id for own in claims for account_id, _ in own):
-            ledger.open_account(session, account_id, runtime.catalog, cause)
+            accounts.open_account(session, account_id, runtime.catalog, cause)
 
 
 def _keep_copy(engine: Engine) -> None:

@@ -33,7 +33,7 @@ from benchmarks.bodies import PROVIDER_KEY
 from benchmarks.business import CATALOG, GIVEN, PER_USER, PRICED, Business, Fields, business, seats_of
 from benchmarks.servers import Site
 from benchmarks.timer import a_day, a_pass, work_off
-from providers.budget import DEFAULT_RATE
+from providers.rate_limit.budget import DEFAULT_RATE
 from runtime.wiring import Runtime
 
 HEADINGS = ("tool", "round", "time", "list calls", "retrieves", "refused", "rows right", "seats right")

@@ -14,7 +14,7 @@ from benchmarks.report import Row, client_row, compare
 from benchmarks.servers import Servers, Site
 from models import sync_queue
 from runtime.seat_cache import Kept
-from worker.sync import sync
+from services.sync.subscription import sync
 
 BAR = 0.85
 _ACCOUNTS = 500

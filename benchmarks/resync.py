@@ -30,7 +30,7 @@ from benchmarks.timer import a_pass, work_off
 from models import sync_queue
 from runtime.settings import Settings
 from runtime.wiring import Runtime, build
-from worker.sync import sync
+from services.sync.subscription import sync
 
 BAR = 0.667  # of the rate, which is 1.5 times the time
 MOST_MEMORY = 1.1

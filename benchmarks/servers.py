@@ -23,8 +23,8 @@ from benchmarks.bodies import API_KEY, CATALOG, PROVIDER_KEY, SECRET
 from models.database import connect
 from runtime.embedded import PostgresServer, RedisServer
 from runtime.embedded.server import free_port
-from runtime.processes import Command, Supervisor
 from runtime.settings import Settings
+from runtime.supervisor import Command, Supervisor
 from runtime.wiring import Runtime, build
 
 _CHECKOUT = Path(__file__).parent.parent

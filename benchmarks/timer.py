@@ -6,11 +6,12 @@ import time
 
 from sqlalchemy import text
 
-from models import condition, reconcile_pass, subscription, sync_queue
+from models import reconcile_pass, subscription, sync_queue
 from models.reconcile_pass import ReconcilePass
 from runtime.wiring import Runtime
-from worker import reconcile
-from worker.sync import sync
+from services.reports import service_health
+from services.sync import reconcile
+from services.sync.subscription import sync
 
 _LONGEST = 3600.0
 _PAUSE = 0.02
@@ -56,4 +57,4 @@ def a_day(runtime: Runtime) -> None:
 
 def _is_anybody_waiting(runtime: Runtime) -> bool:
     with runtime.sessions() as session:
-        return condition.of_all(session).subscriptions_waiting > 0
+        return service_health.of_all(session).subscriptions_waiting > 0

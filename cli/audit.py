@@ -13,10 +13,10 @@ from cli.moment import Moment
 from cli.progress import shown
 from cli.whole_business import ready
 from domain.wording import counted
-from models import audit_chain
-from models.audit_chain import Checked
 from runtime.wiring import Runtime
-from webhook_app.audit_export import Format, export
+from services.reports import audit_verification
+from services.reports.audit_export import Format, export
+from services.reports.audit_verification import Checked
 
 _ACCOUNTS_AT_ONCE: Final = 200
 
@@ -77,15 +77,15 @@ def _checked(runtime: Runtime, account_id: str | None) -> Iterator[Checked]:
     """One account, or all of them a slice at a time, each in a transaction of its own."""
     if account_id is not None:
         with runtime.sessions() as session:
-            yield audit_chain.check_one(session, account_id)
+            yield audit_verification.check_one(session, account_id)
         return
     with runtime.sessions() as session:
-        total = audit_chain.count_accounts(session)
+        total = audit_verification.count_accounts(session)
     after, done = None, 0
     with shown() as show:
         while True:
             with runtime.sessions() as session:
-                checked = audit_chain.check(session, after=after, limit=_ACCOUNTS_AT_ONCE)
+                checked = audit_verification.check(session, after=after, limit=_ACCOUNTS_AT_ONCE)
             yield checked
             after, done = checked.last, done + checked.accounts
             show.step("checking accounts", done, max(total, done))

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from cli.connections import servers
 from providers.base import Caller
-from providers.budget import Budget, parse_rate
-from providers.dodo import Dodo
-from providers.request_log import State, Use
+from providers.dodo.provider import Dodo
+from providers.rate_limit.budget import Budget, parse_rate
+from providers.rate_limit.request_log import State, Use
 from runtime.wiring import namespace_of, redis_client
 
 # What a pause of each means, since it holds back the less urgent too.

@@ -16,8 +16,8 @@ from cli.connections import database
 from domain import role_names
 from domain.catalog.model import FREE
 from domain.wording import counted
-from models.role_moves import Move
 from runtime.catalogs import load_catalog
+from services.ledger.role_moves import Move
 
 # Given or not, the file is the one of SEATSYNC_CATALOG in the end; checking needs no other setting.
 _FILE = click.argument(

@@ -11,12 +11,13 @@ from sqlalchemy.orm import Session
 
 from domain.catalog.model import Catalog
 from domain.seat_limit import to_json
-from models import account, ledger, role_moves
+from models import account
 from models.account import Account
 from models.audit import Cause
 from models.database import Sessions
-from models.locked_account import Balance
-from models.role_moves import Move
+from services.ledger import accounts, role_moves
+from services.ledger.locked_account import Balance
+from services.ledger.role_moves import Move
 
 _CAUSE: Final = Cause(actor="cli:catalog", source="catalog", reason="what a changed catalogue would do")
 _PAGE: Final = 500
@@ -108,7 +109,7 @@ def _change(sessions: Sessions, account_id: str, catalog: Catalog) -> Iterator[A
         before = _figures(session, account_id)
         moves = role_moves.pending(session, account_id, catalog)
         unknown = role_moves.unknown_roles(session, account_id, catalog)
-        ledger.reevaluate(session, account_id, catalog, _CAUSE)
+        accounts.reevaluate(session, account_id, catalog, _CAUSE)
         change = AccountChange(account_id, before, _figures(session, account_id), moves, unknown)
         session.rollback()
     if change.is_any:

@@ -16,7 +16,7 @@ from cli.whole_business import ready
 from domain.wording import counted
 from models import drift_finding
 from models.drift_finding import DriftFinding, FindingState
-from webhook_app.operator_api import finding_shown
+from services.reports.drift import finding_shown
 
 _STANDS: Final = (FindingState.OPEN.value, FindingState.HELD.value)
 _PAGE: Final = 500

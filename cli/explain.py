@@ -14,7 +14,7 @@ from cli.moment import Moment, in_json, shown
 from cli.whole_business import ready
 from models.api_key import all_keys
 from runtime.wiring import Runtime
-from webhook_app.explain_api import document
+from services.reports.explanation_document import document
 
 Told = Mapping[str, Any]
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from runtime.processes import Command
 from runtime.settings import Settings
+from runtime.supervisor import Command
 
 _BIN = Path(sys.executable).parent
 WEB = (

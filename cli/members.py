@@ -10,10 +10,10 @@ import click
 from cli.connections import database
 from domain import emails
 from domain.wording import counted
-from models import erasure
 from models.account import Account
 from models.database import Sessions
-from models.erasure import Erased, Person, Trace
+from services.ledger import erasure
+from services.ledger.erasure import Erased, Person, Trace
 
 
 @click.group()

@@ -12,7 +12,7 @@ from cli.connections import servers
 from domain.errors import NotReplayable
 from models.inbox import InboxEvent
 from runtime.wiring import Runtime, build
-from worker import replay as replays
+from services.sync import replay as replays
 
 
 @click.command()

@@ -20,10 +20,10 @@ from models.account import Account
 from models.audit import Move
 from models.base import Json
 from models.drift_finding import DriftFinding, FindingState
-from models.locked_account import EMPTY, Balance
 from models.subscription import Subscription, of_account
 from runtime.wiring import Runtime
-from worker.resync import resync, resync_subscription
+from services.ledger.locked_account import EMPTY, Balance
+from services.sync.on_demand import resync, resync_subscription
 
 _SHOWN: Final = 50
 

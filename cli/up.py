@@ -19,9 +19,9 @@ from cli.fleet import commands
 from cli.run import migrate_to_head
 from domain.errors import SettingsError
 from runtime.logs import configure
-from runtime.processes import OnLine, Supervisor, prefixed
 from runtime.servers import watched_servers
 from runtime.settings import Settings
+from runtime.supervisor import OnLine, Supervisor, prefixed
 from runtime.wiring import read_catalog
 
 _START_SECONDS = 60.0

@@ -15,9 +15,9 @@ from cli.command_runtime import command_runtime
 from cli.progress import Show, shown
 from domain.errors import BudgetSpent, KeyRefused, ProviderError, SeatSyncError, TransientError
 from domain.wording import counted
-from models import awaited
 from runtime.wiring import Runtime
-from worker.full_sync import Progress, full_sync
+from services.sync import progress as awaited
+from services.sync.full_sync import Progress, full_sync
 
 T = TypeVar("T")
 

@@ -41,7 +41,7 @@ class AuditRow(Base):
     after: Mapped[Json]
     subject_before: Mapped[Json | None]
     subject_after: Mapped[Json | None]
-    # Set by the database; `models.audit_chain` says of what.
+    # Set by the database; `services.reports.audit_verification` says of what.
     previous: Mapped[bytes | None]
     hash: Mapped[bytes]
 

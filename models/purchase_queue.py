@@ -6,28 +6,15 @@ to one purchase. It goes when nobody waits any more.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Self
+from datetime import datetime, timedelta
 
 from sqlalchemy import ForeignKey, Index, case, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from domain.cart import Cart
-from domain.catalog.model import Catalog
-from domain.counts import NO_SEATS, cart_seats
-from domain.errors import AddonsUnknown, NoSeatAvailable, PurchaseNeeded, Refused
-from domain.findings import Uncountable
-from domain.purchase.daily_limit import Purse, Shelf, rest_after, why_not
-from domain.seat_limit import Unlimited
-from models import purchase_reset, seat_change
-from models.base import Base, Counter, Json, Moment, Written
-from models.evaluation import rules_of
-from models.locked_account import EMPTY, Balance, LockedAccount
-from models.seat_change import ChangeState, SeatChange
-from models.subscription import Subscription, changeable_of, kept_snapshot
+from models.base import Base, Counter, Moment, Written
 
 
 class Expansion(Base):
@@ -48,20 +35,6 @@ class Visit:
     account_id: str
     attempt: int
     until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Present:
-    """An account as it stands: its balances, and the app's own rules for it."""
-
-    account_id: str
-    balances: Mapping[str, Balance]
-    override: Json | None
-    now: datetime
-
-    @classmethod
-    def of(cls, account: LockedAccount) -> Self:
-        return cls(account.account_id, account.balances, account.override, account.now)
 
 
 def want(session: Session, account_id: str) -> None:
@@ -122,84 +95,3 @@ def hurry(session: Session, account_id: str) -> None:
 def done(session: Session, account_id: str) -> None:
     """Nobody waits any more; called with the account locked, so that nobody comes in between."""
     session.execute(delete(Expansion).where(Expansion.account_id == account_id))
-
-
-def refusal(
-    session: Session, present: Present, seat_type: str, catalog: Catalog, *, requested: int = 1
-) -> Refused | None:
-    """Why seats for so many more people are not bought; None if they are."""
-    active = changeable_of(session, present.account_id, [seat_type])
-    if len(active) != 1:
-        return PurchaseNeeded(
-            f"No {seat_type} seat is left, and none can be bought by itself: the account has {len(active)} "
-            "active subscriptions and not one. Buy by checkout, or by a seat change of the one you mean.",
-            details={"seat_type": seat_type, "subscriptions": [one.id for one in active]},
-        )
-    balance = present.balances.get(seat_type, EMPTY)
-    shelf = Shelf(
-        seat_type=seat_type,
-        purchased=balance.purchased,
-        used=balance.used,
-        waiting=balance.waiting,
-        maximum=_maximum(active[0], seat_type, balance, catalog),
-    )
-    purse = purse_of(session, present, catalog, [seat_type])
-    why = why_not(shelf, purse, requested, present.now)
-    if why is None:
-        return None
-    return NoSeatAvailable(
-        f"{balance.used} of {balance.purchased} {seat_type} seats are used. {why}",
-        details={
-            "bought_today": purse.today,
-            "auto_expand_limit": purse.per_day,
-            "purchases_stopped": purse.is_stopped,
-        },
-    )
-
-
-def purse_of(session: Session, present: Present, catalog: Catalog, seat_types: Collection[str]) -> Purse:
-    """What has been bought for the account automatically today, and what may be of these seat types."""
-    rules = rules_of(session, present.account_id, present.override, catalog)
-    midnight = present.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    bought = seat_change.attempts_since(session, present.account_id, midnight)
-    failures = failures_of(session, present.account_id)
-    return Purse(
-        per_day=min(rules.of(seat_type).auto_expand_limit for seat_type in seat_types),
-        today=sum(one.seats_more for one in bought if one.sent_at and one.sent_at >= midnight),
-        under_way=sum(one.seats_more for one in bought if one.state == ChangeState.SUBMITTED),
-        waiting=sum(balance.waiting for balance in present.balances.values()),
-        failures=len(failures),
-        rests_until=rests_until(session, present.account_id, failures),
-    )
-
-
-def failures_of(session: Session, account_id: str) -> Sequence[SeatChange]:
-    """The account's purchases in a row that were in vain, newest first, since they were last forgiven."""
-    since = purchase_reset.last_reset(session, account_id)
-    return seat_change.failures_in_a_row(session, account_id, since)
-
-
-def rests_until(session: Session, account_id: str, failures: Sequence[SeatChange]) -> datetime | None:
-    """Until when nothing is bought after these; None if it may be, as after one that nobody answered."""
-    newest = seat_change.newest_automatic(session, account_id)
-    if not failures or newest is None or not seat_change.is_in_vain(session, newest):
-        return None
-    return failures[0].moved_at + rest_after(len(failures))
-
-
-def _maximum(subscription: Subscription, seat_type: str, balance: Balance, catalog: Catalog) -> int | None:
-    """The most seats the account could have: what its product is sold with at most, and what comes from
-    elsewhere. None where the product has no such bound, or where what it gives is not known.
-    """
-    if subscription.snapshot is None or isinstance(balance.purchased, Unlimited):
-        return None
-    snapshot = kept_snapshot(subscription.snapshot)
-    product = catalog.product(snapshot.product_id)
-    most = product.maximum.get(seat_type) if product is not None else None
-    if most is None:
-        return None
-    try:
-        own = cart_seats(catalog, Cart.of(snapshot)).get(seat_type, NO_SEATS).purchased
-    except (Uncountable, AddonsUnknown):
-        return None
-    return None if isinstance(own, Unlimited) else balance.purchased - own + most

@@ -1,4 +1,4 @@
-"""The outside: signatures, payload -> snapshot, HTTP client. Knows nothing of the memory."""
+"""The billing provider: signatures, payload to snapshot, HTTP client. Knows nothing of the database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from providers.base import Provider
 
 
 def load(name: str) -> Callable[..., Provider]:
-    """The `build` function of `providers/NAME.py`; a module of this folder is a provider if it has one.
+    """The `build` function of `providers/NAME/`; a folder here is a provider if it has one.
 
     Every `build` takes the settings as keywords: base_url, api_key, secrets, tolerance, rate, redis, proxy.
     """
@@ -23,7 +23,7 @@ def load(name: str) -> Callable[..., Provider]:
 
 
 def _modules() -> list[str]:
-    return [module.name for module in pkgutil.iter_modules(__path__)]
+    return [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
 
 
 def _builder(module: str) -> Callable[..., Provider] | None:

@@ -30,9 +30,9 @@ from domain.errors import (
 )
 from providers import fields
 from providers.base import Caller
-from providers.budget import Budget
 from providers.headers import count, http_date, seconds_until
-from providers.transport import new_session
+from providers.rate_limit.budget import Budget
+from providers.timed_session import new_session
 
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 6.0  # from the request sent to the last byte received

@@ -23,8 +23,8 @@ from pydantic import (
 )
 
 from domain.errors import SettingsError
-from providers.budget import parse_rate
-from providers.dodo_urls import BASE_URLS
+from providers.dodo.urls import BASE_URLS
+from providers.rate_limit.budget import parse_rate
 from providers.signature import parse_secret
 
 _IPV6: Final = 6

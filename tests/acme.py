@@ -14,24 +14,27 @@ from domain import policies
 from domain.catalog.reader import parse
 from domain.errors import Refused, TransientError
 from domain.snapshot import SubscriptionSnapshot
-from models import batch, generation, inbox, ledger, members, seating, sync_queue
+from models import generation, inbox, sync_queue
 from models.account import Account
 from models.account_rules import Override
 from models.assignment import LIVE, Assignment, AssignmentState
-from models.batch import Outcome
 from models.drift_finding import DriftFinding
-from models.locked_account import Balance
-from models.members import Change
 from models.notice import KeptNotice
-from models.seating import Seated, Wish
 from providers.base import Event
 from runtime.wiring import Runtime
+from services.ledger import accounts, batch_claims, members
+from services.ledger import claims as seating
+from services.ledger.batch_claims import Outcome
+from services.ledger.claims import Seated, Wish
+from services.ledger.locked_account import Balance
+from services.ledger.members import Change
+from services.sync.batch import drain
+from services.sync.subscription import sync
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.clock import Clock
 from tests.factories import CATALOG_TEXT, a_catalog, a_cause, a_snapshot, an_arrival
 from tests.fakes import FakeProvider
-from worker.sweep import Sweep, drain
-from worker.sync import sync
+from worker.sweep import Sweep
 
 DAY = timedelta(days=1)
 AN_OUTAGE = TransientError("The provider does not answer.")
@@ -134,7 +137,7 @@ class Acme:
     def claims_all(self, wishes: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         asked = [Wish(**wish) for wish in wishes]
         with self.runtime.transaction() as session:
-            _, outcomes = batch.claim_all(session, "acme", asked, self.runtime.catalog, a_cause())
+            _, outcomes = batch_claims.claim_all(session, "acme", asked, self.runtime.catalog, a_cause())
         return [_answer(outcome) for outcome in outcomes]
 
     def member(self, member_id: str, **changed) -> str:
@@ -162,13 +165,13 @@ class Acme:
     def exists(self) -> None:
         """The app knows the account before anything is bought."""
         with self.runtime.transaction() as session:
-            ledger.open_account(session, "acme", self.runtime.catalog, a_cause())
+            accounts.open_account(session, "acme", self.runtime.catalog, a_cause())
 
     def decides(self, **override) -> None:
         """The app's own rules for the account."""
         with self.runtime.transaction() as session:
             wanted = Override(**override)
-            ledger.set_policy(session, "acme", wanted, self.runtime.catalog, a_cause())
+            accounts.set_policy(session, "acme", wanted, self.runtime.catalog, a_cause())
 
     def has_another_catalogue(self) -> None:
         """One that means the same for this account."""

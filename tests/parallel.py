@@ -14,12 +14,12 @@ from xdist.scheduler import LoadFileScheduling
 # Files of long tests that share nothing.
 SPREAD: Final = frozenset(
     {
-        "tests/models/test_members_machine.py",
+        "tests/services/ledger/test_members_machine.py",
         "tests/test_faults.py",
-        "tests/worker/test_convergence.py",
-        "tests/worker/test_seat_changes_machine.py",
-        "tests/worker/test_shifting_pages.py",
-        "tests/worker/test_simulated_passes.py",
+        "tests/services/sync/test_convergence.py",
+        "tests/services/purchases/test_seat_changes_machine.py",
+        "tests/services/sync/test_shifting_pages.py",
+        "tests/services/sync/test_simulated_passes.py",
     }
 )
 

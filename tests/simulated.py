@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Final
 
 from domain.catalog.reader import parse
-from providers.budget import Budget, parse_rate
-from providers.dodo import Dodo
+from providers.dodo.provider import Dodo
 from providers.http import Client
+from providers.rate_limit.budget import Budget, parse_rate
 from providers.signature import Verifier
 from runtime.wiring import Runtime
+from services.sync.on_demand import resync_subscription
 from simulator.world import World
 from tests.conftest import PROVIDER_KEY, SECRET
-from worker.resync import resync_subscription
 
 CHANGES: Final = "POST /subscriptions/<subscription_id>/change-plan"
 CATALOG: Final = """

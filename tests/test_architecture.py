@@ -14,7 +14,7 @@ from runtime.settings import Settings
 from tests.parallel import SPREAD
 
 HOUSE = Path(__file__).parent.parent
-ROOMS = ("domain", "models", "providers", "runtime", "worker", "webhook_app", "cli", "simulator")
+ROOMS = ("domain", "models", "providers", "runtime", "services", "worker", "webhook_app", "cli", "simulator")
 PROCFILE = (HOUSE / "Procfile").read_text(encoding="utf-8")
 
 

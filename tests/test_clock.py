@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from models import account, ledger
+from models import account
 from models.account import Account
 from runtime.wiring import Runtime
+from services.ledger import accounts
 from tests.clock import Clock
 from tests.factories import NOON, a_cause
 
@@ -21,6 +22,6 @@ def test_the_services_now_is_the_clocks(clocked_runtime: Runtime, clock: Clock):
 
 def test_what_is_written_is_dated_by_the_clock(clocked_runtime: Runtime, clock: Clock):
     with clocked_runtime.transaction() as session:
-        ledger.open_account(session, "acme", clocked_runtime.catalog, a_cause())
+        accounts.open_account(session, "acme", clocked_runtime.catalog, a_cause())
     with clocked_runtime.sessions() as session:
         assert session.get(Account, "acme").created_at == NOON

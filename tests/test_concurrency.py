@@ -14,10 +14,12 @@ import pytest
 from sqlalchemy import text
 
 from domain.errors import NoSeatAvailable
-from models import ledger, seating, sync_queue
+from models import sync_queue
 from models.account import Account
 from models.database import Sessions, connect, sessions_of
-from models.seating import Wish
+from services.ledger import claims as seating
+from services.ledger import subscriptions
+from services.ledger.claims import Wish
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.conftest import API_KEY
 from tests.factories import CATALOG_TEXT, a_catalog, a_cause, a_snapshot
@@ -59,7 +61,7 @@ def buy(sessions: Sessions, account_id: str, seats: int = 0) -> None:
     with sessions.begin() as session:
         sync_queue.raise_hint(session, snapshot.subscription_id)
         lease = sync_queue.lease(session, snapshot.subscription_id, timedelta(seconds=10))
-        ledger.apply(session, lease, snapshot, CATALOG, a_cause())
+        subscriptions.apply(session, lease, snapshot, CATALOG, a_cause())
 
 
 def occupy(sessions: Sessions, account_id: str, members: int) -> None:

@@ -21,17 +21,18 @@ from sqlalchemy.orm import Session
 
 from domain.errors import MemberNotFound, Refused
 from domain.snapshot import AddonQuantity
-from models import batch, ledger, members, seating, sync_queue
+from models import sync_queue
 from models.account import Account
 from models.assignment import AssignmentState
 from models.audit import AuditRow
 from models.database import Sessions, connect, sessions_of
-from models.members import Change
-from models.seating import Seated, Wish
+from services.ledger import accounts, batch_claims, claims, members, subscriptions
+from services.ledger.claims import Seated, Wish
+from services.ledger.members import Change
+from services.sync.subscription import LEASE
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import a_catalog, a_cause, a_snapshot
 from tests.servers import Databases
-from worker.sync import LEASE
 
 pytestmark = pytest.mark.long(seconds=30)
 
@@ -108,26 +109,26 @@ class Worker:
     def claim(self) -> None:
         with self.sessions.begin() as session:
             wish = self._wish()
-            seated = seating.claim(session, "acme", wish, CATALOG, self.cause)
+            seated = claims.claim(session, "acme", wish, CATALOG, self.cause)
             seen = _seen(session, [seated])
         self._note(seen)
 
     def claim_each(self) -> None:
         with self.sessions.begin() as session:
             wishes = self._wishes()
-            outcomes = batch.claim_each(session, "acme", wishes, CATALOG, self.cause)
+            outcomes = batch_claims.claim_each(session, "acme", wishes, CATALOG, self.cause)
             seen = _seen(session, outcomes)
         self._note(seen)
 
     def claim_all(self) -> None:
         with self.sessions.begin() as session:
-            granted, outcomes = batch.claim_all(session, "acme", self._wishes(), CATALOG, self.cause)
+            granted, outcomes = batch_claims.claim_all(session, "acme", self._wishes(), CATALOG, self.cause)
             seen = _seen(session, outcomes) if granted else []
         self._note(seen)
 
     def release(self) -> None:
         with self.sessions.begin() as session:
-            released = seating.release(session, "acme", self._person(), self.cause)
+            released = claims.release(session, "acme", self._person(), self.cause)
         self.told.counts["released"] += released
 
     def change_role(self) -> None:
@@ -152,7 +153,7 @@ class Worker:
             return
         with self.sessions.begin() as session:
             shown = a_snapshot(addons=addons)
-            changed = ledger.apply(session, lease, shown, CATALOG, self.cause)
+            changed = subscriptions.apply(session, lease, shown, CATALOG, self.cause)
         self.told.counts["bought"] += bool(changed)
 
     def _change(self, wanted: Change) -> None:
@@ -216,7 +217,7 @@ def minute(postgres: Databases) -> Iterator[Minute]:
     engine = connect(url)
     sessions = sessions_of(engine)
     with sessions.begin() as session:
-        ledger.open_account(session, "acme", CATALOG, a_cause())
+        accounts.open_account(session, "acme", CATALOG, a_cause())
     Worker(sessions, WORKERS).buy()
     engine.dispose()
     answers = FORK.Queue()

@@ -23,7 +23,7 @@ from tests.factories import CATALOG_TEXT
 from tests.servers import Databases, RedisDatabases
 from tests.stack import Stack
 from tests.waiting import on_this_machine, wait_until
-from webhook_app.waiting_room import PLACES
+from webhook_app.slow_calls import PLACES
 
 SECONDS = float(os.environ.get("SEATSYNC_TEST_SLOW_SECONDS", "6"))
 """How long the provider hangs and slow clients stay; a minute takes a minute."""

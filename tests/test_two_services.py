@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from models import ledger
 from providers.base import Caller
 from runtime.settings import Settings
 from runtime.wiring import Runtime, build
+from services.ledger import accounts
 from tests.conftest import API_KEY
 from tests.factories import a_cause
 from tests.servers import Databases
@@ -34,7 +34,7 @@ def services(environment: dict[str, str], postgres: Databases) -> Iterator[list[
         given["DATABASE_URL"] = postgres.create_database(name, is_migrated=True)
         runtime = build(Settings.from_env(given))
         with runtime.transaction() as session:
-            ledger.open_account(session, "acme", runtime.catalog, a_cause())
+            accounts.open_account(session, "acme", runtime.catalog, a_cause())
         runtimes.append(runtime)
     yield runtimes
     for runtime in runtimes:

@@ -6,24 +6,24 @@ from flask import Flask
 
 from runtime.wiring import Runtime
 from webhook_app import openapi, problems
-from webhook_app.accounts_api import accounts_api
-from webhook_app.audit_api import audit_api
 from webhook_app.auth import Gatekeeper
-from webhook_app.bodies import MOST_BYTES
-from webhook_app.checkout_api import checkout_api
-from webhook_app.claims_api import claims_api
-from webhook_app.door import NAME, Door
-from webhook_app.explain_api import explain_api
-from webhook_app.health import health
-from webhook_app.leavers_api import leavers_api
-from webhook_app.links_api import links_api
-from webhook_app.members_api import members_api
-from webhook_app.notices_api import notices_api
-from webhook_app.operator_api import operator_api
-from webhook_app.seat_changes_api import seat_changes_api
-from webhook_app.seats_api import seats_api
-from webhook_app.webhooks import webhooks
-from worker.doorbell import Doorbell
+from webhook_app.context import NAME, Door
+from webhook_app.request_body import MOST_BYTES
+from webhook_app.views.accounts import accounts_api
+from webhook_app.views.audit import audit_api
+from webhook_app.views.checkout import checkout_api
+from webhook_app.views.claims import claims_api
+from webhook_app.views.explain import explain_api
+from webhook_app.views.health import health
+from webhook_app.views.leavers import leavers_api
+from webhook_app.views.links import links_api
+from webhook_app.views.members import members_api
+from webhook_app.views.notices import notices_api
+from webhook_app.views.operators import operator_api
+from webhook_app.views.seat_changes import seat_changes_api
+from webhook_app.views.seats import seats_api
+from webhook_app.views.webhooks import webhooks
+from worker.wake_ups import Doorbell
 
 
 def create_app(runtime: Runtime, doorbell: Doorbell, reserved: Runtime | None = None) -> Flask:

@@ -17,7 +17,7 @@ from domain.errors import NotFound, Refused, UnknownRole
 from models import idempotency_key
 from webhook_app import problems
 from webhook_app.auth import caller
-from webhook_app.door import door
+from webhook_app.context import door
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"

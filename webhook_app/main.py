@@ -13,7 +13,7 @@ from runtime.settings import Settings
 from runtime.wiring import build
 from webhook_app.app import create_app
 from worker.celery_app import SeatSync
-from worker.doorbell import Doorbell
+from worker.wake_ups import Doorbell
 
 # Far fewer than requests at once: a request holds a connection only while it speaks to the database.
 _CONNECTIONS = 8

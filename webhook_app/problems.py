@@ -34,7 +34,7 @@ from domain.errors import (
     UnsafeUrl,
 )
 from domain.findings import Uncountable
-from webhook_app.bodies import MOST_BYTES
+from webhook_app.request_body import MOST_BYTES
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, ValidationError
 
 from webhook_app import auth, problems
-from webhook_app.bodies import json_body, raw_body
-from webhook_app.door import door
-from webhook_app.faults import faults_of
-from webhook_app.queries import UnreadableQuery, parameters
-from webhook_app.schemas import NoQuery
+from webhook_app.context import door
+from webhook_app.faulty_requests import faults_of
+from webhook_app.query_strings import UnreadableQuery, parameters
+from webhook_app.request_body import json_body, raw_body
+from webhook_app.schemas.common import NoQuery
 
 View = Callable[..., Response]
 Reader = Callable[[dict[str, Any]], object]

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from models import (
-    account,
-    generation,
-    ledger,
-    notice_endpoint,
-    purchase_queue,
-    seat_change,
-    seating,
-    sync_queue,
-)
+from models import account, generation, notice_endpoint, purchase_queue, seat_change, sync_queue
 from models.audit import Cause
-from models.locked_account import changing
 from models.sync_queue import Due
 from runtime.wiring import Runtime
-from worker import reconcile
-from worker.doorbell import Publish
-from worker.sync import Outcome, sync
+from services.ledger import accounts, claims
+from services.ledger.locked_account import changing
+from services.sync import reconcile
+from services.sync.batch import drain, one_failure_stops_no_other
+from worker.wake_ups import Publish
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +27,6 @@ _MOST_IN_ONE_RING: Final = 50
 _MOST_ROUTINE: Final = 50
 _RING_AGAIN: Final = timedelta(seconds=5)
 _BROKER_PATIENCE: Final = 10.0
-_DRAIN_FOR: Final = 8.0  # and one retrieve more stays within a task's soft time limit
 # So long a sweep does the workers' work: the rest of its own must not wait for long.
 _HELP_FOR: Final = 3.0
 # Work that is still due so long after the first wake-up for it is done here.
@@ -118,12 +108,12 @@ class Sweep:
         )
         for account_id in due:
             with (
-                _one_failure_stops_no_other("account_id", account_id),
+                one_failure_stops_no_other("account_id", account_id),
                 self.runtime.transaction() as session,
                 changing(session, account_id) as locked,
             ):
-                seating.lapse(locked)
-                ledger.reevaluate_locked(locked, catalog, cause)
+                claims.lapse(locked)
+                accounts.reevaluate_locked(locked, catalog, cause)
 
     def _announce_due_notices(self) -> None:
         """Never sent from here: an endpoint that hangs must not hold up the sweep."""
@@ -154,30 +144,5 @@ class Sweep:
             self.reconcile_due_since = time.monotonic()
         is_neglected = time.monotonic() - self.reconcile_due_since >= _NEGLECTED_AFTER
         if (not self._is_heard(self.ring_for_reconcile) and self._broker_is_gone()) or is_neglected:
-            with _one_failure_stops_no_other("work", "reconcile"):
+            with one_failure_stops_no_other("work", "reconcile"):
                 reconcile.reconcile(self.runtime, until=time.monotonic())
-
-
-def drain(runtime: Runtime, due: Sequence[str], *, seconds: float | None = None) -> int:
-    """Sync these here and now, for so many seconds and while the request budget lasts; what is left stays
-    due. Returns how many were tried.
-    """
-    until = time.monotonic() + (_DRAIN_FOR if seconds is None else seconds)
-    tried = 0
-    for subscription_id in due:
-        if time.monotonic() >= until:
-            break
-        with _one_failure_stops_no_other("subscription_id", subscription_id):
-            tried += 1
-            if sync(runtime, subscription_id) is Outcome.BUDGET_SPENT:
-                break  # the others would only hear the same
-    return tried
-
-
-@contextmanager
-def _one_failure_stops_no_other(kind: str, name: str) -> Iterator[None]:
-    """What fails stays due, with the log telling why; the row's own clock decides when it is next."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001  the text of a database error may hold personal data
-        log.error("work failed", extra={kind: name, "error": type(error).__name__})  # noqa: TRY400

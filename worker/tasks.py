@@ -7,7 +7,10 @@ import time
 from celery import Task, shared_task
 
 from models import scheduled_job
-from worker import expansion, housekeeping, notify, reconcile, seat_change, sweep
+from services.notices import delivery
+from services.purchases import auto_expand, settle
+from services.sync import batch, reconcile
+from worker import housekeeping
 
 # And one page more stays within the soft time limit.
 _A_WHILE = 8.0
@@ -16,7 +19,7 @@ _A_WHILE = 8.0
 @shared_task(name="seatsync.sync", bind=True)
 def sync_subscriptions(self: Task, subscription_ids: list[str]) -> None:
     """Look at these subscriptions, for as long as the time limit allows; the sweep rings for the rest."""
-    sweep.drain(self.app.runtime, subscription_ids)
+    batch.drain(self.app.runtime, subscription_ids)
 
 
 @shared_task(name="seatsync.reconcile", bind=True)
@@ -31,8 +34,8 @@ def settle_changes(self: Task) -> None:
     rings for the rest.
     """
     now = time.monotonic()
-    seat_change.settle_due(self.app.runtime, until=now + _A_WHILE / 2)
-    expansion.expand_due(self.app.runtime, until=now + _A_WHILE)
+    settle.settle_due(self.app.runtime, until=now + _A_WHILE / 2)
+    auto_expand.expand_due(self.app.runtime, until=now + _A_WHILE)
 
 
 @shared_task(name="seatsync.heartbeat", bind=True)
@@ -45,7 +48,7 @@ def heartbeat(self: Task) -> None:
 @shared_task(name="seatsync.notify", bind=True)
 def send_notices(self: Task) -> None:
     """Send what is due, for a bounded time; the sweep rings for the rest."""
-    notify.notify(self.app.runtime)
+    delivery.notify(self.app.runtime)
 
 
 @shared_task(name="seatsync.housekeep", bind=True)

@@ -22,13 +22,14 @@ from domain.ownership import Doubt, decide
 from domain.seat_limit import SeatLimit
 from domain.snapshot import SubscriptionSnapshot
 from domain.statuses import Phase, SubscriptionStanding
-from models import ownership, stock
 from models.base import Json
-from models.evaluation import seats_from_json, seats_to_json, share_of
 from models.subscription import Subscription
-from models.takeover import take_over
 from providers.base import Caller, ListPage
 from runtime.wiring import Runtime
+from services.ledger import ownership
+from services.ledger.entitlements import seats_from_json, seats_to_json, share_of
+from services.ledger.takeover import take_over
+from services.reports import business_totals
 
 _LISTING: Final = "reading the list"
 _LOOKING: Final = "looking at subscriptions"
@@ -68,7 +69,7 @@ class Rehearsal:
         done, total = 0, self.stage.count()
         for ids in self.stage.listed():
             with self.runtime.sessions() as session:
-                known = stock.known(session, ids)
+                known = business_totals.known(session, ids)
             for subscription_id in ids:
                 row = known.get(subscription_id) or Subscription(id=subscription_id)
                 self._rehearse(row, show, patience)
@@ -79,7 +80,7 @@ class Rehearsal:
         """What each account would have, by id."""
         for ids in self.stage.account_ids():
             with self.runtime.sessions() as session:
-                self._known_accounts += stock.count_known_accounts(session, ids)
+                self._known_accounts += business_totals.count_known_accounts(session, ids)
             for account_id in ids:
                 self._accounts += 1
                 yield self._counted(account_id)

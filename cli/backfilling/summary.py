@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from domain.seat_limit import SeatLimit, Unlimited
 from domain.wording import counted
-from models import stock
-from models.locked_account import Balance
+from services.ledger.locked_account import Balance
+from services.reports import business_totals
 
 _SHOWN: Final = 20
 
@@ -61,16 +61,16 @@ class Summary:
 def of_the_rows(session: Session, *, since: datetime) -> Summary:
     """What the database holds; accounts created since then count as new."""
     totals = SeatTotals()
-    for seats in stock.balances(session):
+    for seats in business_totals.balances(session):
         totals.add((seat_type, Balance.from_json(kept).purchased) for seat_type, kept in seats.items())
     return Summary(
-        statuses=stock.subscriptions_by_status(session),
-        accounts=stock.count_accounts(session),
-        new_accounts=stock.count_accounts(session, created_since=since),
+        statuses=business_totals.subscriptions_by_status(session),
+        accounts=business_totals.count_accounts(session),
+        new_accounts=business_totals.count_accounts(session, created_since=since),
         seats=totals,
-        held=stock.held(session),
-        products=stock.subscriptions_by_product(session),
-        addons=stock.subscriptions_by_addon(session),
+        held=business_totals.held(session),
+        products=business_totals.subscriptions_by_product(session),
+        addons=business_totals.subscriptions_by_addon(session),
     )
 
 

@@ -11,9 +11,9 @@ from domain.catalog.model import Catalog
 from domain.catalog_comparison import Mismatch, MismatchKind, OnSale, compare, unused
 from domain.errors import ProviderError
 from domain.wording import counted
-from models import condition
 from providers.base import Provider
 from runtime.wiring import Runtime
+from services.reports import service_health
 
 _CHECK = "catalogue"
 _NO_FAULTS = {MismatchKind.PRODUCT_ARCHIVED, MismatchKind.ADDON_ARCHIVED, MismatchKind.PRODUCT_UNUSED}
@@ -42,7 +42,7 @@ def _against_provider(runtime: Runtime) -> Iterator[Result]:
 def _against_subscriptions(runtime: Runtime) -> Iterator[Result]:
     try:
         with runtime.sessions() as session:
-            used = condition.products_in_use(session)
+            used = service_health.products_in_use(session)
     except SQLAlchemyError:
         found = "Which products are in use is not known: the database is away, or not migrated."
         yield Result(Level.WARNING, _CHECK, found, "See what is said of the database.")

@@ -10,9 +10,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cli.checks.result import Level, Result
 from domain.catalog.model import MetadataNames
-from models import ownership
-from models.ownership import SharedLink
 from runtime.wiring import Runtime
+from services.ledger import ownership
+from services.ledger.ownership import SharedLink
 
 _WHAT: Final = "links by plain metadata"
 _SHOWN: Final = 20

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from cli.checks.result import Level, Result, ok
 from domain.errors import BudgetSpent, ProviderError
-from providers.dodo_urls import BASE_URLS
+from providers.dodo.urls import BASE_URLS
 from runtime.settings import Settings
 from runtime.wiring import Runtime
 

@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from cli.checks.result import Level, Result, ok
 from domain.catalog.model import Catalog
-from models import account, condition, drift_finding, generation, scheduled_job
+from models import account, drift_finding, generation, scheduled_job
 from models.drift_finding import FindingState
 from models.inbox import InboxState
 from runtime.wiring import Runtime
+from services.reports import service_health
 
 _STANDING = (FindingState.HELD, FindingState.OPEN)
 _SILENT = 3 * scheduled_job.EVERY_HEARTBEAT
@@ -32,7 +33,7 @@ def check(runtime: Runtime) -> Iterator[Result]:
             found = [
                 _beat(session),
                 _sweeper(session),
-                looks(condition.oldest_look(session), runtime.settings.verify_every),
+                looks(service_health.oldest_look(session), runtime.settings.verify_every),
                 *_given_up(session),
                 *_standing(session),
                 *_replaced(session, runtime.catalog),
@@ -95,7 +96,7 @@ def _heartbeat(session: Session, name: str, who: str, advice: str) -> Result:
 
 
 def _given_up(session: Session) -> Iterator[Result]:
-    now = condition.of_all(session)
+    now = service_health.of_all(session)
     yield _none_of(
         "dead letters",
         now.inbox.get(InboxState.DEAD, 0),

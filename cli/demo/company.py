@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from runtime.processes import Supervisor
+from runtime.supervisor import Supervisor
 
 IsOver = Callable[[], bool]
 

@@ -27,8 +27,8 @@ from cli.demo.watching import Watcher
 from cli.fleet import commands
 from cli.run import migrate_to_head
 from cli.up import check_port, is_ready
-from runtime.processes import Command, KeepsEnding
 from runtime.settings import Settings
+from runtime.supervisor import Command, KeepsEnding
 from runtime.wiring import build
 
 # Nothing is lost with a demo, so nobody has to wait long for an orderly end.

@@ -14,9 +14,9 @@ from cli.demo.environment import NOT_USED, environment, free_port, kept_key
 from cli.demo.examples import Examples
 from domain.errors import SettingsError
 from runtime.embedded import PostgresServer, RedisServer
-from runtime.processes import Command
 from runtime.servers import watching
 from runtime.settings import Settings
+from runtime.supervisor import Command
 from runtime.wiring import redis_client
 
 _DATABASE: Final = "demo"

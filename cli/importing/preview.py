@@ -12,11 +12,11 @@ from cli.importing.seats import Outcome, Result, result_of
 from cli.importing.stage import Stage, Staged
 from domain.errors import AccountNotFound
 from domain.seat_limit import to_json
-from models import claim_preview
-from models.claim_preview import ClaimPreview, Effect
-from models.locked_account import AccountState
-from models.seating import Wish
 from runtime.wiring import Runtime
+from services.ledger import claim_preview
+from services.ledger.claim_preview import ClaimPreview, Effect
+from services.ledger.claims import Wish
+from services.ledger.locked_account import AccountState
 
 _OUTCOMES: Final = {
     Effect.NEW: Outcome.ADDED,

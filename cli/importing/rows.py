@@ -16,8 +16,8 @@ from pydantic import (
 )
 
 from domain.ids import LONGEST_ID
-from models.seating import Wish
-from webhook_app.schemas import Activity, Email, Id, Name, NewId
+from services.ledger.claims import Wish
+from services.ledger.input_types import Activity, Email, Id, Name, NewId
 
 # The clock that wrote the file may be ahead of ours; further ahead is a mistake.
 _AHEAD: Final = timedelta(days=1)

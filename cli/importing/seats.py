@@ -23,13 +23,14 @@ from cli.importing.rows import BadRow, MemberRow
 from cli.importing.stage import Stage, Staged, Watcher
 from domain.catalog.model import Catalog
 from domain.errors import AccountNotFound, NotFound, Refused, SeatSyncError, UnknownRole
-from models import ledger, member_import, seating
+from models import member_import
 from models.audit import Cause
 from models.database import apart
-from models.locked_account import LockedAccount, lock
 from models.member_import import Import, ImportKind, Step
-from models.seating import Wish
 from runtime.wiring import Runtime
+from services.ledger import accounts, claims
+from services.ledger.claims import Wish
+from services.ledger.locked_account import LockedAccount, lock
 
 CAUSE: Final = Cause(actor="cli:import", source="import", reason="a member of an imported file")
 _TRIES: Final = 5
@@ -93,7 +94,7 @@ class Seater:
             self.save()
             self._account_id = row.account_id
             if self._create_accounts:
-                ledger.open_account(self._session, row.account_id, self._catalog, CAUSE)
+                accounts.open_account(self._session, row.account_id, self._catalog, CAUSE)
         if not self._savepoints:
             return self._claim(row)
         try:
@@ -115,7 +116,7 @@ class Seater:
         def claim(wish: Wish) -> Outcome:
             account = self._account = self._account or lock(self._session, row.account_id)
             entries_before = account.entry_count
-            if seating.seat(account, wish, self._catalog, CAUSE).is_new:
+            if claims.seat(account, wish, self._catalog, CAUSE).is_new:
                 return Outcome.ADDED
             return Outcome.UNCHANGED if account.entry_count == entries_before else Outcome.UPDATED
 

@@ -13,7 +13,7 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-# `models.audit_chain` says what is hashed, and verifies by its own words.
+# `services.reports.audit_verification` says what is hashed, and verifies by its own words.
 _HASH = """
 CREATE FUNCTION audit_hash(written audit) RETURNS bytea LANGUAGE sql STABLE AS $$
     SELECT sha256(convert_to(jsonb_build_array(

@@ -9,10 +9,10 @@ import signal
 import psycopg
 from psycopg import sql
 
-from runtime.embedded import programs
-from runtime.embedded.files import State, write_private
-from runtime.embedded.placing import Identity, Place, find_place
+from runtime.embedded import binaries
+from runtime.embedded.run_as import Identity, Place, find_place
 from runtime.embedded.server import Server
+from runtime.embedded.shared_state import State, write_private
 
 ROLE = "seatsync"
 DATABASE = "seatsync"
@@ -63,7 +63,7 @@ class PostgresServer(Server):
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
     def _prepare(self, password: str, *, is_known: bool) -> None:
-        self._place = find_place(self.folder, programs.postgres_folder())
+        self._place = find_place(self.folder, binaries.postgres_folder())
         if not self._place.data.exists():
             self._initialise(password)
             return

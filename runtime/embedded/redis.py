@@ -10,9 +10,9 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from runtime.embedded import programs
-from runtime.embedded.files import State, write_private
+from runtime.embedded import binaries
 from runtime.embedded.server import Server
+from runtime.embedded.shared_state import State, write_private
 
 ONCE = Retry(NoBackoff(), retries=0)
 
@@ -49,7 +49,7 @@ class RedisServer(Server):
         # Redis reads quoted words with the escapes of JSON, except for \u: so none is written.
         lines = (f"{name} {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items())
         write_private(self._config, "".join(lines))
-        return [str(programs.redis_server()), str(self._config)]
+        return [str(binaries.redis_server()), str(self._config)]
 
     def _url(self, port: int, password: str) -> str:
         return f"redis://:{password}@127.0.0.1:{port}/0"

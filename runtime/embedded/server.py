@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from runtime.embedded.errors import EmbeddedServerError
-from runtime.embedded.files import PAUSE_SECONDS, Files, State
-from runtime.embedded.placing import Identity, guard_command
+from runtime.embedded.run_as import Identity, guard_command
+from runtime.embedded.shared_state import PAUSE_SECONDS, Files, State
 
 logger = logging.getLogger(__name__)
 

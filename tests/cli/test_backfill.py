@@ -15,16 +15,16 @@ from domain.catalog.model import Catalog
 from domain.catalog.reader import parse
 from domain.catalog_comparison import AddonOnSale, ProductOnSale
 from domain.errors import SubscriptionNotAtProvider, TransientError
-from models import ledger
-from providers.dodo import Dodo
+from providers.dodo.provider import Dodo
 from runtime.wiring import Runtime
+from services.ledger import links
 from tests.audit_replay import assert_audit_tells_the_present
 from tests.cli.conftest import RETRIEVES, Business, cart
 from tests.factories import CATALOG_TEXT, a_catalog, a_cause
 from tests.fakes import FakeProvider
 from tests.providers.stub import closed_port
+from tests.services.sync.test_reconcile import many
 from tests.waiting import wait_until
-from tests.worker.test_reconcile import many
 
 NEW_PRODUCT = {"product_id": "pdt_new", "name": "Team Max", "price": 19900, "addons": ["adn_seat"]}
 
@@ -153,7 +153,7 @@ def test_a_dry_run_puts_each_subscription_where_it_belongs(business: Business, c
     own = business.sells(None)
     linked = business.sells("named")
     with business.sessions.begin() as session:
-        ledger.link(session, "chosen", linked, catalog, a_cause())
+        links.link(session, "chosen", linked, catalog, a_cause())
     done = business.run("backfill", "--dry-run")
     shown = {line.partition(":")[0] for line in done.stdout.splitlines() if "subscription" in line}
     assert shown == {"chosen", own, "subscriptions"}

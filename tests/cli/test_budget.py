@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from cli.main import cli
 from providers.base import Caller
-from providers.budget import DEFAULT_RATE, Budget, parse_rate
+from providers.rate_limit.budget import DEFAULT_RATE, Budget, parse_rate
 from runtime.wiring import namespace_of
 from tests.providers.stub import closed_port
 

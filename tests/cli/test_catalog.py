@@ -12,11 +12,11 @@ from sqlalchemy import func, select
 
 from cli.main import cli
 from domain.catalog.reader import parse
-from models import ledger, seating
 from models.account import Account
 from models.audit import AuditRow
 from models.database import Sessions
-from models.seating import Wish
+from services.ledger import accounts, claims
+from services.ledger.claims import Wish
 from tests.factories import CATALOG_TEXT, a_cause
 
 FREE = "[free]\nincluded = { full = 3, viewer = 1 }\n"
@@ -39,9 +39,9 @@ def people(sessions: Sessions) -> None:
     catalog = parse(CATALOG_TEXT + FREE, "before")
     with sessions.begin() as session:
         for account_id in ("acme", "calm"):
-            ledger.open_account(session, account_id, catalog, a_cause())
+            accounts.open_account(session, account_id, catalog, a_cause())
         for member_id, role in (("ada", "member"), ("bob", "member"), ("eve", "admin")):
-            seating.claim(session, "acme", Wish(member_id=member_id, role=role), catalog, a_cause())
+            claims.claim(session, "acme", Wish(member_id=member_id, role=role), catalog, a_cause())
 
 
 def changed(folder: Path, *replacements: tuple[str, str]) -> str:
@@ -190,7 +190,7 @@ def test_what_was_foretold_comes_true(run: Run, tmp_path: Path, sessions: Sessio
     path = changed(tmp_path, ('member = "full"', 'member = "viewer"'))
     taught = parse(Path(path).read_text(encoding="utf-8"), "changed")
     with sessions.begin() as session:
-        ledger.reevaluate(session, "acme", taught, a_cause())
+        accounts.reevaluate(session, "acme", taught, a_cause())
     with sessions() as session:
         account = session.get(Account, "acme")
     assert (account.status, account.seats["viewer"]["active"], account.seats["full"]["active"]) == (

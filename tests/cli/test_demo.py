@@ -37,8 +37,8 @@ from cli.demo.picture import Deed, Picture, Tone
 from cli.demo.plain import deed_line, webhook_line
 from cli.demo.stage import stage
 from cli.main import cli
-from runtime import processes
-from runtime.processes import Command, KeepsEnding
+from runtime import supervisor
+from runtime.supervisor import Command, KeepsEnding
 
 pytestmark = pytest.mark.long(seconds=25)
 
@@ -251,7 +251,7 @@ def test_a_home_that_cannot_be_is_told_in_one_line(tmp_path: Path) -> None:
 def test_a_process_that_keeps_ending_ends_the_demo_with_its_last_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(playing, "_show", lambda _here: None)
     broken = Command("worker", [sys.executable, "-c", "raise SystemExit('no such broker')"])
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]

@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.main import cli
-from models import api_key, seating
+from models import api_key
 from models.api_key import Scope
-from models.seating import Wish
 from runtime.wiring import Runtime
+from services.ledger import claims
+from services.ledger.claims import Wish
 from tests.conftest import API_KEY
 from tests.factories import a_cause
 from tests.webhook_app.conftest import SilentDoorbell
@@ -40,7 +41,7 @@ def acme(runtime: Runtime) -> None:
     seated(runtime, "client", role="client")
     seated(runtime, "eve", hold=True)
     with runtime.transaction() as session:
-        seating.release(session, "acme", "gone", a_cause())
+        claims.release(session, "acme", "gone", a_cause())
 
 
 def told(done: Result) -> str:
@@ -109,7 +110,7 @@ def test_as_json_it_is_what_the_door_gives(run: Run, runtime: Runtime):
 def test_rows_without_other_figures_say_what_they_are(run: Run, runtime: Runtime):
     opened(runtime, "new")
     with runtime.transaction() as session:
-        seating.claim(session, "acme", Wish(member_id="eve", role="member"), runtime.catalog, a_cause())
+        claims.claim(session, "acme", Wish(member_id="eve", role="member"), runtime.catalog, a_cause())
     moved = told(run("acme")) + told(run("new"))
     assert "eve: the invitation was taken up; TIME" in moved
     assert "the account: the account was created; TIME" in moved
@@ -120,7 +121,7 @@ def test_people_read_names_of_keys_and_programs_their_ids(run: Run, runtime: Run
     with runtime.transaction() as session:
         key_id = api_key.create(session, "back\x1bend", [Scope.CLAIM]).split("_")[1]
         cause = replace(a_cause(), actor=f"key:{key_id}")
-        seating.claim(session, "acme", Wish(member_id="flo", role="member"), runtime.catalog, cause)
+        claims.claim(session, "acme", Wish(member_id="flo", role="member"), runtime.catalog, cause)
     assert f"by key back\\x1bend ({key_id}) (test" in run("acme").stdout
     assert f'"actor": "key:{key_id}"' in run("acme", "--json").stdout
 

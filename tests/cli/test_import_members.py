@@ -23,16 +23,16 @@ from cli.importing import seats
 from cli.main import cli
 from domain.catalog.model import Catalog
 from domain.errors import NoSeatAvailable
-from models import ledger, seating
 from models.account import Account
 from models.assignment import Assignment
 from models.audit import AuditRow, Cause
 from models.database import Sessions
-from models.locked_account import LockedAccount
 from models.member_import import Import
-from models.seating import Seated, Wish
 from runtime.settings import Settings
 from runtime.wiring import read_catalog
+from services.ledger import accounts, claims
+from services.ledger.claims import Seated, Wish
+from services.ledger.locked_account import LockedAccount
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import a_cause
 from tests.waiting import PATIENCE_SECONDS, wait_until
@@ -58,7 +58,7 @@ class Desk:
     def open_accounts(self, *account_ids: str) -> None:
         with self.sessions.begin() as session:
             for account_id in account_ids:
-                ledger.open_account(session, account_id, self.catalog, a_cause())
+                accounts.open_account(session, account_id, self.catalog, a_cause())
 
     def file(self, *rows: str, header: str = HEADER, name: str = "members.csv") -> Path:
         return self.written("".join(f"{row}\n" for row in (header, *rows)).encode(), name)
@@ -92,9 +92,9 @@ class Desk:
         """Somebody takes a seat by the app's own claim, if there is one, and gives it back."""
         wish = Wish(member_id="walk-in", role="member")
         with suppress(NoSeatAvailable), self.sessions.begin() as session:
-            seating.claim(session, "acme", wish, self.catalog, a_cause())
+            claims.claim(session, "acme", wish, self.catalog, a_cause())
         with self.sessions.begin() as session:
-            seating.release(session, "acme", "walk-in", a_cause())
+            claims.release(session, "acme", "walk-in", a_cause())
 
     def seated(self, account_id: str = "acme") -> list[str]:
         with self.sessions() as session:
@@ -280,8 +280,8 @@ def test_a_row_the_database_does_not_take_stops_nobody(desk: Desk, monkeypatch: 
             account.session.execute(text("SELECT 1 / 0"))
         return seated(account, wish, catalog, cause)
 
-    seated = seating.seat
-    monkeypatch.setattr(seating, "seat", seat)
+    seated = claims.seat
+    monkeypatch.setattr(claims, "seat", seat)
     rows = ["acme,first,member", "fresh,ada,member", "acme,ada,member", "acme,last,member"]
     done = desk.run(desk.file(*rows), "--create-accounts")
     assert (done.code, "2 added, 0 updated, 0 unchanged, 2 rejected" in done.said) == (1, True)

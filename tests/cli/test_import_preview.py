@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event, text
 
-from models import members, seating
 from models.assignment import AssignmentState
 from models.database import Sessions
-from models.members import Change
-from models.seating import Wish
 from runtime.settings import Settings
 from runtime.wiring import read_catalog
+from services.ledger import claims, members
+from services.ledger.claims import Wish
+from services.ledger.members import Change
 from tests.cli.test_import_members import FREE, HEADER, Desk
 from tests.factories import a_cause
 
@@ -113,7 +113,7 @@ def furnish(desk: Desk, chance: random.Random) -> None:
         )
         with desk.sessions() as session:
             try:
-                seating.claim(session, "acme", wish, desk.catalog, a_cause())
+                claims.claim(session, "acme", wish, desk.catalog, a_cause())
                 session.commit()
             except Exception:  # noqa: BLE001  an address that is taken; the others do
                 session.rollback()

@@ -11,15 +11,15 @@ from sqlalchemy import func, select, text
 
 from cli.main import cli
 from domain.catalog.model import Catalog
-from models import ledger, seating
 from models.account import Account
 from models.assignment import Assignment
 from models.audit import AuditRow
 from models.database import Sessions
-from models.erasure import Person
 from models.idempotency_key import IdempotencyKey
-from models.seating import Wish
 from runtime.wiring import Runtime
+from services.ledger import accounts, claims
+from services.ledger.claims import Wish
+from services.ledger.erasure import Person
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.conftest import API_KEY
 from tests.factories import a_catalog, a_cause
@@ -48,15 +48,15 @@ def people(sessions: Sessions, catalog: Catalog) -> None:
     """Ada sits in two accounts, and sat in one of them before; Bob sits beside her."""
     with sessions.begin() as session:
         for account_id in ("acme", "other"):
-            ledger.open_account(session, account_id, catalog, a_cause())
+            accounts.open_account(session, account_id, catalog, a_cause())
             seat(session, account_id, "ada", catalog, email=ADA, name="Ada L.")
-        seating.release(session, "acme", "ada", a_cause())
+        claims.release(session, "acme", "ada", a_cause())
         seat(session, "acme", "ada", catalog, email=ADA, name="Ada L.")
         seat(session, "acme", "bob", catalog, email="bob@example.com", name="Bob")
 
 
 def seat(session, account_id: str, member_id: str, catalog: Catalog, **more) -> None:
-    seating.claim(session, account_id, Wish(member_id=member_id, role="member", **more), catalog, a_cause())
+    claims.claim(session, account_id, Wish(member_id=member_id, role="member", **more), catalog, a_cause())
 
 
 def personal(sessions: Sessions) -> dict[tuple[str, str], int]:
@@ -181,7 +181,7 @@ def test_who_took_an_invitation_up_under_another_id_is_erased_under_both(
 ):
     with sessions.begin() as session:
         seat(session, "other", "inv-1", catalog, email="eve@example.com", name="Eve")
-        seating.release(session, "other", "inv-1", a_cause())
+        claims.release(session, "other", "inv-1", a_cause())
         seat(session, "other", "eve", catalog, email="Eve@Example.com")
         seat(session, "acme", "inv-1", catalog, email="eve@example.com")
     before = personal(sessions)
@@ -197,7 +197,7 @@ def test_an_id_that_somebody_else_had_before_is_left_to_them(run: Run, sessions:
     with sessions.begin() as session:
         for email in ("eve@example.com", "mallory@example.com"):
             seat(session, "other", "inv-1", catalog, email=email)
-            seating.release(session, "other", "inv-1", a_cause())
+            claims.release(session, "other", "inv-1", a_cause())
         seat(session, "other", "eve", catalog, email="eve@example.com")
     run("eve", "--yes")
     assert personal(sessions)["other", "inv-1"] == 1

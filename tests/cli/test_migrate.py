@@ -10,11 +10,12 @@ from sqlalchemy import text
 
 from cli.main import cli
 from domain.catalog.model import Catalog
-from models import generation, ledger, seating
+from models import generation
 from models.database import Sessions
-from models.seating import Wish
 from runtime.settings import Settings
 from runtime.wiring import read_catalog
+from services.ledger import accounts, claims
+from services.ledger.claims import Wish
 from tests.factories import CATALOG_TEXT, a_cause
 
 NEWER = f"{CATALOG_TEXT}\n[free]\nincluded = {{ full = 1 }}\n"
@@ -42,7 +43,7 @@ def evaluated(sessions: Sessions, environment: dict[str, str], path: Path, *cont
         path.write_text(content, encoding="utf-8")
         catalog = read_catalog(Settings.from_env(environment))
         with sessions.begin() as session:
-            ledger.open_account(session, f"account-{number}", catalog, a_cause())
+            accounts.open_account(session, f"account-{number}", catalog, a_cause())
 
 
 def test_a_catalogue_that_was_replaced_is_in_force_again(
@@ -69,10 +70,10 @@ def test_members_who_share_an_address_are_named_without_it(
         "UPDATE assignments SET email_key = 'ada@example.com', email_shared = true WHERE member_id = 'ida'"
     )
     with sessions.begin() as session:
-        ledger.open_account(session, "acme", catalog, a_cause())
+        accounts.open_account(session, "acme", catalog, a_cause())
         for member_id in ("ada", "ida"):
             wish = Wish(member_id=member_id, role="client", email=f"{member_id}@example.com")
-            seating.claim(session, "acme", wish, catalog, a_cause())
+            claims.claim(session, "acme", wish, catalog, a_cause())
         session.execute(text(shared))
     done = CliRunner(env=environment).invoke(cli, ["migrate"], catch_exceptions=False)
     assert "  acme: ida has the address of ada\n" in done.stdout

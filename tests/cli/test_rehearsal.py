@@ -14,11 +14,11 @@ from cli.progress import shown
 from domain.catalog.model import MetadataNames
 from domain.snapshot import AddonQuantity
 from models.account import Account
-from models.locked_account import Balance
 from runtime.wiring import Runtime
+from services.ledger.locked_account import Balance
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
-from tests.worker.owned import NAMES_ACME, Owned
+from tests.services.sync.owned import NAMES_ACME, Owned
 
 LEFT_OUT: dict[str, Mapping[str, object]] = {
     "nothing": {},

@@ -10,12 +10,12 @@ import orjson
 import pytest
 
 from models import inbox
+from services.sync.subscription import sync
 from tests.audit_replay import assert_audit_tells_the_present
 from tests.cli.conftest import RETRIEVES, Business, cart
 from tests.factories import an_arrival
 from tests.providers.stub import closed_port
 from tests.waiting import PATIENCE_SECONDS, wait_until
-from worker.sync import sync
 
 ALL_WELL = "All agrees."
 

@@ -14,7 +14,7 @@ from domain.catalog.reader import parse
 from domain.notices import NoticeType
 from tests.conftest import SECRET
 from tests.docs.manual import EXAMPLE, blocks, languages, pages_with
-from webhook_app.schemas import SeatsDocument
+from webhook_app.schemas.seats import SeatsDocument
 
 
 def test_every_kind_of_example_is_tested_or_is_output_and_settings_of_other_programs():

@@ -16,8 +16,8 @@ from domain import errors, policies
 from domain.catalog.reader import parse
 from domain.findings import FindingKind, Uncountable
 from domain.notices import NoticeType
-from domain.refusals import REFUSALS
 from domain.statuses import DEFAULT_EFFECTS, StatusEffect
+from providers.dodo.refusals import REFUSALS
 from runtime.settings import described
 from tests.cli.commands import names
 from tests.docs.manual import ALL_TEXT, EXAMPLE, PAGES, ROOT, commands, first_cells

@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from models import generation, ledger, sync_queue
+from models import generation, sync_queue
 from models.account import Account
 from models.audit import AuditRow
 from runtime.wiring import Runtime
+from services.ledger import accounts, links, subscriptions, unverified_webhooks
+from services.purchases.auto_expand import expand
+from services.sync import full_sync
+from services.sync.on_demand import resync_subscription
+from services.sync.subscription import LEASE, Outcome, sync
 from tests.acme import DAY, Acme
 from tests.clock import Clock
 from tests.factories import NOON, a_cause
-from worker import full_sync
-from worker.expansion import expand
-from worker.resync import resync_subscription
 from worker.sweep import Sweep
-from worker.sync import LEASE, Outcome, sync
 
 GRACE = "[products.pdt_of_grace]"
 CHANGES = {
@@ -116,9 +117,9 @@ def test_a_retrieve_under_way_when_the_newer_one_comes_writes_nothing(acme: Acme
     before = facts(acme)
     with old.transaction() as session:
         snapshot = replace(acme.sold, quantity=9)
-        assert ledger.apply(session, lease, snapshot, old.catalog, a_cause()) is None
-        assert ledger.apply_unverified(session, lease, snapshot, old.catalog, a_cause()) is None
-        assert ledger.not_at_provider(session, lease, old.catalog, a_cause(), term=DAY) is False
+        assert subscriptions.apply(session, lease, snapshot, old.catalog, a_cause()) is None
+        assert unverified_webhooks.apply_unverified(session, lease, snapshot, old.catalog, a_cause()) is None
+        assert subscriptions.not_at_provider(session, lease, old.catalog, a_cause(), term=DAY) is False
     assert facts(acme) == before
 
 
@@ -128,7 +129,7 @@ def set_policy(acme: Acme) -> None:
 
 def link(acme: Acme) -> None:
     with acme.runtime.transaction() as session:
-        ledger.link(session, "acme", "sub_9", acme.runtime.catalog, a_cause())
+        links.link(session, "acme", "sub_9", acme.runtime.catalog, a_cause())
 
 
 @pytest.mark.parametrize("call", [set_policy, link])
@@ -172,7 +173,7 @@ def test_whoever_the_older_one_seats_comes_to_sit_where_the_newer_one_has_the_ro
 
 def test_an_account_that_the_older_one_opens_is_evaluated_by_the_newer(acme: Acme, old: Runtime):
     with old.transaction() as session:
-        ledger.open_account(session, "newcomer", old.catalog, a_cause())
+        accounts.open_account(session, "newcomer", old.catalog, a_cause())
     swept(acme.runtime)
     with acme.runtime.sessions() as session:
         assert session.get_one(Account, "newcomer").catalog_digest == acme.runtime.catalog.digest
@@ -221,6 +222,6 @@ def test_a_catalogue_that_nobody_evaluates_by_replaces_nobody(acme: Acme):
 
 def test_an_evaluation_that_is_rolled_back_replaces_nobody(acme: Acme):
     with acme.runtime.sessions() as session:
-        ledger.reevaluate(session, "acme", replace(acme.runtime.catalog, release="newer"), a_cause())
+        accounts.reevaluate(session, "acme", replace(acme.runtime.catalog, release="newer"), a_cause())
         session.rollback()
     assert states(acme.runtime) == [False]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from providers.budget import Budget, parse_rate
 from providers.http import Client
+from providers.rate_limit.budget import Budget, parse_rate
 from tests.providers.stub import Stub
 
 PLENTY = "100000/second"

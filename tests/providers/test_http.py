@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from domain.errors import BudgetSpent, KeyRefused, OutcomeUnknown, PermanentError, TransientError
 from providers.base import Caller
-from providers.budget import Budget, parse_rate
 from providers.http import Unnameable
+from providers.rate_limit.budget import Budget, parse_rate
 from tests.providers.conftest import client_of
 from tests.providers.stub import closed_port, reply
 

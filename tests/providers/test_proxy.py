@@ -9,7 +9,7 @@ from time import monotonic, sleep
 import pytest
 
 from domain.errors import SettingsError, TransientError
-from providers.dodo import build
+from providers.dodo.provider import build
 from runtime.settings import Settings
 from runtime.wiring import build as build_runtime
 from tests.conftest import SECRET

@@ -1,8 +1,9 @@
 """Both request logs on a clock that a test moves, and what must hold for all they let through."""
 
 from providers.base import Caller
-from providers.request_log import OwnLog, SharedLog
-from providers.shares import PIECE, judged, pace
+from providers.rate_limit.local_log import OwnLog
+from providers.rate_limit.redis_log import SharedLog
+from providers.rate_limit.shares import PIECE, judged, pace
 
 SECOND = 1_000_000  # microseconds
 

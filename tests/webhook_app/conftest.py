@@ -17,8 +17,8 @@ from tests.simulated import emptied, served_by
 from tests.webhook_app.contract import Contract, watch
 from webhook_app.app import create_app
 from webhook_app.auth import Gatekeeper
-from webhook_app.door import NAME, Door
-from worker.doorbell import Doorbell
+from webhook_app.context import NAME, Door
+from worker.wake_ups import Doorbell
 
 OpenDoor = Callable[..., FlaskClient]
 

@@ -9,8 +9,8 @@ from http import HTTPStatus
 from flask import Flask, Response, request
 from pydantic import BaseModel, ValidationError
 
-from webhook_app import audit_schemas, checkout_schemas, notice_schemas, schemas, seat_change_schemas
 from webhook_app.problems import Problem
+from webhook_app.schemas import audit, checkout, common, notices, seat_changes
 
 REFERENCE = "#/components/schemas/"
 
@@ -60,7 +60,7 @@ def model_of(reference: str) -> type[BaseModel]:
     name = reference.removeprefix(REFERENCE)
     if name == "Problem":
         return Problem
-    described = (schemas, notice_schemas, audit_schemas, checkout_schemas, seat_change_schemas)
+    described = (common, notices, audit, checkout, seat_changes)
     found = (getattr(module, name, None) for module in described)
     return next(model for model in found if model is not None)
 

@@ -6,10 +6,11 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from models import api_key, ledger, seating, sync_queue
+from models import api_key, sync_queue
 from models.api_key import Scope
-from models.seating import Wish
 from runtime.wiring import Runtime
+from services.ledger import accounts, claims, subscriptions
+from services.ledger.claims import Wish
 from tests.factories import a_cause, a_snapshot
 
 
@@ -19,21 +20,21 @@ def bought(runtime: Runtime, **changes) -> None:
     with runtime.transaction() as session:
         sync_queue.raise_hint(session, snapshot.subscription_id)
         lease = sync_queue.lease(session, snapshot.subscription_id, timedelta(seconds=10))
-        ledger.apply(session, lease, snapshot, runtime.catalog, a_cause())
+        subscriptions.apply(session, lease, snapshot, runtime.catalog, a_cause())
 
 
 def opened(runtime: Runtime, *account_ids: str) -> None:
     """The app has created these accounts."""
     with runtime.sessions.begin() as session:
         for account_id in account_ids:
-            ledger.open_account(session, account_id, runtime.catalog, a_cause())
+            accounts.open_account(session, account_id, runtime.catalog, a_cause())
 
 
 def seated(runtime: Runtime, *members: str, account_id: str = "acme", **wish) -> None:
     for member_id in members:
         with runtime.transaction() as session:
             wanted = Wish(member_id=member_id, **{"role": "member", **wish})
-            seating.claim(session, account_id, wanted, runtime.catalog, a_cause())
+            claims.claim(session, account_id, wanted, runtime.catalog, a_cause())
 
 
 def key_with(runtime: Runtime, *scopes: Scope) -> str:

@@ -16,13 +16,14 @@ from domain.snapshot import SubscriptionSnapshot
 from models.database import connect, sessions_of
 from providers.base import Caller, Event
 from runtime.wiring import Runtime
+from services.purchases import refresh
+from services.sync import on_demand
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import bought, changed, rows
-from tests.webhook_app.test_operator_api import dead
-from webhook_app.waiting_room import PLACES
-from worker import resync, seat_preview
+from tests.webhook_app.views.test_operators import dead
+from webhook_app.slow_calls import PLACES
 
 KEY = {"Idempotency-Key": "k"}
 PREVIEW = ("/v1/accounts/acme/seat-changes/preview", {"seats": {"full": 9}})
@@ -77,8 +78,8 @@ def test_a_keyed_call_that_waits_holds_no_transaction(
 
 @pytest.fixture(autouse=True)
 def nobody_waits_long(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(resync, "PATIENCE", 0.3)
-    monkeypatch.setattr(seat_preview, "PATIENCE", 0.3)
+    monkeypatch.setattr(on_demand, "PATIENCE", 0.3)
+    monkeypatch.setattr(refresh, "PATIENCE", 0.3)
 
 
 @pytest.mark.parametrize(("path", "body"), [SYNC, PREVIEW])

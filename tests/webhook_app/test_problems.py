@@ -10,9 +10,10 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from domain.errors import Contended, SettingsError
-from models import account, seating
+from models import account
 from models.database import connect
 from runtime.wiring import Runtime
+from services.ledger import claims
 from tests.webhook_app.scenes import bought
 
 CLAIMS = "/v1/accounts/acme/claims"
@@ -204,7 +205,7 @@ def test_what_a_database_error_holds_is_not_logged(
                 text(insert + "('acme', 'ada', :email, 'member', 'active')"), {"email": ADA["email"]}
             )
 
-    monkeypatch.setattr(seating, "seat", clash)
+    monkeypatch.setattr(claims, "seat", clash)
     assert client.post(CLAIMS, json=ADA).status_code == 500
     assert "IntegrityError" in caplog.text
     assert "claims_api.py" in caplog.text

@@ -11,12 +11,12 @@ from flask.testing import FlaskClient
 
 from models.database import connect
 from runtime.wiring import Runtime
+from services.purchases import refresh
 from simulator.server import Simulator
 from simulator.world import World
 from tests.simulated import CHANGES, sell, served_by
 from tests.webhook_app.conftest import OpenDoor, client_with
 from tests.webhook_app.scenes import changed, seated
-from worker import seat_preview
 
 CHANGE = "/v1/accounts/acme/seat-changes"
 SECOND = {"product_id": "pdt_team", "seats": {"full": 9}, "second_subscription": True}
@@ -139,7 +139,7 @@ def test_without_the_database_a_retry_helps(buyer: FlaskClient, service: Runtime
 def test_a_look_that_the_provider_does_not_allow_is_worth_asking_for_again(
     buyer: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(seat_preview, "PATIENCE", 0.3)
+    monkeypatch.setattr(refresh, "PATIENCE", 0.3)
     world.board.turn({"api_500_probability": 1.0})
     assert told(preview(buyer)) == (503, "provider_unavailable", True)
 

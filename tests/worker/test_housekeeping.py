@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from models import account, ledger, seat_change
+from models import account, seat_change
 from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
+from services.ledger import links
 from tests.factories import a_cause
 from worker.housekeeping import housekeep, housekeep_if_due
 
@@ -21,7 +22,7 @@ NEVER_SENT = [ChangeState.PREVIEWED, ChangeState.EXPIRED]
 def acme(runtime: Runtime) -> Runtime:
     """An account with a subscription."""
     with runtime.transaction() as session:
-        ledger.link(session, "acme", "sub_1", runtime.catalog, a_cause())
+        links.link(session, "acme", "sub_1", runtime.catalog, a_cause())
     return runtime
 
 

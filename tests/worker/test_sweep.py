@@ -8,18 +8,21 @@ import pytest
 from sqlalchemy import text
 
 from domain.errors import TransientError
-from models import ledger, seating, sync_queue
+from models import sync_queue
 from models.account import Account
 from models.assignment import Assignment
-from models.seating import Wish
 from models.subscription import Subscription
 from runtime.wiring import Runtime
+from services.ledger import accounts, claims
+from services.ledger.claims import Wish
+from services.sync import batch
+from services.sync.batch import drain
+from services.sync.subscription import sync
 from tests.factories import a_catalog, a_cause, a_snapshot
 from tests.fakes import FakeProvider
-from tests.worker.test_sync import deliver, everything, look, seats_of, the
+from tests.services.sync.test_subscription import deliver, everything, look, seats_of, the
 from worker import sweep as sweeping
-from worker.sweep import Sweep, drain
-from worker.sync import sync
+from worker.sweep import Sweep
 
 
 class Broker:
@@ -184,7 +187,7 @@ def test_the_list_is_compared_here_if_no_worker_does_it(
 def test_a_drain_ends_in_time_and_leaves_the_rest_due(
     runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sweeping, "_DRAIN_FOR", 0)
+    monkeypatch.setattr(batch, "_DRAIN_FOR", 0)
     deliver(runtime)
     assert drain(runtime, ["sub_1"]) == 0
     assert the(runtime, Subscription).hint == 1
@@ -198,7 +201,7 @@ def test_one_subscription_that_fails_stops_no_other(
             raise ZeroDivisionError
         return sync(runtime, subscription_id)
 
-    monkeypatch.setattr(sweeping, "sync", stumble_once)
+    monkeypatch.setattr(batch, "sync", stumble_once)
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
     deliver(runtime)
     drain(runtime, ["sub_bad", "sub_1"])
@@ -214,7 +217,7 @@ def test_an_invitation_lapses_by_itself(runtime: Runtime, sweep: Sweep, provider
     sync(runtime, "sub_1")
     with runtime.sessions.begin() as session:
         wish = Wish(member_id="invited", role="member", hold=True)
-        seating.claim(session, "acme", wish, runtime.catalog, a_cause())
+        claims.claim(session, "acme", wish, runtime.catalog, a_cause())
     execute(runtime, "UPDATE assignments SET expires_at = now() - interval '1 s'")
     execute(runtime, "UPDATE accounts SET evaluate_at = now() - interval '1 s'")
     sweep.once()
@@ -225,7 +228,7 @@ def test_an_invitation_lapses_by_itself(runtime: Runtime, sweep: Sweep, provider
 
 def test_an_account_is_evaluated_once_and_not_with_every_sweep(runtime: Runtime, sweep: Sweep):
     with runtime.sessions.begin() as session:
-        ledger.open_account(session, "acme", runtime.catalog, a_cause())
+        accounts.open_account(session, "acme", runtime.catalog, a_cause())
     execute(runtime, "UPDATE accounts SET evaluate_at = now()")
     sweep.once()
     before = the(runtime, Account, "acme").version

@@ -1,0 +1,146 @@
+"""Changing and buying a subscription at Dodo Payments: our plans in its words, its previews in ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from domain.billing_terms import When
+from domain.cart import Cart
+from domain.errors import PermanentError, SubscriptionNotAtProvider
+from domain.purchase.money import Money
+from domain.purchase.plan import Buyer, Checkout, LineItem, Plan, Preview
+from providers import fields
+from providers.dodo import subscriptions
+from providers.dodo.refusals import refused
+from providers.dodo.subscriptions import Untranslatable
+from providers.http import JsonObject
+
+CHANGE_ID: Final = "seatsync_change_id"
+"""Where our id of a change stands in the metadata of its payment."""
+
+_MOMENTS: Final = {When.NOW: "immediately", When.AT_RENEWAL: "next_billing_date"}
+_NOT_FOUND: Final = "NOT_FOUND"
+
+
+# What we ask.
+
+
+def plan_body(plan: Plan, *, change_id: str | None = None) -> JsonObject:
+    """The body of a change and of its preview. The list of add-ons is always there: what it does not name
+    is removed, and what leaving it out does is not said (Dodo documentation, change plan).
+    """
+    body: JsonObject = {
+        **_cart_body(plan.cart),
+        "proration_billing_mode": plan.proration.value,
+        "effective_at": _MOMENTS[plan.when],
+    }
+    if plan.prevent_on_failure:
+        body["on_payment_failure"] = "prevent_change"
+    if change_id is not None:
+        body["metadata"] = {CHANGE_ID: change_id}
+    return body
+
+
+def checkout_body(
+    cart: Cart, buyer: Buyer, *, metadata: Mapping[str, str], return_url: str | None
+) -> JsonObject:
+    """The body of a checkout session; what is not known of the buyer is asked on the page."""
+    known = {"customer_id": buyer.customer_id, "email": buyer.email, "name": buyer.name}
+    optional = {
+        "customer": {name: value for name, value in known.items() if value is not None} or None,
+        "return_url": return_url,
+    }
+    return {
+        "product_cart": [_cart_body(cart)],
+        "metadata": dict(metadata),
+        **{name: value for name, value in optional.items() if value is not None},
+    }
+
+
+def _cart_body(cart: Cart) -> JsonObject:
+    return {
+        "product_id": cart.product_id,
+        "quantity": cart.quantity,
+        "addons": [{"addon_id": addon.addon_id, "quantity": addon.quantity} for addon in cart.addons],
+    }
+
+
+# What comes back.
+
+
+def refusal_of(error: PermanentError) -> PermanentError:
+    """Why a change of a subscription was refused."""
+    code = error.details.get("provider_code")
+    if code == _NOT_FOUND:
+        return SubscriptionNotAtProvider(
+            "Dodo Payments knows no such subscription: check that the API key is of the business and mode in "
+            "which it was sold.",
+            details=error.details,
+        )
+    return refused(code if isinstance(code, str) else None)
+
+
+def checkout_refusal_of(error: PermanentError) -> PermanentError:
+    """Why a checkout was refused: there, what is not found is what was to be bought, or the buyer."""
+    code = error.details.get("provider_code")
+    return refused(code if isinstance(code, str) else None)
+
+
+def preview(data: JsonObject) -> Preview:
+    """What the provider says a change would do; raises `Untranslatable` without the amount or the cart."""
+    charge, plan = _object(data, "immediate_charge"), _object(data, "new_plan")
+    summary = _object(charge, "summary")
+    charged = _money(summary.get("total_amount"), summary.get("currency"))
+    if charged is None:
+        raise Untranslatable("`total_amount` with its `currency`")
+    after = subscriptions.snapshot(plan)
+    if after.addons is None:
+        raise Untranslatable("`new_plan.addons`")
+    credit = _money(summary.get("customer_credits"), summary.get("customer_credits_currency"))
+    return Preview(
+        charged_now=charged,
+        tax=_money(summary.get("tax"), charged.currency),
+        credit=credit if credit and credit.amount else None,
+        effective_at=fields.moment(charge.get("effective_at")),
+        renewal=_money(after.recurring_pre_tax_amount, after.currency),
+        next_billing_date=after.next_billing_date,
+        cart_after=Cart.of(after),
+        line_items=tuple(_line_items(charge.get("line_items"))),
+    )
+
+
+def checkout(data: JsonObject) -> Checkout:
+    """The page that was opened; raises `Untranslatable` for one that nobody could go to."""
+    session_id, url = fields.text(data.get("session_id")), fields.url(data.get("checkout_url"))
+    if session_id is None or url is None:
+        raise Untranslatable("`session_id` and `checkout_url`")
+    return Checkout(session_id, url)
+
+
+def _object(data: JsonObject, field: str) -> JsonObject:
+    value = data.get(field)
+    if not isinstance(value, dict):
+        raise Untranslatable(f"`{field}`")
+    return value
+
+
+def _money(amount: object, currency: object) -> Money | None:
+    number, code = fields.integer(amount), fields.text(currency)
+    return None if number is None or code is None else Money(number, code)
+
+
+def _line_items(value: object) -> Iterable[LineItem]:
+    """For people to read; no figure is computed from them, so odd ones are left out."""
+    items: list[Any] = value if isinstance(value, list) else []
+    for item in items:
+        if isinstance(item, dict) and (kind := fields.text(item.get("type"))) is not None:
+            currency = item.get("currency")
+            yield LineItem(
+                kind=kind,
+                name=fields.text(item.get("name")),
+                quantity=fields.integer(item.get("quantity")),
+                unit_price=_money(item.get("unit_price"), currency),
+                proration_factor=fields.number(item.get("proration_factor")),
+                tax=_money(item.get("tax"), currency),
+            )

@@ -1,0 +1,1 @@
+"""The request budget: never more requests than the provider allows, shared by all processes through Redis."""

@@ -1,0 +1,188 @@
+"""The log of all processes' requests, kept in Redis by scripts that run there as one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import cast
+
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from providers.base import Caller
+from providers.rate_limit.request_log import SECOND, SLOWED_BY, STOPPED_BY, State, Use
+from providers.rate_limit.shares import PIECE, Window, judged, pace
+
+
+class _Keys:
+    """The names of a shared log in Redis."""
+
+    def __init__(self, prefix: str) -> None:
+        self.all = f"{prefix}:sent:all"
+        self.sent = {caller: f"{prefix}:sent:{caller}" for caller in Caller}
+        self.pauses = {caller: f"{prefix}:pause:{caller}" for caller in Caller}
+        self._of = {caller: self._asked_by(caller) for caller in Caller}
+
+    def of(self, caller: Caller) -> list[str]:
+        """What a request of this caller depends on."""
+        return self._of[caller]
+
+    def _asked_by(self, caller: Caller) -> list[str]:
+        pauses = (*STOPPED_BY[caller], *SLOWED_BY[caller])
+        return [self.all, *self.sent.values(), *(self.pauses[pause] for pause in pauses)]
+
+
+class SharedLog:
+    """The log of all processes, on Redis' own clock; asks and writes in one step.
+
+    `prefix` gives the beginning of every key; it is called at the first use. Every method raises `RedisError`
+    when Redis is away, within one socket timeout of the client, and what `prefix` raises.
+    """
+
+    # KEYS: the send times of all, of each caller, then the pauses that concern this one.
+    # ARGV: the caller's place; how many of the pauses stop it, the others slow it down; its pace and the
+    # microseconds of a piece; the microseconds of the longest window; then for each window requests,
+    # microseconds, the ceiling (0: none) and every caller's floor.
+    #
+    # A newest time ahead of the clock means that this was set back: by up to a second, and time stands
+    # still for so long; by more, and the log is dropped, for it would block until the clock has caught up.
+    # Scores are send times; members only have to differ. Numbers stay below 2^53, where Lua is exact.
+    _ASK = """
+    local time = redis.call('TIME')
+    local now = time[1] * 1000000 + time[2]
+    local arg = {}
+    for i = 1, #ARGV do arg[i] = tonumber(ARGV[i]) end
+    local all, own, callers = KEYS[1], KEYS[1 + arg[1]], 3
+
+    local function text(number) return string.format('%.0f', number) end
+    local function leaves(key, nth_newest, length)
+        if nth_newest == 0 then return 0 end
+        local entry = redis.call('ZRANGE', key, -nth_newest, -nth_newest, 'WITHSCORES')
+        return entry[2] and entry[2] + length or 0
+    end
+
+    local newest = leaves(all, 1, 0)
+    if newest > now + 1000000 then
+        redis.call('DEL', unpack(KEYS, 1, 1 + callers))
+    else
+        now = math.max(now, newest)
+    end
+
+    local free_at, slowed_until = 0, 0
+    for i = 2 + callers, #KEYS do
+        local over = now + redis.call('PTTL', KEYS[i]) * 1000
+        if i - callers - 1 <= arg[2] then free_at = math.max(free_at, over) else slowed_until = over end
+    end
+    free_at = math.max(free_at, leaves(own, arg[3], arg[4]))
+
+    for i = 6, #arg, 3 + callers do
+        local requests, length, ceiling = arg[i], arg[i + 1], arg[i + 2]
+        local taken, room_at = 0, math.huge
+        local since = '(' .. text(now - length)
+        local above = {}
+        for c = 1, callers do
+            local used, floor = redis.call('ZCOUNT', KEYS[1 + c], since, '+inf'), 0
+            if c ~= arg[1] then floor = arg[i + 2 + c] end
+            taken = taken + math.max(used, floor)
+            if used > floor then above[KEYS[1 + c]] = used end
+        end
+        if taken >= requests then
+            for key, used in pairs(above) do room_at = math.min(room_at, leaves(key, used, length)) end
+            free_at = math.max(free_at, room_at)
+        end
+        if ceiling > 0 then
+            local below_ceiling_at = math.max(leaves(all, ceiling, length), slowed_until)
+            local floor = arg[i + 2 + arg[1]]
+            free_at = math.max(free_at, math.min(below_ceiling_at, leaves(own, floor, length)))
+        end
+    end
+    if free_at > now then return free_at - now end
+
+    redis.call('ZREMRANGEBYSCORE', all, '-inf', text(now - arg[5]))
+    redis.call('ZREMRANGEBYSCORE', own, '-inf', text(now - arg[5]))
+    local member = text(now) .. ':' .. redis.call('ZCARD', all)
+    for _, key in ipairs({all, own}) do
+        redis.call('ZADD', key, text(now), member)
+        redis.call('PEXPIRE', key, text(arg[5] / 1000))
+    end
+    return 0
+    """
+
+    # A shorter pause never cuts a longer one short.
+    _PAUSE = """
+    if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
+        redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
+    end
+    """
+
+    # KEYS: the send times and the pause of each caller in turn. ARGV: the microseconds of each window.
+    # Answers each pause's milliseconds, then each window's requests by caller.
+    _STATE = """
+    local time = redis.call('TIME')
+    local now = time[1] * 1000000 + time[2]
+    local answer = {}
+    for i = 2, #KEYS, 2 do table.insert(answer, redis.call('PTTL', KEYS[i])) end
+    for _, length in ipairs(ARGV) do
+        local since = '(' .. string.format('%.0f', now - length)
+        for i = 1, #KEYS, 2 do table.insert(answer, redis.call('ZCOUNT', KEYS[i], since, '+inf')) end
+    end
+    return answer
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        windows: Sequence[Window],
+        name: str,
+        prefix: Callable[[], str] = lambda: "seatsync:",
+    ) -> None:
+        client = _without_retries(client)
+        self._windows = judged(windows)
+        self._name = name
+        self._prefix = prefix
+        self._arguments = {caller: self._arguments_of(caller, pace(windows)) for caller in Caller}
+        self._ask = client.register_script(self._ASK)
+        self._pause = client.register_script(self._PAUSE)
+        self._state = client.register_script(self._STATE)
+
+    def ask(self, caller: Caller) -> float:
+        microseconds = self._ask(self._keys.of(caller), self._arguments[caller])
+        return cast("int", microseconds) / SECOND
+
+    def pause(self, caller: Caller, seconds: float) -> None:
+        self._pause([self._keys.pauses[caller]], [max(1, round(seconds * 1000))])
+
+    def state(self) -> State:
+        keys = [key for caller in Caller for key in (self._keys.sent[caller], self._keys.pauses[caller])]
+        lengths = [window.seconds * SECOND for window in self._windows]
+        answer = iter(cast("list[int]", self._state(keys, lengths)))
+        pauses = {caller: next(answer) for caller in Caller}
+        uses = [Use(window, {caller: next(answer) for caller in Caller}) for window in self._windows]
+        return State(uses, {caller: left / 1000 for caller, left in pauses.items() if left > 0})
+
+    @cached_property
+    def _keys(self) -> _Keys:
+        # The braces keep the keys of one script on one cluster node.
+        return _Keys(f"{self._prefix()}budget:{{{self._name}}}")
+
+    def _arguments_of(self, caller: Caller, paced: int) -> list[int]:
+        longest = max(window.seconds for window in self._windows)
+        own_pace = paced if caller is Caller.RECONCILE else 0
+        arguments = [list(Caller).index(caller) + 1, len(STOPPED_BY[caller])]
+        arguments += [own_pace, PIECE * SECOND, longest * SECOND]
+        for window in self._windows:
+            arguments += [window.requests, window.seconds * SECOND, window.ceiling(caller)]
+            arguments += [window.floor(other) for other in Caller]
+        return arguments
+
+
+def _without_retries(client: Redis) -> Redis:
+    """The same server, but one try: redis-py's default sleeps through ten (3.5 s with Redis refusing)."""
+    pool = client.connection_pool
+    options = {**pool.connection_kwargs, "retry": Retry(NoBackoff(), 0)}
+    return Redis(
+        connection_pool=ConnectionPool(
+            connection_class=pool.connection_class, max_connections=pool.max_connections, **options
+        )
+    )

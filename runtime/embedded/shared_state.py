@@ -1,0 +1,150 @@
+"""The small files beside a server's data, through which its users agree on who starts it and who stops it.
+
+`lock` is held by whoever starts or stops the server. `users` is held, shared, by everybody who uses it: the
+last one out stops it, and the guard does so if that one was killed. `alive` is held by the server itself, so
+that nobody has to guess from a pid whether it is gone. `state.json`, for its owner's eyes only, tells the
+next user where the server is. The locks are `flock`s: the kernel takes them back from the dead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from runtime.embedded import launcher
+from runtime.embedded.errors import EmbeddedServerError
+
+LOCK_SECONDS = 60.0
+PAUSE_SECONDS = 0.02
+TAIL_LINES = 15
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where the server is, or was last; `pid` is None after an orderly stop."""
+
+    url: str
+    port: int
+    password: str
+    pid: int | None
+
+
+class Files:
+    """The files of one server in its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lock = folder / "lock"
+        self.users = folder / "users"
+        self.alive = folder / "alive"
+        self.state = folder / "state.json"
+        self.log = folder / "log"
+        self._membership: int | None = None
+
+    def make_folder(self) -> None:
+        """Make a private folder (for root one that the server's user may pass), or use the one we made."""
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        elif (owner := self.folder.stat().st_uid) != os.geteuid():
+            raise PermissionError(f"the folder belongs to user {owner}, we are user {os.geteuid()}")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only one who starts or stops the server."""
+        descriptor = _open(self.lock)
+        try:
+            if not _seize_in_time(descriptor, LOCK_SECONDS):
+                raise EmbeddedServerError(
+                    f"another process has been starting or stopping the server in {self.folder} for over "
+                    f"{LOCK_SECONDS:.0f} s: end it, or set SEATSYNC_HOME to another folder"
+                )
+            yield
+        finally:
+            os.close(descriptor)
+
+    def wait_until_dead(self, patience: float) -> bool:
+        """Whether the server and all its children were gone in time."""
+        descriptor = _open(self.alive)
+        try:
+            return _seize_in_time(descriptor, patience)
+        finally:
+            os.close(descriptor)
+
+    def join(self) -> None:
+        """Become a user. To be called with the lock held, as only its holders hold `users` alone."""
+        if self._membership is None:
+            self._membership = _open(self.users)
+            fcntl.flock(self._membership, fcntl.LOCK_SH)
+
+    def leave(self) -> None:
+        if self._membership is not None:
+            os.close(self._membership)
+            self._membership = None
+
+    def is_member(self) -> bool:
+        return self._membership is not None
+
+    def is_replaced(self) -> bool:
+        """Whether somebody removed the files that we agreed on, and perhaps made new ones."""
+        assert self._membership is not None
+        try:
+            return not os.path.samestat(os.fstat(self._membership), self.users.stat())
+        except FileNotFoundError:
+            return True
+
+    def is_last_member(self) -> bool:
+        """Whether there is no other user; to be asked with the lock held, when about to leave."""
+        assert self._membership is not None
+        return launcher.seize(self._membership)
+
+    def read_state(self) -> State | None:
+        try:
+            return State(**json.loads(self.state.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+    def write_state(self, state: State) -> None:
+        draft = self.state.with_name("state.json.new")
+        write_private(draft, json.dumps(asdict(state)))
+        draft.replace(self.state)
+
+    @contextlib.contextmanager
+    def new_log(self) -> Iterator[int]:
+        """An empty log; that of the run before stays beside it."""
+        if self.log.exists():
+            self.log.replace(self.log.with_name("log.before"))
+        descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def log_tail(self) -> str:
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that nobody else can read, not even while it is being written."""
+    path.touch(0o600)
+    path.chmod(0o600)
+    path.write_text(text, encoding="utf-8")
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _seize_in_time(descriptor: int, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while not launcher.seize(descriptor):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(PAUSE_SECONDS)
+    return True

@@ -1,0 +1,1 @@
+"""Everything that changes an account's seats, under the account's lock."""

@@ -1,0 +1,126 @@
+"""Accounts: open and delete one, set its rules, and work out anew what it may use."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from domain.catalog.model import Catalog
+from domain.errors import AccountNotEmpty
+from domain.seat_rules import AccountRules
+from models import account as account_rows
+from models import assignment
+from models.account_rules import Override
+from models.audit import Cause
+from models.subscription import of_account
+from services.ledger import pending_claims, role_moves
+from services.ledger.deadlines import enforce, look_at_grace
+from services.ledger.entitlements import evaluate, rules_of
+from services.ledger.inputs import Inputs, load
+from services.ledger.locked_account import NOBODY, LockedAccount, Subject, changing, lock
+
+
+def open_account(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> bool:
+    """Make sure that the account exists; True if it is new. It starts with its free or contract seats."""
+    is_new = account_rows.insert_if_absent(session, account_id, catalog.defaults)
+    if is_new:
+        with changing(session, account_id) as account:
+            evaluate_or_leave(account, inputs_of(account, catalog), catalog, cause)
+    return is_new
+
+
+def delete_account(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> None:
+    """Delete an account that has no subscription, no member and no contract. Its audit is kept.
+
+    Raises `AccountNotFound`, and `AccountNotEmpty`, naming what the account still has.
+    """
+    with changing(session, account_id) as account:
+        left = [
+            what
+            for what, is_there in {
+                "subscriptions": bool(of_account(session, account_id)),
+                "members": assignment.any_live(session, account_id),
+                "contracts": bool(catalog.contracts_of(account_id)),
+            }.items()
+            if is_there
+        ]
+        if left:
+            raise AccountNotEmpty(
+                f"Account {account_id!r} still has {' and '.join(left)}. Only an empty account can be "
+                "deleted: release its members and unlink its subscriptions first.",
+                details={"account_id": account_id, "has": left},
+            )
+        account.override = None
+        account.record(cause, Subject(before={"deleted": False}, after={"deleted": True}))
+    account_rows.mark_deleted(session, account_id)
+
+
+def reevaluate(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> bool:
+    """Lock the account and `reevaluate_locked` it; whether it changed."""
+    account = lock(session, account_id)
+    reevaluate_locked(account, catalog, cause)
+    return account.save()
+
+
+def reevaluate_locked(account: LockedAccount, catalog: Catalog, cause: Cause) -> None:
+    """Work the account out anew because time passed or the catalogue changed; nothing is recorded if a newer
+    generation does that.
+
+    A payment deadline that passed is not carried out here: it asks for a look at the provider, and
+    that look decides.
+    """
+    inputs = inputs_of(account, catalog)
+    if inputs.may_evaluate:
+        _evaluate(account, inputs, catalog, cause, NOBODY)
+
+
+def set_policy(
+    session: Session, account_id: str, override: Override, catalog: Catalog, cause: Cause
+) -> AccountRules:
+    """The app's own rules for one account, in place of those it had; an empty override takes them back.
+
+    Raises `AccountNotFound`.
+    """
+    with changing(session, account_id) as account:
+        before, account.override = account.override, override.to_json()
+        if account.override != before:
+            account.restart_clocks()
+        subject = Subject(before={"override": before}, after={"override": account.override})
+        evaluate_or_leave(account, inputs_of(account, catalog), catalog, cause, subject)
+    return rules_of(session, account_id, account.override, catalog)
+
+
+def inputs_of(account: LockedAccount, catalog: Catalog) -> Inputs:
+    (found,) = load(account.session, [account.account_id], catalog)
+    return found
+
+
+def evaluate_or_leave(
+    account: LockedAccount, inputs: Inputs, catalog: Catalog, cause: Cause, subject: Subject = NOBODY
+) -> None:
+    """Evaluate the account, or leave that to a process of the generation in force: it is due at once then."""
+    if inputs.may_evaluate:
+        _evaluate(account, inputs, catalog, cause, subject)
+    else:
+        account.wake_by(account.now)
+        account.record(cause, subject)
+
+
+def _evaluate(
+    account: LockedAccount, inputs: Inputs, catalog: Catalog, cause: Cause, subject: Subject
+) -> None:
+    """Work the account out anew, record it, and carry out what its deadlines ask for.
+
+    A catalogue that changed moves the members whose roles mean another seat type now.
+    """
+    is_awaited = any(balance.waiting for balance in account.balances.values())
+    if account.catalog_digest != catalog.digest:
+        role_moves.carry_out(account, catalog, cause)
+    rules = evaluate(account.session, account, inputs, catalog)
+    look_at_grace(account, inputs, catalog)
+    account.record(cause, subject)
+    if account.unverified:
+        return
+    if is_awaited:
+        pending_claims.settle(account)
+        account.judge()
+    enforce(account, inputs, rules, catalog)

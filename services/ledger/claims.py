@@ -1,0 +1,381 @@
+"""Seating: who gets, keeps and gives back a seat. All of it is recorded on the locked account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from domain import policies
+from domain.catalog.model import Catalog
+from domain.emails import address_key
+from domain.errors import ClaimsBlocked, NoSeatAvailable, PurchaseNeeded, Refused, WrongState
+from domain.policies import Decision, Situation, seat_words
+from domain.seat_limit import available, to_json
+from models import account as account_rows
+from models import assignment, seat_change
+from models.account import Account, AccountStatus
+from models.assignment import Assignment, AssignmentState, Counted
+from models.audit import Cause
+from models.base import Json
+from models.driver import first_row
+from services.ledger import persons, purchase_limits
+from services.ledger.locked_account import AccountState, Balance, LockedAccount, Subject, changing
+from services.ledger.persons import Person
+from services.ledger.purchase_limits import Present
+
+REFUSING = {
+    AccountStatus.SUSPENDED: "The account is suspended: its seats and members are kept, new claims are not "
+    "granted until its subscription is active again.",
+    AccountStatus.ENDED: "The account's subscription has ended: a new one is needed to claim seats.",
+}
+"""What refuses every claim, whatever the policy would say; a type that is blocked refuses by its policy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A seat somebody asks for. `hold` keeps it for an invitation, which lapses by itself.
+
+    `email` is an address as it was given, without blanks at its ends.
+    """
+
+    member_id: str
+    role: str
+    email: str | None = None
+    hold: bool = False
+    protected: bool = False
+    name: str | None = None
+    last_active_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seated:
+    """The person's assignment, and whether it was made just now."""
+
+    assignment: Assignment
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """May so many more people of a role be added? With the numbers behind it."""
+
+    decision: Decision
+    seat_type: str | None
+    balance: Balance
+
+
+def can_add(session: Session, account_id: str, role: str, count: int, catalog: Catalog) -> Answer:
+    """What a claim would be told now; takes no lock and reserves nothing."""
+    seat_type = catalog.seat_type(role)
+    found = account_rows.get(session, account_id)
+    if seat_type is None:
+        return Answer(_FREE, None, Balance.from_json(_NOTHING))
+    balance = _without_lapsing(session, found, seat_type)
+    blocked = REFUSING.get(AccountStatus(found.status))
+    if blocked is not None:
+        refused = Decision(granted=False, code=ClaimsBlocked.code, message=blocked)
+        return Answer(refused, seat_type, balance)
+    rules = found.rules_of(seat_type)
+    situation = balance.situation(seat_type, now=account_rows.now(session), rules=rules, requested=count)
+    policy = policies.load(rules.policy)
+    decision = policy.decide(situation)
+    if not decision.granted and policy.BUYS:
+        decision = _bought(session, found, situation, decision, catalog)
+    return Answer(decision, seat_type, balance)
+
+
+def _bought(
+    session: Session, found: Account, situation: Situation, decision: Decision, catalog: Catalog
+) -> Decision:
+    """What the claims would be told where what they lack may be bought, or may not."""
+    balances = {name: _without_lapsing(session, found, name) for name in found.seats}
+    present = Present(found.id, balances, found.override, situation.now)
+    seat_type, requested = situation.seat_type, situation.requested
+    refused = purchase_limits.refusal(session, present, seat_type, catalog, requested=requested)
+    if refused is not None:
+        return Decision(granted=False, code=refused.code, message=refused.message)
+    message = f"{seat_words(decision.to_buy, seat_type)} would be bought first."
+    return Decision(granted=True, code="granted_by_purchase", message=message, to_buy=decision.to_buy)
+
+
+def _without_lapsing(session: Session, found: Account, seat_type: str) -> Balance:
+    """The balance as a claim would find it: invitations whose time is over have made room."""
+    balance = Balance.from_json(found.seats.get(seat_type) or _NOTHING)
+    lapsing = sum(one.seat_type == seat_type for one in assignment.expired(session, found.id))
+    return replace(balance, held=balance.held - lapsing)
+
+
+def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
+    """Lock the account and `seat` the person, whatever that raises; raises `AccountNotFound` too."""
+    with changing(session, account_id) as account:
+        return seat(account, wish, catalog, cause)
+
+
+def seat(account: LockedAccount, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
+    """Give the person a seat, once. A person who has a row keeps it (`services.ledger.persons` says which
+    row is meant): an invitation is confirmed, and a role of another seat type is a move, granted or refused
+    like any claim.
+
+    Raises `UnknownRole`, `ClaimsBlocked`, `NoSeatAvailable`, `PurchaseNeeded`, `EmailTaken`, and
+    `WrongState` for a suspended member and for a move while a seat is being bought.
+    """
+    seat_type = catalog.seat_type(wish.role)
+    note_catalog(account, catalog)
+    make_room(account, seat_type)
+    account.judge()  # the policy decides by what this transaction has done so far
+    refused = refusal(account, seat_type)
+    if refused is None:
+        made = _insert(account, wish, seat_type)
+        if made is not None:
+            return _new(account, made, cause)
+    person = persons.find(account.session, account.account_id, wish.member_id, wish.email)
+    if person is not None:
+        return _claim_again(account, person, wish, cause, seat_type=seat_type, refused=refused)
+    assert refused is not None  # an insert that conflicts has met a live assignment
+    raise refused
+
+
+def note_catalog(account: LockedAccount, catalog: Catalog) -> None:
+    """Somebody is seated by what a role means in this catalogue. If another catalogue has evaluated the
+    account, it is to be evaluated again: the role may mean another seat type there.
+    """
+    if account.catalog_digest != catalog.digest:
+        account.catalog_digest = ""
+
+
+def make_room(account: LockedAccount, seat_type: str | None) -> None:
+    """Where no seat is left, take back those of invitations whose time is over: before any policy decides,
+    lest it count them as overage.
+    """
+    if seat_type is not None and available(account.of(seat_type).purchased, account.of(seat_type).used) == 0:
+        lapse(account)
+
+
+def release(session: Session, account_id: str, member_id: str, cause: Cause) -> bool:
+    """Free the member's seat; False if there was none to free, which is no mistake."""
+    with changing(session, account_id) as account:
+        person = assignment.live(session, account_id, member_id)
+        if person is not None:
+            give_back(account, person, cause)
+    return person is not None
+
+
+def refusal(account: AccountState, seat_type: str | None) -> Refused | None:
+    """Why the account gives no seat of the type, if it does not; free roles are always welcome."""
+    if seat_type is None:
+        return None
+    balance = account.of(seat_type)
+    if (blocked := REFUSING.get(account.status)) is not None:
+        return ClaimsBlocked(
+            blocked, details={"account_status": account.status.value, **numbers(seat_type, balance)}
+        )
+    rules = account.rules_of(seat_type)
+    decision = policies.load(rules.policy).decide(balance.situation(seat_type, now=account.now, rules=rules))
+    if decision.granted:
+        return None
+    return _REFUSAL[decision.code](decision.message, details=numbers(seat_type, balance))
+
+
+_REFUSAL: Mapping[str, type[Refused]] = {
+    kind.code: kind for kind in (NoSeatAvailable, ClaimsBlocked, PurchaseNeeded)
+}
+
+
+def numbers(seat_type: str | None, balance: Balance) -> Mapping[str, object]:
+    """The figures behind an answer, as the API shows them."""
+    if seat_type is None:
+        return {"seat_type": None}
+    return {
+        "seat_type": seat_type,
+        "purchased": to_json(balance.purchased),
+        "used": balance.used,
+        "available": to_json(available(balance.purchased, balance.used)),
+        "overage": balance.overage,
+    }
+
+
+_MADE = (
+    *("id", "account_id", "member_id", "name", "email", "email_key", "role", "seat_type"),
+    *("state", "protected", "claimed_at", "expires_at", "released_at", "awaits", "last_active_at"),
+)
+_INSERT = f"""
+INSERT INTO assignments (account_id, member_id, name, email, email_key, role, seat_type, state, protected,
+                         expires_at, awaits, last_active_at)
+VALUES (%(account_id)s, %(member_id)s, %(name)s, %(email)s, %(email_key)s, %(role)s, %(seat_type)s, %(state)s,
+        %(protected)s, %(expires_at)s, %(awaits)s, %(last_active_at)s)
+ON CONFLICT DO NOTHING
+RETURNING {", ".join(_MADE)}
+"""  # noqa: S608  columns, named above
+
+
+def hold_until_bought(
+    account: LockedAccount, wish: Wish, seat_type: str, cause: Cause, *, lasts: timedelta
+) -> Seated:
+    """A seat for somebody new that is not there yet: held, and counted so that nobody else gets it."""
+    becomes = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
+    made = _insert(account, replace(wish, hold=True), seat_type, lasts=lasts, awaits=becomes)
+    assert made is not None  # a claim has just found nobody there
+    return _new(account, made, cause)
+
+
+def _insert(
+    account: LockedAccount,
+    wish: Wish,
+    seat_type: str | None,
+    *,
+    lasts: timedelta | None = None,
+    awaits: AssignmentState | None = None,
+) -> Assignment | None:
+    """A new live assignment, or None where the person has one: the unique indexes decide."""
+    state = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
+    made = first_row(
+        account.session,
+        _INSERT,
+        {
+            "account_id": account.account_id,
+            "member_id": wish.member_id,
+            "name": wish.name,
+            "email": wish.email,
+            "email_key": None if wish.email is None else address_key(wish.email),
+            "role": wish.role,
+            "seat_type": seat_type,
+            "state": state.value,
+            "protected": wish.protected,
+            "expires_at": account.now + (lasts or account.rules_of(seat_type).hold) if wish.hold else None,
+            "awaits": awaits,
+            "last_active_at": min(wish.last_active_at, account.now) if wish.last_active_at else None,
+        },
+    )
+    return None if made is None else Assignment(**dict(zip(_MADE, made, strict=True)))
+
+
+def _new(account: LockedAccount, made: Assignment, cause: Cause) -> Seated:
+    account.move(made.seat_type, made.counted)
+    account.wake_by(None if made.awaits else made.expires_at)
+    account.record(cause, Subject(member_id=made.member_id, after=made.facts()))
+    return Seated(made, is_new=True)
+
+
+def _claim_again(
+    account: LockedAccount,
+    person: Person,
+    wish: Wish,
+    cause: Cause,
+    *,
+    seat_type: str | None,
+    refused: Refused | None,
+) -> Seated:
+    """The claim of a person who has a row; `refused` is why the account gives no further seat of the type."""
+    check_claim_again(person.row, seat_type)
+    if refused is not None and not person.has_seat(seat_type):
+        raise refused
+    with changed_person(account, person, cause):
+        take_up(person.row, wish, seat_type)
+    return Seated(person.row, is_new=False)
+
+
+def check_claim_again(row: Assignment, seat_type: str | None) -> None:
+    """Raise `WrongState` if a claim cannot act on the row."""
+    if row.state == AssignmentState.SUSPENDED:
+        raise WrongState(
+            f"Member {row.member_id!r} is suspended and has no seat. "
+            'Bring them back with PATCH {"state": "active"}, which claims one.',
+            details={"member_id": row.member_id, "state": row.state},
+        )
+    if row.awaits is not None and row.seat_type != seat_type:
+        raise seat_is_being_bought(row)
+
+
+def seat_is_being_bought(row: Assignment) -> WrongState:
+    """Why a member whose seat is not there yet can be given no other role or state."""
+    return WrongState(
+        f"Member {row.member_id!r} waits for a seat that is being bought: release them, or change "
+        "their role or state once they have it.",
+        details={"member_id": row.member_id, "state": row.state, "awaits": "purchase"},
+    )
+
+
+def take_up(row: Assignment, wish: Wish, seat_type: str | None) -> None:
+    """Make the row what the claim asks for. A role of the same seat type, a name and an address that the
+    row has already stay as they are: `services.ledger.members` changes them.
+    """
+    row.member_id = wish.member_id
+    if row.email is None and wish.email is not None:
+        row.take_address(wish.email)
+    if row.seat_type != seat_type:
+        row.role, row.seat_type = wish.role, seat_type
+    if row.state == AssignmentState.HELD and not wish.hold:
+        if row.awaits is not None:
+            row.awaits = AssignmentState.ACTIVE
+        else:
+            row.state, row.expires_at = AssignmentState.ACTIVE, None
+
+
+@contextmanager
+def changed_person(account: LockedAccount, person: Person, cause: Cause) -> Iterator[None]:
+    """Record what the block does to the person's row, into which their invitation is merged first."""
+    with changed(account, person.rows, cause):
+        persons.merge(account.session, person, account.now)
+        yield
+
+
+@contextmanager
+def changed(account: LockedAccount, rows: Sequence[Assignment], cause: Cause) -> Iterator[None]:
+    """Record what the block does to the rows of one person, the last of which the others are merged into:
+    the only way in which a row that is there is changed. One audit entry for each row that is different.
+    """
+    before = [row.facts() for row in rows]
+    with moving(account, rows):
+        yield
+        account.session.flush()
+    for row, facts in zip(rows, before, strict=True):
+        is_merged = row is not rows[-1]
+        why = replace(cause, reason=f"merged into member {rows[-1].member_id!r}") if is_merged else cause
+        if row.facts() != facts:
+            _record(account, row, facts, why)
+
+
+@contextmanager
+def moving(account: AccountState, rows: Sequence[Assignment]) -> Iterator[None]:
+    """Have the balance follow what the block does to the rows of one person, by the difference alone: whoever
+    goes from one row to another is nobody beyond the limit who has to be warned.
+    """
+    before = [(row.seat_type, row.counted) for row in rows]
+    yield
+    moves: dict[str | None, Counted] = {}
+    for row, (left, was) in zip(rows, before, strict=True):
+        moves[left] = moves.get(left, Counted()) - was
+        moves[row.seat_type] = moves.get(row.seat_type, Counted()) + row.counted
+    for seat_type, by in moves.items():
+        account.move(seat_type, by)
+
+
+def _record(account: LockedAccount, row: Assignment, facts: Json, cause: Cause) -> None:
+    """One audit entry for the row that was as `facts` say."""
+    if facts["member_id"] != row.member_id:
+        seat_change.rename_member(account.session, account.account_id, facts["member_id"], row.member_id)
+    account.wake_by(None if row.awaits else row.expires_at)
+    account.record(cause, Subject(member_id=row.member_id, before=facts, after=row.facts()))
+
+
+def give_back(account: LockedAccount, person: Assignment, cause: Cause) -> None:
+    """Release the person's seat."""
+    with changed(account, (person,), cause):
+        person.give_back(account.now)
+
+
+def lapse(account: LockedAccount) -> None:
+    """Release what was held too long, one audit entry each; the seats are free at once."""
+    cause = Cause(actor="system:lapse", source="lapse", reason="the invitation was not taken up in time")
+    for person in assignment.expired(account.session, account.account_id):
+        give_back(account, person, cause)
+
+
+_NOTHING: Mapping[str, int | str] = Balance.from_json(
+    {"included": 0, "addon": 0, "contract": 0, "active": 0, "held": 0}
+).to_json()
+_FREE = Decision(granted=True, code="free_role", message="The role takes no seat.")

@@ -1,0 +1,215 @@
+"""From subscriptions, contracts and the clock to what an account may use now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from domain.catalog.model import Catalog
+from domain.counts import (
+    AccountSeats,
+    Seats,
+    SubscriptionShare,
+    account_seats,
+    growth_findings,
+    range_findings,
+    subscription_seats,
+    within_paid,
+)
+from domain.findings import COUNTING, Finding, Uncountable
+from domain.notices import ending_at
+from domain.seat_limit import at_least, from_json, to_json
+from domain.seat_rules import AccountRules, Offer, account_rules
+from domain.snapshot import SubscriptionSnapshot
+from domain.statuses import UNPAID, Phase, Standing, StatusEffect, SubscriptionStanding, standing_of
+from models import drift_finding
+from models.account import now as account_now
+from models.account_rules import Override
+from models.base import Json
+from models.subscription import Figures, Subscription, kept_snapshot, of_account
+from services.ledger.inputs import Inputs
+from services.ledger.locked_account import AccountState
+
+# How much of its seats a status leaves usable; a body may only move a subscription up this order.
+_ACCESS = {
+    StatusEffect.COUNTS: 4,
+    StatusEffect.COUNTS_UNTIL_DEADLINE: 3,
+    StatusEffect.COUNTS_FOR_GRACE: 2,
+    StatusEffect.PENDING: 1,
+    StatusEffect.SUSPENDED: 1,
+}
+
+
+def evaluate(session: Session, account: AccountState, inputs: Inputs, catalog: Catalog) -> AccountRules:
+    """Work the account out anew: every subscription weighed, contracts in term, free seats where nothing else
+    is; then judge it.
+
+    A catalogue that changed since weighs the stored snapshots anew. Returns the rules it was worked out by.
+    """
+    subscriptions = inputs.subscriptions
+    if account.catalog_digest != catalog.digest:
+        for subscription in subscriptions:
+            seen = weigh(subscription, catalog, account.now)
+            drift_finding.settle(session, subscription.id, seen, kinds=COUNTING)
+    shares = [share_of(subscription, catalog, account.now) for subscription in subscriptions]
+    evaluated = account_seats(catalog, account.account_id, shares, now=account.now)
+    rules = _rules(zip(subscriptions, shares, strict=True), evaluated, account.override, catalog)
+    settle = drift_finding.settle if inputs.has_findings else drift_finding.record
+    settle(session, f"account:{account.account_id}", rules.findings)
+    account.unverified = any(subscription.unverified is not None for subscription in subscriptions)
+    account.evaluate_at = None
+    account.restate(evaluated, rules, catalog.digest)
+    for moment in _moments(account, rules, evaluated, catalog):
+        account.wake_by(moment if moment > account.now else None)
+    account.wake_by(inputs.next_expiry)
+    account.judge()
+    return rules
+
+
+def _moments(
+    account: AccountState, rules: AccountRules, evaluated: AccountSeats, catalog: Catalog
+) -> Iterator[datetime]:
+    """When time alone changes what the account has, or the app has to be told that it will."""
+    if evaluated.deadline is not None:
+        yield from (evaluated.deadline, ending_at(evaluated.deadline, rules.general.payment_grace))
+    if evaluated.changes_at is not None:
+        yield evaluated.changes_at
+    yield from filter(None, (contract.notice_at for contract in catalog.contracts_of(account.account_id)))
+
+
+def weigh(subscription: Subscription, catalog: Catalog, seen_at: datetime) -> tuple[Finding, ...]:
+    """Work out the verified figures from the verified snapshot; what can't be told stays as it was.
+
+    A status that is new began at `seen_at`. Returns what a person should see about the snapshot.
+    """
+    if subscription.snapshot is None:
+        return ()
+    snapshot = kept_snapshot(subscription.snapshot)
+    if (effect := catalog.effect(snapshot.status)) is not None:
+        _take_status(subscription, snapshot.status, effect, seen_at)
+    try:
+        cart = subscription_seats(catalog, snapshot)
+    except Uncountable as uncountable:
+        return uncountable.findings
+    paid = cart if subscription.paid_seats is None else seats_from_json(subscription.paid_seats)
+    seats = within_paid(cart, paid)
+    subscription.seats = seats_to_json(seats)
+    subscription.counted_at, subscription.counted_product = subscription.verified_at, snapshot.product_id
+    product = catalog.product(snapshot.product_id)
+    in_range = range_findings(product, cart) if product is not None else ()
+    return (*in_range, *growth_findings(cart, seats))
+
+
+def raised_figures(
+    subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog
+) -> Figures | None:
+    """The figures that an unverified snapshot raises those in force to; None if it gives nothing more than
+    they do, or anything less. Seats beyond the verified ones need a status that is paid.
+    """
+    effect = catalog.effect(snapshot.status)
+    try:
+        offered = subscription_seats(catalog, snapshot)
+    except Uncountable:
+        return None
+    if effect is not StatusEffect.COUNTS and subscription.seats is not None:
+        offered = within_paid(offered, seats_from_json(subscription.seats))
+    standing = seats_from_json(subscription.figures.seats or {})
+    was = effect_of(subscription, catalog)
+    before, after = (_ACCESS.get(one, 0) if one else 0 for one in (was, effect))
+    gives_more = after > before or not _covers(standing, offered)
+    gives_less = after < max(before, 1) or not _covers(offered, standing)
+    if gives_less or not gives_more:
+        return None
+    return Figures(seats_to_json(offered), snapshot.status, effect)
+
+
+def _covers(more: Mapping[str, Seats], less: Mapping[str, Seats]) -> bool:
+    """Whether `more` has every seat type of `less`, with at least as many seats of it."""
+    return all(
+        seat_type in more and at_least(more[seat_type].purchased, seats.purchased)
+        for seat_type, seats in less.items()
+    )
+
+
+def _take_status(subscription: Subscription, status: str, effect: StatusEffect, seen_at: datetime) -> None:
+    """The verified status, with the clocks that it starts and stops. The unpaid statuses share one."""
+    if effect not in UNPAID:
+        subscription.unpaid_since = None
+    elif subscription.unpaid_since is None:
+        is_going_on = subscription.effect in UNPAID and subscription.status_since is not None
+        subscription.unpaid_since = subscription.status_since if is_going_on else seen_at
+    if subscription.status != status:
+        subscription.status, subscription.status_since = status, seen_at
+    subscription.effect = effect.value
+
+
+def share_of(subscription: Subscription, catalog: Catalog, now: datetime) -> SubscriptionShare:
+    """What the subscription adds to its account.
+
+    Grace is judged at the last look that told us something, not now: a deadline that has passed counts
+    only once a look after it has shown that nothing was paid meanwhile.
+    """
+    figures = subscription.figures
+    seats = seats_from_json(figures.seats or {})
+    effect = effect_of(subscription, catalog)
+    if subscription.gone_at is not None:
+        return SubscriptionShare(seats, SubscriptionStanding(Phase.ENDED))
+    if effect is None or figures.seats is None:
+        return SubscriptionShare(seats, SubscriptionStanding(Phase.NOT_YET))
+    standing = standing_of(
+        effect,
+        since=subscription.unpaid_since or subscription.status_since or now,
+        now=min(now, subscription.counted_at or now),
+        payment_grace=catalog.payment_grace(subscription.counted_product or subscription.product_id),
+        provider_deadline=subscription.past_due_ends_at,
+    )
+    return SubscriptionShare(seats, standing)
+
+
+def effect_of(subscription: Subscription, catalog: Catalog) -> StatusEffect | None:
+    """What its status does; the last effect we knew for a status that is no longer described."""
+    figures = subscription.figures
+    known = catalog.effect(figures.status) if figures.status else None
+    return known or (StatusEffect(figures.effect) if figures.effect else None)
+
+
+def rules_of(session: Session, account_id: str, override: Json | None, catalog: Catalog) -> AccountRules:
+    """The rules that an evaluation now would go by."""
+    subscriptions = of_account(session, account_id)
+    now = account_now(session)
+    shares = [share_of(subscription, catalog, now) for subscription in subscriptions]
+    evaluated = account_seats(catalog, account_id, shares, now=now)
+    return _rules(zip(subscriptions, shares, strict=True), evaluated, override, catalog)
+
+
+def _rules(
+    shares: Iterable[tuple[Subscription, SubscriptionShare]],
+    evaluated: AccountSeats,
+    override: Json | None,
+    catalog: Catalog,
+) -> AccountRules:
+    """The rules of the products that were counted last, with the app's own decisions on top."""
+    own = Override.model_validate(override or {})
+    offers = [
+        Offer(product_id, catalog.rules(product_id), share)
+        for subscription, share in shares
+        if (product_id := subscription.counted_product or subscription.product_id) is not None
+    ]
+    given = {} if evaluated.standing is Standing.SUSPENDED else evaluated.seats
+    return account_rules(catalog, offers, own.applied_to, given=given, named=own.seat_types)
+
+
+def seats_to_json(seats: Mapping[str, Seats]) -> Json:
+    return {
+        seat_type: {"included": to_json(found.included), "addon": found.addon}
+        for seat_type, found in sorted(seats.items())
+    }
+
+
+def seats_from_json(kept: Mapping[str, Mapping[str, Any]]) -> dict[str, Seats]:
+    return {
+        seat_type: Seats(from_json(found["included"]), found["addon"]) for seat_type, found in kept.items()
+    }

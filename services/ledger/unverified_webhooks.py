@@ -1,0 +1,55 @@
+"""Unverified webhooks: what a webhook's own body may change before the provider has confirmed it."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from domain.absence import completed
+from domain.catalog.model import Catalog
+from domain.snapshot import SubscriptionSnapshot
+from models.audit import Cause
+from models.base import Json
+from models.subscription import Figures, Subscription, to_keep
+from models.sync_queue import Lease
+from services.ledger import ownership
+from services.ledger.entitlements import raised_figures
+from services.ledger.opened import evaluate_and_save, facts_known, open_leased
+
+
+def apply_unverified(
+    session: Session, lease: Lease, snapshot: SubscriptionSnapshot, catalog: Catalog, cause: Cause
+) -> bool | None:
+    """Let an authentic body raise seats or restore access while no retrieve can be had.
+
+    None, and nothing written, where it would raise nothing, or might lower or move anything.
+    """
+    known = session.get_one(Subscription, lease.subscription_id)
+    if _raise_by(session, known, snapshot, catalog) is None:
+        return None
+    found = open_leased(session, lease, snapshot, catalog)
+    if found is None:
+        return None
+    opened, decision = found
+    subscription = opened.subscription
+    before = facts_known(subscription)
+    raised = _raise_by(session, subscription, snapshot, catalog)
+    if raised is None:
+        return None
+    subscription.raise_to(*raised)
+    subscription.belongs_to(decision.owner, decision.nonce)
+    session.flush()
+    return evaluate_and_save(opened, catalog, cause, before=before)
+
+
+def _raise_by(
+    session: Session, subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog
+) -> tuple[Figures, Json] | None:
+    """The figures that the body raises those in force to, and what is kept of it; None if it raises nothing,
+    lowers anything, or names another account than the subscription's.
+    """
+    decision, owner = ownership.decide(session, subscription, snapshot, catalog), subscription.placement.owner
+    if owner is not None and (decision.is_doubted or decision.owner != owner):
+        return None
+    whole = completed(snapshot, subscription.verified, catalog.account_key)
+    figures = raised_figures(subscription, whole, catalog)
+    return None if figures is None else (figures, to_keep(whole, catalog.account_key))

@@ -1,0 +1,1 @@
+"""Tell the app: deliver notices to its endpoints."""

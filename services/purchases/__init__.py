@@ -1,0 +1,1 @@
+"""Seat changes at the provider: preview, confirm, settle, cancel, and automatic purchases."""

@@ -1,0 +1,117 @@
+"""The past, out of the audit: an account's rows between two times, and the account as it was at one.
+
+Rows are in the order of their ids, which is the order in which they were written: the account's lock hands
+them out. A row's `at` is when its transaction began, which may have waited a moment for the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Session
+
+from domain.errors import NotKnownThen
+from models import account
+from models.audit import AuditRow
+from models.base import Json
+from services.ledger.locked_account import Balance
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """An account at one moment. `subscriptions` are those that belonged to it and of which something was
+    known, by id, each as the audit last told of it.
+    """
+
+    row_id: int
+    status: str
+    policy: str
+    seat_policies: Mapping[str, str]
+    deadline: datetime | None
+    balances: Mapping[str, Balance]
+    subscriptions: Mapping[str, Json]
+
+
+def rows(
+    session: Session,
+    account_id: str,
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    after: int,
+    upto: int,
+    limit: int,
+) -> Sequence[AuditRow]:
+    """The account's rows from `since` on and before `until`, behind the row `after` and not behind `upto`."""
+    wanted = select(AuditRow).where(
+        AuditRow.account_id == account_id, AuditRow.id > after, AuditRow.id <= upto
+    )
+    if since is not None:
+        wanted = wanted.where(AuditRow.at >= since)
+    if until is not None:
+        wanted = wanted.where(AuditRow.at < until)
+    return session.scalars(wanted.order_by(AuditRow.id).limit(limit)).all()
+
+
+def newest(session: Session, account_id: str) -> int:
+    """The id of the account's newest row; 0 before the first."""
+    return session.scalar(select(func.max(AuditRow.id)).where(AuditRow.account_id == account_id)) or 0
+
+
+def at(session: Session, account_id: str, moment: datetime) -> Past:
+    """The account as it was at `moment`.
+
+    Raises `AccountNotFound`, and `NotKnownThen` before the account's first row.
+    """
+    account.get(session, account_id)
+    past = _last(session, account_id, AuditRow.at <= moment)
+    if past is None:
+        first = session.scalar(select(func.min(AuditRow.at)).where(AuditRow.account_id == account_id))
+        raise NotKnownThen(account_id, first)
+    return past
+
+
+def find(session: Session, account_id: str, *, before: datetime) -> Past | None:
+    """The account as it was just before that; None where nothing was known of it yet."""
+    return _last(session, account_id, AuditRow.at < before)
+
+
+def _last(session: Session, account_id: str, when: ColumnElement[bool]) -> Past | None:
+    last = session.execute(
+        select(AuditRow.id, AuditRow.after)
+        .where(AuditRow.account_id == account_id, when)
+        .order_by(AuditRow.id.desc())
+        .limit(1)
+    ).first()
+    if last is None:
+        return None
+    row_id, facts = last
+    return Past(
+        row_id=row_id,
+        status=facts["status"],
+        policy=facts["policy"],
+        seat_policies={name: kept["policy"] for name, kept in facts["seats"].items() if "policy" in kept},
+        deadline=datetime.fromisoformat(facts["deadline"]) if facts["deadline"] else None,
+        balances={seat_type: Balance.from_json(kept) for seat_type, kept in facts["seats"].items()},
+        subscriptions=_subscriptions(session, account_id, row_id),
+    )
+
+
+def _subscriptions(session: Session, account_id: str, row_id: int) -> Mapping[str, Json]:
+    told = session.execute(
+        select(AuditRow.subscription_id, AuditRow.subject_after)
+        .where(
+            AuditRow.account_id == account_id, AuditRow.id <= row_id, AuditRow.subscription_id.is_not(None)
+        )
+        .ext(distinct_on(AuditRow.subscription_id))
+        .order_by(AuditRow.subscription_id, AuditRow.id.desc())
+    )
+    return {
+        subscription_id: facts
+        for subscription_id, facts in told
+        if subscription_id and facts and facts["account_id"] == account_id and facts["product_id"]
+    }

@@ -1,0 +1,64 @@
+"""What an audit row moved, in words, for rows whose purchased and used seats stayed as they were as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from models.audit import AuditRow
+from models.base import Json
+from services.ledger.locked_account import EMPTY, Balance
+
+_NAMES: Final = {"waiting": "seats to be bought", "warned": "members told of their suspension"}
+
+
+def in_words(row: AuditRow) -> Sequence[str]:
+    """`full used 3 -> 4`, `status ok -> grace`; if neither moved, what else did. Never empty."""
+    before, after = row.before or {"seats": {}, "status": None}, row.after
+    types = sorted({*before["seats"], *after["seats"]})
+    pairs = {one: (before["seats"].get(one, {}), after["seats"].get(one, {})) for one in types}
+    figures = [text for one, pair in pairs.items() for text in _figures(one, *pair)]
+    if before["status"] not in (None, after["status"]):
+        figures.append(f"status {before['status']} -> {after['status']}")
+    return figures or [*_of_the_member(row)] or [*_of_the_account(row, pairs)] or ["no figure moved"]
+
+
+def _figures(seat_type: str, was: Json, is_now: Json) -> Iterator[str]:
+    before, after = (Balance.from_json(kept) if kept else EMPTY for kept in (was, is_now))
+    if before.purchased != after.purchased:
+        yield f"{seat_type} purchased {before.purchased} -> {after.purchased}"
+    if before.used != after.used:
+        yield f"{seat_type} used {before.used} -> {after.used}"
+
+
+def _of_the_member(row: AuditRow) -> Iterator[str]:
+    """A member who changed state on a seat that stayed taken."""
+    before, after = row.subject_before or {}, row.subject_after or {}
+    if row.member_id is None or before.get("state") == after.get("state"):
+        return
+    if (before.get("state"), after.get("state")) == ("held", "active"):
+        yield "the invitation was taken up"
+    else:
+        yield f"{before.get('state', 'no seat')} -> {after.get('state', 'no seat')}"
+
+
+def _of_the_account(row: AuditRow, pairs: Mapping[str, tuple[Json, Json]]) -> Iterator[str]:
+    if row.before is None:
+        yield "the account was created"
+        return
+    for seat_type, (was, is_now) in pairs.items():
+        for name in sorted({*was, *is_now}):
+            if was.get(name) != is_now.get(name):
+                yield _detail(seat_type, name, was.get(name), is_now.get(name))
+
+
+def _detail(seat_type: str, name: str, was: Any, is_now: Any) -> str:
+    if name != "deadline":
+        return f"{seat_type} {_NAMES.get(name, name)} {was or 0} -> {is_now or 0}"
+    if was is None:
+        return f"a grace period of {seat_type} began, until {is_now}"
+    return (
+        f"the grace period of {seat_type} ended"
+        if is_now is None
+        else f"{seat_type} deadline {was} -> {is_now}"
+    )

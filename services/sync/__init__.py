@@ -1,0 +1,1 @@
+"""Keep our copy of each subscription equal to the provider's."""

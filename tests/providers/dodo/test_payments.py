@@ -1,0 +1,53 @@
+"""What events say of money."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from providers.base import PaymentNews, PaymentNewsKind
+from providers.dodo.provider import build
+from tests.conftest import SECRET
+
+OURS = {"seatsync_change_id": "chg_1"}
+
+
+@pytest.fixture
+def reader():
+    return build(base_url="http://127.0.0.1:9", api_key="key", secrets=[SECRET])
+
+
+def read(reader, event_type: str, **data):
+    return reader.read(orjson.dumps({"type": event_type, "data": {"subscription_id": "sub_1", **data}}))
+
+
+@pytest.mark.parametrize(
+    ("event_type", "data", "news"),
+    [
+        (
+            "payment.failed",
+            {"metadata": OURS, "error_code": "CARD_DECLINED"},
+            PaymentNews(PaymentNewsKind.FAILED, "chg_1", "CARD_DECLINED"),
+        ),
+        ("payment.cancelled", {"metadata": OURS}, PaymentNews(PaymentNewsKind.FAILED, "chg_1")),
+        ("payment.succeeded", {"metadata": OURS}, PaymentNews(PaymentNewsKind.PAID, "chg_1")),
+        ("subscription.renewed", {}, PaymentNews(PaymentNewsKind.PAID)),
+        ("subscription.update_payment_method", {}, PaymentNews(PaymentNewsKind.METHOD_REPLACED)),
+        ("payment.processing", {"metadata": OURS}, None),
+        ("payment.failed", {"metadata": {}}, None),
+        ("subscription.updated", {"metadata": OURS}, None),
+        ("refund.succeeded", {"metadata": OURS}, None),
+    ],
+)
+def test_what_an_event_says_of_money(reader, event_type: str, data: dict, news: PaymentNews | None):
+    assert read(reader, event_type, **data).payment == news
+
+
+def test_a_payment_of_a_change_of_ours_asks_for_a_sync_and_describes_no_subscription(reader):
+    said = read(reader, "payment.failed", metadata=OURS, status="failed", product_id="pdt_1", quantity=1)
+    assert (said.concerns_seats, said.snapshot, said.unreadable) == (True, None, None)
+
+
+def test_a_payment_that_names_no_one_subscription_concerns_no_seats(reader):
+    said = read(reader, "payment.failed", metadata=OURS, subscription_id=None)
+    assert (said.concerns_seats, said.unreadable) == (False, None)

@@ -1,0 +1,347 @@
+import multiprocessing
+import threading
+import time
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from providers.base import Caller
+from providers.rate_limit.local_log import OwnLog
+from providers.rate_limit.redis_log import SharedLog
+from providers.rate_limit.shares import Window
+from tests.providers.timed_logs import SECOND, TimedLog
+
+DEFAULT = (Window(40, 1), Window(240, 60))
+
+WINDOWS = st.sampled_from(
+    [
+        DEFAULT,
+        (Window(40, 60),),
+        (Window(1, 60),),
+        (Window(2, 1), Window(20, 7)),
+        (Window(5, 1), Window(30, 60)),
+        (Window(10, 2), Window(25, 20)),
+    ]
+)
+# Who asks, how many times at once, and how many microseconds after those before.
+ASKS = st.lists(
+    st.tuples(
+        st.sampled_from(Caller),
+        st.integers(1, 50),
+        st.sampled_from([0, 1, SECOND, 5 * SECOND, 60 * SECOND])
+        | st.integers(0, 2 * SECOND)
+        | st.integers(0, 40 * SECOND),
+    ),
+    max_size=15,
+)
+
+quickly = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+with_redis = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture(params=["own", "shared"])
+def make_log(request):
+    """Every rule holds for the log of one process and for the log of all."""
+    if request.param == "own":
+        return TimedLog.own
+    client = request.getfixturevalue("shared")
+    return lambda windows: TimedLog.shared(windows, client)
+
+
+def ask_all(log, asks):
+    """What is answered to a stream of asks, one after another."""
+    answers = []
+    for caller, times, later in asks:
+        log.passes(later / SECOND)
+        answers += [log.ask(caller) for _ in range(times)]
+    return answers
+
+
+# Never more than a window.
+
+
+@quickly
+@given(WINDOWS, ASKS)
+def test_no_window_is_ever_exceeded(windows, asks):
+    log = TimedLog.own(windows)
+    ask_all(log, asks)
+    log.assert_no_window_is_exceeded()
+
+
+def test_the_narrowest_window_decides_and_a_refusal_costs_the_others_nothing(make_log):
+    log = make_log([Window(20, 1), Window(40, 60)])
+    assert log.ask_until_refused(Caller.INTERACTIVE) == 15
+    log.passes(1)
+    assert log.ask_until_refused(Caller.INTERACTIVE) == 15
+    assert log.ask(Caller.INTERACTIVE) == 59 * SECOND
+
+
+def test_a_window_slides(make_log):
+    log = make_log([Window(2, 1)])
+    assert log.ask(Caller.INTERACTIVE) == 0
+    log.passes(0.5)
+    assert log.ask(Caller.INTERACTIVE) == 0
+    assert log.ask(Caller.INTERACTIVE) == SECOND / 2
+    log.passes(0.5)
+    assert log.ask(Caller.INTERACTIVE) == 0
+
+
+# Floors: who asks for little gets it at once, whatever the others do.
+
+
+@quickly
+@given(WINDOWS, ASKS)
+def test_nobody_is_refused_who_has_not_had_its_floor(windows, asks):
+    log = TimedLog.own(windows)
+    for caller, times, later in asks:
+        log.passes(later / SECOND)
+        for _ in range(times):
+            assert log.ask(caller) == 0 or log.has_had_its_floor(caller)
+
+
+@quickly
+@given(WINDOWS, ASKS)
+def test_nobody_touches_what_is_kept_for_others(windows, asks):
+    log = TimedLog.own(windows)
+    for caller, times, later in asks:
+        log.passes(later / SECOND)
+        for _ in range(times):
+            if log.ask(caller) == 0:
+                for window in log.windows:
+                    kept = sum(log.kept_from(caller, window))
+                    assert log.used(window.seconds) + kept <= window.requests
+
+
+@pytest.mark.parametrize("modest", Caller)
+@pytest.mark.parametrize(
+    ("windows", "tick"),
+    [(DEFAULT, 0.25), ([Window(40, 60)], 1), ([Window(1, 60)], 20), ([Window(2, 1)], 0.25)],
+)
+def test_whoever_keeps_asking_gets_its_floor_in_every_window_however_greedy_the_others_are(
+    windows, tick, modest
+):
+    log = TimedLog.own(windows)
+    longest = max(window.seconds for window in log.windows)
+    began = log.now
+    for _ in range(round(3 * longest / tick)):
+        for other in Caller:
+            if other is not modest:
+                log.ask_until_refused(other)
+        log.ask(modest)
+        log.passes(tick)
+    shared_out = [window for window in log.windows if window.seconds == longest]
+    for window in shared_out:
+        for tick_number in range(round(2 * longest / tick)):
+            since = began - 1 + round(tick_number * tick * SECOND)
+            assert log.within(since, since + longest * SECOND, modest) >= window.floor(modest)
+
+
+@pytest.mark.parametrize(("caller", "share"), [(Caller.INTERACTIVE, 30), (Caller.WEBHOOK, 34)])
+def test_one_alone_has_all_but_the_floors_of_the_others(make_log, caller, share):
+    assert make_log([Window(40, 60)]).ask_until_refused(caller) == share
+
+
+def test_the_timer_alone_keeps_below_its_ceiling(make_log):
+    assert make_log([Window(40, 5)]).ask_until_refused(Caller.RECONCILE) == 24
+
+
+@pytest.mark.parametrize("busy", [24, 30, 34])
+def test_webhooks_above_the_timers_ceiling_leave_it_its_floor(make_log, busy):
+    log = make_log([Window(40, 5)])
+    assert [log.ask(Caller.WEBHOOK) for _ in range(busy)] == [0] * busy
+    assert log.ask_until_refused(Caller.RECONCILE) == 2
+
+
+def test_there_is_room_for_people_when_all_others_have_taken_what_they_can(make_log):
+    log = make_log([Window(40, 5)])
+    assert [log.ask_until_refused(caller) for caller in reversed(Caller)] == [24, 12, 4]
+
+
+@pytest.mark.parametrize("caller", Caller)
+def test_a_small_window_still_serves_everybody(make_log, caller):
+    assert make_log([Window(1, 60)]).ask_until_refused(caller) == 1
+
+
+# The timer's pace.
+
+
+def test_the_timer_spreads_its_part_of_a_minute(make_log):
+    log = make_log(DEFAULT)
+    for _ in range(60):
+        log.ask_until_refused(Caller.RECONCILE)
+        assert log.used(5, Caller.RECONCILE) <= 12
+        log.passes(1)
+    assert len(log.granted) == 144
+
+
+def test_people_and_webhooks_may_burst(make_log):
+    log = make_log([Window(240, 60)])
+    assert log.ask_until_refused(Caller.WEBHOOK) == 204
+
+
+# The wait.
+
+
+@quickly
+@given(WINDOWS, ASKS, st.sampled_from(Caller))
+def test_the_wait_is_neither_too_short_nor_too_long_if_nobody_else_asks(windows, asks, caller):
+    log = TimedLog.own(windows)
+    ask_all(log, asks)
+    if wait := log.ask(caller):
+        log.passes((wait - 1) / SECOND)
+        assert log.ask(caller) == 1
+        log.passes(1 / SECOND)
+        assert log.ask(caller) == 0
+
+
+def test_nobody_waits_for_what_leaves_no_room_when_it_leaves(make_log):
+    log = make_log([Window(20, 60)])
+    log.ask(Caller.WEBHOOK)  # within its floor: the place is kept for it again
+    log.passes(10)
+    assert log.ask_until_refused(Caller.INTERACTIVE) == 15
+    assert log.ask(Caller.INTERACTIVE) == 60 * SECOND
+
+
+# Pauses.
+
+
+@pytest.mark.parametrize(
+    ("paused", "held_back"),
+    [
+        (Caller.INTERACTIVE, [True, True, True]),
+        (Caller.WEBHOOK, [False, True, True]),
+        (Caller.RECONCILE, [False, False, False]),
+    ],
+)
+def test_a_pause_holds_back_the_less_urgent_too(make_log, paused, held_back):
+    log = make_log([Window(40, 60)])
+    log.pause(paused, 20)
+    assert [log.ask(caller) > 0 for caller in Caller] == held_back
+
+
+def test_a_pause_of_the_timer_leaves_it_its_floor(make_log):
+    log = make_log([Window(40, 60)])
+    log.pause(Caller.RECONCILE, 20)
+    assert log.ask_until_refused(Caller.RECONCILE) == 2
+    assert log.ask(Caller.RECONCILE) == pytest.approx(20 * SECOND, abs=SECOND / 2)
+
+
+def test_a_shorter_pause_does_not_end_a_longer_one(make_log):
+    log = make_log([Window(40, 60)])
+    log.pause(Caller.WEBHOOK, 20)
+    log.pause(Caller.WEBHOOK, 1)
+    assert log.ask(Caller.WEBHOOK) == pytest.approx(20 * SECOND, abs=SECOND / 2)
+
+
+# What is told about it.
+
+
+def test_the_state_says_who_sent_what_and_what_is_kept_for_whom(make_log):
+    log = make_log(DEFAULT)
+    for caller, times in zip(Caller, (5, 3, 1), strict=True):
+        for _ in range(times):
+            log.ask(caller)
+    log.passes(1)
+    log.ask(Caller.WEBHOOK)
+    second, minute = log.state().uses
+    assert [second.window, minute.window] == list(DEFAULT)
+    assert (second.total, list(second.by_caller.values())) == (1, [0, 1, 0])
+    assert (minute.total, list(minute.by_caller.values())) == (10, [5, 4, 1])
+    assert list(minute.kept_free.values()) == [19, 44, 11]
+
+
+def test_the_state_says_who_is_paused_and_for_how_long(make_log):
+    log = make_log([Window(40, 60)])
+    assert log.state().pauses == {}
+    log.pause(Caller.WEBHOOK, 20)
+    assert log.state().pauses == {Caller.WEBHOOK: pytest.approx(20, abs=0.5)}
+
+
+def test_to_look_at_the_state_writes_nothing(shared):
+    log = SharedLog(shared, DEFAULT, "test")
+    log.state()
+    assert shared.dbsize() == 0
+
+
+# Redis.
+
+
+@with_redis
+@given(windows=WINDOWS, asks=ASKS)
+def test_both_logs_give_the_same_answers(shared, windows, asks):
+    own, of_all = TimedLog.own(windows), TimedLog.shared(windows, shared)
+    assert ask_all(own, asks) == ask_all(of_all, asks)
+    assert own.state() == of_all.state()
+
+
+def test_a_redis_clock_set_back_far_does_not_block(shared):
+    log = TimedLog.shared([Window(1, 60)], shared)
+    assert log.ask(Caller.WEBHOOK) == 0
+    log.passes(-3600)
+    assert log.ask_until_refused(Caller.RECONCILE) == 1
+
+
+def test_a_redis_clock_set_back_by_less_than_a_second_forgets_nothing(shared):
+    log = TimedLog.shared([Window(20, 60)], shared)
+    assert log.ask_until_refused(Caller.INTERACTIVE) == 15
+    log.passes(-0.5)
+    assert log.ask(Caller.INTERACTIVE) == 60 * SECOND
+    assert log.ask_until_refused(Caller.WEBHOOK) == 4
+
+
+def test_requests_at_the_same_moment_are_all_counted(shared):
+    log = TimedLog.shared([Window(100, 60)], shared)
+    log.ask(Caller.WEBHOOK)
+    log.passes(60)
+    assert log.ask_until_refused(Caller.WEBHOOK) == 85
+    assert log.state().uses[0].total == 85
+
+
+def hammer(port, seconds, results):
+    """Ask without pause; note for every grant the moments between which it was given."""
+    client = redis.Redis(port=port)
+    log = SharedLog(client, [Window(20, 1), Window(30, 2)], "hammered")
+    until, grants = time.time() + seconds, []
+    while time.time() < until:
+        before = time.time()
+        if log.ask(Caller.INTERACTIVE) == 0:
+            grants.append((before, time.time()))
+    client.close()
+    results.put(grants)
+
+
+def test_processes_that_share_a_redis_never_exceed_a_window(shared, redis_port):
+    spawn = multiprocessing.get_context("spawn")
+    results = spawn.Queue()
+    processes = [spawn.Process(target=hammer, args=(redis_port, 2.5, results)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    grants = sorted(grant for _ in processes for grant in results.get(timeout=30))
+    for process in processes:
+        process.join()
+    for allowed, seconds in ((20, 1), (30, 2)):
+        for start, _ in grants:
+            surely_within = [end for begin, end in grants if start <= begin and end <= start + seconds]
+            assert len(surely_within) <= allowed
+    assert len(grants) >= 23
+
+
+def test_threads_that_share_a_log_never_exceed_a_window():
+    log = OwnLog([Window(40, 60)])
+    granted = []
+
+    def ask():
+        granted.append(sum(log.ask(Caller.WEBHOOK) == 0 for _ in range(100)))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(granted) == 34

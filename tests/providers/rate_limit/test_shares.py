@@ -1,0 +1,41 @@
+import pytest
+
+from providers.base import Caller
+from providers.rate_limit.shares import FLOORS, RECONCILE_CEILING, Window, judged, pace
+
+DEFAULT = (Window(40, 1), Window(240, 60))
+
+
+@pytest.mark.parametrize(("window", "floors"), [(DEFAULT[0], (4, 8, 2)), (DEFAULT[1], (24, 48, 12))])
+def test_everybody_has_a_floor(window, floors):
+    assert tuple(window.floor(caller) for caller in Caller) == floors
+
+
+def test_the_floors_leave_most_of_a_window_to_whoever_comes_first():
+    assert sum(FLOORS.values()) <= 50
+    assert FLOORS[Caller.RECONCILE] < RECONCILE_CEILING
+
+
+def test_only_the_timer_has_a_ceiling():
+    assert [Window(40, 1).ceiling(caller) for caller in Caller] == [0, 0, 24]
+
+
+@pytest.mark.parametrize("requests", range(1, 20))
+def test_a_window_that_is_too_small_to_be_shared_out_is_shared_out_over_a_longer_time(requests):
+    small, long = judged([Window(requests, 3)])
+    assert small == Window(requests, 3)
+    assert long.requests * small.seconds == small.requests * long.seconds
+    assert all(long.floor(caller) for caller in Caller)
+    assert long.requests < 40
+
+
+def test_a_larger_window_is_judged_as_it_is():
+    assert judged(DEFAULT) == DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("windows", "requests"),
+    [(DEFAULT, 12), ([Window(1, 60)], 1), ([Window(3600, 3600)], 3), ([Window(40, 1)], 0)],
+)
+def test_the_timers_part_of_a_long_window_is_spread_over_pieces_of_it(windows, requests):
+    assert pace(windows) == requests

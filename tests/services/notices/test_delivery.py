@@ -1,0 +1,697 @@
+"""Notify: what is in the outbox reaches the app, signed, at least once, whatever the receiver does."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from standardwebhooks import WebhookVerificationError
+
+from domain import findings
+from domain.errors import NotResendable
+from domain.notices import Notice, NoticeType
+from models import drift_finding, notice, notice_endpoint
+from models.database import connect, sessions_of
+from models.notice import KeptNotice, Letter, NoticeDelivery
+from models.notice_endpoint import Endpoint
+from runtime.wiring import Runtime
+from services.ledger import accounts
+from services.notices import delivery as notifying
+from services.notices.delivery import LEASE, PAUSES, backoff, notify
+from tests.factories import a_cause
+from tests.receiver import Receiver, endless, hanging, redirecting
+from tests.services.sync.test_subscription import everything
+from tests.waiting import wait_until
+from worker import housekeeping
+from worker.celery_app import SeatSync
+from worker.sweep import Sweep
+from worker.tasks import send_notices
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(autouse=True)
+def runtime(runtime: Runtime) -> Runtime:
+    """Receivers on this machine are allowed."""
+    return with_settings(runtime, notices_allow_private=True)
+
+
+def with_settings(runtime: Runtime, **changes: Any) -> Runtime:
+    values = {name: getattr(runtime, name) for name in Runtime.__slots__}
+    return Runtime(**{**values, "settings": runtime.settings.model_copy(update=changes)})
+
+
+@dataclass(frozen=True)
+class Registered:
+    id: str
+    secret: str
+
+
+def registered(runtime: Runtime, url: str, *types: NoticeType) -> Registered:
+    with runtime.sessions.begin() as session:
+        found = notice_endpoint.register(session, url, types or None)
+        return Registered(found.id, found.secrets[0])
+
+
+def say(runtime: Runtime, *types: NoticeType, account_id: str | None = None, once: str | None = None) -> None:
+    notices = [
+        Notice(wanted, {"seat_type": "full", "available": 0}, once)
+        for wanted in types or (NoticeType.BLOCKED,)
+    ]
+    with runtime.sessions.begin() as session:
+        notice.put(session, account_id, notices)
+
+
+def execute(runtime: Runtime, statement: str) -> None:
+    with runtime.sessions.begin() as session:
+        session.execute(text(statement))
+
+
+def time_passes(runtime: Runtime) -> None:
+    """Every pause is over."""
+    execute(runtime, "UPDATE notice_deliveries SET next_at = now() - interval '1 s'")
+    execute(runtime, "UPDATE notice_endpoints SET busy_until = NULL")
+
+
+def delivery(runtime: Runtime) -> NoticeDelivery:
+    (found,) = everything(runtime, NoticeDelivery)
+    return found
+
+
+def kept(runtime: Runtime) -> KeptNotice:
+    (found,) = everything(runtime, KeptNotice)
+    return found
+
+
+def states(runtime: Runtime) -> list[str]:
+    return [found.state for found in sorted(everything(runtime, NoticeDelivery), key=lambda one: one.id)]
+
+
+# What arrives.
+
+
+def test_a_notice_arrives_signed_and_says_what_happened(runtime: Runtime, receiver: Receiver):
+    to = registered(runtime, receiver.url)
+    with runtime.sessions.begin() as session:
+        accounts.open_account(session, "acme", runtime.catalog, a_cause())
+    say(runtime, NoticeType.LIMIT_REACHED, account_id="acme")
+    notify(runtime)
+    (arrived,) = receiver.arrived
+    told = arrived.verified(to.secret)
+    assert (told["type"], told["data"]) == (
+        "seat.limit_reached",
+        {"account_id": "acme", "seat_type": "full", "available": 0},
+    )
+    assert told["timestamp"].endswith("Z")
+    assert arrived.message_id == kept(runtime).message_id
+    assert states(runtime) == ["delivered"]
+
+
+def test_what_is_delivered_is_not_sent_again(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    say(runtime)
+    notify(runtime)
+    time_passes(runtime)
+    assert notify(runtime) == 0
+    assert len(receiver.arrived) == 1
+
+
+def test_a_foreign_secret_does_not_verify(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    other = registered(runtime, "http://other.example/")
+    say(runtime, NoticeType.BLOCKED)
+    execute(runtime, f"DELETE FROM notice_endpoints WHERE id = '{other.id}'")
+    notify(runtime)
+    with pytest.raises(WebhookVerificationError):
+        receiver.arrived[0].verified(other.secret)
+
+
+def test_notices_arrive_in_the_order_they_were_said(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    wanted = [NoticeType.GRACE_STARTED, NoticeType.GRACE_ENDING, NoticeType.BLOCKED, NoticeType.RESTORED]
+    for one in wanted:
+        say(runtime, one)
+    notify(runtime)
+    assert [arrived.json["type"] for arrived in receiver.arrived] == wanted
+
+
+def test_an_endpoint_gets_only_what_it_wants(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url, NoticeType.BLOCKED)
+    say(runtime, NoticeType.LIMIT_REACHED, NoticeType.BLOCKED)
+    notify(runtime)
+    assert [arrived.json["type"] for arrived in receiver.arrived] == ["seat.blocked"]
+
+
+def test_every_endpoint_gets_it(runtime: Runtime, receiver: Receiver):
+    with Receiver() as other:
+        registered(runtime, receiver.url)
+        registered(runtime, other.url)
+        say(runtime)
+        assert notify(runtime) == 2
+        assert receiver.arrived[0].message_id == other.arrived[0].message_id
+
+
+def test_what_was_said_before_an_endpoint_was_registered_is_not_sent_there(
+    runtime: Runtime, receiver: Receiver
+):
+    say(runtime)
+    registered(runtime, receiver.url)
+    assert notify(runtime) == 0
+
+
+def test_a_notice_of_a_transaction_that_failed_was_never_said(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    with runtime.sessions() as session:
+        notice.put(session, None, [Notice(NoticeType.BLOCKED)])
+        session.rollback()
+    assert notify(runtime) == 0
+
+
+def test_what_is_said_of_one_occasion_is_said_once(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    for deadline in ("monday", "monday", "friday"):
+        say(runtime, NoticeType.GRACE_ENDING, once=deadline)
+    say(runtime, NoticeType.CONTRACT_ENDING, once="monday")
+    notify(runtime)
+    assert [arrived.json["type"] for arrived in receiver.arrived] == [
+        "seat.grace_ending",
+        "seat.grace_ending",
+        "contract.ending",
+    ]
+
+
+def test_a_new_finding_is_told_once(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    for _ in range(2):
+        with runtime.sessions.begin() as session:
+            drift_finding.record(session, "sub_1", [findings.unknown_status("melted")])
+    notify(runtime)
+    (arrived,) = receiver.arrived
+    assert arrived.json["type"] == "drift.found"
+    assert arrived.json["data"]["subject"] == "sub_1"
+    assert arrived.json["data"].keys() == {"subject", "kind", "field", "likely_cause", "message"}
+
+
+def test_a_finding_that_comes_back_is_news_again(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    for found in ([findings.unknown_status("melted")], [], [findings.unknown_status("melted")]):
+        with runtime.sessions.begin() as session:
+            drift_finding.settle(session, "sub_1", found)
+    assert notify(runtime) == 2
+
+
+# Rotation.
+
+
+def test_after_a_rotation_both_secrets_verify_for_a_day(runtime: Runtime, receiver: Receiver):
+    old = registered(runtime, receiver.url)
+    with runtime.sessions.begin() as session:
+        new = notice_endpoint.rotate(session, old.id).secrets[0]
+    say(runtime)
+    notify(runtime)
+    (arrived,) = receiver.arrived
+    assert arrived.headers["webhook-signature"].count("v1,") == 2
+    assert arrived.verified(new) == arrived.verified(old.secret)
+
+
+def test_a_day_after_a_rotation_the_old_secret_is_over(runtime: Runtime, receiver: Receiver):
+    old = registered(runtime, receiver.url)
+    with runtime.sessions.begin() as session:
+        new = notice_endpoint.rotate(session, old.id).secrets[0]
+    execute(runtime, "UPDATE notice_endpoints SET rotated_at = now() - interval '25 hours'")
+    say(runtime)
+    notify(runtime)
+    receiver.arrived[0].verified(new)
+    with pytest.raises(WebhookVerificationError):
+        receiver.arrived[0].verified(old.secret)
+
+
+def test_a_second_rotation_drops_what_was_over(runtime: Runtime):
+    first = registered(runtime, "http://receiver.example/")
+    with runtime.sessions.begin() as session:
+        notice_endpoint.rotate(session, first.id)
+    execute(runtime, "UPDATE notice_endpoints SET rotated_at = now() - interval '25 hours'")
+    with runtime.sessions.begin() as session:
+        kept = notice_endpoint.rotate(session, first.id).secrets
+    assert len(kept) == 2
+    assert first.secret not in kept
+
+
+def test_however_often_it_is_rotated_each_secret_signs_for_its_day(runtime: Runtime, receiver: Receiver):
+    first = registered(runtime, receiver.url)
+    secrets = [first.secret, *(rotated(runtime, first.id) for _ in range(5))]
+    say(runtime)
+    notify(runtime)
+    (arrived,) = receiver.arrived
+    assert arrived.headers["webhook-signature"].count("v1,") == len(secrets)
+    assert all(arrived.verified(secret) for secret in secrets)
+
+
+def test_of_several_rotations_each_secret_ends_a_day_after_its_own(runtime: Runtime, receiver: Receiver):
+    first = registered(runtime, receiver.url)
+    secrets = [first.secret]
+    for _ in range(3):
+        secrets.append(rotated(runtime, first.id))
+        execute(
+            runtime,
+            "UPDATE notice_endpoints SET rotated_at = rotated_at - interval '10 hours', earlier_rotations = "
+            "ARRAY(SELECT at - interval '10 hours' FROM unnest(earlier_rotations) AS at)",
+        )
+    say(runtime)
+    notify(runtime)
+    (arrived,) = receiver.arrived
+    assert arrived.headers["webhook-signature"].count("v1,") == 3
+    assert arrived.verified(secrets[1])
+    with pytest.raises(WebhookVerificationError):
+        arrived.verified(secrets[0])
+    rotated(runtime, first.id)
+    assert len(everything(runtime, Endpoint)[0].secrets) == 4
+
+
+def rotated(runtime: Runtime, endpoint_id: str) -> str:
+    """The new secret."""
+    with runtime.sessions.begin() as session:
+        return notice_endpoint.rotate(session, endpoint_id).secrets[0]
+
+
+# What a receiver may do.
+
+
+def test_a_failure_is_tried_again_with_the_same_id_and_body(runtime: Runtime, receiver: Receiver):
+    to = registered(runtime, receiver.url)
+    receiver.answers = [500]
+    say(runtime)
+    notify(runtime)
+    assert (delivery(runtime).state, delivery(runtime).last_error) == ("pending", "answered 500")
+    assert notify(runtime) == 0
+    time_passes(runtime)
+    notify(runtime)
+    first, second = receiver.arrived
+    assert (first.message_id, first.body) == (second.message_id, second.body)
+    second.verified(to.secret)
+    assert states(runtime) == ["delivered"]
+
+
+def test_pauses_grow_to_about_a_day_in_all():
+    assert timedelta(hours=22) < timedelta(seconds=sum(PAUSES)) < timedelta(hours=28)
+    for attempt, pause in enumerate(PAUSES, start=1):
+        assert 0.8 * pause <= backoff(attempt).total_seconds() <= 1.2 * pause
+
+
+def test_what_is_never_taken_becomes_a_dead_letter_with_its_reason(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    receiver.answers = [503] * 20
+    say(runtime)
+    for _ in range(len(PAUSES) + 3):
+        time_passes(runtime)
+        notify(runtime)
+    assert len(receiver.arrived) == len(PAUSES) + 1
+    assert delivery(runtime).state == "dead"
+    assert delivery(runtime).last_error == "gave up after 9 attempts: answered 503"
+
+
+def test_a_dead_letter_can_be_resent_under_its_old_id(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    receiver.answers = [500]
+    say(runtime)
+    notify(runtime)
+    execute(runtime, "UPDATE notice_deliveries SET state = 'dead', attempts = 9")
+    with runtime.sessions.begin() as session:
+        assert notice.resend(session, kept(runtime).id) == 1
+    notify(runtime)
+    assert len({arrived.message_id for arrived in receiver.arrived}) == 1
+    assert (delivery(runtime).state, delivery(runtime).attempts) == ("delivered", 1)
+
+
+def test_a_notice_nobody_wants_cannot_be_resent(runtime: Runtime):
+    say(runtime)
+    with pytest.raises(NotResendable), runtime.sessions.begin() as session:
+        notice.resend(session, kept(runtime).id)
+
+
+def test_an_endpoint_that_is_gone_is_disabled_with_all_that_waits_for_it(
+    runtime: Runtime, receiver: Receiver
+):
+    registered(runtime, receiver.url)
+    receiver.answers = [410]
+    say(runtime)
+    say(runtime)
+    notify(runtime)
+    say(runtime)
+    time_passes(runtime)
+    notify(runtime)
+    assert len(receiver.arrived) == 1
+    assert states(runtime) == ["dead", "dead"]
+    assert "410" in everything(runtime, NoticeDelivery)[0].last_error
+
+
+def test_a_redirect_is_not_followed(runtime: Runtime, receiver: Receiver):
+    with Receiver() as elsewhere:
+        registered(runtime, receiver.url)
+        receiver.answers = [redirecting(elsewhere.url)]
+        say(runtime)
+        notify(runtime)
+        assert elsewhere.arrived == []
+    assert delivery(runtime).last_error == "answered 307"
+
+
+def test_an_endless_answer_is_not_read_to_its_end(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    receiver.answers = [endless]
+    say(runtime)
+    notify(runtime)
+    assert states(runtime) == ["delivered"]
+
+
+def test_a_receiver_that_is_not_there_is_tried_again(runtime: Runtime):
+    registered(runtime, "http://127.0.0.1:9/")
+    say(runtime)
+    notify(runtime)
+    assert delivery(runtime).last_error == "no answer: ConnectionError"
+
+
+def test_a_hung_receiver_costs_one_patience_and_holds_up_no_other(
+    runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(notifying, "_ANSWER_SECONDS", 0.3)
+    with Receiver(answers=[hanging(3)] * 9) as hung:
+        registered(runtime, hung.url)
+        registered(runtime, receiver.url)
+        for _ in range(5):
+            say(runtime)
+        started = time.monotonic()
+        notify(runtime)
+        notify(runtime)
+        assert time.monotonic() - started < 2
+        assert (len(hung.arrived), len(receiver.arrived)) == (1, 5)
+
+
+def test_a_slow_receiver_leaves_most_of_the_time_to_others(
+    runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(notifying, "_SLOW", 0.02)
+    monkeypatch.setattr(notifying, "_RUN_FOR", 0.1)
+    registered(runtime, receiver.url)
+    receiver.answers = [slow_success] * 20
+    for _ in range(20):
+        say(runtime)
+    assert notify(runtime) > 0
+    assert notify(runtime) == 0
+
+
+def test_only_what_was_tried_counts_as_an_attempt(
+    runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(notifying, "_ANSWER_SECONDS", 0.1)
+    registered(runtime, receiver.url)
+    receiver.answers = [hanging(1)]
+    say(runtime)
+    say(runtime)
+    notify(runtime)
+    assert sorted(found.attempts for found in everything(runtime, NoticeDelivery)) == [0, 1]
+
+
+def test_a_run_ends_in_time_and_leaves_the_rest_due(
+    runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(notifying, "_RUN_FOR", 0.25)
+    registered(runtime, receiver.url)
+    receiver.answers = [slow_success] * 20
+    for _ in range(20):
+        say(runtime)
+    tried = notify(runtime)
+    assert 0 < tried < 20
+    monkeypatch.setattr(notifying, "_RUN_FOR", 30)
+    assert tried + notify(runtime) == 20
+    assert {found.attempts for found in everything(runtime, NoticeDelivery)} == {1}
+
+
+def slow_success(request: Any) -> None:
+    time.sleep(0.05)
+    request.send_response(200)
+    request.send_header("Content-Length", "0")
+    request.end_headers()
+
+
+def test_a_name_that_leads_inwards_by_now_gets_nothing(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url.replace("http://", "https://"))
+    say(runtime)
+    notify(with_settings(runtime, notices_allow_private=False))
+    assert receiver.arrived == []
+    assert delivery(runtime).last_error.startswith("The URL leads to an address that is not public.")
+
+
+# Several workers, and workers that die.
+
+
+def test_two_workers_never_send_the_same_notice(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    receiver.answers = [slow_success] * 12
+    for _ in range(12):
+        say(runtime)
+    workers = [threading.Thread(target=notify, args=[runtime]) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    ids = [arrived.message_id for arrived in receiver.arrived]
+    assert len(ids) == len(set(ids)) == 12
+
+
+def test_endpoints_that_hang_keep_one_worker_busy_at_most(
+    runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    """The others are there for syncs; and whoever comes next takes what the first one left."""
+    monkeypatch.setattr(notifying, "_ANSWER_SECONDS", 0.5)
+    with Receiver(answers=[hanging(3)]) as hung, ThreadPoolExecutor() as pool:
+        registered(runtime, hung.url)
+        say(runtime)
+        first = pool.submit(notify, runtime)
+        wait_until(lambda: hung.arrived)
+        registered(runtime, receiver.url)
+        say(runtime)
+        assert notify(runtime) == 0
+        assert (receiver.arrived, first.done()) == ([], False)
+        assert first.result() == 2
+    say(runtime)
+    assert notify(runtime) == 1
+
+
+def test_a_worker_that_is_killed_while_it_sends_stops_no_other(runtime: Runtime, receiver: Receiver):
+    with Receiver(answers=[hanging(9)]) as hung:
+        registered(runtime, hung.url)
+        say(runtime)
+        worker = FORK.Process(target=notify_elsewhere, args=[runtime])
+        worker.start()
+        wait_until(lambda: hung.arrived)
+        worker.kill()
+        worker.join()
+    registered(runtime, receiver.url)
+    say(runtime)
+    wait_until(lambda: notify(runtime))
+    assert len(receiver.arrived) == 1
+
+
+def test_a_worker_that_froze_while_it_sends_does_not_stop_others_for_ever(
+    runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(notifying, "_FROZEN_AFTER", timedelta(seconds=0.3))
+    monkeypatch.setattr(notifying, "_ANSWER_SECONDS", 3)
+    with Receiver(answers=[hanging(9)]) as hung, ThreadPoolExecutor() as pool:
+        registered(runtime, hung.url, NoticeType.BLOCKED)
+        say(runtime)
+        first = pool.submit(notify, runtime)
+        wait_until(lambda: hung.arrived)
+        registered(runtime, receiver.url)
+        say(runtime, NoticeType.RESTORED)
+        wait_until(lambda: notify(runtime))
+        assert (len(receiver.arrived), first.done()) == (1, False)
+        assert first.result() == 1
+
+
+FORK = multiprocessing.get_context("fork")
+
+
+def notify_elsewhere(runtime: Runtime) -> None:
+    """What another process does: with connections of its own."""
+    engine = connect(str(runtime.settings.database_url))
+    notify(replace(runtime, engine=engine, sessions=sessions_of(engine)))
+
+
+def test_what_a_worker_took_is_nobody_elses_until_its_lease_is_over(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    say(runtime)
+    taken(runtime)
+    assert notify(runtime) == 0
+    time_passes(runtime)
+    assert notify(runtime) == 1
+    assert delivery(runtime).attempts == 2
+
+
+def test_a_worker_that_dies_after_sending_leads_to_a_repeat_with_the_same_id(
+    runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    registered(runtime, receiver.url)
+    say(runtime)
+    with monkeypatch.context() as patch:
+        patch.setattr(notifying, "_write", die)
+        with pytest.raises(KeyboardInterrupt):
+            notify(runtime)
+    assert notify(runtime) == 0
+    time_passes(runtime)
+    notify(runtime)
+    first, second = receiver.arrived
+    assert first.message_id == second.message_id
+    assert states(runtime) == ["delivered"]
+
+
+def taken(runtime: Runtime) -> Sequence[Letter]:
+    """A worker takes what is due, and is not heard of again."""
+    with runtime.sessions.begin() as session:
+        to = notice_endpoint.take(session, lease=LEASE)
+        return notice.take(session, to.endpoint_id, limit=9, lease=LEASE)
+
+
+def test_two_takers_at_the_same_moment_do_not_wait_for_each_other(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    say(runtime)
+    with runtime.sessions.begin() as first, runtime.sessions.begin() as second:
+        assert notice_endpoint.take(first, lease=LEASE) is not None
+        assert notice_endpoint.take(second, lease=LEASE) is None
+
+
+def test_a_letter_that_was_taken_is_not_due_though_its_endpoint_is_free(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    say(runtime)
+    taken(runtime)
+    execute(runtime, "UPDATE notice_endpoints SET busy_until = NULL")
+    assert notify(runtime) == 0
+
+
+def test_a_worker_that_was_overtaken_writes_nothing(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    say(runtime)
+    (stale,) = taken(runtime)
+    time_passes(runtime)
+    (fresh,) = taken(runtime)
+    with runtime.sessions.begin() as session:
+        assert not notice.bury(session, stale, "late")
+        assert notice.delivered(session, fresh)
+    assert states(runtime) == ["delivered"]
+
+
+def test_an_endpoint_may_be_deleted_while_it_is_written_to(runtime: Runtime, receiver: Receiver):
+    to = registered(runtime, receiver.url)
+    with runtime.sessions.begin() as session:
+        notice.put(session, None, [Notice(NoticeType.BLOCKED)])
+        deletion = threading.Thread(target=removed, args=[runtime, to.id])
+        deletion.start()
+        time.sleep(0.1)
+    deletion.join()
+    assert states(runtime) == []
+
+
+def test_what_is_said_while_an_endpoint_is_deleted_does_not_fail(runtime: Runtime, receiver: Receiver):
+    to = registered(runtime, receiver.url)
+    with ThreadPoolExecutor() as pool:
+        with runtime.sessions.begin() as session:
+            notice_endpoint.remove(session, to.id)
+            saying = pool.submit(say, runtime)
+            time.sleep(0.1)
+        saying.result()
+    assert (kept(runtime).type, states(runtime)) == ("seat.blocked", [])
+
+
+def removed(runtime: Runtime, endpoint_id: str) -> None:
+    with runtime.sessions.begin() as session:
+        notice_endpoint.remove(session, endpoint_id)
+
+
+# The sweep, and housekeeping.
+
+
+def swept(runtime: Runtime) -> list[str]:
+    rung: list[str] = []
+    Sweep(runtime, lambda _: None, lambda: rung.append("notify")).once()
+    return rung
+
+
+def test_the_sweep_rings_once_if_something_is_due(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    assert swept(runtime) == []
+    say(runtime)
+    say(runtime)
+    assert swept(runtime) == ["notify"]
+
+
+def test_the_sweep_does_not_ring_for_what_waits_out_a_pause(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    receiver.answers = [500]
+    say(runtime)
+    notify(runtime)
+    assert swept(runtime) == []
+
+
+def test_the_ring_is_a_task_for_a_worker(runtime: Runtime):
+    app = SeatSync(runtime.settings)
+    app.announce()
+    prefix = app.conf.broker_transport_options["global_keyprefix"]
+    (task,) = runtime.redis.lrange(prefix + app.conf.task_default_queue, 0, -1)
+    assert json.loads(task)["headers"]["task"] == "seatsync.notify"
+    assert send_notices.name == "seatsync.notify"
+
+
+def test_a_broker_that_is_away_does_not_end_the_sweep(runtime: Runtime, receiver: Receiver):
+    def fail() -> None:
+        raise ConnectionError
+
+    registered(runtime, receiver.url)
+    say(runtime)
+    Sweep(runtime, lambda _: None, fail).once()
+    assert states(runtime) == ["pending"]
+
+
+def test_housekeeping_forgets_old_notices_but_no_dead_letters(runtime: Runtime, receiver: Receiver):
+    registered(runtime, receiver.url)
+    receiver.answers = [204, 500]
+    say(runtime, NoticeType.BLOCKED)
+    say(runtime, NoticeType.RESTORED)
+    notify(runtime)
+    execute(runtime, "UPDATE notice_deliveries SET state = 'dead' WHERE state = 'pending'")
+    execute(runtime, "UPDATE notices SET created_at = now() - interval '31 days'")
+    housekeeping.housekeep(runtime)
+    assert kept(runtime).type == "seat.restored"
+
+
+def test_an_occasion_is_remembered_until_it_is_over(runtime: Runtime, receiver: Receiver):
+    """A contract may be announced long before its end, longer than other notices are kept."""
+    registered(runtime, receiver.url)
+    for _ in range(2):
+        say(runtime, NoticeType.CONTRACT_ENDING, once="new year's eve")
+        notify(runtime)
+        execute(runtime, "UPDATE notices SET created_at = now() - interval '399 days'")
+        housekeeping.housekeep(runtime)
+    assert len(receiver.arrived) == 1
+
+
+def test_an_occasion_that_is_over_is_forgotten(runtime: Runtime):
+    say(runtime, NoticeType.CONTRACT_ENDING, once="new year's eve")
+    execute(runtime, "UPDATE notices SET created_at = now() - interval '401 days'")
+    housekeeping.housekeep(runtime)
+    assert everything(runtime, KeptNotice) == []

@@ -1,0 +1,72 @@
+"""Claims for which nothing is bought, and what they are told."""
+
+from __future__ import annotations
+
+import pytest
+
+from domain.errors import NoSeatAvailable, PurchaseNeeded
+from runtime.wiring import Runtime
+from services.purchases import auto_expand
+from services.sync.on_demand import resync_subscription
+from simulator.control import actions
+from simulator.control.actions import Options
+from simulator.subscription import AddonUnits
+from simulator.world import World
+from tests.services.purchases.auto_expand.scenes import claim, long_ago, people, reason, status, with_catalog
+from tests.simulated import applied_writes, sell_beside
+
+
+def test_a_refusal_of_the_provider_is_told_to_who_waits(service: Runtime, world: World, sold: str):
+    claim(service, "eve")
+    world.apply(sold, actions.set_status(world, Options(status="on_hold")), silently=True)
+    auto_expand.expand(service, "acme")
+    assert people(service) == {"eve": "released"}
+    assert reason(service, "eve").startswith("No seat could be bought. ")
+
+
+def test_no_more_than_the_days_limit_is_bought(service: Runtime, world: World, sold: str):
+    claim(service, *(f"new-{number}" for number in range(10)))
+    with pytest.raises(NoSeatAvailable, match="auto_expand_limit") as refused:
+        claim(service, "eve")
+    assert refused.value.details["auto_expand_limit"] == 10
+    auto_expand.expand(service, "acme")
+    with pytest.raises(NoSeatAvailable, match="10 of the 10 such seats"):
+        claim(service, "eve")
+    long_ago(service, "1 day")
+    claim(service, "eve")
+    auto_expand.expand(service, "acme")
+    assert people(service)["eve"] == "active"
+
+
+def test_a_pack_beyond_the_days_limit_is_not_bought(service: Runtime, world: World, sold: str):
+    packs_only = with_catalog(
+        service, {"addons.adn_seat = { full = 1 }\n": "", "\n[roles]": "auto_expand_limit = 5\n[roles]"}
+    )
+    claim(packs_only, "eve")
+    auto_expand.expand(packs_only, "acme")
+    assert (people(service), applied_writes(world)) == ({"eve": "released"}, 0)
+    assert "10 seats would have to be bought at once" in reason(service, "eve")
+
+
+def test_no_more_than_the_products_maximum_is_bought(service: Runtime, sold: str):
+    bounded = with_catalog(service, {"maximum = { full = 500 }": "maximum = { full = 6 }"})
+    claim(bounded, "eve")
+    with pytest.raises(NoSeatAvailable, match="No more than 6 full seats can be bought"):
+        claim(bounded, "fay")
+
+
+def test_nothing_is_bought_for_people_who_were_there_before(service: Runtime, world: World, sold: str):
+    claim(service, "eve")
+    auto_expand.expand(service, "acme")
+    world.apply(sold, actions.set_cart(world, Options(addons=[AddonUnits("adn_viewer", 2)])), silently=True)
+    resync_subscription(service, sold, patience=5)
+    with pytest.raises(NoSeatAvailable, match="6 people sit on 5 full seats already"):
+        claim(service, "fay")
+    assert status(service) == "over_limit"
+
+
+def test_where_it_is_not_clear_what_to_buy_nothing_is(service: Runtime, world: World, sold: str):
+    sell_beside(world, service, sold)
+    claim(service, *(f"new-{number}" for number in range(5)))
+    with pytest.raises(PurchaseNeeded, match="2 active subscriptions and not one"):
+        claim(service, "eve")

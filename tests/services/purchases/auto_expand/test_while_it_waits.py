@@ -1,0 +1,83 @@
+"""Claims that wait: who comes first, who waits in vain, and what cannot be done meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from domain.errors import WrongState
+from models import assignment
+from models.account_rules import Override
+from runtime.wiring import Runtime
+from services.ledger import accounts, claims, members
+from services.ledger.members import Change
+from services.purchases import auto_expand
+from services.sync.on_demand import resync_subscription
+from simulator.world import World
+from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
+from tests.factories import a_cause
+from tests.services.purchases.auto_expand.scenes import OF_FIVE, claim, people, reason, settles
+from tests.simulated import applied_writes
+
+
+def test_a_seat_that_is_freed_goes_to_who_waits_and_nothing_is_bought(
+    service: Runtime, world: World, sold: str
+):
+    claim(service, "eve", "fay")
+    with service.transaction() as session:
+        claims.release(session, "acme", OF_FIVE[0], a_cause())
+        claims.release(session, "acme", "fay", a_cause())
+    auto_expand.expand(service, "acme")
+    assert people(service) == {"eve": "active", "fay": "released"}
+    assert applied_writes(world) == 0
+
+
+def test_who_waits_comes_before_who_comes_later(service: Runtime, world: World, sold: str):
+    claim(service, "eve", "fay")
+    with service.transaction() as session:
+        claims.release(session, "acme", OF_FIVE[0], a_cause())
+    claim(service, "gil")
+    with service.transaction() as session:
+        accounts.reevaluate(session, "acme", service.catalog, a_cause())
+    assert people(service) == {"eve": "active", "fay": "waiting", "gil": "waiting"}
+
+
+def test_a_policy_that_buys_no_more_ends_the_wait(service: Runtime, world: World, sold: str):
+    claim(service, "eve")
+    with service.transaction() as session:
+        accounts.set_policy(session, "acme", Override(policy="strict"), service.catalog, a_cause())
+    assert people(service) == {"eve": "released"}
+    assert reason(service, "eve") == "The account's policy does not buy seats any more."
+    auto_expand.expand(service, "acme")
+    assert applied_writes(world) == 0
+
+
+def test_a_wait_ends_after_some_days(service: Runtime, sold: str):
+    claim(service, "eve")
+    with service.sessions.begin() as session:
+        session.execute(text("UPDATE assignments SET expires_at = now() WHERE awaits IS NOT NULL"))
+    with service.transaction() as session:
+        accounts.reevaluate(session, "acme", service.catalog, a_cause())
+    assert people(service) == {"eve": "released"}
+    assert reason(service, "eve") == "No seat could be bought in time."
+
+
+@pytest.mark.parametrize("wanted", [Change(role="guest"), Change(state=assignment.AssignmentState.ACTIVE)])
+def test_who_waits_is_neither_moved_nor_confirmed_by_hand(service: Runtime, sold: str, wanted: Change):
+    claim(service, "eve")
+    with service.transaction() as session, pytest.raises(WrongState, match="waits for a seat"):
+        members.change(session, "acme", "eve", wanted, catalog=service.catalog, cause=a_cause())
+
+
+def test_the_audit_tells_of_every_step(service: Runtime, world: World, sold: str):
+    world.board.turn({"plan_change_payment": "waits"})
+    claim(service, "eve", "fay", "gil")
+    auto_expand.expand(service, "acme")
+    with service.transaction() as session:
+        claims.release(session, "acme", "gil", a_cause())
+    settles(world, sold, "succeeds")
+    resync_subscription(service, sold, patience=5)
+    with service.sessions() as session:
+        assert_audit_tells_the_present(session)
+        assert_counters_are_the_rows(session)
+    assert people(service) == {"eve": "active", "fay": "active", "gil": "released"}

@@ -1,0 +1,288 @@
+"""Changes whose end is not known yet are looked after, whatever becomes of doorbells and processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import count
+from types import SimpleNamespace
+
+import pytest
+
+from models.seat_change import ChangeState, SeatChange
+from runtime.settings import Settings
+from runtime.wiring import Runtime
+from services.purchases import settle as story
+from services.purchases.confirm import confirm
+from services.purchases.preview import Wish, preview
+from services.purchases.settle import settle_due
+from services.sync.on_demand import resync_subscription
+from simulator.server import Simulator
+from simulator.world import World
+from tests.clock import Clock
+from tests.services.purchases.test_seat_changes import (
+    CART,
+    purchased,
+    scheduled,
+    seated,
+    settles,
+    the,
+    unscheduled,
+)
+from tests.simulated import sell, served_by
+from worker.celery_app import SeatSync
+from worker.sweep import Sweep
+
+pytestmark = pytest.mark.long(seconds=12)
+
+SOON = timedelta(seconds=10)
+LATER = timedelta(minutes=5)
+
+
+@pytest.fixture
+def service(clocked_runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
+    return served_by(clocked_runtime, simulator.url)
+
+
+@pytest.fixture
+def sold(service: Runtime, world: World) -> str:
+    return sell(world, service, CART)
+
+
+@pytest.fixture
+def unpaid(service: Runtime, world: World, sold: str) -> SeatChange:
+    """Five seats more, whose payment waits."""
+    return waiting(service, world)
+
+
+def waiting(service: Runtime, world: World, account_id: str = "acme") -> SeatChange:
+    world.board.turn({"plan_change_payment": "waits"})
+    change = confirm(service, account_id, preview(service, account_id, Wish(seats={"full": 23})).token)
+    assert change.state == ChangeState.SUBMITTED
+    return change
+
+
+def settle_all(service: Runtime) -> None:
+    settle_due(service, until=time.monotonic() + 30)
+
+
+def asked(world: World) -> int:
+    """How many requests the provider has answered."""
+    total = world.requests.report(0)["total"]
+    assert isinstance(total, int)
+    return total
+
+
+# What is due.
+
+
+def test_a_change_taken_back_in_the_portal_is_seen_as_cancelled_by_itself(
+    service: Runtime, world: World, clock: Clock, sold: str
+):
+    change = scheduled(service)
+    unscheduled(world, sold)
+    resync_subscription(service, sold, patience=5)
+    assert the(service, change).state == ChangeState.SCHEDULED
+    clock.advance(timedelta(hours=1))
+    settle_all(service)
+    assert the(service, change).state == ChangeState.CANCELLED
+
+
+@pytest.mark.parametrize(("payment", "end"), [("succeeds", ("applied", 23)), ("fails", ("failed", 18))])
+def test_a_change_ends_as_its_payment_does_and_nobody_has_to_ask(
+    service: Runtime, world: World, clock: Clock, unpaid: SeatChange, *, payment: str, end: tuple[str, int]
+):
+    settles(world, unpaid.subscription_id, payment)
+    clock.advance(LATER)
+    settle_all(service)
+    assert (the(service, unpaid).state, purchased(service)) == end
+
+
+def test_a_payment_that_takes_days_is_waited_for(
+    service: Runtime, world: World, clock: Clock, unpaid: SeatChange
+):
+    for _ in range(2):
+        clock.advance(timedelta(days=1))
+        settle_all(service)
+        assert the(service, unpaid).state == ChangeState.SUBMITTED
+    settles(world, unpaid.subscription_id, "succeeds")
+    clock.advance(LATER)
+    settle_all(service)
+    assert the(service, unpaid).state == ChangeState.APPLIED
+
+
+def test_a_scheduled_reduction_that_people_outgrow_is_taken_back_within_the_hour(
+    service: Runtime, world: World, clock: Clock, sold: str
+):
+    seated(service, *(f"member-{number}" for number in range(10)))
+    change = scheduled(service)
+    clock.advance(LATER)
+    settle_all(service)
+    assert the(service, change).state == ChangeState.SCHEDULED
+    seated(service, "one-more")
+    clock.advance(timedelta(hours=1))
+    settle_all(service)
+    assert (the(service, change).state, world.state.get(sold).scheduled_change) == ("cancelled", None)
+
+
+def test_what_is_not_due_is_left_alone(service: Runtime, world: World, clock: Clock, unpaid: SeatChange):
+    settles(world, unpaid.subscription_id, "succeeds")
+    before = asked(world)
+    settle_all(service)
+    assert (the(service, unpaid).state, asked(world)) == (ChangeState.SUBMITTED, before)
+
+
+def test_what_has_ended_is_not_looked_at_again(service: Runtime, world: World, clock: Clock, sold: str):
+    confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    clock.advance(timedelta(days=1))
+    before = asked(world)
+    settle_all(service)
+    assert asked(world) == before
+
+
+# One and the others.
+
+
+@pytest.fixture
+def behind_it(service: Runtime, world: World, clock: Clock, unpaid: SeatChange) -> SeatChange:
+    """Another account's, due after the first one; both payments come in."""
+    other = sell(world, service, CART, "other")
+    clock.advance(timedelta(seconds=1))
+    change = waiting(service, world, "other")
+    for one in (unpaid, change):
+        settles(world, one.subscription_id, "succeeds")
+    assert change.subscription_id == other
+    clock.advance(LATER)
+    return change
+
+
+def states(service: Runtime, *changes: SeatChange) -> list[str]:
+    return [the(service, change).state for change in changes]
+
+
+def test_all_that_is_due_is_settled(service: Runtime, unpaid: SeatChange, behind_it: SeatChange):
+    settle_all(service)
+    assert states(service, unpaid, behind_it) == ["applied", "applied"]
+
+
+def test_one_that_fails_stops_no_other(service: Runtime, world: World, clock: Clock, sold: str):
+    """What is outgrown cannot be taken back with a key that may only read."""
+    seated(service, *(f"member-{number}" for number in range(10)))
+    outgrown = scheduled(service)
+    seated(service, "one-more")
+    sell(world, service, CART, "other")
+    clock.advance(timedelta(seconds=1))
+    paid = waiting(service, world, "other")
+    settles(world, paid.subscription_id, "succeeds")
+    clock.advance(LATER)
+    world.board.turn({"key_is_read_only": True})
+    settle_all(service)
+    assert states(service, outgrown, paid) == ["scheduled", "applied"]
+
+
+def test_it_ends_when_its_time_is_over_and_leaves_the_rest_due(
+    service: Runtime, unpaid: SeatChange, behind_it: SeatChange, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(story, "time", SimpleNamespace(monotonic=count().__next__))
+    settle_due(service, until=1)
+    assert states(service, unpaid, behind_it) == ["applied", "submitted"]
+    settle_due(service, until=100)
+    assert states(service, unpaid, behind_it) == ["applied", "applied"]
+
+
+def test_a_change_that_kills_its_process_is_not_first_again(
+    service: Runtime, clock: Clock, unpaid: SeatChange, behind_it: SeatChange
+):
+    class Killed(BaseException):
+        pass
+
+    class Dies(type(service.provider)):  # type: ignore[misc]
+        def preview_change(self, plan):
+            if plan.subscription_id == unpaid.subscription_id:
+                raise Killed
+            return super().preview_change(plan)
+
+    dying = replace(service, provider=Dies(service.provider._verifier, service.provider._client))
+    with pytest.raises(Killed):
+        settle_all(dying)
+    settle_all(dying)
+    assert states(service, unpaid, behind_it) == ["submitted", "applied"]
+    clock.advance(LATER)
+    settle_all(service)
+    assert states(service, unpaid, behind_it) == ["applied", "applied"]
+
+
+# Who rings, and who hears it.
+
+
+@dataclass
+class Bell:
+    rings: int = 0
+    is_away: bool = False
+
+    def ring(self) -> None:
+        if self.is_away:
+            raise ConnectionError
+        self.rings += 1
+
+
+@pytest.fixture
+def bell() -> Bell:
+    return Bell()
+
+
+@pytest.fixture
+def sweep(service: Runtime, bell: Bell) -> Sweep:
+    return Sweep(service, lambda _ids: None, ring_for_changes=bell.ring)
+
+
+def test_the_sweep_rings_while_a_change_is_due_and_not_before(
+    service: Runtime, clock: Clock, sweep: Sweep, bell: Bell, unpaid: SeatChange
+):
+    sweep.once()
+    assert bell.rings == 0
+    clock.advance(SOON)
+    sweep.once()
+    assert bell.rings == 1
+    settle_all(service)
+    sweep.once()
+    assert bell.rings == 1
+
+
+def test_what_nobody_heard_is_rung_for_again_when_the_broker_is_back(
+    clock: Clock, sweep: Sweep, bell: Bell, unpaid: SeatChange
+):
+    clock.advance(SOON)
+    bell.is_away = True
+    for _ in range(2):
+        sweep.once()
+    bell.is_away = False
+    sweep.once()
+    assert bell.rings == 1
+
+
+def test_the_sweep_asks_the_provider_nothing_itself(
+    world: World, clock: Clock, sweep: Sweep, bell: Bell, unpaid: SeatChange
+):
+    clock.advance(SOON)
+    before = asked(world)
+    bell.is_away = True
+    sweep.once()
+    assert asked(world) == before
+
+
+def test_what_the_sweep_rings_for_is_the_task_that_settles(
+    service: Runtime, settings: Settings, world: World, clock: Clock, unpaid: SeatChange
+):
+    app = SeatSync(settings)
+    app.loader.import_default_modules()
+    app._runtime, app._built_in = service, os.getpid()
+    settles(world, unpaid.subscription_id, "succeeds")
+    clock.advance(SOON)
+    Sweep(service, app.publish, ring_for_changes=app.ring_for_changes).once()
+    with app.connection_for_read() as broker, broker.SimpleQueue("seatsync") as queue:
+        rung = queue.get(timeout=5).headers["task"]
+    app.tasks[rung].apply()
+    assert the(service, unpaid).state == ChangeState.APPLIED

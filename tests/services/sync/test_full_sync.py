@@ -1,0 +1,161 @@
+"""A full sync: whoever waits for everything waits for what was so when they asked, and for no more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from psycopg.errors import LockNotAvailable
+from sqlalchemy.exc import OperationalError
+
+from domain.errors import BudgetSpent, TransientError
+from domain.snapshot import AddonQuantity
+from models.subscription import Subscription
+from runtime.wiring import Runtime
+from services.sync import full_sync as waiting
+from services.sync import reconcile
+from services.sync.full_sync import Progress, full_sync
+from services.sync.subscription import Outcome, sync
+from tests.factories import a_snapshot
+from tests.fakes import FakeProvider
+from tests.services.sync.passes import ENDLESS, drift, pass_over, the_pass
+from tests.services.sync.test_reconcile import change, many
+from tests.services.sync.test_subscription import seats_of
+
+
+def whole(runtime: Runtime, *, everything: bool = False, patience: float = 0.5) -> Progress:
+    """Its last word."""
+    return list(full_sync(runtime, everything=everything, patience=patience))[-1]
+
+
+def seen(runtime: Runtime) -> int:
+    with runtime.sessions() as session:
+        return session.query(Subscription).where(Subscription.snapshot.is_not(None)).count()
+
+
+def test_it_ends_when_everything_listed_was_looked_at(runtime: Runtime, provider: FakeProvider):
+    provider.subscriptions = many(30)
+    assert whole(runtime) == Progress(listed=30, is_listed=True)
+    assert seen(runtime) == 30
+
+
+def test_what_changed_on_a_page_read_before_is_not_missed(runtime: Runtime, provider: FakeProvider):
+    """The timer's pass has read the first of two pages when somebody asks."""
+    provider.subscriptions, provider.page_size = many(2), 1
+    whole(runtime)
+    reconcile.begin(runtime, now=True)
+    reconcile.walk(runtime, until=0)
+    provider.subscriptions["sub_0000"] = replace(provider.subscriptions["sub_0000"], quantity=2)
+    assert whole(runtime).is_done
+    assert [(one.subject, one.state) for one in drift(runtime)] == [("sub_0000", "repaired")]
+
+
+def test_a_pass_that_the_timer_begins_meanwhile_is_not_waited_for(runtime: Runtime, provider: FakeProvider):
+    provider.subscriptions, provider.page_size = many(3), 1
+    pass_over(runtime)
+    steps = full_sync(runtime, patience=0.5)
+
+    def others_are_quicker() -> None:
+        provider.between_pages = None
+        change(runtime, "UPDATE reconcile_passes SET lease_until = NULL WHERE finished_at IS NULL")
+        reconcile.walk(runtime, until=ENDLESS)
+        reconcile.begin(runtime)
+        change(runtime, "UPDATE reconcile_passes SET next_at = now() + interval '1 h' WHERE next_page = 0")
+
+    provider.between_pages = others_are_quicker
+    assert list(steps)[-1].is_done
+    assert the_pass(runtime).finished_at is None
+
+
+def test_full_means_every_known_one(runtime: Runtime, provider: FakeProvider):
+    provider.subscriptions["sub_1"] = a_snapshot()
+    whole(runtime)
+    provider.subscriptions["sub_1"] = a_snapshot(addons=(AddonQuantity("adn_seat", 4),))
+    whole(runtime)
+    assert seats_of(runtime) == 5
+    whole(runtime, everything=True)
+    assert seats_of(runtime) == 9
+
+
+def test_what_is_asked_for_in_slices_is_asked_for_whole(
+    runtime: Runtime, provider: FakeProvider, monkeypatch
+):
+    monkeypatch.setattr(waiting, "_SLICE", 3)
+    provider.subscriptions = many(7)
+    whole(runtime)
+    provider.retrieved.clear()
+    whole(runtime, everything=True)
+    assert sorted(provider.retrieved) == sorted(provider.subscriptions)
+
+
+def test_a_look_that_somebody_else_does_counts(runtime: Runtime, provider: FakeProvider):
+    provider.subscriptions = many(3)
+    steps = full_sync(runtime, patience=0.5)
+    next(step for step in steps if step.left == 3)
+    for name in provider.subscriptions:
+        sync(runtime, name)
+    assert next(steps).is_done
+    assert len(provider.retrieved) == 3
+
+
+def test_what_is_asked_for_again_meanwhile_is_not_waited_for(runtime: Runtime, provider: FakeProvider):
+    """One that gets a webhook every moment would never be done."""
+    provider.subscriptions = many(1)
+    steps = full_sync(runtime, patience=0.5)
+    next(step for step in steps if step.left)
+    sync(runtime, "sub_0000")
+    change(runtime, "UPDATE subscriptions SET hint = hint + 1, next_at = now() + interval '1 h'")
+    assert next(steps).is_done
+
+
+def test_who_has_an_hour_to_wait_after_failures_is_tried_now(runtime: Runtime, provider: FakeProvider):
+    provider.subscriptions = many(1)
+    whole(runtime)
+    change(
+        runtime, "UPDATE subscriptions SET hint = hint + 1, attempts = 9, next_at = now() + interval '1 h'"
+    )
+    assert whole(runtime).is_done
+
+
+def test_a_provider_that_only_fails_ends_it(runtime: Runtime, provider: FakeProvider):
+    provider.subscriptions = many(2)
+    provider.failing = TransientError("down")
+    assert whole(runtime) == Progress(listed=2, is_listed=True, left=2, waits_for="down")
+
+
+def test_a_list_that_only_fails_ends_it(runtime: Runtime, provider: FakeProvider):
+    provider.failing_pages = TransientError("down")
+    assert whole(runtime) == Progress(listed=0, waits_for="down")
+
+
+def test_a_spent_budget_does_not_end_it(runtime: Runtime, provider: FakeProvider):
+    provider.subscriptions = many(1)
+    provider.failing = BudgetSpent("Nothing left.", retry_after=0.1)
+    steps = full_sync(runtime, patience=0.2)
+    while len(provider.retrieved) < 5:
+        assert next(steps).waits_for in (None, "The request budget is spent for now.")
+    provider.failing = None
+    assert list(steps)[-1].is_done
+
+
+def test_a_pass_that_was_given_up_is_not_taken_for_the_whole_list(runtime: Runtime, provider: FakeProvider):
+    provider.subscriptions, provider.page_size = many(2), 1
+
+    def it_is_given_up() -> None:
+        provider.between_pages = None
+        change(runtime, "UPDATE reconcile_passes SET finished_at = now(), given_up = true")
+
+    provider.between_pages = it_is_given_up
+    assert whole(runtime) == Progress(listed=2, is_listed=True)
+    assert seen(runtime) == 2
+
+
+def test_an_account_that_somebody_holds_stops_no_other(runtime: Runtime, provider: FakeProvider, monkeypatch):
+    def sync_but_for_the_first(runtime: Runtime, name: str) -> Outcome:
+        if name == "sub_0000":
+            raise OperationalError("SELECT ... FOR UPDATE", {}, LockNotAvailable())
+        return sync(runtime, name)
+
+    provider.subscriptions = many(3)
+    monkeypatch.setattr(waiting, "sync", sync_but_for_the_first)
+    assert whole(runtime).left == 1
+    assert seen(runtime) == 2

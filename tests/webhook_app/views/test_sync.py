@@ -1,0 +1,193 @@
+"""Sync with billing now: what the provider says this moment, while the caller waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from flask.testing import FlaskClient
+
+from domain.errors import KeyRefused, PermanentError, TransientError
+from domain.snapshot import AddonQuantity
+from runtime.wiring import Runtime
+from services.sync import on_demand
+from tests.factories import a_snapshot
+from tests.fakes import FakeProvider
+from tests.webhook_app.conftest import OpenDoor, SilentDoorbell
+from tests.webhook_app.scenes import bought, changed, opened, rows
+
+SYNC = "/v1/accounts/acme/sync"
+
+
+@pytest.fixture(autouse=True)
+def nobody_waits_long(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(on_demand, "PATIENCE", 0.5)
+
+
+def purchased(client: FlaskClient) -> int:
+    return client.get("/v1/accounts/acme/seats").json["seats"]["full"]["purchased"]
+
+
+def test_what_no_webhook_told_is_there_at_once(client: FlaskClient, runtime: Runtime, provider: FakeProvider):
+    bought(runtime)
+    assert purchased(client) == 5
+    provider.subscriptions["sub_1"] = a_snapshot(seats=4)
+    answer = client.post(SYNC)
+    assert (answer.status_code, answer.json["changed"], answer.json["waiting"]) == (200, True, [])
+    assert purchased(client) == 9
+
+
+def test_what_no_webhook_told_is_shown_as_repaired_drift(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
+    bought(runtime)
+    provider.subscriptions["sub_1"] = a_snapshot(seats=4)
+    (found,) = client.post(SYNC).json["drift"]
+    told = {name: found[name] for name in ("subject", "field", "ours", "theirs", "state", "likely_cause")}
+    assert told == {
+        "subject": "sub_1",
+        "field": "addons",
+        "ours": "no add-ons",
+        "theirs": "4 x adn_seat",
+        "state": "repaired",
+        "likely_cause": "lost_webhook",
+    }
+
+
+def test_drift_repaired_before_the_call_is_not_shown_again(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
+    bought(runtime)
+    provider.subscriptions["sub_1"] = a_snapshot(seats=4)
+    client.post(SYNC)
+    assert client.post(SYNC).json["drift"] == []
+
+
+def test_where_both_agree_nothing_changes(client: FlaskClient, runtime: Runtime, provider: FakeProvider):
+    bought(runtime)
+    provider.subscriptions["sub_1"] = a_snapshot()
+    assert client.post(SYNC).json == {"changed": False, "drift": [], "waiting": []}
+
+
+def test_every_subscription_of_the_account_is_looked_at(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
+    for subscription_id in ("sub_1", "sub_2"):
+        bought(runtime, subscription_id=subscription_id)
+        provider.subscriptions[subscription_id] = a_snapshot(subscription_id)
+    client.post(SYNC)
+    assert sorted(provider.retrieved) == ["sub_1", "sub_2"]
+
+
+def test_what_cannot_be_counted_is_told_as_drift(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
+    bought(runtime)
+    provider.subscriptions["sub_1"] = a_snapshot(addons=(AddonQuantity("adn_new", 1),))
+    answer = client.post(SYNC)
+    held = [one for one in answer.json["drift"] if one["state"] == "held"]
+    assert [(one["subject"], one["kind"]) for one in held] == [("sub_1", "unknown_addon")]
+    assert held[0]["held_because"] == held[0]["message"]
+    assert purchased(client) == 5
+
+
+def test_a_provider_that_is_away_is_202_with_the_reason_and_rung_for(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider, doorbell: SilentDoorbell
+):
+    bought(runtime)
+    provider.failing = TransientError("Dodo Payments did not answer.")
+    answer = client.post(SYNC)
+    waiting = [{"subscription_id": "sub_1", "reason": "Dodo Payments did not answer.", "dead": False}]
+    assert (answer.status_code, answer.json["waiting"]) == (202, waiting)
+    assert doorbell.rung == ["sub_1"]
+
+
+def test_a_provider_that_refuses_is_not_waited_for(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
+    bought(runtime)
+    provider.failing = PermanentError("The key may not read.")
+    answer = client.post(SYNC)
+    assert (answer.status_code, answer.json["waiting"][0]["reason"]) == (202, "The key may not read.")
+    assert provider.retrieved == ["sub_1"]
+
+
+def test_what_was_given_up_on_is_told_as_dead_and_not_rung_for(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider, doorbell: SilentDoorbell
+):
+    bought(runtime)
+    changed(runtime, "UPDATE subscriptions SET refused_since = now() - interval '1 day'")
+    provider.failing = PermanentError("The key may not read.")
+    answer = client.post(SYNC)
+    waiting = [{"subscription_id": "sub_1", "reason": "The key may not read.", "dead": True}]
+    assert (answer.status_code, answer.json["waiting"]) == (202, waiting)
+    assert doorbell.rung == []
+
+
+def test_a_dead_letter_is_looked_at_again_when_somebody_asks(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
+    bought(runtime)
+    provider.failing = PermanentError("The key may not read.")
+    client.post(SYNC)
+    provider.failing = None
+    provider.subscriptions["sub_1"] = a_snapshot(seats=4)
+    answer = client.post(SYNC)
+    assert (answer.status_code, answer.json["waiting"]) == (200, [])
+    assert purchased(client) == 9
+
+
+def test_somebody_else_s_look_that_began_earlier_is_not_taken_for_the_answer(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
+    """It may have seen the state before the change that the caller knows of."""
+    bought(runtime)
+    provider.subscriptions["sub_1"] = a_snapshot(seats=4)
+    changed(runtime, "UPDATE subscriptions SET hint = hint + 1, lease_until = now() + interval '0.2 seconds'")
+    assert client.post(SYNC).json["changed"] is True
+    assert provider.retrieved == ["sub_1"]
+
+
+def test_many_who_ask_at_once_share_their_looks(
+    open_door: OpenDoor, runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(
+        on_demand, "PATIENCE", 60
+    )  # six at once on a busy machine may need more than a moment
+    bought(runtime)
+    provider.subscriptions["sub_1"] = a_snapshot(seats=4)
+    clients = [open_door() for _ in range(6)]
+    told: list[int] = []
+    threads = [
+        threading.Thread(target=lambda one=one: told.append(one.post(SYNC).status_code)) for one in clients
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == [200] * 6
+    assert len(provider.retrieved) <= 6
+    assert rows(runtime, "SELECT synced = hint FROM subscriptions") == [True]
+
+
+def test_an_account_without_subscriptions_has_nothing_to_wait_for(client: FlaskClient, runtime: Runtime):
+    opened(runtime, "acme")
+    assert client.post(SYNC).json == {"changed": False, "drift": [], "waiting": []}
+
+
+def test_an_account_nobody_knows_is_404(client: FlaskClient):
+    assert client.post(SYNC).json["code"] == "account_not_found"
+
+
+def test_a_refused_key_is_told_at_once_and_with_what_to_do(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(on_demand, "PATIENCE", 60.0)
+    bought(runtime)
+    provider.failing = KeyRefused("The key is not known. Check it.")
+    began = time.monotonic()
+    answer = client.post(SYNC)
+    assert time.monotonic() - began < 30
+    assert answer.status_code == 202
+    assert [one["reason"] for one in answer.json["waiting"]] == ["The key is not known. Check it."]

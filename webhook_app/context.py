@@ -1,0 +1,50 @@
+"""What every view needs: the runtime behind this app, its doorbell, and who lets callers in."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from flask import current_app
+
+from runtime.refusal_log import RefusalLog
+from runtime.wiring import Runtime
+from webhook_app.auth import Gatekeeper
+from webhook_app.slow_calls import WaitingRoom
+from worker.wake_ups import Doorbell
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "seatsync"
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    runtime: Runtime
+    doorbell: Doorbell
+    gatekeeper: Gatekeeper
+    refusals: RefusalLog = field(default_factory=lambda: RefusalLog("delivery refused"))
+    waiting_room: WaitingRoom = field(default_factory=WaitingRoom)
+    reserved: Runtime | None = None
+
+    @property
+    def priority_runtime(self) -> Runtime:
+        """The runtime for deliveries and for reading seats, which have connections of their own if any are
+        reserved: however many other calls wait for one, these do not.
+        """
+        return self.reserved or self.runtime
+
+    def ring(self, subscription_id: str, delay: float = 0.0) -> None:
+        """Have the subscription looked at soon. The row that asks for it is committed: a bell that is
+        broken must not turn the answer into an error, the sweep will ring.
+        """
+        try:
+            self.doorbell.ring(subscription_id, delay)
+        except Exception as error:  # noqa: BLE001  a thread that cannot start, most likely
+            log.warning("doorbell broken", extra={"error": type(error).__name__})
+
+
+def door() -> Door:
+    """The door of the app that serves the present request."""
+    return cast("Door", current_app.extensions[NAME])

@@ -1,0 +1,100 @@
+"""Accounts and their links, as they are asked for and shown."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    StrictBool,
+    StrictInt,
+)
+
+from domain import policies
+from models.account import AccountStatus
+from services.ledger.input_types import Id, NewId
+from webhook_app.schemas.common import PageQuery, Shown, Wanted
+
+
+class NewAccountPath(BaseModel):
+    account_id: NewId
+
+
+class LinkPath(BaseModel):
+    account_id: NewId
+    subscription_id: NewId
+
+
+class AccountsQuery(PageQuery):
+    status: AccountStatus | None = None
+    cursor: Id | None = Field(None, description="`next_cursor` of the page before")
+
+
+class PolicyBody(Wanted):
+    """The account's own rules; what is left out, or null, is the catalogue's again."""
+
+    policy: PolicyName | None = None
+    grace_days: Annotated[StrictInt, Field(ge=0, le=365)] | None = None
+    suspend_after_grace: StrictBool | None = None
+    hold_days: Annotated[StrictInt, Field(ge=1, le=365)] | None = None
+    seat_types: dict[Id, PolicyName] = Field({}, description="policies of single seat types")
+
+
+class PurchasesResumed(Shown):
+    account_id: str
+    failures_forgiven: int = Field(description="purchases in a row that had failed until now")
+
+
+class SeatRulesShown(Shown):
+    policy: str
+    grace_days: int
+    suspend_after_grace: bool
+    hold_days: int
+
+
+class PolicyInForce(Shown):
+    account_id: str
+    policy: str
+    seat_types: dict[str, str] = Field(description="policies of single seat types that differ")
+    grace_days: int
+    suspend_after_grace: bool
+    payment_grace_days: int
+    hold_days: int
+    rules: dict[str, SeatRulesShown] = Field(description="all rules in force, by seat type")
+    override: dict[str, Any] | None = Field(description="what the app decided; the rest is the catalogue's")
+
+
+class AccountShown(Shown):
+    account_id: str
+    status: AccountStatus
+    policy: str
+    version: int
+    created_at: datetime
+
+
+class Accounts(Shown):
+    accounts: list[AccountShown]
+    next_cursor: str | None
+
+
+class Linked(Shown):
+    account_id: str
+    subscription_id: str
+    changed: bool
+
+
+class AccountDeleted(Shown):
+    account_id: str
+    deleted: Literal[True]
+
+
+def _policy(name: str) -> str:
+    if name not in policies.names():
+        raise ValueError(f"must be one of {', '.join(policies.names())}")
+    return name
+
+
+PolicyName = Annotated[str, AfterValidator(_policy)]

@@ -1,0 +1,111 @@
+"""What goes over the wire about seat changes. Unknown request fields are refused."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from domain.billing_terms import Proration, When
+from models.seat_change import ChangeState
+from services.ledger.input_types import Id
+from webhook_app.schemas.common import Shown, Wanted
+
+_MOST_SEATS = 1_000_000
+
+
+class ChangePath(BaseModel):
+    account_id: Id
+    change_id: Id
+
+
+class PreviewBody(Wanted):
+    seats: Annotated[
+        dict[Id, Annotated[int, Field(ge=0, le=_MOST_SEATS, strict=True)]], Field(min_length=1)
+    ] = Field(
+        description="purchased seats of each type the account should have in all; others stay as they are"
+    )
+    subscription_id: Id | None = Field(None, description="unset: the account's only active one")
+    when: When | None = Field(None, description="unset: increases now, reductions as the catalogue says")
+    proration: Proration | None = Field(None, description="unset: as the catalogue says")
+    release: Annotated[list[Id], Field(max_length=10_000)] | Literal["suggested"] = Field(
+        [], description="members whose seats are given back with it, or `suggested`: the usual order"
+    )
+
+
+class ConfirmBody(Wanted):
+    token: Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class StepShown(Shown):
+    before: int
+    after: int
+
+
+class MoneyShown(Shown):
+    amount: int = Field(description="in the smallest unit of the currency")
+    currency: str
+    text: str = Field(description="for people, such as `25.00 USD`")
+
+
+class AddonShown(Shown):
+    addon_id: str
+    quantity: int
+
+
+class CartShown(Shown):
+    product_id: str
+    quantity: int
+    addons: list[AddonShown]
+
+
+class CartsShown(Shown):
+    before: CartShown
+    after: CartShown
+
+
+class HistoryStep(Shown):
+    state: ChangeState
+    at: datetime
+    message: str | None
+
+
+class ChangeShown(Shown):
+    model_config = ConfigDict(extra="forbid")
+
+    change_id: str
+    state: ChangeState
+    subscription_id: str
+    seats: dict[str, StepShown]
+    when: When
+    proration: Proration
+    release: list[str]
+    confirmed_by: str | None
+    automatic: bool = Field(description="bought for claims that waited for a seat (`auto_expand`)")
+    cart: CartsShown = Field(description="the whole cart: what is not named in it would be removed")
+    charged_now: MoneyShown = Field(description="tax included, after credit")
+    tax: MoneyShown | None
+    credit: MoneyShown | None = Field(description="gained by the customer; negative: used")
+    renewal: MoneyShown | None = Field(description="each period from then on, before tax")
+    renewal_before: MoneyShown | None = Field(None, description="each period until then, before tax")
+    next_billing_date: datetime | None
+    billing_date_moves: bool
+    minimum: dict[str, int]
+    maximum: dict[str, int]
+    sentence: str = Field(description="fit for a customer")
+    code: str | None = Field(description="why it failed, or what is not known")
+    message: str | None
+    retry_helps: bool | None
+    created_at: datetime
+    expires_at: datetime = Field(description="until when a preview can be confirmed")
+    sent_at: datetime | None
+    history: list[HistoryStep]
+
+
+class ChangePreviewed(ChangeShown):
+    token: str = Field(description="confirms exactly this; shown this once")
+
+
+class ChangesShown(Shown):
+    seat_changes: list[ChangeShown]

@@ -1,0 +1,61 @@
+"""Checkout: where an account that has no subscription yet buys its seats."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response
+
+from domain.purchase.plan import Buyer
+from domain.seat_limit import to_json
+from models.api_key import Scope
+from services.purchases.checkout import Opened, Purchase, open_checkout
+from webhook_app.auth import needs
+from webhook_app.context import door
+from webhook_app.idempotency import Answer, answer_asked
+from webhook_app.responses import WITH_BODY, responses
+from webhook_app.routes import Routes
+from webhook_app.schemas.accounts import NewAccountPath
+from webhook_app.schemas.checkout import CheckoutBody, CheckoutOpened
+
+checkout_api = Routes("checkout", tag="Seat changes")
+
+
+@checkout_api.post(
+    "/v1/accounts/<account_id>/checkout",
+    summary="Open a page on which the account buys its seats",
+    description="Turns the seats into the product's add-ons or packs, the cheapest by the provider's prices, "
+    "and puts the account's id into the subscription's metadata: once it is paid, the first webhook finds "
+    "the account. For one that pays for a subscription already 409 `subscription_exists`: change its seats "
+    "instead, or send `second_subscription`.",
+    responses=responses(CheckoutOpened, *WITH_BODY, 404, 409, 502, also=201),
+)
+@needs(Scope.BILLING)
+def checkout(path: NewAccountPath, body: CheckoutBody) -> Response:
+    wanted = body.customer.model_dump() if body.customer else {}
+    purchase = Purchase(
+        product_id=body.product_id,
+        seats=body.seats,
+        buyer=Buyer(**wanted),
+        return_url=body.return_url,
+        is_second=body.second_subscription,
+    )
+
+    def ask() -> Answer:
+        opened = open_checkout(door().runtime, path.account_id, purchase)
+        return Answer(HTTPStatus.CREATED, _shown(opened))
+
+    return answer_asked(lambda: door().waiting_room.wait_for(ask))
+
+
+def _shown(opened: Opened) -> dict[str, Any]:
+    return {
+        "checkout_url": opened.checkout.url,
+        "session_id": opened.checkout.session_id,
+        "product_id": opened.cart.product_id,
+        "quantity": opened.cart.quantity,
+        "addons": [asdict(addon) for addon in opened.cart.addons],
+        "seats": {seat_type: to_json(number) for seat_type, number in opened.seats.items()},
+    }

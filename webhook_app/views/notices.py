@@ -1,0 +1,181 @@
+"""Notices to the app: where they are sent, what became of them, and once more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response
+from sqlalchemy.orm import Session
+
+from models import notice, notice_endpoint
+from models.api_key import Scope
+from models.notice import DeliveryState, KeptNotice, NoticeDelivery
+from models.notice_endpoint import Endpoint
+from services.notices import safe_urls
+from webhook_app.auth import needs
+from webhook_app.context import door
+from webhook_app.idempotency import Answer, answer_once
+from webhook_app.responses import KEYED, WITH_BODY, WRITING, answer, next_cursor, responses
+from webhook_app.routes import Routes
+from webhook_app.schemas.notices import (
+    EndpointBody,
+    EndpointDeleted,
+    EndpointPath,
+    Endpoints,
+    EndpointShown,
+    EndpointWithSecret,
+    NoticePath,
+    Notices,
+    NoticesQuery,
+    Resent,
+)
+
+notices_api = Routes("notices", tag="Notices")
+
+
+@notices_api.post(
+    "/v1/notice-endpoints",
+    summary="Have notices sent to a URL",
+    description="Each is a `POST` signed by Standard Webhooks with the secret that is shown here once. "
+    "The URL must lead to public addresses by https, unless the operator allows private ones.",
+    responses=responses(EndpointWithSecret, *WITH_BODY, 409, also=201),
+)
+@needs(Scope.ADMIN)
+def add_endpoint(body: EndpointBody) -> Response:
+    # Names are looked up here, so outside of the transaction.
+    safe_urls.check(body.url, allow_private=door().runtime.settings.notices_allow_private)
+
+    def work(session: Session) -> Answer:
+        return Answer(
+            HTTPStatus.CREATED, _with_secret(notice_endpoint.register(session, body.url, body.types))
+        )
+
+    return answer_once(work)
+
+
+@notices_api.get(
+    "/v1/notice-endpoints",
+    summary="Where notices are sent",
+    responses=responses(Endpoints, *KEYED),
+)
+@needs(Scope.ADMIN)
+def endpoints() -> Response:
+    with door().runtime.sessions() as session:
+        found = notice_endpoint.all_endpoints(session)
+    return answer({"endpoints": [_endpoint(one) for one in found]})
+
+
+@notices_api.delete(
+    "/v1/notice-endpoints/<endpoint_id>",
+    summary="Send no more notices there",
+    description="What waits for it is forgotten. 200, and 200 again.",
+    responses=responses(EndpointDeleted, *WRITING),
+)
+@needs(Scope.ADMIN)
+def remove_endpoint(path: EndpointPath) -> Response:
+    def work(session: Session) -> Answer:
+        deleted = notice_endpoint.remove(session, path.endpoint_id)
+        return Answer(HTTPStatus.OK, {"endpoint_id": path.endpoint_id, "deleted": deleted})
+
+    return answer_once(work)
+
+
+@notices_api.post(
+    "/v1/notice-endpoints/<endpoint_id>/rotate",
+    summary="Give an endpoint a new secret",
+    description="For 24 hours every notice carries a signature by the old secret too.",
+    responses=responses(EndpointWithSecret, *WRITING, 404),
+)
+@needs(Scope.ADMIN)
+def rotate_secret(path: EndpointPath) -> Response:
+    def work(session: Session) -> Answer:
+        return Answer(HTTPStatus.OK, _with_secret(notice_endpoint.rotate(session, path.endpoint_id)))
+
+    return answer_once(work)
+
+
+@notices_api.post(
+    "/v1/notice-endpoints/<endpoint_id>/enable",
+    summary="Send notices there again",
+    description="For an endpoint that was disabled because it answered 410. What happened meanwhile is not "
+    "sent by itself: resend the dead notices. 200, and 200 again.",
+    responses=responses(EndpointShown, *WRITING, 404),
+)
+@needs(Scope.ADMIN)
+def enable_endpoint(path: EndpointPath) -> Response:
+    def work(session: Session) -> Answer:
+        return Answer(HTTPStatus.OK, _endpoint(notice_endpoint.enable(session, path.endpoint_id)))
+
+    return answer_once(work)
+
+
+@notices_api.get(
+    "/v1/notices",
+    summary="Notices and their deliveries, newest first",
+    description="`state=dead` are those that some endpoint never took, each with its reason.",
+    responses=responses(Notices, *KEYED),
+)
+@needs(Scope.ADMIN)
+def notices(query: NoticesQuery) -> Response:
+    with door().runtime.sessions() as session:
+        found = notice.page(
+            session, state=query.state, account_id=query.account_id, after=query.cursor, limit=query.limit
+        )
+        deliveries = notice.deliveries_of(session, found)
+    shown = [_notice(one, deliveries.get(one.id, ())) for one in found]
+    return answer({"notices": shown, "next_cursor": next_cursor(found, query.limit)})
+
+
+@notices_api.post(
+    "/v1/notices/<notice_id>/resend",
+    summary="Send a notice once more",
+    description="To every endpoint that wants it now, under its old `webhook-id`.",
+    responses=responses(Resent, *WRITING, 404, 409),
+)
+@needs(Scope.ADMIN)
+def resend_notice(path: NoticePath) -> Response:
+    def work(session: Session) -> Answer:
+        sent_to = notice.resend(session, path.notice_id)
+        return Answer(HTTPStatus.OK, {"id": path.notice_id, "deliveries": sent_to})
+
+    return answer_once(work)
+
+
+def _endpoint(found: Endpoint) -> dict[str, Any]:
+    return {
+        "endpoint_id": found.id,
+        "url": found.url,
+        "types": found.types,
+        "created_at": found.created_at,
+        "rotated_at": found.rotated_at,
+        "disabled_at": found.disabled_at,
+    }
+
+
+def _with_secret(found: Endpoint) -> dict[str, Any]:
+    return {**_endpoint(found), "secret": found.secrets[0]}
+
+
+def _notice(found: KeptNotice, deliveries: Sequence[NoticeDelivery]) -> dict[str, Any]:
+    return {
+        "id": found.id,
+        "message_id": found.message_id,
+        "account_id": found.account_id,
+        "type": found.type,
+        "data": found.data,
+        "created_at": found.created_at,
+        "deliveries": [_delivery(one) for one in deliveries],
+    }
+
+
+def _delivery(found: NoticeDelivery) -> dict[str, Any]:
+    return {
+        "endpoint_id": found.endpoint_id,
+        "state": found.state,
+        "attempts": found.attempts,
+        "next_at": found.next_at if found.state == DeliveryState.PENDING else None,
+        "last_error": found.last_error,
+        "delivered_at": found.delivered_at,
+    }

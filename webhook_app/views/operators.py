@@ -1,0 +1,149 @@
+"""For operators: what waits in the inbox, dead letters and their replay, what does not agree."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response
+from sqlalchemy.orm import Session
+
+from models import drift_finding, inbox
+from models.api_key import Scope
+from models.drift_finding import FindingState
+from models.inbox import InboxEvent
+from services.reports.drift import finding_shown
+from services.sync import on_demand, replay
+from webhook_app.auth import needs
+from webhook_app.context import door
+from webhook_app.idempotency import Answer, answer_asked, answer_once
+from webhook_app.responses import KEYED, WITH_BODY, WRITING, answer, next_cursor, responses
+from webhook_app.routes import Routes
+from webhook_app.schemas.common import AccountPath
+from webhook_app.schemas.operators import (
+    DismissBody,
+    DriftPage,
+    DriftQuery,
+    DriftShown,
+    FindingPath,
+    InboxPage,
+    InboxPath,
+    InboxQuery,
+    Replayed,
+    Synced,
+)
+
+operator_api = Routes("operator", tag="Operators")
+
+
+@operator_api.get(
+    "/v1/inbox",
+    summary="Deliveries kept, newest first",
+    description="`state=dead` are the dead letters, each with its reason. Bodies are not shown.",
+    responses=responses(InboxPage, *KEYED),
+)
+@needs(Scope.ADMIN)
+def events(query: InboxQuery) -> Response:
+    with door().runtime.sessions() as session:
+        found = inbox.page(session, state=query.state, after=query.cursor, limit=query.limit)
+    return answer({"events": [_event(one) for one in found], "next_cursor": next_cursor(found, query.limit)})
+
+
+@operator_api.post(
+    "/v1/inbox/<inbox_id>/replay",
+    summary="Give a dead letter another chance",
+    responses=responses(Replayed, *WRITING, 404, 409),
+)
+@needs(Scope.ADMIN)
+def replay_event(path: InboxPath) -> Response:
+    replayed: list[InboxEvent] = []
+
+    def work(session: Session) -> Answer:
+        event = replay.replay(session, door().runtime.provider, path.inbox_id)
+        replayed.append(event)
+        return Answer(HTTPStatus.OK, {"id": event.id, "state": event.state})
+
+    told = answer_once(work)
+    for event in replayed:
+        if event.subscription_id is not None:
+            door().ring(event.subscription_id)
+    return told
+
+
+@operator_api.get(
+    "/v1/drift",
+    summary="What does not agree with the provider, oldest first",
+    description="Without `state`: what stands, that is `open` (the next look repairs it) and `held` (a "
+    "person has to do what the message says). Closed ones were `repaired`, or `agreed` by themselves, or "
+    "`dismissed` by a person.",
+    responses=responses(DriftPage, *KEYED),
+)
+@needs(Scope.ADMIN)
+def drift(query: DriftQuery) -> Response:
+    with door().runtime.sessions() as session:
+        states = [query.state] if query.state else [FindingState.OPEN, FindingState.HELD]
+        found = drift_finding.page(session, states=states, after=query.cursor, limit=query.limit)
+    return answer(
+        {"findings": [finding_shown(one) for one in found], "next_cursor": next_cursor(found, query.limit)}
+    )
+
+
+@operator_api.post(
+    "/v1/drift/<finding_id>/dismiss",
+    summary="Close a held finding, with a reason",
+    description="It is not opened again while it stays as it is. 409 `finding_not_held` for one that the "
+    "next sync closes, or that is closed already. Safe to repeat.",
+    responses=responses(DriftShown, *WITH_BODY, 404, 409),
+)
+@needs(Scope.ADMIN)
+def dismiss_finding(path: FindingPath, body: DismissBody) -> Response:
+    def work(session: Session) -> Answer:
+        closed = drift_finding.dismiss(session, path.finding_id, body.reason)
+        return Answer(HTTPStatus.OK, finding_shown(closed))
+
+    return answer_once(work)
+
+
+@operator_api.post(
+    "/v1/accounts/<account_id>/sync",
+    summary="Look at the provider now",
+    description="Waits up to ten seconds. 200: every subscription of the account was looked at; `changed` "
+    "tells whether that moved anything, `drift` what does not agree. 202: some still wait, and are looked "
+    "at as soon as they can be; one that is `dead` was given up on, and is not looked at again by itself "
+    "before its daily verification: deal with the reason, then replay its dead letter or ask again here.",
+    responses=responses(Synced, *WRITING, 404, also=202),
+)
+@needs(Scope.CLAIM)
+def sync_account(path: AccountPath) -> Response:
+    def ask() -> Answer:
+        with door().waiting_room.place() as has_place:
+            patience = on_demand.PATIENCE if has_place else 0
+            done = on_demand.resync(door().runtime, path.account_id, patience=patience)
+        for one in done.waiting:
+            if not one.is_dead:
+                door().ring(one.subscription_id)
+        told = {
+            "changed": done.changed,
+            "drift": [finding_shown(one) for one in done.drift],
+            "waiting": [
+                {"subscription_id": one.subscription_id, "reason": one.reason, "dead": one.is_dead}
+                for one in done.waiting
+            ],
+        }
+        return Answer(HTTPStatus.ACCEPTED if done.waiting else HTTPStatus.OK, told)
+
+    return answer_asked(ask)
+
+
+def _event(event: InboxEvent) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "provider": event.provider,
+        "event_id": event.event_id,
+        "type": event.type,
+        "subscription_id": event.subscription_id,
+        "state": event.state,
+        "reason": event.reason,
+        "occurred_at": event.occurred_at,
+        "received_at": event.received_at,
+    }
