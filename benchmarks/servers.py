@@ -17,7 +17,7 @@ from pathlib import Path
 import redis
 from sqlalchemy import text
 
-import cli.fleet
+import cli.service_processes
 import migrations
 from benchmarks.bodies import API_KEY, CATALOG, PROVIDER_KEY, SECRET
 from models.database import connect

@@ -9,9 +9,9 @@ from typing import Final
 
 import click
 
-from cli.moment import Moment
+from cli.full_sync import ready
 from cli.progress import shown
-from cli.whole_business import ready
+from cli.time_option import Moment
 from domain.wording import counted
 from runtime.wiring import Runtime
 from services.reports import audit_verification

@@ -11,8 +11,8 @@ from typing import Final
 import click
 from sqlalchemy.orm import Session
 
-from cli.moment import in_json
-from cli.whole_business import ready
+from cli.full_sync import ready
+from cli.time_option import in_json
 from domain.wording import counted
 from models import drift_finding
 from models.drift_finding import DriftFinding, FindingState

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from cli.columns import printable
-from cli.moment import Moment, in_json, shown
-from cli.whole_business import ready
+from cli.full_sync import ready
+from cli.time_option import Moment, in_json, shown
 from models.api_key import all_keys
 from runtime.wiring import Runtime
 from services.reports.explanation_document import document

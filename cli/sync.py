@@ -11,7 +11,7 @@ import click
 from sqlalchemy.orm import Session
 
 from cli.drift import in_a_line
-from cli.whole_business import ready, sync_everything, tell_failed
+from cli.full_sync import ready, sync_everything, tell_failed
 from domain.errors import NotFound
 from domain.ids import has_control_characters, is_id
 from domain.wording import counted

@@ -15,8 +15,8 @@ import click
 import requests
 
 from cli.connections import name_embedded_database, read_settings
-from cli.fleet import commands
-from cli.run import migrate_to_head
+from cli.migrate import migrate_to_head
+from cli.service_processes import commands
 from domain.errors import SettingsError
 from runtime.logs import configure
 from runtime.servers import watched_servers

@@ -11,9 +11,9 @@ from flask import Blueprint, Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from simulator import api, control
-from simulator.answers import refuse
-from simulator.faults import Faults
-from simulator.gate import CONTROL, Gate
+from simulator.http.faults import Faults
+from simulator.http.request_checks import CONTROL, Gate
+from simulator.http.responses import refuse
 from simulator.refusal import Refusal
 from simulator.world import World
 

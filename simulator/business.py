@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from simulator import lifecycle
+from simulator.billing import lifecycle
+from simulator.billing.lifecycle import ENDED, Outcome, Rule
+from simulator.billing.plan_change import change, renew
+from simulator.billing.subscription import AddonUnits, Cart, Status, Subscription
 from simulator.companies import COMPANIES, FOUNDERS, Company
-from simulator.lifecycle import ENDED, Outcome, Rule
-from simulator.plan_change import change, renew
 from simulator.refusal import Refusal
-from simulator.subscription import AddonUnits, Cart, Status, Subscription
 from simulator.world import World
 
 MOST_SUBSCRIPTIONS = 24

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from simulator.jsontext import explain
-from simulator.plan_change import Payment
+from simulator.billing.plan_change import Payment
+from simulator.json_text import explain
 from simulator.refusal import Refusal
 
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from simulator.app import create_app
-from simulator.wire import HttpServer
+from simulator.http.server_socket import HttpServer
 from simulator.world import Settings, World
 
 

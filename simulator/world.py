@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from simulator import draft
-from simulator.announcements import announced
-from simulator.catalog import Catalog
-from simulator.checkout import CheckoutSession
-from simulator.collection import charges
-from simulator.delivery import Dispatcher
-from simulator.events import Event, EventType, body_of
-from simulator.families import Occasion, plausible
+from simulator.billing import new_subscription
+from simulator.billing.catalog import Catalog
+from simulator.billing.charging import charges
+from simulator.billing.checkout import CheckoutSession
+from simulator.billing.ledger import Ledger
+from simulator.billing.lifecycle import Outcome, Rule
+from simulator.billing.state import State
+from simulator.billing.subscription import Subscription
 from simulator.ids import Ids
 from simulator.knobs import KnobBoard, Knobs
-from simulator.ledger import Ledger
-from simulator.lifecycle import Outcome, Rule
-from simulator.outbox import Message
-from simulator.ratelimit import RateLimiter
-from simulator.requestlog import RequestLog
-from simulator.signing import Signer
-from simulator.state import State
-from simulator.subscription import Subscription
+from simulator.rate_limit import RateLimiter
+from simulator.request_log import RequestLog
+from simulator.webhooks.announcements import announced
+from simulator.webhooks.delivery import Dispatcher
+from simulator.webhooks.events import Event, EventType, body_of
+from simulator.webhooks.other_bodies import Occasion, plausible
+from simulator.webhooks.outbox import Message
+from simulator.webhooks.signing import Signer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,22 +93,22 @@ class World:
             now = datetime.now(UTC)
             return self._settle(rule(self.state.get(subscription_id), now), now, silently=silently)
 
-    def open(self, wishes: draft.Wishes, *, silently: bool = False) -> Subscription:
+    def open(self, wishes: new_subscription.Wishes, *, silently: bool = False) -> Subscription:
         """A new subscription with the wished fields."""
         with self.state.lock:
             now = datetime.now(UTC)
-            subscription = draft.draft(wishes, catalog=self.catalog, ids=self.ids, now=now)
-            return self._settle(draft.opened(subscription, wishes, now), now, silently=silently)
+            subscription = new_subscription.draft(wishes, catalog=self.catalog, ids=self.ids, now=now)
+            return self._settle(new_subscription.opened(subscription, wishes, now), now, silently=silently)
 
     def open_many(
-        self, wishes: draft.Wishes, count: int, account: str | None, *, silently: bool = True
+        self, wishes: new_subscription.Wishes, count: int, account: str | None, *, silently: bool = True
     ) -> list[str]:
         """Many alike, fast; the ids come oldest first."""
         with self.state.lock:
             now = datetime.now(UTC)
-            model = draft.draft(wishes, catalog=self.catalog, ids=self.ids, now=now)
-            outcome = draft.opened(model, wishes, now)
-            born = list(draft.copies(outcome.subscription, count, account, self.ids))
+            model = new_subscription.draft(wishes, catalog=self.catalog, ids=self.ids, now=now)
+            outcome = new_subscription.opened(model, wishes, now)
+            born = list(new_subscription.copies(outcome.subscription, count, account, self.ids))
             if silently:
                 self.state.put(*born)
             else:
@@ -167,4 +167,4 @@ class World:
     def _find_or_make_up(self, subscription_id: str | None, now: datetime) -> Subscription:
         known = self.state.find(subscription_id) if subscription_id else None
         wishes = {"subscription_id": subscription_id} if subscription_id else {}
-        return known or draft.draft(wishes, catalog=self.catalog, ids=self.ids, now=now)
+        return known or new_subscription.draft(wishes, catalog=self.catalog, ids=self.ids, now=now)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.fleet import commands
+from cli.service_processes import commands
 from runtime.settings import Settings
 from tests.parallel import SPREAD
 
@@ -31,15 +31,15 @@ def places(pattern: str, *rooms: str) -> list[str]:
     ]
 
 
-def test_the_memory_never_commits():
-    assert places(r"\.(commit|rollback)\(", "models") == []
+def test_tables_and_the_ledger_never_commit():
+    assert places(r"\.(commit|rollback)\(", "models", "services/ledger") == []
 
 
 def test_only_the_settings_and_the_starters_of_processes_know_the_environment():
     found = places(r"os\.environ|import environ|getenv", *ROOMS)
     assert {place.split(":")[0] for place in found} <= {
         "runtime/settings.py",
-        "cli/fleet.py",
+        "cli/service_processes.py",
         "cli/demo/command.py",
     }
 
@@ -53,7 +53,7 @@ def test_nothing_is_left_for_later():
 
 
 def test_sql_is_never_put_together_from_text():
-    assert places(r"(sql|text)\(\s*f[\"']", "models", "worker", "webhook_app") == []
+    assert places(r"(sql|text)\(\s*f[\"']", "models", "services", "worker", "webhook_app") == []
 
 
 def test_the_procfile_starts_what_seatsync_up_starts(settings: Settings):

@@ -11,8 +11,8 @@ from types import FrameType
 import click
 
 from cli.connections import name_unknown_variables
-from cli.demo.playing import play
-from cli.demo.stage import Stage, stage
+from cli.demo.runner import play
+from cli.demo.sandbox import Stage, stage
 
 
 @click.command()

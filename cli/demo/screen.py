@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.console import Console
 from rich.live import Live
 
-from cli.demo import bars
-from cli.demo.frame import About, Frame
-from cli.demo.picture import Picture
+from cli.demo import seat_bars
+from cli.demo.live_view import About, Frame
+from cli.demo.view import Picture
 
 
 class Screen:
@@ -22,7 +22,7 @@ class Screen:
         self._live.start()
 
     def draw(self, picture: Picture) -> None:
-        glyphs = bars.BLOCKS if self._console.encoding.startswith("utf") else bars.ASCII
+        glyphs = seat_bars.BLOCKS if self._console.encoding.startswith("utf") else seat_bars.ASCII
         width, height = self._console.size
         self._live.update(Frame(self._about, width, height, glyphs).of(picture), refresh=True)
 

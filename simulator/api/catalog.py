@@ -9,11 +9,11 @@ from typing import Annotated, TypeVar
 from flask import Blueprint, Response, request
 from pydantic import Field, TypeAdapter
 
-from simulator.answers import answer
-from simulator.catalog import Addon, Product
-from simulator.jsontext import parse_query
-from simulator.shapes import Body
-from simulator.subscription import BRAND
+from simulator.billing.bodies import Body
+from simulator.billing.catalog import Addon, Product
+from simulator.billing.subscription import BRAND
+from simulator.http.responses import answer
+from simulator.json_text import parse_query
 from simulator.world import World
 
 Entry = TypeVar("Entry", Product, Addon)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 from pydantic import TypeAdapter
 
-from simulator.answers import answer
-from simulator.checkout import CheckoutRequest
-from simulator.checkout_desk import open_session, session_of
-from simulator.jsontext import parse_body
+from simulator.billing.checkout import CheckoutRequest
+from simulator.checkout_operations import open_session, session_of
+from simulator.http.responses import answer
+from simulator.json_text import parse_body
 from simulator.world import World
 
 CHECKOUT_REQUEST = TypeAdapter(CheckoutRequest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from simulator.answers import answer
+from simulator.http.responses import answer
 from simulator.world import World
 
 PORTAL = "https://portal.simulator.example/session"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 from pydantic import TypeAdapter
 
-from simulator import plan_desk
-from simulator.answers import answer, nothing
-from simulator.jsontext import parse_body
-from simulator.plan_request import PlanRequest
-from simulator.previews import preview_body
+from simulator import plan_operations
+from simulator.billing.plan_request import PlanRequest
+from simulator.billing.previews import preview_body
+from simulator.billing.scheduled_change import drop_schedule
+from simulator.http.responses import answer, nothing
+from simulator.json_text import parse_body
 from simulator.refusal import Refusal
-from simulator.scheduled_change import drop_schedule
 from simulator.world import World
 
 PLAN_REQUEST = TypeAdapter(PlanRequest)
@@ -24,13 +24,13 @@ def routes(world: World) -> Blueprint:
     @blueprint.post("")
     def change_plan(subscription_id: str) -> Response:
         """Four nulls, whatever becomes of the change: nothing may be provisioned from this answer."""
-        plan_desk.change(world, subscription_id, parse_body(PLAN_REQUEST, request.get_data()))
+        plan_operations.change(world, subscription_id, parse_body(PLAN_REQUEST, request.get_data()))
         return answer(SETTLED_BY_MANDATE)
 
     @blueprint.post("/preview")
     def preview(subscription_id: str) -> Response:
         wanted = parse_body(PLAN_REQUEST, request.get_data())
-        return answer(preview_body(plan_desk.preview(world, subscription_id, wanted)))
+        return answer(preview_body(plan_operations.preview(world, subscription_id, wanted)))
 
     @blueprint.delete("/scheduled")
     def drop_scheduled(subscription_id: str) -> Response:

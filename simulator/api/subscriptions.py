@@ -8,12 +8,12 @@ from typing import Annotated
 from flask import Blueprint, Response, request
 from pydantic import AwareDatetime, Field, TypeAdapter
 
-from simulator import shapes
-from simulator.answers import answer
-from simulator.index import FILTERS
-from simulator.jsontext import parse_body, parse_query
-from simulator.patch import Patch, patched
-from simulator.subscription import Status
+from simulator.billing import bodies
+from simulator.billing.index import FILTERS
+from simulator.billing.patch import Patch, patched
+from simulator.billing.subscription import Status
+from simulator.http.responses import answer
+from simulator.json_text import parse_body, parse_query
 from simulator.world import World
 
 
@@ -54,16 +54,16 @@ def routes(world: World) -> Blueprint:
             until=query.created_at_lte,
         )
         products = world.catalog.products
-        return answer({"items": [shapes.item(each, products.get(each.product_id)) for each in found]})
+        return answer({"items": [bodies.item(each, products.get(each.product_id)) for each in found]})
 
     @blueprint.get("/<subscription_id>")
     def retrieve(subscription_id: str) -> Response:
-        return answer(shapes.full(world.state.get(subscription_id)))
+        return answer(bodies.full(world.state.get(subscription_id)))
 
     @blueprint.patch("/<subscription_id>")
     def update(subscription_id: str) -> Response:
         patch = parse_body(PATCH, request.get_data())
         updated = world.apply(subscription_id, lambda subscription, now: patched(subscription, now, patch))
-        return answer(shapes.full(updated))
+        return answer(bodies.full(updated))
 
     return blueprint

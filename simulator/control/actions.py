@@ -10,13 +10,13 @@ from functools import partial
 from flask import Blueprint, Response, request
 from pydantic import TypeAdapter
 
-from simulator import lifecycle, plan_change
-from simulator.answers import answer
-from simulator.jsontext import parse_body
-from simulator.lifecycle import GRACE, Outcome, Rule
+from simulator.billing import lifecycle, plan_change
+from simulator.billing.bodies import own
+from simulator.billing.lifecycle import GRACE, Outcome, Rule
+from simulator.billing.subscription import AddonUnits, Cart, Subscription
+from simulator.http.responses import answer
+from simulator.json_text import parse_body
 from simulator.refusal import Refusal
-from simulator.shapes import own
-from simulator.subscription import AddonUnits, Cart, Subscription
 from simulator.world import World
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 from pydantic import TypeAdapter
 
-from simulator.answers import answer
-from simulator.catalog import Addon, Product
-from simulator.jsontext import parse_body
+from simulator.billing.catalog import Addon, Product
+from simulator.http.responses import answer
+from simulator.json_text import parse_body
 from simulator.world import World
 
 PRODUCT = TypeAdapter(Product)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from simulator.answers import answer
-from simulator.charge import Result
-from simulator.checkout_desk import pay, session_of
+from simulator.billing.charge import Result
+from simulator.checkout_operations import pay, session_of
+from simulator.http.responses import answer
 from simulator.world import World
 
 

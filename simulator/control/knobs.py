@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, request
 from pydantic import TypeAdapter
 
-from simulator.answers import answer, nothing
-from simulator.jsontext import parse_body
+from simulator.http.responses import answer, nothing
+from simulator.json_text import parse_body
 from simulator.world import World
 
 

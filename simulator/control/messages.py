@@ -8,9 +8,9 @@ from typing import Annotated
 from flask import Blueprint, Response, request
 from pydantic import Field, TypeAdapter
 
-from simulator.answers import answer
-from simulator.jsontext import parse_body, parse_query
-from simulator.outbox import MessageState
+from simulator.http.responses import answer
+from simulator.json_text import parse_body, parse_query
+from simulator.webhooks.outbox import MessageState
 from simulator.world import Emission, World
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, request
 from pydantic import TypeAdapter
 
-from simulator.answers import answer
-from simulator.charge import Reason
-from simulator.jsontext import parse_query
+from simulator.billing.charge import Reason
+from simulator.http.responses import answer
+from simulator.json_text import parse_query
 from simulator.world import World
 
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from flask import Blueprint, Response, request
 from pydantic import TypeAdapter
 
-from simulator import plan_desk, portal
-from simulator.answers import answer
-from simulator.jsontext import parse_body
-from simulator.lifecycle import Rule
-from simulator.plan_request import AttachedAddon, Moment, PlanRequest, ProrationMode, Units
+from simulator import plan_operations
+from simulator.billing import portal
+from simulator.billing.bodies import own
+from simulator.billing.lifecycle import Rule
+from simulator.billing.plan_request import AttachedAddon, Moment, PlanRequest, ProrationMode, Units
+from simulator.billing.scheduled_change import drop_schedule
+from simulator.billing.subscription import Subscription
+from simulator.http.responses import answer
+from simulator.json_text import parse_body
 from simulator.refusal import Refusal
-from simulator.scheduled_change import drop_schedule
-from simulator.shapes import own
-from simulator.subscription import Subscription
 from simulator.world import World
 
 
@@ -51,7 +52,7 @@ def routes(world: World) -> Blueprint:
         with world.state.lock:
             wanted = chosen(world, world.state.get(subscription_id), edit)
             portal.check_mode(wanted)
-            return answer(own(plan_desk.change(world, subscription_id, wanted)))
+            return answer(own(plan_operations.change(world, subscription_id, wanted)))
 
     @blueprint.post("/<action>")
     def act(subscription_id: str, action: str) -> Response:

@@ -8,8 +8,8 @@ from typing import Annotated
 from flask import Blueprint, Response, request
 from pydantic import Field, TypeAdapter
 
-from simulator.answers import answer, nothing
-from simulator.jsontext import parse_query
+from simulator.http.responses import answer, nothing
+from simulator.json_text import parse_query
 from simulator.world import World
 
 

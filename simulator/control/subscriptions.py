@@ -9,11 +9,11 @@ from typing import Annotated
 from flask import Blueprint, Response, request
 from pydantic import Field, TypeAdapter
 
-from simulator.answers import answer, nothing
-from simulator.draft import reshaped
-from simulator.jsontext import parse_body, parse_query
-from simulator.lifecycle import changed
-from simulator.shapes import own
+from simulator.billing.bodies import own
+from simulator.billing.lifecycle import changed
+from simulator.billing.new_subscription import reshaped
+from simulator.http.responses import answer, nothing
+from simulator.json_text import parse_body, parse_query
 from simulator.world import World
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.backfilling.rehearsal import Rehearsal
-from cli.backfilling.sections import sections
-from cli.backfilling.stage import Stage
-from cli.backfilling.summary import SeatTotals, Summary
+from cli.backfill.dry_run import Rehearsal
+from cli.backfill.missing_products import sections
+from cli.backfill.staging import Stage
+from cli.backfill.summary import SeatTotals, Summary
 from cli.progress import shown
 from domain.catalog.model import Catalog
 from domain.catalog.reader import parse

@@ -22,20 +22,20 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from cli.demo import bars, playing, words
-from cli.demo.api import Reply, Unexpected
-from cli.demo.backend import Backend
-from cli.demo.bars import Part
-from cli.demo.chronicle import Chronicle, Entry
-from cli.demo.documents import Account, Event, Seats
+from cli.demo import runner, seat_bars, wording
+from cli.demo.api_client import Reply, Unexpected
+from cli.demo.api_documents import Account, Event, Seats
+from cli.demo.app_backend import Backend
 from cli.demo.environment import environment
+from cli.demo.event_log import Chronicle, Entry
 from cli.demo.examples import Examples
-from cli.demo.frame import About, Frame
-from cli.demo.logbook import Logbook
+from cli.demo.live_view import About, Frame
 from cli.demo.people import somebody_new
-from cli.demo.picture import Deed, Picture, Tone
-from cli.demo.plain import deed_line, webhook_line
-from cli.demo.stage import stage
+from cli.demo.plain_view import deed_line, webhook_line
+from cli.demo.process_log import Logbook
+from cli.demo.sandbox import stage
+from cli.demo.seat_bars import Part
+from cli.demo.view import Deed, Picture, Tone
 from cli.main import cli
 from runtime import supervisor
 from runtime.supervisor import Command, KeepsEnding
@@ -252,12 +252,12 @@ def test_a_process_that_keeps_ending_ends_the_demo_with_its_last_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(playing, "_show", lambda _here: None)
+    monkeypatch.setattr(runner, "_show", lambda _here: None)
     broken = Command("worker", [sys.executable, "-c", "raise SystemExit('no such broker')"])
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     try:
         with stage({"SEATSYNC_HOME": str(tmp_path)}) as here, pytest.raises(KeepsEnding) as told:
-            playing._perform(here, [broken], StringIO())
+            runner._perform(here, [broken], StringIO())
     finally:
         for each, handler in zip((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), before, strict=True):
             signal.signal(each, handler)
@@ -311,7 +311,7 @@ def account(purchased: int = 12, active: int = 0, held: int = 0, **more: Any) ->
     ],
 )
 def test_what_a_webhook_changed_is_told_in_words(before: Account | None, after: Account, effect: str) -> None:
-    assert words.effect(before, after) == effect
+    assert wording.effect(before, after) == effect
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_what_a_webhook_changed_is_told_in_words(before: Account | None, after: 
     ],
 )
 def test_a_refusal_is_told_in_words(problem: Mapping[str, Any], reason: str) -> None:
-    assert words.refusal(problem) == reason
+    assert wording.refusal(problem) == reason
 
 
 @pytest.mark.parametrize(
@@ -340,14 +340,14 @@ def test_a_refusal_is_told_in_words(problem: Mapping[str, Any], reason: str) -> 
     ],
 )
 def test_whether_more_may_come_is_told_in_words(told: Mapping[str, Any], answer: str) -> None:
-    assert words.permission(told) == answer
+    assert wording.permission(told) == answer
 
 
 def test_seats_are_told_as_used_of_purchased() -> None:
-    assert words.seats_of(account(15, active=10, held=1), "full") == "full 11 of 15"
-    assert words.seats_of(account(8, active=9), "full") == "full 9 of 8, 1 over"
-    assert words.seats_of(account(seats={"full": Seats(None, 4)}), "full") == "full 4 of unlimited"
-    assert words.seats_of(account(), None) == ""
+    assert wording.seats_of(account(15, active=10, held=1), "full") == "full 11 of 15"
+    assert wording.seats_of(account(8, active=9), "full") == "full 9 of 8, 1 over"
+    assert wording.seats_of(account(seats={"full": Seats(None, 4)}), "full") == "full 4 of unlimited"
+    assert wording.seats_of(account(), None) == ""
 
 
 def test_examples_name_the_address_and_the_key() -> None:
@@ -405,8 +405,8 @@ def test_a_webhook_is_told_once_and_only_when_it_is_worked_off() -> None:
 def test_of_several_webhooks_about_one_change_the_plainest_tells_it() -> None:
     told = Chronicle().note([event(3, "active"), event(2, "updated"), event(1, "renewed")], [account(12)])
     assert [(each.event.type, each.effect) for each in told] == [
-        ("subscription.renewed", words.SAME_NEWS),
-        ("subscription.updated", words.SAME_NEWS),
+        ("subscription.renewed", wording.SAME_NEWS),
+        ("subscription.updated", wording.SAME_NEWS),
         ("subscription.active", "full 0 -> 12"),
     ]
     assert told[2].echoes == ("renewed", "updated")
@@ -415,7 +415,7 @@ def test_of_several_webhooks_about_one_change_the_plainest_tells_it() -> None:
 def test_a_webhook_that_changed_nothing_says_so() -> None:
     chronicle = Chronicle()
     chronicle.note([event(1)], [account(12)])
-    assert chronicle.note([event(2)], [account(12)])[0].effect == words.NOTHING_NEW
+    assert chronicle.note([event(2)], [account(12)])[0].effect == wording.NOTHING_NEW
 
 
 def test_a_dead_letter_is_told_with_its_reason() -> None:
@@ -444,22 +444,22 @@ def test_old_webhooks_are_forgotten() -> None:
     ],
 )
 def test_a_bar_has_a_cell_for_each_seat(seats: Seats, drawn: str) -> None:
-    assert "".join(bars.ASCII.of(part) * cells for part, cells in bars.parts(seats, 1)) == drawn
+    assert "".join(seat_bars.ASCII.of(part) * cells for part, cells in seat_bars.parts(seats, 1)) == drawn
 
 
 def test_whatever_there_is_of_can_be_seen_on_any_scale() -> None:
-    drawn = dict(bars.parts(Seats(400, 399, 3), 1 / 10))
+    drawn = dict(seat_bars.parts(Seats(400, 399, 3), 1 / 10))
     assert drawn == {Part.ACTIVE: 40, Part.HELD: 1, Part.OVER: 1}
 
 
 @pytest.mark.parametrize(("purchased", "scale"), [(10, 2), (11, 1), (20, 1), (21, 1 / 2), (90, 1 / 5)])
 def test_all_bars_share_a_round_scale(purchased: int, scale: float) -> None:
-    assert bars.cells_per_seat([Seats(5), Seats(purchased)], width=20) == scale
+    assert seat_bars.cells_per_seat([Seats(5), Seats(purchased)], width=20) == scale
 
 
 def test_the_bar_shows_the_seat_type_with_the_most_seats() -> None:
-    assert bars.main_type(account(seats={"viewer": Seats(3), "full": Seats(12)})) == "full"
-    assert bars.main_type(account(seats={})) is None
+    assert seat_bars.main_type(account(seats={"viewer": Seats(3), "full": Seats(12)})) == "full"
+    assert seat_bars.main_type(account(seats={})) is None
 
 
 # The view

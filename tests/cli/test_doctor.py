@@ -17,10 +17,10 @@ from click.testing import CliRunner, Result
 from sqlalchemy import create_engine, text
 
 import migrations
-from cli.checks import database, links, provider, work
-from cli.checks import result as results
-from cli.checks.examine import examine
-from cli.checks.result import Level
+from cli.doctor import database, links, provider, work
+from cli.doctor import result as results
+from cli.doctor.result import Level
+from cli.doctor.runner import examine
 from cli.main import cli
 from domain.catalog.model import MetadataNames, Rules
 from models import account, inbox, scheduled_job
@@ -123,7 +123,7 @@ def levels(checked: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody was started a moment ago."""
-    monkeypatch.setattr("cli.checks.work._FIRST_SIGN", 0.0)
+    monkeypatch.setattr("cli.doctor.work._FIRST_SIGN", 0.0)
 
 
 # As a whole.
@@ -472,8 +472,8 @@ def test_right_after_the_start_the_first_signs_of_life_are_waited_for(
             for name in (scheduled_job.BEAT, scheduled_job.SWEEPER):
                 scheduled_job.take(session, name, scheduled_job.EVERY_HEARTBEAT)
 
-    monkeypatch.setattr("cli.checks.work._FIRST_SIGN", 60.0)
-    monkeypatch.setattr("cli.checks.work.time.sleep", show_life)
+    monkeypatch.setattr("cli.doctor.work._FIRST_SIGN", 60.0)
+    monkeypatch.setattr("cli.doctor.work.time.sleep", show_life)
     told = found()
     assert (told["beat and worker"]["level"], told["sweeper"]["level"]) == ("ok", "ok")
 

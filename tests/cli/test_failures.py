@@ -129,9 +129,9 @@ sys.meta_path.insert(0, Interrupter())
     [
         ("keys list", "cli.keys"),
         ("up", "cli.up"),
-        ("sweeper", "cli.run"),
-        ("catalog check", "cli.catalog"),
-        ("import members people.csv", "cli.import_members"),
+        ("sweeper", "cli.migrate"),
+        ("catalog check", "cli.catalog.command"),
+        ("import members people.csv", "cli.member_import.command"),
         ("demo", "cli.demo.command"),
     ],
 )

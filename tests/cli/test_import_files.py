@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from cli.importing.files import ImportRefused
-from cli.importing.stage import Stage
 from cli.main import cli
+from cli.member_import.files import ImportRefused
+from cli.member_import.staging import Stage
 
 HEADER = "account_id,member_id,role"
 ADA = "acme,ada,member"

@@ -19,8 +19,8 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import func, select, text
 
-from cli.importing import seats
 from cli.main import cli
+from cli.member_import import seating
 from domain.catalog.model import Catalog
 from domain.errors import NoSeatAvailable
 from models.account import Account
@@ -497,7 +497,7 @@ def test_two_imports_of_one_file_are_not_carried_out_at_once(desk: Desk):
     desk.run(path, "--dry-run")
     with desk.sessions() as session:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        with seats.alone(session.get_bind(), digest):
+        with seating.alone(session.get_bind(), digest):
             refused = desk.run_process(path)
     assert (refused.code, desk.count()) == (2, 0)
     assert "being imported by another process" in refused.err

@@ -11,7 +11,7 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
-from simulator.wire import HttpServer
+from simulator.http.server_socket import HttpServer
 from tests.waiting import PATIENCE_SECONDS
 
 SECRET = "whsec_c2ltdWxhdG9yLXRlc3Qtc2VjcmV0LTMyLWJ5dGVz"

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
+from simulator.billing.lifecycle import ENDED
 from simulator.business import MOST_SUBSCRIPTIONS, Business
 from simulator.companies import FOUNDERS
-from simulator.lifecycle import ENDED
 from simulator.world import Settings, World
 
 

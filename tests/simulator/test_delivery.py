@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from standardwebhooks import Webhook
 
-from simulator.delivery import RETRY_DELAYS
+from simulator.webhooks.delivery import RETRY_DELAYS
 from tests.waiting import wait_until
 
 NEW_SECRET = "whsec_" + "bmV3LXNlY3JldC1uZXctc2VjcmV0LW5ldy1zZWNyZXQ="

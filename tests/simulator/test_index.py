@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.index import FILTERS, SubscriptionIndex
-from simulator.subscription import Customer, Subscription
+from simulator.billing.index import FILTERS, SubscriptionIndex
+from simulator.billing.subscription import Customer, Subscription
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BLANK = Subscription(

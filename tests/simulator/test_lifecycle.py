@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from simulator import lifecycle
-from simulator.catalog import Catalog
-from simulator.plan_change import renew
-from simulator.subscription import Customer, Status, Subscription
+from simulator.billing import lifecycle
+from simulator.billing.catalog import Catalog
+from simulator.billing.plan_change import renew
+from simulator.billing.subscription import Customer, Status, Subscription
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ACTIVE = Subscription(

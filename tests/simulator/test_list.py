@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.shapes import NOT_IN_LISTS
+from simulator.billing.bodies import NOT_IN_LISTS
 
 
 def test_zero_based_pages_cover_everything_once(control, provider):

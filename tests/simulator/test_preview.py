@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from simulator.plan_request import ProrationMode
+from simulator.billing.plan_request import ProrationMode
 
 MODES = get_args(ProrationMode)
 SEATS = [{"addon_id": "adn_seat", "quantity": 15}]

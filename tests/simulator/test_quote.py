@@ -11,14 +11,14 @@ from dodopayments.types import SubscriptionPreviewChangePlanResponse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.catalog import Catalog, Product
-from simulator.jsontext import encode
-from simulator.plan_change import Payment, change_now
-from simulator.plan_request import AttachedAddon, PlanRequest, ProrationMode
-from simulator.previews import preview_body
-from simulator.quote import quote
-from simulator.subscription import AddonUnits, Address, Customer, Subscription
-from simulator.tax import PER_CENT
+from simulator.billing.catalog import Catalog, Product
+from simulator.billing.plan_change import Payment, change_now
+from simulator.billing.plan_request import AttachedAddon, PlanRequest, ProrationMode
+from simulator.billing.previews import preview_body
+from simulator.billing.quote import quote
+from simulator.billing.subscription import AddonUnits, Address, Customer, Subscription
+from simulator.billing.tax import PER_CENT
+from simulator.json_text import encode
 
 MODES = get_args(ProrationMode)
 START = datetime(2026, 11, 1, tzinfo=UTC)

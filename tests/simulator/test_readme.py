@@ -10,11 +10,11 @@ import pytest
 
 import simulator
 from simulator.app import create_app
-from simulator.charge import Reason, Result
+from simulator.billing.charge import Reason, Result
+from simulator.billing.proration import SHARES
 from simulator.control import actions, portal
 from simulator.knobs import Knobs
-from simulator.outbox import MessageState
-from simulator.proration import SHARES
+from simulator.webhooks.outbox import MessageState
 
 README = (Path(simulator.__file__).parent / "README.md").read_text()
 WORDS = set(re.findall(r"`([^`]+)`", README.replace("```", "")))

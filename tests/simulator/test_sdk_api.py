@@ -5,7 +5,7 @@ from __future__ import annotations
 import dodopayments
 import pytest
 
-from simulator.subscription import Status
+from simulator.billing.subscription import Status
 
 STATUSES = list(Status)
 SEATS = [{"addon_id": "adn_seat", "quantity": 3}]

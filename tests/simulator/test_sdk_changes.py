@@ -7,7 +7,7 @@ from typing import get_args
 import dodopayments
 import pytest
 
-from simulator.plan_request import ProrationMode
+from simulator.billing.plan_request import ProrationMode
 from tests.simulator.receiver import KEY
 from tests.simulator.test_sdk_events import MODELS
 

@@ -7,7 +7,7 @@ import typing
 import pytest
 from dodopayments.types import UnwrapWebhookEvent
 
-from simulator.events import EventType
+from simulator.webhooks.events import EventType
 
 UNION = typing.get_args(typing.get_args(UnwrapWebhookEvent)[0])
 MODELS = {typing.get_args(model.model_fields["type"].annotation)[0]: model for model in UNION}

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 
-from cli.fleet import commands
+from cli.service_processes import commands
 from runtime.settings import Settings
 from tests.conftest import API_KEY, PROVIDER_KEY, SECRET
 from tests.factories import CATALOG_TEXT

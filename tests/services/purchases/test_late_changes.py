@@ -13,9 +13,9 @@ from services.purchases.confirm import confirm
 from services.purchases.preview import Wish, preview
 from services.purchases.settle import settle
 from services.sync.on_demand import resync_subscription
+from simulator.billing.subscription import AddonUnits
 from simulator.control import actions
 from simulator.control.actions import Options
-from simulator.subscription import AddonUnits
 from simulator.world import World
 from tests.services.purchases.test_seat_changes import CART, in_use, long_ago, seated, settles, the
 from tests.services.sync.passes import drift

@@ -34,10 +34,10 @@ from services.purchases.confirm import confirm
 from services.purchases.preview import Wish, preview
 from services.purchases.settle import settle
 from services.sync.on_demand import resync_subscription
+from simulator.billing.lifecycle import changed
+from simulator.billing.subscription import AddonUnits
 from simulator.control import actions
 from simulator.control.actions import Options
-from simulator.lifecycle import changed
-from simulator.subscription import AddonUnits
 from simulator.world import World
 from tests.factories import a_cause
 from tests.services.sync.passes import drift

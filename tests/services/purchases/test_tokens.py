@@ -12,14 +12,15 @@ from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
 from services.purchases.confirm import confirm
 from services.purchases.preview import Previewed, Wish, preview
-from simulator import lifecycle, plan_desk, portal
+from simulator import plan_operations
+from simulator.billing import lifecycle, portal
+from simulator.billing.lifecycle import Rule
+from simulator.billing.plan_request import AttachedAddon
+from simulator.billing.scheduled_change import drop_schedule
+from simulator.billing.subscription import AddonUnits
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.control.portal import Edit, chosen
-from simulator.lifecycle import Rule
-from simulator.plan_request import AttachedAddon
-from simulator.scheduled_change import drop_schedule
-from simulator.subscription import AddonUnits
 from simulator.world import World
 from tests.simulated import CHANGES, sell, units
 
@@ -59,12 +60,12 @@ def paused_for_a_day(world: World, name: str) -> None:
 
 def scheduled_in_the_portal(world: World, name: str) -> None:
     edit = Edit(addons=(AttachedAddon("adn_seat", 1),), effective_at="next_billing_date")
-    plan_desk.change(world, name, chosen(world, world.state.get(name), edit), silently=True)
+    plan_operations.change(world, name, chosen(world, world.state.get(name), edit), silently=True)
 
 
 def changed_in_the_portal(world: World, name: str) -> None:
     edit = Edit(addons=(AttachedAddon("adn_seat", 8),), effective_at="immediately")
-    plan_desk.change(world, name, chosen(world, world.state.get(name), edit), silently=True)
+    plan_operations.change(world, name, chosen(world, world.state.get(name), edit), silently=True)
 
 
 def recarted(world: World, name: str, **to: int) -> None:

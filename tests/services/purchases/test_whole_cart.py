@@ -16,7 +16,7 @@ from services.purchases.cancel import cancel
 from services.purchases.confirm import confirm
 from services.purchases.preview import Wish, preview
 from services.sync.on_demand import resync_subscription
-from simulator.catalog import Product
+from simulator.billing.catalog import Product
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.world import World

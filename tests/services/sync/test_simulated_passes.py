@@ -26,10 +26,10 @@ from runtime.wiring import Runtime
 from services.reports import service_health
 from services.sync import reconcile
 from services.sync.batch import drain
-from simulator.lifecycle import changed
-from simulator.requestlog import Request
+from simulator.billing.lifecycle import changed
+from simulator.billing.subscription import AddonUnits
+from simulator.request_log import Request
 from simulator.server import Simulator
-from simulator.subscription import AddonUnits
 from simulator.world import World
 from tests.clock import Clock
 from tests.conftest import PROVIDER_KEY, SECRET

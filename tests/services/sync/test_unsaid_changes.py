@@ -20,10 +20,10 @@ from services.purchases import cancel, confirm, refresh
 from services.purchases import settle as story
 from services.purchases.preview import Wish, preview
 from services.sync.on_demand import resync_subscription
+from simulator.billing.lifecycle import changed
+from simulator.billing.subscription import AddonUnits
 from simulator.control import actions
 from simulator.control.actions import Options
-from simulator.lifecycle import changed
-from simulator.subscription import AddonUnits
 from simulator.world import World
 from tests.services.purchases.test_seat_changes import (
     CART,

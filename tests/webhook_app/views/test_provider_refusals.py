@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from runtime.wiring import Runtime
-from simulator.lifecycle import changed
+from simulator.billing.lifecycle import changed
 from simulator.refusal import Refusal
 from simulator.world import World
 from tests.provider_codes import CODES, NEXT_STEPS, NO_REFUSALS, Documented
@@ -22,8 +22,8 @@ CHANGE = f"{ACCOUNT}/seat-changes"
 SEATS = {"adn_seat": 13}
 
 # What stands in the provider where each of these calls is answered.
-PREVIEW = "simulator.plan_desk.preview"
-WRITE = "simulator.plan_desk.change"
+PREVIEW = "simulator.plan_operations.preview"
+WRITE = "simulator.plan_operations.change"
 DROP = "simulator.api.plan_change.drop_schedule"
 SELL = "simulator.api.checkouts.open_session"
 

@@ -16,7 +16,7 @@ from domain.billing_terms import Proration, When
 from domain.catalog.reader import parse
 from runtime.wiring import Runtime
 from services.sync.on_demand import resync_subscription
-from simulator.lifecycle import changed
+from simulator.billing.lifecycle import changed
 from simulator.server import Simulator
 from simulator.world import World
 from tests.conftest import PROVIDER_KEY

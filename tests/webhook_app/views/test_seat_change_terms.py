@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from domain.billing_terms import Proration, When
 from domain.catalog.reader import parse
 from runtime.wiring import Runtime
-from simulator.lifecycle import changed as did
+from simulator.billing.lifecycle import changed as did
 from simulator.world import World
 from tests.simulated import CATALOG, CHANGES, sell
 from tests.webhook_app.conftest import OpenDoor

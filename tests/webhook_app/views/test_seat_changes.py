@@ -17,11 +17,11 @@ from providers.dodo.refusals import REFUSALS
 from runtime.wiring import Runtime
 from services.purchases import refresh
 from services.sync.on_demand import resync_subscription
+from simulator.billing.lifecycle import changed as did
+from simulator.billing.subscription import AddonUnits
 from simulator.control import actions
 from simulator.control.actions import Options
-from simulator.lifecycle import changed as did
 from simulator.server import Simulator
-from simulator.subscription import AddonUnits
 from simulator.world import World
 from tests.conftest import API_KEY
 from tests.providers.stub import Stub, reply

@@ -20,9 +20,9 @@ from services.ledger import pending_claims
 from services.ledger.claims import Wish
 from services.purchases import auto_expand
 from services.purchases import settle as seat_change
+from simulator.billing.subscription import AddonUnits
 from simulator.control import actions
 from simulator.control.actions import Options
-from simulator.subscription import AddonUnits
 from simulator.world import World
 from tests.factories import a_cause
 from tests.simulated import CATALOG, CHANGES

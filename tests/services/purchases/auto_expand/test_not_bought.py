@@ -8,9 +8,9 @@ from domain.errors import NoSeatAvailable, PurchaseNeeded
 from runtime.wiring import Runtime
 from services.purchases import auto_expand
 from services.sync.on_demand import resync_subscription
+from simulator.billing.subscription import AddonUnits
 from simulator.control import actions
 from simulator.control.actions import Options
-from simulator.subscription import AddonUnits
 from simulator.world import World
 from tests.services.purchases.auto_expand.scenes import claim, long_ago, people, reason, status, with_catalog
 from tests.simulated import applied_writes, sell_beside

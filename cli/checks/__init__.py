@@ -1,1 +1,0 @@
-"""What `seatsync doctor` looks at: one file per group of checks, each a function of the runtime."""

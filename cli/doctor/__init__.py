@@ -1,0 +1,1 @@
+"""`seatsync doctor`: one file per group of checks, each a function of the runtime."""

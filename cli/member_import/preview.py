@@ -1,0 +1,84 @@
+"""A dry run: what an import would do to each account, from one read of it. No account is locked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Final
+
+from cli.member_import.seating import Outcome, Result, result_of
+from cli.member_import.staging import Stage, Staged
+from domain.errors import AccountNotFound
+from domain.seat_limit import to_json
+from runtime.wiring import Runtime
+from services.ledger import claim_preview
+from services.ledger.claim_preview import ClaimPreview, Effect
+from services.ledger.claims import Wish
+from services.ledger.locked_account import AccountState
+
+_OUTCOMES: Final = {
+    Effect.NEW: Outcome.ADDED,
+    Effect.CHANGED: Outcome.UPDATED,
+    Effect.NOTHING: Outcome.UNCHANGED,
+}
+
+
+@dataclass(slots=True)
+class AccountPreview:
+    """What the import would do to one account; `first_added` are the first rows it would add."""
+
+    account_id: str
+    counts: Counter[str] = field(default_factory=Counter)
+    first_added: list[Staged] = field(default_factory=list)
+    before: str = ""
+    after: str = ""
+
+
+def preview(runtime: Runtime, stage: Stage, *, create_accounts: bool, names: int) -> Iterator[AccountPreview]:
+    """Account by account what would happen, with up to so many names each; refused rows go to the stage."""
+    for account_id, rows in groupby(stage.all(), key=lambda staged: staged.row.account_id):
+        found = AccountPreview(account_id)
+        account = _read(runtime, account_id, create_accounts=create_accounts)
+        found.before = "none" if account is None or account.is_new else _in_words(account.state)
+        for staged in rows:
+            _note(found, staged, _try(account, staged), names, stage.reject)
+        found.after = "none" if account is None else _in_words(account.state)
+        yield found
+
+
+def _read(runtime: Runtime, account_id: str, *, create_accounts: bool) -> ClaimPreview | None:
+    with runtime.sessions() as session:  # never committed: it only reads
+        try:
+            return claim_preview.read(session, account_id, runtime.catalog, create=create_accounts)
+        except AccountNotFound:
+            return None
+
+
+def _try(account: ClaimPreview | None, staged: Staged) -> Result:
+    def claim(wish: Wish) -> Outcome:
+        if account is None:
+            raise AccountNotFound(staged.row.account_id)
+        return _OUTCOMES[account.claim(wish)]
+
+    return result_of(staged.row, claim)
+
+
+def _note(
+    found: AccountPreview, staged: Staged, result: Result, names: int, reject: Callable[[int, str], None]
+) -> None:
+    found.counts[result.outcome.value] += 1
+    if result.outcome is Outcome.REJECTED:
+        reject(staged.line, result.reason)
+    elif result.outcome is Outcome.ADDED and len(found.first_added) < names:
+        found.first_added.append(staged)
+
+
+def _in_words(account: AccountState) -> str:
+    """`full 3/5`, used of purchased, for every seat type of the account; `none` if it has none."""
+    figures = (
+        f"{name} {balance.used}/{to_json(balance.purchased)}"
+        for name, balance in sorted(account.balances.items())
+    )
+    return ", ".join(figures) or "none"

@@ -1,0 +1,32 @@
+"""`seatsync sweeper`: sweep on time, beside the workers."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import click
+
+from cli.connections import servers
+from runtime import installation, schema
+from runtime.logs import configure
+from runtime.wiring import build
+from worker.celery_app import SeatSync
+from worker.sweep import Sweep
+from worker.sweeper import run
+
+
+@click.command()
+def sweeper() -> None:
+    """Ring for every row that is due, and work it off here while the broker is away."""
+    configure()
+    with (
+        servers() as settings,
+        closing(build(settings, pool_size=2, application="seatsync-sweeper")) as runtime,
+    ):
+        schema.require(runtime.sessions)
+        installation.claim(runtime.sessions, settings)
+        app = SeatSync(settings)
+        run(
+            Sweep(runtime, app.publish, app.announce, app.ring_for_reconcile, app.ring_for_changes),
+            settings.sweep_seconds,
+        )

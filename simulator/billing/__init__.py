@@ -1,0 +1,1 @@
+"""What the provider keeps and works out: subscriptions, prices, plan changes, payments."""

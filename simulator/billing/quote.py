@@ -1,0 +1,71 @@
+"""What a plan change would lead to and cost: the preview shows it, the change carries it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from simulator.billing.amount_due import Due, due
+from simulator.billing.catalog import Catalog
+from simulator.billing.periods import later
+from simulator.billing.plan_request import PlanRequest
+from simulator.billing.proration import Line, lines
+from simulator.billing.subscription import Cart, Subscription
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """`before` is the subscription as it is, `after` as it would be; `effective_at` says when."""
+
+    before: Subscription
+    after: Subscription
+    effective_at: datetime
+    lines: tuple[Line, ...]
+    due: Due
+
+
+def quote(
+    subscription: Subscription, now: datetime, request: PlanRequest, catalog: Catalog, balance: int
+) -> Quote:
+    """The price of a change that has been found allowable; one that is scheduled costs nothing yet.
+
+    `balance` is the customer's credit in the subscription's currency.
+    """
+    if request.is_scheduled:
+        return Quote(
+            before=subscription,
+            after=moved(subscription, now, request.cart, catalog, keeps_cycle=True),
+            effective_at=subscription.next_billing_date,
+            lines=(),
+            due=due([], subscription, balance),
+        )
+    priced = lines(subscription, now, request.cart, request.proration_billing_mode, catalog)
+    return Quote(
+        before=subscription,
+        after=moved(subscription, now, request.cart, catalog, keeps_cycle=request.keeps_cycle),
+        effective_at=now,
+        lines=priced,
+        due=due([line.amount for line in priced], subscription, balance),
+    )
+
+
+def moved(
+    subscription: Subscription, now: datetime, cart: Cart, catalog: Catalog, *, keeps_cycle: bool
+) -> Subscription:
+    """The change made real: it takes a schedule with it and starts a new period unless the mode keeps it."""
+    onto = with_cart(replace(subscription, scheduled_change=None), cart, catalog)
+    if keeps_cycle:
+        return onto
+    end = later(now, onto.payment_frequency_count, onto.payment_frequency_interval)
+    return replace(onto, previous_billing_date=now, next_billing_date=end)
+
+
+def with_cart(subscription: Subscription, cart: Cart, catalog: Catalog) -> Subscription:
+    """The subscription for another cart, at today's prices."""
+    return replace(
+        subscription,
+        product_id=cart.product_id,
+        quantity=cart.quantity,
+        addons=cart.addons,
+        recurring_pre_tax_amount=catalog.price(cart),
+    )

@@ -1,0 +1,56 @@
+"""Where checkout sessions are opened and paid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from simulator.billing.charge import Result
+from simulator.billing.checkout import Buyer, CheckoutRequest, CheckoutSession, check_checkout
+from simulator.billing.subscription import Customer, Status
+from simulator.refusal import Refusal
+from simulator.world import World
+
+OUTCOMES = {Result.SUCCEEDED: Status.ACTIVE, Result.FAILED: Status.FAILED}
+
+
+def open_session(world: World, request: CheckoutRequest) -> CheckoutSession:
+    """A session for a cart that can be sold, to a customer who is known or new."""
+    check_checkout(request, world.catalog)
+    with world.state.lock:
+        session = CheckoutSession(
+            session_id=world.ids.new("cks"),
+            request=request,
+            customer=_customer(world, request.customer or Buyer()),
+            created_at=datetime.now(UTC),
+        )
+        world.checkouts[session.session_id] = session
+        return session
+
+
+def session_of(world: World, session_id: str) -> CheckoutSession:
+    if session_id not in world.checkouts:
+        raise Refusal.not_found(f"Checkout session {session_id} does not exist")
+    return world.checkouts[session_id]
+
+
+def pay(world: World, session_id: str, result: Result) -> CheckoutSession:
+    """The customer pays, or fails to and may try again; a subscription is born either way."""
+    with world.state.lock:
+        session = session_of(world, session_id)
+        if session.payment_status == Result.SUCCEEDED:
+            raise Refusal.conflict("CHECKOUT_SESSION_COMPLETED", "The session has been paid")
+        born = world.open({**session.wishes(), "status": OUTCOMES[result]})
+        charges = world.ledger.charges(born.subscription_id)
+        world.checkouts[session_id] = session.paid(
+            born.subscription_id, result, charges[-1] if charges else None
+        )
+        return world.checkouts[session_id]
+
+
+def _customer(world: World, buyer: Buyer) -> Customer:
+    """As the provider knows them from an earlier purchase, or as they introduce themselves."""
+    if buyer.customer_id:
+        return world.state.customer(buyer.customer_id)
+    blank = Customer(customer_id=world.ids.new("cus"), phone_number=buyer.phone_number)
+    return replace(blank, email=buyer.email or blank.email, name=buyer.name or blank.name)

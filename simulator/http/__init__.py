@@ -1,0 +1,1 @@
+"""The HTTP server under the API: sockets, checks of requests, faults, responses."""

@@ -1,0 +1,1 @@
+"""The webhooks: which events follow from a change, and their signed delivery with retries."""
