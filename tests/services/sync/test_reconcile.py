@@ -506,7 +506,7 @@ def test_a_subscription_given_up_on_is_verified_again(runtime: Runtime, provider
 def test_those_the_provider_never_knew_do_not_stand_in_the_way_of_others(
     runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(reconciling, "_FEWEST_A_TURN", 1)
+    monkeypatch.setattr(reconciling, "_FEWEST_VERIFIED", 1)
     known(runtime, provider)
     deliver(runtime, "msg_2", subscription_id="sub_never")
     sync(runtime, "sub_never")
