@@ -16,7 +16,7 @@ from runtime.wiring import Runtime
 from services.ledger import accounts, claims
 from services.ledger.locked_account import changing
 from services.sync import reconcile
-from services.sync.batch import drain, one_failure_stops_no_other
+from services.sync.batch import drain, log_failure
 from worker.wake_ups import Publish
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class Sweep:
         )
         for account_id in due:
             with (
-                one_failure_stops_no_other("account_id", account_id),
+                log_failure("account evaluation failed", account_id=account_id),
                 self.runtime.transaction() as session,
                 changing(session, account_id) as locked,
             ):
@@ -146,5 +146,5 @@ class Sweep:
             self.reconcile_due_since = time.monotonic()
         is_neglected = time.monotonic() - self.reconcile_due_since >= _NEGLECTED_AFTER
         if (not self._was_published(self.wake_reconcile) and self._broker_is_gone()) or is_neglected:
-            with one_failure_stops_no_other("work", "reconcile"):
+            with log_failure("reconcile failed"):
                 reconcile.reconcile(self.runtime, until=time.monotonic())

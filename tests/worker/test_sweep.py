@@ -187,7 +187,7 @@ def test_the_list_is_compared_here_if_no_worker_does_it(
 def test_a_drain_ends_in_time_and_leaves_the_rest_due(
     runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(batch, "_DRAIN_FOR", 0)
+    monkeypatch.setattr(batch, "_DRAIN_SECONDS", 0)
     deliver(runtime)
     assert drain(runtime, ["sub_1"]) == 0
     assert the(runtime, Subscription).hint == 1

@@ -11,7 +11,7 @@ from domain.errors import BudgetSpent, TransientError
 from domain.snapshot import AddonQuantity
 from models.subscription import Subscription
 from runtime.wiring import Runtime
-from services.sync import full_sync as waiting
+from services.sync import full_sync as full_syncing
 from services.sync import reconcile
 from services.sync.full_sync import Progress, full_sync
 from services.sync.subscription import SyncOutcome, sync
@@ -79,7 +79,7 @@ def test_full_means_every_known_one(runtime: Runtime, provider: FakeProvider):
 def test_what_is_asked_for_in_slices_is_asked_for_whole(
     runtime: Runtime, provider: FakeProvider, monkeypatch
 ):
-    monkeypatch.setattr(waiting, "_SLICE", 3)
+    monkeypatch.setattr(full_syncing, "_SLICE", 3)
     provider.subscriptions = many(7)
     whole(runtime)
     provider.retrieved.clear()
@@ -156,6 +156,6 @@ def test_an_account_that_somebody_holds_stops_no_other(runtime: Runtime, provide
         return sync(runtime, name)
 
     provider.subscriptions = many(3)
-    monkeypatch.setattr(waiting, "sync", sync_but_for_the_first)
+    monkeypatch.setattr(full_syncing, "sync", sync_but_for_the_first)
     assert whole(runtime).left == 1
     assert seen(runtime) == 2
