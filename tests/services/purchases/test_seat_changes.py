@@ -312,7 +312,7 @@ def test_a_process_that_was_stopped_before_it_could_send_sends_nothing_any_more(
     service: Runtime, world: World, sold: str, monkeypatch: pytest.MonkeyPatch
 ):
     previewed = preview(service, "acme", SeatRequest(seats={"full": 23}))
-    monkeypatch.setattr(confirming, "_SOON", -1.0)
+    monkeypatch.setattr(confirming, "_SEND_WITHIN_SECONDS", -1.0)
     with pytest.raises(TransientError, match="stopped before it could send"):
         confirm(service, "acme", previewed.token)
     assert (applied_writes(world), the(service, previewed.change).state) == (0, ChangeState.FAILED)

@@ -378,19 +378,19 @@ def sending_again_what_was_not_answered(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Dodo, "change", twice)
 
 
-def without_a_look_before_sending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confirming, "look_at", lambda *_: None)
+def without_a_sync_before_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirming, "sync_or_raise", lambda *_: None)
 
 
 def taking_what_is_not_seen_for_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(story, "_can_be_asked_for_again", lambda *_: True)
+    monkeypatch.setattr(story, "_would_be_accepted_again", lambda *_: True)
 
 
 # The rules that each safeguard is there for.
 WHAT_EACH_IS_FOR = {
     forgetting_other_addons: ("add", "give_back"),
     sending_again_what_was_not_answered: ("add", "give_back"),
-    without_a_look_before_sending: ("add", "add_too_late"),
+    without_a_sync_before_sending: ("add", "add_too_late"),
     taking_what_is_not_seen_for_failed: ("add", "settle", "payment_ends", "confirm"),
 }
 
