@@ -25,7 +25,8 @@ from models.notice import NoticeDelivery, PendingDelivery, StoredNotice
 from models.notice_endpoint import Endpoint
 from runtime.wiring import Runtime
 from services.ledger import accounts
-from services.notices import delivery as notifying
+from services.notices import attempt
+from services.notices import delivery as delivering
 from services.notices.delivery import LEASE, PAUSES, backoff, notify
 from tests.factories import a_cause
 from tests.receiver import Receiver, endless, hanging, redirecting
@@ -307,8 +308,8 @@ def test_a_failure_is_tried_again_with_the_same_id_and_body(runtime: Runtime, re
 
 def test_pauses_grow_to_about_a_day_in_all():
     assert timedelta(hours=22) < timedelta(seconds=sum(PAUSES)) < timedelta(hours=28)
-    for attempt, pause in enumerate(PAUSES, start=1):
-        assert 0.8 * pause <= backoff(attempt).total_seconds() <= 1.2 * pause
+    for number, pause in enumerate(PAUSES, start=1):
+        assert 0.8 * pause <= backoff(number).total_seconds() <= 1.2 * pause
 
 
 def test_what_is_never_taken_becomes_a_dead_letter_with_its_reason(runtime: Runtime, receiver: Receiver):
@@ -386,7 +387,7 @@ def test_a_receiver_that_is_not_there_is_tried_again(runtime: Runtime):
 def test_a_hung_receiver_costs_one_patience_and_holds_up_no_other(
     runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(notifying, "_ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(attempt, "_ANSWER_SECONDS", 0.3)
     with Receiver(answers=[hanging(3)] * 9) as hung:
         registered(runtime, hung.url)
         registered(runtime, receiver.url)
@@ -402,8 +403,8 @@ def test_a_hung_receiver_costs_one_patience_and_holds_up_no_other(
 def test_a_slow_receiver_leaves_most_of_the_time_to_others(
     runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(notifying, "_SLOW", 0.02)
-    monkeypatch.setattr(notifying, "_RUN_FOR", 0.1)
+    monkeypatch.setattr(delivering, "_SLOW_SECONDS", 0.02)
+    monkeypatch.setattr(delivering, "_RUN_SECONDS", 0.1)
     registered(runtime, receiver.url)
     receiver.answers = [slow_success] * 20
     for _ in range(20):
@@ -415,7 +416,7 @@ def test_a_slow_receiver_leaves_most_of_the_time_to_others(
 def test_only_what_was_tried_counts_as_an_attempt(
     runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(notifying, "_ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(attempt, "_ANSWER_SECONDS", 0.1)
     registered(runtime, receiver.url)
     receiver.answers = [hanging(1)]
     say(runtime)
@@ -427,14 +428,14 @@ def test_only_what_was_tried_counts_as_an_attempt(
 def test_a_run_ends_in_time_and_leaves_the_rest_due(
     runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(notifying, "_RUN_FOR", 0.25)
+    monkeypatch.setattr(delivering, "_RUN_SECONDS", 0.25)
     registered(runtime, receiver.url)
     receiver.answers = [slow_success] * 20
     for _ in range(20):
         say(runtime)
     tried = notify(runtime)
     assert 0 < tried < 20
-    monkeypatch.setattr(notifying, "_RUN_FOR", 30)
+    monkeypatch.setattr(delivering, "_RUN_SECONDS", 30)
     assert tried + notify(runtime) == 20
     assert {found.attempts for found in everything(runtime, NoticeDelivery)} == {1}
 
@@ -475,7 +476,7 @@ def test_endpoints_that_hang_keep_one_worker_busy_at_most(
     runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
     """The others are there for syncs; and whoever comes next takes what the first one left."""
-    monkeypatch.setattr(notifying, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(attempt, "_ANSWER_SECONDS", 0.5)
     with Receiver(answers=[hanging(3)]) as hung, ThreadPoolExecutor() as pool:
         registered(runtime, hung.url)
         say(runtime)
@@ -508,8 +509,8 @@ def test_a_worker_that_is_killed_while_it_sends_stops_no_other(runtime: Runtime,
 def test_a_worker_that_froze_while_it_sends_does_not_stop_others_for_ever(
     runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(notifying, "_FROZEN_AFTER", timedelta(seconds=0.3))
-    monkeypatch.setattr(notifying, "_ANSWER_SECONDS", 3)
+    monkeypatch.setattr(delivering, "_FROZEN_AFTER", timedelta(seconds=0.3))
+    monkeypatch.setattr(attempt, "_ANSWER_SECONDS", 3)
     with Receiver(answers=[hanging(9)]) as hung, ThreadPoolExecutor() as pool:
         registered(runtime, hung.url, NoticeType.BLOCKED)
         say(runtime)
@@ -550,7 +551,7 @@ def test_a_worker_that_dies_after_sending_leads_to_a_repeat_with_the_same_id(
     registered(runtime, receiver.url)
     say(runtime)
     with monkeypatch.context() as patch:
-        patch.setattr(notifying, "_write", die)
+        patch.setattr(delivering, "_store_result", die)
         with pytest.raises(KeyboardInterrupt):
             notify(runtime)
     assert notify(runtime) == 0
