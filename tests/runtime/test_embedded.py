@@ -117,7 +117,7 @@ def test_a_second_start_finds_the_data_of_the_first_at_the_same_address(
 
 
 @kinds
-def test_a_path_longer_than_a_socket_may_have_is_fine(new_home: Path, kind: type[Server]) -> None:
+def test_a_path_longer_than_a_socket_path_may_be_works(new_home: Path, kind: type[Server]) -> None:
     with kind(new_home / ("deep " * 20) / ("deeper" * 15), durable=False) as server:
         word = remember(server.url)
         assert recall(server.url) == word
@@ -172,7 +172,7 @@ def test_starts_at_the_same_moment_share_one_server(home: Path, kind: type[Serve
 
 
 @kinds
-def test_stopping_twice_is_a_quiet_no_op_and_a_stopped_server_has_no_address(
+def test_stopping_twice_does_nothing_and_a_stopped_server_has_no_address(
     home: Path, kind: type[Server]
 ) -> None:
     server = kind(home, durable=False)
@@ -191,7 +191,7 @@ def test_the_server_has_a_session_of_its_own_so_that_ctrl_c_spares_it(home: Path
 
 
 @kinds
-def test_a_port_that_others_took_meanwhile_is_given_up(home: Path, kind: type[Server]) -> None:
+def test_a_port_that_is_in_use_by_now_is_given_up(home: Path, kind: type[Server]) -> None:
     with lasting(kind, home) as server:
         word = remember(server.url)
         port = server.port
@@ -244,7 +244,7 @@ def test_after_kill_9_of_everything_the_data_are_back(home: Path, kind: type[Ser
 
 
 @kinds
-def test_an_orphan_of_a_killed_run_is_taken_over(home: Path, kind: type[Server]) -> None:
+def test_a_server_that_survived_a_killed_run_is_used(home: Path, kind: type[Server]) -> None:
     with started_by_another(kind, home) as (program, url):
         word = remember(url)
         orphan = kill_all_but_the_server(home / kind.name, program)
@@ -254,7 +254,7 @@ def test_an_orphan_of_a_killed_run_is_taken_over(home: Path, kind: type[Server])
 
 
 @kinds
-def test_an_orphan_that_nobody_remembers_is_ended_before_its_data_are_used(
+def test_a_server_whose_state_file_was_lost_is_ended_before_its_data_are_used(
     home: Path, kind: type[Server]
 ) -> None:
     with started_by_another(kind, home) as (program, url):
@@ -307,7 +307,7 @@ def test_postgres_starts_although_its_pid_file_names_a_living_process(home: Path
         assert ask(server.url, "SELECT 1") == [(1,)]
 
 
-def test_a_server_whose_files_were_removed_does_not_take_its_successor_along(new_home: Path) -> None:
+def test_a_server_whose_files_were_removed_does_not_stop_its_successor(new_home: Path) -> None:
     server = RedisServer(new_home)
     server.start()
     new_home.rename(new_home.with_name("gone"))
@@ -321,7 +321,7 @@ def test_a_server_whose_files_were_removed_does_not_take_its_successor_along(new
 
 
 @kinds
-def test_secrets_are_for_our_eyes_only(home: Path, kind: type[Server]) -> None:
+def test_files_with_secrets_are_readable_by_their_owner_only(home: Path, kind: type[Server]) -> None:
     with kind(home, durable=False) as server:
         password = json.loads((server.folder / "state.json").read_text())["password"]
         for file in server.folder.iterdir():
@@ -415,7 +415,7 @@ def test_root_uses_a_closed_folder_and_opens_none(new_home: Path) -> None:
 @needs_root
 @needs_linux
 @pytest.mark.parametrize("way", [Way.REACH, Way.ALIAS])
-def test_the_data_change_hands_when_another_way_is_open(
+def test_the_data_change_their_owner_when_another_way_works(
     home: Path, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with postgres(home) as server:
@@ -449,7 +449,7 @@ def fallback_dirs(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_special_rights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container without the capabilities that we would hand on and without user namespaces."""
+    """As in a container without user namespaces and without the capability to enter closed folders."""
     monkeypatch.setattr(run_as, "_candidates", lambda: iter([Identity(Way.SETUID, NOBODY, NOBODY)]))
 
 
@@ -477,7 +477,7 @@ def test_a_fallback_folder_of_somebody_else_is_refused(open_folder: Path) -> Non
 
 @needs_root
 @pytest.mark.usefixtures("fallback_dirs")
-def test_data_that_nobody_can_be_let_to_are_not_replaced_by_empty_ones(
+def test_data_that_no_user_can_access_are_not_replaced_by_empty_ones(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with postgres(home):
@@ -567,7 +567,7 @@ def test_a_missing_package_is_named_together_with_the_way_out(
         kind(new_home).start()
 
 
-def test_a_redis_on_the_path_is_taken_if_it_is_recent_enough(
+def test_a_redis_on_the_path_is_used_if_it_is_recent_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "redis-server"
@@ -592,7 +592,7 @@ def test_a_server_that_does_not_start_shows_the_end_of_its_log(home: Path) -> No
         settings.write_text("")
 
 
-def test_two_programs_that_start_at_once_do_not_wait_for_ever(
+def test_the_wait_for_another_starting_process_is_bounded(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runtime.embedded.shared_state.LOCK_SECONDS", 0.1)

@@ -140,7 +140,7 @@ def test_a_foreign_secret_does_not_verify(runtime: Runtime, receiver: Receiver):
         receiver.arrived[0].verified(other.secret)
 
 
-def test_notices_arrive_in_the_order_they_were_said(runtime: Runtime, receiver: Receiver):
+def test_notices_arrive_in_their_order(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url)
     wanted = [NoticeType.GRACE_STARTED, NoticeType.GRACE_ENDING, NoticeType.BLOCKED, NoticeType.RESTORED]
     for one in wanted:
@@ -165,15 +165,13 @@ def test_every_endpoint_gets_it(runtime: Runtime, receiver: Receiver):
         assert receiver.arrived[0].message_id == other.arrived[0].message_id
 
 
-def test_what_was_said_before_an_endpoint_was_registered_is_not_sent_there(
-    runtime: Runtime, receiver: Receiver
-):
+def test_an_endpoint_gets_no_notices_from_before_its_registration(runtime: Runtime, receiver: Receiver):
     say(runtime)
     registered(runtime, receiver.url)
     assert notify(runtime) == 0
 
 
-def test_a_notice_of_a_transaction_that_failed_was_never_said(runtime: Runtime, receiver: Receiver):
+def test_a_rolled_back_notice_is_not_sent(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url)
     with runtime.sessions() as session:
         notice.add(session, None, [Notice(NoticeType.BLOCKED)])
@@ -181,7 +179,7 @@ def test_a_notice_of_a_transaction_that_failed_was_never_said(runtime: Runtime, 
     assert notify(runtime) == 0
 
 
-def test_what_is_said_of_one_occasion_is_said_once(runtime: Runtime, receiver: Receiver):
+def test_a_notice_is_sent_once_per_occasion(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url)
     for deadline in ("monday", "monday", "friday"):
         say(runtime, NoticeType.GRACE_ENDING, once=deadline)
@@ -194,7 +192,7 @@ def test_what_is_said_of_one_occasion_is_said_once(runtime: Runtime, receiver: R
     ]
 
 
-def test_a_new_finding_is_told_once(runtime: Runtime, receiver: Receiver):
+def test_a_new_finding_is_announced_once(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url)
     for _ in range(2):
         with runtime.sessions.begin() as session:
@@ -206,7 +204,7 @@ def test_a_new_finding_is_told_once(runtime: Runtime, receiver: Receiver):
     assert arrived.json["data"].keys() == {"subject", "kind", "field", "likely_cause", "message"}
 
 
-def test_a_finding_that_comes_back_is_news_again(runtime: Runtime, receiver: Receiver):
+def test_a_finding_that_comes_back_is_announced_again(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url)
     for found in ([findings.unknown_status("melted")], [], [findings.unknown_status("melted")]):
         with runtime.sessions.begin() as session:
@@ -228,7 +226,7 @@ def test_after_a_rotation_both_secrets_verify_for_a_day(runtime: Runtime, receiv
     assert arrived.verified(new) == arrived.verified(old.secret)
 
 
-def test_a_day_after_a_rotation_the_old_secret_is_over(runtime: Runtime, receiver: Receiver):
+def test_a_day_after_a_rotation_the_old_secret_no_longer_signs(runtime: Runtime, receiver: Receiver):
     old = registered(runtime, receiver.url)
     with runtime.sessions.begin() as session:
         new = notice_endpoint.rotate(session, old.id).secrets[0]
@@ -240,7 +238,7 @@ def test_a_day_after_a_rotation_the_old_secret_is_over(runtime: Runtime, receive
         receiver.arrived[0].verified(old.secret)
 
 
-def test_a_second_rotation_drops_what_was_over(runtime: Runtime):
+def test_a_second_rotation_drops_expired_secrets(runtime: Runtime):
     first = registered(runtime, "http://receiver.example/")
     with runtime.sessions.begin() as session:
         notice_endpoint.rotate(session, first.id)
@@ -251,7 +249,7 @@ def test_a_second_rotation_drops_what_was_over(runtime: Runtime):
     assert first.secret not in kept
 
 
-def test_however_often_it_is_rotated_each_secret_signs_for_its_day(runtime: Runtime, receiver: Receiver):
+def test_with_many_rotations_each_old_secret_signs_for_a_day(runtime: Runtime, receiver: Receiver):
     first = registered(runtime, receiver.url)
     secrets = [first.secret, *(rotated(runtime, first.id) for _ in range(5))]
     say(runtime)
@@ -312,7 +310,9 @@ def test_pauses_grow_to_about_a_day_in_all():
         assert 0.8 * pause <= backoff(number).total_seconds() <= 1.2 * pause
 
 
-def test_what_is_never_taken_becomes_a_dead_letter_with_its_reason(runtime: Runtime, receiver: Receiver):
+def test_a_notice_that_is_always_refused_becomes_a_dead_letter_with_its_reason(
+    runtime: Runtime, receiver: Receiver
+):
     registered(runtime, receiver.url)
     receiver.answers = [503] * 20
     say(runtime)
@@ -377,14 +377,14 @@ def test_an_endless_answer_is_not_read_to_its_end(runtime: Runtime, receiver: Re
     assert states(runtime) == ["delivered"]
 
 
-def test_a_receiver_that_is_not_there_is_tried_again(runtime: Runtime):
+def test_an_unreachable_receiver_is_retried(runtime: Runtime):
     registered(runtime, "http://127.0.0.1:9/")
     say(runtime)
     notify(runtime)
     assert delivery(runtime).last_error == "no answer: ConnectionError"
 
 
-def test_a_hung_receiver_costs_one_patience_and_holds_up_no_other(
+def test_a_hung_receiver_costs_one_timeout_and_delays_no_other(
     runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(attempt, "_ANSWER_SECONDS", 0.3)
@@ -413,7 +413,7 @@ def test_a_slow_receiver_leaves_most_of_the_time_to_others(
     assert notify(runtime) == 0
 
 
-def test_only_what_was_tried_counts_as_an_attempt(
+def test_a_delivery_that_was_not_tried_counts_no_attempt(
     runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(attempt, "_ANSWER_SECONDS", 0.1)
@@ -447,7 +447,7 @@ def slow_success(request: Any) -> None:
     request.end_headers()
 
 
-def test_a_name_that_leads_inwards_by_now_gets_nothing(runtime: Runtime, receiver: Receiver):
+def test_a_name_that_resolves_to_a_private_address_by_now_gets_nothing(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url.replace("http://", "https://"))
     say(runtime)
     notify(with_settings(runtime, notices_allow_private=False))
@@ -475,7 +475,7 @@ def test_two_workers_never_send_the_same_notice(runtime: Runtime, receiver: Rece
 def test_endpoints_that_hang_keep_one_worker_busy_at_most(
     runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
-    """The others are there for syncs; and whoever comes next takes what the first one left."""
+    """The others stay free for syncs, and the next run sends what the first one left."""
     monkeypatch.setattr(attempt, "_ANSWER_SECONDS", 0.5)
     with Receiver(answers=[hanging(3)]) as hung, ThreadPoolExecutor() as pool:
         registered(runtime, hung.url)
@@ -532,7 +532,7 @@ def notify_elsewhere(runtime: Runtime) -> None:
     notify(replace(runtime, engine=engine, sessions=session_factory(engine)))
 
 
-def test_what_a_worker_took_is_nobody_elses_until_its_lease_is_over(runtime: Runtime, receiver: Receiver):
+def test_a_leased_delivery_is_not_sent_by_others_until_its_lease_ends(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url)
     say(runtime)
     taken(runtime)
@@ -563,13 +563,13 @@ def test_a_worker_that_dies_after_sending_leads_to_a_repeat_with_the_same_id(
 
 
 def taken(runtime: Runtime) -> Sequence[PendingDelivery]:
-    """A worker takes what is due, and is not heard of again."""
+    """A worker leases what is due, and dies."""
     with runtime.sessions.begin() as session:
         to = notice_endpoint.lease_next(session, lease=LEASE)
         return notice.lease_due(session, to.endpoint_id, limit=9, lease=LEASE)
 
 
-def test_two_takers_at_the_same_moment_do_not_wait_for_each_other(runtime: Runtime, receiver: Receiver):
+def test_two_workers_that_lease_at_once_do_not_wait_for_each_other(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url)
     say(runtime)
     with runtime.sessions.begin() as first, runtime.sessions.begin() as second:
@@ -577,7 +577,7 @@ def test_two_takers_at_the_same_moment_do_not_wait_for_each_other(runtime: Runti
         assert notice_endpoint.lease_next(second, lease=LEASE) is None
 
 
-def test_a_letter_that_was_taken_is_not_due_though_its_endpoint_is_free(runtime: Runtime, receiver: Receiver):
+def test_a_leased_delivery_is_not_due_though_its_endpoint_is_free(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url)
     say(runtime)
     taken(runtime)
@@ -585,7 +585,7 @@ def test_a_letter_that_was_taken_is_not_due_though_its_endpoint_is_free(runtime:
     assert notify(runtime) == 0
 
 
-def test_a_worker_that_was_overtaken_writes_nothing(runtime: Runtime, receiver: Receiver):
+def test_a_worker_that_lost_its_lease_writes_nothing(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url)
     say(runtime)
     (stale,) = taken(runtime)
@@ -608,7 +608,7 @@ def test_an_endpoint_may_be_deleted_while_it_is_written_to(runtime: Runtime, rec
     assert states(runtime) == []
 
 
-def test_what_is_said_while_an_endpoint_is_deleted_does_not_fail(runtime: Runtime, receiver: Receiver):
+def test_a_notice_written_while_an_endpoint_is_deleted_does_not_fail(runtime: Runtime, receiver: Receiver):
     to = registered(runtime, receiver.url)
     with ThreadPoolExecutor() as pool:
         with runtime.sessions.begin() as session:
@@ -633,7 +633,7 @@ def swept(runtime: Runtime) -> list[str]:
     return rung
 
 
-def test_the_sweep_rings_once_if_something_is_due(runtime: Runtime, receiver: Receiver):
+def test_the_sweep_wakes_a_worker_once_if_a_notice_is_due(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url)
     assert swept(runtime) == []
     say(runtime)
@@ -641,7 +641,7 @@ def test_the_sweep_rings_once_if_something_is_due(runtime: Runtime, receiver: Re
     assert swept(runtime) == ["notify"]
 
 
-def test_the_sweep_does_not_ring_for_what_waits_out_a_pause(runtime: Runtime, receiver: Receiver):
+def test_the_sweep_wakes_nobody_for_a_notice_in_its_backoff(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url)
     receiver.answers = [500]
     say(runtime)
@@ -649,7 +649,7 @@ def test_the_sweep_does_not_ring_for_what_waits_out_a_pause(runtime: Runtime, re
     assert swept(runtime) == []
 
 
-def test_the_ring_is_a_task_for_a_worker(runtime: Runtime):
+def test_the_wake_up_is_the_task_that_sends_notices(runtime: Runtime):
     app = SeatSync(runtime.settings)
     app.wake_notices()
     prefix = app.conf.broker_transport_options["global_keyprefix"]

@@ -66,7 +66,7 @@ class Change:
 
 @dataclass
 class Model:
-    """One subscription at the provider, and what the service should have made of it at its last look."""
+    """One subscription at the provider, and what the service should show after its last sync."""
 
     world: World
     subscription_id: str
@@ -103,7 +103,7 @@ class Model:
     # The service.
 
     def look(self, *, is_second: bool = False) -> None:
-        """What is seen decides; a schedule that one look does not show is looked for once more."""
+        """Syncs decide. A scheduled change that one sync does not show is checked once more."""
         self.known = seats_of(self.cart)
         for place, one in enumerate(reversed(self.sent)):
             if not (one.is_open or (place == 0 and one.may_return)):

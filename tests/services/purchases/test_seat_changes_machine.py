@@ -179,7 +179,7 @@ class SeatChanges(RuleBasedStateMachine):
         assert told.state == one.state
 
     def comes_of(self, one: Change, payment: str, fault: str | None) -> str:
-        """What the first look after the write shows, whether or not its answer was heard."""
+        """What the first sync after the write shows, whether or not its response was lost."""
         if fault == "api_cut_before_probability":
             return "submitted"
         if one.at_renewal:
@@ -203,7 +203,7 @@ class SeatChanges(RuleBasedStateMachine):
         assert told.state == one.state
 
     def drop(self, one: Change, call: Callable[[], SeatChange]) -> Any:
-        """Taken back at the provider, if a look just before it still shows it there."""
+        """Cancelled at the provider, if a sync just before still shows it there."""
         self.model.look()
         is_there = one.state == "scheduled" and one.missed_at is None
         told = outcome(call)
@@ -279,7 +279,7 @@ class SeatChanges(RuleBasedStateMachine):
         self.passes()
         self.world.apply(self.model.subscription_id, rule, silently=True)
 
-    # Our own looks.
+    # Our own syncs.
 
     def look_if(self, is_seen: bool) -> None:
         if is_seen:

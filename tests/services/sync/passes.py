@@ -1,4 +1,4 @@
-"""Whole passes over the provider's list, and the looks that they ask for."""
+"""Helpers for tests of reconcile: whole passes over the list, and the syncs that they request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENDLESS = float("inf")
 
 
 def pass_over(runtime: Runtime) -> ReconcilePass:
-    """One pass from its beginning to its end, without a pause; what it found."""
+    """Run one pass from start to end without a pause; return its row."""
     reconcile.begin(runtime, now=True)
     reconcile.walk(runtime, until=ENDLESS)
     return the_pass(runtime)
@@ -32,7 +32,7 @@ def the_pass(runtime: Runtime) -> ReconcilePass:
 
 
 def turns_of(runtime: Runtime, minutes: int = 1) -> None:
-    """So many minutes of the rolling verification."""
+    """Run the rolling verification as if this many minutes had passed."""
     for _ in range(minutes):
         with runtime.sessions.begin() as session:
             session.execute(text("DELETE FROM ticks WHERE name = 'verify'"))
@@ -46,7 +46,7 @@ def asked_for(runtime: Runtime) -> Sequence[str]:
 
 
 def work_off(runtime: Runtime) -> None:
-    """Look at everything that is asked for."""
+    """Sync everything that is due."""
     for name in asked_for(runtime):
         sync(runtime, name)
 

@@ -1,10 +1,10 @@
-"""Whatever happens to deliveries, looks and processes, the count ends right: found by trying to break it.
+"""Whatever happens to deliveries, syncs and processes, the count ends right: a state machine tries to break
+it.
 
 The machine plays a provider whose events are shuffled, repeated, dropped and delayed, whose reads lag behind
 its webhooks, and whose answers lack what seats and owners are found by; workers that are slow, die, or look
 twice at once; outages, and events that are given up on. Invariants are those of the sync algorithm and of
-ownership; taking any safeguard away must make the machine
-find a failure.
+ownership; taking any safeguard away must make the machine find a failure.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Convergence(RuleBasedStateMachine):
     @precondition(lambda self: self.undelivered)
     @rule(data=st.data())
     def drop(self, data: st.DataObject) -> None:
-        """27 hours pass in vain: nobody will ever hear of it."""
+        """27 hours pass without a delivery: the provider gives the event up."""
         self.undelivered.pop(data.draw(st.integers(0, len(self.undelivered) - 1)))
         self.dropped = True
 
@@ -273,7 +273,7 @@ class Convergence(RuleBasedStateMachine):
     @precondition(lambda self: self.looks and self.provider.failing is None)
     @rule(data=st.data(), seats=st.integers(0, 30))
     def overtake_a_slow_worker(self, data: st.DataObject, seats: int) -> None:
-        """While one still holds what it saw, the world moves on and another looks and writes."""
+        """Before a worker has written its snapshot, the subscription changes and another worker syncs it."""
         slow = data.draw(st.sampled_from(self.looks))
         self._buy_during(slow, seats)
         self.begin_a_look(slow.lease.subscription_id, others_are_slow=True)
@@ -287,7 +287,7 @@ class Convergence(RuleBasedStateMachine):
     @precondition(lambda self: self.acknowledged)
     @rule()
     def time_passes(self) -> None:
-        """Leases run out and pauses are over; whoever still works is slow."""
+        """Leases and backoffs end; workers that still run are slow."""
         with self.runtime.sessions.begin() as session:
             stolen = session.scalars(select(Subscription.id).where(Subscription.lease_until.is_not(None)))
             self.steals.update(stolen)
@@ -306,7 +306,7 @@ class Convergence(RuleBasedStateMachine):
 
     @rule()
     def reconcile(self) -> None:
-        """A whole turn of both gears: the list, and everything not looked at for a day."""
+        """A full reconcile: a pass over the list, and a sync of everything that was not synced for a day."""
         with self.runtime.sessions.begin() as session:
             session.execute(update(Subscription).values(looked_at=Subscription.looked_at - timedelta(days=2)))
         turns_of(self.runtime)
@@ -486,7 +486,7 @@ class MarkTakenAfterTheFetch(Convergence):
 
 
 class WithoutTheSweep(Convergence):
-    """Nobody looks for rows whose wake_ups was lost."""
+    """Rows whose wake-up was lost are not found."""
 
     sweeps = False
 

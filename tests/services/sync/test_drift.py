@@ -24,7 +24,7 @@ from tests.services.sync.test_subscription import deliver, look
 
 @pytest.fixture
 def service(clocked_runtime: Runtime, provider: FakeProvider, clock: Clock) -> Runtime:
-    """It has looked at sub_1 at noon, and knows the whole list; now it is a minute later."""
+    """The service synced sub_1 at noon and completed a pass; now it is a minute later."""
     provider.subscriptions["sub_1"] = a_snapshot()
     deliver(clocked_runtime, occurred_at=NOON)
     sync(clocked_runtime, "sub_1")
@@ -43,7 +43,9 @@ def states(runtime: Runtime) -> list[tuple[str, str]]:
     return [(one.field, one.state) for one in drift(runtime)]
 
 
-def test_a_difference_tells_both_sides_and_since_when(service: Runtime, provider: FakeProvider, clock: Clock):
+def test_a_difference_shows_both_values_and_since_when(
+    service: Runtime, provider: FakeProvider, clock: Clock
+):
     provider.subscriptions["sub_1"] = a_snapshot(quantity=3)
     pass_over(service)
     (found,) = drift(service)
@@ -62,7 +64,7 @@ def test_a_difference_seen_again_is_the_same_finding(service: Runtime, provider:
     assert found.last_seen == clock.now
 
 
-def test_the_look_repairs_it_and_closes_the_finding(service: Runtime, provider: FakeProvider, clock: Clock):
+def test_the_sync_repairs_it_and_closes_the_finding(service: Runtime, provider: FakeProvider, clock: Clock):
     provider.subscriptions["sub_1"] = a_snapshot(quantity=3, status="paused")
     pass_over(service)
     work_off(service)
@@ -90,7 +92,7 @@ def test_what_only_a_retrieve_shows_is_found_and_repaired_at_once(
     assert (found.state, found.closed_at) == ("repaired", clock.now)
 
 
-def test_a_change_that_a_webhook_told_is_no_drift(service: Runtime, provider: FakeProvider):
+def test_a_change_that_a_webhook_announced_is_no_drift(service: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot(seats=4)
     deliver(service, "msg_2")
     look(service)
@@ -130,7 +132,7 @@ def test_what_the_catalogue_has_learned_is_no_longer_held(service: Runtime, prov
     assert ("product_id", "held") not in states(taught)
 
 
-def test_a_difference_that_no_look_can_repair_is_held_with_the_providers_answer(
+def test_a_difference_that_no_sync_can_repair_is_held_with_the_providers_response(
     service: Runtime, provider: FakeProvider
 ):
     provider.subscriptions["sub_1"] = a_snapshot(quantity=3)
@@ -144,13 +146,13 @@ def test_a_difference_that_no_look_can_repair_is_held_with_the_providers_answer(
 # Likely causes.
 
 
-def test_where_no_delivery_arrives_at_all_webhooks_are_lost(service: Runtime, provider: FakeProvider):
+def test_if_no_delivery_arrives_the_likely_cause_is_a_lost_webhook(service: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot(quantity=3)
     pass_over(service)
     assert [one.cause for one in drift(service)] == ["lost_webhook"]
 
 
-def test_where_others_arrive_a_changed_cart_was_likely_changed_by_hand(
+def test_if_others_arrive_the_likely_cause_of_a_changed_cart_is_the_portal(
     service: Runtime, provider: FakeProvider
 ):
     another_delivery_arrives(service)
@@ -159,7 +161,7 @@ def test_where_others_arrive_a_changed_cart_was_likely_changed_by_hand(
     assert [one.cause for one in drift(service)] == ["portal_change"]
 
 
-def test_where_others_arrive_a_status_moved_by_itself_and_its_webhook_is_lost(
+def test_if_others_arrive_the_likely_cause_of_a_changed_status_is_a_lost_webhook(
     service: Runtime, provider: FakeProvider
 ):
     another_delivery_arrives(service)
@@ -168,7 +170,7 @@ def test_where_others_arrive_a_status_moved_by_itself_and_its_webhook_is_lost(
     assert [one.cause for one in drift(service)] == ["lost_webhook"]
 
 
-def test_a_webhook_that_comes_between_list_and_look_was_late(service: Runtime, provider: FakeProvider):
+def test_a_webhook_between_the_list_and_the_sync_was_late(service: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot(quantity=3)
     pass_over(service)
     deliver(service, "msg_2", occurred_at=NOON)
@@ -200,7 +202,7 @@ def test_a_change_after_the_list_was_read_does_not_make_its_webhook_late(
     assert [(one.state, one.cause) for one in drift(service)] == [("repaired", "lost_webhook")]
 
 
-def test_a_look_that_began_before_the_list_was_read_closes_nothing(
+def test_a_sync_that_began_before_the_list_was_read_closes_nothing(
     service: Runtime, provider: FakeProvider, clock: Clock
 ):
     deliver(service, "msg_2", occurred_at=NOON)
@@ -237,7 +239,7 @@ def test_a_subscription_nobody_announced_is_a_finding(service: Runtime, provider
     assert (found.subject, found.kind, found.state) == ("sub_9", "unheard_of", "repaired")
 
 
-def test_in_the_first_pass_of_all_nothing_is_a_surprise(runtime: Runtime, provider: FakeProvider):
+def test_the_first_pass_reports_no_unknown_subscriptions(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_9"] = a_snapshot("sub_9")
     pass_over(runtime)
     work_off(runtime)

@@ -1,4 +1,4 @@
-"""The payment of a confirmed change fails: the app is told at once, and why."""
+"""If the payment of a confirmed change fails, the change fails at once, with the reason."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_failure_that_no_event_announces_is_notified_too(
     assert (told["change_id"], told["code"]) == (unpaid.id, "not_applied")
 
 
-def test_what_the_retrieve_shows_as_paid_is_applied_whatever_an_event_said(
+def test_a_change_that_the_retrieve_shows_as_paid_is_applied_whatever_an_event_said(
     service: Runtime, world: World, unpaid: SeatChange
 ):
     settles(world, unpaid.subscription_id, "succeeds")
@@ -112,7 +112,7 @@ def test_a_payment_that_is_of_no_change_is_ignored(service: Runtime, sold: str, 
     assert announced(service, "payment.failed", sold, metadata=metadata) is InboxState.IGNORED
 
 
-def test_a_change_that_does_not_exist_disturbs_nobody(service: Runtime, unpaid: SeatChange):
+def test_a_payment_for_an_unknown_change_is_ignored(service: Runtime, unpaid: SeatChange):
     announced(
         service, "payment.failed", unpaid.subscription_id, metadata={"seatsync_change_id": "chg_unknown"}
     )

@@ -111,9 +111,7 @@ def test_of_a_burst_only_the_last_to_arrive_counts(runtime: Runtime, provider: F
 # A subscription that was never seen.
 
 
-def test_a_new_subscription_that_cannot_be_read_yet_is_asked_for_again(
-    runtime: Runtime, provider: FakeProvider
-):
+def test_a_new_subscription_that_cannot_be_read_yet_is_retried(runtime: Runtime, provider: FakeProvider):
     deliver(runtime)
     assert sync(runtime, "sub_1") is SyncOutcome.POSTPONED
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
@@ -130,7 +128,7 @@ def test_while_a_new_subscription_cannot_be_read_its_webhook_gives_no_seats(
     assert everything(runtime, Account) == []
 
 
-def test_after_some_minutes_a_404_is_an_answer(runtime: Runtime, provider: FakeProvider):
+def test_after_some_minutes_a_404_is_final(runtime: Runtime, provider: FakeProvider):
     deliver(runtime)
     sync(runtime, "sub_1")
     announced_long_ago(runtime)

@@ -1,4 +1,4 @@
-"""Reconcile: what no webhook told is found, and only asked for."""
+"""Reconcile finds what webhooks missed, and only requests syncs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DAY_AND_MORE = "interval '25 hours'"
 
 
 def known(runtime: Runtime, provider: FakeProvider, *names: str, **changes) -> None:
-    """Sold, told by a webhook, and looked at."""
+    """Sold, announced by a webhook, and synced."""
     for name in names or ("sub_1",):
         provider.subscriptions[name] = a_snapshot(name, **changes)
         deliver(runtime, f"msg of {name}", subscription_id=name)
@@ -54,13 +54,13 @@ def change(runtime: Runtime, statement: str) -> None:
 # The list.
 
 
-def test_where_nothing_differs_nothing_is_asked(runtime: Runtime, provider: FakeProvider):
+def test_without_differences_no_sync_is_requested(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     pass_over(runtime)
     assert asked_for(runtime) == []
 
 
-def test_a_subscription_never_heard_of_is_found(runtime: Runtime, provider: FakeProvider):
+def test_an_unknown_subscription_is_found(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot(seats=2)
     assert pass_over(runtime).unheard_of == 1
     work_off(runtime)
@@ -84,7 +84,7 @@ WISH = ScheduledChange("spc_1", "pdt_team", 1, (AddonQuantity("adn_seat", 2),), 
     ],
     ids=lambda changed: next(iter(changed)),
 )
-def test_a_change_the_list_shows_is_asked_for(runtime: Runtime, provider: FakeProvider, changed):
+def test_a_change_that_the_list_shows_requests_a_sync(runtime: Runtime, provider: FakeProvider, changed):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(**changed)
     assert pass_over(runtime).differing == 1
@@ -98,7 +98,7 @@ def test_reconcile_writes_no_snapshot_itself(runtime: Runtime, provider: FakePro
     assert the(runtime, Subscription).status == "active"
 
 
-def test_what_the_list_no_longer_shows_is_asked_for_before_anything_is_believed(
+def test_a_vanished_subscription_keeps_its_seats_until_it_was_synced(
     runtime: Runtime, provider: FakeProvider
 ):
     known(runtime, provider, "sub_1", "sub_2", seats=2)
@@ -108,7 +108,9 @@ def test_what_the_list_no_longer_shows_is_asked_for_before_anything_is_believed(
     assert seats_of(runtime) == 14
 
 
-def test_what_is_known_to_be_missing_is_not_asked_for_in_every_pass(runtime: Runtime, provider: FakeProvider):
+def test_a_subscription_known_to_be_missing_is_not_synced_in_every_pass(
+    runtime: Runtime, provider: FakeProvider
+):
     known(runtime, provider, "sub_1", "sub_2")
     del provider.subscriptions["sub_2"]
     pass_over(runtime)
@@ -116,7 +118,9 @@ def test_what_is_known_to_be_missing_is_not_asked_for_in_every_pass(runtime: Run
     assert pass_over(runtime).vanished == 0
 
 
-def test_what_a_webhook_told_first_is_not_taken_for_vanished(runtime: Runtime, provider: FakeProvider):
+def test_a_subscription_newer_than_the_pass_is_not_taken_for_vanished(
+    runtime: Runtime, provider: FakeProvider
+):
     """Created after the pass began, so the list of that moment cannot show it."""
     provider.subscriptions = many(2)
     provider.page_size = 1
@@ -130,7 +134,7 @@ def test_what_a_webhook_told_first_is_not_taken_for_vanished(runtime: Runtime, p
     assert the_pass(runtime).vanished == 0
 
 
-def test_a_list_that_a_look_disproved_is_asked_about_again_but_is_no_second_finding(
+def test_a_difference_that_a_sync_disproved_is_synced_again_but_is_no_second_finding(
     runtime: Runtime, provider: FakeProvider
 ):
     known(runtime, provider)
@@ -141,9 +145,7 @@ def test_a_list_that_a_look_disproved_is_asked_about_again_but_is_no_second_find
     assert [one.state for one in drift(runtime)] == ["agreed"]
 
 
-def test_what_went_back_and_forth_is_found_though_the_list_was_once_disproved(
-    runtime: Runtime, provider: FakeProvider
-):
+def test_a_real_change_is_found_though_the_list_was_once_disproved(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.listed_otherwise = {"sub_1": a_snapshot(status="on_hold")}
     pass_over(runtime)
@@ -154,9 +156,7 @@ def test_what_went_back_and_forth_is_found_though_the_list_was_once_disproved(
     assert the(runtime, Subscription).status == "on_hold"
 
 
-def test_what_a_webhook_has_told_and_nobody_has_looked_at_yet_is_no_finding(
-    runtime: Runtime, provider: FakeProvider
-):
+def test_a_difference_with_a_sync_pending_is_no_finding(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(quantity=3)
     deliver(runtime, "msg_2")
@@ -164,7 +164,7 @@ def test_what_a_webhook_has_told_and_nobody_has_looked_at_yet_is_no_finding(
     assert drift(runtime) == []
 
 
-def test_a_page_that_is_older_than_our_last_look_is_no_finding(runtime: Runtime, provider: FakeProvider):
+def test_a_page_older_than_the_last_sync_makes_no_finding(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider, "sub_1", "sub_2")
     provider.page_size = 1
     provider.listed_otherwise = {"sub_1": a_snapshot(quantity=9)}
@@ -190,9 +190,7 @@ def test_a_subscription_whose_list_item_cannot_be_read_is_found_by_its_id(
     assert asked_for(runtime) == []
 
 
-def test_what_was_not_at_the_provider_and_is_listed_again_is_asked_for(
-    runtime: Runtime, provider: FakeProvider
-):
+def test_a_missing_subscription_that_is_listed_again_is_synced(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     sold = provider.subscriptions.pop("sub_1")
     deliver(runtime, "msg_2")
@@ -204,7 +202,7 @@ def test_what_was_not_at_the_provider_and_is_listed_again_is_asked_for(
     assert [one.state for one in drift(runtime)] == ["agreed"]
 
 
-def test_what_the_list_never_shows_is_asked_for_once(runtime: Runtime, provider: FakeProvider):
+def test_a_subscription_that_the_list_never_shows_is_synced_once(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider, "sub_1", "sub_2")
     provider.hidden = {"sub_2"}
     assert [pass_over(runtime).vanished for _ in range(3)] == [1, 0, 0]
@@ -214,7 +212,7 @@ def test_what_the_list_never_shows_is_asked_for_once(runtime: Runtime, provider:
     assert pass_over(runtime).vanished == 1
 
 
-def test_a_row_without_a_fingerprint_is_compared_by_what_is_kept(runtime: Runtime, provider: FakeProvider):
+def test_a_row_without_a_fingerprint_is_compared_by_its_snapshot(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     change(runtime, "UPDATE subscriptions SET fingerprint = NULL")
     assert pass_over(runtime).differing == 0
@@ -231,7 +229,7 @@ def test_within_one_period_there_is_one_pass(runtime: Runtime, provider: FakePro
     assert provider.listed_pages == 1
 
 
-def test_a_pass_goes_on_where_it_was_stopped(runtime: Runtime, provider: FakeProvider):
+def test_a_pass_continues_where_it_was_stopped(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions, provider.page_size = many(5), 1
     begin(runtime, now=True)
     for _ in range(4):
@@ -255,7 +253,7 @@ def test_while_one_reads_a_second_scheduler_does_nothing(runtime: Runtime, provi
     assert pass_over(runtime).listed == 3
 
 
-def test_a_walker_that_was_overtaken_writes_nothing(runtime: Runtime, provider: FakeProvider):
+def test_a_process_that_lost_the_lease_writes_nothing(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions, provider.page_size = many(2), 1
 
     def another_takes_the_pass() -> None:
@@ -267,7 +265,7 @@ def test_a_walker_that_was_overtaken_writes_nothing(runtime: Runtime, provider: 
     assert (the_pass(runtime).next_page, asked_for(runtime)) == (0, [])
 
 
-def test_the_pass_of_a_walker_that_died_is_taken_up_when_its_lease_is_over(
+def test_the_pass_of_a_process_that_died_is_continued_after_its_lease(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
 ):
     provider.subscriptions, provider.page_size = many(2), 1
@@ -314,7 +312,7 @@ def test_a_list_that_has_grown_is_read_within_its_period_all_the_same(
     assert the_pass(clocked_runtime).finished_at is not None
 
 
-def test_one_who_waits_while_a_page_is_read_need_not_wait_either(
+def test_a_caller_who_comes_while_a_page_is_read_waits_for_no_pause(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
 ):
     provider.subscriptions, provider.page_size = many(3), 1
@@ -327,7 +325,7 @@ def test_one_who_waits_while_a_page_is_read_need_not_wait_either(
     assert the_pass(clocked_runtime).next_at == clock.now
 
 
-def test_whoever_waits_for_a_pass_need_not_wait_for_its_pauses(runtime: Runtime, provider: FakeProvider):
+def test_a_pass_that_somebody_waits_for_makes_no_pauses(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions, provider.page_size = many(3), 1
     pass_over(runtime)
     reconcile(runtime, until=ENDLESS)
@@ -349,7 +347,7 @@ def test_a_spent_budget_is_waited_for_without_holding_the_pass(
     assert (the_pass(clocked_runtime).listed, provider.listed_pages) == (5, 5)
 
 
-def test_a_provider_that_fails_is_tried_again_later_and_later(
+def test_a_failing_provider_is_retried_with_growing_pauses(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
 ):
     provider.subscriptions["sub_1"] = a_snapshot()
@@ -366,7 +364,7 @@ def test_a_provider_that_fails_is_tried_again_later_and_later(
     assert (the_pass(clocked_runtime).listed, the_pass(clocked_runtime).last_error) == (1, None)
 
 
-def test_a_page_that_fails_for_ever_does_not_keep_the_next_pass_from_beginning(
+def test_a_page_that_always_fails_does_not_prevent_the_next_pass(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
 ):
     provider.subscriptions, provider.page_size = many(2), 1
@@ -470,7 +468,7 @@ def test_a_free_addon_is_found_within_the_time_to_verify(
     assert seats_of(clocked_runtime) == 9
 
 
-def test_those_looked_at_in_one_go_are_verified_one_by_one(
+def test_subscriptions_synced_together_are_verified_one_by_one(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
 ):
     provider.subscriptions = many(240)
@@ -490,7 +488,7 @@ def test_those_looked_at_in_one_go_are_verified_one_by_one(
     assert max(by_hour) <= 40
 
 
-def test_a_subscription_given_up_on_is_verified_again(runtime: Runtime, provider: FakeProvider):
+def test_a_dead_subscription_is_verified_again(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(addons=(AddonQuantity("adn_seat", 4),))
     change(
@@ -503,7 +501,7 @@ def test_a_subscription_given_up_on_is_verified_again(runtime: Runtime, provider
     assert seats_of(runtime) == 9
 
 
-def test_those_the_provider_never_knew_do_not_stand_in_the_way_of_others(
+def test_subscriptions_the_provider_never_knew_do_not_delay_others(
     runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(reconciling, "_FEWEST_VERIFIED", 1)
@@ -518,10 +516,10 @@ def test_those_the_provider_never_knew_do_not_stand_in_the_way_of_others(
     assert provider.retrieved.count("sub_1") == 2
 
 
-# Who rings.
+# When it runs.
 
 
-def test_reconcile_is_due_until_both_gears_have_done_their_part(
+def test_reconcile_is_due_until_pass_and_verification_have_run(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
 ):
     provider.subscriptions, provider.page_size = many(2), 1
@@ -538,9 +536,7 @@ def test_reconcile_is_due_until_both_gears_have_done_their_part(
     assert is_due(clocked_runtime)
 
 
-def test_what_only_the_timer_asks_for_draws_on_its_own_part_of_the_budget(
-    runtime: Runtime, provider: FakeProvider
-):
+def test_routine_syncs_use_their_own_part_of_the_budget(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(quantity=2)
     pass_over(runtime)
@@ -548,7 +544,7 @@ def test_what_only_the_timer_asks_for_draws_on_its_own_part_of_the_budget(
     assert [caller.value for caller in provider.callers] == ["webhook", "reconcile"]
 
 
-def test_an_event_makes_a_routine_look_urgent(runtime: Runtime, provider: FakeProvider):
+def test_an_event_makes_a_routine_sync_urgent(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(quantity=2)
     pass_over(runtime)
@@ -570,7 +566,7 @@ def test_an_event_does_not_wait_out_the_pause_of_the_timers_budget(runtime: Runt
     assert the(runtime, Subscription).newest.quantity == 2
 
 
-def test_whoever_begins_to_wait_during_a_routine_look_does_not_wait_out_its_pause(
+def test_a_request_during_a_routine_sync_does_not_wait_for_its_backoff(
     runtime: Runtime, provider: FakeProvider
 ):
     known(runtime, provider)
@@ -597,7 +593,7 @@ def test_a_spent_budget_is_no_failure_of_the_subscription(runtime: Runtime, prov
     assert (row.last_error, row.attempts) == (None, 0)
 
 
-def test_the_timer_hastens_nobody_who_waits_out_a_failure(runtime: Runtime, provider: FakeProvider):
+def test_a_routine_request_ends_no_backoff(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(quantity=2)
     deliver(runtime, "msg_2")
@@ -609,7 +605,7 @@ def test_the_timer_hastens_nobody_who_waits_out_a_failure(runtime: Runtime, prov
     assert (the(runtime, Subscription).next_at, the(runtime, Subscription).attempts) == (waits_until, 1)
 
 
-def test_no_more_routine_looks_are_rung_for_than_can_be_heard(runtime: Runtime, provider: FakeProvider):
+def test_routine_wake_ups_are_limited(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions = many(120)
     pass_over(runtime)
     rung: list[str] = []
@@ -619,9 +615,7 @@ def test_no_more_routine_looks_are_rung_for_than_can_be_heard(runtime: Runtime, 
     assert len(rung) == 50
 
 
-def test_no_more_are_rung_for_by_a_plan_that_asks_anew_for_every_row(
-    runtime: Runtime, provider: FakeProvider
-):
+def test_the_limit_holds_whatever_plan_the_database_chooses(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions = many(120)
     pass_over(runtime)
     with runtime.sessions.begin() as session:
@@ -631,7 +625,7 @@ def test_no_more_are_rung_for_by_a_plan_that_asks_anew_for_every_row(
     assert len(due.routine) == 50
 
 
-def test_a_routine_look_does_not_slow_down_one_that_was_asked_for(runtime: Runtime, provider: FakeProvider):
+def test_a_routine_request_does_not_make_a_pending_sync_routine(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot()
     deliver(runtime)
     pass_over(runtime)
@@ -639,7 +633,7 @@ def test_a_routine_look_does_not_slow_down_one_that_was_asked_for(runtime: Runti
     assert [caller.value for caller in provider.callers] == ["webhook"]
 
 
-def test_a_spent_budget_ends_the_looks_of_this_round(runtime: Runtime, provider: FakeProvider):
+def test_a_spent_budget_ends_the_batch(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions = many(3)
     pass_over(runtime)
     provider.failing = BudgetSpent("Nothing left.", retry_after=30)

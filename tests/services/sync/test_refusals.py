@@ -75,7 +75,7 @@ def test_an_answer_in_between_begins_the_hours_anew(
         assert look(clocked_runtime) is SyncOutcome.SYNCED
 
 
-def test_news_of_a_refused_subscription_do_not_wait_for_hours(runtime: Runtime, provider: FakeProvider):
+def test_an_event_of_a_refused_subscription_does_not_wait_for_hours(runtime: Runtime, provider: FakeProvider):
     provider.failing = PermanentError("INVALID_REQUEST_PARAMETERS")
     deliver(runtime, "msg_1")
     sync(runtime, "sub_1")
@@ -83,7 +83,7 @@ def test_news_of_a_refused_subscription_do_not_wait_for_hours(runtime: Runtime, 
     assert wait_of(runtime) <= timedelta(minutes=5)
 
 
-def test_others_that_are_answered_again_bring_no_refused_one_forward(
+def test_a_recovery_of_others_does_not_end_the_pause_of_a_refused_one(
     runtime: Runtime, provider: FakeProvider
 ):
     provider.failing = PermanentError("INVALID_REQUEST_PARAMETERS")

@@ -1,4 +1,4 @@
-"""Pages shift while they are read: whatever happens between two of them, nobody is missed."""
+"""Pages shift while they are read: whatever happens between two of them, no subscription is missed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _age(one: SubscriptionSnapshot) -> float:
 
 @dataclass
 class ShiftingProvider(FakeProvider):
-    """Its list is sorted when a page is asked for, and something happens before each page."""
+    """Sorts its list anew for each page; before each page something happens."""
 
     order: Order = TOUCHED
     happenings: list[Sequence[tuple[str, int, int]]] = field(default_factory=list)
@@ -166,7 +166,7 @@ def find_a_miss(runtime: Runtime, examples: int, orders: Sequence[str] = ORDERS,
     nobody_is_missed()
 
 
-def test_nobody_is_missed_while_pages_shift_and_all_is_right_after_a_quiet_pass(runtime: Runtime):
+def test_shifting_pages_hide_nobody_and_a_quiet_pass_leaves_everything_right(runtime: Runtime):
     find_a_miss(runtime, examples=60)
 
 
@@ -185,7 +185,7 @@ def assert_somebody_is_missed(runtime: Runtime, orders: Sequence[str]) -> None:
         )
 
 
-def test_without_asking_for_what_vanished_somebody_is_missed_where_rows_pass_each_other(
+def test_without_syncing_the_vanished_a_subscription_is_missed_when_rows_pass_each_other(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("models.reconcile_pass.next_vanished", lambda *_, **__: [])

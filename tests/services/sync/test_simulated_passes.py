@@ -124,7 +124,7 @@ def test_with_every_webhook_dropped_all_counts_are_right_after_one_pass(service:
 
 
 def believe_the_list(runtime: Runtime) -> None:
-    """As if each had been looked at by now; what is on sale here has no add-ons."""
+    """As if each had been synced by now; the products here have no add-ons."""
     rows: list[Json] = []
     seen = {"verified_at": datetime.now(UTC), "looked_at": datetime.now(UTC)}
     for page in runtime.provider.pages(created_before=datetime.fromisoformat("2099-01-01T00:00:00Z")):
@@ -166,7 +166,7 @@ def test_a_pass_over_ten_thousand_costs_a_hundred_pages_and_a_retrieve_for_each_
 def test_the_rolling_retrieves_of_an_hour_are_a_small_part_of_ten_thousand(
     service: Runtime, world: World, ten_thousand: list[str]
 ):
-    """Each was looked at at some time of its own period, and then nobody looked for an hour."""
+    """Each was last synced at a random time of its period, and for an hour nothing was synced."""
     with service.sessions.begin() as session:
         session.execute(
             text(
@@ -238,7 +238,7 @@ def waits(runtime: Runtime) -> bool:
 
 
 def progress(runtime: Runtime) -> tuple[int, int]:
-    """How many pages the pass has read, and how often anything was looked at."""
+    """How many pages the pass has read, and how many syncs there were."""
     with runtime.sessions() as session:
         looks = session.query(Subscription).with_entities(func.sum(Subscription.synced)).scalar()
     return the_pass(runtime).next_page, looks

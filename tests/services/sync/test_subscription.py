@@ -1,4 +1,4 @@
-"""Sync: what one look at the provider does, and what it must never do."""
+"""What one sync does, and what it must never do."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_an_event_makes_the_account_show_what_the_provider_has(runtime: Runtime,
     assert seats_of(runtime) == 15
 
 
-def test_without_an_event_nothing_is_asked(runtime: Runtime, provider: FakeProvider):
+def test_without_an_event_nothing_is_retrieved(runtime: Runtime, provider: FakeProvider):
     assert sync(runtime, "sub_1") is SyncOutcome.NOTHING_DUE
     assert provider.retrieved == []
 
@@ -89,7 +89,7 @@ def test_a_repeated_delivery_raises_no_hint(runtime: Runtime):
     assert the(runtime, Subscription).hint == 1
 
 
-def test_every_event_that_a_look_covers_is_done(runtime: Runtime, provider: FakeProvider):
+def test_every_event_that_a_sync_covers_is_done(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot()
     deliver(runtime, "msg_1")
     deliver(runtime, "msg_2")
@@ -97,7 +97,7 @@ def test_every_event_that_a_look_covers_is_done(runtime: Runtime, provider: Fake
     assert [event.state for event in everything(runtime, InboxEvent)] == ["done", "done"]
 
 
-def test_an_event_that_arrives_during_the_look_is_looked_at_again(runtime: Runtime, provider: FakeProvider):
+def test_an_event_that_arrives_during_a_sync_is_synced_again(runtime: Runtime, provider: FakeProvider):
     deliver(runtime, "msg_1")
     with runtime.sessions.begin() as session:
         lease = sync_queue.lease(session, "sub_1", LEASE)
@@ -110,7 +110,7 @@ def test_an_event_that_arrives_during_the_look_is_looked_at_again(runtime: Runti
     assert seats_of(runtime) == 7
 
 
-def test_a_look_that_was_overtaken_writes_nothing(runtime: Runtime):
+def test_a_sync_that_lost_its_lease_writes_nothing(runtime: Runtime):
     deliver(runtime)
     with runtime.sessions.begin() as session:
         slow = sync_queue.lease(session, "sub_1", LEASE)
@@ -123,7 +123,7 @@ def test_a_look_that_was_overtaken_writes_nothing(runtime: Runtime):
     assert seats_of(runtime) == 15
 
 
-def test_while_somebody_looks_nobody_else_does(runtime: Runtime, provider: FakeProvider):
+def test_a_subscription_is_synced_by_one_worker_at_a_time(runtime: Runtime, provider: FakeProvider):
     deliver(runtime)
     with runtime.sessions.begin() as session:
         sync_queue.lease(session, "sub_1", LEASE)
@@ -168,7 +168,7 @@ def test_after_the_last_attempt_the_event_is_a_dead_letter_with_its_reason(
     assert (event.state, event.reason) == ("dead", f"gave up after {MOST_ATTEMPTS} attempts")
 
 
-def test_a_mistake_of_ours_postpones_and_is_counted(
+def test_a_bug_postpones_and_is_counted(
     runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
     def stumble(*_, **__):
@@ -231,7 +231,7 @@ def test_a_database_that_cannot_serve_is_no_attempt(
 
 
 @pytest.mark.parametrize("fail", [bad_value, broken_constraint])
-def test_a_write_that_the_database_refuses_is_a_mistake_of_ours_and_counted(
+def test_a_write_that_the_database_refuses_is_counted_as_a_bug(
     runtime: Runtime,
     provider: FakeProvider,
     monkeypatch: pytest.MonkeyPatch,
@@ -258,7 +258,9 @@ def test_a_new_event_brings_a_dead_subscription_back(runtime: Runtime, provider:
     assert sync(runtime, "sub_1") is SyncOutcome.SYNCED
 
 
-def test_the_first_answer_after_a_long_outage_wakes_all_that_wait(runtime: Runtime, provider: FakeProvider):
+def test_the_first_success_after_a_long_outage_ends_the_backoff_of_all(
+    runtime: Runtime, provider: FakeProvider
+):
     provider.failing = TransientError("down", retry_after=300)
     for number in (1, 2):
         deliver(runtime, f"msg_{number}", subscription_id=f"sub_{number}")
@@ -272,7 +274,7 @@ def test_the_first_answer_after_a_long_outage_wakes_all_that_wait(runtime: Runti
     assert sync(runtime, "sub_2") is SyncOutcome.SYNCED
 
 
-def test_an_event_that_arrives_during_a_hopeless_look_gets_one_of_its_own(
+def test_an_event_that_arrives_during_the_last_attempt_gets_a_sync_of_its_own(
     runtime: Runtime, provider: FakeProvider
 ):
     deliver(runtime, "msg_1")
@@ -443,7 +445,9 @@ def test_metadata_that_names_no_account_gives_the_subscription_one_of_its_own(
     assert the(runtime, Subscription).account_id == "sub_1"
 
 
-def test_a_raise_that_the_provider_does_not_know_of_is_taken_back(runtime: Runtime, provider: FakeProvider):
+def test_raised_seats_end_if_the_provider_does_not_know_the_subscription(
+    runtime: Runtime, provider: FakeProvider
+):
     provider.failing = TransientError("down")
     claim_in_body(runtime, provider, "msg_1", seats=50)
     look(runtime)
@@ -473,7 +477,7 @@ def test_in_an_outage_a_body_moves_no_subscription_elsewhere(runtime: Runtime, p
 # The audit.
 
 
-def test_a_look_that_changes_nothing_leaves_no_audit_row(runtime: Runtime, provider: FakeProvider):
+def test_a_sync_that_changes_nothing_leaves_no_audit_row(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot()
     deliver(runtime, "msg_1")
     sync(runtime, "sub_1")
