@@ -445,6 +445,16 @@ def test_the_empty_page_behind_a_full_last_one_is_read_once_a_day(of_four: tuple
     assert provider.listed_pages == 8
 
 
+def test_a_list_that_ends_with_a_full_batch_was_read_to_its_end(
+    of_four: tuple[Runtime, NewestFirst], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reconciling, "_MOST_PAGES", 2)
+    runtime, provider = of_four
+    assert pass_over(runtime).end_seen_at is not None
+    pass_over(runtime)
+    assert provider.listed_pages == 5
+
+
 def test_an_end_is_not_believed_where_the_newest_do_not_come_first(of_four: tuple[Runtime, NewestFirst]):
     runtime, provider = of_four
     provider.subscriptions = dict(reversed(provider.subscriptions.items()))
