@@ -20,7 +20,7 @@ from services.sync.batch import drain
 from services.sync.subscription import sync
 from tests.factories import a_catalog, a_cause, a_snapshot
 from tests.fakes import FakeProvider
-from tests.services.sync.test_subscription import deliver, everything, look, seats_of, the
+from tests.services.sync.test_subscription import deliver, everything, seats_of, sync_now, the
 from worker import sweep as sweeping
 from worker.sweep import Sweep
 
@@ -257,7 +257,7 @@ def test_a_payment_deadline_that_passed_asks_the_provider_first(
 def test_only_a_sync_after_the_deadline_suspends(runtime: Runtime, sweep: Sweep, provider: FakeProvider):
     held_since_eight_days(runtime, provider)
     sweep.once()
-    look(runtime)
+    sync_now(runtime)
     assert the(runtime, Account, "acme").status == "suspended"
 
 
@@ -265,7 +265,7 @@ def test_who_paid_in_time_is_never_suspended(runtime: Runtime, sweep: Sweep, pro
     held_since_eight_days(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot()
     sweep.once()
-    look(runtime)
+    sync_now(runtime)
     assert the(runtime, Account, "acme").status == "ok"
 
 

@@ -74,7 +74,7 @@ class SeatChanges(RuleBasedStateMachine):
         self.app = client_with(create_app(self.service, SilentDoorbell()), API_KEY)
         sold = sell(self.world, self.service, CART)
         self.model = Model(self.world, sold, NOON)
-        self.model.look()
+        self.model.sync()
         self.rest = rest_of(CART)
 
     @initialize(count=st.integers(6, 17))
@@ -174,7 +174,7 @@ class SeatChanges(RuleBasedStateMachine):
         if one not in model.sent:
             model.sent.append(one)
             one.state = "submitted"
-            model.look()
+            model.sync()
             assert one.state == self.comes_of(one, payment, fault)
         assert told.state == one.state
 
@@ -204,13 +204,13 @@ class SeatChanges(RuleBasedStateMachine):
 
     def drop(self, one: Change, call: Callable[[], SeatChange]) -> Any:
         """Cancelled at the provider, if a sync just before still shows it there."""
-        self.model.look()
+        self.model.sync()
         is_there = one.state == "scheduled" and one.missed_at is None
         told = outcome(call)
         if is_there:
             assert self.model.planned is None
             one.state = "cancelled"
-            self.model.look()
+            self.model.sync()
         return told
 
     # Their people.
@@ -246,13 +246,13 @@ class SeatChanges(RuleBasedStateMachine):
         fails = not is_paid and kept.scheduled_change and kept.prevents_scheduled_change
         self.world.board.turn({"plan_change_payment": "fails" if fails else "succeeds"})
         self.happens(actions.renew(self.world, Options()))
-        self.look_if(is_seen)
+        self.sync_if(is_seen)
 
     @precondition(lambda self: self.world.state.get(self.model.subscription_id).pending_change)
     @rule(payment=st.sampled_from(["succeeds", "fails"]), is_seen=st.booleans())
     def payment_ends(self, payment: str, is_seen: bool) -> None:
         self.happens(actions.settle_plan_change(self.world, Options(payment=payment)))
-        self.look_if(is_seen)
+        self.sync_if(is_seen)
 
     @rule(extra=st.integers(1, 12), viewers=st.integers(1, 3), is_seen=st.booleans())
     def change_in_the_portal(self, extra: int, viewers: int, is_seen: bool) -> None:
@@ -262,13 +262,13 @@ class SeatChanges(RuleBasedStateMachine):
         addons = [{"addon_id": name, "quantity": count} for name, count in cart.items()]
         self.in_the_portal("change-plan", {"addons": addons, "effective_at": "immediately"})
         self.rest = rest_of(self.model.cart)
-        self.look_if(is_seen)
+        self.sync_if(is_seen)
 
     @precondition(lambda self: self.model.planned is not None)
     @rule(is_seen=st.booleans())
     def take_back_in_the_portal(self, is_seen: bool) -> None:
         self.in_the_portal("cancel-scheduled-change", {})
-        self.look_if(is_seen)
+        self.sync_if(is_seen)
 
     def in_the_portal(self, action: str, body: object) -> None:
         self.passes()
@@ -281,15 +281,15 @@ class SeatChanges(RuleBasedStateMachine):
 
     # Our own syncs.
 
-    def look_if(self, is_seen: bool) -> None:
+    def sync_if(self, is_seen: bool) -> None:
         if is_seen:
-            self.look()
+            self.sync()
 
     @rule()
-    def look(self) -> None:
+    def sync(self) -> None:
         self.passes()
         sync_subscription(self.service, self.model.subscription_id, patience=5)
-        self.model.look()
+        self.model.sync()
         document = self.app.get("/v1/accounts/acme/seats").json["seats"]
         assert document["full"]["purchased"] == seats_of(self.model.cart)
         assert document["viewer"]["purchased"] == self.model.cart["adn_viewer"]

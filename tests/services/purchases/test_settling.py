@@ -222,57 +222,57 @@ def test_a_change_that_kills_its_process_is_not_first_again(
 
 
 @dataclass
-class Bell:
-    rings: int = 0
+class Broker:
+    wake_ups: int = 0
     is_away: bool = False
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         if self.is_away:
             raise ConnectionError
-        self.rings += 1
+        self.wake_ups += 1
 
 
 @pytest.fixture
-def bell() -> Bell:
-    return Bell()
+def broker() -> Broker:
+    return Broker()
 
 
 @pytest.fixture
-def sweep(service: Runtime, bell: Bell) -> Sweep:
-    return Sweep(service, lambda _ids: None, wake_changes=bell.ring)
+def sweep(service: Runtime, broker: Broker) -> Sweep:
+    return Sweep(service, lambda _ids: None, wake_changes=broker.wake)
 
 
 def test_the_sweep_wakes_workers_only_while_a_change_is_due(
-    service: Runtime, clock: Clock, sweep: Sweep, bell: Bell, unpaid: SeatChange
+    service: Runtime, clock: Clock, sweep: Sweep, broker: Broker, unpaid: SeatChange
 ):
     sweep.once()
-    assert bell.rings == 0
+    assert broker.wake_ups == 0
     clock.advance(SOON)
     sweep.once()
-    assert bell.rings == 1
+    assert broker.wake_ups == 1
     settle_all(service)
     sweep.once()
-    assert bell.rings == 1
+    assert broker.wake_ups == 1
 
 
 def test_a_lost_wake_up_is_repeated_when_the_broker_is_back(
-    clock: Clock, sweep: Sweep, bell: Bell, unpaid: SeatChange
+    clock: Clock, sweep: Sweep, broker: Broker, unpaid: SeatChange
 ):
     clock.advance(SOON)
-    bell.is_away = True
+    broker.is_away = True
     for _ in range(2):
         sweep.once()
-    bell.is_away = False
+    broker.is_away = False
     sweep.once()
-    assert bell.rings == 1
+    assert broker.wake_ups == 1
 
 
 def test_the_sweep_makes_no_requests_to_the_provider(
-    world: World, clock: Clock, sweep: Sweep, bell: Bell, unpaid: SeatChange
+    world: World, clock: Clock, sweep: Sweep, broker: Broker, unpaid: SeatChange
 ):
     clock.advance(SOON)
     before = asked(world)
-    bell.is_away = True
+    broker.is_away = True
     sweep.once()
     assert asked(world) == before
 
@@ -287,6 +287,6 @@ def test_the_wake_up_is_the_task_that_settles(
     clock.advance(SOON)
     Sweep(service, app.publish, wake_changes=app.wake_changes).once()
     with app.connection_for_read() as broker, broker.SimpleQueue("seatsync") as queue:
-        rung = queue.get(timeout=5).headers["task"]
-    app.tasks[rung].apply()
+        task = queue.get(timeout=5).headers["task"]
+    app.tasks[task].apply()
     assert the(service, unpaid).state == ChangeState.APPLIED

@@ -34,15 +34,15 @@ class Owned:
         self.provider.subscriptions[subscription_id] = a_snapshot(
             subscription_id, customer_id=customer, metadata=metadata, **fields
         )
-        self.look(subscription_id)
+        self.sync_now(subscription_id)
 
     def shows(self, subscription_id: str, **fields: Any) -> None:
         """The provider changes the subscription, and it is synced."""
         shown = replace(self.provider.subscriptions[subscription_id], **fields)
         self.provider.subscriptions[subscription_id] = shown
-        self.look(subscription_id)
+        self.sync_now(subscription_id)
 
-    def look(self, subscription_id: str) -> None:
+    def sync_now(self, subscription_id: str) -> None:
         with self.runtime.sessions.begin() as session:
             sync_queue.raise_hint(session, subscription_id)
         sync(self.runtime, subscription_id)

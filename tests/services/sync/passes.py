@@ -17,7 +17,7 @@ from services.sync.subscription import sync
 ENDLESS = float("inf")
 
 
-def pass_over(runtime: Runtime) -> ReconcilePass:
+def complete_pass(runtime: Runtime) -> ReconcilePass:
     """Run one pass from start to end without a pause; return its row."""
     reconcile.begin(runtime, now=True)
     reconcile.walk(runtime, until=ENDLESS)
@@ -31,7 +31,7 @@ def the_pass(runtime: Runtime) -> ReconcilePass:
     return found
 
 
-def turns_of(runtime: Runtime, minutes: int = 1) -> None:
+def verify_for(runtime: Runtime, minutes: int = 1) -> None:
     """Run the rolling verification as if this many minutes had passed."""
     for _ in range(minutes):
         with runtime.sessions.begin() as session:
@@ -39,15 +39,15 @@ def turns_of(runtime: Runtime, minutes: int = 1) -> None:
         reconcile.verify(runtime)
 
 
-def asked_for(runtime: Runtime) -> Sequence[str]:
+def requested_syncs(runtime: Runtime) -> Sequence[str]:
     with runtime.sessions.begin() as session:
         due = sync_queue.claim_due(session, limit=100_000, routine_limit=100_000, again=timedelta(0))
     return sorted(due.all)
 
 
-def work_off(runtime: Runtime) -> None:
+def run_requested_syncs(runtime: Runtime) -> None:
     """Sync everything that is due."""
-    for name in asked_for(runtime):
+    for name in requested_syncs(runtime):
         sync(runtime, name)
 
 

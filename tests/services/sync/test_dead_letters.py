@@ -16,7 +16,14 @@ from services.sync.replay import replay_all
 from services.sync.subscription import MOST_ATTEMPTS, SyncOutcome
 from tests.factories import a_snapshot, an_arrival
 from tests.fakes import FakeProvider
-from tests.services.sync.test_subscription import announced_long_ago, deliver, everything, look, seats_of, the
+from tests.services.sync.test_subscription import (
+    announced_long_ago,
+    deliver,
+    everything,
+    seats_of,
+    sync_now,
+    the,
+)
 from tests.waiting import somebody_waits_for_a_lock, wait_until
 
 
@@ -27,7 +34,7 @@ def given_up(runtime: Runtime, provider: FakeProvider, *event_ids: str) -> None:
         deliver(runtime, event_id)
         with runtime.sessions.begin() as session:
             session.get_one(Subscription, "sub_1").attempts = MOST_ATTEMPTS
-        assert look(runtime) is SyncOutcome.DEAD
+        assert sync_now(runtime) is SyncOutcome.DEAD
     provider.failing = None
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
 
@@ -53,7 +60,7 @@ def keep(runtime: Runtime, **changes) -> inbox.StoredEvent:
 def test_a_repeat_of_a_dead_event_revives_it(runtime: Runtime, provider: FakeProvider):
     given_up(runtime, provider, "msg_1")
     assert not deliver(runtime, "msg_1")
-    assert look(runtime) is SyncOutcome.SYNCED
+    assert sync_now(runtime) is SyncOutcome.SYNCED
     assert states(runtime) == {"msg_1": "done"}
     assert seats_of(runtime) == 15
 
@@ -73,7 +80,7 @@ def test_a_dead_letter_that_is_readable_when_repeated_is_stored_as_it_arrives(
     (event,) = everything(runtime, InboxEvent)
     assert (event.state, event.subscription_id, event.body) == ("pending", "sub_1", b"another body")
     provider.subscriptions["sub_1"] = a_snapshot()
-    assert look(runtime) is SyncOutcome.SYNCED
+    assert sync_now(runtime) is SyncOutcome.SYNCED
 
 
 @pytest.mark.parametrize("state", [InboxState.PENDING, InboxState.DONE, InboxState.IGNORED])
@@ -83,7 +90,7 @@ def test_a_repeat_of_an_event_that_is_not_dead_changes_nothing(
     provider.subscriptions["sub_1"] = a_snapshot()
     deliver(runtime)
     if state is InboxState.DONE:
-        look(runtime)
+        sync_now(runtime)
     with runtime.sessions.begin() as session:
         event = session.get_one(InboxEvent, everything(runtime, InboxEvent)[0].id)
         event.state, event.reason = state, "not ours" if state is InboxState.IGNORED else None
@@ -112,7 +119,7 @@ def test_a_repeat_that_concerns_us_no_longer_is_ignored(runtime: Runtime):
 def test_a_sync_closes_the_dead_letters_it_covers(runtime: Runtime, provider: FakeProvider):
     given_up(runtime, provider, "msg_1", "msg_2")
     deliver(runtime, "msg_3")
-    assert look(runtime) is SyncOutcome.SYNCED
+    assert sync_now(runtime) is SyncOutcome.SYNCED
     assert states(runtime) == {"msg_1": "done", "msg_2": "done", "msg_3": "done"}
 
 
@@ -121,7 +128,7 @@ def test_a_404_closes_dead_letters_too(runtime: Runtime, provider: FakeProvider)
     provider.failing = SubscriptionNotAtProvider("No such subscription.")
     announced_long_ago(runtime)
     deliver(runtime, "msg_2")
-    assert look(runtime) is SyncOutcome.NOT_AT_PROVIDER
+    assert sync_now(runtime) is SyncOutcome.NOT_AT_PROVIDER
     assert set(states(runtime).values()) == {"done"}
 
 
@@ -129,7 +136,7 @@ def test_a_sync_that_fails_closes_none(runtime: Runtime, provider: FakeProvider)
     given_up(runtime, provider, "msg_1")
     provider.failing = TransientError("down")
     deliver(runtime, "msg_2")
-    look(runtime)
+    sync_now(runtime)
     assert states(runtime) == {"msg_1": "dead", "msg_2": "pending"}
 
 
@@ -137,7 +144,7 @@ def test_a_sync_closes_no_dead_letter_of_another_subscription(runtime: Runtime, 
     given_up(runtime, provider, "msg_1")
     provider.subscriptions["sub_2"] = a_snapshot("sub_2")
     deliver(runtime, "msg_2", subscription_id="sub_2")
-    look(runtime, "sub_2")
+    sync_now(runtime, "sub_2")
     assert states(runtime) == {"msg_1": "dead", "msg_2": "done"}
 
 

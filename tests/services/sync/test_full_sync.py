@@ -17,7 +17,7 @@ from services.sync.full_sync import Progress, full_sync
 from services.sync.subscription import SyncOutcome, sync
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
-from tests.services.sync.passes import ENDLESS, drift, pass_over, the_pass
+from tests.services.sync.passes import ENDLESS, complete_pass, drift, the_pass
 from tests.services.sync.test_reconcile import change, many
 from tests.services.sync.test_subscription import seats_of
 
@@ -51,7 +51,7 @@ def test_what_changed_on_a_page_read_before_is_not_missed(runtime: Runtime, prov
 
 def test_a_pass_that_the_timer_begins_meanwhile_is_not_waited_for(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions, provider.page_size = many(3), 1
-    pass_over(runtime)
+    complete_pass(runtime)
     steps = full_sync(runtime, patience=0.5)
 
     def others_are_quicker() -> None:

@@ -19,7 +19,7 @@ from runtime.wiring import Runtime
 from tests.clock import empty
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
-from tests.services.sync.passes import pass_over, work_off
+from tests.services.sync.passes import complete_pass, run_requested_syncs
 
 pytestmark = pytest.mark.long(seconds=35)
 
@@ -111,17 +111,17 @@ def play(runtime: Runtime, scene: dict) -> set[str]:
     provider.order = STABLE.get(scene["order"], TOUCHED)
     for number in range(scene["known"]):
         provider.sell(f"sub_{number:03}", JANUARY + timedelta(hours=number))
-    pass_over(runtime)
-    work_off(runtime)
+    complete_pass(runtime)
+    run_requested_syncs(runtime)
     for number in scene["unheard_of"]:
         provider.sell(f"sub_{number:03}_silent", JANUARY + timedelta(days=30, hours=number))
     for number in scene["changed"]:
         provider.change(f"sub_{number % scene['known']:03}", quantity=7)
     begun_with = dict(provider.subscriptions)
     provider.happenings = list(scene["happenings"])
-    pass_over(runtime)
+    complete_pass(runtime)
     provider.happenings = []
-    work_off(runtime)
+    run_requested_syncs(runtime)
     unmoved = {name for name, was in begun_with.items() if provider.subscriptions[name] == was}
     is_stable = scene["order"] in STABLE
     return {name for name in unmoved if is_stable or not name.endswith("silent")}
@@ -159,8 +159,8 @@ def find_a_miss(runtime: Runtime, examples: int, orders: Sequence[str] = ORDERS,
         assert_right(shifting, play(shifting, scene))
         if scene["order"] not in STABLE:
             the_end_was_last_seen_long_ago(shifting)
-        pass_over(shifting)
-        work_off(shifting)
+        complete_pass(shifting)
+        run_requested_syncs(shifting)
         assert_right(shifting, set(shifting.provider.subscriptions))
 
     nobody_is_missed()

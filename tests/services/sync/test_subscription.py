@@ -42,7 +42,7 @@ def announced_long_ago(runtime: Runtime) -> None:
         session.execute(text("UPDATE subscriptions SET created_at = now() - interval '1 hour'"))
 
 
-def look(runtime: Runtime, subscription_id: str = "sub_1") -> SyncOutcome:
+def sync_now(runtime: Runtime, subscription_id: str = "sub_1") -> SyncOutcome:
     now_due(runtime)
     return sync(runtime, subscription_id)
 
@@ -106,7 +106,7 @@ def test_an_event_that_arrives_during_a_sync_is_synced_again(runtime: Runtime, p
         subscriptions.apply(session, lease, a_snapshot(seats=1), runtime.catalog, a_cause())
     assert [event.state for event in everything(runtime, InboxEvent)] == ["done", "pending"]
     provider.subscriptions["sub_1"] = a_snapshot(seats=2)
-    assert look(runtime) is SyncOutcome.SYNCED
+    assert sync_now(runtime) is SyncOutcome.SYNCED
     assert seats_of(runtime) == 7
 
 
@@ -224,10 +224,10 @@ def test_a_database_that_cannot_serve_is_no_attempt(
         failing_write(patched, fail)
         for _ in range(3):
             with pytest.raises(SQLAlchemyError):
-                look(runtime)
+                sync_now(runtime)
     found = the(runtime, Subscription)
     assert (found.attempts, found.lease_until, found.last_error) == (0, None, None)
-    assert look(runtime) is SyncOutcome.SYNCED
+    assert sync_now(runtime) is SyncOutcome.SYNCED
 
 
 @pytest.mark.parametrize("fail", [bad_value, broken_constraint])
@@ -241,7 +241,7 @@ def test_a_write_that_the_database_refuses_is_counted_as_a_bug(
     provider.subscriptions["sub_1"] = a_snapshot(seats=1)
     deliver(runtime)
     failing_write(monkeypatch, fail)
-    assert look(runtime) is SyncOutcome.POSTPONED
+    assert sync_now(runtime) is SyncOutcome.POSTPONED
     assert the(runtime, Subscription).attempts == 1
     assert "no more than an id" not in caplog.text
 
@@ -284,7 +284,7 @@ def test_an_event_that_arrives_during_the_last_attempt_gets_a_sync_of_its_own(
     with runtime.sessions.begin() as session:
         assert not sync_queue.mark_dead(session, lease, "hopeless")
     provider.subscriptions["sub_1"] = a_snapshot()
-    assert look(runtime) is SyncOutcome.SYNCED
+    assert sync_now(runtime) is SyncOutcome.SYNCED
     assert [event.state for event in everything(runtime, InboxEvent)] == ["done", "done"]
 
 
@@ -308,7 +308,7 @@ def test_what_cannot_be_counted_keeps_the_last_good_figure_and_records_why(
     sync(runtime, "sub_1")
     provider.subscriptions["sub_1"] = a_snapshot(**changes)
     deliver(runtime, "msg_2")
-    look(runtime)
+    sync_now(runtime)
     assert seats_of(runtime) == 15
     (found,) = everything(runtime, DriftFinding)
     assert found.subject == "sub_1"
@@ -321,7 +321,7 @@ def test_an_unknown_status_keeps_the_last_good_state(runtime: Runtime, provider:
     sync(runtime, "sub_1")
     provider.subscriptions["sub_1"] = a_snapshot(status="hibernating")
     deliver(runtime, "msg_2")
-    look(runtime)
+    sync_now(runtime)
     assert (the(runtime, Account, "acme").status, seats_of(runtime)) == ("ok", 15)
     assert [found.kind for found in everything(runtime, DriftFinding)] == ["unknown_status"]
 
@@ -332,7 +332,7 @@ def test_a_finding_closes_itself_when_the_two_sides_agree(runtime: Runtime, prov
     sync(runtime, "sub_1")
     provider.subscriptions["sub_1"] = a_snapshot()
     deliver(runtime, "msg_2")
-    look(runtime)
+    sync_now(runtime)
     (found,) = everything(runtime, DriftFinding)
     assert found.closed_at is not None
 
@@ -353,7 +353,7 @@ def test_a_subscription_the_provider_no_longer_shows_keeps_its_seats(
     sync(runtime, "sub_1")
     provider.subscriptions.clear()
     deliver(runtime, "msg_2")
-    assert look(runtime) is SyncOutcome.NOT_AT_PROVIDER
+    assert sync_now(runtime) is SyncOutcome.NOT_AT_PROVIDER
     assert seats_of(runtime) == 15
 
 
@@ -375,7 +375,7 @@ def known_with_ten_extra_seats(runtime: Runtime, provider: FakeProvider, **chang
 def test_in_an_outage_a_body_raises_the_seats(runtime: Runtime, provider: FakeProvider):
     known_with_ten_extra_seats(runtime, provider)
     claim_in_body(runtime, provider, "msg_1", seats=20)
-    look(runtime)
+    sync_now(runtime)
     assert seats_of(runtime) == 25
     assert the(runtime, Subscription).unverified is not None
 
@@ -383,14 +383,14 @@ def test_in_an_outage_a_body_raises_the_seats(runtime: Runtime, provider: FakePr
 def test_in_an_outage_a_body_gives_a_new_customer_their_seats(runtime: Runtime, provider: FakeProvider):
     provider.failing = TransientError("down")
     claim_in_body(runtime, provider, "msg_1", seats=3)
-    look(runtime)
+    sync_now(runtime)
     assert seats_of(runtime) == 8
 
 
 def test_in_an_outage_a_body_restores_access(runtime: Runtime, provider: FakeProvider):
     known_with_ten_extra_seats(runtime, provider, status="paused")
     claim_in_body(runtime, provider, "msg_1", seats=10, status="active")
-    look(runtime)
+    sync_now(runtime)
     assert the(runtime, Account, "acme").status == "ok"
 
 
@@ -407,16 +407,16 @@ def test_in_an_outage_a_body_restores_access(runtime: Runtime, provider: FakePro
 def test_in_an_outage_a_body_never_lowers(runtime: Runtime, provider: FakeProvider, lower):
     known_with_ten_extra_seats(runtime, provider)
     claim_in_body(runtime, provider, "msg_1", **lower)
-    look(runtime)
+    sync_now(runtime)
     assert (the(runtime, Account, "acme").status, seats_of(runtime)) == ("ok", 15)
 
 
 def test_after_the_outage_the_retrieve_has_the_last_word(runtime: Runtime, provider: FakeProvider):
     known_with_ten_extra_seats(runtime, provider)
     claim_in_body(runtime, provider, "msg_1", seats=20)
-    look(runtime)
+    sync_now(runtime)
     provider.failing = None
-    look(runtime)
+    sync_now(runtime)
     assert seats_of(runtime) == 15
     assert the(runtime, Subscription).unverified is None
 
@@ -450,27 +450,27 @@ def test_raised_seats_end_if_the_provider_does_not_know_the_subscription(
 ):
     provider.failing = TransientError("down")
     claim_in_body(runtime, provider, "msg_1", seats=50)
-    look(runtime)
+    sync_now(runtime)
     provider.failing = None
     announced_long_ago(runtime)
-    assert look(runtime) is SyncOutcome.NOT_AT_PROVIDER
+    assert sync_now(runtime) is SyncOutcome.NOT_AT_PROVIDER
     assert the(runtime, Account, "acme").seats["full"]["addon"] == 0
 
 
 def test_a_raise_never_becomes_the_last_good_figure(runtime: Runtime, provider: FakeProvider):
     known_with_ten_extra_seats(runtime, provider)
     claim_in_body(runtime, provider, "msg_1", seats=50)
-    look(runtime)
+    sync_now(runtime)
     provider.failing = None
     provider.subscriptions["sub_1"] = a_snapshot(addons=None)
-    look(runtime)
+    sync_now(runtime)
     assert seats_of(runtime) == 15
 
 
 def test_in_an_outage_a_body_moves_no_subscription_elsewhere(runtime: Runtime, provider: FakeProvider):
     known_with_ten_extra_seats(runtime, provider)
     claim_in_body(runtime, provider, "msg_1", seats=11, metadata={"account_id": "other"})
-    look(runtime)
+    sync_now(runtime)
     assert seats_of(runtime, "acme") == 15
 
 
@@ -483,7 +483,7 @@ def test_a_sync_that_changes_nothing_leaves_no_audit_row(runtime: Runtime, provi
     sync(runtime, "sub_1")
     before = len(everything(runtime, AuditRow))
     deliver(runtime, "msg_2")
-    look(runtime)
+    sync_now(runtime)
     assert len(everything(runtime, AuditRow)) == before
 
 
