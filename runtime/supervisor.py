@@ -105,9 +105,7 @@ class Supervisor:
         now = time.monotonic()
         if self._stop_requested_at is None:
             self._stop_requested_at, self._deadline = now, now + self._grace
-        elif (
-            now - self._stop_requested_at > ECHO_SECONDS
-        ):  # a terminal and a wrapper may send the same Ctrl-C
+        elif now - self._stop_requested_at > ECHO_SECONDS:  # a wrapper may repeat the terminal's Ctrl-C
             self._deadline = now
         with contextlib.suppress(OSError):
             os.write(self._wake, b"!")

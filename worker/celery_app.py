@@ -25,8 +25,8 @@ from runtime.wiring import Runtime, build, namespace_of
 
 log = logging.getLogger(__name__)
 
-# Further wake-ups are dropped while so many are queued: the sweep repeats them. None of them expires, because
-# an expiry is set by the publisher's clock and checked by the worker's.
+# While the queue has this many messages, wake-ups are dropped; the sweep repeats them. None of them expires,
+# because an expiry is set by the publisher's clock and checked by the worker's.
 MOST_WAITING = 200
 _DATABASE_PAUSE_SECONDS = 1.0
 

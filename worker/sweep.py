@@ -29,7 +29,7 @@ _WAKE_AGAIN_AFTER: Final = timedelta(seconds=5)
 _BROKER_PATIENCE_SECONDS: Final = 10.0
 # How long a sweep does the work of neglectful workers, before it continues with its own.
 _HELP_SECONDS: Final = 3.0
-# A reconcile that is still due so long after the first wake-up is done by the sweep.
+# A reconcile that is still due this long after its first wake-up is done by the sweep.
 _NEGLECTED_AFTER_SECONDS: Final = 60.0
 
 

@@ -1,4 +1,4 @@
-"""URLs from outside that may be called: public addresses only, so that nobody can reach our own network.
+"""Check the URLs of notice endpoints: only public addresses may be called, none in our own network.
 
 The host name is resolved once per connection, every address of it is checked, and the connection goes to one
 of these addresses. So a name cannot pass the check with one address and be called at another.

@@ -87,9 +87,8 @@ def preview(runtime: Runtime, account_id: str, request: SeatRequest) -> Previewe
     plan = _plan(runtime, snapshot, after, steps, request)
     priced = _ask_for_price(runtime, plan)
     if plan.when is When.NOW and priced.charged_now.amount > 0:
-        plan = replace(
-            plan, prevent_on_failure=True
-        )  # a failed payment must not put the subscription on hold
+        # A failed payment must not put the subscription on hold.
+        plan = replace(plan, prevent_on_failure=True)
     product = runtime.catalog.products[snapshot.product_id]
     with runtime.transaction() as session:
         locked = lock_account(session, account_id)

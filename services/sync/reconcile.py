@@ -105,8 +105,8 @@ def walk(runtime: Runtime, *, until: float) -> None:
 
 
 def verify(runtime: Runtime) -> None:
-    """Once a minute, request syncs of the subscriptions that were not synced for longest: so many that each
-    has its turn within `verify_every`.
+    """Once a minute, request syncs of the subscriptions whose last sync is oldest. Their number is such that
+    every subscription is synced within `verify_every`.
     """
     verify_every = runtime.settings.verify_every
     with runtime.sessions.begin() as session:

@@ -179,8 +179,8 @@ def _deadline_from_webhook(runtime: Runtime, lease: Lease, snapshot: Subscriptio
 
 
 def _end_backoff_of_others(runtime: Runtime) -> None:
-    """A retry has succeeded, so the provider is reachable again. At most once a minute: else, with a provider
-    that comes and goes, subscriptions that always fail would use up their attempts.
+    """A retry has succeeded, so the provider is reachable again. At most once a minute, because an unstable
+    provider would otherwise use up the attempts of subscriptions that always fail.
     """
     with runtime.sessions.begin() as session:
         if scheduled_job.claim_run(session, "hasten", timedelta(minutes=1)):
