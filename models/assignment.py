@@ -15,29 +15,12 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index,
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
+from domain.balance import Counted
 from domain.emails import address_key
 from models.base import Base, Json, Moment, Written
 from models.driver import first_row
 
 LIVE = sql("state <> 'released'")
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Seats in a balance: active, held, and how many of the held ones are still to be bought."""
-
-    active: int = 0
-    held: int = 0
-    waiting: int = 0
-
-    def __add__(self, other: Counted) -> Counted:
-        return self - -other
-
-    def __sub__(self, other: Counted) -> Counted:
-        return Counted(self.active - other.active, self.held - other.held, self.waiting - other.waiting)
-
-    def __neg__(self) -> Counted:
-        return Counted() - self
 
 
 class AssignmentState(StrEnum):

@@ -10,20 +10,20 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from domain import policies
+from domain.balance import EMPTY, Balance, Counted, balances_from_json
 from domain.catalog.model import Catalog
 from domain.emails import address_key
 from domain.errors import ClaimsBlocked, NoSeatAvailable, PurchaseNeeded, Refused, WrongState
 from domain.policies import Decision, Situation, seat_words
-from domain.seat_limit import available, to_json
 from models import account as account_rows
 from models import assignment, seat_change
 from models.account import Account, AccountStatus
-from models.assignment import Assignment, AssignmentState, Counted
+from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.base import Json
 from models.driver import first_row
 from services.ledger import persons, purchase_limits
-from services.ledger.locked_account import AccountState, Balance, LockedAccount, Subject, changing
+from services.ledger.locked_account import AccountState, LockedAccount, Subject, changing
 from services.ledger.persons import Person
 from services.ledger.purchase_limits import Present
 
@@ -73,7 +73,7 @@ def can_add(session: Session, account_id: str, role: str, count: int, catalog: C
     seat_type = catalog.seat_type(role)
     found = account_rows.get(session, account_id)
     if seat_type is None:
-        return Answer(_FREE, None, Balance.from_json(_NOTHING))
+        return Answer(_FREE, None, EMPTY)
     balance = _without_lapsing(session, found, seat_type)
     blocked = REFUSING.get(AccountStatus(found.status))
     if blocked is not None:
@@ -104,7 +104,7 @@ def _bought(
 
 def _without_lapsing(session: Session, found: Account, seat_type: str) -> Balance:
     """The balance as a claim would find it: invitations whose time is over have made room."""
-    balance = Balance.from_json(found.seats.get(seat_type) or _NOTHING)
+    balance = balances_from_json(found.seats).get(seat_type, EMPTY)
     lapsing = sum(one.seat_type == seat_type for one in assignment.expired(session, found.id))
     return replace(balance, held=balance.held - lapsing)
 
@@ -151,7 +151,7 @@ def make_room(account: LockedAccount, seat_type: str | None) -> None:
     """Where no seat is left, take back those of invitations whose time is over: before any policy decides,
     lest it count them as overage.
     """
-    if seat_type is not None and available(account.of(seat_type).purchased, account.of(seat_type).used) == 0:
+    if seat_type is not None and account.of(seat_type).available == 0:
         lapse(account)
 
 
@@ -189,13 +189,7 @@ def numbers(seat_type: str | None, balance: Balance) -> Mapping[str, object]:
     """The figures behind an answer, as the API shows them."""
     if seat_type is None:
         return {"seat_type": None}
-    return {
-        "seat_type": seat_type,
-        "purchased": to_json(balance.purchased),
-        "used": balance.used,
-        "available": to_json(available(balance.purchased, balance.used)),
-        "overage": balance.overage,
-    }
+    return {"seat_type": seat_type, **balance.figures()}
 
 
 _MADE = (
@@ -375,7 +369,4 @@ def lapse(account: LockedAccount) -> None:
         give_back(account, person, cause)
 
 
-_NOTHING: Mapping[str, int | str] = Balance.from_json(
-    {"included": 0, "addon": 0, "contract": 0, "active": 0, "held": 0}
-).to_json()
 _FREE = Decision(granted=True, code="free_role", message="The role takes no seat.")
