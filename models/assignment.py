@@ -21,6 +21,8 @@ from models.base import Base, Json, Moment, Written
 from models.driver import first_row
 
 LIVE = sql("state <> 'released'")
+# Invitations, which lapse; a held seat that is still to be bought does not.
+LAPSES = sql("state = 'held' AND awaits IS NULL")
 
 
 class AssignmentState(StrEnum):
@@ -238,8 +240,7 @@ def expired(session: Session, account_id: str) -> Sequence[Assignment]:
         select(Assignment)
         .where(
             Assignment.account_id == account_id,
-            Assignment.state == AssignmentState.HELD,
-            Assignment.awaits.is_(None),
+            LAPSES,
             Assignment.expires_at <= func.now(),
         )
         .order_by(Assignment.expires_at, Assignment.id)
