@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, make_transient_to_detached
 
 from domain import policies
 from domain.balance import EMPTY, Balance, Counted, balances_from_json
@@ -192,17 +192,14 @@ def numbers(seat_type: str | None, balance: Balance) -> Mapping[str, object]:
     return {"seat_type": seat_type, **balance.figures()}
 
 
-_MADE = (
-    *("id", "account_id", "member_id", "name", "email", "email_key", "role", "seat_type"),
-    *("state", "protected", "claimed_at", "expires_at", "released_at", "awaits", "last_active_at"),
-)
+_COLUMNS = tuple(Assignment.__table__.columns.keys())
 _INSERT = f"""
 INSERT INTO assignments (account_id, member_id, name, email, email_key, role, seat_type, state, protected,
                          expires_at, awaits, last_active_at)
 VALUES (%(account_id)s, %(member_id)s, %(name)s, %(email)s, %(email_key)s, %(role)s, %(seat_type)s, %(state)s,
         %(protected)s, %(expires_at)s, %(awaits)s, %(last_active_at)s)
 ON CONFLICT DO NOTHING
-RETURNING {", ".join(_MADE)}
+RETURNING {", ".join(_COLUMNS)}
 """  # noqa: S608  columns, named above
 
 
@@ -244,7 +241,12 @@ def _insert(
             "last_active_at": min(wish.last_active_at, account.now) if wish.last_active_at else None,
         },
     )
-    return None if made is None else Assignment(**dict(zip(_MADE, made, strict=True)))
+    if made is None:
+        return None
+    row = Assignment(**dict(zip(_COLUMNS, made, strict=True)))
+    make_transient_to_detached(row)
+    account.session.add(row)  # as if the session had loaded it: what is changed in it is written
+    return row
 
 
 def _new(account: LockedAccount, made: Assignment, cause: Cause) -> Seated:
