@@ -213,19 +213,6 @@ def shared_addresses(session: Session) -> Sequence[SharedAddress]:
     return [SharedAddress(*row) for row in found]
 
 
-def known(session: Session, account_id: str, member_id: str) -> bool:
-    """Whether the member ever had an assignment in the account."""
-    return bool(
-        session.scalar(
-            select(
-                select(Assignment.id)
-                .where(Assignment.account_id == account_id, Assignment.member_id == member_id)
-                .exists()
-            )
-        )
-    )
-
-
 def any_live(session: Session, account_id: str) -> bool:
     """Whether the account has a member, whatever their state but released."""
     return (
