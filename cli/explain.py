@@ -11,7 +11,7 @@ import click
 
 from cli.columns import printable
 from cli.full_sync import ready
-from cli.time_option import Moment, in_json, shown
+from cli.time_option import TimeOption, in_json, shown
 from models.api_key import all_keys
 from runtime.wiring import Runtime
 from services.reports.explanation_document import document
@@ -21,7 +21,7 @@ Told = Mapping[str, Any]
 
 @click.command()
 @click.argument("account_id", metavar="ACCOUNT")
-@click.option("--since", type=Moment(), help="What moved the figures from then on; default: 30 days ago.")
+@click.option("--since", type=TimeOption(), help="What moved the figures from then on; default: 30 days ago.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, as the API gives it.")
 def explain(account_id: str, *, since: datetime | None, as_json: bool) -> None:
     """Explain the seats of ACCOUNT: the sum behind each figure, what gives the summands, what moved them, who

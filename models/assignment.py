@@ -109,7 +109,7 @@ class Assignment(Base):
             waiting=int(self.awaits is not None),
         )
 
-    def take_address(self, email: str) -> None:
+    def set_address(self, email: str) -> None:
         """The member's address from now on, as it was given."""
         self.email, self.email_key, self.email_shared = email.strip(), address_key(email), False
 
@@ -213,7 +213,7 @@ def shared_addresses(session: Session) -> Sequence[SharedAddress]:
     return [SharedAddress(*row) for row in found]
 
 
-def any_live(session: Session, account_id: str) -> bool:
+def has_members(session: Session, account_id: str) -> bool:
     """Whether the account has a member, whatever their state but released."""
     return (
         session.scalar(select(Assignment.id).where(Assignment.account_id == account_id, LIVE).limit(1))
@@ -221,7 +221,7 @@ def any_live(session: Session, account_id: str) -> bool:
     )
 
 
-def expired(session: Session, account_id: str) -> Sequence[Assignment]:
+def lapsed_invitations(session: Session, account_id: str) -> Sequence[Assignment]:
     """Invitations of the account whose time is over, oldest first."""
     return session.scalars(
         select(Assignment)
@@ -243,7 +243,7 @@ def newest_id(session: Session, account_id: str, member_id: str) -> int | None:
     )
 
 
-def waiting(session: Session, account_id: str) -> Sequence[Assignment]:
+def awaiting_purchase(session: Session, account_id: str) -> Sequence[Assignment]:
     """Held seats of the account that are still to be bought, in the order in which they were claimed."""
     return session.scalars(
         select(Assignment)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from cli.backfill.staging import Stage
+from cli.backfill.staging import Staging
 from cli.backfill.summary import SeatTotals, Summary
 from cli.full_sync import patiently
 from cli.progress import Show
@@ -25,7 +25,7 @@ from providers.base import Caller, ListPage
 from runtime.wiring import Runtime
 from services.ledger import ownership
 from services.ledger.entitlements import seats_from_json, seats_to_json, share_of
-from services.ledger.takeover import take_over
+from services.ledger.takeover import adopt_snapshot
 from services.reports import business_totals
 
 _LISTING: Final = "reading the list"
@@ -42,11 +42,11 @@ class AccountSeen:
 
 
 @dataclass(slots=True)
-class Rehearsal:
+class DryRun:
     """Reads into a stage, and then tells account by account; `summary` is whole once all are told."""
 
     runtime: Runtime
-    stage: Stage
+    stage: Staging
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     _statuses: Counter[str] = field(default_factory=Counter)
     _held: Counter[str] = field(default_factory=Counter)
@@ -130,7 +130,7 @@ class Rehearsal:
         catalog = self.runtime.catalog
         with self.runtime.sessions() as session:  # never committed
             decision = ownership.decide(session, row, snapshot, catalog, doubt_first=doubt_of)
-        return take_over(row, snapshot, decision, catalog, self.now)
+        return adopt_snapshot(row, snapshot, decision, catalog, self.now)
 
     def _counted(self, account_id: str) -> AccountSeen:
         shares = [_share_from_json(kept) for kept in self.stage.of_account(account_id)]

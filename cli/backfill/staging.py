@@ -23,7 +23,7 @@ CREATE INDEX by_account ON subscriptions (account_id, id);
 _PAGE = 1000
 
 
-class Stage:
+class Staging:
     """Subscriptions as listed, and then each as retrieved."""
 
     def __init__(self) -> None:

@@ -68,7 +68,7 @@ class Reject:
     cells: Sequence[object]
 
 
-class Stage:
+class Staging:
     """A file, read to its end: good rows in their order, bad ones with their reasons."""
 
     def __init__(self) -> None:

@@ -14,11 +14,11 @@ from domain.ownership import Decision
 from domain.snapshot import SubscriptionSnapshot, SubscriptionStatus
 from domain.statuses import StatusEffect
 from models.base import Json
-from models.subscription import Subscription, to_keep
-from services.ledger.entitlements import weigh
+from models.subscription import Subscription, snapshot_to_json
+from services.ledger.entitlements import count_subscription
 
 
-def take_over(
+def adopt_snapshot(
     subscription: Subscription,
     snapshot: SubscriptionSnapshot,
     decision: Decision,
@@ -33,7 +33,7 @@ def take_over(
     `past_due_ends_at` is the provider's payment deadline from a webhook's body.
     """
     known = subscription.verified
-    subscription.belongs_to(decision.owner, decision.nonce)
+    subscription.assign_to(decision.owner, decision.nonce)
     whole = completed(snapshot, known, catalog.account_key)
     seen = _store(subscription, whole, catalog, seen_at, past_due_ends_at)
     return (*seen, *missing(snapshot, known), *decision.findings)
@@ -56,10 +56,10 @@ def _store(
         subscription.past_due_ends_at = _deadline(
             subscription, snapshot, past_due_ends_at, is_renewed=is_renewed
         )
-    subscription.snapshot = to_keep(snapshot, catalog.account_key)
+    subscription.snapshot = snapshot_to_json(snapshot, catalog.account_key)
     subscription.fingerprint = fingerprint(snapshot)
     subscription.verified_at = seen_at
-    seen = weigh(subscription, catalog, seen_at)
+    seen = count_subscription(subscription, catalog, seen_at)
     if not _leaves_the_raise(subscription, catalog.effect(snapshot.status)):
         subscription.drop_unverified()
     return seen
