@@ -18,6 +18,8 @@ from services.ledger import purchase_limits
 from services.ledger.claims import REFUSING
 from services.ledger.purchase_limits import AccountView
 
+_FREE = Decision(granted=True, code="free_role", message="The role takes no seat.")
+
 
 @dataclass(frozen=True, slots=True)
 class CanAddResult:
@@ -67,6 +69,3 @@ def _without_lapsing(session: Session, found: Account, seat_type: str) -> Balanc
     balance = balances_from_json(found.seats).get(seat_type, EMPTY)
     lapsing = sum(one.seat_type == seat_type for one in assignment.lapsed_invitations(session, found.id))
     return replace(balance, held=balance.held - lapsing)
-
-
-_FREE = Decision(granted=True, code="free_role", message="The role takes no seat.")

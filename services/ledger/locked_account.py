@@ -1,7 +1,7 @@
 """The locked account: operations record on it what they do, and `save` writes all of it at once.
 
-Between `lock_account` and the end of the transaction nobody else can change the account's seats. One save writes the
-balance, the audit rows and the notices of everything that was recorded, together or not at all.
+Between `lock_account` and the end of the transaction nobody else can change the account's seats. One save
+writes the balance, the audit rows and the notices of everything that was recorded, together or not at all.
 """
 
 from __future__ import annotations
@@ -82,9 +82,7 @@ class AccountState:
         self.balances[seat_type] = after
 
     def apply_entitlements(self, evaluated: AccountSeats, rules: AccountRules, catalog_digest: str) -> None:
-        """Take over what subscriptions and contracts give now; who sits in the account stays. `compute_status`
-        follows.
-        """
+        """Set what subscriptions and contracts give now; used seats stay. `compute_status` has to follow."""
         self.rules = SeatRules.of(rules.general)
         self.seat_rules = {name: SeatRules.of(one) for name, one in rules.by_type.items()}
         self.deadline, self.catalog_digest = evaluated.deadline, catalog_digest
