@@ -1,4 +1,4 @@
-"""What has happened to claims that wait for a seat, and what is to be seen of it."""
+"""Helpers for tests of pending claims: what happens to them, and what can be seen of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens while a purchase is on its way: seats from elsewhere, people who come and go, faults."""
+"""A purchase under way, while seats come from elsewhere, claims come and go, and calls fail."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_seats_that_came_from_elsewhere_are_never_given_back_by_a_purchase(
 
 
 @pytest.mark.parametrize("leaver", ["eve", OF_FIVE[0]])
-def test_nobody_is_charged_for_who_needs_no_seat_any_more(
+def test_no_seat_is_bought_for_claims_that_ended_meanwhile(
     service: Runtime, world: World, sold: str, monkeypatch: pytest.MonkeyPatch, leaver: str
 ):
     """The last moment to find out is the transaction that sends the purchase."""
@@ -65,9 +65,7 @@ def test_nobody_is_charged_for_who_needs_no_seat_any_more(
     assert applied_writes(world) == 0
 
 
-def test_a_customer_who_reduces_beside_a_claim_is_sold_nothing_back(
-    service: Runtime, world: World, sold: str
-):
+def test_a_reduction_beside_a_claim_is_not_undone_by_the_purchase(service: Runtime, world: World, sold: str):
     customer_buys(world, sold, adn_seat=1)
     sync_subscription(service, sold, patience=5)
     claim(service, "fay")
@@ -78,7 +76,7 @@ def test_a_customer_who_reduces_beside_a_claim_is_sold_nothing_back(
     assert "6 people sit on 5 full seats already" in reason(service, "eve")
 
 
-def test_who_came_after_the_purchase_is_not_refused_with_it(service: Runtime, world: World, sold: str):
+def test_a_claim_from_after_the_purchase_is_not_refused_with_it(service: Runtime, world: World, sold: str):
     world.board.turn({"plan_change_payment": "fails"})
     claim(service, "eve")
     auto_expand.expand(service, "acme")
@@ -89,7 +87,9 @@ def test_who_came_after_the_purchase_is_not_refused_with_it(service: Runtime, wo
     assert people(service) == {"eve": "released", "fay": "waiting"}
 
 
-def test_who_waits_on_after_a_purchase_is_bought_for_at_once(service: Runtime, world: World, sold: str):
+def test_claims_that_remain_after_a_purchase_are_bought_for_at_once(
+    service: Runtime, world: World, sold: str
+):
     world.board.turn({"plan_change_payment": "waits"})
     claim(service, "eve")
     auto_expand.expand(service, "acme")
@@ -102,7 +102,7 @@ def test_who_waits_on_after_a_purchase_is_bought_for_at_once(service: Runtime, w
     assert people(service) == {"eve": "active", "fay": "active"}
 
 
-def test_a_purchase_that_the_provider_never_answered_is_tried_again_for_the_same_people(
+def test_a_purchase_without_a_response_is_retried_for_the_same_claims(
     service: Runtime, world: World, sold: str
 ):
     """As where the process dies between writing down that it sends and sending."""
@@ -116,7 +116,7 @@ def test_a_purchase_that_the_provider_never_answered_is_tried_again_for_the_same
     assert (people(service), applied_writes(world)) == ({"eve": "active"}, 1)
 
 
-def test_a_write_that_is_refused_for_now_is_tried_later_and_later(service: Runtime, world: World, sold: str):
+def test_a_temporary_refusal_is_retried_with_growing_pauses(service: Runtime, world: World, sold: str):
     world.board.turn({"api_429_probability": 1.0, "api_fault_routes": [CHANGES]})
     claim(service, "eve")
     for _ in range(3):
@@ -127,7 +127,7 @@ def test_a_write_that_is_refused_for_now_is_tried_later_and_later(service: Runti
 
 
 @pytest.mark.parametrize("status", ["cancelled", "paused"])
-def test_an_account_that_may_claim_nothing_lets_nobody_wait(
+def test_a_suspended_account_releases_its_pending_claims(
     service: Runtime, world: World, sold: str, status: str
 ):
     claim(service, "eve")
@@ -139,14 +139,14 @@ def test_an_account_that_may_claim_nothing_lets_nobody_wait(
     assert people(service) == {"eve": "released"}
 
 
-def test_a_policy_that_needs_no_seat_ends_the_wait_with_one(service: Runtime, world: World, sold: str):
+def test_a_policy_that_grants_without_seats_grants_pending_claims(service: Runtime, world: World, sold: str):
     claim(service, "eve")
     with service.transaction() as session:
         accounts.set_policy(session, "acme", Override(policy="soft"), service.catalog, a_cause())
     assert people(service) == {"eve": "active"}
 
 
-def test_whose_role_needs_no_seat_any_more_waits_no_longer(service: Runtime, sold: str):
+def test_a_pending_claim_whose_role_becomes_free_is_granted(service: Runtime, sold: str):
     claim(service, "eve")
     freed = with_catalog(service, {'member = "full"': 'member = "free"'})
     with freed.transaction() as session:
@@ -154,14 +154,14 @@ def test_whose_role_needs_no_seat_any_more_waits_no_longer(service: Runtime, sol
     assert people(freed) == {"eve": "active"}
 
 
-def test_an_invitation_taken_up_by_address_while_it_waits_is_the_members_own(service: Runtime, sold: str):
+def test_a_pending_invitation_confirmed_by_address_belongs_to_the_member(service: Runtime, sold: str):
     claim(service, "invited", hold=True, email="eve@example.com")
     claim(service, "eve", email="eve@example.com")
     auto_expand.expand(service, "acme")
     assert people(service) == {"eve": "active"}
 
 
-def test_a_deadline_is_never_set_for_who_waits(service: Runtime, sold: str):
+def test_pending_claims_start_no_deadline(service: Runtime, sold: str):
     claim(service, "eve")
     with service.transaction() as session:
         accounts.set_policy(session, "acme", Override(policy="grace"), service.catalog, a_cause())
@@ -171,7 +171,7 @@ def test_a_deadline_is_never_set_for_who_waits(service: Runtime, sold: str):
         assert_counters_are_the_rows(session)
 
 
-def test_a_wait_over_midnight_counts_once(service: Runtime, world: World, sold: str):
+def test_a_purchase_over_midnight_counts_once(service: Runtime, world: World, sold: str):
     world.board.turn({"plan_change_payment": "waits"})
     claim(service, *(f"new-{number}" for number in range(10)))
     auto_expand.expand(service, "acme")
@@ -180,7 +180,7 @@ def test_a_wait_over_midnight_counts_once(service: Runtime, world: World, sold: 
     assert people(service)["eve"] == "waiting"
 
 
-def test_a_card_is_not_tried_for_days_where_the_answer_never_comes(service: Runtime, world: World, sold: str):
+def test_a_card_is_not_charged_for_days_if_responses_never_arrive(service: Runtime, world: World, sold: str):
     world.board.turn({"plan_change_payment": "fails"})
     world.board.turn({"api_cut_probability": 1.0, "api_fault_routes": [CHANGES]})
     claim(service, "eve")
@@ -193,7 +193,7 @@ def test_a_card_is_not_tried_for_days_where_the_answer_never_comes(service: Runt
     assert sent(world) == 2
 
 
-def test_who_keeps_coming_keeps_nobody_from_being_bought_for(
+def test_a_stream_of_new_claims_delays_no_purchase(
     service: Runtime, world: World, sold: str, monkeypatch: pytest.MonkeyPatch
 ):
     claim(service, "eve")
@@ -209,9 +209,7 @@ def test_who_keeps_coming_keeps_nobody_from_being_bought_for(
     assert people(service)["eve"] == "active"
 
 
-def test_what_stands_in_the_way_of_one_seat_type_is_none_of_the_others_business(
-    service: Runtime, world: World, sold: str
-):
+def test_an_obstacle_for_one_seat_type_does_not_stop_the_others(service: Runtime, world: World, sold: str):
     packs_only = with_catalog(
         service,
         {"addons.adn_seat = { full = 1 }\n": "", "\n[roles]": "auto_expand_limit = 5\n[roles]"},
@@ -222,7 +220,7 @@ def test_what_stands_in_the_way_of_one_seat_type_is_none_of_the_others_business(
     assert people(packs_only) == {"vic": "active", "val": "active", "vera": "active", "eve": "released"}
 
 
-def test_nobody_is_given_up_on_while_their_seat_is_being_paid(service: Runtime, world: World, sold: str):
+def test_no_claim_expires_while_its_seat_is_being_paid(service: Runtime, world: World, sold: str):
     world.board.turn({"plan_change_payment": "waits"})
     claim(service, "eve")
     auto_expand.expand(service, "acme")

@@ -1,4 +1,4 @@
-"""Claims that buy their seat: one purchase for all who wait, and nobody is seated before it is seen."""
+"""Claims that buy their seats: one purchase for all of them, granted once the seats are seen."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.services.purchases.auto_expand.scenes import (
 from tests.simulated import CHANGES, applied_writes, units
 
 
-def test_who_finds_no_seat_is_seated_once_it_is_bought(service: Runtime, world: World, sold: str):
+def test_a_claim_without_a_seat_is_granted_once_one_is_bought(service: Runtime, world: World, sold: str):
     claim(service, "eve")
     assert people(service) == {"eve": "waiting"}
     auto_expand.expand(service, "acme")
@@ -36,7 +36,7 @@ def test_who_finds_no_seat_is_seated_once_it_is_bought(service: Runtime, world: 
     assert not is_anybody_waited_for(service)
 
 
-def test_who_waits_holds_a_seat_that_is_no_overage(service: Runtime, sold: str):
+def test_a_pending_claim_is_no_overage(service: Runtime, sold: str):
     told = notices(service)
     claim(service, "eve")
     assert balance(service) == {
@@ -68,7 +68,7 @@ def test_claims_made_at_once_are_one_purchase(service: Runtime, world: World, so
     assert (applied_writes(world), units(world, sold)["adn_seat"]) == (1, 4)
 
 
-def test_many_are_bought_for_in_the_cheapest_way(service: Runtime, world: World, sold: str):
+def test_many_seats_are_bought_in_the_cheapest_way(service: Runtime, world: World, sold: str):
     claim(service, *(f"new-{number}" for number in range(10)))
     auto_expand.expand(service, "acme")
     assert units(world, sold) == {**CART, "adn_pack_10": 1}
@@ -81,7 +81,7 @@ def test_seats_of_two_types_are_one_purchase(service: Runtime, world: World, sol
     assert (applied_writes(world), units(world, sold)) == (1, {**CART, "adn_viewer": 3, "adn_seat": 1})
 
 
-def test_an_invitation_that_waited_is_an_invitation_with_its_whole_time(service: Runtime, sold: str):
+def test_a_pending_invitation_gets_its_full_time_once_bought(service: Runtime, sold: str):
     claim(service, "eve", hold=True)
     auto_expand.expand(service, "acme")
     with service.sessions() as session:
@@ -92,14 +92,14 @@ def test_an_invitation_that_waited_is_an_invitation_with_its_whole_time(service:
     assert 6 < kept.total_seconds() / 86400 <= 7
 
 
-def test_an_invitation_taken_up_while_it_waits_is_a_member_in_the_end(service: Runtime, sold: str):
+def test_a_pending_invitation_that_is_confirmed_becomes_a_member(service: Runtime, sold: str):
     claim(service, "eve", hold=True)
     claim(service, "eve")
     auto_expand.expand(service, "acme")
     assert people(service) == {"eve": "active"}
 
 
-def test_a_buyer_that_died_is_missed_and_another_comes(service: Runtime, world: World, sold: str):
+def test_the_purchase_of_a_process_that_died_is_continued(service: Runtime, world: World, sold: str):
     claim(service, "eve")
     with service.sessions.begin() as session:
         session.execute(text("UPDATE expansions SET lease_until = now() + interval '1 minute'"))
@@ -111,7 +111,9 @@ def test_a_buyer_that_died_is_missed_and_another_comes(service: Runtime, world: 
 
 
 @pytest.mark.parametrize("fault", ["api_cut_probability", "api_hang_probability"])
-def test_a_purchase_whose_answer_is_lost_is_made_once(service: Runtime, world: World, sold: str, fault: str):
+def test_a_purchase_whose_response_is_lost_is_made_once(
+    service: Runtime, world: World, sold: str, fault: str
+):
     claim(service, "eve")
     world.board.turn({fault: 1.0, "api_fault_routes": [CHANGES]})
     auto_expand.expand(service, "acme")
@@ -120,9 +122,7 @@ def test_a_purchase_whose_answer_is_lost_is_made_once(service: Runtime, world: W
     assert (people(service), applied_writes(world)) == ({"eve": "active"}, 1)
 
 
-def test_while_the_provider_is_away_the_claim_waits_and_is_bought_for_later(
-    service: Runtime, world: World, sold: str
-):
+def test_while_the_provider_is_unreachable_the_claim_stays_pending(service: Runtime, world: World, sold: str):
     claim(service, "eve")
     world.board.turn({"api_500_probability": 1.0})
     auto_expand.expand(service, "acme")

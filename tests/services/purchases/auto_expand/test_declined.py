@@ -1,4 +1,4 @@
-"""A card that is declined: each attempt counts, the pauses double, and after three somebody has to act."""
+"""A declined card: each attempt counts, the pauses double, and after three failures purchases stop."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def notices(service: Runtime) -> list[dict]:
         return [one.data for one in told]
 
 
-def test_attempts_that_are_declined_count_against_the_day(service: Runtime, declined, world: World):
+def test_declined_attempts_count_against_the_daily_limit(service: Runtime, declined, world: World):
     declined("eve", "fay")
     assert purse(service).today == 2
     of_two = with_catalog(service, {"\n[roles]": "auto_expand_limit = 2\n[roles]"})
@@ -90,14 +90,14 @@ def test_attempts_that_are_declined_count_against_the_day(service: Runtime, decl
         claim(of_two, "gil")
 
 
-def test_the_rest_doubles(service: Runtime, declined):
+def test_the_pause_doubles(service: Runtime, declined):
     declined("eve")
     assert rest(service) == timedelta(minutes=1)
     declined("fay")
     assert rest(service) == timedelta(minutes=2)
 
 
-def test_during_the_rest_the_card_is_left_alone(service: Runtime, declined, world: World):
+def test_during_the_pause_the_card_is_not_charged(service: Runtime, declined, world: World):
     declined("eve", "fay")
     before = sent(world)
     with pytest.raises(NoSeatAvailable, match="The last purchase failed: the next is tried from"):
@@ -105,9 +105,7 @@ def test_during_the_rest_the_card_is_left_alone(service: Runtime, declined, worl
     assert sent(world) == before
 
 
-def test_after_three_in_a_row_nothing_is_bought_however_long_one_waits(
-    service: Runtime, declined, world: World
-):
+def test_after_three_failures_in_a_row_nothing_is_bought_any_more(service: Runtime, declined, world: World):
     declined("eve", "fay", "gil")
     before = sent(world)
     hours_pass(service)
@@ -130,7 +128,7 @@ def test_the_app_is_notified_once_when_it_stops(service: Runtime, declined):
     assert (told["failures"], told["code"]) == (3, "not_applied")
 
 
-def test_a_purchase_that_is_made_ends_the_row(service: Runtime, declined, world: World):
+def test_a_successful_purchase_resets_the_count(service: Runtime, declined, world: World):
     declined("eve", "fay")
     world.board.turn({"plan_change_payment": "succeeds"})
     hours_pass(service)
@@ -180,14 +178,14 @@ def test_it_is_turned_on_again(service: Runtime, declined, world: World, sold: s
     assert people(service)["hal"] == "active"
 
 
-def test_an_event_that_says_nothing_of_money_turns_nothing_on(service: Runtime, declined, sold: str):
+def test_an_event_without_a_payment_turns_nothing_on(service: Runtime, declined, sold: str):
     declined("eve", "fay", "gil")
     announced(service, "subscription.updated", sold)
     sync_now(service, sold)
     assert purse(service).is_stopped
 
 
-def test_those_who_wait_when_it_stops_are_told_so(service: Runtime, declined, world: World):
+def test_claims_that_are_pending_when_it_stops_are_refused(service: Runtime, declined, world: World):
     declined("eve", "fay")
     hours_pass(service)
     claim(service, "gil")
@@ -200,7 +198,7 @@ def test_those_who_wait_when_it_stops_are_told_so(service: Runtime, declined, wo
     assert "The last 3 purchases failed" in reason(service, "hal")
 
 
-def test_a_refusal_that_was_announced_counts_like_one_that_was_found_out(
+def test_a_failure_announced_by_an_event_counts_like_one_found_by_a_sync(
     service: Runtime, world: World, sold: str
 ):
     world.board.turn({"plan_change_payment": "waits"})
@@ -215,7 +213,9 @@ def test_a_refusal_that_was_announced_counts_like_one_that_was_found_out(
     assert "INSUFFICIENT_FUNDS" in reason(service, "eve")
 
 
-def test_two_purchases_without_an_answer_are_known_to_the_claim(service: Runtime, world: World, sold: str):
+def test_after_two_purchases_without_a_response_a_claim_is_refused_for_now(
+    service: Runtime, world: World, sold: str
+):
     world.board.turn({"api_cut_before_probability": 1.0, "api_fault_routes": [CHANGES]})
     claim(service, "eve")
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Claims for which nothing is bought, and what they are told."""
+"""Claims for which nothing is bought, and their error messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.services.purchases.auto_expand.scenes import claim, long_ago, people,
 from tests.simulated import applied_writes, sell_beside
 
 
-def test_a_refusal_of_the_provider_is_told_to_who_waits(service: Runtime, world: World, sold: str):
+def test_a_refusal_of_the_provider_refuses_the_pending_claims(service: Runtime, world: World, sold: str):
     claim(service, "eve")
     world.apply(sold, actions.set_status(world, Options(status="on_hold")), silently=True)
     auto_expand.expand(service, "acme")
@@ -55,7 +55,7 @@ def test_no_more_than_the_products_maximum_is_bought(service: Runtime, sold: str
         claim(bounded, "fay")
 
 
-def test_nothing_is_bought_for_people_who_were_there_before(service: Runtime, world: World, sold: str):
+def test_nothing_is_bought_for_an_existing_overage(service: Runtime, world: World, sold: str):
     claim(service, "eve")
     auto_expand.expand(service, "acme")
     world.apply(sold, actions.set_cart(world, Options(addons=[AddonUnits("adn_viewer", 2)])), silently=True)
@@ -65,7 +65,7 @@ def test_nothing_is_bought_for_people_who_were_there_before(service: Runtime, wo
     assert status(service) == "over_limit"
 
 
-def test_where_it_is_not_clear_what_to_buy_nothing_is(service: Runtime, world: World, sold: str):
+def test_with_two_subscriptions_nothing_is_bought(service: Runtime, world: World, sold: str):
     sell_beside(world, service, sold)
     claim(service, *(f"new-{number}" for number in range(5)))
     with pytest.raises(PurchaseNeeded, match="2 active subscriptions and not one"):

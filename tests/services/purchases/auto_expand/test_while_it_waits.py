@@ -1,4 +1,4 @@
-"""Claims that wait: who comes first, who waits in vain, and what cannot be done meanwhile."""
+"""Pending claims: which comes first, which expire, and what cannot be done with them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.services.purchases.auto_expand.scenes import OF_FIVE, claim, people, 
 from tests.simulated import applied_writes
 
 
-def test_a_seat_that_is_freed_goes_to_who_waits_and_nothing_is_bought(
+def test_a_freed_seat_goes_to_a_pending_claim_and_nothing_is_bought(
     service: Runtime, world: World, sold: str
 ):
     claim(service, "eve", "fay")
@@ -32,7 +32,7 @@ def test_a_seat_that_is_freed_goes_to_who_waits_and_nothing_is_bought(
     assert applied_writes(world) == 0
 
 
-def test_who_waits_comes_before_who_comes_later(service: Runtime, world: World, sold: str):
+def test_pending_claims_come_before_later_ones(service: Runtime, world: World, sold: str):
     claim(service, "eve", "fay")
     with service.transaction() as session:
         claims.release(session, "acme", OF_FIVE[0], a_cause())
@@ -42,7 +42,7 @@ def test_who_waits_comes_before_who_comes_later(service: Runtime, world: World, 
     assert people(service) == {"eve": "active", "fay": "waiting", "gil": "waiting"}
 
 
-def test_a_policy_that_buys_no_more_ends_the_wait(service: Runtime, world: World, sold: str):
+def test_a_policy_that_buys_no_seats_releases_pending_claims(service: Runtime, world: World, sold: str):
     claim(service, "eve")
     with service.transaction() as session:
         accounts.set_policy(session, "acme", Override(policy="strict"), service.catalog, a_cause())
@@ -52,7 +52,7 @@ def test_a_policy_that_buys_no_more_ends_the_wait(service: Runtime, world: World
     assert applied_writes(world) == 0
 
 
-def test_a_wait_ends_after_some_days(service: Runtime, sold: str):
+def test_a_pending_claim_expires_after_some_days(service: Runtime, sold: str):
     claim(service, "eve")
     with service.sessions.begin() as session:
         session.execute(text("UPDATE assignments SET expires_at = now() WHERE awaits IS NOT NULL"))
@@ -65,13 +65,15 @@ def test_a_wait_ends_after_some_days(service: Runtime, sold: str):
 @pytest.mark.parametrize(
     "wanted", [MemberUpdate(role="guest"), MemberUpdate(state=assignment.AssignmentState.ACTIVE)]
 )
-def test_who_waits_is_neither_moved_nor_confirmed_by_hand(service: Runtime, sold: str, wanted: MemberUpdate):
+def test_a_pending_claim_can_be_neither_moved_nor_confirmed(
+    service: Runtime, sold: str, wanted: MemberUpdate
+):
     claim(service, "eve")
     with service.transaction() as session, pytest.raises(WrongState, match="waits for a seat"):
         members.update_member(session, "acme", "eve", wanted, catalog=service.catalog, cause=a_cause())
 
 
-def test_the_audit_tells_of_every_step(service: Runtime, world: World, sold: str):
+def test_the_audit_has_every_step(service: Runtime, world: World, sold: str):
     world.board.turn({"plan_change_payment": "waits"})
     claim(service, "eve", "fay", "gil")
     auto_expand.expand(service, "acme")
