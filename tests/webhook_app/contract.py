@@ -10,7 +10,18 @@ from flask import Flask, Response, request
 from pydantic import BaseModel, ValidationError
 
 from webhook_app.problems import Problem
-from webhook_app.schemas import audit, checkout, common, notices, seat_changes
+from webhook_app.schemas import (
+    accounts,
+    audit,
+    checkout,
+    claims,
+    common,
+    members,
+    notices,
+    operators,
+    seat_changes,
+    seats,
+)
 
 REFERENCE = "#/components/schemas/"
 
@@ -60,7 +71,18 @@ def model_of(reference: str) -> type[BaseModel]:
     name = reference.removeprefix(REFERENCE)
     if name == "Problem":
         return Problem
-    described = (common, notices, audit, checkout, seat_changes)
+    described = (
+        accounts,
+        audit,
+        checkout,
+        claims,
+        common,
+        members,
+        notices,
+        operators,
+        seat_changes,
+        seats,
+    )
     found = (getattr(module, name, None) for module in described)
     return next(model for model in found if model is not None)
 
