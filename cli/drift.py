@@ -12,7 +12,7 @@ import click
 from sqlalchemy.orm import Session
 
 from cli.full_sync import ready
-from cli.time_option import in_json
+from domain.times import iso_time
 from domain.wording import counted
 from models import drift_finding
 from models.drift_finding import DriftFinding, FindingState
@@ -122,7 +122,7 @@ def _print_json(found: Sequence[DriftFinding], counts: Counts) -> None:
             for (state, cause), count in counts.items()
         ],
     }
-    click.echo(json.dumps(document, indent=2, default=in_json))
+    click.echo(json.dumps(document, indent=2, default=iso_time))
 
 
 def _since(moment: datetime) -> str:

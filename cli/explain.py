@@ -11,7 +11,8 @@ import click
 
 from cli.columns import printable
 from cli.full_sync import ready
-from cli.time_option import Moment, in_json, shown
+from cli.time_option import Moment, shown
+from domain.times import iso_time
 from models.api_key import all_keys
 from runtime.wiring import Runtime
 from services.reports.explanation_document import document
@@ -32,7 +33,7 @@ def explain(account_id: str, *, since: datetime | None, as_json: bool) -> None:
     with ready("seatsync-explain") as runtime:
         told, names = document(runtime, account_id, since=since), _key_names(runtime)
     if as_json:
-        click.echo(json.dumps(told, indent=2, default=in_json))
+        click.echo(json.dumps(told, indent=2, default=iso_time))
         return
     for line in _lines(_with_names(told, names)):
         click.echo(line)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from math import inf
 
 from domain.reduction import Rank, Sitter
+from domain.times import day_words
 
 
 def rank(sitter: Sitter) -> Rank:
@@ -23,11 +23,7 @@ def rank(sitter: Sitter) -> Rank:
 def reason(sitter: Sitter) -> str:
     """The fact that decided, with its day."""
     if sitter.state == "held":
-        return f"held for an invitation since {_day(sitter.claimed_at)}"
+        return f"held for an invitation since {day_words(sitter.claimed_at)}"
     if sitter.last_active_at is None:
-        return f"never reported active; joined {_day(sitter.claimed_at)}"
-    return f"not active since {_day(sitter.last_active_at)}"
-
-
-def _day(moment: datetime) -> str:
-    return f"{moment.day} {moment:%b %Y}"
+        return f"never reported active; joined {day_words(sitter.claimed_at)}"
+    return f"not active since {day_words(sitter.last_active_at)}"
