@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cli.columns import printable
-from cli.full_sync import ready
+from cli.command_runtime import command_runtime
 from cli.time_option import Moment, shown
 from domain.times import iso_time
 from models.api_key import all_keys
@@ -30,7 +30,7 @@ def explain(account_id: str, *, since: datetime | None, as_json: bool) -> None:
 
     Times are ISO 8601 with an offset, as 2026-11-22T12:00:00Z.
     """
-    with ready("seatsync-explain") as runtime:
+    with command_runtime("seatsync-explain") as runtime:
         told, names = document(runtime, account_id, since=since), _key_names(runtime)
     if as_json:
         click.echo(json.dumps(told, indent=2, default=iso_time))
