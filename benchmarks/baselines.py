@@ -41,7 +41,7 @@ def accept() -> Flask:
             body=body,
         )
         with runtime.sessions.begin() as session:
-            inbox.keep(session, arrival)
+            inbox.store(session, arrival)
         return Response(b"{}", 202, mimetype="application/json")
 
     return app

@@ -96,7 +96,7 @@ def _keep_bursts(site: Site, runtime: Runtime, ids: Sequence[str]) -> None:
     with runtime.sessions.begin() as session:
         for subscription_id in ids:
             for n in range(PER_SUBSCRIPTION):
-                inbox.keep(session, _arrival(f"msg_{turn}_{subscription_id}_{n}", subscription_id, turn))
+                inbox.store(session, _arrival(f"msg_{turn}_{subscription_id}_{n}", subscription_id, turn))
     # A subscription just looked at waits for a second before its next look.
     await_answer(runtime, "SELECT count(*) = 0 FROM subscriptions WHERE hint > synced AND next_at > now()")
 

@@ -23,9 +23,9 @@ from sqlalchemy import event
 from domain.catalog.model import Catalog
 from domain.catalog.reader import parse
 from models.audit import Cause
-from models.database import Sessions, connect, sessions_of
+from models.database import Sessions, connect, session_factory
 from services.ledger import claims as seating
-from services.ledger.claims import Wish
+from services.ledger.claims import ClaimRequest
 
 PROCESSES, THREADS = 2, 8
 CALLERS = PROCESSES * THREADS
@@ -48,7 +48,7 @@ def claim(sessions: Sessions, catalog: Catalog, wanted: Claim) -> None:
     """One claim as the API makes it."""
     account_id, member_id = wanted
     with sessions.begin() as session:
-        seating.claim(session, account_id, Wish(member_id=member_id, role="member"), catalog, _CAUSE)
+        seating.claim(session, account_id, ClaimRequest(member_id=member_id, role="member"), catalog, _CAUSE)
 
 
 def record(database_url: str, catalog: Catalog, claims: Sequence[Claim]) -> list[Sent]:
@@ -66,7 +66,7 @@ def record(database_url: str, catalog: Catalog, claims: Sequence[Claim]) -> list
     def _hear(connection: psycopg.Connection, _record: object) -> None:
         connection.cursor_factory = Heard
 
-    sessions = sessions_of(engine)
+    sessions = session_factory(engine)
     for wanted in claims:
         transactions.append([])
         claim(sessions, catalog, wanted)
@@ -135,7 +135,7 @@ def _caller_process(
 ) -> None:
     threads = len(claims)
     engine = connect(database_url, pool_size=threads)
-    sessions, catalog = sessions_of(engine), parse(catalog_text, "benchmarks")
+    sessions, catalog = session_factory(engine), parse(catalog_text, "benchmarks")
     url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     bare = [psycopg.connect(url) for _ in range(threads)]
 

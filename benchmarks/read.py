@@ -13,7 +13,7 @@ from benchmarks.pace import Pace
 from benchmarks.report import Row, client_row, compare
 from benchmarks.servers import Servers, Site
 from models import sync_queue
-from runtime.seat_cache import Kept
+from runtime.seat_cache import CachedDocument
 from services.sync.subscription import sync
 
 BAR = 0.85
@@ -63,21 +63,21 @@ def _fill(site: Site, accounts: int) -> Sequence[bytes]:
     return [get(f"/v1/accounts/{account_of(one)}/seats") for one in ids]
 
 
-def _documents(site: Site, accounts: int) -> Mapping[str, Kept]:
+def _documents(site: Site, accounts: int) -> Mapping[str, CachedDocument]:
     """What the cache holds for each account."""
     with site.runtime() as runtime:
         kept = {one: runtime.cache.get(one) for one in (account_of(f"sub_{n}") for n in range(accounts))}
     return {account_id: found for account_id, found in kept.items() if found is not None}
 
 
-def _keep_warm(site: Site, documents: Mapping[str, Kept]) -> None:
+def _keep_warm(site: Site, documents: Mapping[str, CachedDocument]) -> None:
     """Entries live for eight seconds at least, whoever reads them: kept anew, they outlast a round."""
     with site.runtime() as runtime:
         for account_id, kept in documents.items():
             runtime.cache.fill(account_id, kept.version, kept.document)
 
 
-def _copy(site: Site, documents: Mapping[str, Kept]) -> None:
+def _copy(site: Site, documents: Mapping[str, CachedDocument]) -> None:
     """Give the bare view the same documents under keys of its own, without an end."""
     with site.runtime() as runtime:
         for account_id, kept in documents.items():

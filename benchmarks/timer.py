@@ -57,4 +57,4 @@ def a_day(runtime: Runtime) -> None:
 
 def _is_anybody_waiting(runtime: Runtime) -> bool:
     with runtime.sessions() as session:
-        return service_health.of_all(session).subscriptions_waiting > 0
+        return service_health.read(session).subscriptions_waiting > 0

@@ -11,12 +11,12 @@ import click
 
 from cli.command_runtime import command_runtime
 from cli.progress import shown
-from cli.time_option import Moment
+from cli.time_option import TimeOption
 from domain.wording import counted
 from runtime.wiring import Runtime
 from services.reports import audit_verification
 from services.reports.audit_export import Format, export
-from services.reports.audit_verification import Checked
+from services.reports.audit_verification import VerificationResult
 
 _ACCOUNTS_AT_ONCE: Final = 200
 
@@ -59,8 +59,8 @@ def verify(account_id: str | None) -> None:
     show_default=True,
     help="One JSON document with a line for each row, or CSV that spreadsheets can open safely.",
 )
-@click.option("--from", "since", type=Moment(), help="Rows written then or later.")
-@click.option("--to", "until", type=Moment(), help="Rows written before.")
+@click.option("--from", "since", type=TimeOption(), help="Rows written then or later.")
+@click.option("--to", "until", type=TimeOption(), help="Rows written before.")
 def export_(account_id: str, *, form: str, since: datetime | None, until: datetime | None) -> None:
     """Write the audit of ACCOUNT to standard output, oldest row first.
 
@@ -73,11 +73,11 @@ def export_(account_id: str, *, form: str, since: datetime | None, until: dateti
     out.flush()
 
 
-def _checked(runtime: Runtime, account_id: str | None) -> Iterator[Checked]:
+def _checked(runtime: Runtime, account_id: str | None) -> Iterator[VerificationResult]:
     """One account, or all of them a slice at a time, each in a transaction of its own."""
     if account_id is not None:
         with runtime.sessions() as session:
-            yield audit_verification.check_one(session, account_id)
+            yield audit_verification.verify_account(session, account_id)
         return
     with runtime.sessions() as session:
         total = audit_verification.count_accounts(session)
@@ -85,7 +85,7 @@ def _checked(runtime: Runtime, account_id: str | None) -> Iterator[Checked]:
     with shown() as show:
         while True:
             with runtime.sessions() as session:
-                checked = audit_verification.check(session, after=after, limit=_ACCOUNTS_AT_ONCE)
+                checked = audit_verification.verify(session, after=after, limit=_ACCOUNTS_AT_ONCE)
             yield checked
             after, done = checked.last, done + checked.accounts
             show.step("checking accounts", done, max(total, done))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import click
 
-from models.database import Sessions, connect, sessions_of
+from models.database import Sessions, connect, session_factory
 from runtime.servers import existing_database, existing_servers
 from runtime.settings import Settings, unknown_variables
 
@@ -47,7 +47,7 @@ def database(application: str) -> Iterator[Sessions]:
         name_embedded_database(settings)
         engine = connect(url, application=application)
         try:
-            yield sessions_of(engine)
+            yield session_factory(engine)
         finally:
             engine.dispose()
 

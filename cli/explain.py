@@ -11,7 +11,7 @@ import click
 
 from cli.columns import printable
 from cli.command_runtime import command_runtime
-from cli.time_option import Moment, shown
+from cli.time_option import TimeOption, shown
 from domain.times import iso_time
 from models.api_key import all_keys
 from runtime.wiring import Runtime
@@ -22,7 +22,7 @@ Told = Mapping[str, Any]
 
 @click.command()
 @click.argument("account_id", metavar="ACCOUNT")
-@click.option("--since", type=Moment(), help="What moved the figures from then on; default: 30 days ago.")
+@click.option("--since", type=TimeOption(), help="What moved the figures from then on; default: 30 days ago.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, as the API gives it.")
 def explain(account_id: str, *, since: datetime | None, as_json: bool) -> None:
     """Explain the seats of ACCOUNT: the sum behind each figure, what gives the summands, what moved them, who

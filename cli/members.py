@@ -13,7 +13,7 @@ from domain.wording import counted
 from models.account import Account
 from models.database import Sessions
 from services.ledger import erasure
-from services.ledger.erasure import Erased, Person, Trace
+from services.ledger.erasure import Erased, Person, PersonalData
 
 
 @click.group()
@@ -47,7 +47,7 @@ def erase(
     person = Person(member_id=member_id, email=email, account_id=account_id)
     with database("seatsync-members") as sessions:
         with sessions() as session:
-            found = erasure.traces(session, person)
+            found = erasure.personal_data(session, person)
         if not found:
             click.echo(_nothing_found(sessions, account_id), err=True)
             sys.exit(1)
@@ -72,7 +72,7 @@ def _nothing_found(sessions: Sessions, account_id: str | None) -> str:
     )
 
 
-def _show(found: Sequence[Trace]) -> None:
+def _show(found: Sequence[PersonalData]) -> None:
     for trace in found:
         ids = ", ".join(trace.member_ids)
         if trace.other_ids:
@@ -83,13 +83,13 @@ def _show(found: Sequence[Trace]) -> None:
         )
 
 
-def _erase(sessions: Sessions, trace: Trace) -> Erased:
+def _erase(sessions: Sessions, trace: PersonalData) -> Erased:
     """One account in one transaction: no account waits for another."""
     with sessions.begin() as session:
         return erasure.erase(session, trace)
 
 
-def _tell(trace: Trace, erased: Erased) -> None:
+def _tell(trace: PersonalData, erased: Erased) -> None:
     assignments = counted(erased.assignments, "assignment")
     what = f"erased from {assignments}; {counted(erased.answers, 'kept answer')} dropped"
     click.echo(f"{trace.account_id}: {what}")

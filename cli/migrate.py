@@ -11,7 +11,7 @@ import migrations
 from cli.connections import name_embedded_database, read_settings
 from models import generation
 from models.assignment import SharedAddress, shared_addresses
-from models.database import connect, sessions_of
+from models.database import connect, session_factory
 from runtime import installation
 from runtime.servers import running_servers
 from runtime.settings import Settings
@@ -59,11 +59,11 @@ def migrate_to_head(settings: Settings, *, reassign: bool = False) -> Migrated:
     engine = connect(str(settings.database_url), application="seatsync-migrate")
     try:
         migrations.upgrade(engine)
-        with sessions_of(engine).begin() as session:
+        with session_factory(engine).begin() as session:
             if reassign:
                 installation.reassign(session, settings)
             installation.claim_in(session, settings)
-            return Migrated(generation.put_in_force(session, catalog), shared_addresses(session))
+            return Migrated(generation.activate(session, catalog), shared_addresses(session))
     finally:
         engine.dispose()
 

@@ -27,6 +27,6 @@ def sweeper() -> None:
         installation.claim(runtime.sessions, settings)
         app = SeatSync(settings)
         run(
-            Sweep(runtime, app.publish, app.announce, app.ring_for_reconcile, app.ring_for_changes),
+            Sweep(runtime, app.publish, app.wake_notices, app.wake_reconcile, app.wake_changes),
             settings.sweep_seconds,
         )

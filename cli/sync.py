@@ -18,13 +18,13 @@ from domain.ids import has_control_characters, is_id
 from domain.wording import counted
 from models import account, audit, drift_finding
 from models.account import Account
-from models.audit import Move
+from models.audit import AccountChange
 from models.base import Json
 from models.drift_finding import DriftFinding, FindingState
 from models.subscription import Subscription, of_account
 from runtime.wiring import Runtime
 from services.ledger.locked_account import EMPTY, Balance
-from services.sync.on_demand import resync, resync_subscription
+from services.sync.on_demand import sync_account, sync_subscription
 
 _SHOWN: Final = 50
 
@@ -69,10 +69,10 @@ def _sync_one(runtime: Runtime, name: str, *, by_id: bool, patience: float) -> b
     with runtime.sessions() as session:
         is_account, ids = _meant(session, name, by_id=by_id)
         newest = audit.newest(session)
-    look = resync if is_account else resync_subscription
+    look = sync_account if is_account else sync_subscription
     done = look(runtime, name, patience=patience)
     with runtime.sessions() as session:
-        _tell_moves(audit.moves(session, after=newest, subscription_ids=ids))
+        _tell_moves(audit.changed_accounts(session, after=newest, subscription_ids=ids))
     _tell_drift(done.drift)
     for one in done.waiting:
         what = "given up on" if one.is_dead else "still waits"
@@ -99,7 +99,7 @@ def _sync_all(runtime: Runtime, *, full: bool, patience: float) -> bool:
         newest, began_at = audit.newest(session), account.now(session)
     is_done = sync_everything(runtime, everything=full, patience=patience)
     with runtime.sessions() as session:
-        _tell_moves(audit.moves(session, after=newest))
+        _tell_moves(audit.changed_accounts(session, after=newest))
         _tell_drift(_drift(session, since=began_at))
         is_held = bool(drift_finding.count_by_cause(session, states=[FindingState.HELD]))
     has_failed = tell_failed(runtime)
@@ -109,12 +109,12 @@ def _sync_all(runtime: Runtime, *, full: bool, patience: float) -> bool:
 def _drift(session: Session, *, since: datetime) -> Iterator[DriftFinding]:
     """What is held, since whenever, and what else was found or repaired since then."""
     yield from drift_finding.page(session, states=[FindingState.HELD], after=None, limit=_SHOWN + 1)
-    for one in drift_finding.moved_since(session, since, limit=_SHOWN + 1):
+    for one in drift_finding.changed_since(session, since, limit=_SHOWN + 1):
         if one.state != FindingState.HELD:
             yield one
 
 
-def _tell_moves(moves: Iterable[Move]) -> None:
+def _tell_moves(moves: Iterable[AccountChange]) -> None:
     lines = (f"{move.account_id}: {'; '.join(told)}" for move in moves if (told := list(_moved(move))))
     count = 0
     for count, line in enumerate(lines, start=1):
@@ -126,7 +126,7 @@ def _tell_moves(moves: Iterable[Move]) -> None:
         click.echo("No account's seats changed.")
 
 
-def _moved(move: Move) -> Iterator[str]:
+def _moved(move: AccountChange) -> Iterator[str]:
     before, after = _seats(move.before), _seats(move.after)
     for seat_type in sorted({*before, *after}):
         was, is_now = (seats.get(seat_type, EMPTY).purchased for seats in (before, after))

@@ -13,7 +13,7 @@ from services.ledger.input_types import Time
 _TIME: Final = TypeAdapter(Time)
 
 
-class Moment(click.ParamType[datetime]):
+class TimeOption(click.ParamType[datetime]):
     """ISO 8601 with an offset, as `2026-11-22T12:00:00Z`."""
 
     name = "time"

@@ -13,12 +13,12 @@ from models.idempotency_key import IdempotencyKey
 from models.inbox import InboxEvent
 from models.installation import Installation
 from models.member_import import Import, ImportReject
-from models.notice import KeptNotice, NoticeDelivery
+from models.notice import NoticeDelivery, StoredNotice
 from models.notice_endpoint import Endpoint
-from models.purchase_queue import Expansion
+from models.purchase_queue import QueuedPurchase
 from models.purchase_reset import PurchaseReset
 from models.reconcile_pass import ReconcilePass, Sighting
-from models.scheduled_job import Tick
+from models.scheduled_job import JobRun
 from models.seat_change import SeatChange
 from models.subscription import Subscription
 
@@ -30,20 +30,20 @@ TABLES = (
     AuditRow,
     DriftFinding,
     Endpoint,
-    Expansion,
+    QueuedPurchase,
     Generation,
     IdempotencyKey,
     Import,
     ImportReject,
     InboxEvent,
     Installation,
-    KeptNotice,
+    StoredNotice,
     NoticeDelivery,
     PurchaseReset,
     ReconcilePass,
     SeatChange,
     Sighting,
     Subscription,
-    Tick,
+    JobRun,
 )
 metadata = Base.metadata

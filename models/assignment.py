@@ -124,7 +124,7 @@ class Assignment(Base):
             waiting=int(self.awaits is not None),
         )
 
-    def take_address(self, email: str) -> None:
+    def set_address(self, email: str) -> None:
         """The member's address from now on, as it was given."""
         self.email, self.email_key, self.email_shared = email.strip(), address_key(email), False
 
@@ -228,7 +228,7 @@ def shared_addresses(session: Session) -> Sequence[SharedAddress]:
     return [SharedAddress(*row) for row in found]
 
 
-def known(session: Session, account_id: str, member_id: str) -> bool:
+def was_ever_member(session: Session, account_id: str, member_id: str) -> bool:
     """Whether the member ever had an assignment in the account."""
     return bool(
         session.scalar(
@@ -241,7 +241,7 @@ def known(session: Session, account_id: str, member_id: str) -> bool:
     )
 
 
-def any_live(session: Session, account_id: str) -> bool:
+def has_members(session: Session, account_id: str) -> bool:
     """Whether the account has a member, whatever their state but released."""
     return (
         session.scalar(select(Assignment.id).where(Assignment.account_id == account_id, LIVE).limit(1))
@@ -249,7 +249,7 @@ def any_live(session: Session, account_id: str) -> bool:
     )
 
 
-def expired(session: Session, account_id: str) -> Sequence[Assignment]:
+def lapsed_invitations(session: Session, account_id: str) -> Sequence[Assignment]:
     """Invitations of the account whose time is over, oldest first."""
     return session.scalars(
         select(Assignment)
@@ -272,7 +272,7 @@ def newest_id(session: Session, account_id: str, member_id: str) -> int | None:
     )
 
 
-def waiting(session: Session, account_id: str) -> Sequence[Assignment]:
+def awaiting_purchase(session: Session, account_id: str) -> Sequence[Assignment]:
     """Held seats of the account that are still to be bought, in the order in which they were claimed."""
     return session.scalars(
         select(Assignment)

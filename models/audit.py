@@ -68,14 +68,14 @@ def newest_of_member(session: Session, account_id: str, member_id: str) -> Audit
     return session.scalar(of_member.order_by(AuditRow.id.desc()).limit(1))
 
 
-def moved_by(session: Session, subscription_ids: Collection[str], *, after: int) -> bool:
+def was_changed_by(session: Session, subscription_ids: Collection[str], *, after: int) -> bool:
     """Whether one of these subscriptions changed an account after that row."""
     moved = select(AuditRow.id).where(AuditRow.subscription_id.in_(subscription_ids), AuditRow.id > after)
     return session.scalar(moved.limit(1)) is not None
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class AccountChange:
     """An account that subscriptions changed: its balance before the first change and after the last."""
 
     account_id: str
@@ -83,7 +83,9 @@ class Move:
     after: Json
 
 
-def moves(session: Session, *, after: int, subscription_ids: Collection[str] | None = None) -> Iterator[Move]:
+def changed_accounts(
+    session: Session, *, after: int, subscription_ids: Collection[str] | None = None
+) -> Iterator[AccountChange]:
     """What subscriptions, or these of them, changed after that row, account by account."""
     wanted = (
         select(
@@ -98,7 +100,7 @@ def moves(session: Session, *, after: int, subscription_ids: Collection[str] | N
     if subscription_ids is not None:
         wanted = wanted.where(AuditRow.subscription_id.in_(subscription_ids))
     for row in session.execute(wanted.execution_options(yield_per=1000)):
-        yield Move(*row)
+        yield AccountChange(*row)
 
 
 class AuditHead(Base):

@@ -82,7 +82,7 @@ def _connect_patiently(
 
 
 @contextmanager
-def apart(engine: Engine) -> Iterator[Connection]:
+def dedicated_connection(engine: Engine) -> Iterator[Connection]:
     """A connection for a lock that goes with it, and so with the process.
 
     Outside of transactions, or the server would end one that seems forgotten; closed at the end and not
@@ -95,7 +95,7 @@ def apart(engine: Engine) -> Iterator[Connection]:
             connection.invalidate()
 
 
-def sessions_of(engine: Engine) -> Sessions:
+def session_factory(engine: Engine) -> Sessions:
     """`with sessions.begin() as session:` is one transaction."""
     return sessionmaker(engine, expire_on_commit=False)
 
@@ -103,12 +103,12 @@ def sessions_of(engine: Engine) -> Sessions:
 _WRITTEN: Final = "seatsync accounts written"
 
 
-def note_written(session: Session, account_id: str, version: int) -> None:
+def record_written(session: Session, account_id: str, version: int) -> None:
     """Remember that the session wrote the account, which has this version now."""
     session.info.setdefault(_WRITTEN, {})[account_id] = version
 
 
-def written_in(session: Session) -> Mapping[str, int]:
+def written_accounts(session: Session) -> Mapping[str, int]:
     """The accounts that the session wrote, with their newest versions: what caches must be told."""
     written: Mapping[str, int] = session.info.get(_WRITTEN, {})
     return written

@@ -143,10 +143,10 @@ def record_all(session: Session, seen: Iterable[tuple[str, Finding]]) -> None:
     ]
     written = session.execute(_RECORD, {"findings": orjson.dumps(rows).decode()})
     news = [by_key[row.subject, row.kind, row.field] for row in written if row.is_new]
-    notice.put(session, None, [_notice(subject, one) for subject, one in news])
+    notice.add(session, None, [_notice(subject, one) for subject, one in news])
 
 
-def settle(
+def update_findings(
     session: Session, subject: str, still_there: Sequence[Finding], *, kinds: Collection[FindingKind] = SYNCED
 ) -> None:
     """Of these kinds, record what is still there and close what no longer is. What was dismissed and is gone
@@ -200,7 +200,7 @@ def _dismiss(found: DriftFinding, reason: str, session: Session) -> None:
     session.flush()
 
 
-def settle_differences(
+def close_differences(
     session: Session,
     subject: str,
     moved: Sequence[Difference],
@@ -266,7 +266,7 @@ def _write_down_as_repaired(
                 closed_at=func.now(),
             )
         )
-    notice.put(session, None, [_notice(subject, one) for one in found])
+    notice.add(session, None, [_notice(subject, one) for one in found])
 
 
 def hold_differences(session: Session, subject: str, reason: str) -> None:
@@ -277,7 +277,7 @@ def hold_differences(session: Session, subject: str, reason: str) -> None:
     affected(session, open_ones.values(state=FindingState.HELD, held_because=reason))
 
 
-def agreed_lately(
+def recently_disproved(
     session: Session, subjects: Collection[str], *, within: timedelta
 ) -> set[tuple[str, str, str | None]]:
     """Subject, field and the provider's side of differences which a look did not confirm."""
@@ -313,7 +313,7 @@ def count_by_cause(session: Session, *, states: Collection[str]) -> Mapping[tupl
     return {(state, cause): count for state, cause, count in session.execute(counted)}
 
 
-def moved_since(session: Session, moment: datetime, *, limit: int) -> Sequence[DriftFinding]:
+def changed_since(session: Session, moment: datetime, *, limit: int) -> Sequence[DriftFinding]:
     """Findings that are new since then or were closed since then, by kind and age."""
     wanted = select(DriftFinding).where(
         or_(DriftFinding.first_seen >= moment, DriftFinding.closed_at >= moment)
@@ -329,7 +329,7 @@ def about(session: Session, subjects: Collection[str], *, since: datetime) -> Se
     return session.scalars(wanted.order_by(DriftFinding.id)).all()
 
 
-def forget_old(session: Session, age: timedelta) -> int:
+def delete_old(session: Session, age: timedelta) -> int:
     """Drop findings that were closed so long ago."""
     return affected(session, delete(DriftFinding).where(DriftFinding.closed_at < func.now() - age))
 

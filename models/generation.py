@@ -2,7 +2,7 @@
 
 The newest row is in force. A process whose catalogue and release were in force before evaluates nothing: in
 a rolling restart, old and new processes would otherwise rewrite each other's accounts. A catalogue that was
-never in force comes into force when a process first evaluates by it, an older one only by `put_in_force`.
+never in force comes into force when a process first evaluates by it, an older one only by `activate`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def state_of(session: Session, catalog: Catalog) -> GenerationState:
     )
 
 
-def admits(session: Session, catalog: Catalog) -> bool:
+def may_evaluate(session: Session, catalog: Catalog) -> bool:
     """Whether this process may evaluate accounts in this transaction. Brings a new catalogue into force.
 
     To be called with the account locked: a newer generation that has evaluated the account is then seen.
@@ -65,7 +65,7 @@ def admits(session: Session, catalog: Catalog) -> bool:
     return found.may_evaluate
 
 
-def put_in_force(session: Session, catalog: Catalog) -> bool:
+def activate(session: Session, catalog: Catalog) -> bool:
     """Bring a catalogue that was replaced back into force; whether it had been.
 
     One that was never in force is left to the first process that evaluates by it: until then the processes

@@ -67,7 +67,7 @@ def begin(session: Session, scope: str, key: str, request_hash: bytes) -> Stored
     return StoredAnswer(stored.status or 200, stored.body or {})
 
 
-def finish(
+def store(
     session: Session, scope: str, key: str, status: int, body: Json, *, instead_of: Json | None = None
 ) -> None:
     """Keep the answer beside the work, to be committed with it; or `instead_of` another one, unless somebody
@@ -90,7 +90,7 @@ _FORGET_PERSON = sql(
 ).bindparams(bindparam("facts", type_=JSONB), bindparam("addresses", type_=ARRAY(Text)))
 
 
-def forget_answers(
+def delete_answers(
     session: Session, account_id: str, *, member_ids: Sequence[str], values: Sequence[str]
 ) -> int:
     """Drop the account's answers that speak of these members or repeat one of these values.
@@ -104,6 +104,6 @@ def forget_answers(
     return affected(session, _FORGET_PERSON.bindparams(path=path, facts=facts, addresses=addresses))
 
 
-def forget_old(session: Session) -> int:
+def delete_old(session: Session) -> int:
     """Drop answers that are past their time."""
     return affected(session, delete(IdempotencyKey).where(IdempotencyKey.created_at < func.now() - KEPT_FOR))

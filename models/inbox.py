@@ -77,7 +77,7 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredEvent:
     """`is_new` is false for a repeat. `due_in` is the seconds until the raised hint may be worked off; None
     if no hint was raised.
     """
@@ -127,7 +127,7 @@ _KEEP = sql(
 ).bindparams(bindparam("body", type_=LargeBinary))
 
 
-def keep(session: Session, arrival: Arrival) -> Kept:
+def store(session: Session, arrival: Arrival) -> StoredEvent:
     """Insert the event or recognise it. Raises the subscription's hint if the event concerns seats, and is
     new or repeats a dead letter.
     """
@@ -144,7 +144,7 @@ def keep(session: Session, arrival: Arrival) -> Kept:
             "body": arrival.body,
         },
     ).one()
-    return Kept(is_new=row.is_new, due_in=None if row.due_in is None else float(row.due_in))
+    return StoredEvent(is_new=row.is_new, due_in=None if row.due_in is None else float(row.due_in))
 
 
 def newest_bodies(session: Session, inbox_ids: Sequence[int]) -> Sequence[bytes]:
@@ -154,7 +154,7 @@ def newest_bodies(session: Session, inbox_ids: Sequence[int]) -> Sequence[bytes]
     ).all()
 
 
-def waiting_bodies(session: Session, subscription_id: str) -> Sequence[bytes]:
+def pending_bodies(session: Session, subscription_id: str) -> Sequence[bytes]:
     """The bodies of the newest few events that wait for this subscription, by the time they occurred."""
     newest = (InboxEvent.occurred_at.desc().nulls_last(), InboxEvent.id.desc())
     return session.scalars(
@@ -165,7 +165,7 @@ def waiting_bodies(session: Session, subscription_id: str) -> Sequence[bytes]:
     ).all()
 
 
-def young_bodies(session: Session, inbox_ids: Sequence[int], *, age: timedelta) -> Sequence[bytes]:
+def recent_bodies(session: Session, inbox_ids: Sequence[int], *, age: timedelta) -> Sequence[bytes]:
     """The bodies of the last few of these events to arrive within `age`, newest first."""
     return session.scalars(
         select(InboxEvent.body)
@@ -219,7 +219,7 @@ def dead_letters(
     ).all()
 
 
-def forget_old(session: Session, age: timedelta) -> int:
+def delete_old(session: Session, age: timedelta) -> int:
     """Drop events older than `age` that need no work any more."""
     return affected(
         session,

@@ -47,7 +47,7 @@ class DeliveryState(StrEnum):
     DEAD = "dead"
 
 
-class KeptNotice(Base):
+class StoredNotice(Base):
     __tablename__ = "notices"
     __table_args__ = (Index(None, "account_id", "id"), Index(None, "created_at"))
 
@@ -111,7 +111,7 @@ _PUT = sql(
 _TIMES: Final = frozenset({"deadline", "suspends_at", "ends_at"})
 
 
-def put(session: Session, account_id: str | None, notices: Iterable[Notice]) -> None:
+def add(session: Session, account_id: str | None, notices: Iterable[Notice]) -> None:
     """Write the notices down, and a delivery of each for every endpoint that wants it now."""
     told = [
         {
@@ -141,7 +141,7 @@ def _occasion(account_id: str | None, notice: Notice) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class PendingDelivery:
     """A delivery to be tried now; `attempt` counts this try and is the right to write its outcome."""
 
     delivery_id: int
@@ -169,31 +169,35 @@ _TAKE = sql(
 )
 
 
-def take(session: Session, endpoint_id: str, *, limit: int, lease: timedelta) -> Sequence[Letter]:
+def lease_due(
+    session: Session, endpoint_id: str, *, limit: int, lease: timedelta
+) -> Sequence[PendingDelivery]:
     """The oldest letters due for the endpoint; nobody else gets them until `lease` is over."""
     taken = session.execute(_TAKE, {"endpoint_id": endpoint_id, "limit": limit, "lease": lease})
     return [
-        Letter(row.id, row.attempts, row.message_id, row.account_id, row.type, row.data, row.created_at)
+        PendingDelivery(
+            row.id, row.attempts, row.message_id, row.account_id, row.type, row.data, row.created_at
+        )
         for row in sorted(taken, key=lambda row: row.notice_id)
     ]
 
 
-def delivered(session: Session, letter: Letter) -> bool:
+def delivered(session: Session, letter: PendingDelivery) -> bool:
     """The endpoint has it; False if somebody else took the letter meanwhile, as in all that follow."""
     return _write(session, letter, state=DeliveryState.DELIVERED, delivered_at=func.now(), last_error=None)
 
 
-def postpone(session: Session, letter: Letter, error: str, delay: timedelta) -> bool:
+def retry_later(session: Session, letter: PendingDelivery, error: str, delay: timedelta) -> bool:
     """Try again after `delay`."""
     return _write(session, letter, next_at=func.now() + delay, last_error=error)
 
 
-def bury(session: Session, letter: Letter, error: str) -> bool:
+def mark_dead(session: Session, letter: PendingDelivery, error: str) -> bool:
     """Give up: a dead letter, for a person to resend."""
     return _write(session, letter, state=DeliveryState.DEAD, last_error=error)
 
 
-def hand_back(session: Session, letters: Sequence[Letter]) -> None:
+def release(session: Session, letters: Sequence[PendingDelivery]) -> None:
     """These were not tried after all: due at once, and the attempt does not count."""
     mine = [(letter.delivery_id, letter.attempt) for letter in letters]
     untried = (
@@ -204,13 +208,13 @@ def hand_back(session: Session, letters: Sequence[Letter]) -> None:
     affected(session, untried)
 
 
-def bury_all(session: Session, endpoint_id: str, error: str) -> None:
+def mark_all_dead(session: Session, endpoint_id: str, error: str) -> None:
     """Give up everything that waits for the endpoint."""
     waiting = update(NoticeDelivery).where(NoticeDelivery.endpoint_id == endpoint_id, _IS_PENDING)
     affected(session, waiting.values(state=DeliveryState.DEAD, last_error=error))
 
 
-def _write(session: Session, letter: Letter, **values: object) -> bool:
+def _write(session: Session, letter: PendingDelivery, **values: object) -> bool:
     mine = update(NoticeDelivery).where(
         NoticeDelivery.id == letter.delivery_id,
         NoticeDelivery.attempts == letter.attempt,
@@ -224,19 +228,21 @@ def _write(session: Session, letter: Letter, **values: object) -> bool:
 
 def page(
     session: Session, *, state: str | None, account_id: str | None, after: int | None, limit: int
-) -> Sequence[KeptNotice]:
+) -> Sequence[StoredNotice]:
     """Notices newest first, from the one behind the id `after`; one delivery of each is in `state`."""
-    wanted = select(KeptNotice).order_by(KeptNotice.id.desc()).limit(limit)
+    wanted = select(StoredNotice).order_by(StoredNotice.id.desc()).limit(limit)
     if state is not None:
         wanted = wanted.where(_any_delivery(NoticeDelivery.state == state))
     if account_id is not None:
-        wanted = wanted.where(KeptNotice.account_id == account_id)
+        wanted = wanted.where(StoredNotice.account_id == account_id)
     if after is not None:
-        wanted = wanted.where(KeptNotice.id < after)
+        wanted = wanted.where(StoredNotice.id < after)
     return session.scalars(wanted).all()
 
 
-def deliveries_of(session: Session, notices: Sequence[KeptNotice]) -> Mapping[int, Sequence[NoticeDelivery]]:
+def deliveries_of(
+    session: Session, notices: Sequence[StoredNotice]
+) -> Mapping[int, Sequence[NoticeDelivery]]:
     """Each notice's deliveries, by the notice's id."""
     found: dict[int, list[NoticeDelivery]] = defaultdict(list)
     ids = [notice.id for notice in notices]
@@ -267,7 +273,7 @@ def resend(session: Session, notice_id: int) -> int:
 
     Raises `NoticeNotFound`, and `NotResendable` where no endpoint wants it.
     """
-    if session.get(KeptNotice, notice_id) is None:
+    if session.get(StoredNotice, notice_id) is None:
         raise NoticeNotFound(f"There is no notice {notice_id}.")
     sent_to = affected(session, _RESEND.bindparams(notice_id=notice_id))
     if not sent_to:
@@ -275,17 +281,17 @@ def resend(session: Session, notice_id: int) -> int:
     return sent_to
 
 
-def forget_old(session: Session, age: timedelta, *, occasions: timedelta) -> int:
+def delete_old(session: Session, age: timedelta, *, occasions: timedelta) -> int:
     """Drop notices older than `age` that need no work any more; dead letters stay until dealt with.
 
     What may be said only once is dropped when it is older than `occasions`: it is said again after that.
     """
     unfinished = _any_delivery(NoticeDelivery.state != DeliveryState.DELIVERED)
-    kept_for = case((KeptNotice.once.is_(None), age), else_=occasions)
+    kept_for = case((StoredNotice.once.is_(None), age), else_=occasions)
     return affected(
-        session, delete(KeptNotice).where(KeptNotice.created_at < func.now() - kept_for, ~unfinished)
+        session, delete(StoredNotice).where(StoredNotice.created_at < func.now() - kept_for, ~unfinished)
     )
 
 
 def _any_delivery(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    return select(NoticeDelivery.id).where(NoticeDelivery.notice_id == KeptNotice.id, condition).exists()
+    return select(NoticeDelivery.id).where(NoticeDelivery.notice_id == StoredNotice.id, condition).exists()

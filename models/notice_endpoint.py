@@ -134,7 +134,7 @@ _DUE = select(Endpoint.id).where(
 
 
 @dataclass(frozen=True, slots=True)
-class Addressee:
+class TargetEndpoint:
     """An endpoint taken to be sent to, and the secrets that sign for it, newest first."""
 
     endpoint_id: str
@@ -143,11 +143,11 @@ class Addressee:
 
 
 def any_due(session: Session) -> bool:
-    """Whether there is anything that `take` would take."""
+    """Whether there is anything that `lease_next` would take."""
     return bool(session.scalar(select(_DUE.exists())))
 
 
-def take(session: Session, *, lease: timedelta) -> Addressee | None:
+def lease_next(session: Session, *, lease: timedelta) -> TargetEndpoint | None:
     """The endpoint left alone the longest of those that have something due and are not busy.
 
     Until `lease` is over, or it is freed, nobody else gets it.
@@ -165,7 +165,7 @@ def take(session: Session, *, lease: timedelta) -> Addressee | None:
     if row is None:
         return None
     found, now = row
-    return Addressee(found.id, found.url, _signing(found, now))
+    return TargetEndpoint(found.id, found.url, _signing(found, now))
 
 
 def _signing(found: Endpoint, now: datetime) -> Sequence[str]:
@@ -175,7 +175,7 @@ def _signing(found: Endpoint, now: datetime) -> Sequence[str]:
     return found.secrets[: 1 + old_ones]
 
 
-def free(session: Session, endpoint_id: str, *, rest: timedelta = timedelta(0)) -> None:
+def release(session: Session, endpoint_id: str, *, rest: timedelta = timedelta(0)) -> None:
     """The lease is over; `rest` is how long the endpoint is left alone."""
     ended = update(Endpoint).where(Endpoint.id == endpoint_id).values(busy_until=func.now() + rest)
     affected(session, ended)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from models.base import Base, Counter, Moment, Written
 
 
-class Expansion(Base):
+class QueuedPurchase(Base):
     __tablename__ = "expansions"
     __table_args__ = (Index(None, "next_at"),)
 
@@ -29,7 +29,7 @@ class Expansion(Base):
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PurchaseLease:
     """A buyer's right to buy for the account, until then; `attempt` counts visits since somebody came."""
 
     account_id: str
@@ -37,61 +37,63 @@ class Visit:
     until: datetime
 
 
-def want(session: Session, account_id: str) -> None:
+def enqueue(session: Session, account_id: str) -> None:
     """Somebody waits from now on; called with the account locked."""
     session.execute(
-        insert(Expansion)
+        insert(QueuedPurchase)
         .values(account_id=account_id)
         .on_conflict_do_update(
-            index_elements=[Expansion.account_id], set_={"next_at": func.now(), "attempts": 0}
+            index_elements=[QueuedPurchase.account_id], set_={"next_at": func.now(), "attempts": 0}
         )
     )
 
 
-_FREE = or_(Expansion.lease_until.is_(None), Expansion.lease_until <= func.now())
+_FREE = or_(QueuedPurchase.lease_until.is_(None), QueuedPurchase.lease_until <= func.now())
 
 
-def due(session: Session, *, limit: int) -> Sequence[str]:
+def due_accounts(session: Session, *, limit: int) -> Sequence[str]:
     """Accounts to which a buyer should come now."""
     return session.scalars(
-        select(Expansion.account_id)
-        .where(Expansion.next_at <= func.now(), _FREE)
-        .order_by(Expansion.next_at)
+        select(QueuedPurchase.account_id)
+        .where(QueuedPurchase.next_at <= func.now(), _FREE)
+        .order_by(QueuedPurchase.next_at)
         .limit(limit)
     ).all()
 
 
-def take(session: Session, account_id: str, lease: timedelta) -> Visit | None:
+def lease(session: Session, account_id: str, lease: timedelta) -> PurchaseLease | None:
     """The right to buy for the account for so long; None where another buyer is there, or it is not time."""
     until = func.now() + lease
     taken = session.execute(
-        update(Expansion)
-        .where(Expansion.account_id == account_id, Expansion.next_at <= func.now(), _FREE)
-        .values(lease_until=until, next_at=until, attempts=Expansion.attempts + 1)
-        .returning(Expansion.attempts, Expansion.lease_until)
+        update(QueuedPurchase)
+        .where(QueuedPurchase.account_id == account_id, QueuedPurchase.next_at <= func.now(), _FREE)
+        .values(lease_until=until, next_at=until, attempts=QueuedPurchase.attempts + 1)
+        .returning(QueuedPurchase.attempts, QueuedPurchase.lease_until)
     ).one_or_none()
-    return None if taken is None else Visit(account_id, taken.attempts, taken.lease_until)
+    return None if taken is None else PurchaseLease(account_id, taken.attempts, taken.lease_until)
 
 
-def hand_back(session: Session, visit: Visit, again: timedelta) -> None:
+def release(session: Session, visit: PurchaseLease, again: timedelta) -> None:
     """The buyer leaves, unless the visit has been over for long. Another should come after that time, or at
     once where something has happened meanwhile.
     """
-    calm = Expansion.next_at >= visit.until
+    calm = QueuedPurchase.next_at >= visit.until
     session.execute(
-        update(Expansion)
-        .where(Expansion.account_id == visit.account_id, Expansion.lease_until == visit.until)
-        .values(lease_until=None, next_at=case((calm, func.now() + again), else_=Expansion.next_at))
+        update(QueuedPurchase)
+        .where(QueuedPurchase.account_id == visit.account_id, QueuedPurchase.lease_until == visit.until)
+        .values(lease_until=None, next_at=case((calm, func.now() + again), else_=QueuedPurchase.next_at))
     )
 
 
-def hurry(session: Session, account_id: str) -> None:
+def retry_now(session: Session, account_id: str) -> None:
     """The purchase that is waited for has come to its end: a buyer should come now."""
     session.execute(
-        update(Expansion).where(Expansion.account_id == account_id).values(next_at=func.now(), attempts=0)
+        update(QueuedPurchase)
+        .where(QueuedPurchase.account_id == account_id)
+        .values(next_at=func.now(), attempts=0)
     )
 
 
-def done(session: Session, account_id: str) -> None:
+def remove(session: Session, account_id: str) -> None:
     """Nobody waits any more; called with the account locked, so that nobody comes in between."""
-    session.execute(delete(Expansion).where(Expansion.account_id == account_id))
+    session.execute(delete(QueuedPurchase).where(QueuedPurchase.account_id == account_id))

@@ -95,7 +95,7 @@ class Sighting(Base):
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class PassLease:
     """The right to go on with a pass, valid while the row still carries its fence.
 
     `as_of` is a moment before the next page is asked for (database time), `pause` the time to wait after
@@ -118,7 +118,7 @@ class Walk:
     newest_first: bool
     repeated: int
 
-    def past(self, page: Sequence[SubscriptionSnapshot]) -> Walk:
+    def past(self, page: Sequence[SubscriptionSnapshot]) -> PassLease:
         """The same after one page more."""
         born = [*([self.oldest] if self.oldest else []), *(listed.created_at for listed in page)]
         goes_on = all(one and after and one > after for one, after in pairwise(born))
@@ -149,7 +149,7 @@ def begin(session: Session, provider: str, *, spread_over: timedelta) -> bool:
     """
     pages = session.scalar(
         select(ReconcilePass.next_page)
-        .where(*came_to_an_end(provider))
+        .where(*completed_passes(provider))
         .order_by(ReconcilePass.id.desc())
         .limit(1)
     )
@@ -161,7 +161,7 @@ def begin(session: Session, provider: str, *, spread_over: timedelta) -> bool:
     return bool(affected(session, wanted.on_conflict_do_nothing()))
 
 
-def hurry(session: Session, provider: str) -> None:
+def speed_up(session: Session, provider: str) -> None:
     """Somebody waits for the pass that is under way: no pause between its pages."""
     under_way = update(ReconcilePass).where(
         ReconcilePass.provider == provider, ReconcilePass.finished_at.is_(None)
@@ -202,13 +202,15 @@ _TAKE = sql(
 )
 
 
-def take(session: Session, provider: str, *, lease: timedelta, end_trusted_for: timedelta) -> Walk | None:
+def lease(
+    session: Session, provider: str, *, lease: timedelta, end_trusted_for: timedelta
+) -> PassLease | None:
     """Take the pass that is under way, to go on with it; None if nothing is due or somebody else has it."""
     asked = {"provider": provider, "lease": lease, "trusted": end_trusted_for}
     row = session.execute(_TAKE, asked).one_or_none()
     if row is None:
         return None
-    return Walk(
+    return PassLease(
         pass_id=row.id,
         fence=row.fence,
         started_at=row.started_at,
@@ -237,9 +239,9 @@ _TURN = sql(
 )
 
 
-def turn_pages(
-    session: Session, walk: Walk, after: Walk, listed: Sequence[str], *, lease: timedelta
-) -> Walk | None:
+def advance(
+    session: Session, walk: PassLease, after: PassLease, listed: Sequence[str], *, lease: timedelta
+) -> PassLease | None:
     """The pages from one walk to the other, which listed these, are compared in this transaction.
 
     None if somebody else has the pass by now: then nothing of it may be written. Else how it goes on.
@@ -265,7 +267,7 @@ def turn_pages(
     return replace(after, as_of=turned.as_of, pause=turned.pause)
 
 
-def add_news(session: Session, walk: Walk, *, unheard_of: int, differing: int) -> None:
+def add_differences(session: Session, walk: PassLease, *, unheard_of: int, differing: int) -> None:
     """Remember how many of the listed were news."""
     _write(
         session,
@@ -275,7 +277,7 @@ def add_news(session: Session, walk: Walk, *, unheard_of: int, differing: int) -
     )
 
 
-def pause(session: Session, walk: Walk) -> None:
+def pause(session: Session, walk: PassLease) -> None:
     """Let go of the pass until its next page is to be read."""
     pause_ends = func.least(
         func.now() + ReconcilePass.spacing, func.greatest(ReconcilePass.pauses_until, func.now())
@@ -283,7 +285,7 @@ def pause(session: Session, walk: Walk) -> None:
     _write(session, walk, lease_until=None, next_at=pause_ends)
 
 
-def hand_back(session: Session, walk: Walk, *, delay: timedelta, error: str, failed: bool = False) -> None:
+def release(session: Session, walk: PassLease, *, delay: timedelta, error: str, failed: bool = False) -> None:
     """Let go of the pass; whoever comes first after `delay` goes on with it."""
     _write(
         session,
@@ -295,7 +297,7 @@ def hand_back(session: Session, walk: Walk, *, delay: timedelta, error: str, fai
     )
 
 
-def give_up(session: Session, walk: Walk, *, older_than: timedelta) -> bool:
+def give_up(session: Session, walk: PassLease, *, older_than: timedelta) -> bool:
     """End a pass that has failed for so long, lest one page that always fails keeps all others from being
     read for ever; False for a younger one. Nothing is concluded from what it did not list.
     """
@@ -336,7 +338,7 @@ _VANISHED = sql(
 )
 
 
-def take_vanished(session: Session, walk: Walk, *, limit: int) -> Sequence[str]:
+def next_vanished(session: Session, walk: PassLease, *, limit: int) -> Sequence[str]:
     """What we have seen before and the list did not show, but for what is known to be missing; each once,
     until the list shows it again.
     """
@@ -349,7 +351,9 @@ def take_vanished(session: Session, walk: Walk, *, limit: int) -> Sequence[str]:
     return session.execute(_VANISHED, asked).scalars().all()
 
 
-def finish(session: Session, walk: Walk, *, saw_the_end: bool, most_vanished: int) -> Sequence[str] | None:
+def finish(
+    session: Session, walk: PassLease, *, saw_the_end: bool, most_vanished: int
+) -> Sequence[str] | None:
     """The list is read to its end: what it did not show, for a look; None if somebody else has the pass."""
     before = select(func.max(ReconcilePass.end_seen_at)).where(ReconcilePass.id < walk.pass_id)
     provider = select(ReconcilePass.provider).where(ReconcilePass.id == walk.pass_id).scalar_subquery()
@@ -364,7 +368,7 @@ def finish(session: Session, walk: Walk, *, saw_the_end: bool, most_vanished: in
     )
     if not is_mine:
         return None
-    gone = take_vanished(session, walk, limit=most_vanished)
+    gone = next_vanished(session, walk, limit=most_vanished)
     affected(
         session,
         update(ReconcilePass).where(ReconcilePass.id == walk.pass_id).values(vanished=len(gone)),
@@ -373,11 +377,11 @@ def finish(session: Session, walk: Walk, *, saw_the_end: bool, most_vanished: in
     return gone
 
 
-def _forget_sightings(session: Session, walk: Walk) -> None:
+def _forget_sightings(session: Session, walk: PassLease) -> None:
     affected(session, delete(Sighting).where(Sighting.pass_id == walk.pass_id))
 
 
-def came_to_an_end(provider: str) -> tuple[ColumnElement[bool], ...]:
+def completed_passes(provider: str) -> tuple[ColumnElement[bool], ...]:
     """The passes that read the whole list; one that was given up is over without having done so."""
     return (
         ReconcilePass.provider == provider,
@@ -396,7 +400,7 @@ def newest(session: Session, provider: str) -> ReconcilePass | None:
     )
 
 
-def forget_old(session: Session, age: timedelta) -> int:
+def delete_old(session: Session, age: timedelta) -> int:
     """Drop passes that ended so long ago, but for the newest of each provider."""
     newest_ones = select(func.max(ReconcilePass.id)).group_by(ReconcilePass.provider)
     old = delete(ReconcilePass).where(
@@ -405,7 +409,7 @@ def forget_old(session: Session, age: timedelta) -> int:
     return affected(session, old)
 
 
-def _write(session: Session, walk: Walk, **values: object) -> bool:
+def _write(session: Session, walk: PassLease, **values: object) -> bool:
     mine = update(ReconcilePass).where(
         ReconcilePass.id == walk.pass_id,
         ReconcilePass.fence == walk.fence,

@@ -20,7 +20,7 @@ HOUSEKEEPING: Final = "housekeeping"
 EVERY_HOUSEKEEPING: Final = timedelta(hours=1)
 
 
-class Tick(Base):
+class JobRun(Base):
     __tablename__ = "ticks"
 
     name: Mapped[str] = mapped_column(primary_key=True)
@@ -29,27 +29,27 @@ class Tick(Base):
     taken_at: Mapped[Written]
 
 
-def take(session: Session, name: str, period: timedelta) -> bool:
+def claim_run(session: Session, name: str, period: timedelta) -> bool:
     """True for the first caller within the present period, False for every other."""
-    wanted = insert(Tick).from_select(["name", "slot"], select(literal(name), _slot(period)))
+    wanted = insert(JobRun).from_select(["name", "slot"], select(literal(name), _slot(period)))
     return bool(affected(session, wanted.on_conflict_do_nothing()))
 
 
-def is_free(session: Session, name: str, period: timedelta) -> bool:
+def is_unclaimed(session: Session, name: str, period: timedelta) -> bool:
     """Whether nobody has taken the tick of the present period yet."""
-    taken = select(Tick.slot).where(Tick.name == name, Tick.slot == _slot(period))
+    taken = select(JobRun.slot).where(JobRun.name == name, JobRun.slot == _slot(period))
     return session.scalar(taken) is None
 
 
-def last_taken(session: Session, name: str) -> datetime | None:
+def last_claimed(session: Session, name: str) -> datetime | None:
     """When the job's newest tick was taken; None if none is remembered."""
-    return session.scalar(select(func.max(Tick.taken_at)).where(Tick.name == name))
+    return session.scalar(select(func.max(JobRun.taken_at)).where(JobRun.name == name))
 
 
 def _slot(period: timedelta) -> ColumnElement[int]:
     return func.floor(func.extract("epoch", func.now()) / period.total_seconds())
 
 
-def forget_old(session: Session, age: timedelta = timedelta(days=7)) -> int:
+def delete_old(session: Session, age: timedelta = timedelta(days=7)) -> int:
     """Drop ticks nobody can ask for again."""
-    return affected(session, delete(Tick).where(Tick.taken_at < func.now() - age))
+    return affected(session, delete(JobRun).where(JobRun.taken_at < func.now() - age))

@@ -172,7 +172,7 @@ class SeatChange(Base):
         return sum(step["after"] - step["before"] for step in self.seats.values())
 
 
-def put(session: Session, change: SeatChange) -> str:
+def add_preview(session: Session, change: SeatChange) -> str:
     """Keep a preview; the token that confirms it, which is not kept."""
     token = f"sct_{secrets.token_urlsafe(32)}"
     moment = now(session)
@@ -207,12 +207,12 @@ def lock(session: Session, change_id: str) -> SeatChange:
     return session.get_one(SeatChange, change_id, with_for_update=True, populate_existing=True)
 
 
-def answered(session: Session, change_id: str) -> None:
+def mark_accepted(session: Session, change_id: str) -> None:
     """The provider has said that it agreed."""
     lock(session, change_id).answered_at = now(session)
 
 
-def refuse_second(session: Session, change: SeatChange) -> None:
+def refuse_if_in_flight(session: Session, change: SeatChange) -> None:
     """Raises `ChangeInFlight` while another change of the subscription is under way."""
     other = session.scalar(
         select(SeatChange.id).where(
@@ -227,7 +227,7 @@ def refuse_second(session: Session, change: SeatChange) -> None:
         )
 
 
-def move(
+def set_state(
     session: Session,
     change: SeatChange,
     state: ChangeState,
@@ -253,7 +253,7 @@ def postpone(session: Session, change_id: str, delay: timedelta) -> None:
     change.next_at = now(session) + delay
 
 
-def due(session: Session, *, limit: int) -> Sequence[str]:
+def due_changes(session: Session, *, limit: int) -> Sequence[str]:
     """Changes that are under way or scheduled and should be looked at now."""
     return session.scalars(
         select(SeatChange.id)
@@ -263,7 +263,7 @@ def due(session: Session, *, limit: int) -> Sequence[str]:
     ).all()
 
 
-def sent_for(session: Session, subscription_id: str) -> Sequence[SeatChange]:
+def sent_changes(session: Session, subscription_id: str) -> Sequence[SeatChange]:
     """The subscription's changes that a look may tell something of, locked: those under way or scheduled,
     and the newest that was sent if it was taken for failed, or for cancelled, because nothing was to be seen
     a while ago; or if it was seen as applied after that.
@@ -300,7 +300,7 @@ def expect_cancellation(session: Session, change_id: str) -> None:
         change.code, change.next_at = TAKEN_BACK, now(session)
 
 
-def expect_again(session: Session, change_id: str, delay: Callable[[int], timedelta]) -> None:
+def retry_cancellation(session: Session, change_id: str, delay: Callable[[int], timedelta]) -> None:
     """It is still there and about to be asked for once more; if it is there after that too, after `delay`,
     which is made of how often it was asked for.
     """
@@ -309,7 +309,7 @@ def expect_again(session: Session, change_id: str, delay: Callable[[int], timede
     change.next_at = now(session) + delay(change.attempts)
 
 
-def forget_previews(session: Session, age: timedelta) -> int:
+def delete_previews(session: Session, age: timedelta) -> int:
     """Drop previews that nobody has confirmed for so long."""
     never_sent = delete(SeatChange).where(
         SeatChange.state.in_((ChangeState.PREVIEWED, ChangeState.EXPIRED)),
@@ -318,7 +318,7 @@ def forget_previews(session: Session, age: timedelta) -> int:
     return affected(session, never_sent)
 
 
-def open_of(session: Session, account_id: str) -> Sequence[SeatChange]:
+def open_changes(session: Session, account_id: str) -> Sequence[SeatChange]:
     """The account's changes that are under way or scheduled, oldest first."""
     return session.scalars(
         select(SeatChange)
@@ -341,7 +341,7 @@ def attempts_since(session: Session, account_id: str, moment: datetime) -> Seque
     return [one for one in sent if one.state in counted or one.was_in_vain]
 
 
-def failures_in_a_row(session: Session, account_id: str, since: datetime | None) -> Sequence[SeatChange]:
+def consecutive_failures(session: Session, account_id: str, since: datetime | None) -> Sequence[SeatChange]:
     """The newest automatic purchases that were in vain, newest first, with none between them that was made;
     of those sent after `since`. What is under way, or was refused for the moment, is left out.
     """
@@ -365,7 +365,7 @@ _MONEY_MATTERS = sql(
 )
 
 
-def is_money_waited_for(session: Session, subscription_id: str) -> bool:
+def awaits_payment(session: Session, subscription_id: str) -> bool:
     """Whether news of a payment might change anything: a change of the subscription is under way, or an
     automatic purchase of its account has failed. One query, as nearly every sync asks.
     """

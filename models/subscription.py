@@ -109,13 +109,13 @@ class Subscription(Base):
     @property
     def verified(self) -> SubscriptionSnapshot | None:
         """What the last answered retrieve showed; None before the first."""
-        return None if self.snapshot is None else kept_snapshot(self.snapshot)
+        return None if self.snapshot is None else snapshot_from_json(self.snapshot)
 
     @property
     def newest(self) -> SubscriptionSnapshot | None:
         """The snapshot the figures come from: the unverified one while it stands."""
         kept = self.unverified or self.snapshot
-        return None if kept is None else kept_snapshot(kept)
+        return None if kept is None else snapshot_from_json(kept)
 
     @property
     def product_id(self) -> str | None:
@@ -139,7 +139,7 @@ class Subscription(Base):
             refused=frozenset(self.refused_accounts or ()),
         )
 
-    def belongs_to(self, owner: Owner | None, nonce: str | None = None) -> None:
+    def assign_to(self, owner: Owner | None, nonce: str | None = None) -> None:
         """Place it in the owner's account; None for none. `nonce` is that of the proof it rests on."""
         self.account_id = None if owner is None else owner.account_id
         self.linked_by = None if owner is None else owner.linked_by.value
@@ -169,7 +169,7 @@ class Subscription(Base):
         }
 
 
-def to_keep(snapshot: SubscriptionSnapshot, account_key: str | None) -> Json:
+def snapshot_to_json(snapshot: SubscriptionSnapshot, account_key: str | None) -> Json:
     """What is kept of a snapshot: of the metadata only the entry that may name the account, and its proof."""
     wanted = (account_key, PROOF_KEY) if account_key else ()
     metadata = snapshot.metadata or {}
@@ -178,12 +178,12 @@ def to_keep(snapshot: SubscriptionSnapshot, account_key: str | None) -> Json:
     return kept
 
 
-def kept_snapshot(kept: Json) -> SubscriptionSnapshot:
-    """The snapshot that `to_keep` made it of."""
+def snapshot_from_json(kept: Json) -> SubscriptionSnapshot:
+    """The snapshot that `snapshot_to_json` made it of."""
     return _SNAPSHOT.validate_python(kept)
 
 
-def make_known(session: Session, subscription_id: str) -> bool:
+def insert_if_unknown(session: Session, subscription_id: str) -> bool:
     """A row for the subscription, if there is none yet; whether there was none."""
     new = insert(Subscription).values(id=subscription_id).on_conflict_do_nothing()
     return bool(affected(session, new))

@@ -58,7 +58,7 @@ def hints_of(session: Session, subscription_ids: Collection[str]) -> dict[str, i
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingSync:
     """A subscription that was not looked at since it was asked for; why the last look failed, if it did, and
     how long it is before the next.
     """
@@ -69,7 +69,7 @@ class Waiting:
     due_in: timedelta = timedelta()
 
 
-def waiting(session: Session, hints: Mapping[str, int]) -> Sequence[Waiting]:
+def pending_syncs(session: Session, hints: Mapping[str, int]) -> Sequence[PendingSync]:
     """Those of the subscriptions that no look has brought to their hint yet."""
     found = session.execute(
         select(
@@ -83,7 +83,7 @@ def waiting(session: Session, hints: Mapping[str, int]) -> Sequence[Waiting]:
         .order_by(Subscription.id)
     )
     return [
-        Waiting(row.id, row.last_error, row.dead_reason is not None, row.due_in)
+        PendingSync(row.id, row.last_error, row.dead_reason is not None, row.due_in)
         for row in found
         if row.synced < hints[row.id]
     ]
@@ -154,12 +154,12 @@ def lease(session: Session, subscription_id: str, duration: timedelta) -> Lease 
     )
 
 
-def hand_back(session: Session, held: Lease, *, delay: timedelta, error: str) -> bool:
+def release(session: Session, held: Lease, *, delay: timedelta, error: str) -> bool:
     """End a lease that got no answer: due again after `delay`. False if another lease has begun since."""
     return _end(session, held, delay=delay, last_error=error)
 
 
-def hand_back_refused(session: Session, held: Lease, *, delay: timedelta, error: str) -> bool:
+def release_refused(session: Session, held: Lease, *, delay: timedelta, error: str) -> bool:
     """The same for a lease whose retrieve the provider refused."""
     since = func.coalesce(Subscription.refused_since, held.taken_at)
     return _end(session, held, delay=delay, last_error=error, refused_since=since)
@@ -171,7 +171,7 @@ def refused_for(session: Session, held: Lease) -> timedelta:
     return timedelta() if since is None else held.taken_at - since
 
 
-def is_announced_lately(session: Session, subscription_id: str, *, within: timedelta) -> bool:
+def is_newly_announced(session: Session, subscription_id: str, *, within: timedelta) -> bool:
     """Whether nothing was ever seen of the subscription, which became known so short a time ago."""
     young = select(Subscription.id).where(
         Subscription.id == subscription_id,
@@ -191,12 +191,12 @@ _LOOK_ONCE_MORE = sql(
 )
 
 
-def sync_once_more(session: Session, subscription_id: str, *, delay: timedelta) -> None:
+def sync_again(session: Session, subscription_id: str, *, delay: timedelta) -> None:
     """Request a further sync after `delay`, at the end of one whose result may not be the newest."""
     session.execute(_LOOK_ONCE_MORE, {"id": subscription_id, "delay": delay})
 
 
-def hand_back_unasked(session: Session, held: Lease, *, delay: timedelta) -> bool:
+def release_unasked(session: Session, held: Lease, *, delay: timedelta) -> bool:
     """End a lease in which the provider was not asked for want of budget: no attempt, and no failure."""
     return _end(session, held, delay=delay, attempts=func.greatest(Subscription.attempts - 1, 0))
 
@@ -216,7 +216,7 @@ def _end(session: Session, held: Lease, *, delay: timedelta, **values: object) -
     return bool(affected(session, ended))
 
 
-def bury(session: Session, held: Lease, reason: str) -> bool:
+def mark_dead(session: Session, held: Lease, reason: str) -> bool:
     """Give up: the row and the events behind it become dead letters, for a person to replay.
 
     A hint that came meanwhile deserves a look of its own: then this lease just ends, and False is said.
@@ -237,7 +237,7 @@ def bury(session: Session, held: Lease, reason: str) -> bool:
         )
     )
     if not affected(session, ended):
-        hand_back(session, held, delay=timedelta(seconds=1), error=reason)
+        release(session, held, delay=timedelta(seconds=1), error=reason)
         return False
     session.execute(
         update(InboxEvent)
@@ -286,7 +286,7 @@ _TAKE_DUE = sql(
 )
 
 
-def take_due(session: Session, *, limit: int, routine_limit: int, again: timedelta) -> Due:
+def claim_due(session: Session, *, limit: int, routine_limit: int, again: timedelta) -> Due:
     """Subscriptions that are due and for which no sweep has woken a worker for the time `again`.
 
     The routine ones have a limit of their own, for all that are rung for at a time: so they can neither stand
@@ -314,7 +314,7 @@ _LONGEST_UNTOUCHED = sql(
 )
 
 
-def longest_untouched(session: Session) -> timedelta:
+def longest_overdue(session: Session) -> timedelta:
     """How long the subscription that has been due longest has been touched by nobody, the timer's aside."""
     return timedelta(seconds=float(session.execute(_LONGEST_UNTOUCHED).scalar_one()))
 
@@ -331,7 +331,7 @@ _HASTEN = sql(
 )
 
 
-def hasten_failed(session: Session, *, longer_than: timedelta) -> None:
+def retry_failed_now(session: Session, *, longer_than: timedelta) -> None:
     """The provider answers again: who has longer than this to wait out of a backoff is due at once."""
     session.execute(_HASTEN, {"longer_than": longer_than})
 

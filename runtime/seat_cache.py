@@ -1,7 +1,7 @@
 """The seat cache: a Redis shadow of committed rows, which may be wiped at any time.
 
 It holds finished seats documents under the account's version. A writer marks what it committed
-(`outdate`), a reader that had to ask the database fills the gap (`fill`); an older version never
+(`invalidate`), a reader that had to ask the database fills the gap (`fill`); an older version never
 overwrites a newer one. Every entry dies after a few seconds, so that even a crash between commit and
 mark is soon healed. No error of Redis is ever the caller's error, and no decision is taken here.
 """
@@ -37,7 +37,7 @@ _REST = 1.0  # seconds without Redis after it failed to answer
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedDocument:
     """A finished document and the account version it shows."""
 
     version: int
@@ -57,12 +57,12 @@ class SeatCache:
         self._put = client.register_script(_PUT)
         self._rests_until = 0.0
 
-    def get(self, account_id: str) -> Kept | None:
+    def get(self, account_id: str) -> CachedDocument | None:
         """The document, if one is there and Redis answers."""
         kept = self._ask(lambda: self._client.get(self._key("seats", account_id)))
         if kept is None or len(kept) <= _VERSION_DIGITS or not kept[:_VERSION_DIGITS].isdigit():
             return None  # nothing there, a version without its document, or not ours
-        return Kept(int(kept[:_VERSION_DIGITS]), kept[_VERSION_DIGITS:])
+        return CachedDocument(int(kept[:_VERSION_DIGITS]), kept[_VERSION_DIGITS:])
 
     def account_of(self, subscription_id: str) -> str | None:
         """The account that the subscription belonged to a moment ago, if that is known here."""
@@ -84,7 +84,7 @@ class SeatCache:
         """Keep a document read from the database, unless something newer was committed since."""
         self._write(account_id, version, document)
 
-    def outdate(self, versions: Mapping[str, int]) -> None:
+    def invalidate(self, versions: Mapping[str, int]) -> None:
         """After a commit: these accounts have these versions now; older documents are gone."""
         for account_id, version in versions.items():
             self._write(account_id, version, b"")

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 import providers
 from domain.catalog.model import Catalog
 from domain.errors import SettingsError
-from models.database import Sessions, connect, sessions_of, written_in
+from models.database import Sessions, connect, session_factory, written_accounts
 from models.installation import Namespace
 from providers.base import Provider
 from runtime import schema
@@ -45,7 +45,7 @@ class Runtime:
         """One transaction. After its commit, readers are told which accounts it wrote."""
         with self.sessions.begin() as session:
             yield session
-        self.cache.outdate(written_in(session))
+        self.cache.invalidate(written_accounts(session))
 
     def close(self) -> None:
         """Give all connections back."""
@@ -65,7 +65,7 @@ def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsyn
         )
     engine = connect(settings.database_url, pool_size=pool_size, application=application)
     client = redis_client(settings.redis_url)
-    sessions = sessions_of(engine)
+    sessions = session_factory(engine)
     namespace = Namespace(sessions)
     return Runtime(
         settings=settings,
@@ -91,7 +91,7 @@ def namespace_of(database_url: str) -> str:
     """The prefix of the service's names outside the database; raises `NamespaceUnknown`."""
     engine = connect(database_url, pool_size=1, application="seatsync-id")
     try:
-        return Namespace(sessions_of(engine))()
+        return Namespace(session_factory(engine))()
     finally:
         engine.dispose()
 

@@ -19,15 +19,15 @@ from models.account import Account
 from models.account_rules import Override
 from models.assignment import LIVE, Assignment, AssignmentState
 from models.drift_finding import DriftFinding
-from models.notice import KeptNotice
+from models.notice import StoredNotice
 from providers.base import Event
 from runtime.wiring import Runtime
 from services.ledger import accounts, batch_claims, members
 from services.ledger import claims as seating
 from services.ledger.batch_claims import Outcome
-from services.ledger.claims import Seated, Wish
+from services.ledger.claims import ClaimOutcome, ClaimRequest
 from services.ledger.locked_account import Balance
-from services.ledger.members import Change
+from services.ledger.members import MemberUpdate
 from services.sync.batch import drain
 from services.sync.subscription import sync
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
@@ -98,7 +98,7 @@ class Acme:
         body = f"body {self.bodies}".encode()
         self.provider.events[body] = Event(type="any", snapshot=replace(self.sold, **shown))
         with self.runtime.sessions.begin() as session:
-            inbox.keep(session, an_arrival(f"msg_{self.bodies}", body=body))
+            inbox.store(session, an_arrival(f"msg_{self.bodies}", body=body))
         self.clock.advance(timedelta(minutes=5))  # whatever pause a look before has left is over
         self.provider.failing = AN_OUTAGE
         sync(self.runtime, "sub_1")
@@ -116,9 +116,9 @@ class Acme:
 
     def claims(self, member_id: str, role: str = "member", **more) -> str:
         with self.runtime.transaction() as session:
-            return self._claims(session, Wish(member_id=member_id, role=role, **more))
+            return self._claims(session, ClaimRequest(member_id=member_id, role=role, **more))
 
-    def _claims(self, session: Session, wish: Wish) -> str:
+    def _claims(self, session: Session, wish: ClaimRequest) -> str:
         try:
             seating.claim(session, "acme", wish, self.runtime.catalog, a_cause())
         except Refused as refused:
@@ -132,19 +132,19 @@ class Acme:
     def claims_each(self, wishes: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """One after the other in one transaction; nobody waits here for a seat to be bought."""
         with self.runtime.transaction() as session:
-            return [self._claims(session, Wish(**wish)) for wish in wishes]
+            return [self._claims(session, ClaimRequest(**wish)) for wish in wishes]
 
     def claims_all(self, wishes: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-        asked = [Wish(**wish) for wish in wishes]
+        asked = [ClaimRequest(**wish) for wish in wishes]
         with self.runtime.transaction() as session:
             _, outcomes = batch_claims.claim_all(session, "acme", asked, self.runtime.catalog, a_cause())
         return [_answer(outcome) for outcome in outcomes]
 
     def member(self, member_id: str, **changed) -> str:
         with self.runtime.transaction() as session:
-            told = (session, "acme", member_id, Change(**changed))
+            told = (session, "acme", member_id, MemberUpdate(**changed))
             try:
-                members.change(*told, catalog=self.runtime.catalog, cause=a_cause())
+                members.update_member(*told, catalog=self.runtime.catalog, cause=a_cause())
             except Refused as refused:
                 return refused.code
         return "changed"
@@ -184,7 +184,7 @@ class Acme:
         self.catalog_text = self.catalog_text.replace(words, other_words)
         self.runtime = replace(self.runtime, catalog=parse(self.catalog_text, "acme's catalogue"))
         with self.runtime.sessions.begin() as session:
-            generation.put_in_force(session, self.runtime.catalog)
+            generation.activate(session, self.runtime.catalog)
         self.is_swept()
 
     def forgets(self, *keys: str) -> None:
@@ -212,7 +212,7 @@ class Acme:
     def is_swept_for_looks(self) -> None:
         """The first half of a sweep; who is rung for looks at once."""
         with self.runtime.sessions.begin() as session:
-            due = sync_queue.take_due(session, limit=100, routine_limit=100, again=timedelta(seconds=5))
+            due = sync_queue.claim_due(session, limit=100, routine_limit=100, again=timedelta(seconds=5))
         drain(self.runtime, due.all)
 
     def is_swept_for_dates(self) -> None:
@@ -284,14 +284,14 @@ class Acme:
         self.after(DAY)
         return kind in self.heard()
 
-    def notices_of(self, kind: str) -> Sequence[KeptNotice]:
+    def notices_of(self, kind: str) -> Sequence[StoredNotice]:
         return [one for one in self._notices() if one.type == kind]
 
-    def _notices(self) -> Sequence[KeptNotice]:
+    def _notices(self) -> Sequence[StoredNotice]:
         """Those about an account; what nobody told us of is for operators."""
-        of_accounts = select(KeptNotice).where(KeptNotice.account_id.is_not(None))
+        of_accounts = select(StoredNotice).where(StoredNotice.account_id.is_not(None))
         with self.runtime.sessions() as session:
-            return session.scalars(of_accounts.order_by(KeptNotice.id)).all()
+            return session.scalars(of_accounts.order_by(StoredNotice.id)).all()
 
     def check(self) -> None:
         with self.runtime.sessions() as session:
@@ -300,7 +300,7 @@ class Acme:
 
 
 def _answer(outcome: Outcome) -> str:
-    return "granted" if isinstance(outcome, Seated) else outcome.code
+    return "granted" if isinstance(outcome, ClaimOutcome) else outcome.code
 
 
 def _product(policy: str) -> str:

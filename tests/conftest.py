@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 import migrations
 from domain.catalog.model import Catalog
-from models.database import Sessions, connect, sessions_of
+from models.database import Sessions, connect, session_factory
 from runtime.seat_cache import SeatCache
 from runtime.settings import Settings
 from runtime.wiring import Runtime, redis_client
@@ -90,7 +90,7 @@ def engine(migrated_engine: Engine) -> Engine:
 
 @pytest.fixture
 def sessions(engine: Engine) -> Sessions:
-    return sessions_of(engine)
+    return session_factory(engine)
 
 
 @pytest.fixture
@@ -191,4 +191,4 @@ def clock(clocked_engine: Engine) -> Clock:
 @pytest.fixture
 def clocked_runtime(runtime: Runtime, clock: Clock) -> Runtime:
     """Everything real but the provider and the time."""
-    return replace(runtime, engine=clock.engine, sessions=sessions_of(clock.engine))
+    return replace(runtime, engine=clock.engine, sessions=session_factory(clock.engine))

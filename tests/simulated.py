@@ -12,7 +12,7 @@ from providers.http import Client
 from providers.rate_limit.budget import Budget, parse_rate
 from providers.signature import Verifier
 from runtime.wiring import Runtime
-from services.sync.on_demand import resync_subscription
+from services.sync.on_demand import sync_subscription
 from simulator.world import World
 from tests.conftest import PROVIDER_KEY, SECRET
 
@@ -62,7 +62,7 @@ def sell(world: World, service: Runtime, addons: Mapping[str, int], account_id: 
     units = [{"addon_id": name, "quantity": count} for name, count in addons.items() if count]
     cart = {"product_id": "pdt_team", "metadata": {"account_id": account_id}, "addons": units}
     sold = world.open(cart, silently=True).subscription_id
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     return sold
 
 
@@ -72,7 +72,7 @@ def sell_beside(world: World, service: Runtime, subscription_id: str) -> str:
     customer = {"customer_id": first.customer.customer_id}
     cart = {"product_id": "pdt_team", "metadata": dict(first.metadata), "customer": customer}
     second = world.open(cart, silently=True).subscription_id
-    resync_subscription(service, second, patience=5)
+    sync_subscription(service, second, patience=5)
     return second
 
 

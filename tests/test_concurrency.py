@@ -16,10 +16,10 @@ from sqlalchemy import text
 from domain.errors import NoSeatAvailable
 from models import sync_queue
 from models.account import Account
-from models.database import Sessions, connect, sessions_of
+from models.database import Sessions, connect, session_factory
 from services.ledger import claims as seating
 from services.ledger import subscriptions
-from services.ledger.claims import Wish
+from services.ledger.claims import ClaimRequest
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.conftest import API_KEY
 from tests.factories import CATALOG_TEXT, a_catalog, a_cause, a_snapshot
@@ -51,7 +51,7 @@ def stack(
 @pytest.fixture
 def books(stack: Stack) -> Iterator[Sessions]:
     engine = connect(stack.environment["DATABASE_URL"])
-    yield sessions_of(engine)
+    yield session_factory(engine)
     engine.dispose()
 
 
@@ -67,7 +67,7 @@ def buy(sessions: Sessions, account_id: str, seats: int = 0) -> None:
 def occupy(sessions: Sessions, account_id: str, members: int) -> None:
     for number in range(members):
         with sessions.begin() as session:
-            wish = Wish(member_id=f"early-{number}", role="member")
+            wish = ClaimRequest(member_id=f"early-{number}", role="member")
             seating.claim(session, account_id, wish, CATALOG, a_cause())
 
 
@@ -111,7 +111,7 @@ def test_of_fifty_callers_one_gets_the_last_seat_a_hundred_times(stack: Stack, b
 
 def shuffle_members(database_url: str, worker: int, moves: int, errors: Any) -> None:
     engine = connect(database_url, pool_size=1)
-    sessions = sessions_of(engine)
+    sessions = session_factory(engine)
     try:
         for move in range(moves):
             member_id = f"member-{(worker * 7 + move * 3) % 12}"
@@ -120,7 +120,7 @@ def shuffle_members(database_url: str, worker: int, moves: int, errors: Any) -> 
                     if move % 3 == 2:
                         seating.release(session, "busy", member_id, a_cause(actor=f"worker-{worker}"))
                     else:
-                        wish = Wish(member_id=member_id, role="member", hold=move % 5 == 0)
+                        wish = ClaimRequest(member_id=member_id, role="member", hold=move % 5 == 0)
                         cause = a_cause(actor=f"worker-{worker}")
                         seating.claim(session, "busy", wish, CATALOG, cause)
             except NoSeatAvailable:

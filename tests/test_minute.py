@@ -25,10 +25,10 @@ from models import sync_queue
 from models.account import Account
 from models.assignment import AssignmentState
 from models.audit import AuditRow
-from models.database import Sessions, connect, sessions_of
+from models.database import Sessions, connect, session_factory
 from services.ledger import accounts, batch_claims, claims, members, subscriptions
-from services.ledger.claims import Seated, Wish
-from services.ledger.members import Change
+from services.ledger.claims import ClaimOutcome, ClaimRequest
+from services.ledger.members import MemberUpdate
 from services.sync.subscription import LEASE
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import a_catalog, a_cause, a_snapshot
@@ -132,12 +132,12 @@ class Worker:
         self.told.counts["released"] += released
 
     def change_role(self) -> None:
-        self._change(Change(role=self.chance.choice(ROLES)))
+        self._change(MemberUpdate(role=self.chance.choice(ROLES)))
         self.told.counts["moved"] += 1
 
     def suspend_or_return(self) -> None:
         states = (AssignmentState.SUSPENDED, AssignmentState.ACTIVE)
-        self._change(Change(state=self.chance.choice(states)))
+        self._change(MemberUpdate(state=self.chance.choice(states)))
         self.told.counts["suspended or returned"] += 1
 
     def buy(self) -> None:
@@ -156,18 +156,20 @@ class Worker:
             changed = subscriptions.apply(session, lease, shown, CATALOG, self.cause)
         self.told.counts["bought"] += bool(changed)
 
-    def _change(self, wanted: Change) -> None:
+    def _change(self, wanted: MemberUpdate) -> None:
         with self.sessions.begin() as session:
             told = (session, "acme", self._person(), wanted)
-            members.change(*told, catalog=CATALOG, cause=self.cause)
+            members.update_member(*told, catalog=CATALOG, cause=self.cause)
 
     def _person(self) -> str:
         return self.chance.choice(PEOPLE)
 
-    def _wish(self) -> Wish:
-        return Wish(member_id=self._person(), role=self.chance.choice(ROLES), hold=self.chance.random() < 0.2)
+    def _wish(self) -> ClaimRequest:
+        return ClaimRequest(
+            member_id=self._person(), role=self.chance.choice(ROLES), hold=self.chance.random() < 0.2
+        )
 
-    def _wishes(self) -> Sequence[Wish]:
+    def _wishes(self) -> Sequence[ClaimRequest]:
         return [self._wish() for _ in range(self.chance.randint(2, 5))]
 
     def _note(self, seen: Sequence[tuple[int, int]]) -> None:
@@ -178,7 +180,7 @@ class Worker:
 
 def _seen(session: Session, outcomes: Sequence[object]) -> Sequence[tuple[int, int]]:
     """What was bought and what is used of each type that was newly seated on, while the account is locked."""
-    new = [one.assignment for one in outcomes if isinstance(one, Seated) and one.is_new]
+    new = [one.assignment for one in outcomes if isinstance(one, ClaimOutcome) and one.is_new]
     seats = session.scalars(select(Account.seats).where(Account.id == "acme")).one()
     return [_figures(seats, assignment.seat_type) for assignment in new]
 
@@ -193,7 +195,7 @@ def _figures(seats: Mapping[str, Any], seat_type: str | None) -> tuple[int, int]
 def work(database_url: str, number: int, answers: Any) -> None:
     engine = connect(database_url, pool_size=1)
     try:
-        answers.put(Worker(sessions_of(engine), number).work(SECONDS))
+        answers.put(Worker(session_factory(engine), number).work(SECONDS))
     finally:
         engine.dispose()
 
@@ -215,7 +217,7 @@ def minute(postgres: Databases) -> Iterator[Minute]:
     """One account on a database of its own, and eight processes that leave it no peace."""
     url = postgres.create_database("minute", is_migrated=True)
     engine = connect(url)
-    sessions = sessions_of(engine)
+    sessions = session_factory(engine)
     with sessions.begin() as session:
         accounts.open_account(session, "acme", CATALOG, a_cause())
     Worker(sessions, WORKERS).buy()

@@ -53,7 +53,7 @@ def test_neither_shows_what_the_other_has_cached(services: list[Runtime]):
         shown = read(test)
     assert shown["source"] == "cache"
     assert read(live)["source"] == "database"
-    test.cache.outdate({"acme": 10_000})
+    test.cache.invalidate({"acme": 10_000})
     assert read(live)["source"] == "cache"
 
 

@@ -6,8 +6,8 @@ from flask import Flask
 
 from runtime.wiring import Runtime
 from webhook_app import openapi, problems
-from webhook_app.auth import Gatekeeper
-from webhook_app.context import NAME, Door
+from webhook_app.auth import ApiKeyAuth
+from webhook_app.context import NAME, AppContext
 from webhook_app.request_body import MOST_BYTES
 from webhook_app.views.accounts import accounts_api
 from webhook_app.views.audit import audit_api
@@ -23,14 +23,14 @@ from webhook_app.views.operators import operator_api
 from webhook_app.views.seat_changes import seat_changes_api
 from webhook_app.views.seats import seats_api
 from webhook_app.views.webhooks import webhooks
-from worker.wake_ups import Doorbell
+from worker.wake_ups import WakeUps
 
 
-def create_app(runtime: Runtime, doorbell: Doorbell, reserved: Runtime | None = None) -> Flask:
+def create_app(runtime: Runtime, wake_ups: WakeUps, reserved: Runtime | None = None) -> Flask:
     """The web application over one runtime; deliveries and reads of seats use `reserved`, if it is given."""
     app = openapi.described_app()
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
-    app.extensions[NAME] = Door(runtime, doorbell, Gatekeeper(runtime), reserved=reserved)
+    app.extensions[NAME] = AppContext(runtime, wake_ups, ApiKeyAuth(runtime), reserved=reserved)
     problems.install(app)
     for routes in (
         seats_api,

@@ -52,7 +52,7 @@ def caller() -> Caller:
     return found
 
 
-class Gatekeeper:
+class ApiKeyAuth:
     """Checks the key of each request and remembers good ones for a few seconds."""
 
     def __init__(self, runtime: Runtime) -> None:

@@ -1,4 +1,4 @@
-"""What every view needs: the runtime behind this app, its doorbell, and who lets callers in."""
+"""What every view needs: the runtime behind this app, its wake_ups, and who lets callers in."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from flask import current_app
 
 from runtime.refusal_log import RefusalLog
 from runtime.wiring import Runtime
-from webhook_app.auth import Gatekeeper
-from webhook_app.slow_calls import WaitingRoom
-from worker.wake_ups import Doorbell
+from webhook_app.auth import ApiKeyAuth
+from webhook_app.slow_calls import SlowCalls
+from worker.wake_ups import WakeUps
 
 log = logging.getLogger(__name__)
 
@@ -20,12 +20,12 @@ NAME: Final = "seatsync"
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class AppContext:
     runtime: Runtime
-    doorbell: Doorbell
-    gatekeeper: Gatekeeper
+    wake_ups: WakeUps
+    gatekeeper: ApiKeyAuth
     refusals: RefusalLog = field(default_factory=lambda: RefusalLog("delivery refused"))
-    waiting_room: WaitingRoom = field(default_factory=WaitingRoom)
+    slow_calls: SlowCalls = field(default_factory=SlowCalls)
     reserved: Runtime | None = None
 
     @property
@@ -40,11 +40,11 @@ class Door:
         broken must not turn the answer into an error, the sweep will ring.
         """
         try:
-            self.doorbell.ring(subscription_id, delay)
+            self.wake_ups.ring(subscription_id, delay)
         except Exception as error:  # noqa: BLE001  a thread that cannot start, most likely
-            log.warning("doorbell broken", extra={"error": type(error).__name__})
+            log.warning("wake_ups broken", extra={"error": type(error).__name__})
 
 
-def door() -> Door:
+def app_context() -> AppContext:
     """The door of the app that serves the present request."""
     return cast("Door", current_app.extensions[NAME])

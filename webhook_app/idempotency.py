@@ -17,7 +17,7 @@ from domain.errors import NotFound, Refused, UnknownRole
 from models import idempotency_key
 from webhook_app import problems
 from webhook_app.auth import caller
-from webhook_app.context import door
+from webhook_app.context import app_context
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
@@ -29,7 +29,7 @@ _ASK_AGAIN_SECONDS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Result:
     """What a writing call has to say. `is_replay`: it was given before under the same key."""
 
     status: int
@@ -37,15 +37,15 @@ class Answer:
     is_replay: bool = False
 
 
-def _always(_session: Session, _answer: Answer) -> bool:
+def _always(_session: Session, _answer: Result) -> bool:
     return True
 
 
-def answer_once(
-    work: Callable[[Session], Answer],
-    conclude: Callable[[Answer], Answer] | None = None,
+def respond_once(
+    work: Callable[[Session], Result],
+    conclude: Callable[[Result], Result] | None = None,
     *,
-    still_holds: Callable[[Session, Answer], bool] = _always,
+    still_holds: Callable[[Session, Result], bool] = _always,
 ) -> Response:
     """Do the work in one transaction, with its answer kept beside it if the caller sent a key.
 
@@ -56,17 +56,17 @@ def answer_once(
     become of it, and that is kept instead.
     """
     key = _key()
-    with door().runtime.transaction() as session:
+    with app_context().runtime.transaction() as session:
         first = _answer(session, work) if key is None else _kept_answer(session, key, work, still_holds)
     answer = first if conclude is None else conclude(first)
     if key is not None and answer is not first:
-        with door().runtime.transaction() as session:
+        with app_context().runtime.transaction() as session:
             before = orjson.loads(_dumped(first.body))
             _keep(session, key, answer, instead_of=before)
     return _response(replace(answer, is_replay=first.is_replay))
 
 
-def answer_asked(ask: Callable[[], Answer]) -> Response:
+def respond_after_call(ask: Callable[[], Result]) -> Response:
     """Call the provider outside any transaction, then store the answer if the caller sent a key.
 
     For work that may be done twice: concurrent calls under one key may both run, and the first stored answer
@@ -75,16 +75,16 @@ def answer_asked(ask: Callable[[], Answer]) -> Response:
     key = _key()
     if key is None:
         return _response(_told(ask))
-    with door().runtime.sessions() as session:  # never committed: it only reads
+    with app_context().runtime.sessions() as session:  # never committed: it only reads
         before = _begin(session, key)
     answer = _told(ask) if before is None else before
     if answer.status in _ASK_AGAIN:
         return _response(answer)
-    with door().runtime.transaction() as session:
+    with app_context().runtime.transaction() as session:
         return _response(_kept_answer(session, key, lambda _: answer))
 
 
-def _response(answer: Answer) -> Response:
+def _response(answer: Result) -> Response:
     is_problem = answer.status >= HTTPStatus.BAD_REQUEST
     mimetype = "application/problem+json" if is_problem else "application/json"
     response = Response(_dumped(answer.body), answer.status, mimetype=mimetype)
@@ -95,25 +95,25 @@ def _response(answer: Answer) -> Response:
     return response
 
 
-def _answer(session: Session, work: Callable[[Session], Answer]) -> Answer:
+def _answer(session: Session, work: Callable[[Session], Result]) -> Result:
     return _told(lambda: work(session))
 
 
-def _told(work: Callable[[], Answer]) -> Answer:
+def _told(work: Callable[[], Result]) -> Result:
     """The work's answer, or the refusal it raised; the ledger raises before it writes."""
     try:
         return work()
     except (Refused, NotFound, UnknownRole) as error:
         told = problems.of_error(error)
-        return Answer(told["status"], told)
+        return Result(told["status"], told)
 
 
 def _kept_answer(
     session: Session,
     key: str,
-    work: Callable[[Session], Answer],
-    still_holds: Callable[[Session, Answer], bool] = _always,
-) -> Answer:
+    work: Callable[[Session], Result],
+    still_holds: Callable[[Session, Result], bool] = _always,
+) -> Result:
     before = _begin(session, key)
     if before is not None and (before.status >= HTTPStatus.BAD_REQUEST or still_holds(session, before)):
         return before
@@ -122,16 +122,16 @@ def _kept_answer(
     return answer
 
 
-def _keep(session: Session, key: str, answer: Answer, *, instead_of: dict[str, Any] | None = None) -> None:
+def _keep(session: Session, key: str, answer: Result, *, instead_of: dict[str, Any] | None = None) -> None:
     body = orjson.loads(_dumped(answer.body))
-    idempotency_key.finish(session, _scope(), key, answer.status, body, instead_of=instead_of)
+    idempotency_key.store(session, _scope(), key, answer.status, body, instead_of=instead_of)
 
 
-def _begin(session: Session, key: str) -> Answer | None:
+def _begin(session: Session, key: str) -> Result | None:
     """The answer that was kept under the key, if there is one."""
     wish = hashlib.sha256(request.query_string + b"\n" + _body_without_spelling()).digest()
     before = idempotency_key.begin(session, _scope(), key, wish)
-    return None if before is None else Answer(before.status, before.body, is_replay=True)
+    return None if before is None else Result(before.status, before.body, is_replay=True)
 
 
 def _body_without_spelling() -> bytes:

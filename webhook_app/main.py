@@ -13,13 +13,13 @@ from runtime.settings import Settings
 from runtime.wiring import build
 from webhook_app.app import create_app
 from worker.celery_app import SeatSync
-from worker.wake_ups import Doorbell
+from worker.wake_ups import WakeUps
 
 # Far fewer than requests at once: a request holds a connection only while it speaks to the database.
 _CONNECTIONS = 8
 # For deliveries and reads of seats alone.
 _RESERVED_CONNECTIONS = 4
-# Nobody waits for the doorbell's thread, but a hung broker must not hold it for long either.
+# Nobody waits for the wake_ups's thread, but a hung broker must not hold it for long either.
 _BROKER_PATIENCE = 1.0
 
 
@@ -32,8 +32,8 @@ def create() -> Flask:
     schema.require(runtime.sessions)
     for one in (runtime, reserved):
         installation.claim(one.sessions, settings)
-    doorbell = Doorbell(SeatSync(settings, patience=_BROKER_PATIENCE).publish)
-    app = create_app(runtime, doorbell, reserved)
+    wake_ups = WakeUps(SeatSync(settings, patience=_BROKER_PATIENCE).publish)
+    app = create_app(runtime, wake_ups, reserved)
     # What the app is made of is never garbage: looking through it stops every request for 0.1 seconds.
     gc.collect()
     gc.freeze()

@@ -11,7 +11,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, ValidationError
 
 from webhook_app import auth, problems
-from webhook_app.context import door
+from webhook_app.context import app_context
 from webhook_app.faulty_requests import faults_of
 from webhook_app.query_strings import UnreadableQuery, parameters
 from webhook_app.request_body import json_body, raw_body
@@ -53,7 +53,7 @@ class Routes(APIBlueprint):
 
         @wraps(func)
         def view(**parts: Any) -> Response:
-            if scope is not None and (refusal := door().gatekeeper.refusal(scope)) is not None:
+            if scope is not None and (refusal := app_context().gatekeeper.refusal(scope)) is not None:
                 return refusal
             if request.method not in _SAFE:
                 raw_body()  # whole, also where the view has no use for one

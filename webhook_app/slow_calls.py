@@ -17,7 +17,7 @@ PLACES: Final = 8
 _RETRY_AFTER_SECONDS: Final = 2.0
 
 
-class WaitingRoom:
+class SlowCalls:
     """The places of one process."""
 
     def __init__(self, places: int = PLACES) -> None:

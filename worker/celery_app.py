@@ -14,7 +14,7 @@ from kombu import Connection
 
 from domain.errors import NamespaceUnknown
 from models import scheduled_job
-from models.database import connect, sessions_of
+from models.database import connect, session_factory
 from runtime import installation, schema
 from runtime.settings import Settings
 from runtime.wiring import Runtime, build, namespace_of
@@ -67,8 +67,8 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         """Raises `SettingsError` if the database must be migrated, or belongs to another mode or business."""
         engine = connect(str(self.settings.database_url), pool_size=1, application="seatsync-start")
         try:
-            schema.require(sessions_of(engine))
-            installation.claim(sessions_of(engine), self.settings)
+            schema.require(session_factory(engine))
+            installation.claim(session_factory(engine), self.settings)
         finally:
             engine.dispose()
 
@@ -130,15 +130,15 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         """Ring for these subscriptions; raises within a second or two if the broker is away."""
         self._ring("seatsync.sync", list(subscription_ids))
 
-    def announce(self) -> None:
+    def wake_notices(self) -> None:
         """Ring for the notices that are due; raises like `publish`."""
         self._ring("seatsync.notify")
 
-    def ring_for_reconcile(self) -> None:
+    def wake_reconcile(self) -> None:
         """Ring for what is due of it; raises like `publish`."""
         self._ring("seatsync.reconcile")
 
-    def ring_for_changes(self) -> None:
+    def wake_changes(self) -> None:
         """Ring for seat changes that are to be settled, or to be made for claims that wait; raises like
         `publish`.
         """

@@ -25,18 +25,20 @@ _OCCASIONS_KEPT = timedelta(days=400)
 def housekeep_if_due(runtime: Runtime) -> int:
     """Housekeep unless somebody has within this hour; how many rows went."""
     with runtime.sessions.begin() as session:
-        is_due = scheduled_job.take(session, scheduled_job.HOUSEKEEPING, scheduled_job.EVERY_HOUSEKEEPING)
+        is_due = scheduled_job.claim_run(
+            session, scheduled_job.HOUSEKEEPING, scheduled_job.EVERY_HOUSEKEEPING
+        )
     return housekeep(runtime) if is_due else 0
 
 
 def housekeep(runtime: Runtime) -> int:
     """Drop what is old and needs no work any more; how many rows went."""
     with runtime.sessions.begin() as session:
-        gone = idempotency_key.forget_old(session) + scheduled_job.forget_old(session)
-        gone += inbox.forget_old(session, _INBOX_KEPT)
-        gone += notice.forget_old(session, _NOTICES_KEPT, occasions=_OCCASIONS_KEPT)
-        gone += drift_finding.forget_old(session, _FINDINGS_KEPT)
-        gone += reconcile_pass.forget_old(session, _PASSES_KEPT)
-        gone += seat_change.forget_previews(session, _PREVIEWS_KEPT)
+        gone = idempotency_key.delete_old(session) + scheduled_job.delete_old(session)
+        gone += inbox.delete_old(session, _INBOX_KEPT)
+        gone += notice.delete_old(session, _NOTICES_KEPT, occasions=_OCCASIONS_KEPT)
+        gone += drift_finding.delete_old(session, _FINDINGS_KEPT)
+        gone += reconcile_pass.delete_old(session, _PASSES_KEPT)
+        gone += seat_change.delete_previews(session, _PREVIEWS_KEPT)
     log.info("housekeeping done", extra={"rows": gone})
     return gone

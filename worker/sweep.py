@@ -1,4 +1,4 @@
-"""Sweep: ring for every row that is due, whatever became of its doorbell."""
+"""Sweep: ring for every row that is due, whatever became of its wake_ups."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ _NEGLECTED_AFTER: Final = 60.0
 class Sweep:
     """Goes over the rows again and again. `broker_lost_at` is when ringing last began to fail.
 
-    `announce` rings for notices; they wait while the broker is away. `ring_for_reconcile` rings for what
-    is due of it, `ring_for_changes` for seat changes whose outcome is not known, or that claims wait for.
+    `wake_notices` rings for notices; they wait while the broker is away. `wake_reconcile` rings for what
+    is due of it, `wake_changes` for seat changes whose outcome is not known, or that claims wait for.
     """
 
     runtime: Runtime
     publish: Publish
-    announce: Callable[[], None] | None = None
-    ring_for_reconcile: Callable[[], None] | None = None
-    ring_for_changes: Callable[[], None] | None = None
+    wake_notices: Callable[[], None] | None = None
+    wake_reconcile: Callable[[], None] | None = None
+    wake_changes: Callable[[], None] | None = None
     broker_lost_at: float | None = field(default=None, init=False)
     reconcile_due_since: float | None = field(default=None, init=False)
 
@@ -56,18 +56,18 @@ class Sweep:
         although workers were woken: their clocks, their queue or they themselves may be at fault.
         """
         with self.runtime.sessions.begin() as session:
-            due = sync_queue.take_due(
+            due = sync_queue.claim_due(
                 session, limit=_MOST_AT_ONCE, routine_limit=_MOST_ROUTINE, again=_RING_AGAIN
             )
-        is_heard = not due.all or self._is_heard(lambda: self._ring(due))
-        if not is_heard and self._broker_is_gone():
+        was_published = not due.all or self._was_published(lambda: self._ring(due))
+        if not was_published and self._broker_is_gone():
             drain(self.runtime, due.awaited)
             drain(self.runtime, due.routine)
         elif due.neglected:
             log.warning("subscriptions neglected by workers", extra={"subscriptions": len(due.neglected)})
             drain(self.runtime, due.neglected, seconds=_HELP_FOR)
         self._evaluate_due_accounts()
-        if is_heard:
+        if was_published:
             self._announce_due_notices()
             self._ring_for_due_changes()
         self._reconcile_if_due()
@@ -78,7 +78,7 @@ class Sweep:
             for start in range(0, len(kind), _MOST_IN_ONE_RING):
                 self.publish(kind[start : start + _MOST_IN_ONE_RING])
 
-    def _is_heard(self, ring: Callable[[], None]) -> bool:
+    def _was_published(self, ring: Callable[[], None]) -> bool:
         try:
             ring()
         except Exception as error:  # noqa: BLE001  every broker client has errors of its own
@@ -100,7 +100,7 @@ class Sweep:
         """
         catalog = self.runtime.catalog
         with self.runtime.sessions.begin() as session:
-            if not generation.admits(session, catalog):
+            if not generation.may_evaluate(session, catalog):
                 return
             due = account.due_for_evaluation(session, catalog_digest=catalog.digest, limit=_MOST_AT_ONCE)
         cause = Cause(
@@ -112,30 +112,32 @@ class Sweep:
                 self.runtime.transaction() as session,
                 changing(session, account_id) as locked,
             ):
-                claims.lapse(locked)
+                claims.release_lapsed(locked)
                 accounts.reevaluate_locked(locked, catalog, cause)
 
     def _announce_due_notices(self) -> None:
         """Never sent from here: an endpoint that hangs must not hold up the sweep."""
-        if self.announce is None:
+        if self.wake_notices is None:
             return
         with self.runtime.sessions() as session:
             is_due = notice_endpoint.any_due(session)
         if is_due:
-            self._is_heard(self.announce)
+            self._was_published(self.wake_notices)
 
     def _ring_for_due_changes(self) -> None:
         """Never settled from here, for the same reason."""
-        if self.ring_for_changes is None:
+        if self.wake_changes is None:
             return
         with self.runtime.sessions() as session:
-            is_due = bool(seat_change.due(session, limit=1) or purchase_queue.due(session, limit=1))
+            is_due = bool(
+                seat_change.due_changes(session, limit=1) or purchase_queue.due_accounts(session, limit=1)
+            )
         if is_due:
-            self._is_heard(self.ring_for_changes)
+            self._was_published(self.wake_changes)
 
     def _reconcile_if_due(self) -> None:
         """Wake a worker for it, or do a little of it here if broker or workers have been away for a while."""
-        if self.ring_for_reconcile is None:
+        if self.wake_reconcile is None:
             return
         if not reconcile.is_due(self.runtime):
             self.reconcile_due_since = None
@@ -143,6 +145,6 @@ class Sweep:
         if self.reconcile_due_since is None:
             self.reconcile_due_since = time.monotonic()
         is_neglected = time.monotonic() - self.reconcile_due_since >= _NEGLECTED_AFTER
-        if (not self._is_heard(self.ring_for_reconcile) and self._broker_is_gone()) or is_neglected:
+        if (not self._was_published(self.wake_reconcile) and self._broker_is_gone()) or is_neglected:
             with one_failure_stops_no_other("work", "reconcile"):
                 reconcile.reconcile(self.runtime, until=time.monotonic())

@@ -26,6 +26,6 @@ def run(sweep: Sweep, every: float) -> None:
         try:
             sweep.once()
             with sweep.runtime.sessions.begin() as session:
-                scheduled_job.take(session, scheduled_job.SWEEPER, scheduled_job.EVERY_HEARTBEAT)
+                scheduled_job.claim_run(session, scheduled_job.SWEEPER, scheduled_job.EVERY_HEARTBEAT)
         except SQLAlchemyError as error:
             log.warning("sweep failed", extra={"error": type(error).__name__})

@@ -42,7 +42,7 @@ def settle_changes(self: Task) -> None:
 def heartbeat(self: Task) -> None:
     """Show that beat, broker and worker are alive."""
     with self.app.runtime.sessions.begin() as session:
-        scheduled_job.take(session, scheduled_job.BEAT, scheduled_job.EVERY_HEARTBEAT)
+        scheduled_job.claim_run(session, scheduled_job.BEAT, scheduled_job.EVERY_HEARTBEAT)
 
 
 @shared_task(name="seatsync.notify", bind=True)

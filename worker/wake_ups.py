@@ -1,4 +1,4 @@
-"""The doorbell: wakes a worker soon, and never makes anybody wait for the broker.
+"""The wake_ups: wakes a worker soon, and never makes anybody wait for the broker.
 
 A ring is best effort. It may be lost (the process dies, the broker is away), doubled or late: the
 subscription's row says what is to be done, and the sweep finds what no ring announced.
@@ -23,7 +23,7 @@ _MOST_IN_ONE: Final = 100
 _REST_AFTER_FAILURE: Final = 1.0
 
 
-class Doorbell:
+class WakeUps:
     """Collects rings and publishes them from a thread of its own, one ring per subscription at a time."""
 
     def __init__(self, publish: Publish) -> None:
@@ -44,7 +44,7 @@ class Doorbell:
         """Threads do not survive a fork, so each process starts its own at its first ring."""
         if self._runs_in != os.getpid():
             self._runs_in = os.getpid()
-            threading.Thread(target=self._run, name="doorbell", daemon=True).start()
+            threading.Thread(target=self._run, name="wake_ups", daemon=True).start()
 
     def _run(self) -> None:
         while True:
@@ -52,7 +52,7 @@ class Doorbell:
             try:
                 self._publish(ready)
             except Exception as error:  # noqa: BLE001  whatever the broker does, a lost ring is no error
-                log.warning("doorbell not heard", extra={"error": type(error).__name__, "rings": len(ready)})
+                log.warning("wake_ups not heard", extra={"error": type(error).__name__, "rings": len(ready)})
                 time.sleep(_REST_AFTER_FAILURE)
 
     def _take_ready(self) -> list[str]:

@@ -7,9 +7,9 @@ from itertools import islice
 
 import click
 
-from cli.backfill.dry_run import AccountSeen, Rehearsal
+from cli.backfill.dry_run import AccountSeen, DryRun
 from cli.backfill.missing_products import sections
-from cli.backfill.staging import Stage
+from cli.backfill.staging import Staging
 from cli.backfill.summary import Summary, of_the_rows, tell
 from cli.command_runtime import command_runtime
 from cli.full_sync import CannotGoOn, sync_everything, tell_failed
@@ -64,8 +64,8 @@ def _bring_in(runtime: Runtime, patience: float) -> bool:
 
 
 def _rehearse(runtime: Runtime, shown_accounts: int, patience: float) -> bool:
-    with Stage() as stage:
-        rehearsal = Rehearsal(runtime, stage)
+    with Staging() as stage:
+        rehearsal = DryRun(runtime, stage)
         try:
             with shown() as show:
                 rehearsal.read(show, patience)

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from cli.backfill.staging import Stage
+from cli.backfill.staging import Staging
 from cli.backfill.summary import SeatTotals, Summary
 from cli.full_sync import patiently
 from cli.progress import Show
@@ -28,7 +28,7 @@ from providers.base import Caller, ListPage
 from runtime.wiring import Runtime
 from services.ledger import ownership
 from services.ledger.entitlements import seats_from_json, seats_to_json, share_of
-from services.ledger.takeover import take_over
+from services.ledger.takeover import adopt_snapshot
 from services.reports import business_totals
 
 _LISTING: Final = "reading the list"
@@ -45,11 +45,11 @@ class AccountSeen:
 
 
 @dataclass(slots=True)
-class Rehearsal:
+class DryRun:
     """Reads into a stage, and then tells account by account; `summary` is whole once all are told."""
 
     runtime: Runtime
-    stage: Stage
+    stage: Staging
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     _statuses: Counter[str] = field(default_factory=Counter)
     _held: Counter[str] = field(default_factory=Counter)
@@ -133,7 +133,7 @@ class Rehearsal:
             )
         row.belongs_to(decision.owner)
         whole = completed(snapshot, known, catalog.account_key)
-        seen = take_over(row, whole, catalog, self.now, past_due_ends_at=snapshot.past_due_ends_at)
+        seen = adopt_snapshot(row, whole, catalog, self.now, past_due_ends_at=snapshot.past_due_ends_at)
         return [*seen, *missing(snapshot, known), *decision.findings]
 
     def _doubt_of(self, session: Session, account_id: str, snapshot: SubscriptionSnapshot) -> Doubt | None:

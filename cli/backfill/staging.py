@@ -19,7 +19,7 @@ CREATE INDEX by_account ON subscriptions (account_id, id);
 _PAGE = 1000
 
 
-class Stage(ScratchFile):
+class Staging(ScratchFile):
     """Subscriptions as listed, and then each as retrieved."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from domain import role_names
 from domain.catalog.model import FREE
 from domain.wording import counted
 from runtime.catalogs import load_catalog
-from services.ledger.role_moves import Move
+from services.ledger.role_moves import RoleMove
 
 # Given or not, the file is the one of SEATSYNC_CATALOG in the end; checking needs no other setting.
 _FILE = click.argument(
@@ -133,7 +133,7 @@ def _pair(pair: tuple[object, object]) -> dict[str, object]:
     return {"before": pair[0], "after": pair[1]}
 
 
-def _move(move: Move) -> dict[str, str]:
+def _move(move: RoleMove) -> dict[str, str]:
     return {
         "member_id": move.member_id,
         "role": move.role,

@@ -17,7 +17,7 @@ from models.audit import Cause
 from models.database import Sessions
 from services.ledger import accounts, role_moves
 from services.ledger.locked_account import Balance
-from services.ledger.role_moves import Move
+from services.ledger.role_moves import RoleMove
 
 _CAUSE: Final = Cause(actor="cli:catalog", source="catalog", reason="what a changed catalogue would do")
 _PAGE: Final = 500
@@ -51,7 +51,7 @@ class AccountChange:
     account_id: str
     before: Figures
     after: Figures
-    moves: Sequence[Move]
+    moves: Sequence[RoleMove]
     unknown_roles: Sequence[str]
 
     @property

@@ -13,7 +13,7 @@ from cli.demo.api_client import Api, Unanswered, Unexpected
 from cli.demo.api_documents import Account
 from cli.demo.people import Person, Team, Waiting, somebody_new
 from cli.demo.processes import IsOver
-from cli.demo.view import Deed, Tone
+from cli.demo.view import Action, Tone
 
 _ROLE: Final = "team_member"
 _GUEST_ROLE: Final = "client"
@@ -32,7 +32,7 @@ Move = Callable[[], None]
 class Backend:
     """One thing at a time, about one a second, all of it through the public API."""
 
-    def __init__(self, api: Api, tell: Callable[[Deed], None], chance: random.Random) -> None:
+    def __init__(self, api: Api, tell: Callable[[Action], None], chance: random.Random) -> None:
         self._api = api
         self._tell = tell
         self._chance = chance
@@ -187,4 +187,4 @@ class Backend:
         return f" ({standing})" if standing else ""
 
     def _say(self, tone: Tone, text: str) -> None:
-        self._tell(Deed(datetime.now(UTC), tone, text))
+        self._tell(Action(datetime.now(UTC), tone, text))

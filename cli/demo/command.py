@@ -12,20 +12,20 @@ import click
 
 from cli.connections import name_unknown_variables
 from cli.demo.runner import play
-from cli.demo.sandbox import Stage, stage
+from cli.demo.sandbox import Sandbox, sandbox
 
 
 @click.command()
 def demo() -> None:
     """Start everything with a simulated business and watch seats move. Ctrl-C ends it."""
     name_unknown_variables()
-    with _one_interrupt(), stage(os.environ) as here:
+    with _one_interrupt(), sandbox(os.environ) as here:
         with contextlib.suppress(KeyboardInterrupt):
             play(here)
         click.echo(farewell(here))
 
 
-def farewell(here: Stage) -> str:
+def farewell(here: Sandbox) -> str:
     """What to do next, with calls that work again in the next demo."""
     return (
         "\nThe demo has ended.\n"

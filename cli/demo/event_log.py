@@ -34,7 +34,7 @@ class Entry:
         return self.effect not in {"", wording.NOTHING_NEW, wording.SAME_NEWS}
 
 
-class Chronicle:
+class EventLog:
     """Remembers the newest webhooks, and how each account stood when it was last told of."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from cli.demo.api_documents import Account, Event
 from cli.demo.event_log import Entry
 from cli.demo.plain_view import clock
 from cli.demo.seat_bars import Glyphs, Part
-from cli.demo.view import Deed, Tone
+from cli.demo.view import Action, Tone
 
 QUIET: Final = "dim"  # the one shade that every colour scheme can show
 _STATUS: Final = {
@@ -78,7 +78,7 @@ def webhook(entry: Entry, width: int) -> Text:
     )
 
 
-def deed(done: Deed) -> Text:
+def deed(done: Action) -> Text:
     sign, sign_style, style = _TONE[done.tone]
     return Text.assemble((f" {clock(done.at)}  ", QUIET), (f"{sign} ", sign_style), (done.text, style))
 

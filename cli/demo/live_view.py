@@ -12,7 +12,7 @@ from rich.text import Text
 from cli.demo import live_rows, seat_bars
 from cli.demo.live_rows import QUIET
 from cli.demo.seat_bars import Glyphs
-from cli.demo.view import Picture
+from cli.demo.view import View
 
 _ROOMY: Final = 30
 _FEWEST_ROWS: Final = 3
@@ -29,7 +29,7 @@ class About:
     more: str
 
 
-class Frame:
+class LiveView:
     """One still of a size, as lines of text that fit it."""
 
     def __init__(self, about: About, width: int, height: int, glyphs: Glyphs = seat_bars.BLOCKS) -> None:
@@ -38,7 +38,7 @@ class Frame:
         self._height = height
         self._glyphs = glyphs
 
-    def of(self, picture: Picture) -> Group:
+    def of(self, picture: View) -> Group:
         gap = [Text()] if self._height >= _ROOMY else []
         head = [self._title(picture), *gap]
         foot = [*gap, live_rows.legend(self._glyphs), self._rule(""), *self._footer()]
@@ -62,7 +62,7 @@ class Frame:
             line.truncate(self._width, overflow="ellipsis")
         return Group(*lines)
 
-    def _title(self, picture: Picture) -> Text:
+    def _title(self, picture: View) -> Text:
         left = Text.assemble((" Seat Sync ", "bold reverse"), "  ", (self._about.url, "bold"))
         minutes, seconds = divmod(int(picture.seconds), 60)
         right = Text.assemble(_lag(picture.lag), (f"  {minutes}:{seconds:02} ", QUIET))

@@ -7,13 +7,13 @@ from heapq import merge
 from typing import Final
 
 from cli.demo.event_log import Entry
-from cli.demo.view import Deed, Picture, Tone
+from cli.demo.view import Action, Tone, View
 
 _TYPE_WIDTH: Final = 25
 _ACCOUNT_WIDTH: Final = 12
 
 
-class Plain:
+class PlainView:
     """A `Show` that only ever adds lines, below some that introduce it."""
 
     def __init__(self, introduction: str) -> None:
@@ -22,7 +22,7 @@ class Plain:
     def start(self) -> None:
         print(self._introduction, flush=True)
 
-    def draw(self, picture: Picture) -> None:
+    def draw(self, picture: View) -> None:
         webhooks = (
             (entry.event.received_at, webhook_line(entry)) for entry in picture.finished if not entry.is_echo
         )
@@ -43,7 +43,7 @@ def webhook_line(entry: Entry) -> str:
     return f"{clock(event.received_at)} {line}".rstrip()
 
 
-def deed_line(deed: Deed) -> str:
+def deed_line(deed: Action) -> str:
     """`12:00:04 app     Ada Moreau joins acme (full 11 of 15)`."""
     source = "demo" if deed.tone is Tone.TROUBLE else "app"
     return f"{clock(deed.at)} {source:<7} {deed.text}"

@@ -10,7 +10,7 @@ from typing import Final, TextIO
 _LAST: Final = 15
 
 
-class Logbook:
+class ProcessLog:
     """The supervisor's `on_line`."""
 
     def __init__(self, stream: TextIO, on_restart: Callable[[str], None]) -> None:

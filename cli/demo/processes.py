@@ -10,7 +10,7 @@ from runtime.supervisor import Supervisor
 IsOver = Callable[[], bool]
 
 
-class Fleet(Supervisor):
+class DemoProcesses(Supervisor):
     """A supervisor of which one can see from any thread that it is ending."""
 
     is_ending = False
@@ -21,10 +21,10 @@ class Fleet(Supervisor):
         super().stop()
 
 
-class Companion(threading.Thread):
+class BackgroundThread(threading.Thread):
     """Works beside a fleet until that ends. A fault in the work ends the fleet, and can be raised then."""
 
-    def __init__(self, work: Callable[[IsOver], None], fleet: Fleet) -> None:
+    def __init__(self, work: Callable[[IsOver], None], fleet: DemoProcesses) -> None:
         super().__init__(daemon=True)
         self._work = work
         self._fleet = fleet

@@ -16,12 +16,12 @@ from rich.console import Console
 from cli.demo.api_client import Api
 from cli.demo.app_backend import Backend
 from cli.demo.live_view import About
-from cli.demo.plain_view import Plain
-from cli.demo.process_log import Logbook
-from cli.demo.processes import Companion, Fleet, IsOver
-from cli.demo.sandbox import Stage
+from cli.demo.plain_view import PlainView
+from cli.demo.process_log import ProcessLog
+from cli.demo.processes import BackgroundThread, DemoProcesses, IsOver
+from cli.demo.sandbox import Sandbox
 from cli.demo.screen import Screen
-from cli.demo.view import Deed, Show, Tone
+from cli.demo.view import Action, Display, Tone
 from cli.demo.watcher import Watcher
 from cli.migrate import migrate_to_head
 from cli.service_processes import commands
@@ -37,7 +37,7 @@ _JOIN: Final = 5.0
 _TICK: Final = 0.1
 
 
-def play(here: Stage) -> None:
+def play(here: Sandbox) -> None:
     """Run the demo until a signal ends it; raises KeepsEnding if one of its processes does just that."""
     settings = Settings.from_env(here.environment)
     check_port(settings)
@@ -54,19 +54,19 @@ def play(here: Stage) -> None:
         _perform(here, [*commands(running, here.environment), here.simulator], log)
 
 
-def _perform(here: Stage, processes: Sequence[Command], log: TextIO) -> None:
+def _perform(here: Sandbox, processes: Sequence[Command], log: TextIO) -> None:
     key = here.environment["SEATSYNC_API_KEY"]
     watcher = Watcher(Api(here.url, key), _show(here))
     app = Backend(Api(here.url, key), watcher.tell, random.Random())  # noqa: S311  chance is all it is
-    logbook = Logbook(log, lambda note: watcher.tell(Deed(datetime.now(UTC), Tone.TROUBLE, note)))
-    fleet = Fleet(processes, on_line=logbook, grace=_GRACE)
+    logbook = ProcessLog(log, lambda note: watcher.tell(Action(datetime.now(UTC), Tone.TROUBLE, note)))
+    fleet = DemoProcesses(processes, on_line=logbook, grace=_GRACE)
 
     def watch(is_over: IsOver) -> None:
         if _await_web(here, is_over):
             watcher.run(is_over)
         click.echo("Ending everything that was started ...")
 
-    companions = [Companion(watch, fleet), Companion(app.run, fleet)]
+    companions = [BackgroundThread(watch, fleet), BackgroundThread(app.run, fleet)]
     for companion in companions:
         companion.start()
     try:
@@ -85,7 +85,7 @@ def _perform(here: Stage, processes: Sequence[Command], log: TextIO) -> None:
         companion.raise_fault()
 
 
-def _await_web(here: Stage, is_over: IsOver) -> bool:
+def _await_web(here: Sandbox, is_over: IsOver) -> bool:
     """Wait for the web process, then tell that it is ready; False if it is over before that."""
     while not is_ready(here.url):
         if is_over():
@@ -96,11 +96,11 @@ def _await_web(here: Stage, is_over: IsOver) -> bool:
     return True
 
 
-def _show(here: Stage) -> Show:
+def _show(here: Sandbox) -> Display:
     """The live view for people; lines for files, pipes and terminals that cannot move their cursor."""
     console = Console()
     if not sys.stdout.isatty() or console.is_dumb_terminal:
-        return Plain(f"While it runs, call its API:\n\n{here.examples.text()}\n")
+        return PlainView(f"While it runs, call its API:\n\n{here.examples.text()}\n")
     about = About(
         url=here.url,
         curl=here.examples.seats,

@@ -31,7 +31,7 @@ _SPEED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Sandbox:
     """One demo's folder, and the environment of its processes."""
 
     folder: Path
@@ -92,7 +92,7 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(given: Mapping[str, str]) -> Iterator[Stage]:
+def sandbox(given: Mapping[str, str]) -> Iterator[Sandbox]:
     """A stage by the given environment, ours alone until the block ends."""
     left_alone = tuple(sorted(name for name in NOT_USED if given.get(name)))
     given = {name: value for name, value in given.items() if value and name not in NOT_USED}
@@ -105,7 +105,7 @@ def stage(given: Mapping[str, str]) -> Iterator[Stage]:
             f"http://127.0.0.1:{port}", "$SEATSYNC_API_KEY" if "SEATSYNC_API_KEY" in given else key
         )
         made = {"SEATSYNC_API_KEY": key, "SEATSYNC_HOME": str(folder), "PORT": port}
-        yield Stage(folder, environment({**given, **made}), examples, left_alone)
+        yield Sandbox(folder, environment({**given, **made}), examples, left_alone)
 
 
 @contextlib.contextmanager

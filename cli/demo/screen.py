@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.live import Live
 
 from cli.demo import seat_bars
-from cli.demo.live_view import About, Frame
-from cli.demo.view import Picture
+from cli.demo.live_view import About, LiveView
+from cli.demo.view import View
 
 
 class Screen:
@@ -21,10 +21,10 @@ class Screen:
     def start(self) -> None:
         self._live.start()
 
-    def draw(self, picture: Picture) -> None:
+    def draw(self, picture: View) -> None:
         glyphs = seat_bars.BLOCKS if self._console.encoding.startswith("utf") else seat_bars.ASCII
         width, height = self._console.size
-        self._live.update(Frame(self._about, width, height, glyphs).of(picture), refresh=True)
+        self._live.update(LiveView(self._about, width, height, glyphs).of(picture), refresh=True)
 
     def end(self) -> None:
         self._live.stop()

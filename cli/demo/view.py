@@ -23,7 +23,7 @@ class Tone(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class Action:
     """Something that the app did, or that happened to the demo's own processes."""
 
     at: datetime
@@ -32,25 +32,25 @@ class Deed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class View:
     """One look at the service. `finished` and `done` are new since the last one, oldest first."""
 
     accounts: Sequence[Account] = ()
     entries: Sequence[Entry] = ()
-    deeds: Sequence[Deed] = ()
+    deeds: Sequence[Action] = ()
     finished: Sequence[Entry] = ()
-    done: Sequence[Deed] = ()
+    done: Sequence[Action] = ()
     lag: float | None = None
     """Seconds that the oldest event has waited; None while the web process does not answer."""
     seconds: float = 0.0
     """Since the service was ready."""
 
 
-class Show(Protocol):
+class Display(Protocol):
     """Shows pictures between its start and its end, both of which may be called from one thread only."""
 
     def start(self) -> None: ...
 
-    def draw(self, picture: Picture) -> None: ...
+    def draw(self, picture: View) -> None: ...
 
     def end(self) -> None: ...

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Final
 
 from cli.demo.api_client import Api, ApiError
-from cli.demo.event_log import KEPT, Chronicle
+from cli.demo.event_log import KEPT, EventLog
 from cli.demo.processes import IsOver
-from cli.demo.view import Deed, Picture, Show
+from cli.demo.view import Action, Display, View
 
 _EVERY: Final = 0.5
 _TICK: Final = 0.05
@@ -20,15 +20,15 @@ _TICK: Final = 0.05
 class Watcher:
     """The only one who draws. Others tell it what they did, from any thread."""
 
-    def __init__(self, api: Api, show: Show) -> None:
+    def __init__(self, api: Api, show: Display) -> None:
         self._api = api
         self._show = show
-        self._chronicle = Chronicle()
-        self._told: deque[Deed] = deque()
-        self._deeds: deque[Deed] = deque(maxlen=KEPT)
-        self._last = Picture()
+        self._chronicle = EventLog()
+        self._told: deque[Action] = deque()
+        self._deeds: deque[Action] = deque(maxlen=KEPT)
+        self._last = View()
 
-    def tell(self, deed: Deed) -> None:
+    def tell(self, deed: Action) -> None:
         self._told.append(deed)
 
     def run(self, is_over: IsOver) -> None:
@@ -45,7 +45,7 @@ class Watcher:
             self._show.end()
             self._api.close()
 
-    def look(self, seconds: float) -> Picture:
+    def look(self, seconds: float) -> View:
         """The service as it is now; while it does not answer, as it was last seen."""
         done = [self._told.popleft() for _ in range(len(self._told))]
         self._deeds.extendleft(done)

@@ -33,7 +33,7 @@ def check(runtime: Runtime) -> Iterator[Result]:
             found = [
                 _beat(session),
                 _sweeper(session),
-                looks(service_health.oldest_look(session), runtime.settings.verify_every),
+                looks(service_health.oldest_sync(session), runtime.settings.verify_every),
                 *_given_up(session),
                 *_standing(session),
                 *_replaced(session, runtime.catalog),
@@ -57,7 +57,7 @@ def _await_first_signs(runtime: Runtime) -> None:
 
 
 def _is_alive(session: Session, name: str) -> bool:
-    last = scheduled_job.last_taken(session, name)
+    last = scheduled_job.last_claimed(session, name)
     return last is not None and account.now(session) - last <= _SILENT
 
 
@@ -86,7 +86,7 @@ def _sweeper(session: Session) -> Result:
 
 
 def _heartbeat(session: Session, name: str, who: str, advice: str) -> Result:
-    last = scheduled_job.last_taken(session, name)
+    last = scheduled_job.last_claimed(session, name)
     if last is None:
         return Result(Level.FAILURE, who, "No sign of life was ever seen.", advice)
     silence = account.now(session) - last
@@ -96,7 +96,7 @@ def _heartbeat(session: Session, name: str, who: str, advice: str) -> Result:
 
 
 def _given_up(session: Session) -> Iterator[Result]:
-    now = service_health.of_all(session)
+    now = service_health.read(session)
     yield _none_of(
         "dead letters",
         now.inbox.get(InboxState.DEAD, 0),

@@ -18,8 +18,8 @@ from cli.member_import import seating
 from cli.member_import.files import REJECT_COLUMNS
 from cli.member_import.preview import preview
 from cli.member_import.rows import COLUMNS, REQUIRED
-from cli.member_import.seating import Importer, Outcome
-from cli.member_import.staging import Stage
+from cli.member_import.seating import Importer, RowOutcome
+from cli.member_import.staging import Staging
 from cli.progress import shown
 from domain import role_names
 from domain.catalog.model import Catalog
@@ -66,7 +66,11 @@ def members(
     started again with the same file, it goes on where it was. Exit code: 0 all rows are seated, 1 some
     were not, 2 it could not run.
     """
-    with _opened(rejects, file) as rejected, command_runtime("seatsync-import") as runtime, Stage() as stage:
+    with (
+        _opened(rejects, file) as rejected,
+        command_runtime("seatsync-import") as runtime,
+        Staging() as stage,
+    ):
         _load(stage, file)
         _warn_of_roles(runtime.catalog, stage.roles)
         if dry_run:
@@ -96,7 +100,7 @@ def _opened(rejects: Path | None, file: Path) -> Iterator[TextIO | None]:
         yield opened
 
 
-def _load(stage: Stage, file: Path) -> None:
+def _load(stage: Staging, file: Path) -> None:
     """Read the file to its end."""
     size = file.stat().st_size
     with shown(in_bytes=True) as show:
@@ -104,7 +108,7 @@ def _load(stage: Stage, file: Path) -> None:
 
 
 def _seat(
-    runtime: Runtime, stage: Stage, *, batch: int, create_accounts: bool, rejected: TextIO | None
+    runtime: Runtime, stage: Staging, *, batch: int, create_accounts: bool, rejected: TextIO | None
 ) -> None:
     with seating.alone(runtime.engine, stage.digest):
         run = seating.open_import(runtime, stage.digest)
@@ -127,37 +131,37 @@ def _warn_of_roles(catalog: Catalog, roles: Mapping[str, int]) -> None:
             click.echo(f"warning: {rows} rows: {warning}", err=True)
 
 
-def _show(runtime: Runtime, stage: Stage, *, create_accounts: bool, names: int) -> None:
+def _show(runtime: Runtime, stage: Staging, *, create_accounts: bool, names: int) -> None:
     """The dry run, account by account as it is worked out."""
     total: dict[str, int] = {}
     for account in preview(runtime, stage, create_accounts=create_accounts, names=names):
-        counts = ", ".join(f"{account.counts[outcome.value]} {outcome.value}" for outcome in Outcome)
+        counts = ", ".join(f"{account.counts[outcome.value]} {outcome.value}" for outcome in RowOutcome)
         click.echo(f"{account.account_id}: {counts}; seats {account.before} -> {account.after}")
         for staged in account.first_added:
             click.echo(f"  + {staged.row.member_id} {staged.row.role}")
-        if (more := account.counts[Outcome.ADDED.value] - len(account.first_added)) and names:
+        if (more := account.counts[RowOutcome.ADDED.value] - len(account.first_added)) and names:
             click.echo(f"  + {more} more")
         for outcome, count in account.counts.items():
             total[outcome] = total.get(outcome, 0) + count
     _tell("Nothing was written. An import would be", total, stage)
 
 
-def _tell(what: str, counts: Mapping[str, int], stage: Stage) -> None:
+def _tell(what: str, counts: Mapping[str, int], stage: Staging) -> None:
     """The sum: repetitions change nothing, and rows that could not be read count as rejected."""
-    told = {outcome: counts.get(outcome.value, 0) for outcome in Outcome}
-    told[Outcome.UNCHANGED] += stage.repeated
-    told[Outcome.REJECTED] = stage.count_rejects()
+    told = {outcome: counts.get(outcome.value, 0) for outcome in RowOutcome}
+    told[RowOutcome.UNCHANGED] += stage.repeated
+    told[RowOutcome.REJECTED] = stage.count_rejects()
     click.echo(f"{what}: {', '.join(f'{count} {outcome.value}' for outcome, count in told.items())}.")
 
 
-def _tell_rejects(stage: Stage, count: int) -> None:
+def _tell_rejects(stage: Staging, count: int) -> None:
     for reject in islice(stage.rejects(), _SHOWN_REJECTS):
         click.echo(f"{stage.unit} {reject.line}: {reject.reason}", err=True)
     if count > _SHOWN_REJECTS:
         click.echo(f"... and {count - _SHOWN_REJECTS} more; --rejects FILE writes them all.", err=True)
 
 
-def _write(file: TextIO | None, stage: Stage) -> None:
+def _write(file: TextIO | None, stage: Staging) -> None:
     """The rejected rows as they were given, each behind its line and reason. The file can be corrected and
     imported as it is.
     """

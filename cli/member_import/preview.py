@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
-from cli.member_import.seating import Outcome, Result, result_of
-from cli.member_import.staging import Stage, Staged
+from cli.member_import.seating import Result, RowOutcome, result_of
+from cli.member_import.staging import Staged, Staging
 from domain.errors import AccountNotFound
 from domain.seat_limit import to_json
 from runtime.wiring import Runtime
 from services.ledger import claim_preview
 from services.ledger.claim_preview import ClaimPreview, Effect
-from services.ledger.claims import Wish
+from services.ledger.claims import ClaimRequest
 from services.ledger.locked_account import AccountState
 
 _OUTCOMES: Final = {
-    Effect.NEW: Outcome.ADDED,
-    Effect.CHANGED: Outcome.UPDATED,
-    Effect.NOTHING: Outcome.UNCHANGED,
+    Effect.NEW: RowOutcome.ADDED,
+    Effect.CHANGED: RowOutcome.UPDATED,
+    Effect.NOTHING: RowOutcome.UNCHANGED,
 }
 
 
@@ -36,7 +36,9 @@ class AccountPreview:
     after: str = ""
 
 
-def preview(runtime: Runtime, stage: Stage, *, create_accounts: bool, names: int) -> Iterator[AccountPreview]:
+def preview(
+    runtime: Runtime, stage: Staging, *, create_accounts: bool, names: int
+) -> Iterator[AccountPreview]:
     """Account by account what would happen, with up to so many names each; refused rows go to the stage."""
     for account_id, rows in groupby(stage.all(), key=lambda staged: staged.row.account_id):
         found = AccountPreview(account_id)
@@ -57,7 +59,7 @@ def _read(runtime: Runtime, account_id: str, *, create_accounts: bool) -> ClaimP
 
 
 def _try(account: ClaimPreview | None, staged: Staged) -> Result:
-    def claim(wish: Wish) -> Outcome:
+    def claim(wish: ClaimRequest) -> RowOutcome:
         if account is None:
             raise AccountNotFound(staged.row.account_id)
         return _OUTCOMES[account.claim(wish)]
@@ -69,9 +71,9 @@ def _note(
     found: AccountPreview, staged: Staged, result: Result, names: int, reject: Callable[[int, str], None]
 ) -> None:
     found.counts[result.outcome.value] += 1
-    if result.outcome is Outcome.REJECTED:
+    if result.outcome is RowOutcome.REJECTED:
         reject(staged.line, result.reason)
-    elif result.outcome is Outcome.ADDED and len(found.first_added) < names:
+    elif result.outcome is RowOutcome.ADDED and len(found.first_added) < names:
         found.first_added.append(staged)
 
 

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from domain.ids import LONGEST_ID
-from services.ledger.claims import Wish
+from services.ledger.claims import ClaimRequest
 from services.ledger.input_types import Activity, Email, Id, Name, NewId
 
 # The clock that wrote the file may be ahead of ours; further ahead is a mistake.
@@ -48,12 +48,12 @@ class MemberRow(BaseModel):
     last_active_at: Annotated[Activity, BeforeValidator(_moment)] | None = Field(None)
     hold: bool = False
 
-    def wish(self, now: datetime) -> Wish:
+    def wish(self, now: datetime) -> ClaimRequest:
         """The claim that seats them; raises `BadRow` for an activity that is still to come.
 
         It is not `check` that tells: what can be read of a file must be the same on every day.
         """
-        wish = Wish(**self.model_dump(exclude={"account_id"}))
+        wish = ClaimRequest(**self.model_dump(exclude={"account_id"}))
         if wish.last_active_at is None or wish.last_active_at <= now:
             return wish
         if wish.last_active_at > now + _AHEAD:

@@ -20,17 +20,17 @@ from sqlalchemy.orm import Session
 
 from cli.member_import.files import ImportRefused
 from cli.member_import.rows import BadRow, MemberRow
-from cli.member_import.staging import Stage, Staged, Watcher
+from cli.member_import.staging import Staged, Staging, Watcher
 from domain.catalog.model import Catalog
 from domain.errors import AccountNotFound, NotFound, Refused, SeatSyncError, UnknownRole
 from models import member_import
 from models.audit import Cause
-from models.database import apart
+from models.database import dedicated_connection
 from models.member_import import Import, ImportKind, Step
 from runtime.wiring import Runtime
 from services.ledger import accounts, claims
-from services.ledger.claims import Wish
-from services.ledger.locked_account import LockedAccount, lock
+from services.ledger.claims import ClaimRequest
+from services.ledger.locked_account import LockedAccount, lock_account
 
 CAUSE: Final = Cause(actor="cli:import", source="import", reason="a member of an imported file")
 _TRIES: Final = 5
@@ -43,7 +43,7 @@ class ImportStopped(SeatSyncError):
     code = "import_stopped"
 
 
-class Outcome(StrEnum):
+class RowOutcome(StrEnum):
     """What became of a row. `updated` sat there before, and something about them was written."""
 
     ADDED = "added"
@@ -54,21 +54,21 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    outcome: Outcome
+    outcome: RowOutcome
     reason: str = ""
 
 
-def result_of(row: MemberRow, claim: Callable[[Wish], Outcome]) -> Result:
+def result_of(row: MemberRow, claim: Callable[[ClaimRequest], RowOutcome]) -> Result:
     """What becomes of the row by the claim; a refusal is a result."""
     try:
         return Result(claim(row.wish(datetime.now(UTC))))
     except BadRow as bad:
-        return Result(Outcome.REJECTED, str(bad))
+        return Result(RowOutcome.REJECTED, str(bad))
     except AccountNotFound:
         hint = "--create-accounts opens accounts that are missing"
-        return Result(Outcome.REJECTED, f"there is no account {row.account_id!r}; {hint}")
+        return Result(RowOutcome.REJECTED, f"there is no account {row.account_id!r}; {hint}")
     except (NotFound, Refused, UnknownRole) as refusal:
-        return Result(Outcome.REJECTED, refusal.message)
+        return Result(RowOutcome.REJECTED, refusal.message)
 
 
 class Seater:
@@ -104,7 +104,7 @@ class Seater:
                 return result
         except DataError as error:
             self._account = None
-            return Result(Outcome.REJECTED, f"the database does not take it: {type(error.orig).__name__}")
+            return Result(RowOutcome.REJECTED, f"the database does not take it: {type(error.orig).__name__}")
 
     def save(self) -> None:
         """Write what was done to the account whose rows came last."""
@@ -113,12 +113,12 @@ class Seater:
         self._account = None
 
     def _claim(self, row: MemberRow) -> Result:
-        def claim(wish: Wish) -> Outcome:
-            account = self._account = self._account or lock(self._session, row.account_id)
+        def claim(wish: ClaimRequest) -> RowOutcome:
+            account = self._account = self._account or lock_account(self._session, row.account_id)
             entries_before = account.entry_count
-            if claims.seat(account, wish, self._catalog, CAUSE).is_new:
-                return Outcome.ADDED
-            return Outcome.UNCHANGED if account.entry_count == entries_before else Outcome.UPDATED
+            if claims.claim_locked(account, wish, self._catalog, CAUSE).is_new:
+                return RowOutcome.ADDED
+            return RowOutcome.UNCHANGED if account.entry_count == entries_before else RowOutcome.UPDATED
 
         return result_of(row, claim)
 
@@ -128,7 +128,7 @@ class Importer:
     """An import of a staged file that nobody else carries out at the same time."""
 
     runtime: Runtime
-    stage: Stage
+    stage: Staging
     run: Import
     batch: int
     create_accounts: bool
@@ -174,7 +174,7 @@ class Importer:
             for staged in page:
                 result = seater.seat(staged.row)
                 counts[result.outcome.value] += 1
-                if result.outcome is Outcome.REJECTED:
+                if result.outcome is RowOutcome.REJECTED:
                     refused.append((staged.line, result.reason))
             seater.save()
             size = sum(staged.size for staged in page)
@@ -193,7 +193,7 @@ def open_import(runtime: Runtime, file_digest: str) -> Import:
         return member_import.begin(session, ImportKind.MEMBERS, file_digest)
 
 
-def note_rejects(runtime: Runtime, stage: Stage, run: Import) -> None:
+def note_rejects(runtime: Runtime, stage: Staging, run: Import) -> None:
     """Put the rows that were refused at their seats beside those that could not be read."""
     with runtime.sessions() as session:
         for line, reason in member_import.rejects(session, run):
@@ -210,7 +210,7 @@ def close_import(runtime: Runtime, run: Import) -> None:
 def alone(engine: Engine, file_digest: str) -> Iterator[None]:
     """One process at a time imports a file; the lock goes with its connection, and so with the process."""
     key = int.from_bytes(hashlib.sha256(f"import {file_digest}".encode()).digest()[:8], signed=True)
-    with apart(engine) as connection:
+    with dedicated_connection(engine) as connection:
         # An import that was just killed may take a moment to be gone.
         connection.execute(sql("SET lock_timeout = '2s'"))
         try:

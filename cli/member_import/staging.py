@@ -66,7 +66,7 @@ class Reject:
     cells: Sequence[object]
 
 
-class Stage(ScratchFile):
+class Staging(ScratchFile):
     """A file, read to its end: good rows in their order, bad ones with their reasons."""
 
     def __init__(self) -> None:

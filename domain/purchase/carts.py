@@ -48,7 +48,7 @@ def with_seats(
         for_type = tuple(_packs(product, cart, seat_type, prices))
         difference = _difference(product, seat_type, seats.get(seat_type, NO_SEATS), number, for_type)
         if difference:
-            wish = _Wish(seat_type, number, difference, at_most.get(seat_type))
+            wish = _Request(seat_type, number, difference, at_most.get(seat_type))
             change.update(_change(product, wish, for_type))
     return _changed(cart, change)
 
@@ -166,7 +166,7 @@ def _check_bounds(product: Product, seat_type: str, wanted: int, *, given: int) 
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _Request:
     """So many seats of a type, `difference` more than there are; at most `preferred` if that can be had."""
 
     seat_type: str
@@ -179,7 +179,7 @@ class _Wish:
         return self.wanted - self.difference
 
 
-def _change(product: Product, wish: _Wish, for_type: tuple[Pack, ...]) -> Mapping[str, int]:
+def _change(product: Product, wish: _Request, for_type: tuple[Pack, ...]) -> Mapping[str, int]:
     """Units to add or to take away, by the id of what they are of."""
     maximum, difference = product.maximum.get(wish.seat_type), wish.difference
     for bound in (wish.preferred, maximum):

@@ -16,7 +16,7 @@ STOP_AFTER: Final = 3
 _FIRST_REST: Final = timedelta(minutes=1)
 
 
-def rest_after(failures: int) -> timedelta:
+def pause_after(failures: int) -> timedelta:
     """How long nothing is bought after so many purchases in a row that were in vain: twice as long each time,
     since each claim would be another attempt to charge the same card.
     """
@@ -24,7 +24,7 @@ def rest_after(failures: int) -> timedelta:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Purse:
+class DailyBudget:
     """What has been bought for the account without anybody asking for it but claims, all seat types together.
 
     `per_day` may be bought on one UTC day, `today` of them are, attempts in vain included. `under_way` of
@@ -46,7 +46,7 @@ class Purse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shelf:
+class SeatTypeLimit:
     """One seat type of the account: what it has, and the most it could have by buying; None for no bound."""
 
     seat_type: str
@@ -56,26 +56,26 @@ class Shelf:
     maximum: int | None = None
 
 
-def why_not(shelf: Shelf, purse: Purse, requested: int, now: datetime) -> str | None:
+def reason_not_bought(shelf: SeatTypeLimit, purse: DailyBudget, requested: int, now: datetime) -> str | None:
     """Why seats for so many more people are not bought; None if they are."""
     seated = shelf.used - shelf.waiting
     if not at_least(shelf.purchased, seated):
-        return for_nobody_there(shelf.seat_type, seated, shelf.purchased)
+        return over_limit_message(shelf.seat_type, seated, shelf.purchased)
     if shelf.maximum is not None and shelf.used + requested > shelf.maximum:
         return f"No more than {seat_words(shelf.maximum, shelf.seat_type)} can be bought for the account."
     missing = overage(shelf.purchased, shelf.used + requested)
     to_buy = max(missing + purse.waiting - shelf.waiting - purse.under_way, 0)
     if purse.today + to_buy > purse.per_day:
-        return beyond_the_day(purse)
+        return daily_limit_message(purse)
     if purse.is_stopped:
-        return stopped(purse.failures)
+        return stopped_message(purse.failures)
     if purse.rests_until is not None and now < purse.rests_until:
         again = purse.rests_until.astimezone(UTC)
         return f"The last purchase failed: the next is tried from {again:%H:%M:%S} UTC on."
     return None
 
 
-def stopped(failures: int) -> str:
+def stopped_message(failures: int) -> str:
     """That nothing is bought automatically any more, and what turns it on again."""
     return (
         f"The last {failures} purchases failed, so no seats are bought automatically for the account. A "
@@ -84,7 +84,7 @@ def stopped(failures: int) -> str:
     )
 
 
-def for_nobody_there(seat_type: str, seated: int, purchased: SeatLimit) -> str:
+def over_limit_message(seat_type: str, seated: int, purchased: SeatLimit) -> str:
     """That seats are bought for who claims one, and not for who is beyond the limit already."""
     return (
         f"{counted(seated, 'person sits', 'people sit')} on {purchased} {seat_type} seats already, and "
@@ -92,7 +92,7 @@ def for_nobody_there(seat_type: str, seated: int, purchased: SeatLimit) -> str:
     )
 
 
-def beyond_the_day(purse: Purse) -> str:
+def daily_limit_message(purse: DailyBudget) -> str:
     """That the day's limit is used up, and what to do about it."""
     return (
         f"{purse.today} of the {seat_words(purse.per_day, 'such')} that may be bought by themselves for the "

@@ -31,7 +31,7 @@ class SeatStep:
 Steps = Mapping[str, SeatStep]
 
 
-class Trace(StrEnum):
+class PlanStatus(StrEnum):
     """What a snapshot shows of a plan that was sent."""
 
     APPLIED = "applied"
@@ -69,11 +69,11 @@ def cart_to_json(cart: Cart) -> dict[str, Any]:
     return {"product_id": cart.product_id, "quantity": cart.quantity, "addons": addons}
 
 
-def trace_of(plan: Plan, snapshot: SubscriptionSnapshot) -> Trace:
+def status_of(plan: Plan, snapshot: SubscriptionSnapshot) -> PlanStatus:
     """Whether the subscription is as planned, or will be."""
     if snapshot.addons is not None and Cart.of(snapshot) == plan.cart:
-        return Trace.APPLIED
-    return Trace.SCHEDULED if scheduled_cart(snapshot) == plan.cart else Trace.NONE
+        return PlanStatus.APPLIED
+    return PlanStatus.SCHEDULED if scheduled_cart(snapshot) == plan.cart else PlanStatus.NONE
 
 
 def scheduled_cart(snapshot: SubscriptionSnapshot) -> Cart | None:

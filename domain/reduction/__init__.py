@@ -20,7 +20,7 @@ Rank = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sitter:
+class SeatHolder:
     """Somebody who occupies a seat: all an order may look at.
 
     `claimed_at` is when a held seat's invitation went out. `last_active_at` is the app's own report.
@@ -39,21 +39,21 @@ class Sitter:
 
 @dataclass(frozen=True, slots=True)
 class Leaver:
-    """A sitter with a place in the order, 1 being the first to leave, and the reason for it."""
+    """A holder with a place in the order, 1 being the first to leave, and the reason for it."""
 
     place: int
-    sitter: Sitter
+    holder: SeatHolder
     reason: str
 
 
 class Order(Protocol):
     """What a file in this folder must have. Protection and ties are no business of its own."""
 
-    def rank(self, sitter: Sitter) -> Rank:
-        """The lower, the sooner the sitter leaves; pure, and of one length for everybody."""
+    def rank(self, holder: SeatHolder) -> Rank:
+        """The lower, the sooner the holder leaves; pure, and of one length for everybody."""
 
-    def reason(self, sitter: Sitter) -> str:
-        """Why the sitter has that rank, for people to read."""
+    def reason(self, holder: SeatHolder) -> str:
+        """Why the holder has that rank, for people to read."""
 
 
 class UnknownOrder(SeatSyncError):
@@ -80,7 +80,7 @@ def load(name: str) -> Order:
 
 
 def leavers(
-    sitters: Iterable[Sitter],
+    sitters: Iterable[SeatHolder],
     target: Mapping[str, SeatLimit],
     *,
     order: str = DEFAULT,
@@ -90,27 +90,29 @@ def leavers(
 
     As many as are too many, or the first `at_most` of them.
     """
-    seated: dict[str, list[Sitter]] = {seat_type: [] for seat_type in target}
-    for sitter in sitters:
-        if sitter.seat_type in seated:
-            seated[sitter.seat_type].append(sitter)
+    seated: dict[str, list[SeatHolder]] = {seat_type: [] for seat_type in target}
+    for holder in sitters:
+        if holder.seat_type in seated:
+            seated[holder.seat_type].append(holder)
     over = {seat_type: overage(limit, len(seated[seat_type])) for seat_type, limit in target.items()}
     return {
-        seat_type: first(seated[seat_type], count if at_most is None else min(count, at_most), order=order)
+        seat_type: first_to_leave(
+            seated[seat_type], count if at_most is None else min(count, at_most), order=order
+        )
         for seat_type, count in over.items()
     }
 
 
-def first(sitters: Iterable[Sitter], count: int, *, order: str = DEFAULT) -> Sequence[Leaver]:
+def first_to_leave(sitters: Iterable[SeatHolder], count: int, *, order: str = DEFAULT) -> Sequence[Leaver]:
     """The first so many of them to leave; the same people every time, whatever order they come in."""
     chosen = load(order)
     # Of thousands a few are asked for, as a rule: that needs no sorting of all.
     leaving = nsmallest(count, sitters, key=lambda one: (one.protected, chosen.rank(one), one.member_id))
     return tuple(
-        Leaver(place, sitter, _reason(sitter, chosen)) for place, sitter in enumerate(leaving, start=1)
+        Leaver(place, holder, _reason(holder, chosen)) for place, holder in enumerate(leaving, start=1)
     )
 
 
-def _reason(sitter: Sitter, order: Order) -> str:
-    reason = order.reason(sitter)
-    return f"protected: only after everybody else; {reason}" if sitter.protected else reason
+def _reason(holder: SeatHolder, order: Order) -> str:
+    reason = order.reason(holder)
+    return f"protected: only after everybody else; {reason}" if holder.protected else reason

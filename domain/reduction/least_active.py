@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from math import inf
 
-from domain.reduction import Rank, Sitter
+from domain.reduction import Rank, SeatHolder
 from domain.times import day_words
 
 
-def rank(sitter: Sitter) -> Rank:
+def rank(holder: SeatHolder) -> Rank:
     """Held before active, then least recently active, then the newest claim.
 
     Who was never reported active leaves before anybody who was: nothing shows that the seat is used. On
     a held seat nobody works yet, whatever was reported, so there the newest invitation goes first.
     """
-    newest_first = -sitter.claimed_at.timestamp()
-    if sitter.state == "held":
+    newest_first = -holder.claimed_at.timestamp()
+    if holder.state == "held":
         return (0, 0, newest_first)
-    return (1, -inf if sitter.last_active_at is None else sitter.last_active_at.timestamp(), newest_first)
+    return (1, -inf if holder.last_active_at is None else holder.last_active_at.timestamp(), newest_first)
 
 
-def reason(sitter: Sitter) -> str:
+def reason(holder: SeatHolder) -> str:
     """The fact that decided, with its day."""
-    if sitter.state == "held":
-        return f"held for an invitation since {day_words(sitter.claimed_at)}"
-    if sitter.last_active_at is None:
-        return f"never reported active; joined {day_words(sitter.claimed_at)}"
-    return f"not active since {day_words(sitter.last_active_at)}"
+    if holder.state == "held":
+        return f"held for an invitation since {day_words(holder.claimed_at)}"
+    if holder.last_active_at is None:
+        return f"never reported active; joined {day_words(holder.claimed_at)}"
+    return f"not active since {day_words(holder.last_active_at)}"

@@ -31,7 +31,7 @@ from runtime.embedded.errors import EmbeddedServerError
 logger = logging.getLogger(__name__)
 
 NOBODY = 65534
-SHELTERS = Path("/var/tmp")  # noqa: S108 - the shelter itself is private, and must outlive a restart
+FALLBACK_DIRS = Path("/var/tmp")  # noqa: S108 - the shelter itself is private, and must outlive a restart
 
 
 class Way(StrEnum):
@@ -87,7 +87,7 @@ def find_place(folder: Path, programs: Path) -> Place:
             f"PostgreSQL cannot run as root, and no other user can be given access to the data in {data}: "
             "run seatsync as an ordinary user, or set DATABASE_URL to a PostgreSQL server of yours"
         )
-    return _shelter(folder, programs, candidates)
+    return _fallback_dir(folder, programs, candidates)
 
 
 def _candidates() -> Iterator[Identity]:
@@ -119,13 +119,13 @@ def _has_name(uid: int) -> bool:
 def _reaches(identity: Identity, *paths: Path) -> bool:
     """Ask the guard, by becoming that user, whether they may pass and run all of this."""
     question = {"identity": asdict(identity), "reach": [str(path) for path in paths]}
-    answer = subprocess.run(guard_command(question), capture_output=True, text=True, check=False)  # noqa: S603
+    answer = subprocess.run(launcher_command(question), capture_output=True, text=True, check=False)  # noqa: S603
     if answer.returncode != 0:
         logger.debug("user cannot run the server", extra={"way": identity.way, "reason": answer.stderr})
     return answer.returncode == 0
 
 
-def _shelter(folder: Path, programs: Path, candidates: list[Identity]) -> Place:
+def _fallback_dir(folder: Path, programs: Path, candidates: list[Identity]) -> Place:
     """Put the data where everybody may pass, with a copy of the programs, which may be out of reach too."""
     possible = [identity for identity in candidates if _reaches(identity)]
     if not possible:
@@ -134,9 +134,9 @@ def _shelter(folder: Path, programs: Path, candidates: list[Identity]) -> Place:
     if link.is_symlink():
         shelter = link.readlink().parent  # the folder may have moved since, and its name changed
     else:
-        shelter = SHELTERS / f"seatsync-{hashlib.sha256(bytes(folder)).hexdigest()[:16]}"
+        shelter = FALLBACK_DIRS / f"seatsync-{hashlib.sha256(bytes(folder)).hexdigest()[:16]}"
     try:
-        copied = _make_shelter(shelter, programs)
+        copied = _make_fallback_dir(shelter, programs)
     except OSError as error:
         raise _no_place(folder, f"{shelter} cannot be used ({error})") from error
     for identity in possible:
@@ -150,7 +150,7 @@ def _shelter(folder: Path, programs: Path, candidates: list[Identity]) -> Place:
     return Place(shelter / "data", copied, identity)
 
 
-def _make_shelter(shelter: Path, programs: Path) -> Path:
+def _make_fallback_dir(shelter: Path, programs: Path) -> Path:
     """Make the folder, or refuse one that somebody else has put there; copy the programs into it."""
     with contextlib.suppress(FileExistsError):
         shelter.mkdir(mode=0o711)
@@ -177,6 +177,6 @@ def _no_place(folder: Path, reason: str) -> EmbeddedServerError:
     )
 
 
-def guard_command(spec: Mapping[str, object]) -> list[str]:
+def launcher_command(spec: Mapping[str, object]) -> list[str]:
     """`-I -S`: no site-packages and no PYTHON* variables, and it starts in a few milliseconds."""
     return [sys.executable, "-I", "-S", launcher.__file__, json.dumps(spec)]

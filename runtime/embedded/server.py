@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from runtime.embedded.errors import EmbeddedServerError
-from runtime.embedded.run_as import Identity, guard_command
-from runtime.embedded.shared_state import PAUSE_SECONDS, Files, State
+from runtime.embedded.run_as import Identity, launcher_command
+from runtime.embedded.shared_state import PAUSE_SECONDS, SharedState, State
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Server(ABC):
         """With `durable=False` the data are less safe and tests faster; each kind says how."""
         self.folder = home.resolve() / self.name
         self.durable = durable
-        self._files = Files(self.folder)
+        self._files = SharedState(self.folder)
         self._state: State | None = None
         self._guard: subprocess.Popen[bytes] | None = None
 
@@ -204,7 +204,7 @@ class Server(ABC):
         }
         with self._files.new_log() as log:
             self._guard = subprocess.Popen(  # noqa: S603
-                guard_command(spec),
+                launcher_command(spec),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -220,7 +220,7 @@ class Server(ABC):
     def _run(self, command: list[str], *, text: str = "") -> None:
         """Run a program to its end, as the user that the server runs as."""
         done = subprocess.run(  # noqa: S603
-            guard_command(self._spec(command)), input=text, capture_output=True, text=True, check=False
+            launcher_command(self._spec(command)), input=text, capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
             program, said = Path(command[0]).name, done.stdout + done.stderr

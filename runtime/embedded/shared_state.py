@@ -35,7 +35,7 @@ class State:
     pid: int | None
 
 
-class Files:
+class SharedState:
     """The files of one server in its folder."""
 
     def __init__(self, folder: Path) -> None:

@@ -13,10 +13,10 @@ from models.account_rules import Override
 from models.audit import Cause
 from models.subscription import of_account
 from services.ledger import pending_claims, role_moves
-from services.ledger.deadlines import enforce, look_at_grace
+from services.ledger.deadlines import apply_deadlines, request_sync_after_deadline
 from services.ledger.entitlements import evaluate, rules_of
 from services.ledger.inputs import Inputs, load
-from services.ledger.locked_account import NOBODY, LockedAccount, Subject, changing, lock
+from services.ledger.locked_account import NOBODY, LockedAccount, Subject, changing, lock_account
 
 
 def open_account(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> bool:
@@ -38,7 +38,7 @@ def delete_account(session: Session, account_id: str, catalog: Catalog, cause: C
             what
             for what, is_there in {
                 "subscriptions": bool(of_account(session, account_id)),
-                "members": assignment.any_live(session, account_id),
+                "members": assignment.has_members(session, account_id),
                 "contracts": bool(catalog.contracts_of(account_id)),
             }.items()
             if is_there
@@ -56,7 +56,7 @@ def delete_account(session: Session, account_id: str, catalog: Catalog, cause: C
 
 def reevaluate(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> bool:
     """Lock the account and `reevaluate_locked` it; whether it changed."""
-    account = lock(session, account_id)
+    account = lock_account(session, account_id)
     reevaluate_locked(account, catalog, cause)
     return account.save()
 
@@ -101,7 +101,7 @@ def evaluate_or_leave(
     if inputs.may_evaluate:
         _evaluate(account, inputs, catalog, cause, subject)
     else:
-        account.wake_by(account.now)
+        account.evaluate_by(account.now)
         account.record(cause, subject)
 
 
@@ -114,13 +114,13 @@ def _evaluate(
     """
     is_awaited = any(balance.waiting for balance in account.balances.values())
     if account.catalog_digest != catalog.digest:
-        role_moves.carry_out(account, catalog, cause)
+        role_moves.move_all(account, catalog, cause)
     rules = evaluate(account.session, account, inputs, catalog)
-    look_at_grace(account, inputs, catalog)
+    request_sync_after_deadline(account, inputs, catalog)
     account.record(cause, subject)
     if account.unverified:
         return
     if is_awaited:
-        pending_claims.settle(account)
-        account.judge()
-    enforce(account, inputs, rules, catalog)
+        pending_claims.resolve(account)
+        account.compute_status()
+    apply_deadlines(account, inputs, rules, catalog)

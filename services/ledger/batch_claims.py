@@ -11,30 +11,30 @@ from domain.catalog.model import Catalog
 from domain.errors import PurchaseNeeded, Refused, SeatSyncError, UnknownRole
 from models.audit import Cause
 from services.ledger import claims, pending_claims
-from services.ledger.claims import Seated, Wish
-from services.ledger.locked_account import LockedAccount, changing, lock
+from services.ledger.claims import ClaimOutcome, ClaimRequest
+from services.ledger.locked_account import LockedAccount, changing, lock_account
 
-Outcome = Seated | SeatSyncError
+Outcome = ClaimOutcome | SeatSyncError
 
 
 def claim_each(
-    session: Session, account_id: str, wishes: Sequence[Wish], catalog: Catalog, cause: Cause
+    session: Session, account_id: str, wishes: Sequence[ClaimRequest], catalog: Catalog, cause: Cause
 ) -> Sequence[Outcome]:
     """What each claim came to, in their order: one that is refused, or waits for its seat, stops no other.
 
     Raises `AccountNotFound`, since then there is nothing to claim.
     """
     with changing(session, account_id) as account:
-        return _outcomes(wishes, partial(pending_claims.seat_or_buy, account, catalog=catalog, cause=cause))
+        return _outcomes(wishes, partial(pending_claims.claim_or_buy, account, catalog=catalog, cause=cause))
 
 
 def claim_all(
-    session: Session, account_id: str, wishes: Sequence[Wish], catalog: Catalog, cause: Cause
+    session: Session, account_id: str, wishes: Sequence[ClaimRequest], catalog: Catalog, cause: Cause
 ) -> tuple[bool, Sequence[Outcome]]:
     """Whether all were granted, and what each came to; if one is refused, nothing was changed. Nothing is
     bought for them: claims that wait might yet be refused, one by one.
     """
-    account = lock(session, account_id)
+    account = lock_account(session, account_id)
     try:
         with session.begin_nested():
             outcomes = _granted(
@@ -46,9 +46,11 @@ def claim_all(
     return True, outcomes
 
 
-def _claim_at_once(account: LockedAccount, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
+def _claim_at_once(
+    account: LockedAccount, wish: ClaimRequest, catalog: Catalog, cause: Cause
+) -> ClaimOutcome:
     """As `seating.seat`; who waits for a seat already has none yet."""
-    seated = claims.seat(account, wish, catalog, cause)
+    seated = claims.claim_locked(account, wish, catalog, cause)
     if seated.assignment.awaits is not None:
         raise PurchaseNeeded(
             f"Member {wish.member_id!r} waits for a seat that is being bought.",
@@ -66,16 +68,18 @@ class _NotAllError(Exception):
 
 
 def _granted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
-    if not all(isinstance(outcome, Seated) for outcome in outcomes):
+    if not all(isinstance(outcome, ClaimOutcome) for outcome in outcomes):
         raise _NotAllError(outcomes)
     return outcomes
 
 
-def _outcomes(wishes: Sequence[Wish], claim: Callable[[Wish], Seated]) -> Sequence[Outcome]:
+def _outcomes(
+    wishes: Sequence[ClaimRequest], claim: Callable[[ClaimRequest], ClaimOutcome]
+) -> Sequence[Outcome]:
     return [_outcome(wish, claim) for wish in wishes]
 
 
-def _outcome(wish: Wish, claim: Callable[[Wish], Seated]) -> Outcome:
+def _outcome(wish: ClaimRequest, claim: Callable[[ClaimRequest], ClaimOutcome]) -> Outcome:
     try:
         return claim(wish)
     except (Refused, UnknownRole) as error:

@@ -16,7 +16,7 @@ from domain.seat_limit import available
 from models import account as account_rows
 from models.assignment import LIVE, Assignment, AssignmentState
 from services.ledger import claims, entitlements, inputs, locked_account, persons
-from services.ledger.claims import Wish
+from services.ledger.claims import ClaimRequest
 from services.ledger.locked_account import AccountState
 from services.ledger.persons import Person
 
@@ -53,11 +53,11 @@ class ClaimPreview:
             if self._has_lapsed(row):
                 self._lapsed.append(row)
 
-    def claim(self, wish: Wish) -> Effect:
+    def claim(self, wish: ClaimRequest) -> Effect:
         """As `seating.claim`, and raises what that raises."""
         seat_type = self.catalog.seat_type(wish.role)
         self._make_room(seat_type)
-        self.state.judge()
+        self.state.compute_status()
         refused = claims.refusal(self.state, seat_type)
         addressed = None if wish.email is None else self._by_address.get(address_key(wish.email))
         person = persons.identify(self._by_member.get(wish.member_id), addressed)
@@ -73,7 +73,7 @@ class ClaimPreview:
         balance = self.state.of(seat_type)
         if available(balance.purchased, balance.used) == 0:
             for row in filter(self._has_lapsed, self._lapsed):
-                with claims.moving(self.state, [row]):
+                with claims.moving_seats(self.state, [row]):
                     row.give_back(self.state.now)
                 self._forget(row)
             self._lapsed.clear()
@@ -81,26 +81,26 @@ class ClaimPreview:
     def _has_lapsed(self, row: Assignment) -> bool:
         return row.expires_at is not None and row.awaits is None and row.expires_at <= self.state.now
 
-    def _seat(self, wish: Wish, seat_type: str | None) -> Effect:
+    def _seat(self, wish: ClaimRequest, seat_type: str | None) -> Effect:
         state = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
         row = Assignment(
             member_id=wish.member_id, role=wish.role, seat_type=seat_type, state=state.value, protected=False
         )
         if wish.email is not None:
-            row.take_address(wish.email)
+            row.set_address(wish.email)
         self.state.move(seat_type, row.counted)
         self.add([row])
         return Effect.NEW
 
-    def _claim_again(self, person: Person, wish: Wish, seat_type: str | None) -> Effect:
+    def _claim_again(self, person: Person, wish: ClaimRequest, seat_type: str | None) -> Effect:
         before = [row.facts() for row in person.rows]
         for row in person.rows:
             self._forget(row)
-        with claims.moving(self.state, person.rows):
+        with claims.moving_seats(self.state, person.rows):
             if person.invitation is not None:
                 person.invitation.give_back(self.state.now)
                 person.inherit_address()
-            claims.take_up(person.row, wish, seat_type)
+            claims.apply_claim(person.row, wish, seat_type)
         self.add([person.row])
         return Effect.NOTHING if [row.facts() for row in person.rows] == before else Effect.CHANGED
 

@@ -13,19 +13,16 @@ from domain import policies
 from domain.catalog.model import Catalog
 from domain.emails import address_key
 from domain.errors import ClaimsBlocked, NoSeatAvailable, PurchaseNeeded, Refused, WrongState
-from domain.policies import Decision, Situation, seat_words
 from domain.seat_limit import available, to_json
-from models import account as account_rows
 from models import assignment, seat_change
-from models.account import Account, AccountStatus
+from models.account import AccountStatus
 from models.assignment import Assignment, AssignmentState, Counted
 from models.audit import Cause
 from models.base import Json
 from models.driver import first_row
-from services.ledger import persons, purchase_limits
+from services.ledger import persons
 from services.ledger.locked_account import AccountState, Balance, LockedAccount, Subject, changing
 from services.ledger.persons import Person
-from services.ledger.purchase_limits import Present
 
 REFUSING = {
     AccountStatus.SUSPENDED: "The account is suspended: its seats and members are kept, new claims are not "
@@ -36,7 +33,7 @@ REFUSING = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class ClaimRequest:
     """A seat somebody asks for. `hold` keeps it for an invitation, which lapses by itself.
 
     `email` is an address as it was given, without blanks at its ends.
@@ -52,70 +49,22 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Seated:
+class ClaimOutcome:
     """The person's assignment, and whether it was made just now."""
 
     assignment: Assignment
     is_new: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """May so many more people of a role be added? With the numbers behind it."""
-
-    decision: Decision
-    seat_type: str | None
-    balance: Balance
-
-
-def can_add(session: Session, account_id: str, role: str, count: int, catalog: Catalog) -> Answer:
-    """What a claim would be told now; takes no lock and reserves nothing."""
-    seat_type = catalog.seat_type(role)
-    found = account_rows.get(session, account_id)
-    if seat_type is None:
-        return Answer(_FREE, None, Balance.from_json(_NOTHING))
-    balance = _without_lapsing(session, found, seat_type)
-    blocked = REFUSING.get(AccountStatus(found.status))
-    if blocked is not None:
-        refused = Decision(granted=False, code=ClaimsBlocked.code, message=blocked)
-        return Answer(refused, seat_type, balance)
-    rules = found.rules_of(seat_type)
-    situation = balance.situation(seat_type, now=account_rows.now(session), rules=rules, requested=count)
-    policy = policies.load(rules.policy)
-    decision = policy.decide(situation)
-    if not decision.granted and policy.BUYS:
-        decision = _bought(session, found, situation, decision, catalog)
-    return Answer(decision, seat_type, balance)
-
-
-def _bought(
-    session: Session, found: Account, situation: Situation, decision: Decision, catalog: Catalog
-) -> Decision:
-    """What the claims would be told where what they lack may be bought, or may not."""
-    balances = {name: _without_lapsing(session, found, name) for name in found.seats}
-    present = Present(found.id, balances, found.override, situation.now)
-    seat_type, requested = situation.seat_type, situation.requested
-    refused = purchase_limits.refusal(session, present, seat_type, catalog, requested=requested)
-    if refused is not None:
-        return Decision(granted=False, code=refused.code, message=refused.message)
-    message = f"{seat_words(decision.to_buy, seat_type)} would be bought first."
-    return Decision(granted=True, code="granted_by_purchase", message=message, to_buy=decision.to_buy)
-
-
-def _without_lapsing(session: Session, found: Account, seat_type: str) -> Balance:
-    """The balance as a claim would find it: invitations whose time is over have made room."""
-    balance = Balance.from_json(found.seats.get(seat_type) or _NOTHING)
-    lapsing = sum(one.seat_type == seat_type for one in assignment.expired(session, found.id))
-    return replace(balance, held=balance.held - lapsing)
-
-
-def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
-    """Lock the account and `seat` the person, whatever that raises; raises `AccountNotFound` too."""
+def claim(
+    session: Session, account_id: str, wish: ClaimRequest, catalog: Catalog, cause: Cause
+) -> ClaimOutcome:
+    """Lock the account and `claim_locked` the person, whatever that raises; raises `AccountNotFound` too."""
     with changing(session, account_id) as account:
-        return seat(account, wish, catalog, cause)
+        return claim_locked(account, wish, catalog, cause)
 
 
-def seat(account: LockedAccount, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
+def claim_locked(account: LockedAccount, wish: ClaimRequest, catalog: Catalog, cause: Cause) -> ClaimOutcome:
     """Give the person a seat, once. A person who has a row keeps it (`services.ledger.persons` says which
     row is meant): an invitation is confirmed, and a role of another seat type is a move, granted or refused
     like any claim.
@@ -125,8 +74,8 @@ def seat(account: LockedAccount, wish: Wish, catalog: Catalog, cause: Cause) -> 
     """
     seat_type = catalog.seat_type(wish.role)
     note_catalog(account, catalog)
-    make_room(account, seat_type)
-    account.judge()  # the policy decides by what this transaction has done so far
+    release_lapsed_if_full(account, seat_type)
+    account.compute_status()  # the policy decides by what this transaction has done so far
     refused = refusal(account, seat_type)
     if refused is None:
         made = _insert(account, wish, seat_type)
@@ -147,12 +96,12 @@ def note_catalog(account: LockedAccount, catalog: Catalog) -> None:
         account.catalog_digest = ""
 
 
-def make_room(account: LockedAccount, seat_type: str | None) -> None:
+def release_lapsed_if_full(account: LockedAccount, seat_type: str | None) -> None:
     """Where no seat is left, take back those of invitations whose time is over: before any policy decides,
     lest it count them as overage.
     """
     if seat_type is not None and available(account.of(seat_type).purchased, account.of(seat_type).used) == 0:
-        lapse(account)
+        release_lapsed(account)
 
 
 def release(session: Session, account_id: str, member_id: str, cause: Cause) -> bool:
@@ -160,7 +109,7 @@ def release(session: Session, account_id: str, member_id: str, cause: Cause) -> 
     with changing(session, account_id) as account:
         person = assignment.live(session, account_id, member_id)
         if person is not None:
-            give_back(account, person, cause)
+            release_seat(account, person, cause)
     return person is not None
 
 
@@ -171,13 +120,13 @@ def refusal(account: AccountState, seat_type: str | None) -> Refused | None:
     balance = account.of(seat_type)
     if (blocked := REFUSING.get(account.status)) is not None:
         return ClaimsBlocked(
-            blocked, details={"account_status": account.status.value, **numbers(seat_type, balance)}
+            blocked, details={"account_status": account.status.value, **figures(seat_type, balance)}
         )
     rules = account.rules_of(seat_type)
     decision = policies.load(rules.policy).decide(balance.situation(seat_type, now=account.now, rules=rules))
     if decision.granted:
         return None
-    return _REFUSAL[decision.code](decision.message, details=numbers(seat_type, balance))
+    return _REFUSAL[decision.code](decision.message, details=figures(seat_type, balance))
 
 
 _REFUSAL: Mapping[str, type[Refused]] = {
@@ -185,7 +134,7 @@ _REFUSAL: Mapping[str, type[Refused]] = {
 }
 
 
-def numbers(seat_type: str | None, balance: Balance) -> Mapping[str, object]:
+def figures(seat_type: str | None, balance: Balance) -> Mapping[str, object]:
     """The figures behind an answer, as the API shows them."""
     if seat_type is None:
         return {"seat_type": None}
@@ -213,8 +162,8 @@ RETURNING {", ".join(_MADE)}
 
 
 def hold_until_bought(
-    account: LockedAccount, wish: Wish, seat_type: str, cause: Cause, *, lasts: timedelta
-) -> Seated:
+    account: LockedAccount, wish: ClaimRequest, seat_type: str, cause: Cause, *, lasts: timedelta
+) -> ClaimOutcome:
     """A seat for somebody new that is not there yet: held, and counted so that nobody else gets it."""
     becomes = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
     made = _insert(account, replace(wish, hold=True), seat_type, lasts=lasts, awaits=becomes)
@@ -224,7 +173,7 @@ def hold_until_bought(
 
 def _insert(
     account: LockedAccount,
-    wish: Wish,
+    wish: ClaimRequest,
     seat_type: str | None,
     *,
     lasts: timedelta | None = None,
@@ -253,29 +202,29 @@ def _insert(
     return None if made is None else Assignment(**dict(zip(_MADE, made, strict=True)))
 
 
-def _new(account: LockedAccount, made: Assignment, cause: Cause) -> Seated:
+def _new(account: LockedAccount, made: Assignment, cause: Cause) -> ClaimOutcome:
     account.move(made.seat_type, made.counted)
-    account.wake_by(None if made.awaits else made.expires_at)
+    account.evaluate_by(None if made.awaits else made.expires_at)
     account.record(cause, Subject(member_id=made.member_id, after=made.facts()))
-    return Seated(made, is_new=True)
+    return ClaimOutcome(made, is_new=True)
 
 
 def _claim_again(
     account: LockedAccount,
     person: Person,
-    wish: Wish,
+    wish: ClaimRequest,
     cause: Cause,
     *,
     seat_type: str | None,
     refused: Refused | None,
-) -> Seated:
+) -> ClaimOutcome:
     """The claim of a person who has a row; `refused` is why the account gives no further seat of the type."""
     check_claim_again(person.row, seat_type)
     if refused is not None and not person.has_seat(seat_type):
         raise refused
-    with changed_person(account, person, cause):
-        take_up(person.row, wish, seat_type)
-    return Seated(person.row, is_new=False)
+    with change_person(account, person, cause):
+        apply_claim(person.row, wish, seat_type)
+    return ClaimOutcome(person.row, is_new=False)
 
 
 def check_claim_again(row: Assignment, seat_type: str | None) -> None:
@@ -299,13 +248,13 @@ def seat_is_being_bought(row: Assignment) -> WrongState:
     )
 
 
-def take_up(row: Assignment, wish: Wish, seat_type: str | None) -> None:
+def apply_claim(row: Assignment, wish: ClaimRequest, seat_type: str | None) -> None:
     """Make the row what the claim asks for. A role of the same seat type, a name and an address that the
     row has already stay as they are: `services.ledger.members` changes them.
     """
     row.member_id = wish.member_id
     if row.email is None and wish.email is not None:
-        row.take_address(wish.email)
+        row.set_address(wish.email)
     if row.seat_type != seat_type:
         row.role, row.seat_type = wish.role, seat_type
     if row.state == AssignmentState.HELD and not wish.hold:
@@ -316,20 +265,20 @@ def take_up(row: Assignment, wish: Wish, seat_type: str | None) -> None:
 
 
 @contextmanager
-def changed_person(account: LockedAccount, person: Person, cause: Cause) -> Iterator[None]:
+def change_person(account: LockedAccount, person: Person, cause: Cause) -> Iterator[None]:
     """Record what the block does to the person's row, into which their invitation is merged first."""
-    with changed(account, person.rows, cause):
+    with change_rows(account, person.rows, cause):
         persons.merge(account.session, person, account.now)
         yield
 
 
 @contextmanager
-def changed(account: LockedAccount, rows: Sequence[Assignment], cause: Cause) -> Iterator[None]:
+def change_rows(account: LockedAccount, rows: Sequence[Assignment], cause: Cause) -> Iterator[None]:
     """Record what the block does to the rows of one person, the last of which the others are merged into:
     the only way in which a row that is there is changed. One audit entry for each row that is different.
     """
     before = [row.facts() for row in rows]
-    with moving(account, rows):
+    with moving_seats(account, rows):
         yield
         account.session.flush()
     for row, facts in zip(rows, before, strict=True):
@@ -340,7 +289,7 @@ def changed(account: LockedAccount, rows: Sequence[Assignment], cause: Cause) ->
 
 
 @contextmanager
-def moving(account: AccountState, rows: Sequence[Assignment]) -> Iterator[None]:
+def moving_seats(account: AccountState, rows: Sequence[Assignment]) -> Iterator[None]:
     """Have the balance follow what the block does to the rows of one person, by the difference alone: whoever
     goes from one row to another is nobody beyond the limit who has to be warned.
     """
@@ -358,24 +307,18 @@ def _record(account: LockedAccount, row: Assignment, facts: Json, cause: Cause) 
     """One audit entry for the row that was as `facts` say."""
     if facts["member_id"] != row.member_id:
         seat_change.rename_member(account.session, account.account_id, facts["member_id"], row.member_id)
-    account.wake_by(None if row.awaits else row.expires_at)
+    account.evaluate_by(None if row.awaits else row.expires_at)
     account.record(cause, Subject(member_id=row.member_id, before=facts, after=row.facts()))
 
 
-def give_back(account: LockedAccount, person: Assignment, cause: Cause) -> None:
+def release_seat(account: LockedAccount, person: Assignment, cause: Cause) -> None:
     """Release the person's seat."""
-    with changed(account, (person,), cause):
+    with change_rows(account, (person,), cause):
         person.give_back(account.now)
 
 
-def lapse(account: LockedAccount) -> None:
+def release_lapsed(account: LockedAccount) -> None:
     """Release what was held too long, one audit entry each; the seats are free at once."""
     cause = Cause(actor="system:lapse", source="lapse", reason="the invitation was not taken up in time")
-    for person in assignment.expired(account.session, account.account_id):
-        give_back(account, person, cause)
-
-
-_NOTHING: Mapping[str, int | str] = Balance.from_json(
-    {"included": 0, "addon": 0, "contract": 0, "active": 0, "held": 0}
-).to_json()
-_FREE = Decision(granted=True, code="free_role", message="The role takes no seat.")
+    for person in assignment.lapsed_invitations(account.session, account.account_id):
+        release_seat(account, person, cause)

@@ -30,7 +30,7 @@ _CAUSE = Cause(
 )
 
 
-def enforce(account: LockedAccount, inputs: Inputs, rules: AccountRules, catalog: Catalog) -> None:
+def apply_deadlines(account: LockedAccount, inputs: Inputs, rules: AccountRules, catalog: Catalog) -> None:
     """Warn of what is about to end; suspend whom the rules say to suspend once the time is over. The account
     is judged.
     """
@@ -45,7 +45,7 @@ def enforce(account: LockedAccount, inputs: Inputs, rules: AccountRules, catalog
             _suspend(account, seat_type)
 
 
-def look_at_grace(account: LockedAccount, inputs: Inputs, catalog: Catalog) -> None:
+def request_sync_after_deadline(account: LockedAccount, inputs: Inputs, catalog: Catalog) -> None:
     """A payment deadline has passed: ask the provider whether anything was paid, which decides."""
     if account.deadline is None or account.deadline > account.now:
         return
@@ -98,12 +98,12 @@ def _suspend(account: LockedAccount, seat_type: str) -> None:
     account.add_crossings()
     before_that = account.of(seat_type)
     warned = before_that.clock.warned
-    for member_id in seat_holders.invitations(account.session, account.account_id, seat_type, warned):
-        claims.give_back(account, _person(account, member_id), _CAUSE)
+    for member_id in seat_holders.to_release(account.session, account.account_id, seat_type, warned):
+        claims.release_seat(account, _person(account, member_id), _CAUSE)
     over = _left(account, seat_type, before_that)
-    for member_id in seat_holders.choice(account.session, account.account_id, seat_type, over):
+    for member_id in seat_holders.to_suspend(account.session, account.account_id, seat_type, over):
         person = _person(account, member_id)
-        with claims.changed(account, (person,), _CAUSE):
+        with claims.change_rows(account, (person,), _CAUSE):
             person.state = AssignmentState.SUSPENDED
         told = {"member_id": member_id, "seat_type": seat_type, "reason": _CAUSE.reason}
         account.add_notice(Notice(NoticeType.SUSPENDED, told))

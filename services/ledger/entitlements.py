@@ -29,7 +29,7 @@ from models import drift_finding
 from models.account import now as account_now
 from models.account_rules import Override
 from models.base import Json
-from models.subscription import Figures, Subscription, kept_snapshot, of_account
+from models.subscription import Figures, Subscription, of_account, snapshot_from_json
 from services.ledger.inputs import Inputs
 from services.ledger.locked_account import AccountState
 
@@ -45,27 +45,27 @@ _ACCESS = {
 
 def evaluate(session: Session, account: AccountState, inputs: Inputs, catalog: Catalog) -> AccountRules:
     """Work the account out anew: every subscription weighed, contracts in term, free seats where nothing else
-    is; then judge it.
+    is; then compute_status it.
 
     A catalogue that changed since weighs the stored snapshots anew. Returns the rules it was worked out by.
     """
     subscriptions = inputs.subscriptions
     if account.catalog_digest != catalog.digest:
         for subscription in subscriptions:
-            seen = weigh(subscription, catalog, account.now)
-            drift_finding.settle(session, subscription.id, seen, kinds=COUNTING)
+            seen = count_subscription(subscription, catalog, account.now)
+            drift_finding.update_findings(session, subscription.id, seen, kinds=COUNTING)
     shares = [share_of(subscription, catalog, account.now) for subscription in subscriptions]
     evaluated = account_seats(catalog, account.account_id, shares, now=account.now)
     rules = _rules(zip(subscriptions, shares, strict=True), evaluated, account.override, catalog)
-    settle = drift_finding.settle if inputs.has_findings else drift_finding.record
+    settle = drift_finding.update_findings if inputs.has_findings else drift_finding.record
     settle(session, f"account:{account.account_id}", rules.findings)
     account.unverified = any(subscription.unverified is not None for subscription in subscriptions)
     account.evaluate_at = None
-    account.restate(evaluated, rules, catalog.digest)
+    account.apply_entitlements(evaluated, rules, catalog.digest)
     for moment in _moments(account, rules, evaluated, catalog):
-        account.wake_by(moment if moment > account.now else None)
-    account.wake_by(inputs.next_expiry)
-    account.judge()
+        account.evaluate_by(moment if moment > account.now else None)
+    account.evaluate_by(inputs.next_expiry)
+    account.compute_status()
     return rules
 
 
@@ -80,14 +80,16 @@ def _moments(
     yield from filter(None, (contract.notice_at for contract in catalog.contracts_of(account.account_id)))
 
 
-def weigh(subscription: Subscription, catalog: Catalog, seen_at: datetime) -> tuple[Finding, ...]:
+def count_subscription(
+    subscription: Subscription, catalog: Catalog, seen_at: datetime
+) -> tuple[Finding, ...]:
     """Work out the verified figures from the verified snapshot; what can't be told stays as it was.
 
     A status that is new began at `seen_at`. Returns what a person should see about the snapshot.
     """
     if subscription.snapshot is None:
         return ()
-    snapshot = kept_snapshot(subscription.snapshot)
+    snapshot = snapshot_from_json(subscription.snapshot)
     if (effect := catalog.effect(snapshot.status)) is not None:
         _take_status(subscription, snapshot.status, effect, seen_at)
     try:

@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from domain.emails import address_key
 from models.assignment import Assignment
 from models.base import affected
-from models.idempotency_key import forget_answers
-from services.ledger.locked_account import lock
+from models.idempotency_key import delete_answers
+from services.ledger.locked_account import lock_account
 
 _IS_PERSONAL = or_(Assignment.name.is_not(None), Assignment.email.is_not(None))
 
@@ -38,7 +38,7 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class PersonalData:
     """What one account keeps of the person: assignments, and those of them with a name or an address.
 
     `other_ids` are ids under which only the person's address is found, as of an invitation that was
@@ -61,7 +61,7 @@ class Erased:
     answers: int
 
 
-def traces(session: Session, person: Person) -> Sequence[Trace]:
+def personal_data(session: Session, person: Person) -> Sequence[PersonalData]:
     """Where the person is known, released assignments included, by account."""
     found = session.execute(
         select(Assignment.account_id, Assignment.member_id, _IS_PERSONAL)
@@ -74,24 +74,26 @@ def traces(session: Session, person: Person) -> Sequence[Trace]:
     ]
 
 
-def _trace(person: Person, account_id: str, rows: Sequence[tuple[str, bool]]) -> Trace:
+def _trace(person: Person, account_id: str, rows: Sequence[tuple[str, bool]]) -> PersonalData:
     """From the member id of each assignment, and whether the assignment is personal."""
     ids = tuple(dict.fromkeys(member_id for member_id, _ in rows))
     asked = ids if person.member_id is None else (person.member_id,)
     others = tuple(member_id for member_id in ids if member_id not in asked)
-    return Trace(person, account_id, asked, others, len(rows), sum(is_personal for _, is_personal in rows))
+    return PersonalData(
+        person, account_id, asked, others, len(rows), sum(is_personal for _, is_personal in rows)
+    )
 
 
-def erase(session: Session, trace: Trace) -> Erased:
+def erase(session: Session, trace: PersonalData) -> Erased:
     """Erase the person's names and addresses in the account, and the answers that repeat them.
 
     Doing it twice does it once. Nobody's seat moves, so there is nothing for the audit to say.
     """
-    lock(session, trace.account_id)
+    lock_account(session, trace.account_id)
     theirs = _is(replace(trace.person, account_id=trace.account_id))
     said = session.execute(select(Assignment.name, Assignment.email).where(theirs)).all()
     values = sorted({value for row in said for value in row if value})
-    answers = forget_answers(session, trace.account_id, member_ids=trace.member_ids, values=values)
+    answers = delete_answers(session, trace.account_id, member_ids=trace.member_ids, values=values)
     gone = update(Assignment).where(theirs, _IS_PERSONAL).values(name=None, email=None, email_key=None)
     return Erased(affected(session, gone), answers)
 

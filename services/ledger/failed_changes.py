@@ -16,15 +16,15 @@ def fail(session: Session, change: SeatChange, code: str, message: str, *, helps
 
     After the third automatic purchase in a row the app is notified that no more are made.
     """
-    seat_change.move(session, change, ChangeState.FAILED, code=code, message=message, retry_helps=helps)
+    seat_change.set_state(session, change, ChangeState.FAILED, code=code, message=message, retry_helps=helps)
     if not change.is_automatic:
         return
     if change.came_to_nothing:
-        purchase_queue.hurry(session, change.account_id)
+        purchase_queue.retry_now(session, change.account_id)
     failures = purchase_limits.failures_of(session, change.account_id)
     if change.was_in_vain and len(failures) == STOP_AFTER:
         facts = {"failures": len(failures), "change_id": change.id, "code": code, "reason": message}
-        notice.put(session, change.account_id, [Notice(NoticeType.PURCHASES_STOPPED, facts)])
+        notice.add(session, change.account_id, [Notice(NoticeType.PURCHASES_STOPPED, facts)])
 
 
 def fail_unheard(session: Session, change: SeatChange, code: str, message: str, *, helps: bool) -> None:
@@ -35,4 +35,4 @@ def fail_unheard(session: Session, change: SeatChange, code: str, message: str, 
     fail(session, change, code, message, helps=helps)
     if not change.is_automatic:
         facts = {"change_id": change.id, "code": code, "reason": message, "retry_helps": helps}
-        notice.put(session, change.account_id, [Notice(NoticeType.CHANGE_FAILED, facts)])
+        notice.add(session, change.account_id, [Notice(NoticeType.CHANGE_FAILED, facts)])

@@ -89,4 +89,4 @@ def _inputs(
     )
     assert row is not None
     is_in_force, *others = row
-    return Inputs(account_id, loaded, is_in_force or generation.admits(session, catalog), *others)
+    return Inputs(account_id, loaded, is_in_force or generation.may_evaluate(session, catalog), *others)

@@ -13,12 +13,12 @@ from domain.ownership import LinkedBy, Owner, Placement
 from models import account as account_rows
 from models import drift_finding
 from models.audit import Cause
-from models.subscription import Subscription, make_known
+from models.subscription import Subscription, insert_if_unknown
 from models.sync_queue import raise_hint
 from services.ledger import ownership
 from services.ledger.accounts import open_account
 from services.ledger.inputs import load
-from services.ledger.locked_account import lock
+from services.ledger.locked_account import lock_account
 from services.ledger.opened import (
     evaluate_and_save,
     open_to_move,
@@ -43,7 +43,7 @@ def link(session: Session, account_id: str, subscription_id: str, catalog: Catal
     before = subscription.facts()
     subscription.refused_accounts = [one for one in subscription.refused_accounts if one != account_id]
     _move(session, subscription, Owner(account_id, LinkedBy.APP))
-    drift_finding.settle(session, subscription_id, (), kinds=findings.OWNERSHIP)
+    drift_finding.update_findings(session, subscription_id, (), kinds=findings.OWNERSHIP)
     return evaluate_and_save(opened, catalog, cause, before=before)
 
 
@@ -70,7 +70,7 @@ def unlink(session: Session, account_id: str, subscription_id: str, catalog: Cat
     before = subscription.facts()
     subscription.refused_accounts = sorted(placement.refused)
     still_there = () if decision is None else decision.findings
-    drift_finding.settle(session, subscription_id, still_there, kinds=findings.OWNERSHIP)
+    drift_finding.update_findings(session, subscription_id, still_there, kinds=findings.OWNERSHIP)
     if owner != subscription.placement.owner:
         _move(session, subscription, owner)
         raise_hint(session, subscription_id)
@@ -101,8 +101,8 @@ def _make_known(session: Session, subscription_id: str, account_id: str, catalog
     """Insert a row for a subscription that had none, once the account's other ones are locked. Who requests
     many syncs at once does the same: locks the known ones first, and inserts the new ones after them.
     """
-    load(session, [lock(session, account_id).account_id], catalog)
-    if make_known(session, subscription_id):
+    load(session, [lock_account(session, account_id).account_id], catalog)
+    if insert_if_unknown(session, subscription_id):
         return
     placed = session.get_one(Subscription, subscription_id).account_id
     if placed not in (None, account_id):
@@ -111,7 +111,7 @@ def _make_known(session: Session, subscription_id: str, account_id: str, catalog
 
 def _move(session: Session, subscription: Subscription, owner: Owner | None) -> None:
     """Place it, and overtake a sync that is under way."""
-    subscription.belongs_to(owner)
+    subscription.assign_to(owner)
     subscription.fence += 1
     subscription.lease_until = None
     session.flush()

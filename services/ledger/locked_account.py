@@ -1,6 +1,6 @@
 """The locked account: operations record on it what they do, and `save` writes all of it at once.
 
-Between `lock` and the end of the transaction nobody else can change the account's seats. One save writes the
+Between `lock_account` and the end of the transaction nobody else can change the account's seats. One save writes the
 balance, the audit rows and the notices of everything that was recorded, together or not at all.
 """
 
@@ -29,7 +29,7 @@ from models.account_rules import policies_to_json, read_seat_rules, terms_to_jso
 from models.assignment import Counted
 from models.audit import Cause
 from models.base import Json
-from models.database import note_written
+from models.database import record_written
 from models.driver import first_row, jsonb
 
 
@@ -164,21 +164,21 @@ class AccountState:
     def move(self, seat_type: str | None, by: Counted) -> None:
         """So many more (or fewer) seats of a type are taken; None, the free roles, occupy nothing.
 
-        Deadlines and status follow in `judge`, when the whole change is known.
+        Deadlines and status follow in `compute_status`, when the whole change is known.
         """
         if seat_type is None:
             return
         balance = self.of(seat_type)
         after = balance.moved(by)
         if after.waiting and after.used < balance.used:
-            self.wake_by(self.now)  # the seat is there for whoever waits for one
+            self.evaluate_by(self.now)  # the seat is there for whoever waits for one
         if after.overage > balance.overage and (warned := balance.clock.warned):
             more = after.overage - balance.overage  # whoever claims in grace is told the deadline
             after = replace(after, clock=replace(balance.clock, warned=warned + more))
         self.balances[seat_type] = after
 
-    def restate(self, evaluated: AccountSeats, rules: AccountRules, catalog_digest: str) -> None:
-        """Take over what subscriptions and contracts give now; who sits in the account stays. `judge`
+    def apply_entitlements(self, evaluated: AccountSeats, rules: AccountRules, catalog_digest: str) -> None:
+        """Take over what subscriptions and contracts give now; who sits in the account stays. `compute_status`
         follows.
         """
         self.rules = SeatRules.of(rules.general)
@@ -188,7 +188,7 @@ class AccountState:
             self.balances[seat_type] = replace(self.of(seat_type), seats=evaluated.of(seat_type))
         self.status = _STATUS_OF[evaluated.standing]
 
-    def wake_by(self, moment: datetime | None) -> None:
+    def evaluate_by(self, moment: datetime | None) -> None:
         """Have the account looked at again no later than `moment`."""
         if moment is not None and (self.evaluate_at is None or moment < self.evaluate_at):
             self.evaluate_at = moment
@@ -238,9 +238,9 @@ class AccountState:
         self.balances[seat_type] = replace(self.of(seat_type), clock=clock)
         for consequence in clock.consequences:
             for moment in (consequence, ending_at(consequence, self.rules_of(seat_type).grace)):
-                self.wake_by(moment if moment > self.now else None)
+                self.evaluate_by(moment if moment > self.now else None)
 
-    def judge(self) -> None:
+    def compute_status(self) -> None:
         """Set the clocks of overages, and the status, by the balances as they are now. Safe to repeat."""
         for seat_type in self.balances:
             self._set_clock(seat_type)
@@ -358,13 +358,13 @@ class LockedAccount(AccountState):
         """
         if not self._entries:
             return False
-        self.judge()
+        self.compute_status()
         facts = self.facts()
         self._entries[-1] = replace(self._entries[-1], after=facts)
         self._add_crossings(facts)
         # The warning that something ends comes after the notice that it began.
         self._notices.sort(key=lambda one: one.once is not None)
-        notice.put(self.session, self.account_id, self._notices)
+        notice.add(self.session, self.account_id, self._notices)
         rows = self._audit_rows()
         self._write(facts["seats"], rows)
         self._entries.clear()
@@ -405,7 +405,7 @@ class LockedAccount(AccountState):
         )
         assert saved is not None  # the row is locked: it cannot have gone
         (self.version,) = saved
-        note_written(self.session, self.account_id, self.version)
+        record_written(self.session, self.account_id, self.version)
 
 
 _FOR_UPDATE = "FOR UPDATE\n"
@@ -440,7 +440,7 @@ SELECT version FROM account
 """  # noqa: S608  statements of ours
 
 
-def lock(session: Session, account_id: str) -> LockedAccount:
+def lock_account(session: Session, account_id: str) -> LockedAccount:
     """Lock the account and read its newest balance: always the first lock of a transaction that
     changes seats, and held for that one short transaction. Raises `AccountNotFound`.
     """
@@ -454,7 +454,7 @@ def lock(session: Session, account_id: str) -> LockedAccount:
 @contextmanager
 def changing(session: Session, account_id: str) -> Iterator[LockedAccount]:
     """Lock the account, and save what the block records on it, even if the block ends in a refusal."""
-    account = lock(session, account_id)
+    account = lock_account(session, account_id)
     try:
         yield account
     except SeatSyncError:

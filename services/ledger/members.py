@@ -42,7 +42,7 @@ _REACHABLE: Mapping[AssignmentState, Mapping[AssignmentState, str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class MemberUpdate:
     """What is to be different; None leaves it as it is.
 
     `state` confirms an invitation (`active`), sends it again (`held`), suspends, or reactivates.
@@ -58,11 +58,11 @@ class Change:
     @property
     def only_reports(self) -> bool:
         """Whether it says nothing but when the member was last active."""
-        return self == Change(last_active_at=self.last_active_at)
+        return self == MemberUpdate(last_active_at=self.last_active_at)
 
 
-def change(
-    session: Session, account_id: str, member_id: str, wanted: Change, *, catalog: Catalog, cause: Cause
+def update_member(
+    session: Session, account_id: str, member_id: str, wanted: MemberUpdate, *, catalog: Catalog, cause: Cause
 ) -> Assignment:
     """Change the member in one step, or not at all.
 
@@ -82,7 +82,7 @@ def change(
                 "Claim a seat again.",
                 details={"member_id": member_id},
             )
-            claims.lapse(account)
+            claims.release_lapsed(account)
             raise expired
         claims.note_catalog(account, catalog)
         _change(account, person, wanted, catalog=catalog, cause=cause)
@@ -122,13 +122,13 @@ def rename(session: Session, account_id: str, member_id: str, new_id: str, cause
                 "both are one person.",
                 details={"member_id": new_id, "state": holder.state},
             )
-        with claims.changed_person(account, Person(row, holder), cause):
+        with claims.change_person(account, Person(row, holder), cause):
             row.member_id = new_id
     return row
 
 
 def _change(
-    account: LockedAccount, row: Assignment, wanted: Change, *, catalog: Catalog, cause: Cause
+    account: LockedAccount, row: Assignment, wanted: MemberUpdate, *, catalog: Catalog, cause: Cause
 ) -> None:
     if row.awaits is not None and (wanted.state, wanted.role) != (None, None):
         raise claims.seat_is_being_bought(row)
@@ -138,17 +138,17 @@ def _change(
     assert person is not None  # there is a row
     goes_on = seat_type if state is not AssignmentState.SUSPENDED else None
     if not person.has_seat(goes_on):
-        claims.make_room(account, goes_on)
-        account.judge()
+        claims.release_lapsed_if_full(account, goes_on)
+        account.compute_status()
         if (refusal := claims.refusal(account, goes_on)) is not None:
             raise refusal
-    with claims.changed_person(account, person, cause):
+    with claims.change_person(account, person, cause):
         row.role, row.seat_type, row.state = wanted.role or row.role, seat_type, state.value
         row.expires_at = _expiry(account, row, wanted.state)
         row.protected = row.protected if wanted.protected is None else wanted.protected
         row.name = row.name if wanted.name is None else wanted.name
         if wanted.email is not None:
-            row.take_address(wanted.email)
+            row.set_address(wanted.email)
 
 
 def _addressed(session: Session, row: Assignment, email: str | None) -> Assignment | None:

@@ -21,7 +21,7 @@ from models.sync_queue import Lease
 from services.ledger import ownership
 from services.ledger.accounts import evaluate_or_leave
 from services.ledger.inputs import Inputs, load
-from services.ledger.locked_account import LockedAccount, Subject, lock
+from services.ledger.locked_account import LockedAccount, Subject, lock_account
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def open_at_home(
     is_ours = subscription.fence == lease.fence and subscription.account_id == before
     may_write = all(one.may_evaluate for one in opened.inputs)
     if not opened.inputs:
-        may_write = generation.admits(session, catalog)
+        may_write = generation.may_evaluate(session, catalog)
     return opened if is_ours and may_write else None
 
 
@@ -132,6 +132,6 @@ def _lock_all(
     """The accounts, locked in the order of their ids so that two movers never wait for each other; then the
     subscription as it is now.
     """
-    touched = [lock(session, account_id) for account_id in sorted(filter(None, account_ids))]
+    touched = [lock_account(session, account_id) for account_id in sorted(filter(None, account_ids))]
     ids = [account.account_id for account in touched]
     return OpenedSubscription(subscription, touched, load(session, ids, catalog, subscription.id))

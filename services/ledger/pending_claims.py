@@ -16,15 +16,15 @@ from domain import policies
 from domain.catalog.model import Catalog
 from domain.errors import PurchaseNeeded
 from domain.notices import Notice, NoticeType
-from domain.purchase.daily_limit import for_nobody_there
+from domain.purchase.daily_limit import over_limit_message
 from models import assignment, purchase_queue, seat_change
 from models.assignment import Assignment, AssignmentState, Counted
 from models.audit import Cause
 from models.seat_change import ChangeState
 from services.ledger import claims, persons, purchase_limits
-from services.ledger.claims import Seated, Wish
+from services.ledger.claims import ClaimOutcome, ClaimRequest
 from services.ledger.locked_account import LockedAccount, changing
-from services.ledger.purchase_limits import Present
+from services.ledger.purchase_limits import AccountView
 
 # Longer than the longest payment is waited for.
 _LASTS: Final = timedelta(days=5)
@@ -34,13 +34,15 @@ SOURCE: Final = "purchase"
 _BOUGHT: Final = Cause(actor="system:auto_expand", source=SOURCE, reason="the seat has been bought")
 
 
-def claim(session: Session, account_id: str, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
-    """Lock the account and `seat_or_buy` for the person; raises `AccountNotFound` too."""
+def claim(
+    session: Session, account_id: str, wish: ClaimRequest, catalog: Catalog, cause: Cause
+) -> ClaimOutcome:
+    """Lock the account and `claim_or_buy` for the person; raises `AccountNotFound` too."""
     with changing(session, account_id) as account:
-        return seat_or_buy(account, wish, catalog, cause)
+        return claim_or_buy(account, wish, catalog, cause)
 
 
-def seat_or_buy(account: LockedAccount, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
+def claim_or_buy(account: LockedAccount, wish: ClaimRequest, catalog: Catalog, cause: Cause) -> ClaimOutcome:
     """Seat the person, or hold a seat until it is bought, where the account's policy buys what is missing.
 
     Raises what `seating.seat` raises: `PurchaseNeeded` if nothing can be bought automatically, as for a
@@ -48,21 +50,21 @@ def seat_or_buy(account: LockedAccount, wish: Wish, catalog: Catalog, cause: Cau
     """
     session, account_id = account.session, account.account_id
     try:
-        return claims.seat(account, wish, catalog, cause)
+        return claims.claim_locked(account, wish, catalog, cause)
     except PurchaseNeeded:
         if persons.find(session, account_id, wish.member_id, wish.email) is not None:
             raise  # a move to another seat type: nothing is bought for a change of role
         seat_type = catalog.seat_type(wish.role)
         assert seat_type is not None  # a free role is never refused
-    refused = purchase_limits.refusal(session, Present.of(account), seat_type, catalog)
+    refused = purchase_limits.why_not_bought(session, AccountView.of(account), seat_type, catalog)
     if refused is not None:
-        refused.details = {**claims.numbers(seat_type, account.of(seat_type)), **refused.details}
+        refused.details = {**claims.figures(seat_type, account.of(seat_type)), **refused.details}
         raise refused
-    purchase_queue.want(session, account_id)
+    purchase_queue.enqueue(session, account_id)
     return claims.hold_until_bought(account, wish, seat_type, cause, lasts=_LASTS)
 
 
-def demand(account: LockedAccount) -> Mapping[str, int]:
+def wanted_seats(account: LockedAccount) -> Mapping[str, int]:
     """The seats the account should have in all for everybody to have one, of the types in which somebody who
     waits has none; nothing for people who were beyond the limit before.
     """
@@ -73,11 +75,11 @@ def demand(account: LockedAccount) -> Mapping[str, int]:
     }
 
 
-def settle(account: LockedAccount) -> None:
+def resolve(account: LockedAccount) -> None:
     """Seat those for whom there is a seat now, in the order in which they came; refuse those for whom none
     is going to be bought any more.
     """
-    queue = assignment.waiting(account.session, account.account_id)
+    queue = assignment.awaiting_purchase(account.session, account.account_id)
     if account.status not in claims.REFUSING:
         for person in queue:
             _seat(account, person)
@@ -110,7 +112,7 @@ def _why_not(account: LockedAccount, person: Assignment, paid_for: Collection[in
         return "The account's policy does not buy seats any more."
     balance = account.of(seat_type)
     if balance.is_over:
-        return for_nobody_there(seat_type, balance.used - balance.waiting, balance.purchased)
+        return over_limit_message(seat_type, balance.used - balance.waiting, balance.purchased)
     return None
 
 
@@ -119,7 +121,7 @@ def refuse(account: LockedAccount, people: Sequence[Assignment], reason: str) ->
     cause = Cause(actor="system:auto_expand", source=SOURCE, reason=reason)
     for person in people:
         told = {"member_id": person.member_id, "seat_type": person.seat_type, "reason": reason}
-        claims.give_back(account, person, cause)
+        claims.release_seat(account, person, cause)
         account.add_notice(Notice(NoticeType.CLAIM_REFUSED, told))
 
 
@@ -127,7 +129,7 @@ def _seat(account: LockedAccount, person: Assignment) -> None:
     """Seat the person if a claim would be granted to them now, as where the policy needs no free seat."""
     if person.seat_type is not None and not _has_room(account, person.seat_type):
         return
-    with claims.changed(account, (person,), _BOUGHT):
+    with claims.change_rows(account, (person,), _BOUGHT):
         person.state, person.awaits = AssignmentState(person.awaits or person.state), None
         is_invited = person.state == AssignmentState.HELD
         hold = account.rules_of(person.seat_type).hold

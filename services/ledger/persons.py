@@ -45,7 +45,7 @@ class Person:
     def inherit_address(self) -> None:
         """Once the invitation is released: its address goes to the other row, unless that has one."""
         if self.invitation is not None and self.invitation.email is not None and self.row.email is None:
-            self.row.take_address(self.invitation.email)
+            self.row.set_address(self.invitation.email)
 
 
 def find(session: Session, account_id: str, member_id: str, email: str | None) -> Person | None:

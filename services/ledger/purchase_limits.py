@@ -14,18 +14,18 @@ from domain.catalog.model import Catalog
 from domain.counts import NO_SEATS, cart_seats
 from domain.errors import AddonsUnknown, NoSeatAvailable, PurchaseNeeded, Refused
 from domain.findings import Uncountable
-from domain.purchase.daily_limit import Purse, Shelf, rest_after, why_not
+from domain.purchase.daily_limit import DailyBudget, SeatTypeLimit, pause_after, reason_not_bought
 from domain.seat_limit import Unlimited
 from models import purchase_reset, seat_change
 from models.base import Json
 from models.seat_change import ChangeState, SeatChange
-from models.subscription import Subscription, changeable_of, kept_snapshot
+from models.subscription import Subscription, changeable_of, snapshot_from_json
 from services.ledger.entitlements import rules_of
 from services.ledger.locked_account import EMPTY, Balance, LockedAccount
 
 
 @dataclass(frozen=True, slots=True)
-class Present:
+class AccountView:
     """An account as it stands: its balances, and the app's own rules for it."""
 
     account_id: str
@@ -38,8 +38,8 @@ class Present:
         return cls(account.account_id, account.balances, account.override, account.now)
 
 
-def refusal(
-    session: Session, present: Present, seat_type: str, catalog: Catalog, *, requested: int = 1
+def why_not_bought(
+    session: Session, present: AccountView, seat_type: str, catalog: Catalog, *, requested: int = 1
 ) -> Refused | None:
     """Why seats for so many more people are not bought; None if they are."""
     active = changeable_of(session, present.account_id, [seat_type])
@@ -50,15 +50,15 @@ def refusal(
             details={"seat_type": seat_type, "subscriptions": [one.id for one in active]},
         )
     balance = present.balances.get(seat_type, EMPTY)
-    shelf = Shelf(
+    shelf = SeatTypeLimit(
         seat_type=seat_type,
         purchased=balance.purchased,
         used=balance.used,
         waiting=balance.waiting,
         maximum=_maximum(active[0], seat_type, balance, catalog),
     )
-    purse = purse_of(session, present, catalog, [seat_type])
-    why = why_not(shelf, purse, requested, present.now)
+    purse = daily_budget(session, present, catalog, [seat_type])
+    why = reason_not_bought(shelf, purse, requested, present.now)
     if why is None:
         return None
     return NoSeatAvailable(
@@ -71,34 +71,36 @@ def refusal(
     )
 
 
-def purse_of(session: Session, present: Present, catalog: Catalog, seat_types: Collection[str]) -> Purse:
+def daily_budget(
+    session: Session, present: AccountView, catalog: Catalog, seat_types: Collection[str]
+) -> DailyBudget:
     """What has been bought for the account automatically today, and what may be of these seat types."""
     rules = rules_of(session, present.account_id, present.override, catalog)
     midnight = present.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     bought = seat_change.attempts_since(session, present.account_id, midnight)
     failures = failures_of(session, present.account_id)
-    return Purse(
+    return DailyBudget(
         per_day=min(rules.of(seat_type).auto_expand_limit for seat_type in seat_types),
         today=sum(one.seats_more for one in bought if one.sent_at and one.sent_at >= midnight),
         under_way=sum(one.seats_more for one in bought if one.state == ChangeState.SUBMITTED),
         waiting=sum(balance.waiting for balance in present.balances.values()),
         failures=len(failures),
-        rests_until=rests_until(session, present.account_id, failures),
+        rests_until=paused_until(session, present.account_id, failures),
     )
 
 
 def failures_of(session: Session, account_id: str) -> Sequence[SeatChange]:
     """The account's purchases in a row that were in vain, newest first, since they were last forgiven."""
     since = purchase_reset.last_reset(session, account_id)
-    return seat_change.failures_in_a_row(session, account_id, since)
+    return seat_change.consecutive_failures(session, account_id, since)
 
 
-def rests_until(session: Session, account_id: str, failures: Sequence[SeatChange]) -> datetime | None:
+def paused_until(session: Session, account_id: str, failures: Sequence[SeatChange]) -> datetime | None:
     """Until when nothing is bought after these; None if it may be, as after one that nobody answered."""
     newest = seat_change.newest_automatic(session, account_id)
     if not failures or newest is None or not seat_change.is_in_vain(session, newest):
         return None
-    return failures[0].moved_at + rest_after(len(failures))
+    return failures[0].moved_at + pause_after(len(failures))
 
 
 def _maximum(subscription: Subscription, seat_type: str, balance: Balance, catalog: Catalog) -> int | None:
@@ -107,7 +109,7 @@ def _maximum(subscription: Subscription, seat_type: str, balance: Balance, catal
     """
     if subscription.snapshot is None or isinstance(balance.purchased, Unlimited):
         return None
-    snapshot = kept_snapshot(subscription.snapshot)
+    snapshot = snapshot_from_json(subscription.snapshot)
     product = catalog.product(snapshot.product_id)
     most = product.maximum.get(seat_type) if product is not None else None
     if most is None:

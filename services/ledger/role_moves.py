@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class RoleMove:
     """A member who sits on `before` by a role that means `after` now; None is a free role."""
 
     member_id: str
@@ -33,14 +33,14 @@ class Move:
     after: str | None
 
 
-def pending(session: Session, account_id: str, catalog: Catalog) -> Sequence[Move]:
+def pending(session: Session, account_id: str, catalog: Catalog) -> Sequence[RoleMove]:
     """The moves that the catalogue asks for in the account, in the order in which members came.
 
     A role that the catalogue does not know moves nobody; `unknown_roles` names those.
     """
     meant, _ = _meanings(session, account_id, catalog)
     return [
-        Move(person.member_id, person.role, person.seat_type, meant[person.role])
+        RoleMove(person.member_id, person.role, person.seat_type, meant[person.role])
         for person in _misplaced(session, account_id, meant)
     ]
 
@@ -51,7 +51,7 @@ def unknown_roles(session: Session, account_id: str, catalog: Catalog) -> Sequen
     return unknown
 
 
-def carry_out(account: LockedAccount, catalog: Catalog, cause: Cause) -> int:
+def move_all(account: LockedAccount, catalog: Catalog, cause: Cause) -> int:
     """Move everybody whose role means another seat type now, one audit entry each; how many were moved.
 
     The account has to be evaluated after it: only with what the changed catalogue gives worked out as well is
@@ -64,7 +64,7 @@ def carry_out(account: LockedAccount, catalog: Catalog, cause: Cause) -> int:
         )
     moved = _misplaced(account.session, account.account_id, meant)
     for person in moved:
-        with claims.changed(account, (person,), cause):
+        with claims.change_rows(account, (person,), cause):
             person.seat_type = meant[person.role]
     return len(moved)
 

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from domain import reduction
-from domain.reduction import Sitter
+from domain.reduction import SeatHolder
 from models.assignment import Assignment, AssignmentState
 
 # An account may have a hundred thousand: what an order looks at is fetched, and no objects are tracked.
@@ -25,7 +25,7 @@ _SITTERS = select(
 ).where(Assignment.state.in_((AssignmentState.ACTIVE, AssignmentState.HELD)))
 
 
-def of(session: Session, account_id: str, seat_types: Collection[str]) -> Sequence[Sitter]:
+def on_types(session: Session, account_id: str, seat_types: Collection[str]) -> Sequence[SeatHolder]:
     """Everybody on a seat of these types, active or held, in no order; `domain.reduction` has the orders."""
     if not seat_types:
         return ()
@@ -33,14 +33,14 @@ def of(session: Session, account_id: str, seat_types: Collection[str]) -> Sequen
         _SITTERS.where(Assignment.account_id == account_id, Assignment.seat_type.in_(seat_types))
     )
     names = tuple(found.keys())
-    return [Sitter(**dict(zip(names, row, strict=True))) for row in found]
+    return [SeatHolder(**dict(zip(names, row, strict=True))) for row in found]
 
 
-def choice(session: Session, account_id: str, seat_type: str, over: int) -> Sequence[str]:
+def to_suspend(session: Session, account_id: str, seat_type: str, over: int) -> Sequence[str]:
     """The members to suspend when `over` seats are too many: who sits active among the first so many of
     the order.
 
-    Held seats in front of them count, since they go by being released (`invitations`), never by being
+    Held seats in front of them count, since they go by being released (`to_release`), never by being
     suspended: nobody who works loses a seat for an invitation's sake. The answer is the same before and
     after that release, if `over` is what is over by then. Protected members are never chosen, so too many
     may stay. Whoever acts on the answer has the account locked, so that it stays true.
@@ -48,7 +48,7 @@ def choice(session: Session, account_id: str, seat_type: str, over: int) -> Sequ
     return _going(session, account_id, seat_type, AssignmentState.ACTIVE, over)
 
 
-def invitations(session: Session, account_id: str, seat_type: str, over: int) -> Sequence[str]:
+def to_release(session: Session, account_id: str, seat_type: str, over: int) -> Sequence[str]:
     """The members whose held seats to release then, the newest invitation first; none is protected."""
     return _going(session, account_id, seat_type, AssignmentState.HELD, over)
 
@@ -57,6 +57,6 @@ def _going(
     session: Session, account_id: str, seat_type: str, state: AssignmentState, over: int
 ) -> Sequence[str]:
     """Who is in this state among the `over` unprotected people who would leave first."""
-    unprotected = (one for one in of(session, account_id, [seat_type]) if not one.protected)
-    going = (leaver.sitter for leaver in reduction.first(unprotected, over))
+    unprotected = (one for one in on_types(session, account_id, [seat_type]) if not one.protected)
+    going = (leaver.holder for leaver in reduction.first_to_leave(unprotected, over))
     return [one.member_id for one in going if one.state == state.value]

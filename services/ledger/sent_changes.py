@@ -16,7 +16,7 @@ from domain import findings
 from domain.drift import RETRIEVED
 from domain.findings import Finding
 from domain.purchase.plan import Plan
-from domain.purchase.steps import SeatStep, Steps, Trace, plan_from_json, trace_of
+from domain.purchase.steps import PlanStatus, SeatStep, Steps, plan_from_json, status_of
 from domain.snapshot import SubscriptionSnapshot
 from models import assignment, purchase_queue, purchase_reset, seat_change
 from models.assignment import Assignment
@@ -37,7 +37,7 @@ def steps_of(change: SeatChange) -> Steps:
 
 
 @dataclass(frozen=True, slots=True)
-class Ours:
+class OwnChanges:
     """What a snapshot shows for the first time and is of our own making: in these fields, and by whom the
     seats were moved, if they were.
     """
@@ -51,20 +51,20 @@ class Ours:
 _SCHEDULE: Final = frozenset({"scheduled_change"})
 
 
-def carry_out(
+def apply_shown(
     session: Session, accounts: Sequence[LockedAccount], snapshot: SubscriptionSnapshot, cause: Cause
-) -> Ours:
+) -> OwnChanges:
     """Settle the subscription's changes by what the snapshot shows of them."""
-    ours = Ours()
-    for change in seat_change.sent_for(session, snapshot.subscription_id):
-        was, trace = change.state, trace_of(plan_of(change), snapshot)
-        if trace is Trace.APPLIED:
+    ours = OwnChanges()
+    for change in seat_change.sent_changes(session, snapshot.subscription_id):
+        was, trace = change.state, status_of(plan_of(change), snapshot)
+        if trace is PlanStatus.APPLIED:
             if was != ChangeState.APPLIED:
-                ours = Ours(frozenset(RETRIEVED), _cause_of(change, cause))
+                ours = OwnChanges(frozenset(RETRIEVED), _cause_of(change, cause))
                 _apply(session, accounts, change, ours.cause or cause)
             ours = replace(ours, findings=_unreleased(accounts, change))
             continue
-        if trace is Trace.SCHEDULED:
+        if trace is PlanStatus.SCHEDULED:
             _see_scheduled(session, change)
         elif change.state == ChangeState.SCHEDULED:
             _miss(accounts[0], change)
@@ -92,9 +92,9 @@ def _apply(session: Session, accounts: Sequence[LockedAccount], change: SeatChan
         message = f"It was taken for {change.state} before, so nobody was released."
     elif home is not None:
         _release(home, change, cause)
-    seat_change.move(session, change, ChangeState.APPLIED, code=code, message=message)
+    seat_change.set_state(session, change, ChangeState.APPLIED, code=code, message=message)
     if change.is_automatic:
-        purchase_queue.hurry(session, change.account_id)
+        purchase_queue.retry_now(session, change.account_id)
     else:
         purchase_reset.reset(session, change.account_id, f"seat change {change.id}")
 
@@ -115,7 +115,7 @@ def _unreleased(accounts: Sequence[LockedAccount], change: SeatChange) -> tuple[
 
 def _see_scheduled(session: Session, change: SeatChange) -> None:
     if change.state != ChangeState.SCHEDULED:
-        seat_change.move(session, change, ChangeState.SCHEDULED)
+        seat_change.set_state(session, change, ChangeState.SCHEDULED)
     change.missed_at = None
 
 
@@ -128,7 +128,7 @@ def _miss(account: LockedAccount, change: SeatChange) -> None:
             change.missed_at, change.next_at = account.now, account.now + seat_change.SECOND_LOOK
         if account.now < change.missed_at + seat_change.SECOND_LOOK:
             return
-    seat_change.move(
+    seat_change.set_state(
         account.session,
         change,
         ChangeState.CANCELLED,
@@ -148,4 +148,4 @@ def _to_release(account: LockedAccount, change: SeatChange) -> Sequence[Assignme
 def _release(account: LockedAccount, change: SeatChange, cause: Cause) -> None:
     """Give back the seats of the members who were chosen."""
     for person in _to_release(account, change):
-        claims.give_back(account, person, cause)
+        claims.release_seat(account, person, cause)

@@ -32,7 +32,7 @@ from services.ledger.opened import (
     open_at_home,
     open_leased,
 )
-from services.ledger.takeover import take_over
+from services.ledger.takeover import adopt_snapshot
 
 _NEVER_THERE = {FindingKind.NOT_AT_PROVIDER}
 
@@ -58,13 +58,13 @@ def apply(
     subscription = opened.subscription
     before, known = facts_known(subscription), subscription.verified
     whole = completed(snapshot, known, catalog.account_key)
-    ours = sent_changes.Ours()
+    ours = sent_changes.OwnChanges()
     if opened.has_sent_changes:
-        ours = sent_changes.carry_out(session, opened.accounts, whole, cause)
+        ours = sent_changes.apply_shown(session, opened.accounts, whole, cause)
     moved = () if known is None else differences(known, whole)
     _settle_differences(session, opened, lease, moved, ours=ours.fields)
-    subscription.belongs_to(decision.owner, decision.nonce)
-    seen = take_over(subscription, whole, catalog, lease.taken_at, past_due_ends_at=past_due_ends_at)
+    subscription.assign_to(decision.owner, decision.nonce)
+    seen = adopt_snapshot(subscription, whole, catalog, lease.taken_at, past_due_ends_at=past_due_ends_at)
     seen = (*seen, *missing(snapshot, known), *decision.findings, *ours.findings)
     _settle(session, opened, lease, seen, kinds=settled_kinds(snapshot, catalog.account_key))
     return evaluate_and_save(opened, catalog, ours.cause or cause, before=before)
@@ -127,7 +127,7 @@ def _settle_differences(
     """Close the findings about what differed until now, and record the differences that no webhook and no
     list page announced, except in the fields that we changed ourselves.
     """
-    drift_finding.settle_differences(
+    drift_finding.close_differences(
         session,
         opened.subscription.id,
         [one for one in moved if one.field not in ours],
@@ -153,7 +153,7 @@ def _settle(
     subscription.attempts = 0
     subscription.last_error = subscription.refused_since = None
     if opened.has_findings:
-        drift_finding.settle(session, subscription.id, seen, kinds=kinds)
+        drift_finding.update_findings(session, subscription.id, seen, kinds=kinds)
     else:
         drift_finding.record(session, subscription.id, seen)
     session.execute(

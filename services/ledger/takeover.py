@@ -12,11 +12,11 @@ from domain.findings import Finding
 from domain.snapshot import SubscriptionSnapshot, SubscriptionStatus
 from domain.statuses import StatusEffect
 from models.base import Json
-from models.subscription import Subscription, to_keep
-from services.ledger.entitlements import weigh
+from models.subscription import Subscription, snapshot_to_json
+from services.ledger.entitlements import count_subscription
 
 
-def take_over(
+def adopt_snapshot(
     subscription: Subscription,
     snapshot: SubscriptionSnapshot,
     catalog: Catalog,
@@ -37,10 +37,10 @@ def take_over(
         subscription.past_due_ends_at = _deadline(
             subscription, snapshot, past_due_ends_at, is_renewed=is_renewed
         )
-    subscription.snapshot = to_keep(snapshot, catalog.account_key)
+    subscription.snapshot = snapshot_to_json(snapshot, catalog.account_key)
     subscription.fingerprint = fingerprint(snapshot)
     subscription.verified_at = seen_at
-    seen = weigh(subscription, catalog, seen_at)
+    seen = count_subscription(subscription, catalog, seen_at)
     if not _leaves_the_raise(subscription, catalog.effect(snapshot.status)):
         subscription.drop_unverified()
     return seen

@@ -9,7 +9,7 @@ from domain.catalog.model import Catalog
 from domain.snapshot import SubscriptionSnapshot
 from models.audit import Cause
 from models.base import Json
-from models.subscription import Figures, Subscription, to_keep
+from models.subscription import Figures, Subscription, snapshot_to_json
 from models.sync_queue import Lease
 from services.ledger import ownership
 from services.ledger.entitlements import raised_figures
@@ -36,7 +36,7 @@ def apply_unverified(
     if raised is None:
         return None
     subscription.raise_to(*raised)
-    subscription.belongs_to(decision.owner, decision.nonce)
+    subscription.assign_to(decision.owner, decision.nonce)
     session.flush()
     return evaluate_and_save(opened, catalog, cause, before=before)
 
@@ -52,4 +52,4 @@ def _raise_by(
         return None
     whole = completed(snapshot, subscription.verified, catalog.account_key)
     figures = raised_figures(subscription, whole, catalog)
-    return None if figures is None else (figures, to_keep(whole, catalog.account_key))
+    return None if figures is None else (figures, snapshot_to_json(whole, catalog.account_key))

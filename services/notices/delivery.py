@@ -28,9 +28,9 @@ from standardwebhooks import Webhook
 
 from domain.errors import UnsafeUrl
 from models import notice, notice_endpoint
-from models.database import apart
-from models.notice import Letter
-from models.notice_endpoint import Addressee
+from models.database import dedicated_connection
+from models.notice import PendingDelivery
+from models.notice_endpoint import TargetEndpoint
 from runtime.wiring import Runtime
 from services.notices import safe_urls
 
@@ -69,7 +69,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class AttemptResult:
     """The verdict and its reason, in our own words: an answer's text may be anything."""
 
     verdict: Verdict
@@ -91,7 +91,7 @@ def _alone(runtime: Runtime) -> Iterator[bool]:
     The lock goes with its connection, and so with the process; the server ends that of a frozen one.
     """
     patience = {"patience": str(_FROZEN_AFTER // timedelta(milliseconds=1))}
-    with apart(runtime.engine) as connection:
+    with dedicated_connection(runtime.engine) as connection:
         connection.execute(sql("SELECT set_config('idle_session_timeout', :patience, false)"), patience)
         yield bool(connection.scalar(sql("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}))
 
@@ -106,16 +106,16 @@ def _send_due(runtime: Runtime) -> int:
     return tried
 
 
-def _take_endpoint(runtime: Runtime) -> Addressee | None:
+def _take_endpoint(runtime: Runtime) -> TargetEndpoint | None:
     with runtime.sessions.begin() as session:
-        return notice_endpoint.take(session, lease=LEASE)
+        return notice_endpoint.lease_next(session, lease=LEASE)
 
 
-def _work_off(runtime: Runtime, http: requests.Session, to: Addressee, until: float) -> int:
+def _work_off(runtime: Runtime, http: requests.Session, to: TargetEndpoint, until: float) -> int:
     """Send one endpoint its letters until it is silent or time is up; how many were tried."""
     with runtime.sessions.begin() as session:
-        letters = notice.take(session, to.endpoint_id, limit=_MOST_AT_ONCE, lease=LEASE)
-    tried, outcome, began = 0, Outcome(Verdict.DELIVERED), time.monotonic()
+        letters = notice.lease_due(session, to.endpoint_id, limit=_MOST_AT_ONCE, lease=LEASE)
+    tried, outcome, began = 0, AttemptResult(Verdict.DELIVERED), time.monotonic()
     for letter in letters:
         if time.monotonic() >= until or outcome.verdict in (Verdict.SILENT, Verdict.GONE):
             break
@@ -126,24 +126,26 @@ def _work_off(runtime: Runtime, http: requests.Session, to: Addressee, until: fl
                 _write(session, to, letter, outcome)
         except SQLAlchemyError:
             with suppress(SQLAlchemyError), runtime.sessions.begin() as session:
-                notice.hand_back(session, letters[tried:])  # they were not tried, and are not counted
+                notice.release(session, letters[tried:])  # they were not tried, and are not counted
             raise
         _tell_log(to, letter, outcome)
     with runtime.sessions.begin() as session:
-        notice.hand_back(session, letters[tried:])
+        notice.release(session, letters[tried:])
         rest = _rest(outcome, tried, time.monotonic() - began)
-        notice_endpoint.free(session, to.endpoint_id, rest=rest)
+        notice_endpoint.release(session, to.endpoint_id, rest=rest)
     return tried
 
 
-def _rest(last: Outcome, tried: int, seconds: float) -> timedelta:
+def _rest(last: AttemptResult, tried: int, seconds: float) -> timedelta:
     """How long others, and syncs, go before an endpoint that was silent, or slow with so many letters."""
     if last.verdict is Verdict.SILENT:
         return _REST
     return timedelta(seconds=2 * seconds) if seconds > tried * _SLOW else timedelta(0)
 
 
-def _try(runtime: Runtime, http: requests.Session, to: Addressee, letter: Letter) -> Outcome:
+def _try(
+    runtime: Runtime, http: requests.Session, to: TargetEndpoint, letter: PendingDelivery
+) -> AttemptResult:
     """One attempt. The URL is judged anew: its name may lead elsewhere by now."""
     body = _body(letter)
     headers = _headers(letter, body, to.secrets, datetime.now(UTC))
@@ -151,14 +153,14 @@ def _try(runtime: Runtime, http: requests.Session, to: Addressee, letter: Letter
         safe_urls.check_form(to.url, allow_private=runtime.settings.notices_allow_private)
         return _judged(_post(http, to.url, body, headers))
     except UnsafeUrl as error:
-        return Outcome(Verdict.SILENT, error.message)
+        return AttemptResult(Verdict.SILENT, error.message)
     except requests.Timeout:
-        return Outcome(Verdict.SILENT, "no answer in time")
+        return AttemptResult(Verdict.SILENT, "no answer in time")
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        return Outcome(Verdict.SILENT, f"no answer: {type(error).__name__}")
+        return AttemptResult(Verdict.SILENT, f"no answer: {type(error).__name__}")
     except Exception as error:  # a mistake of ours, or the task's time limit, must not stop those behind it
         log.exception("delivery failed", extra={"message_id": letter.message_id})
-        return Outcome(Verdict.SILENT, f"unexpected {type(error).__name__}, see the log")
+        return AttemptResult(Verdict.SILENT, f"unexpected {type(error).__name__}, see the log")
 
 
 def _post(http: requests.Session, url: str, body: bytes, headers: Mapping[str, str]) -> int:
@@ -171,23 +173,23 @@ def _post(http: requests.Session, url: str, body: bytes, headers: Mapping[str, s
     return answer.status_code
 
 
-def _judged(status: int) -> Outcome:
+def _judged(status: int) -> AttemptResult:
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        return Outcome(Verdict.DELIVERED)
+        return AttemptResult(Verdict.DELIVERED)
     verdict = Verdict.GONE if status == HTTPStatus.GONE else Verdict.REFUSED
-    return Outcome(verdict, f"answered {status}")
+    return AttemptResult(verdict, f"answered {status}")
 
 
-def _write(session: Session, to: Addressee, letter: Letter, outcome: Outcome) -> None:
+def _write(session: Session, to: TargetEndpoint, letter: PendingDelivery, outcome: AttemptResult) -> None:
     if outcome.verdict is Verdict.DELIVERED:
         notice.delivered(session, letter)
     elif outcome.verdict is Verdict.GONE:
         notice_endpoint.disable(session, to.endpoint_id)
-        notice.bury_all(session, to.endpoint_id, "the endpoint answered 410 and is disabled")
+        notice.mark_all_dead(session, to.endpoint_id, "the endpoint answered 410 and is disabled")
     elif letter.attempt > len(PAUSES):
-        notice.bury(session, letter, f"gave up after {letter.attempt} attempts: {outcome.reason}")
+        notice.mark_dead(session, letter, f"gave up after {letter.attempt} attempts: {outcome.reason}")
     else:
-        notice.postpone(session, letter, outcome.reason, backoff(letter.attempt))
+        notice.retry_later(session, letter, outcome.reason, backoff(letter.attempt))
 
 
 def backoff(attempt: int) -> timedelta:
@@ -196,14 +198,16 @@ def backoff(attempt: int) -> timedelta:
     return timedelta(seconds=pause * random.uniform(0.8, 1.2))  # noqa: S311  jitter is no secret
 
 
-def _body(letter: Letter) -> bytes:
+def _body(letter: PendingDelivery) -> bytes:
     """The same bytes at every attempt."""
     data: dict[str, Any] = {} if letter.account_id is None else {"account_id": letter.account_id}
     document = {"type": letter.type, "timestamp": letter.created_at, "data": {**data, **letter.data}}
     return orjson.dumps(document, option=orjson.OPT_UTC_Z)
 
 
-def _headers(letter: Letter, body: bytes, secrets: Sequence[str], now: datetime) -> Mapping[str, str]:
+def _headers(
+    letter: PendingDelivery, body: bytes, secrets: Sequence[str], now: datetime
+) -> Mapping[str, str]:
     signatures = (Webhook(secret).sign(letter.message_id, now, body.decode()) for secret in secrets)
     return {
         "Content-Type": "application/json",
@@ -214,7 +218,7 @@ def _headers(letter: Letter, body: bytes, secrets: Sequence[str], now: datetime)
     }
 
 
-def _tell_log(to: Addressee, letter: Letter, outcome: Outcome) -> None:
+def _tell_log(to: TargetEndpoint, letter: PendingDelivery, outcome: AttemptResult) -> None:
     log.info(
         "notice tried",
         extra={

@@ -28,22 +28,22 @@ from domain.errors import (
     SubscriptionChanged,
     TransientError,
 )
-from domain.purchase.daily_limit import STOP_AFTER, beyond_the_day, stopped
+from domain.purchase.daily_limit import STOP_AFTER, daily_limit_message, stopped_message
 from domain.seat_limit import overage
 from models import assignment, generation, purchase_queue, seat_change
 from models.assignment import Assignment
 from models.audit import Cause
-from models.purchase_queue import Visit
+from models.purchase_queue import PurchaseLease
 from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription
 from runtime.wiring import Runtime
 from services.ledger import accounts, pending_claims, purchase_limits
 from services.ledger.locked_account import LockedAccount, changing
-from services.ledger.purchase_limits import Present
+from services.ledger.purchase_limits import AccountView
 from services.ledger.sent_changes import steps_of
 from services.purchases import confirm
 from services.purchases import settle as changes
-from services.purchases.preview import Wish, preview
+from services.purchases.preview import SeatRequest, preview
 from services.sync.backoff import backoff, growing_pauses
 
 log = logging.getLogger(__name__)
@@ -61,14 +61,14 @@ _ROUNDS: Final = 3
 _CAUSE: Final = Cause(actor="system:auto_expand", source="purchase", reason="somebody waits for a seat")
 
 
-def wait(runtime: Runtime, account_id: str, assignment_ids: Collection[int]) -> None:
+def wait_for_seats(runtime: Runtime, account_id: str, assignment_ids: Collection[int]) -> None:
     """Wait until none of these waits for a seat any more, for `PATIENCE` seconds at most. If no other
     process buys for the account meanwhile, buy.
     """
     until, pauses = time.monotonic() + PATIENCE, growing_pauses()
     while time.monotonic() < until:
         with runtime.sessions() as session:
-            if not _ids(assignment.waiting(session, account_id)).intersection(assignment_ids):
+            if not _ids(assignment.awaiting_purchase(session, account_id)).intersection(assignment_ids):
                 return
         if not expand(runtime, account_id):
             time.sleep(next(pauses))
@@ -77,7 +77,7 @@ def wait(runtime: Runtime, account_id: str, assignment_ids: Collection[int]) -> 
 def expand_due(runtime: Runtime, *, until: float) -> None:
     """Buy wherever somebody waits, until the monotonic clock reaches `until`."""
     with runtime.sessions() as session:
-        due = purchase_queue.due(session, limit=_MOST_AT_ONCE)
+        due = purchase_queue.due_accounts(session, limit=_MOST_AT_ONCE)
     for account_id in due:
         if time.monotonic() >= until:
             return
@@ -93,7 +93,7 @@ def expand(runtime: Runtime, account_id: str) -> bool:
     with runtime.sessions.begin() as session:
         if generation.state_of(session, runtime.catalog).was_replaced:
             return False
-        visit = purchase_queue.take(session, account_id, _LEASE)
+        visit = purchase_queue.lease(session, account_id, _LEASE)
     if visit is None:
         return False
     again = timedelta(seconds=backoff(visit.attempt))
@@ -104,7 +104,7 @@ def expand(runtime: Runtime, account_id: str) -> bool:
         failed = {"account_id": account_id, "error": type(error).__name__}
         log.error("no seats bought", extra=failed)  # noqa: TRY400
     with runtime.sessions.begin() as session:
-        purchase_queue.hand_back(session, visit, again)
+        purchase_queue.release(session, visit, again)
     return True
 
 
@@ -126,7 +126,7 @@ class _Standing:
         return replace(self, demand={seat_type: self.demand[seat_type]}, queue=queue)
 
 
-def _expand(runtime: Runtime, visit: Visit) -> timedelta:
+def _expand(runtime: Runtime, visit: PurchaseLease) -> timedelta:
     """Do what can be done now; after what time to come again."""
     later = max(_SOON, timedelta(seconds=backoff(visit.attempt)))
     for is_first_round in (True, False, False):
@@ -151,12 +151,16 @@ def _stand(runtime: Runtime, account_id: str) -> _Standing:
             _refuse(account, newest.buys_for, newest.message or "The purchase failed.")
         failures = purchase_limits.failures_of(session, account_id)
         if len(failures) >= STOP_AFTER:
-            _refuse(account, _ids(assignment.waiting(session, account_id)), stopped(len(failures)))
-        rests_until = purchase_limits.rests_until(session, account_id, failures)
-        queue = {person.id: person.seat_type for person in assignment.waiting(session, account_id)}
+            _refuse(
+                account,
+                _ids(assignment.awaiting_purchase(session, account_id)),
+                stopped_message(len(failures)),
+            )
+        rests_until = purchase_limits.paused_until(session, account_id, failures)
+        queue = {person.id: person.seat_type for person in assignment.awaiting_purchase(session, account_id)}
         if not queue:
-            purchase_queue.done(session, account_id)
-        demand = pending_claims.demand(account)
+            purchase_queue.remove(session, account_id)
+        demand = pending_claims.wanted_seats(account)
         return _Standing(
             demand=demand,
             at_most=_at_most(runtime, account, demand),
@@ -170,7 +174,7 @@ def _at_most(runtime: Runtime, account: LockedAccount, demand: Mapping[str, int]
     """The seats of each type in all that the day's limit allows: packs may cost less than fewer seats."""
     if not demand:
         return {}
-    purse = purchase_limits.purse_of(account.session, Present.of(account), runtime.catalog, demand)
+    purse = purchase_limits.daily_budget(account.session, AccountView.of(account), runtime.catalog, demand)
     needed = sum(overage(account.of(seat_type).purchased, number) for seat_type, number in demand.items())
     spare = max(purse.per_day - purse.today - needed, 0)
     return {seat_type: number + spare for seat_type, number in demand.items()}
@@ -187,7 +191,7 @@ def _buy(runtime: Runtime, account_id: str, standing: _Standing) -> bool:
     is told so.
     """
     at_most = {seat_type: standing.at_most[seat_type] for seat_type in standing.demand}
-    wish = Wish(seats=standing.demand, at_most=at_most, when=When.NOW, is_automatic=True)
+    wish = SeatRequest(seats=standing.demand, at_most=at_most, when=When.NOW, is_automatic=True)
     check = partial(_check, runtime, standing)
     try:
         previewed = preview(runtime, account_id, wish)
@@ -211,16 +215,16 @@ def _check(runtime: Runtime, standing: _Standing, account: LockedAccount, change
     """
     steps = steps_of(change)
     is_more = all(step.difference > 0 for step in steps.values())
-    wanted = pending_claims.demand(account)
+    wanted = pending_claims.wanted_seats(account)
     if not is_more or any(wanted.get(name, 0) < number for name, number in standing.demand.items()):
         raise SubscriptionChanged("Somebody has gone by now, or there are other seats.")
-    purse = purchase_limits.purse_of(account.session, Present.of(account), runtime.catalog, steps)
+    purse = purchase_limits.daily_budget(account.session, AccountView.of(account), runtime.catalog, steps)
     if purse.today + change.seats_more > purse.per_day:
         raise NoSeatAvailable(
-            f"{change.seats_more} seats would have to be bought at once. {beyond_the_day(purse)}"
+            f"{change.seats_more} seats would have to be bought at once. {daily_limit_message(purse)}"
         )
     change.buys_for = sorted(
-        _ids(assignment.waiting(account.session, account.account_id)) & set(standing.queue)
+        _ids(assignment.awaiting_purchase(account.session, account.account_id)) & set(standing.queue)
     )
 
 
@@ -234,7 +238,7 @@ def _is_for_now(error: SeatSyncError) -> bool:
 
 def _refuse(account: LockedAccount, assignment_ids: Collection[int], reason: str) -> None:
     """Refuse those of them who still wait."""
-    queue = assignment.waiting(account.session, account.account_id)
+    queue = assignment.awaiting_purchase(account.session, account.account_id)
     people = [person for person in queue if person.id in assignment_ids]
     pending_claims.refuse(account, people, f"No seat could be bought. {reason}")
 

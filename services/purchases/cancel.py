@@ -11,14 +11,14 @@ from domain.errors import (
     NotCancellable,
     OutcomeUnknown,
 )
-from domain.purchase.steps import Trace, trace_of
+from domain.purchase.steps import PlanStatus, status_of
 from models import seat_change
 from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
-from services.ledger.locked_account import lock
+from services.ledger.locked_account import lock_account
 from services.ledger.sent_changes import plan_of, steps_of
 from services.purchases.reduction import too_many
-from services.purchases.refresh import is_still_of, look_at, snapshot_of, sync_now
+from services.purchases.refresh import is_still_of, snapshot_of, sync_now, sync_or_raise
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,10 @@ def cancel(runtime: Runtime, account_id: str, change_id: str) -> SeatChange:
     Raises `SeatChangeNotFound`, `NotCancellable`, and what the provider raises.
     """
     with runtime.transaction() as session:
-        lock(session, account_id)
+        lock_account(session, account_id)
         change = seat_change.get(session, account_id, change_id)
         if change.state == ChangeState.PREVIEWED:
-            seat_change.move(session, change, ChangeState.EXPIRED)
+            seat_change.set_state(session, change, ChangeState.EXPIRED)
         is_ours = is_still_of(session, change)
     if change.state == ChangeState.SCHEDULED and is_ours:
         drop(runtime, change)
@@ -54,10 +54,10 @@ def cancel(runtime: Runtime, account_id: str, change_id: str) -> SeatChange:
 
 def drop(runtime: Runtime, change: SeatChange) -> None:
     """Take ours back, and nothing that the customer has scheduled in its place meanwhile."""
-    look_at(runtime, change.subscription_id)
+    sync_or_raise(runtime, change.subscription_id)
     with runtime.sessions() as session:
-        trace = trace_of(plan_of(change), snapshot_of(session, change.subscription_id))
-    if trace is not Trace.SCHEDULED:
+        trace = status_of(plan_of(change), snapshot_of(session, change.subscription_id))
+    if trace is not PlanStatus.SCHEDULED:
         return
     try:
         runtime.provider.drop_scheduled_change(change.subscription_id)
@@ -74,7 +74,7 @@ def drop(runtime: Runtime, change: SeatChange) -> None:
 def take_back_if_outgrown(runtime: Runtime, change_id: str) -> None:
     """A reduction that people have outgrown since is not carried out: they would lose their seats."""
     with runtime.transaction() as session:
-        locked = lock(session, session.get_one(SeatChange, change_id).account_id)
+        locked = lock_account(session, session.get_one(SeatChange, change_id).account_id)
         kept = seat_change.lock(session, change_id)
         is_going = kept.missed_at is not None or kept.code == seat_change.TAKEN_BACK
         if kept.state != ChangeState.SCHEDULED or is_going:

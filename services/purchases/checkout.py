@@ -20,7 +20,7 @@ from services.purchases.prices import prices_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Purchase:
+class CheckoutRequest:
     """What an account wants to buy: so many seats of each type in all, those included among them.
 
     `is_second`: a further subscription is meant, beside one that the account pays for already.
@@ -34,7 +34,7 @@ class Purchase:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedCheckout:
     """The page, the cart on it, and the seats of each type that the cart gives once it is paid."""
 
     checkout: Checkout
@@ -42,7 +42,7 @@ class Opened:
     seats: Mapping[str, SeatLimit]
 
 
-def open_checkout(runtime: Runtime, account_id: str, purchase: Purchase) -> Opened:
+def open_checkout(runtime: Runtime, account_id: str, purchase: CheckoutRequest) -> OpenedCheckout:
     """Open a page with the cheapest cart that gives the wanted seats, or the fewest above.
 
     The account's id goes with it as the subscription's metadata, with a proof that this service has put it
@@ -67,7 +67,7 @@ def open_checkout(runtime: Runtime, account_id: str, purchase: Purchase) -> Open
     metadata = {catalog.account_key: account_id, PROOF_KEY: sign(secret, account_id)}
     checkout = _page(runtime, cart, purchase, metadata)
     gives = {seat_type: seats.purchased for seat_type, seats in cart_seats(catalog, cart).items()}
-    return Opened(checkout, cart, gives)
+    return OpenedCheckout(checkout, cart, gives)
 
 
 def _refuse_second(session: Session, account_id: str) -> None:
@@ -83,7 +83,7 @@ def _refuse_second(session: Session, account_id: str) -> None:
         )
 
 
-def _page(runtime: Runtime, cart: Cart, purchase: Purchase, metadata: Mapping[str, str]) -> Checkout:
+def _page(runtime: Runtime, cart: Cart, purchase: CheckoutRequest, metadata: Mapping[str, str]) -> Checkout:
     try:
         return runtime.provider.open_checkout(
             cart, purchase.buyer, metadata=metadata, return_url=purchase.return_url

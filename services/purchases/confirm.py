@@ -22,10 +22,10 @@ from models.seat_change import ChangeState, SeatChange
 from providers.base import Caller
 from runtime.wiring import Runtime
 from services.ledger import failed_changes
-from services.ledger.locked_account import LockedAccount, lock
+from services.ledger.locked_account import LockedAccount, lock_account
 from services.ledger.sent_changes import plan_of, steps_of
 from services.purchases.reduction import refuse_if_in_use
-from services.purchases.refresh import is_still_of, look_at, snapshot_of
+from services.purchases.refresh import is_still_of, snapshot_of, sync_or_raise
 from services.purchases.settle import LOOK_AGAIN, settle
 
 log = logging.getLogger(__name__)
@@ -54,15 +54,15 @@ def confirm(
         asked = seat_change.by_token(session, account_id, token)
     if asked.state != ChangeState.PREVIEWED:
         return _unless_expired(asked)
-    look_at(runtime, asked.subscription_id)
+    sync_or_raise(runtime, asked.subscription_id)
     began = time.monotonic()
     with runtime.transaction() as session:
-        locked = lock(session, account_id)
+        locked = lock_account(session, account_id)
         change = seat_change.by_token(session, account_id, token)
         if change.state != ChangeState.PREVIEWED:
             return _unless_expired(change)
         if change.expires_at <= locked.now:
-            seat_change.move(session, change, ChangeState.EXPIRED)
+            seat_change.set_state(session, change, ChangeState.EXPIRED)
         else:
             _submit(locked, change, check)
             change.actor = actor
@@ -94,11 +94,11 @@ def _submit(locked: LockedAccount, change: SeatChange, check: Check | None) -> N
             "nothing was sent: preview again.",
             details={"change_id": change.id, "retry_helps": False},
         )
-    seat_change.refuse_second(session, change)
+    seat_change.refuse_if_in_flight(session, change)
     refuse_if_in_use(locked, steps, change.release)
     if check is not None:
         check(locked, change)
-    seat_change.move(session, change, ChangeState.SUBMITTED)
+    seat_change.set_state(session, change, ChangeState.SUBMITTED)
     change.next_at = locked.now + timedelta(seconds=LOOK_AGAIN)
 
 
@@ -121,7 +121,7 @@ def _send(runtime: Runtime, change: SeatChange, began: float) -> None:
         raise
     else:
         with runtime.sessions.begin() as session:
-            seat_change.answered(session, change.id)
+            seat_change.mark_accepted(session, change.id)
 
 
 def _fail(runtime: Runtime, change: SeatChange, error: ProviderError) -> None:

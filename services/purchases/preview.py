@@ -41,14 +41,14 @@ from models import account, seat_change, subscription
 from models.seat_change import SeatChange
 from models.subscription import Subscription
 from runtime.wiring import Runtime
-from services.ledger.locked_account import Balance, lock
+from services.ledger.locked_account import Balance, lock_account
 from services.purchases.prices import prices_of
 from services.purchases.reduction import members_to_release
-from services.purchases.refresh import look_at, snapshot_of
+from services.purchases.refresh import snapshot_of, sync_or_raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class SeatRequest:
     """So many purchased seats the account should have of these types, in all.
 
     `subscription_id` may be left out where the account has one that can be changed. Unset terms are the
@@ -74,14 +74,14 @@ class Previewed:
     token: str
 
 
-def preview(runtime: Runtime, account_id: str, wish: Wish) -> Previewed:
+def preview(runtime: Runtime, account_id: str, wish: SeatRequest) -> Previewed:
     """What granting the wish would cost and whom it would concern; nothing is changed by asking.
 
     Raises `AccountNotFound`, a `Refused` that says why the wish cannot be granted, `SeatsInUse` with those
     who would have to leave, and what the provider raises.
     """
     chosen = _choose(runtime, account_id, wish)
-    look_at(runtime, chosen)
+    sync_or_raise(runtime, chosen)
     with runtime.sessions() as session:
         snapshot = snapshot_of(session, chosen)
         balances = _balances(session, account_id)
@@ -112,7 +112,7 @@ def preview(runtime: Runtime, account_id: str, wish: Wish) -> Previewed:
     if plan.when is When.NOW and told.charged_now.amount > 0:
         plan = replace(plan, prevent_on_failure=True)  # nobody's account goes on hold by a change of seats
     with runtime.transaction() as session:
-        locked = lock(session, account_id)
+        locked = lock_account(session, account_id)
         release = members_to_release(locked, steps, wish.release)
         change = SeatChange(
             account_id=account_id,
@@ -124,11 +124,11 @@ def preview(runtime: Runtime, account_id: str, wish: Wish) -> Previewed:
             release=release,
             is_automatic=wish.is_automatic,
         )
-        token = seat_change.put(session, change)
+        token = seat_change.add_preview(session, change)
     return Previewed(change, token)
 
 
-def _choose(runtime: Runtime, account_id: str, wish: Wish) -> str:
+def _choose(runtime: Runtime, account_id: str, wish: SeatRequest) -> str:
     """The subscription to change: the one asked for, or the only one that sells what is wanted."""
     with runtime.sessions() as session:
         account.get(session, account_id)
@@ -196,7 +196,9 @@ def _finite(seat_type: str, limit: SeatLimit) -> int:
     return limit
 
 
-def _plan(runtime: Runtime, snapshot: SubscriptionSnapshot, after: Cart, steps: Steps, wish: Wish) -> Plan:
+def _plan(
+    runtime: Runtime, snapshot: SubscriptionSnapshot, after: Cart, steps: Steps, wish: SeatRequest
+) -> Plan:
     rules = runtime.catalog.rules(snapshot.product_id)
     increases = is_increase(steps)
     when = wish.when or (When.NOW if increases else rules.decrease_when)

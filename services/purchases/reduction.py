@@ -27,7 +27,7 @@ def members_to_release(
 ) -> list[str]:
     """Those whose seats go with the change; raises `SeatsInUse` where that is not enough."""
     if asked == "suggested":
-        return [leaver.sitter.member_id for leaver in too_many(locked, steps, ())]
+        return [leaver.holder.member_id for leaver in too_many(locked, steps, ())]
     refuse_if_in_use(locked, steps, asked)
     return list(dict.fromkeys(asked))
 
@@ -43,7 +43,7 @@ def refuse_if_in_use(locked: LockedAccount, steps: Steps, release: Sequence[str]
             'back in "release", or say "suggested" for the ones listed.',
             details={"leavers": [_leaver(one) for one in over[:_MOST_NAMED]], "total": len(over)},
         )
-    there = {one.member_id for one in seat_holders.of(locked.session, locked.account_id, _fewer(steps))}
+    there = {one.member_id for one in seat_holders.on_types(locked.session, locked.account_id, _fewer(steps))}
     if others := [member_id for member_id in release if member_id not in there]:
         raise ReleaseRefused(
             "Only who sits on a seat that is given back can be released with a change: take the others out "
@@ -56,7 +56,7 @@ def too_many(locked: LockedAccount, steps: Steps, release: Sequence[str]) -> Seq
     """Who would have to leave beside those to be released, in the usual order, if the change was made now."""
     limits = {name: add(locked.of(name).purchased, steps[name].difference) for name in _fewer(steps)}
     gone = set(release)
-    there = seat_holders.of(locked.session, locked.account_id, list(limits))
+    there = seat_holders.on_types(locked.session, locked.account_id, list(limits))
     people = [one for one in there if one.member_id not in gone]
     going = reduction.leavers(people, limits, at_most=_MOST_LEAVERS)
     return [one for name in sorted(going) for one in going[name]]
@@ -67,7 +67,7 @@ def _fewer(steps: Steps) -> list[str]:
 
 
 def _leaver(one: Leaver) -> dict[str, Any]:
-    person = one.sitter
+    person = one.holder
     return {
         "member_id": person.member_id,
         "name": person.name,

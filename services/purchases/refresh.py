@@ -13,21 +13,21 @@ from domain.errors import (
 )
 from domain.snapshot import SubscriptionSnapshot
 from models.seat_change import SeatChange
-from models.subscription import Subscription, kept_snapshot
+from models.subscription import Subscription, snapshot_from_json
 from providers.base import Caller
 from runtime.wiring import Runtime
-from services.sync.on_demand import Resynced, resync_subscription
+from services.sync.on_demand import SyncResult, sync_subscription
 
 PATIENCE: Final = 5.0
 """Seconds that a caller waits for a look."""
 
 
-def sync_now(runtime: Runtime, subscription_id: str, *, caller: Caller = Caller.INTERACTIVE) -> Resynced:
+def sync_now(runtime: Runtime, subscription_id: str, *, caller: Caller = Caller.INTERACTIVE) -> SyncResult:
     """Sync the subscription and wait for it, for `PATIENCE` seconds at most."""
-    return resync_subscription(runtime, subscription_id, patience=PATIENCE, caller=caller)
+    return sync_subscription(runtime, subscription_id, patience=PATIENCE, caller=caller)
 
 
-def look_at(runtime: Runtime, subscription_id: str) -> None:
+def sync_or_raise(runtime: Runtime, subscription_id: str) -> None:
     """What is changed is what the provider has now: a cart that is out of date would undo others' changes."""
     looked = sync_now(runtime, subscription_id)
     if looked.waiting:
@@ -44,7 +44,7 @@ def snapshot_of(session: Session, subscription_id: str) -> SubscriptionSnapshot:
     kept = session.get_one(Subscription, subscription_id).snapshot
     if kept is None:
         raise NoSubscription("The provider does not know the subscription.")
-    return kept_snapshot(kept)
+    return snapshot_from_json(kept)
 
 
 def is_still_of(session: Session, change: SeatChange) -> bool:

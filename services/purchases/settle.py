@@ -18,7 +18,7 @@ from domain.errors import (
 from domain.purchase.steps import cart_to_json
 from models import account, seat_change
 from models.seat_change import ChangeState, SeatChange
-from models.subscription import Subscription, kept_snapshot
+from models.subscription import Subscription, snapshot_from_json
 from providers.base import Caller
 from runtime.wiring import Runtime
 from services.ledger import failed_changes
@@ -49,7 +49,7 @@ _UNSEEN: Final = {
 def settle_due(runtime: Runtime, *, until: float) -> None:
     """Settle what is due, until the monotonic clock reaches `until`; one failure stops no other."""
     with runtime.sessions() as session:
-        due = seat_change.due(session, limit=_MOST_AT_ONCE)
+        due = seat_change.due_changes(session, limit=_MOST_AT_ONCE)
     for change_id in due:
         if time.monotonic() >= until:
             return
@@ -80,7 +80,7 @@ def settle(runtime: Runtime, change_id: str, *, caller: Caller = Caller.WEBHOOK)
     elif change.state == ChangeState.SCHEDULED:
         if change.code == seat_change.TAKEN_BACK:  # it is still there
             with runtime.sessions.begin() as session:
-                seat_change.expect_again(session, change_id, _later_and_later)
+                seat_change.retry_cancellation(session, change_id, _later_and_later)
             drop(runtime, change)
         elif change.missed_at is not None:  # once more, lest the last look came at a bad moment
             sync_now(runtime, change.subscription_id, caller=caller)
@@ -127,7 +127,7 @@ def _conclude(runtime: Runtime, change_id: str, asked_at: datetime, *, came_to_n
 
 def _was_overtaken(change: SeatChange, kept: Subscription) -> bool:
     """Whether the cart is no longer the one that the change was to be made of."""
-    snapshot = None if kept.snapshot is None else kept_snapshot(kept.snapshot)
+    snapshot = None if kept.snapshot is None else snapshot_from_json(kept.snapshot)
     if snapshot is None or snapshot.addons is None:
         return False
     return bool(cart_to_json(Cart.of(snapshot)) != change.shown["cart"]["before"])

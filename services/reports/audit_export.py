@@ -49,7 +49,7 @@ def export(
     """
     with sessions() as session:
         account.check_known(session, account_id)
-        newest = history.newest(session, account_id)
+        newest = history.newest_id(session, account_id)
     slices = _slices(sessions, account_id, since=since, until=until, newest=newest)
     if form is Format.CSV:
         return _csv(slices)

@@ -44,7 +44,7 @@ class Break:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class VerificationResult:
     """What a slice of accounts came to. `last` is its last account; None where no further ones follow."""
 
     accounts: int
@@ -53,7 +53,7 @@ class Checked:
     last: str | None
 
 
-def check(session: Session, *, after: str | None, limit: int) -> Checked:
+def verify(session: Session, *, after: str | None, limit: int) -> VerificationResult:
     """Go over the rows of so many accounts by id, from the one behind `after`; all of one moment, and in
     memory that does not grow with the rows.
     """
@@ -68,7 +68,7 @@ def check(session: Session, *, after: str | None, limit: int) -> Checked:
     return _gone_over(session, found[:limit], rows, last)
 
 
-def check_one(session: Session, account_id: str) -> Checked:
+def verify_account(session: Session, account_id: str) -> VerificationResult:
     """The same for one account; raises `AccountNotFound`."""
     _of_one_moment(session)
     account.check_known(session, account_id)
@@ -148,7 +148,9 @@ def _of_one_moment(session: Session) -> None:
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
 
 
-def _gone_over(session: Session, sides: Sequence[_Side], rows: Executable, last: str | None) -> Checked:
+def _gone_over(
+    session: Session, sides: Sequence[_Side], rows: Executable, last: str | None
+) -> VerificationResult:
     expected = {side.account_id: side for side in sides}
     breaks: list[Break] = []
     count = 0
@@ -161,7 +163,7 @@ def _gone_over(session: Session, sides: Sequence[_Side], rows: Executable, last:
         breaks += walk.end(account_id)
     for account_id, side in expected.items():
         breaks += _Walk(side).end(account_id)
-    return Checked(len(sides), count, sorted(breaks, key=attrgetter("account_id")), last)
+    return VerificationResult(len(sides), count, sorted(breaks, key=attrgetter("account_id")), last)
 
 
 @dataclass(slots=True)

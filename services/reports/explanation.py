@@ -22,7 +22,7 @@ from models.subscription import Subscription, of_account
 from services.ledger.entitlements import effect_of, share_of
 from services.ledger.locked_account import Balance
 from services.reports import history
-from services.reports.history import Past
+from services.reports.history import PastAccount
 
 _LOOKS_BACK: Final = timedelta(days=30)
 _SEATED: Final = (AssignmentState.ACTIVE, AssignmentState.HELD)
@@ -37,7 +37,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class ExplainedMember:
     """A member's assignment, and the audit row that brought it into its state, onto its seat or to its id."""
 
     assignment: Assignment
@@ -45,11 +45,11 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class MemberList:
     """So many of them in all, and the first few."""
 
     total: int
-    listed: Sequence[Person]
+    listed: Sequence[ExplainedMember]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Moves:
     """
 
     since: datetime
-    before: Past | None
+    before: PastAccount | None
     total: int
     newest: Sequence[AuditRow]
 
@@ -76,8 +76,8 @@ class Explanation:
     sources: Sequence[Source]
     origins: Mapping[str, Origin]
     moves: Moves
-    counted: People
-    not_counted: People
+    counted: MemberList
+    not_counted: MemberList
 
 
 def explain_account(
@@ -137,7 +137,7 @@ def _moves(session: Session, account_id: str, since: datetime, at_most: int) -> 
     newest = session.scalars(select(AuditRow).where(moved).order_by(AuditRow.id.desc()).limit(at_most))
     return Moves(
         since=since,
-        before=history.find(session, account_id, before=since),
+        before=history.account_before(session, account_id, before=since),
         total=session.scalar(select(func.count()).select_from(AuditRow).where(moved)) or 0,
         newest=newest.all()[::-1],
     )
@@ -162,7 +162,7 @@ def _does_not_count(account_id: str) -> ColumnElement[bool]:
     return and_(~_counts(), Assignment.id.in_(their_last))
 
 
-def _people(session: Session, account_id: str, which: ColumnElement[bool], at_most: int) -> People:
+def _people(session: Session, account_id: str, which: ColumnElement[bool], at_most: int) -> MemberList:
     """Those who are there first, by seat type; then who left, the latest first."""
     those = and_(Assignment.account_id == account_id, which)
     found = session.scalars(
@@ -172,9 +172,9 @@ def _people(session: Session, account_id: str, which: ColumnElement[bool], at_mo
         .limit(at_most)
     ).all()
     since = _since(session, account_id, found)
-    return People(
+    return MemberList(
         total=session.scalar(select(func.count()).select_from(Assignment).where(those)) or 0,
-        listed=[Person(one, since.get(one.id)) for one in found],
+        listed=[ExplainedMember(one, since.get(one.id)) for one in found],
     )
 
 

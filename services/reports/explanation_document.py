@@ -13,7 +13,14 @@ from models.base import Json
 from runtime.wiring import Runtime
 from services.ledger.locked_account import EMPTY, Balance
 from services.reports import seats_document
-from services.reports.explanation import Explanation, Moves, Origin, People, Person, explain_account
+from services.reports.explanation import (
+    ExplainedMember,
+    Explanation,
+    MemberList,
+    Moves,
+    Origin,
+    explain_account,
+)
 from services.reports.moves_in_words import in_words
 
 _MOST_LISTED: Final = 100
@@ -160,11 +167,11 @@ def _moved(before: Mapping[str, Balance], after: Mapping[str, Balance]) -> dict[
     }
 
 
-def _people(people: People) -> dict[str, Any]:
+def _people(people: MemberList) -> dict[str, Any]:
     return {"total": people.total, "members": [_person(one) for one in people.listed]}
 
 
-def _person(person: Person) -> dict[str, Any]:
+def _person(person: ExplainedMember) -> dict[str, Any]:
     seat, row = person.assignment, person.since
     return {
         "member_id": seat.member_id,

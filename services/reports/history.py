@@ -1,7 +1,7 @@
 """The past, out of the audit: an account's rows between two times, and the account as it was at one.
 
 Rows are in the order of their ids, which is the order in which they were written: the account's lock hands
-them out. A row's `at` is when its transaction began, which may have waited a moment for the lock.
+them out. A row's `account_at` is when its transaction began, which may have waited a moment for the lock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from services.ledger.locked_account import Balance
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class PastAccount:
     """An account at one moment. `subscriptions` are those that belonged to it and of which something was
     known, by id, each as the audit last told of it.
     """
@@ -57,12 +57,12 @@ def rows(
     return session.scalars(wanted.order_by(AuditRow.id).limit(limit)).all()
 
 
-def newest(session: Session, account_id: str) -> int:
+def newest_id(session: Session, account_id: str) -> int:
     """The id of the account's newest row; 0 before the first."""
     return session.scalar(select(func.max(AuditRow.id)).where(AuditRow.account_id == account_id)) or 0
 
 
-def at(session: Session, account_id: str, moment: datetime) -> Past:
+def account_at(session: Session, account_id: str, moment: datetime) -> PastAccount:
     """The account as it was at `moment`.
 
     Raises `AccountNotFound`, and `NotKnownThen` before the account's first row.
@@ -75,12 +75,12 @@ def at(session: Session, account_id: str, moment: datetime) -> Past:
     return past
 
 
-def find(session: Session, account_id: str, *, before: datetime) -> Past | None:
+def account_before(session: Session, account_id: str, *, before: datetime) -> PastAccount | None:
     """The account as it was just before that; None where nothing was known of it yet."""
     return _last(session, account_id, AuditRow.at < before)
 
 
-def _last(session: Session, account_id: str, when: ColumnElement[bool]) -> Past | None:
+def _last(session: Session, account_id: str, when: ColumnElement[bool]) -> PastAccount | None:
     last = session.execute(
         select(AuditRow.id, AuditRow.after)
         .where(AuditRow.account_id == account_id, when)
@@ -90,7 +90,7 @@ def _last(session: Session, account_id: str, when: ColumnElement[bool]) -> Past 
     if last is None:
         return None
     row_id, facts = last
-    return Past(
+    return PastAccount(
         row_id=row_id,
         status=facts["status"],
         policy=facts["policy"],

@@ -65,7 +65,7 @@ def read_at(session: Session, account_id: str, moment: datetime) -> dict[str, An
 
     Raises `AccountNotFound`, and `NotKnownThen` before the account's first row.
     """
-    past = history.at(session, account_id, moment)
+    past = history.account_at(session, account_id, moment)
     deadlines = [past.deadline, *(balance.deadline for balance in past.balances.values())]
     return {
         "account_id": account_id,

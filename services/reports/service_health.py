@@ -41,7 +41,7 @@ _PRODUCTS = sql(
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class ServiceHealth:
     """Counts by state, ages in seconds."""
 
     inbox: dict[str, int]
@@ -54,9 +54,9 @@ class Condition:
     oldest_unverified_seconds: float
 
 
-def of_all(session: Session) -> Condition:
+def read(session: Session) -> ServiceHealth:
     row = session.execute(_CONDITION).one()
-    return Condition(
+    return ServiceHealth(
         inbox=row.inbox or {},
         accounts=row.accounts or {},
         subscriptions_waiting=row.waiting,
@@ -73,7 +73,7 @@ def oldest_unprocessed(session: Session) -> timedelta:
     return timedelta(seconds=float(session.execute(_OLDEST).scalar_one()))
 
 
-def oldest_look(session: Session) -> timedelta:
+def oldest_sync(session: Session) -> timedelta:
     """How long ago the subscription that has waited longest was looked at, or became known if it never was.
 
     A look counts whatever came of it: one that the provider does not know is looked at, never verified.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from runtime.wiring import Runtime
-from services.sync.subscription import Outcome, sync
+from services.sync.subscription import SyncOutcome, sync
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def drain(runtime: Runtime, due: Sequence[str], *, seconds: float | None = None)
             break
         with one_failure_stops_no_other("subscription_id", subscription_id):
             tried += 1
-            if sync(runtime, subscription_id) is Outcome.BUDGET_SPENT:
+            if sync(runtime, subscription_id) is SyncOutcome.BUDGET_SPENT:
                 break  # the others would only hear the same
     return tried
 

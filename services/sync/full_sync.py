@@ -21,7 +21,7 @@ from models.subscription import Subscription
 from runtime.wiring import Runtime
 from services.sync import progress as awaited
 from services.sync import reconcile
-from services.sync.subscription import Outcome, sync
+from services.sync.subscription import SyncOutcome, sync
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,12 @@ _AT_ONCE: Final = 50
 _SLICE: Final = 1000
 
 # The next one would only hear the same.
-_STOPS: Final = {Outcome.BUDGET_SPENT, Outcome.POSTPONED, Outcome.KEY_REFUSED, Outcome.OUTDATED}
+_STOPS: Final = {
+    SyncOutcome.BUDGET_SPENT,
+    SyncOutcome.POSTPONED,
+    SyncOutcome.KEY_REFUSED,
+    SyncOutcome.OUTDATED,
+}
 
 _Slice = Callable[..., Sequence[str]]
 
@@ -83,7 +88,7 @@ def full_sync(runtime: Runtime, *, everything: bool = False, patience: float) ->
         _ask(runtime, awaited.all_known)
     _ask(runtime, awaited.stuck)
     with runtime.sessions.begin() as session:
-        sync_queue.hasten_failed(session, longer_than=timedelta(0))
+        sync_queue.retry_failed_now(session, longer_than=timedelta(0))
     yield from _look(runtime, progress.listed, _Patience(patience))
 
 
@@ -144,7 +149,7 @@ def _look(runtime: Runtime, listed: int, patience: _Patience) -> Iterator[Progre
         if not left:
             return
         has_moved = fewest is None or left < fewest
-        if has_moved or outcome is Outcome.BUDGET_SPENT:
+        if has_moved or outcome is SyncOutcome.BUDGET_SPENT:
             patience.renew()
         elif patience.is_over:
             return
@@ -155,14 +160,14 @@ def _look(runtime: Runtime, listed: int, patience: _Patience) -> Iterator[Progre
             outcome, reason = ended
 
 
-def _work_a_while(runtime: Runtime) -> tuple[Outcome, str | None] | None:
+def _work_a_while(runtime: Runtime) -> tuple[SyncOutcome, str | None] | None:
     """Look at what is due until the provider has no answer for us.
 
     What the last look came to, and why it came to nothing if it did; None if nothing was due.
     """
     until = time.monotonic() + _A_WHILE
     with runtime.sessions.begin() as session:
-        due = sync_queue.take_due(session, limit=_AT_ONCE, routine_limit=_AT_ONCE, again=timedelta(0))
+        due = sync_queue.claim_due(session, limit=_AT_ONCE, routine_limit=_AT_ONCE, again=timedelta(0))
     ended = None
     for subscription_id in due.all:
         outcome = _looked_at(runtime, subscription_id)
@@ -175,19 +180,19 @@ def _work_a_while(runtime: Runtime) -> tuple[Outcome, str | None] | None:
     return ended
 
 
-def _looked_at(runtime: Runtime, subscription_id: str) -> Outcome:
+def _looked_at(runtime: Runtime, subscription_id: str) -> SyncOutcome:
     """What fails here, as at an account that somebody holds, stays due and stops no other."""
     try:
         return sync(runtime, subscription_id)
     except SQLAlchemyError as error:  # its text may hold personal data
         log.warning("look failed", extra={"subscription_id": subscription_id, "error": type(error).__name__})
-        return Outcome.NOTHING_DUE
+        return SyncOutcome.NOTHING_DUE
 
 
-def _reason(session: Session, subscription_id: str, outcome: Outcome) -> str | None:
-    if outcome is Outcome.BUDGET_SPENT:
+def _reason(session: Session, subscription_id: str, outcome: SyncOutcome) -> str | None:
+    if outcome is SyncOutcome.BUDGET_SPENT:
         return "The request budget is spent for now."
-    if outcome is Outcome.OUTDATED:
+    if outcome is SyncOutcome.OUTDATED:
         return (
             "A newer catalogue or release is in force, and its processes do the rest. Use that one, or bring "
             "this one back into force with `seatsync migrate`."

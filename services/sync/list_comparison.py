@@ -19,7 +19,7 @@ from domain.drift import LISTED, Difference, differences, fingerprint, likely_ca
 from domain.findings import Finding, FindingKind
 from domain.snapshot import SubscriptionSnapshot
 from models import drift_finding, inbox
-from models.subscription import kept_snapshot
+from models.subscription import snapshot_from_json
 from models.sync_queue import raise_hints
 
 # Only what is not as we know it comes back, or what was not listed or not at the provider before. Each is
@@ -54,7 +54,7 @@ _REFRESH = sql(
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class PageComparison:
     """How many of the listed we had never heard of, and how many we knew otherwise."""
 
     unheard_of: int = 0
@@ -69,7 +69,7 @@ def compare(
     as_of: datetime,
     expect_all_known: bool,
     trusted_for: timedelta,
-) -> Compared:
+) -> PageComparison:
     """Ask for a look at what is unheard of or differs on the page, and write down what differs.
 
     No finding is what somebody is waiting for already, what was looked at after `as_of`, before which the
@@ -80,11 +80,13 @@ def compare(
     prints = {name: fingerprint(listed) for name, listed in shown.items()}
     rows = _unlike(session, {**dict.fromkeys(unreadable, _UNREADABLE), **prints})
     if not rows:
-        return Compared()
+        return PageComparison()
     session.execute(_LOCK, {"ids": [row.id for row in rows]})
     known = [row for row in rows if row.snapshot is not None and row.id in shown]
     moved = {
-        row.id: differences(kept_snapshot(row.snapshot), shown[row.id], LISTED) if row.is_otherwise else ()
+        row.id: differences(snapshot_from_json(row.snapshot), shown[row.id], LISTED)
+        if row.is_otherwise
+        else ()
         for row in known
     }
     differing = [name for name, fields in moved.items() if fields]
@@ -95,12 +97,14 @@ def compare(
     _refresh(session, {**dict.fromkeys(differing), **alike})
     untold = [row for row in known if not row.is_waited_for and not _is_newer(row, as_of)]
     news = _news(session, untold, moved)
-    disproved = drift_finding.agreed_lately(session, differing, within=trusted_for) if differing else set()
+    disproved = (
+        drift_finding.recently_disproved(session, differing, within=trusted_for) if differing else set()
+    )
     seen = [(name, one) for name, one in news if (name, one.field, str(one.value)) not in disproved]
     if expect_all_known:
         seen += [(name, findings.unheard_of(name)) for name in unheard_of]
     drift_finding.record_all(session, seen)
-    return Compared(unheard_of=len(unheard_of), differing=len(differing))
+    return PageComparison(unheard_of=len(unheard_of), differing=len(differing))
 
 
 def _unlike(session: Session, prints: Mapping[str, str]) -> Sequence[Row[Any]]:

@@ -16,27 +16,27 @@ from sqlalchemy.orm import Session
 
 from models import account, audit, drift_finding, subscription, sync_queue
 from models.drift_finding import DriftFinding
-from models.sync_queue import Waiting
+from models.sync_queue import PendingSync
 from providers.base import Caller
 from runtime.wiring import Runtime
-from services.ledger.locked_account import lock
+from services.ledger.locked_account import lock_account
 from services.sync.backoff import growing_pauses
-from services.sync.subscription import Outcome, sync
+from services.sync.subscription import SyncOutcome, sync
 
 PATIENCE: Final = 10.0
 """Seconds that a caller of the API waits at most."""
 
 _WAITING: Final = {
-    Outcome.NOTHING_DUE,
-    Outcome.POSTPONED,
-    Outcome.KEY_REFUSED,
-    Outcome.BUDGET_SPENT,
-    Outcome.OUTDATED,
+    SyncOutcome.NOTHING_DUE,
+    SyncOutcome.POSTPONED,
+    SyncOutcome.KEY_REFUSED,
+    SyncOutcome.BUDGET_SPENT,
+    SyncOutcome.OUTDATED,
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Resynced:
+class SyncResult:
     """What came of it: whether anything of the account changed, what differed or still does, and which
     subscriptions could not be looked at in time, each with the reason if there is one. `key_refused`: the
     provider does not take our API key, so another try helps only once a person has repaired it.
@@ -44,7 +44,7 @@ class Resynced:
 
     changed: bool
     drift: Sequence[DriftFinding]
-    waiting: Sequence[Waiting]
+    waiting: Sequence[PendingSync]
     key_refused: bool = False
 
 
@@ -57,21 +57,21 @@ class _Asked:
     newest_audit: int
 
 
-def resync(runtime: Runtime, account_id: str, *, patience: float) -> Resynced:
+def sync_account(runtime: Runtime, account_id: str, *, patience: float) -> SyncResult:
     """Look at every subscription of the account, for `patience` seconds at most.
 
     What is left after that is looked at as soon as it can be, unless it is dead. Raises `AccountNotFound`.
     """
     with runtime.sessions.begin() as session:
-        lock(session, account_id)  # accounts before their subscriptions, as everybody locks them
+        lock_account(session, account_id)  # accounts before their subscriptions, as everybody locks them
         ids = [one.id for one in subscription.of_account(session, account_id)]
         asked = _ask(session, ids)
     return _work_on(runtime, asked, patience, Caller.INTERACTIVE)
 
 
-def resync_subscription(
+def sync_subscription(
     runtime: Runtime, subscription_id: str, *, patience: float, caller: Caller = Caller.INTERACTIVE
-) -> Resynced:
+) -> SyncResult:
     """The same for one subscription, known here or not."""
     with runtime.sessions.begin() as session:
         asked = _ask(session, [subscription_id])
@@ -87,11 +87,11 @@ def _ask(session: Session, ids: Sequence[str]) -> _Asked:
     )
 
 
-def _work_on(runtime: Runtime, asked: _Asked, patience: float, caller: Caller) -> Resynced:
+def _work_on(runtime: Runtime, asked: _Asked, patience: float, caller: Caller) -> SyncResult:
     waiting, key_refused = _look(runtime, asked.hints, caller, until=time.monotonic() + patience)
     with runtime.sessions() as session:
-        return Resynced(
-            changed=audit.moved_by(session, list(asked.hints), after=asked.newest_audit),
+        return SyncResult(
+            changed=audit.was_changed_by(session, list(asked.hints), after=asked.newest_audit),
             drift=drift_finding.about(session, list(asked.hints), since=asked.since),
             waiting=waiting,
             key_refused=key_refused,
@@ -100,7 +100,7 @@ def _work_on(runtime: Runtime, asked: _Asked, patience: float, caller: Caller) -
 
 def _look(
     runtime: Runtime, hints: dict[str, int], caller: Caller, *, until: float
-) -> tuple[Sequence[Waiting], bool]:
+) -> tuple[Sequence[PendingSync], bool]:
     """Work on what is waited for until all is seen or the time is over; what still waits, and whether the
     provider refused the API key at the last try.
     """
@@ -108,7 +108,7 @@ def _look(
     key_refused = False
     while True:
         with runtime.sessions() as session:
-            waiting = sync_queue.waiting(session, hints)
+            waiting = sync_queue.pending_syncs(session, hints)
         left = timedelta(seconds=until - time.monotonic())
         open_ones = [one for one in waiting if not one.is_dead and one.due_in < left]
         if key_refused or not open_ones or left <= timedelta():
@@ -116,6 +116,6 @@ def _look(
         outcomes = {
             sync(runtime, one.subscription_id, caller=caller) for one in open_ones if time.monotonic() < until
         }
-        key_refused = Outcome.KEY_REFUSED in outcomes
+        key_refused = SyncOutcome.KEY_REFUSED in outcomes
         if outcomes <= _WAITING:
             time.sleep(next(pauses))

@@ -30,7 +30,7 @@ def take_note(session: Session, provider: Provider, lease: Lease) -> None:
     A change whose payment failed has failed, unless the retrieve showed it. After a payment, or with a new
     payment method, purchases that failed before are forgiven.
     """
-    if not lease.events or not seat_change.is_money_waited_for(session, lease.subscription_id):
+    if not lease.events or not seat_change.awaits_payment(session, lease.subscription_id):
         return
     account_id = session.get_one(Subscription, lease.subscription_id).account_id
     for body in inbox.newest_bodies(session, lease.events):

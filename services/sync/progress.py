@@ -9,16 +9,16 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
-from models.reconcile_pass import ReconcilePass, came_to_an_end
+from models.reconcile_pass import ReconcilePass, completed_passes
 from models.subscription import Subscription
-from models.sync_queue import Waiting
+from models.sync_queue import PendingSync
 
 
 def finished_pass(session: Session, provider: str, *, begun_since: datetime) -> ReconcilePass | None:
     """The first pass that began then or later and has come to its end."""
     return session.scalar(
         select(ReconcilePass)
-        .where(*came_to_an_end(provider), ReconcilePass.started_at >= begun_since)
+        .where(*completed_passes(provider), ReconcilePass.started_at >= begun_since)
         .order_by(ReconcilePass.id)
         .limit(1)
     )
@@ -28,7 +28,7 @@ def listed_before(session: Session, provider: str) -> int | None:
     """How many subscriptions the last whole list had."""
     return session.scalar(
         select(ReconcilePass.listed)
-        .where(*came_to_an_end(provider))
+        .where(*completed_passes(provider))
         .order_by(ReconcilePass.id.desc())
         .limit(1)
     )
@@ -71,7 +71,7 @@ def stuck(session: Session, *, after: str, limit: int) -> Sequence[str]:
     return session.execute(_STUCK, {"after": after, "limit": limit}).scalars().all()
 
 
-def failed(session: Session, *, limit: int) -> Sequence[Waiting]:
+def failed(session: Session, *, limit: int) -> Sequence[PendingSync]:
     """Those whose last look came to nothing and is to be repeated, or was given up on; by id."""
     wanted = (
         select(Subscription.id, Subscription.last_error, Subscription.dead_reason)
@@ -85,6 +85,6 @@ def failed(session: Session, *, limit: int) -> Sequence[Waiting]:
         .limit(limit)
     )
     return [
-        Waiting(row.id, row.dead_reason or row.last_error, row.dead_reason is not None)
+        PendingSync(row.id, row.dead_reason or row.last_error, row.dead_reason is not None)
         for row in session.execute(wanted)
     ]

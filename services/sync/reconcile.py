@@ -19,12 +19,12 @@ from typing import Final
 from domain.errors import BudgetSpent, ProviderError, TransientError
 from domain.snapshot import SubscriptionSnapshot
 from models import reconcile_pass, scheduled_job, subscription, sync_queue
-from models.reconcile_pass import Walk
+from models.reconcile_pass import PassLease
 from providers.base import ListPage
 from runtime.wiring import Runtime
 from services.sync import list_comparison
 from services.sync.backoff import backoff
-from services.sync.list_comparison import Compared
+from services.sync.list_comparison import PageComparison
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,8 @@ def is_due(runtime: Runtime) -> bool:
     """Whether `reconcile` would find anything to do."""
     with runtime.sessions() as session:
         return (
-            scheduled_job.is_free(session, _TURN, _EVERY_TURN)
-            or scheduled_job.is_free(session, _LIST, _period(runtime))
+            scheduled_job.is_unclaimed(session, _TURN, _EVERY_TURN)
+            or scheduled_job.is_unclaimed(session, _LIST, _period(runtime))
             or reconcile_pass.is_due(session, runtime.provider.name)
         )
 
@@ -74,15 +74,15 @@ def begin(runtime: Runtime, *, now: bool = False) -> None:
     with runtime.sessions.begin() as session:
         if now:
             if not reconcile_pass.begin(session, provider, spread_over=timedelta(0)):
-                reconcile_pass.hurry(session, provider)
-        elif scheduled_job.take(session, _LIST, period):
+                reconcile_pass.speed_up(session, provider)
+        elif scheduled_job.claim_run(session, _LIST, period):
             reconcile_pass.begin(session, provider, spread_over=period / 2)
 
 
 def walk(runtime: Runtime, *, until: float) -> None:
     """Go on with the pass that is under way, page by page, while it is ours, due, and time is left."""
     with runtime.sessions.begin() as session:
-        mine = reconcile_pass.take(
+        mine = reconcile_pass.lease(
             session, runtime.provider.name, lease=_LEASE, end_trusted_for=runtime.settings.verify_every
         )
     if mine is None:
@@ -95,7 +95,7 @@ def walk(runtime: Runtime, *, until: float) -> None:
         _fail(runtime, mine, error)
 
 
-def _fail(runtime: Runtime, mine: Walk, error: ProviderError) -> None:
+def _fail(runtime: Runtime, mine: PassLease, error: ProviderError) -> None:
     """Try again later and later; after hours, begin anew rather than go on with the same page for ever."""
     with runtime.sessions.begin() as session:
         if reconcile_pass.give_up(session, mine, older_than=max(_period(runtime), _LONGEST_FAILURE)):
@@ -107,13 +107,13 @@ def _fail(runtime: Runtime, mine: Walk, error: ProviderError) -> None:
     _let_go(runtime, mine, delay=wait, error=error.message, failed=True)
 
 
-def _read_on(runtime: Runtime, mine: Walk, until: float) -> None:
+def _read_on(runtime: Runtime, mine: PassLease, until: float) -> None:
     """From the page the pass is at to its end, or to where it pauses. While some pages are compared, the next
     are read.
     """
     with ThreadPoolExecutor(1, "compare") as aside:
         saw_the_end, asked_after = True, mine.as_of
-        compared: Future[Walk | None] | None = None
+        compared: Future[PassLease | None] | None = None
         for batch in _batches(runtime, mine, until):
             still_mine = mine if compared is None else compared.result()
             if still_mine is None:
@@ -132,7 +132,7 @@ def _read_on(runtime: Runtime, mine: Walk, until: float) -> None:
         _finish(runtime, last, saw_the_end=saw_the_end)
 
 
-def _pause(runtime: Runtime, mine: Walk | None) -> None:
+def _pause(runtime: Runtime, mine: PassLease | None) -> None:
     if mine is not None:
         with runtime.sessions.begin() as session:
             reconcile_pass.pause(session, mine)
@@ -144,12 +144,12 @@ class _Batch:
 
     listed: Sequence[SubscriptionSnapshot]
     unreadable: Sequence[str]
-    after: Walk
+    after: PassLease
     is_end: bool
     saw_the_end: bool
 
 
-def _batches(runtime: Runtime, walk: Walk, until: float) -> Iterator[_Batch]:
+def _batches(runtime: Runtime, walk: PassLease, until: float) -> Iterator[_Batch]:
     """The pages that are left, as many at a time as come in quickly; what was read before a failure comes
     before the failure.
     """
@@ -175,7 +175,7 @@ def _batches(runtime: Runtime, walk: Walk, until: float) -> Iterator[_Batch]:
         yield _Batch(listed, unreadable, walk, is_end=True, saw_the_end=True)
 
 
-def _past(walk: Walk, page: ListPage) -> Walk:
+def _past(walk: PassLease, page: ListPage) -> PassLease:
     """The walk after the page. One that ends like the one before may have been shifted by as much as it
     holds; with many such in a row the walk would never end.
     """
@@ -185,13 +185,13 @@ def _past(walk: Walk, page: ListPage) -> Walk:
     return after
 
 
-def _compare(runtime: Runtime, mine: Walk, batch: _Batch, asked_after: datetime) -> Walk | None:
+def _compare(runtime: Runtime, mine: PassLease, batch: _Batch, asked_after: datetime) -> PassLease | None:
     """How the pass goes on; None, and nothing written, if it is somebody else's by now. The pages were
     `asked_after` that moment.
     """
     names = [*(listed.subscription_id for listed in batch.listed), *batch.unreadable]
     with runtime.sessions.begin() as session:
-        still_mine = reconcile_pass.turn_pages(session, mine, batch.after, names, lease=_LEASE)
+        still_mine = reconcile_pass.advance(session, mine, batch.after, names, lease=_LEASE)
         if still_mine is None:
             return None
         found = list_comparison.compare(
@@ -202,14 +202,14 @@ def _compare(runtime: Runtime, mine: Walk, batch: _Batch, asked_after: datetime)
             expect_all_known=not mine.is_first,
             trusted_for=runtime.settings.verify_every,
         )
-        if found != Compared():
-            reconcile_pass.add_news(
+        if found != PageComparison():
+            reconcile_pass.add_differences(
                 session, still_mine, unheard_of=found.unheard_of, differing=found.differing
             )
     return still_mine
 
 
-def _finish(runtime: Runtime, mine: Walk, *, saw_the_end: bool) -> None:
+def _finish(runtime: Runtime, mine: PassLease, *, saw_the_end: bool) -> None:
     with runtime.sessions.begin() as session:
         gone = reconcile_pass.finish(session, mine, saw_the_end=saw_the_end, most_vanished=_MOST_VANISHED)
         if gone is None:
@@ -229,16 +229,16 @@ def _finish(runtime: Runtime, mine: Walk, *, saw_the_end: bool) -> None:
     )
 
 
-def _let_go(runtime: Runtime, mine: Walk, *, delay: float, error: str, failed: bool = False) -> None:
+def _let_go(runtime: Runtime, mine: PassLease, *, delay: float, error: str, failed: bool = False) -> None:
     with runtime.sessions.begin() as session:
-        reconcile_pass.hand_back(session, mine, delay=timedelta(seconds=delay), error=error, failed=failed)
+        reconcile_pass.release(session, mine, delay=timedelta(seconds=delay), error=error, failed=failed)
 
 
 def verify(runtime: Runtime) -> None:
     """Ask for a look at those whose turn it is, every minute as many as keep all of them in time."""
     verify_every = runtime.settings.verify_every
     with runtime.sessions.begin() as session:
-        if not scheduled_job.take(session, _TURN, _EVERY_TURN):
+        if not scheduled_job.claim_run(session, _TURN, _EVERY_TURN):
             return
         even_pace = subscription.count(session) * (_EVERY_TURN / verify_every)
         limit = max(_FEWEST_A_TURN, math.ceil(_CATCHING_UP * even_pace))

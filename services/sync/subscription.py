@@ -58,7 +58,7 @@ _ONCE_MORE_IN: Final = timedelta(seconds=10)
 _NOT_YET: Final = timedelta(minutes=5)
 
 
-class Outcome(StrEnum):
+class SyncOutcome(StrEnum):
     NOTHING_DUE = "nothing_due"
     SYNCED = "synced"
     OVERTAKEN = "overtaken"
@@ -70,7 +70,7 @@ class Outcome(StrEnum):
     DEAD = "dead"
 
 
-def sync(runtime: Runtime, subscription_id: str, *, caller: Caller | None = None) -> Outcome:
+def sync(runtime: Runtime, subscription_id: str, *, caller: Caller | None = None) -> SyncOutcome:
     """Make our picture of one subscription equal the provider's, if anything asks for it.
 
     A process whose generation was replaced leaves it to those of the newer one.
@@ -80,10 +80,10 @@ def sync(runtime: Runtime, subscription_id: str, *, caller: Caller | None = None
     """
     with runtime.sessions.begin() as session:
         if generation.state_of(session, runtime.catalog).was_replaced:
-            return Outcome.OUTDATED
+            return SyncOutcome.OUTDATED
         lease = sync_queue.lease(session, subscription_id, LEASE)
     if lease is None:
-        return Outcome.NOTHING_DUE
+        return SyncOutcome.NOTHING_DUE
     try:
         outcome = _look(runtime, lease, caller or (Caller.RECONCILE if lease.routine else Caller.WEBHOOK))
     except (OperationalError, InterfaceError, PoolTimeoutError):
@@ -113,10 +113,10 @@ def _give_back(runtime: Runtime, lease: Lease) -> None:
     ends by itself.
     """
     with suppress(SQLAlchemyError), runtime.sessions.begin() as session:
-        sync_queue.hand_back_unasked(session, lease, delay=timedelta(seconds=1))
+        sync_queue.release_unasked(session, lease, delay=timedelta(seconds=1))
 
 
-def _look(runtime: Runtime, lease: Lease, caller: Caller) -> Outcome:
+def _look(runtime: Runtime, lease: Lease, caller: Caller) -> SyncOutcome:
     if lease.attempt > MOST_ATTEMPTS:
         return _bury(runtime, lease, f"gave up after {MOST_ATTEMPTS} attempts")
     try:
@@ -128,13 +128,13 @@ def _look(runtime: Runtime, lease: Lease, caller: Caller) -> Outcome:
     except TransientError as error:
         _record_missing(runtime, lease, error)
         outcome = _postpone(runtime, lease, error, delay=max(backoff(lease.attempt), error.retry_after or 0))
-        return Outcome.KEY_REFUSED if isinstance(error, KeyRefused) else outcome
+        return SyncOutcome.KEY_REFUSED if isinstance(error, KeyRefused) else outcome
     except PermanentError as error:
         return _refused(runtime, lease, error)
     return _write(runtime, lease, snapshot)
 
 
-def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> Outcome:
+def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> SyncOutcome:
     ends_at = _deadline_in_body(runtime, lease, snapshot)
     with runtime.transaction() as session:
         is_contradicted = _is_contradicted(session, runtime, lease, snapshot)
@@ -149,10 +149,10 @@ def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> Ou
         if changed is not None:
             payments.take_note(session, runtime.provider, lease)
             if is_contradicted:
-                sync_queue.sync_once_more(session, lease.subscription_id, delay=_ONCE_MORE_IN)
+                sync_queue.sync_again(session, lease.subscription_id, delay=_ONCE_MORE_IN)
     if changed is not None and lease.attempt > 1:
         _hasten_the_others(runtime)
-    return Outcome.OVERTAKEN if changed is None else Outcome.SYNCED
+    return SyncOutcome.OVERTAKEN if changed is None else SyncOutcome.SYNCED
 
 
 def _is_contradicted(
@@ -161,18 +161,18 @@ def _is_contradicted(
     """Whether the newest event behind the lease is young and says otherwise: then the retrieve may lag."""
     if not lease.events:
         return False
-    said = _described(runtime, inbox.young_bodies(session, lease.events, age=_YOUNG))
+    said = _described(runtime, inbox.recent_bodies(session, lease.events, age=_YOUNG))
     return said is not None and contradicts(said, snapshot)
 
 
 def _hasten_the_others(runtime: Runtime) -> None:
     """The provider is back; at most once a minute, lest one that flaps wear out one that always fails."""
     with runtime.sessions.begin() as session:
-        if scheduled_job.take(session, "hasten", timedelta(minutes=1)):
-            sync_queue.hasten_failed(session, longer_than=timedelta(seconds=LONGEST_QUICK))
+        if scheduled_job.claim_run(session, "hasten", timedelta(minutes=1)):
+            sync_queue.retry_failed_now(session, longer_than=timedelta(seconds=LONGEST_QUICK))
 
 
-def _not_at_provider(runtime: Runtime, lease: Lease, missing: SubscriptionNotAtProvider) -> Outcome:
+def _not_at_provider(runtime: Runtime, lease: Lease, missing: SubscriptionNotAtProvider) -> SyncOutcome:
     if _may_come_yet(runtime, lease):
         not_yet = TransientError(f"{missing.message} It was announced moments ago, so it is asked for again.")
         return _postpone(runtime, lease, not_yet, delay=backoff(lease.attempt), raise_meanwhile=False)
@@ -181,7 +181,7 @@ def _not_at_provider(runtime: Runtime, lease: Lease, missing: SubscriptionNotAtP
         written = subscriptions.not_at_provider(
             session, lease, runtime.catalog, cause, term=runtime.settings.missing_term
         )
-    return Outcome.NOT_AT_PROVIDER if written else Outcome.OVERTAKEN
+    return SyncOutcome.NOT_AT_PROVIDER if written else SyncOutcome.OVERTAKEN
 
 
 def _may_come_yet(runtime: Runtime, lease: Lease) -> bool:
@@ -189,10 +189,10 @@ def _may_come_yet(runtime: Runtime, lease: Lease) -> bool:
     if not lease.events:
         return False
     with runtime.sessions() as session:
-        return sync_queue.is_announced_lately(session, lease.subscription_id, within=_NOT_YET)
+        return sync_queue.is_newly_announced(session, lease.subscription_id, within=_NOT_YET)
 
 
-def _refused(runtime: Runtime, lease: Lease, error: PermanentError) -> Outcome:
+def _refused(runtime: Runtime, lease: Lease, error: PermanentError) -> SyncOutcome:
     """Try again hours later, a few times: what the provider refuses may be its own passing mistake."""
     with runtime.sessions() as session:
         refused_for = sync_queue.refused_for(session, lease)
@@ -201,12 +201,12 @@ def _refused(runtime: Runtime, lease: Lease, error: PermanentError) -> Outcome:
     claimed = _newest_claim(runtime, lease)
     with runtime.transaction() as session:
         _raise_by(session, runtime, lease, claimed)
-        is_ours = sync_queue.hand_back_refused(
+        is_ours = sync_queue.release_refused(
             session, lease, delay=max(REFUSAL_PAUSE, refused_for), error=error.message
         )
         if is_ours:
             drift_finding.hold_differences(session, lease.subscription_id, error.message)
-    return Outcome.POSTPONED
+    return SyncOutcome.POSTPONED
 
 
 def _postpone(
@@ -216,13 +216,13 @@ def _postpone(
     *,
     delay: float,
     raise_meanwhile: bool = True,
-) -> Outcome:
+) -> SyncOutcome:
     """Try again later; meanwhile let what an authentic body says raise seats, never lower them."""
     claimed = _newest_claim(runtime, lease) if raise_meanwhile else None
     with runtime.transaction() as session:
         _raise_by(session, runtime, lease, claimed)
-        sync_queue.hand_back(session, lease, delay=timedelta(seconds=delay), error=error.message)
-    return Outcome.POSTPONED
+        sync_queue.release(session, lease, delay=timedelta(seconds=delay), error=error.message)
+    return SyncOutcome.POSTPONED
 
 
 def _record_missing(runtime: Runtime, lease: Lease, error: TransientError) -> None:
@@ -233,12 +233,12 @@ def _record_missing(runtime: Runtime, lease: Lease, error: TransientError) -> No
             drift_finding.record(session, lease.subscription_id, [missing])
 
 
-def _wait_for_budget(runtime: Runtime, lease: Lease, spent: BudgetSpent) -> Outcome:
+def _wait_for_budget(runtime: Runtime, lease: Lease, spent: BudgetSpent) -> SyncOutcome:
     claimed = _newest_claim(runtime, lease)
     with runtime.transaction() as session:
         _raise_by(session, runtime, lease, claimed)
-        sync_queue.hand_back_unasked(session, lease, delay=timedelta(seconds=spent.retry_after or 1.0))
-    return Outcome.BUDGET_SPENT
+        sync_queue.release_unasked(session, lease, delay=timedelta(seconds=spent.retry_after or 1.0))
+    return SyncOutcome.BUDGET_SPENT
 
 
 def _raise_by(session: Session, runtime: Runtime, lease: Lease, claimed: SubscriptionSnapshot | None) -> None:
@@ -247,24 +247,24 @@ def _raise_by(session: Session, runtime: Runtime, lease: Lease, claimed: Subscri
         unverified_webhooks.apply_unverified(session, lease, claimed, runtime.catalog, cause)
 
 
-def _bury(runtime: Runtime, lease: Lease, reason: str) -> Outcome:
+def _bury(runtime: Runtime, lease: Lease, reason: str) -> SyncOutcome:
     with runtime.sessions.begin() as session:
-        buried = sync_queue.bury(session, lease, reason)
+        buried = sync_queue.mark_dead(session, lease, reason)
         if buried:
             drift_finding.hold_differences(session, lease.subscription_id, reason)
     if not buried:
-        return Outcome.OVERTAKEN
+        return SyncOutcome.OVERTAKEN
     log.error(
         "subscription became a dead letter",
         extra={"subscription_id": lease.subscription_id, "reason": reason},
     )
-    return Outcome.DEAD
+    return SyncOutcome.DEAD
 
 
 def _newest_claim(runtime: Runtime, lease: Lease) -> SubscriptionSnapshot | None:
     """What the newest waiting webhook that describes the subscription says of it."""
     with runtime.sessions() as session:
-        bodies = inbox.waiting_bodies(session, lease.subscription_id)
+        bodies = inbox.pending_bodies(session, lease.subscription_id)
     return _described(runtime, bodies)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.backfill.dry_run import Rehearsal
+from cli.backfill.dry_run import DryRun
 from cli.backfill.missing_products import sections
-from cli.backfill.staging import Stage
+from cli.backfill.staging import Staging
 from cli.backfill.summary import SeatTotals, Summary
 from cli.progress import shown
 from domain.catalog.model import Catalog
@@ -172,8 +172,8 @@ def test_a_list_that_was_broken_off_goes_on_with_the_page_that_it_missed(
     runtime: Runtime, provider: FakeProvider
 ):
     provider.subscriptions, provider.page_size, provider.page_budget = many(4), 1, 2
-    with Stage() as stage, shown() as show:
-        Rehearsal(runtime, stage).read(show, patience=1)
+    with Staging() as stage, shown() as show:
+        DryRun(runtime, stage).read(show, patience=1)
         assert (stage.count(), provider.listed_pages) == (4, 4)
 
 

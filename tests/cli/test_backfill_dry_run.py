@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from cli.backfill.dry_run import Rehearsal
-from cli.backfill.staging import Stage
+from cli.backfill.dry_run import DryRun
+from cli.backfill.staging import Staging
 from cli.progress import shown
 from domain.catalog.model import MetadataNames
 from domain.snapshot import AddonQuantity
@@ -39,8 +39,8 @@ NEWCOMERS: dict[str, Callable[[Owned], Mapping[str, object]]] = {
 
 
 def rehearsed(runtime: Runtime) -> dict[str, dict[str, object]]:
-    with Stage() as stage, shown() as show:
-        rehearsal = Rehearsal(runtime, stage)
+    with Staging() as stage, shown() as show:
+        rehearsal = DryRun(runtime, stage)
         rehearsal.read(show, patience=1)
         return {one.account_id: seats_that_are_there(one.seats) for one in rehearsal.accounts()}
 

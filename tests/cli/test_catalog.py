@@ -16,7 +16,7 @@ from models.account import Account
 from models.audit import AuditRow
 from models.database import Sessions
 from services.ledger import accounts, claims
-from services.ledger.claims import Wish
+from services.ledger.claims import ClaimRequest
 from tests.factories import CATALOG_TEXT, a_cause
 
 FREE = "[free]\nincluded = { full = 3, viewer = 1 }\n"
@@ -41,7 +41,7 @@ def people(sessions: Sessions) -> None:
         for account_id in ("acme", "calm"):
             accounts.open_account(session, account_id, catalog, a_cause())
         for member_id, role in (("ada", "member"), ("bob", "member"), ("eve", "admin")):
-            claims.claim(session, "acme", Wish(member_id=member_id, role=role), catalog, a_cause())
+            claims.claim(session, "acme", ClaimRequest(member_id=member_id, role=role), catalog, a_cause())
 
 
 def changed(folder: Path, *replacements: tuple[str, str]) -> str:

@@ -27,15 +27,15 @@ from cli.demo.api_client import Reply, Unexpected
 from cli.demo.api_documents import Account, Event, Seats
 from cli.demo.app_backend import Backend
 from cli.demo.environment import environment
-from cli.demo.event_log import Chronicle, Entry
+from cli.demo.event_log import Entry, EventLog
 from cli.demo.examples import Examples
-from cli.demo.live_view import About, Frame
+from cli.demo.live_view import About, LiveView
 from cli.demo.people import somebody_new
 from cli.demo.plain_view import deed_line, webhook_line
-from cli.demo.process_log import Logbook
-from cli.demo.sandbox import stage
+from cli.demo.process_log import ProcessLog
+from cli.demo.sandbox import sandbox
 from cli.demo.seat_bars import Part
-from cli.demo.view import Deed, Picture, Tone
+from cli.demo.view import Action, Tone, View
 from cli.main import cli
 from runtime import supervisor
 from runtime.supervisor import Command, KeepsEnding
@@ -195,36 +195,36 @@ def test_no_proxy_lies_between_the_service_and_the_simulator() -> None:
 
 def test_servers_and_providers_of_others_are_left_alone(tmp_path: Path) -> None:
     theirs = {"DATABASE_URL": "postgresql://somewhere/theirs", "DODO_PAYMENTS_ENVIRONMENT": "live_mode"}
-    with stage({"SEATSYNC_HOME": str(tmp_path), **theirs}) as here:
+    with sandbox({"SEATSYNC_HOME": str(tmp_path), **theirs}) as here:
         assert here.environment.keys().isdisjoint(theirs)
         assert here.environment["DODO_PAYMENTS_BASE_URL"].startswith("http://127.0.0.1:")
         assert here.left_alone == tuple(theirs)
 
 
 def test_everything_lies_in_a_folder_of_the_demos_own(tmp_path: Path) -> None:
-    with stage({"SEATSYNC_HOME": str(tmp_path)}) as here:
+    with sandbox({"SEATSYNC_HOME": str(tmp_path)}) as here:
         assert here.folder == tmp_path / "demo"
         assert here.environment["SEATSYNC_HOME"] == str(here.folder)
 
 
 def test_the_api_key_stays_so_that_copied_calls_work_again(tmp_path: Path) -> None:
     given = {"SEATSYNC_HOME": str(tmp_path)}
-    with stage(given) as first:
+    with sandbox(given) as first:
         pass
-    with stage(given) as second:
+    with sandbox(given) as second:
         assert first.examples.key == second.examples.key
     assert (tmp_path / "demo" / "api-key").stat().st_mode & 0o077 == 0
 
 
 def test_a_key_of_the_environment_is_used_and_never_shown(tmp_path: Path) -> None:
-    with stage({"SEATSYNC_HOME": str(tmp_path), "SEATSYNC_API_KEY": "a-secret-of-somebody"}) as here:
+    with sandbox({"SEATSYNC_HOME": str(tmp_path), "SEATSYNC_API_KEY": "a-secret-of-somebody"}) as here:
         assert here.environment["SEATSYNC_API_KEY"] == "a-secret-of-somebody"
         assert "a-secret-of-somebody" not in here.examples.text()
 
 
 def test_no_secret_is_on_the_simulators_command_line(tmp_path: Path) -> None:
     secrets = {"DODO_PAYMENTS_API_KEY": "pk_mine", "DODO_PAYMENTS_WEBHOOK_KEY": "whsec_bmV3, whsec_b2xk"}
-    with stage({"SEATSYNC_HOME": str(tmp_path), **secrets}) as here:
+    with sandbox({"SEATSYNC_HOME": str(tmp_path), **secrets}) as here:
         simulator = here.simulator
     assert not any(word in " ".join(simulator.argv) for word in ("pk_", "whsec_"))
     assert simulator.env is not None
@@ -232,7 +232,7 @@ def test_no_secret_is_on_the_simulators_command_line(tmp_path: Path) -> None:
 
 
 def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
-    with stage({"SEATSYNC_HOME": str(tmp_path)}):
+    with sandbox({"SEATSYNC_HOME": str(tmp_path)}):
         told = CliRunner().invoke(cli, ["demo"], env={"SEATSYNC_HOME": str(tmp_path)})
     assert told.exit_code == 2
     assert "Another demo is running" in told.output
@@ -256,7 +256,7 @@ def test_a_process_that_keeps_ending_ends_the_demo_with_its_last_lines(
     broken = Command("worker", [sys.executable, "-c", "raise SystemExit('no such broker')"])
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     try:
-        with stage({"SEATSYNC_HOME": str(tmp_path)}) as here, pytest.raises(KeepsEnding) as told:
+        with sandbox({"SEATSYNC_HOME": str(tmp_path)}) as here, pytest.raises(KeepsEnding) as told:
             runner._perform(here, [broken], StringIO())
     finally:
         for each, handler in zip((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), before, strict=True):
@@ -268,7 +268,7 @@ def test_a_process_that_keeps_ending_ends_the_demo_with_its_last_lines(
 
 def test_a_restart_is_told_in_the_view() -> None:
     told: list[str] = []
-    logbook = Logbook(StringIO(), told.append)
+    logbook = ProcessLog(StringIO(), told.append)
     logbook("web", "ended is only a word here")
     logbook("web", "ended by signal 9 (Killed), starts again in 0.5 s")
     assert told == ["web ended by signal 9 (Killed), starts again in 0.5 s"]
@@ -387,7 +387,7 @@ def test_a_webhook_is_one_line() -> None:
 
 def test_what_the_app_does_is_one_line() -> None:
     clock = f"{NOON.astimezone():%H:%M:%S}"
-    joins = Deed(NOON, Tone.GRANTED, "Ada Moreau joins acme (full 11 of 15)")
+    joins = Action(NOON, Tone.GRANTED, "Ada Moreau joins acme (full 11 of 15)")
     assert deed_line(joins) == f"{clock} app     Ada Moreau joins acme (full 11 of 15)"
     assert deed_line(replace(joins, tone=Tone.TROUBLE, text="web ended")) == f"{clock} demo    web ended"
 
@@ -396,14 +396,14 @@ def test_what_the_app_does_is_one_line() -> None:
 
 
 def test_a_webhook_is_told_once_and_only_when_it_is_worked_off() -> None:
-    chronicle = Chronicle()
+    chronicle = EventLog()
     assert chronicle.note([event(state="pending")], []) == []
     assert [each.effect for each in chronicle.note([event()], [account(12)])] == ["full 0 -> 12"]
     assert chronicle.note([event()], [account(15)]) == []
 
 
 def test_of_several_webhooks_about_one_change_the_plainest_tells_it() -> None:
-    told = Chronicle().note([event(3, "active"), event(2, "updated"), event(1, "renewed")], [account(12)])
+    told = EventLog().note([event(3, "active"), event(2, "updated"), event(1, "renewed")], [account(12)])
     assert [(each.event.type, each.effect) for each in told] == [
         ("subscription.renewed", wording.SAME_NEWS),
         ("subscription.updated", wording.SAME_NEWS),
@@ -413,18 +413,18 @@ def test_of_several_webhooks_about_one_change_the_plainest_tells_it() -> None:
 
 
 def test_a_webhook_that_changed_nothing_says_so() -> None:
-    chronicle = Chronicle()
+    chronicle = EventLog()
     chronicle.note([event(1)], [account(12)])
     assert chronicle.note([event(2)], [account(12)])[0].effect == wording.NOTHING_NEW
 
 
 def test_a_dead_letter_is_told_with_its_reason() -> None:
     dead = event(state="dead", reason="the body is not JSON", subscription_id=None)
-    assert Chronicle().note([dead], [])[0].effect == "dead: the body is not JSON"
+    assert EventLog().note([dead], [])[0].effect == "dead: the body is not JSON"
 
 
 def test_old_webhooks_are_forgotten() -> None:
-    chronicle = Chronicle()
+    chronicle = EventLog()
     chronicle.note([event(each) for each in range(250)], [account()])
     assert [each.event.inbox_id for each in chronicle.entries] == list(range(249, 149, -1))
 
@@ -464,23 +464,23 @@ def test_the_bar_shows_the_seat_type_with_the_most_seats() -> None:
 
 # The view
 
-PICTURE = Picture(
+PICTURE = View(
     accounts=[
         account(15, active=9, held=1),
         account(8, active=10, account_id="tidewater", status="over_limit"),
     ],
     entries=[Entry(event(2, state="pending"), "acme"), Entry(event(), "acme", "full 10 -> 15")],
-    deeds=[Deed(NOON, Tone.REFUSED, "Ada Moreau waits for acme: no seat available (full 15 of 15)")],
+    deeds=[Action(NOON, Tone.REFUSED, "Ada Moreau waits for acme: no seat available (full 15 of 15)")],
     lag=0.25,
     seconds=75,
 )
 ABOUT = About("http://127.0.0.1:8000", "curl " + "x" * 85, "curl short", "More calls: here")
 
 
-def drawn(picture: Picture, width: int, height: int) -> list[str]:
+def drawn(picture: View, width: int, height: int) -> list[str]:
     console = Console(width=width, height=height, file=StringIO(), color_system=None)
     with console.capture() as captured:
-        console.print(Frame(ABOUT, width, height).of(picture))
+        console.print(LiveView(ABOUT, width, height).of(picture))
     return captured.get().splitlines()
 
 
@@ -489,12 +489,12 @@ def places_of_titles(lines: Sequence[str]) -> list[int]:
 
 
 @pytest.mark.parametrize(("width", "height"), [(120, 40), (80, 24), (60, 16)])
-@pytest.mark.parametrize("picture", [Picture(), PICTURE])
-def test_the_view_fits_its_terminal_and_never_moves(picture: Picture, width: int, height: int) -> None:
+@pytest.mark.parametrize("picture", [View(), PICTURE])
+def test_the_view_fits_its_terminal_and_never_moves(picture: View, width: int, height: int) -> None:
     lines = drawn(picture, width, height)
     assert len(lines) == height
     assert max(map(len, lines)) <= width
-    assert places_of_titles(lines) == places_of_titles(drawn(Picture(), width, height))
+    assert places_of_titles(lines) == places_of_titles(drawn(View(), width, height))
 
 
 @pytest.mark.parametrize("size", [(20, 5), (1, 1), (300, 100)])

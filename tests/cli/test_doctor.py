@@ -75,7 +75,7 @@ def well(sessions: Sessions) -> None:
     now = datetime.now(UTC)
     with sessions.begin() as session:
         for name in (scheduled_job.BEAT, scheduled_job.SWEEPER):
-            scheduled_job.take(session, name, scheduled_job.EVERY_HEARTBEAT)
+            scheduled_job.claim_run(session, name, scheduled_job.EVERY_HEARTBEAT)
         for product_id in ("pdt_team", "pdt_per_user"):
             session.add(
                 Subscription(
@@ -470,7 +470,7 @@ def test_right_after_the_start_the_first_signs_of_life_are_waited_for(
     def show_life(_seconds: float) -> None:
         with sessions.begin() as session:
             for name in (scheduled_job.BEAT, scheduled_job.SWEEPER):
-                scheduled_job.take(session, name, scheduled_job.EVERY_HEARTBEAT)
+                scheduled_job.claim_run(session, name, scheduled_job.EVERY_HEARTBEAT)
 
     monkeypatch.setattr("cli.doctor.work._FIRST_SIGN", 60.0)
     monkeypatch.setattr("runtime.waiting.time.sleep", show_life)
@@ -513,7 +513,7 @@ def test_a_look_may_be_late_by_half_the_period(age: timedelta, level: str):
 def test_dead_letters_are_counted(found: Found, sessions: Sessions):
     with sessions.begin() as session:
         for event_id in ("msg_1", "msg_2"):
-            inbox.keep(session, an_arrival(event_id, state=InboxState.DEAD, reason="no JSON"))
+            inbox.store(session, an_arrival(event_id, state=InboxState.DEAD, reason="no JSON"))
     told = found(exit_code=1)["dead letters"]
     assert (told["found"], "POST /v1/inbox/ID/replay" in told["advice"]) == ("2", True)
 

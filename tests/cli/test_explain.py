@@ -15,7 +15,7 @@ from models import api_key
 from models.api_key import Scope
 from runtime.wiring import Runtime
 from services.ledger import claims
-from services.ledger.claims import Wish
+from services.ledger.claims import ClaimRequest
 from tests.conftest import API_KEY
 from tests.factories import a_cause
 from tests.webhook_app.conftest import SilentDoorbell
@@ -110,7 +110,9 @@ def test_as_json_it_is_what_the_door_gives(run: Run, runtime: Runtime):
 def test_rows_without_other_figures_say_what_they_are(run: Run, runtime: Runtime):
     opened(runtime, "new")
     with runtime.transaction() as session:
-        claims.claim(session, "acme", Wish(member_id="eve", role="member"), runtime.catalog, a_cause())
+        claims.claim(
+            session, "acme", ClaimRequest(member_id="eve", role="member"), runtime.catalog, a_cause()
+        )
     moved = told(run("acme")) + told(run("new"))
     assert "eve: the invitation was taken up; TIME" in moved
     assert "the account: the account was created; TIME" in moved
@@ -121,7 +123,7 @@ def test_people_read_names_of_keys_and_programs_their_ids(run: Run, runtime: Run
     with runtime.transaction() as session:
         key_id = api_key.create(session, "back\x1bend", [Scope.CLAIM]).split("_")[1]
         cause = replace(a_cause(), actor=f"key:{key_id}")
-        claims.claim(session, "acme", Wish(member_id="flo", role="member"), runtime.catalog, cause)
+        claims.claim(session, "acme", ClaimRequest(member_id="flo", role="member"), runtime.catalog, cause)
     assert f"by key back\\x1bend ({key_id}) (test" in run("acme").stdout
     assert f'"actor": "key:{key_id}"' in run("acme", "--json").stdout
 

@@ -16,29 +16,29 @@ from sqlalchemy import Engine
 
 from cli.main import cli
 from cli.member_import.files import ImportRefused
-from cli.member_import.staging import Stage
+from cli.member_import.staging import Staging
 
 HEADER = "account_id,member_id,role"
 ADA = "acme,ada,member"
 
 
 @pytest.fixture
-def read(tmp_path: Path) -> Callable[..., Stage]:
-    def read(content: str | bytes, name: str = "people.csv") -> Stage:
+def read(tmp_path: Path) -> Callable[..., Staging]:
+    def read(content: str | bytes, name: str = "people.csv") -> Staging:
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        stage = Stage()
+        stage = Staging()
         stage.load(path, lambda _done: None)
         return stage
 
     return read
 
 
-def members(stage: Stage) -> Sequence[str]:
+def members(stage: Staging) -> Sequence[str]:
     return [staged.row.member_id for staged in stage.all()]
 
 
-def rejects(stage: Stage) -> Sequence[str]:
+def rejects(stage: Staging) -> Sequence[str]:
     return [reject.reason for reject in stage.rejects()]
 
 
@@ -84,7 +84,7 @@ def test_a_value_without_a_column_is_told(read, header: str, row: str, reason: s
 def test_rows_of_nothing_are_no_rows(tmp_path_factory: pytest.TempPathFactory, lines: list[str]):
     path = tmp_path_factory.mktemp("files") / "people.csv"
     path.write_text("\n".join([HEADER, *(line for line in lines if line != ";;")]), encoding="utf-8")
-    stage = Stage()
+    stage = Staging()
     stage.load(path, lambda _done: None)
     assert (members(stage), rejects(stage)) == (["ada"] if ADA in lines else [], [])
 

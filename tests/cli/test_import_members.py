@@ -31,7 +31,7 @@ from models.member_import import Import
 from runtime.settings import Settings
 from runtime.wiring import read_catalog
 from services.ledger import accounts, claims
-from services.ledger.claims import Seated, Wish
+from services.ledger.claims import ClaimOutcome, ClaimRequest
 from services.ledger.locked_account import LockedAccount
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import a_cause
@@ -90,7 +90,7 @@ class Desk:
 
     def come_and_go(self) -> None:
         """Somebody takes a seat by the app's own claim, if there is one, and gives it back."""
-        wish = Wish(member_id="walk-in", role="member")
+        wish = ClaimRequest(member_id="walk-in", role="member")
         with suppress(NoSeatAvailable), self.sessions.begin() as session:
             claims.claim(session, "acme", wish, self.catalog, a_cause())
         with self.sessions.begin() as session:
@@ -275,13 +275,13 @@ def test_an_activity_of_a_clock_that_is_ahead_was_just_now(desk: Desk):
 
 
 def test_a_row_the_database_does_not_take_stops_nobody(desk: Desk, monkeypatch: pytest.MonkeyPatch):
-    def seat(account: LockedAccount, wish: Wish, catalog: Catalog, cause: Cause) -> Seated:
+    def seat(account: LockedAccount, wish: ClaimRequest, catalog: Catalog, cause: Cause) -> ClaimOutcome:
         if wish.member_id == "ada":
             account.session.execute(text("SELECT 1 / 0"))
         return seated(account, wish, catalog, cause)
 
-    seated = claims.seat
-    monkeypatch.setattr(claims, "seat", seat)
+    seated = claims.claim_locked
+    monkeypatch.setattr(claims, "claim_locked", seat)
     rows = ["acme,first,member", "fresh,ada,member", "acme,ada,member", "acme,last,member"]
     done = desk.run(desk.file(*rows), "--create-accounts")
     assert (done.code, "2 added, 0 updated, 0 unchanged, 2 rejected" in done.said) == (1, True)

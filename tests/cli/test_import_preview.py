@@ -15,8 +15,8 @@ from models.database import Sessions
 from runtime.settings import Settings
 from runtime.wiring import read_catalog
 from services.ledger import claims, members
-from services.ledger.claims import Wish
-from services.ledger.members import Change
+from services.ledger.claims import ClaimRequest
+from services.ledger.members import MemberUpdate
 from tests.cli.test_import_members import FREE, HEADER, Desk
 from tests.factories import a_cause
 
@@ -105,7 +105,7 @@ def test_people_claim_while_4000_rows_are_tried(desk: Desk):
 def furnish(desk: Desk, chance: random.Random) -> None:
     """Some members, invitations and suspended ones, more or less as the file will have them."""
     for number in range(6):
-        wish = Wish(
+        wish = ClaimRequest(
             member_id=f"m{number}",
             role=chance.choice(["member", "client"]),
             email=chance.choice([None, f"p{chance.randrange(8)}@example.com"]),
@@ -118,11 +118,11 @@ def furnish(desk: Desk, chance: random.Random) -> None:
             except Exception:  # noqa: BLE001  an address that is taken; the others do
                 session.rollback()
     with desk.sessions.begin() as session:
-        suspended = Change(state=AssignmentState.SUSPENDED)
+        suspended = MemberUpdate(state=AssignmentState.SUSPENDED)
         if session.scalar(
             text("SELECT count(*) FROM assignments WHERE member_id = 'm0' AND state = 'active'")
         ):
-            members.change(session, "acme", "m0", suspended, catalog=desk.catalog, cause=a_cause())
+            members.update_member(session, "acme", "m0", suspended, catalog=desk.catalog, cause=a_cause())
 
 
 def rows_of(chance: random.Random) -> list[str]:

@@ -18,7 +18,7 @@ from models.database import Sessions
 from models.idempotency_key import IdempotencyKey
 from runtime.wiring import Runtime
 from services.ledger import accounts, claims
-from services.ledger.claims import Wish
+from services.ledger.claims import ClaimRequest
 from services.ledger.erasure import Person
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.conftest import API_KEY
@@ -56,7 +56,9 @@ def people(sessions: Sessions, catalog: Catalog) -> None:
 
 
 def seat(session, account_id: str, member_id: str, catalog: Catalog, **more) -> None:
-    claims.claim(session, account_id, Wish(member_id=member_id, role="member", **more), catalog, a_cause())
+    claims.claim(
+        session, account_id, ClaimRequest(member_id=member_id, role="member", **more), catalog, a_cause()
+    )
 
 
 def personal(sessions: Sessions) -> dict[tuple[str, str], int]:

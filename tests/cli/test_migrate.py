@@ -15,7 +15,7 @@ from models.database import Sessions
 from runtime.settings import Settings
 from runtime.wiring import read_catalog
 from services.ledger import accounts, claims
-from services.ledger.claims import Wish
+from services.ledger.claims import ClaimRequest
 from tests.factories import CATALOG_TEXT, a_cause
 
 NEWER = f"{CATALOG_TEXT}\n[free]\nincluded = {{ full = 1 }}\n"
@@ -72,7 +72,7 @@ def test_members_who_share_an_address_are_named_without_it(
     with sessions.begin() as session:
         accounts.open_account(session, "acme", catalog, a_cause())
         for member_id in ("ada", "ida"):
-            wish = Wish(member_id=member_id, role="client", email=f"{member_id}@example.com")
+            wish = ClaimRequest(member_id=member_id, role="client", email=f"{member_id}@example.com")
             claims.claim(session, "acme", wish, catalog, a_cause())
         session.execute(text(shared))
     done = CliRunner(env=environment).invoke(cli, ["migrate"], catch_exceptions=False)

@@ -30,7 +30,7 @@ def run(engine: Engine, environment: dict[str, str], monkeypatch: pytest.MonkeyP
 def dead(sessions: Sessions, event_id: str, reason: str, body: bytes = READABLE) -> None:
     with sessions.begin() as session:
         arrival = an_arrival(event_id, state=InboxState.DEAD, reason=reason, body=body)
-        inbox.keep(session, arrival)
+        inbox.store(session, arrival)
 
 
 def states(sessions: Sessions) -> list[str]:

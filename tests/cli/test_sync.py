@@ -106,7 +106,7 @@ def test_a_late_old_delivery_undoes_nothing(business: Business, sold: str):
     business.run("sync", "acme")
     body = orjson.dumps({"type": "subscription.updated", "timestamp": datetime.now(UTC), "data": old})
     with business.sessions.begin() as session:
-        inbox.keep(session, an_arrival("msg_old", subscription_id=sold, body=body))
+        inbox.store(session, an_arrival("msg_old", subscription_id=sold, body=body))
     with closing(business.runtime()) as runtime:
         sync(runtime, sold)
     assert business.purchased() == 9

@@ -21,7 +21,7 @@ from providers.dodo.refusals import REFUSALS
 from runtime.settings import described
 from tests.cli.commands import names
 from tests.docs.manual import ALL_TEXT, EXAMPLE, PAGES, ROOT, commands, first_cells
-from tests.webhook_app.conftest import anyone, app, apps, client, doorbell, open_door  # noqa: F401  fixtures
+from tests.webhook_app.conftest import anyone, app, apps, client, open_door, wake_ups  # noqa: F401  fixtures
 from tests.webhook_app.contract import documented
 from webhook_app import problems
 from webhook_app.auth import needed_scope

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import reduction
-from domain.reduction import Sitter, UnknownOrder
+from domain.reduction import SeatHolder, UnknownOrder
 from domain.seat_limit import UNLIMITED
 from tests.domain.unhurried import unhurried
 
@@ -18,7 +18,7 @@ def day(number):
     return NOON.replace(day=number)
 
 
-def sitter(member_id="ada", **changes):
+def holder(member_id="ada", **changes):
     facts = {
         "name": None,
         "role": "member",
@@ -29,11 +29,11 @@ def sitter(member_id="ada", **changes):
         "last_active_at": None,
         "expires_at": None,
     }
-    return Sitter(member_id=member_id, **{**facts, **changes})
+    return SeatHolder(member_id=member_id, **{**facts, **changes})
 
 
 def held(member_id, **changes):
-    return sitter(member_id, state="held", expires_at=day(28), **changes)
+    return holder(member_id, state="held", expires_at=day(28), **changes)
 
 
 def leave(sitters, to, **further):
@@ -42,7 +42,7 @@ def leave(sitters, to, **further):
 
 
 def ids(leavers):
-    return [leaver.sitter.member_id for leaver in leavers]
+    return [leaver.holder.member_id for leaver in leavers]
 
 
 # The orders there are.
@@ -70,51 +70,51 @@ def test_an_unknown_order_is_an_error_that_lists_the_known(name):
 @pytest.mark.parametrize(
     ("first", "then"),
     [
-        pytest.param(held("z"), sitter("a"), id="held before active"),
+        pytest.param(held("z"), holder("a"), id="held before active"),
         pytest.param(
             held("z", last_active_at=day(21)),
-            sitter("a", last_active_at=day(2)),
+            holder("a", last_active_at=day(2)),
             id="held before active, whatever was reported",
         ),
         pytest.param(
             held("z", claimed_at=day(9)), held("a", claimed_at=day(8)), id="of the held the newest invitation"
         ),
         pytest.param(
-            sitter("z", last_active_at=day(2)),
-            sitter("a", last_active_at=day(3)),
+            holder("z", last_active_at=day(2)),
+            holder("a", last_active_at=day(3)),
             id="of the active the least recently active",
         ),
         pytest.param(
-            sitter("z"),
-            sitter("a", last_active_at=day(2)),
+            holder("z"),
+            holder("a", last_active_at=day(2)),
             id="never reported active before any reported activity",
         ),
         pytest.param(
-            sitter("z", last_active_at=day(2), claimed_at=day(9)),
-            sitter("a", last_active_at=day(2), claimed_at=day(8)),
+            holder("z", last_active_at=day(2), claimed_at=day(9)),
+            holder("a", last_active_at=day(2), claimed_at=day(8)),
             id="of the equally active the newest",
         ),
         pytest.param(
-            sitter("z", claimed_at=day(9)),
-            sitter("a", claimed_at=day(8)),
+            holder("z", claimed_at=day(9)),
+            holder("a", claimed_at=day(8)),
             id="of the never active the newest",
         ),
         pytest.param(
-            sitter("z", last_active_at=day(21)),
+            holder("z", last_active_at=day(21)),
             held("a", protected=True),
             id="anybody before the protected, even before their invitations",
         ),
         pytest.param(
             held("z", protected=True),
-            sitter("a", protected=True),
+            holder("a", protected=True),
             id="of the protected the held",
         ),
         pytest.param(
-            sitter("z", protected=True, last_active_at=day(2)),
-            sitter("a", protected=True, last_active_at=day(3)),
+            holder("z", protected=True, last_active_at=day(2)),
+            holder("a", protected=True, last_active_at=day(3)),
             id="of the protected the least recently active",
         ),
-        pytest.param(sitter("a"), sitter("z"), id="of the entirely equal the lower id"),
+        pytest.param(holder("a"), holder("z"), id="of the entirely equal the lower id"),
     ],
 )
 def test_who_leaves_first(first, then):
@@ -125,10 +125,10 @@ def test_who_leaves_first(first, then):
     ("who", "reason"),
     [
         (held("a", claimed_at=day(3)), "held for an invitation since 3 Nov 2026"),
-        (sitter(last_active_at=day(13)), "not active since 13 Nov 2026"),
-        (sitter(claimed_at=day(1)), "never reported active; joined 1 Nov 2026"),
+        (holder(last_active_at=day(13)), "not active since 13 Nov 2026"),
+        (holder(claimed_at=day(1)), "never reported active; joined 1 Nov 2026"),
         (
-            sitter(protected=True, last_active_at=day(13)),
+            holder(protected=True, last_active_at=day(13)),
             "protected: only after everybody else; not active since 13 Nov 2026",
         ),
     ],
@@ -141,11 +141,11 @@ def test_every_place_comes_with_its_reason(who, reason):
 
 
 def test_places_count_from_one():
-    assert [leaver.place for leaver in leave([sitter("a"), sitter("b"), sitter("c")], 1)] == [1, 2]
+    assert [leaver.place for leaver in leave([holder("a"), holder("b"), holder("c")], 1)] == [1, 2]
 
 
 def test_each_seat_type_is_counted_by_itself():
-    sitters = [sitter("a"), sitter("b"), sitter("c", seat_type="viewer"), sitter("d", seat_type="guest")]
+    sitters = [holder("a"), holder("b"), holder("c", seat_type="viewer"), holder("d", seat_type="guest")]
     told = reduction.leavers(sitters, {"full": 1, "viewer": 1, "none": 0})
     assert {seat_type: ids(going) for seat_type, going in told.items()} == {
         "full": ["a"],
@@ -155,17 +155,17 @@ def test_each_seat_type_is_counted_by_itself():
 
 
 def test_nobody_leaves_unlimited_seats():
-    assert leave([sitter("a"), sitter("b")], UNLIMITED) == ()
+    assert leave([holder("a"), holder("b")], UNLIMITED) == ()
 
 
 def test_no_more_are_named_than_asked_for():
-    assert ids(leave([sitter("a"), sitter("b"), sitter("c")], 0, at_most=2)) == ["a", "b"]
+    assert ids(leave([holder("a"), holder("b"), holder("c")], 0, at_most=2)) == ["a", "b"]
 
 
 MOMENTS = st.integers(0, 5).map(lambda days: NOON + timedelta(days=days))  # few, so that many are equal
 SITTERS = st.lists(
     st.builds(
-        sitter,
+        holder,
         st.integers(0, 10**6).map(str),
         state=st.sampled_from(["held", "active"]),
         protected=st.booleans(),
@@ -184,7 +184,7 @@ TARGETS = st.integers(0, 35)
 def test_exactly_as_many_leave_as_are_too_many(sitters, to, order):
     going = leave(sitters, to, order=order)
     assert len(set(ids(going))) == len(going) == max(len(sitters) - to, 0)
-    assert {leaver.sitter for leaver in going} <= set(sitters)
+    assert {leaver.holder for leaver in going} <= set(sitters)
 
 
 @unhurried
@@ -196,7 +196,7 @@ def test_with_a_seat_more_the_same_people_leave_but_the_last(sitters, to, order)
 @unhurried
 @given(SITTERS, TARGETS, ORDERS)
 def test_nobody_protected_leaves_while_an_unprotected_one_stays(sitters, to, order):
-    going = {leaver.sitter for leaver in leave(sitters, to, order=order)}
+    going = {leaver.holder for leaver in leave(sitters, to, order=order)}
     if any(one.protected for one in going):
         assert all(one.protected for one in set(sitters) - going)
 
@@ -204,7 +204,7 @@ def test_nobody_protected_leaves_while_an_unprotected_one_stays(sitters, to, ord
 @unhurried
 @given(SITTERS, TARGETS)
 def test_nobody_active_leaves_while_a_held_seat_as_little_protected_stays(sitters, to):
-    going = {leaver.sitter for leaver in leave(sitters, to)}
+    going = {leaver.holder for leaver in leave(sitters, to)}
     staying = set(sitters) - going
     for protected in (False, True):
         alike = [one for one in going if one.protected is protected and one.state == "active"]

@@ -16,8 +16,8 @@ from runtime.wiring import Runtime
 from services.ledger import accounts, links, subscriptions, unverified_webhooks
 from services.purchases.auto_expand import expand
 from services.sync import full_sync
-from services.sync.on_demand import resync_subscription
-from services.sync.subscription import LEASE, Outcome, sync
+from services.sync.on_demand import sync_subscription
+from services.sync.subscription import LEASE, SyncOutcome, sync
 from tests.acme import DAY, Acme
 from tests.clock import Clock
 from tests.factories import NOON, a_cause
@@ -93,10 +93,10 @@ def test_the_older_one_retrieves_nothing_and_leaves_it_to_the_newer(acme: Acme, 
     acme.shows(quantity=7)
     hinted(old)
     asked = len(acme.provider.retrieved)
-    assert sync(old, "sub_1") is Outcome.OUTDATED
-    assert resync_subscription(old, "sub_1", patience=0.2).waiting
+    assert sync(old, "sub_1") is SyncOutcome.OUTDATED
+    assert sync_subscription(old, "sub_1", patience=0.2).waiting
     assert len(acme.provider.retrieved) == asked
-    assert sync(acme.runtime, "sub_1") is Outcome.SYNCED
+    assert sync(acme.runtime, "sub_1") is SyncOutcome.SYNCED
     assert acme.purchased >= 7
 
 
@@ -187,7 +187,7 @@ def test_no_deadline_moves_when_a_catalogue_comes_and_goes(acme: Acme):
     before = acme.runtime
     acme.restates(*CHANGES["another period"])
     with before.sessions.begin() as session:
-        assert generation.put_in_force(session, before.catalog)
+        assert generation.activate(session, before.catalog)
     swept(before)
     assert acme.deadline() == NOON + 14 * DAY
 
@@ -206,8 +206,8 @@ def test_a_catalogue_never_seen_before_comes_into_force_by_its_first_evaluation(
 
 def test_a_catalogue_that_was_replaced_is_in_force_again_once_it_is_put_there(acme: Acme, old: Runtime):
     with old.sessions.begin() as session:
-        assert generation.put_in_force(session, old.catalog) is True
-        assert generation.put_in_force(session, old.catalog) is False
+        assert generation.activate(session, old.catalog) is True
+        assert generation.activate(session, old.catalog) is False
     assert states(old, acme.runtime) == [False, True]
     swept(old)
     assert acme.account.catalog_digest == old.catalog.digest
@@ -216,7 +216,7 @@ def test_a_catalogue_that_was_replaced_is_in_force_again_once_it_is_put_there(ac
 def test_a_catalogue_that_nobody_evaluates_by_replaces_nobody(acme: Acme):
     newer = replace(acme.runtime.catalog, release="newer")
     with acme.runtime.sessions.begin() as session:
-        assert generation.put_in_force(session, newer) is False
+        assert generation.activate(session, newer) is False
     assert states(acme.runtime) == [False]
 
 

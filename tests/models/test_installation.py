@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from domain.errors import NamespaceUnknown
-from models.database import Sessions, connect, sessions_of
+from models.database import Sessions, connect, session_factory
 from models.installation import Namespace, read_id
 from tests.servers import Databases
 
@@ -32,7 +32,7 @@ def test_the_id_stays(sessions: Sessions):
 
 
 def test_a_copy_of_the_database_has_another_id(sessions: Sessions, another: Engine):
-    copied = sessions_of(another)
+    copied = session_factory(another)
     with sessions.begin() as ours, copied.begin() as theirs:
         original = read_id(ours)
         row = ours.execute(text("SELECT id FROM installation")).scalar_one()
@@ -63,5 +63,5 @@ def test_without_an_id_there_is_no_namespace_until_the_database_can_tell(postgre
     url = "postgresql+psycopg://nobody@127.0.0.1:9/nothing"
     engine = connect(postgres.create_database("bare") if schema == "no table" else url)
     with pytest.raises(NamespaceUnknown, match="seatsync migrate"):
-        Namespace(sessions_of(engine))()
+        Namespace(session_factory(engine))()
     engine.dispose()

@@ -14,7 +14,7 @@ HOUR = timedelta(hours=1)
 
 def take(sessions: Sessions, name: str = "reconcile") -> bool:
     with sessions.begin() as session:
-        return scheduled_job.take(session, name, HOUR)
+        return scheduled_job.claim_run(session, name, HOUR)
 
 
 def test_the_first_of_two_schedulers_gets_the_tick(sessions: Sessions):
@@ -35,7 +35,7 @@ def test_the_next_slot_is_free_again(sessions: Sessions):
 
 def test_a_tick_whose_work_failed_can_be_taken_again(sessions: Sessions):
     with sessions() as session:
-        assert scheduled_job.take(session, "reconcile", HOUR)
+        assert scheduled_job.claim_run(session, "reconcile", HOUR)
         session.rollback()
     assert take(sessions)
 
@@ -46,11 +46,11 @@ def test_the_last_tick_tells_when_its_job_was_alive(sessions: Sessions):
         session.execute(text("UPDATE ticks SET slot = slot - 1, taken_at = taken_at - interval '1 hour'"))
     take(sessions, scheduled_job.BEAT)
     with sessions() as session:
-        taken = scheduled_job.last_taken(session, scheduled_job.BEAT)
+        taken = scheduled_job.last_claimed(session, scheduled_job.BEAT)
         assert account.now(session) - taken < timedelta(minutes=1)
 
 
 def test_a_job_that_never_ran_has_no_last_tick(sessions: Sessions):
     take(sessions, scheduled_job.BEAT)
     with sessions() as session:
-        assert scheduled_job.last_taken(session, scheduled_job.SWEEPER) is None
+        assert scheduled_job.last_claimed(session, scheduled_job.SWEEPER) is None

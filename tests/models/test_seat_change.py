@@ -19,9 +19,9 @@ def sent(sessions: Sessions, number: int, state: ChangeState, code: str | None =
         change = SeatChange(
             account_id="acme", subscription_id="sub_1", plan={}, basis="", seats={}, shown={}, release=[]
         )
-        seat_change.put(session, change)
-        seat_change.move(session, change, ChangeState.SUBMITTED)
-        seat_change.move(session, change, state, code=code)
+        seat_change.add_preview(session, change)
+        seat_change.set_state(session, change, ChangeState.SUBMITTED)
+        seat_change.set_state(session, change, state, code=code)
         change.sent_at = now(session) + timedelta(seconds=number)
         return change.id
 
@@ -40,14 +40,14 @@ def test_a_scheduled_change_is_matched_however_many_were_sent_after_it(known: Se
     for number in range(1, later + 1):
         sent(known, number, ChangeState.APPLIED)
     with known() as session:
-        assert [one.id for one in seat_change.sent_for(session, "sub_1")] == [still_open]
+        assert [one.id for one in seat_change.sent_changes(session, "sub_1")] == [still_open]
 
 
 def test_of_changes_taken_for_failed_only_the_newest_that_was_sent_is_matched(known: Sessions):
     sent(known, 1, ChangeState.FAILED, seat_change.NOT_APPLIED)
     newest = sent(known, 2, ChangeState.FAILED, seat_change.NOT_APPLIED)
     with known() as session:
-        assert [one.id for one in seat_change.sent_for(session, "sub_1")] == [newest]
+        assert [one.id for one in seat_change.sent_changes(session, "sub_1")] == [newest]
     sent(known, 3, ChangeState.APPLIED)
     with known() as session:
-        assert seat_change.sent_for(session, "sub_1") == []
+        assert seat_change.sent_changes(session, "sub_1") == []

@@ -23,7 +23,7 @@ from sqlalchemy import create_engine, text
 from runtime.embedded import EmbeddedServerError, PostgresServer, RedisServer, binaries
 from runtime.embedded import run_as as placing
 from runtime.embedded.redis import ONCE
-from runtime.embedded.run_as import Identity, Way, guard_command
+from runtime.embedded.run_as import Identity, Way, launcher_command
 from runtime.embedded.server import Server
 from tests.waiting import wait_until
 
@@ -444,7 +444,7 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def shelters(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(placing, "SHELTERS", open_folder)
+    monkeypatch.setattr(placing, "FALLBACK_DIRS", open_folder)
     return open_folder
 
 
@@ -473,7 +473,7 @@ def test_without_a_way_into_a_closed_folder_the_data_go_to_a_shelter(
 def test_a_shelter_that_somebody_else_prepared_is_refused(open_folder: Path) -> None:
     os.chown(open_folder, NOBODY, NOBODY)
     with pytest.raises(PermissionError, match="made by somebody else"):
-        placing._make_shelter(open_folder, binaries.postgres_folder())
+        placing._make_fallback_dir(open_folder, binaries.postgres_folder())
 
 
 @needs_root
@@ -525,7 +525,7 @@ def run_as(uid: int, code: str, home: Path) -> str:
         "identity": placing.asdict(Identity(way, uid, uid)),
         "alive": os.devnull,
     }
-    done = subprocess.run(guard_command(spec), capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(launcher_command(spec), capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

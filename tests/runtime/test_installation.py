@@ -8,7 +8,7 @@ from sqlalchemy import Engine, select, text
 
 from cli.main import cli
 from domain.errors import ForeignDatabase, SettingsError
-from models.database import Sessions, connect, sessions_of
+from models.database import Sessions, connect, session_factory
 from models.installation import Installation
 from runtime.installation import check, claim, reassign
 from runtime.settings import Settings
@@ -68,12 +68,12 @@ NOWHERE = f"postgresql+psycopg://nobody@127.0.0.1:{closed_port()}/x"
 
 def test_a_database_that_is_away_keeps_no_process_from_starting(of):
     for start in (claim, check):
-        start(sessions_of(connect(NOWHERE)), of())
+        start(session_factory(connect(NOWHERE)), of())
 
 
 def claimed_while_away(engine: Engine, settings: Settings) -> Sessions:
     """The sessions of a process that started while its database was away, which is there now."""
-    late = sessions_of(connect(NOWHERE))
+    late = session_factory(connect(NOWHERE))
     claim(late, settings)
     late.configure(bind=engine)
     return late

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, create_engine, text
 
 import migrations
 from domain.errors import SettingsError
-from models.database import connect, sessions_of
+from models.database import connect, session_factory
 from runtime import schema
 from tests.servers import Databases
 
@@ -32,11 +32,11 @@ def test_the_newest_revision_is_the_one_that_alembic_finds():
 
 def test_a_database_is_as_far_as_it_was_migrated(engine: Engine):
     found = []
-    with sessions_of(engine)() as session:
+    with session_factory(engine)() as session:
         found.append(schema.revision_of(session))
     for revision in ("0001", "head"):
         migrations.upgrade(engine, revision)
-        with sessions_of(engine)() as session:
+        with session_factory(engine)() as session:
             found.append(schema.revision_of(session))
     assert found == [None, "0001", schema.newest()]
 
@@ -46,19 +46,19 @@ def test_a_database_that_is_not_migrated_is_refused_with_what_to_do(engine: Engi
     if revision:
         migrations.upgrade(engine, revision)
     with pytest.raises(SettingsError) as refused:
-        schema.require(sessions_of(engine))
+        schema.require(session_factory(engine))
     assert "Run `seatsync migrate`" in refused.value.message
 
 
 def test_a_database_that_is_away_is_waited_for_later():
-    schema.require(sessions_of(connect("postgresql://nobody@127.0.0.1:9/nothing")))
+    schema.require(session_factory(connect("postgresql://nobody@127.0.0.1:9/nothing")))
 
 
 def test_a_newer_database_is_accepted(engine: Engine):
     migrations.upgrade(engine)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'of the next release'"))
-    schema.require(sessions_of(engine))
+    schema.require(session_factory(engine))
 
 
 def test_revisions_come_after_each_other_as_they_state_and_not_by_their_names(

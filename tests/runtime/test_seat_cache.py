@@ -38,18 +38,18 @@ def test_an_older_version_never_overwrites_a_newer_one(cache: SeatCache):
 
 def test_after_a_commit_the_older_document_is_gone(cache: SeatCache):
     cache.fill("acme", 7, b"seven")
-    cache.outdate({"acme": 8})
+    cache.invalidate({"acme": 8})
     assert cache.get("acme") is None
 
 
 def test_a_slow_reader_cannot_bring_the_past_back(cache: SeatCache):
-    cache.outdate({"acme": 8})
+    cache.invalidate({"acme": 8})
     cache.fill("acme", 7, b"seven")
     assert cache.get("acme") is None
 
 
 def test_the_committed_version_itself_may_fill_the_gap(cache: SeatCache):
-    cache.outdate({"acme": 8})
+    cache.invalidate({"acme": 8})
     cache.fill("acme", 8, b"eight")
     assert cache.get("acme").document == b"eight"
 
@@ -80,7 +80,7 @@ def test_a_moved_subscription_is_forgotten(cache: SeatCache):
 def test_without_redis_nothing_is_found_and_nothing_raised():
     cache = SeatCache(redis_client("redis://127.0.0.1:9/0"))
     cache.fill("acme", 1, b"one")
-    cache.outdate({"acme": 2})
+    cache.invalidate({"acme": 2})
     assert cache.get("acme") is None
 
 

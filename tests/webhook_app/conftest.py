@@ -16,9 +16,9 @@ from tests.conftest import API_KEY
 from tests.simulated import emptied, served_by
 from tests.webhook_app.contract import Contract, watch
 from webhook_app.app import create_app
-from webhook_app.auth import Gatekeeper
-from webhook_app.context import NAME, Door
-from worker.wake_ups import Doorbell
+from webhook_app.auth import ApiKeyAuth
+from webhook_app.context import NAME, AppContext
+from worker.wake_ups import WakeUps
 
 OpenDoor = Callable[..., FlaskClient]
 
@@ -32,7 +32,7 @@ class SilentDoorbell:
 
 
 @pytest.fixture
-def doorbell() -> SilentDoorbell:
+def wake_ups() -> SilentDoorbell:
     return SilentDoorbell()
 
 
@@ -42,13 +42,13 @@ class Apps:
     def __init__(self) -> None:
         self._free: list[tuple[Flask, Contract]] = []
 
-    def borrow(self, runtime: Runtime, doorbell: Doorbell | SilentDoorbell) -> tuple[Flask, Contract]:
+    def borrow(self, runtime: Runtime, wake_ups: WakeUps | SilentDoorbell) -> tuple[Flask, Contract]:
         """An app over this runtime, as good as new."""
         if not self._free:
-            app = create_app(runtime, doorbell)
+            app = create_app(runtime, wake_ups)
             return app, watch(app)
         app, contract = self._free.pop()
-        app.extensions[NAME] = Door(runtime, doorbell, Gatekeeper(runtime))
+        app.extensions[NAME] = AppContext(runtime, wake_ups, ApiKeyAuth(runtime))
         contract.breaches.clear()
         return app, contract
 
@@ -62,7 +62,7 @@ def apps() -> Apps:
 
 
 @pytest.fixture
-def open_door(apps: Apps, runtime: Runtime, doorbell: SilentDoorbell) -> Iterator[OpenDoor]:
+def open_door(apps: Apps, runtime: Runtime, wake_ups: SilentDoorbell) -> Iterator[OpenDoor]:
     """A client of an app, by default over the test's own runtime and with a key that may do everything.
 
     Whatever the apps answer has to be as their OpenAPI document says.
@@ -70,7 +70,7 @@ def open_door(apps: Apps, runtime: Runtime, doorbell: SilentDoorbell) -> Iterato
     borrowed: list[tuple[Flask, Contract]] = []
 
     def client(
-        over: Runtime = runtime, *, key: str | None = API_KEY, bell: Doorbell | SilentDoorbell = doorbell
+        over: Runtime = runtime, *, key: str | None = API_KEY, bell: WakeUps | SilentDoorbell = wake_ups
     ) -> FlaskClient:
         app, contract = apps.borrow(over, bell)
         borrowed.append((app, contract))

@@ -10,7 +10,7 @@ from models import api_key, sync_queue
 from models.api_key import Scope
 from runtime.wiring import Runtime
 from services.ledger import accounts, claims, subscriptions
-from services.ledger.claims import Wish
+from services.ledger.claims import ClaimRequest
 from tests.factories import a_cause, a_snapshot
 
 
@@ -33,7 +33,7 @@ def opened(runtime: Runtime, *account_ids: str) -> None:
 def seated(runtime: Runtime, *members: str, account_id: str = "acme", **wish) -> None:
     for member_id in members:
         with runtime.transaction() as session:
-            wanted = Wish(member_id=member_id, **{"role": "member", **wish})
+            wanted = ClaimRequest(member_id=member_id, **{"role": "member", **wish})
             claims.claim(session, account_id, wanted, runtime.catalog, a_cause())
 
 

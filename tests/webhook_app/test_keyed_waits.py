@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from domain.errors import TransientError
 from domain.snapshot import SubscriptionSnapshot
-from models.database import connect, sessions_of
+from models.database import connect, session_factory
 from providers.base import Caller, Event
 from runtime.wiring import Runtime
 from services.purchases import refresh
@@ -119,7 +119,7 @@ def test_a_replay_takes_one_connection(
     engine = connect(url, pool_size=1)
     engine.pool._max_overflow = 0
     engine.pool._timeout = 1
-    client = open_door(replace(runtime, engine=engine, sessions=sessions_of(engine)))
+    client = open_door(replace(runtime, engine=engine, sessions=session_factory(engine)))
     assert client.post(f"/v1/inbox/{number}/replay", headers=headers).status_code == 200
     engine.dispose()
 
@@ -134,7 +134,7 @@ CONFIRM = ("/v1/accounts/acme/seat-changes", {"token": "sct_none"})
 @pytest.fixture
 def full_room(client: FlaskClient) -> Iterator[None]:
     """As many calls wait already as may."""
-    room = client.application.extensions["seatsync"].waiting_room
+    room = client.application.extensions["seatsync"].slow_calls
     taken = 0
     while room._free.acquire(blocking=False):
         taken += 1

@@ -205,7 +205,7 @@ def test_what_a_database_error_holds_is_not_logged(
                 text(insert + "('acme', 'ada', :email, 'member', 'active')"), {"email": ADA["email"]}
             )
 
-    monkeypatch.setattr(claims, "seat", clash)
+    monkeypatch.setattr(claims, "claim_locked", clash)
     assert client.post(CLAIMS, json=ADA).status_code == 500
     assert "IntegrityError" in caplog.text
     assert "claims_api.py" in caplog.text

@@ -87,9 +87,9 @@ def app(settings: Settings) -> SeatSync:
 
 def send_everything(app: SeatSync) -> None:
     app.publish(["sub_1"])
-    app.announce()
-    app.ring_for_reconcile()
-    app.ring_for_changes()
+    app.wake_notices()
+    app.wake_reconcile()
+    app.wake_changes()
     beat = Scheduler(app, lazy=True)
     beat.setup_schedule()
     beat.merge_inplace(app.conf.beat_schedule)
@@ -113,9 +113,9 @@ def test_the_queue_does_not_grow_while_nobody_consumes(runtime: Runtime, app: Se
 
 def test_a_queue_that_was_full_takes_wake_ups_again_once_it_is_worked_off(runtime: Runtime, app: SeatSync):
     for _ in range(MOST_WAITING + 1):
-        app.announce()
+        app.wake_notices()
     runtime.redis.flushdb()
-    app.announce()
+    app.wake_notices()
     assert len(waiting(runtime, app)) == 1
 
 

@@ -32,7 +32,7 @@ def a_change(runtime: Runtime, state: ChangeState, *, days: float) -> None:
         account_id="acme", subscription_id="sub_1", plan={}, basis="", seats={}, shown={}, release=[]
     )
     with runtime.sessions.begin() as session:
-        seat_change.put(session, change)
+        seat_change.add_preview(session, change)
         change.created_at = account.now(session) - timedelta(days=days)
         change.state = state.value
         change.sent_at = None if state in NEVER_SENT else change.created_at

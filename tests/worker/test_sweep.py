@@ -14,7 +14,7 @@ from models.assignment import Assignment
 from models.subscription import Subscription
 from runtime.wiring import Runtime
 from services.ledger import accounts, claims
-from services.ledger.claims import Wish
+from services.ledger.claims import ClaimRequest
 from services.sync import batch
 from services.sync.batch import drain
 from services.sync.subscription import sync
@@ -176,7 +176,7 @@ def test_the_list_is_compared_here_if_no_worker_does_it(
 ):
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
     unheard: list[str] = []
-    sweep = Sweep(runtime, broker.publish, ring_for_reconcile=lambda: unheard.append("reconcile"))
+    sweep = Sweep(runtime, broker.publish, wake_reconcile=lambda: unheard.append("reconcile"))
     sweep.once()
     assert (unheard, provider.listed_pages) == (["reconcile"], 0)
     monkeypatch.setattr(sweeping, "_NEGLECTED_AFTER", 0)
@@ -216,7 +216,7 @@ def test_an_invitation_lapses_by_itself(runtime: Runtime, sweep: Sweep, provider
     deliver(runtime)
     sync(runtime, "sub_1")
     with runtime.sessions.begin() as session:
-        wish = Wish(member_id="invited", role="member", hold=True)
+        wish = ClaimRequest(member_id="invited", role="member", hold=True)
         claims.claim(session, "acme", wish, runtime.catalog, a_cause())
     execute(runtime, "UPDATE assignments SET expires_at = now() - interval '1 s'")
     execute(runtime, "UPDATE accounts SET evaluate_at = now() - interval '1 s'")

@@ -1,4 +1,4 @@
-"""The doorbell: prompt, coalesced, and of no consequence when nobody hears it."""
+"""The wake_ups: prompt, coalesced, and of no consequence when nobody hears it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.waiting import wait_until
 from worker import wake_ups
-from worker.wake_ups import Doorbell
+from worker.wake_ups import WakeUps
 
 
 class Hall:
@@ -39,12 +39,12 @@ def hall() -> Hall:
 
 
 def test_a_ring_is_heard(hall: Hall):
-    Doorbell(hall.publish).ring("sub_1")
+    WakeUps(hall.publish).ring("sub_1")
     wait_until(lambda: hall.names() == ["sub_1"], "the ring is heard")
 
 
 def test_rings_of_one_moment_travel_together_and_once_each(hall: Hall):
-    bell = Doorbell(hall.publish)
+    bell = WakeUps(hall.publish)
     for number in range(30):
         bell.ring(f"sub_{number % 3}")
     wait_until(lambda: len(hall.names()) >= 3, "the rings are heard")
@@ -53,13 +53,13 @@ def test_rings_of_one_moment_travel_together_and_once_each(hall: Hall):
 
 def test_a_delayed_ring_waits_its_time(hall: Hall):
     started = time.monotonic()
-    Doorbell(hall.publish).ring("sub_1", delay=0.3)
+    WakeUps(hall.publish).ring("sub_1", delay=0.3)
     wait_until(hall.names, "the ring is heard")
     assert time.monotonic() - started >= 0.3
 
 
 def test_an_earlier_ring_replaces_a_later_one(hall: Hall):
-    bell = Doorbell(hall.publish)
+    bell = WakeUps(hall.publish)
     bell.ring("sub_1", delay=60)
     bell.ring("sub_1")
     wait_until(lambda: hall.names() == ["sub_1"], "the ring is heard at once")
@@ -67,7 +67,7 @@ def test_an_earlier_ring_replaces_a_later_one(hall: Hall):
 
 def test_ringing_never_waits_for_a_hung_broker():
     hung = threading.Event()
-    bell = Doorbell(lambda _ids: hung.wait(30))
+    bell = WakeUps(lambda _ids: hung.wait(30))
     started = time.monotonic()
     for number in range(1000):
         bell.ring(f"sub_{number}")
@@ -77,7 +77,7 @@ def test_ringing_never_waits_for_a_hung_broker():
 
 def test_after_a_failure_later_rings_are_heard(hall: Hall, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(wake_ups, "_REST_AFTER_FAILURE", 0.05)
-    bell = Doorbell(hall.publish)
+    bell = WakeUps(hall.publish)
     hall.deaf.set()
     bell.ring("lost")
     assert hall.was_deaf_to_one.wait(5)
@@ -88,7 +88,7 @@ def test_after_a_failure_later_rings_are_heard(hall: Hall, monkeypatch: pytest.M
 
 def test_a_forked_process_rings_for_itself():
     read, write = os.pipe()
-    bell = Doorbell(lambda ids: os.write(write, b"!") and None)
+    bell = WakeUps(lambda ids: os.write(write, b"!") and None)
     bell.ring("in the parent")
     assert os.read(read, 1) == b"!"
     child = os.fork()

@@ -16,7 +16,7 @@ from pydantic import (
 from domain import policies
 from models.account import AccountStatus
 from services.ledger.input_types import Id, NewId
-from webhook_app.schemas.common import PageQuery, Shown, Wanted
+from webhook_app.schemas.common import PageQuery, RequestModel, ResponseModel
 
 
 class NewAccountPath(BaseModel):
@@ -33,7 +33,7 @@ class AccountsQuery(PageQuery):
     cursor: Id | None = Field(None, description="`next_cursor` of the page before")
 
 
-class PolicyBody(Wanted):
+class PolicyBody(RequestModel):
     """The account's own rules; what is left out, or null, is the catalogue's again."""
 
     policy: PolicyName | None = None
@@ -43,19 +43,19 @@ class PolicyBody(Wanted):
     seat_types: dict[Id, PolicyName] = Field({}, description="policies of single seat types")
 
 
-class PurchasesResumed(Shown):
+class PurchasesResumed(ResponseModel):
     account_id: str
     failures_forgiven: int = Field(description="purchases in a row that had failed until now")
 
 
-class SeatRulesShown(Shown):
+class SeatRulesShown(ResponseModel):
     policy: str
     grace_days: int
     suspend_after_grace: bool
     hold_days: int
 
 
-class PolicyInForce(Shown):
+class PolicyInForce(ResponseModel):
     account_id: str
     policy: str
     seat_types: dict[str, str] = Field(description="policies of single seat types that differ")
@@ -67,7 +67,7 @@ class PolicyInForce(Shown):
     override: dict[str, Any] | None = Field(description="what the app decided; the rest is the catalogue's")
 
 
-class AccountShown(Shown):
+class AccountShown(ResponseModel):
     account_id: str
     status: AccountStatus
     policy: str
@@ -75,18 +75,18 @@ class AccountShown(Shown):
     created_at: datetime
 
 
-class Accounts(Shown):
+class Accounts(ResponseModel):
     accounts: list[AccountShown]
     next_cursor: str | None
 
 
-class Linked(Shown):
+class Linked(ResponseModel):
     account_id: str
     subscription_id: str
     changed: bool
 
 
-class AccountDeleted(Shown):
+class AccountDeleted(ResponseModel):
     account_id: str
     deleted: Literal[True]
 

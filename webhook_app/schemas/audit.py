@@ -12,11 +12,11 @@ from models.account import AccountStatus
 from models.assignment import AssignmentState
 from services.ledger.input_types import Time
 from services.reports.audit_export import Format
-from webhook_app.schemas.common import SeatCount, Shown, Wanted
+from webhook_app.schemas.common import RequestModel, ResponseModel, SeatCount
 from webhook_app.schemas.seats import SeatsOfType
 
 
-class AuditQuery(Wanted):
+class AuditQuery(RequestModel):
     since: Time | None = Field(None, alias="from", description="rows written then or later")
     until: Time | None = Field(None, alias="to", description="rows written before")
     format: Format = Format.JSON
@@ -30,7 +30,7 @@ class AuditQuery(Wanted):
         return until
 
 
-class AuditRowShown(Shown):
+class AuditRowShown(ResponseModel):
     id: int
     at: datetime
     account_id: str
@@ -54,7 +54,7 @@ class AuditRowShown(Shown):
 _AS_CSV = {"text/csv; charset=utf-8": {"schema": {"type": "string"}}}
 
 
-class AuditDocument(Shown):
+class AuditDocument(ResponseModel):
     # flask-openapi3 reads it: what else the same answer may be.
     model_config = ConfigDict(openapi_extra={"content": _AS_CSV})  # type: ignore[typeddict-unknown-key]
 
@@ -64,18 +64,18 @@ class AuditDocument(Shown):
     rows: list[AuditRowShown]
 
 
-class ExplainQuery(Wanted):
+class ExplainQuery(RequestModel):
     since: Time | None = Field(None, description="what moved the figures from then on; unset: 30 days ago")
 
 
-class TermShown(Shown):
+class TermShown(ResponseModel):
     seats: SeatCount
     text: str
     catalog: str | None = Field(description="the place in the catalogue; null for last good figures")
     source: str = Field(description="the name of the source that gives it")
 
 
-class FiguresThen(Shown):
+class FiguresThen(ResponseModel):
     purchased: SeatCount
     used: int
 
@@ -87,7 +87,7 @@ class TypeExplained(SeatsOfType):
     before: FiguresThen | None = Field(description="just before `since`; null where nothing was known yet")
 
 
-class LastChange(Shown):
+class LastChange(ResponseModel):
     audit_id: int
     at: datetime
     actor: str
@@ -97,12 +97,12 @@ class LastChange(Shown):
     fence: int | None = Field(description="the look at the provider behind it, if any")
 
 
-class AddonUnits(Shown):
+class AddonUnits(ResponseModel):
     addon_id: str
     quantity: int
 
 
-class SubscriptionExplained(Shown):
+class SubscriptionExplained(ResponseModel):
     product_id: str | None = Field(description="null: nobody has said anything of it yet")
     quantity: int | None
     addons: list[AddonUnits] | None = Field(description="null: not known")
@@ -112,7 +112,7 @@ class SubscriptionExplained(Shown):
     last_change: LastChange | None = Field(description="what gave it the figures it has")
 
 
-class SourceExplained(Shown):
+class SourceExplained(ResponseModel):
     kind: SourceKind
     name: str
     gives: bool = Field(description="whether its seats are in the formula")
@@ -122,7 +122,7 @@ class SourceExplained(Shown):
     subscription: SubscriptionExplained | None
 
 
-class FigureMoved(Shown):
+class FigureMoved(ResponseModel):
     purchased: tuple[SeatCount, SeatCount] = Field(description="before, after")
     used: tuple[int, int] = Field(description="before, after")
 
@@ -135,13 +135,13 @@ class MoveShown(LastChange):
     text: str = Field(description="what moved, for people")
 
 
-class MovesShown(Shown):
+class MovesShown(ResponseModel):
     since: datetime
     total: int
     rows: list[MoveShown] = Field(description="the newest 100, the oldest of them first")
 
 
-class PersonExplained(Shown):
+class PersonExplained(ResponseModel):
     member_id: str
     role: str
     seat_type: str | None
@@ -151,12 +151,12 @@ class PersonExplained(Shown):
     by: LastChange | None = Field(description="what brought the member there")
 
 
-class PeopleExplained(Shown):
+class PeopleExplained(ResponseModel):
     total: int
     members: list[PersonExplained] = Field(description="the first 100")
 
 
-class Explained(Shown):
+class Explained(ResponseModel):
     account_id: str
     status: AccountStatus
     policy: str

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model
 
 from providers.fields import LONGEST_URL
 from services.ledger.input_types import Email, Id, Name
-from webhook_app.schemas.common import SeatCount, Shown, Wanted
+from webhook_app.schemas.common import RequestModel, ResponseModel, SeatCount
 from webhook_app.schemas.seat_changes import AddonShown
 
 _MOST_SEATS = 1_000_000
@@ -27,7 +27,7 @@ def _a_url(text: str) -> str:
 Url = Annotated[str, StringConstraints(max_length=LONGEST_URL), AfterValidator(_a_url)]
 
 
-class CustomerBody(Wanted):
+class CustomerBody(RequestModel):
     """A customer the provider knows, or a new one; the rest is asked on the page."""
 
     customer_id: Id | None = Field(None, description="as the provider knows the customer")
@@ -43,7 +43,7 @@ class CustomerBody(Wanted):
         return self
 
 
-class CheckoutBody(Wanted):
+class CheckoutBody(RequestModel):
     model_config = ConfigDict(strict=True)
 
     product_id: Id
@@ -59,7 +59,7 @@ class CheckoutBody(Wanted):
     customer: CustomerBody | None = Field(None, description="unset: asked on the page")
 
 
-class CheckoutOpened(Shown):
+class CheckoutOpened(ResponseModel):
     checkout_url: str
     session_id: str
     product_id: str

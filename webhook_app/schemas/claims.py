@@ -11,11 +11,11 @@ from pydantic import (
 
 from services.ledger.input_types import Email, Id, Name, NewId
 from webhook_app.problems import Problem
-from webhook_app.schemas.common import Shown, Wanted
+from webhook_app.schemas.common import RequestModel, ResponseModel
 from webhook_app.schemas.members import Member
 
 
-class ClaimBody(Wanted):
+class ClaimBody(RequestModel):
     # JSON has types of its own: "yes" is no boolean.
     model_config = ConfigDict(strict=True)
 
@@ -27,21 +27,21 @@ class ClaimBody(Wanted):
     protected: bool = Field(False, description="the last to leave when seats are reduced")
 
 
-class BatchBody(Wanted):
+class BatchBody(RequestModel):
     model_config = ConfigDict(strict=True)
 
     mode: Literal["all", "each"] = Field(description="`all`: all or none; `each`: every claim for itself")
     claims: Annotated[list[ClaimBody], Field(min_length=1, max_length=1000)]
 
 
-class ClaimResult(Shown):
+class ClaimResult(ResponseModel):
     member_id: str
     status: int = Field(description="what the claim alone would have been answered")
     assignment: Member | None = None
     problem: Problem | None = None
 
 
-class BatchResult(Shown):
+class BatchResult(ResponseModel):
     mode: Literal["all", "each"]
     granted: int
     waiting: int = Field(description="held until their seats are bought")

@@ -33,11 +33,11 @@ Cursor = Annotated[Number, Field(ge=0, lt=2**63)]
 SeatCount = int | Literal["unlimited"]
 
 
-class Wanted(BaseModel):
+class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Shown(BaseModel):
+class ResponseModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
@@ -49,9 +49,9 @@ class SubscriptionPath(BaseModel):
     subscription_id: Id
 
 
-class NoQuery(Wanted):
+class NoQuery(RequestModel):
     """A question with nothing to choose: what we would not heed is refused, not ignored."""
 
 
-class PageQuery(Wanted):
+class PageQuery(RequestModel):
     limit: Annotated[Number, Field(ge=1, le=200)] = 50

@@ -15,7 +15,7 @@ from pydantic import (
 
 from models.assignment import AssignmentState
 from services.ledger.input_types import Email, Id, Name, NewId, Time
-from webhook_app.schemas.common import Cursor, Number, PageQuery, SeatCount, Shown, Wanted
+from webhook_app.schemas.common import Cursor, Number, PageQuery, RequestModel, ResponseModel, SeatCount
 
 
 class MemberPath(BaseModel):
@@ -32,14 +32,14 @@ class MembersQuery(PageQuery):
     cursor: Cursor | None = None
 
 
-class LeaversQuery(Wanted):
+class LeaversQuery(RequestModel):
     type: Id | None = Field(None, description="a seat type; unset: all of them")
     to: Annotated[Number, Field(ge=0, lt=2**63)] | None = Field(
         None, description="so many seats to come down to; unset: what is purchased now"
     )
 
 
-class MemberChange(Wanted):
+class MemberChange(RequestModel):
     """What is to be different; what is left out stays. At least one field."""
 
     role: Id | None = Field(None, description="another role: a move between seat types, in one step")
@@ -60,13 +60,13 @@ class MemberChange(Wanted):
         return self
 
 
-class RenameBody(Wanted):
+class RenameBody(RequestModel):
     model_config = ConfigDict(strict=True)
 
     member_id: NewId = Field(description="the id that the member has from now on")
 
 
-class Member(Shown):
+class Member(ResponseModel):
     member_id: str
     role: str
     seat_type: str | None = Field(description="null: the role is free and occupies no seat")
@@ -88,17 +88,17 @@ class Member(Shown):
     )
 
 
-class Members(Shown):
+class Members(ResponseModel):
     members: list[Member]
     next_cursor: int | None
 
 
-class Released(Shown):
+class Released(ResponseModel):
     member_id: str
     released: bool = Field(description="false: there was no seat to free")
 
 
-class LeaverShown(Shown):
+class LeaverShown(ResponseModel):
     place: int = Field(description="1 leaves first")
     member_id: str
     name: str | None
@@ -110,7 +110,7 @@ class LeaverShown(Shown):
     reason: str = Field(description="why the member has that place")
 
 
-class LeaversOfType(Shown):
+class LeaversOfType(ResponseModel):
     used: int
     purchased: SeatCount
     target: SeatCount
@@ -118,7 +118,7 @@ class LeaversOfType(Shown):
     leavers: list[LeaverShown] = Field(description="the first 1000 of them")
 
 
-class Leavers(Shown):
+class Leavers(ResponseModel):
     account_id: str
     order: str
     seat_types: dict[str, LeaversOfType]

@@ -11,7 +11,7 @@ from domain.notices import NoticeType
 from models.notice import DeliveryState
 from services.ledger.input_types import Id
 from services.notices.safe_urls import LONGEST_URL
-from webhook_app.schemas.common import Cursor, Number, PageQuery, Shown, Wanted
+from webhook_app.schemas.common import Cursor, Number, PageQuery, RequestModel, ResponseModel
 
 
 class EndpointPath(BaseModel):
@@ -28,14 +28,14 @@ class NoticesQuery(PageQuery):
     cursor: Cursor | None = None
 
 
-class EndpointBody(Wanted):
+class EndpointBody(RequestModel):
     url: Annotated[str, Field(min_length=1, max_length=LONGEST_URL)]
     types: Annotated[list[NoticeType], Field(min_length=1, max_length=len(NoticeType))] | None = Field(
         None, description="unset: all"
     )
 
 
-class EndpointShown(Shown):
+class EndpointShown(ResponseModel):
     endpoint_id: str
     url: str
     types: list[NoticeType] | None = Field(description="null: all")
@@ -48,16 +48,16 @@ class EndpointWithSecret(EndpointShown):
     secret: str = Field(description="`whsec_...`, shown this once")
 
 
-class Endpoints(Shown):
+class Endpoints(ResponseModel):
     endpoints: list[EndpointShown]
 
 
-class EndpointDeleted(Shown):
+class EndpointDeleted(ResponseModel):
     endpoint_id: str
     deleted: bool = Field(description="false: there was none")
 
 
-class DeliveryShown(Shown):
+class DeliveryShown(ResponseModel):
     endpoint_id: str
     state: DeliveryState
     attempts: int
@@ -66,7 +66,7 @@ class DeliveryShown(Shown):
     delivered_at: datetime | None
 
 
-class NoticeShown(Shown):
+class NoticeShown(ResponseModel):
     id: int
     message_id: str = Field(description="the `webhook-id` of its deliveries")
     account_id: str | None
@@ -76,11 +76,11 @@ class NoticeShown(Shown):
     deliveries: list[DeliveryShown]
 
 
-class Notices(Shown):
+class Notices(ResponseModel):
     notices: list[NoticeShown]
     next_cursor: int | None
 
 
-class Resent(Shown):
+class Resent(ResponseModel):
     id: int
     deliveries: int = Field(description="to how many endpoints it is sent")

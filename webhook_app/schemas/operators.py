@@ -15,7 +15,7 @@ from domain.drift import LikelyCause
 from models.drift_finding import FindingState
 from models.inbox import InboxState
 from services.ledger.input_types import Name
-from webhook_app.schemas.common import Cursor, Number, PageQuery, Shown, Wanted
+from webhook_app.schemas.common import Cursor, Number, PageQuery, RequestModel, ResponseModel
 
 
 class ProviderPath(BaseModel):
@@ -30,7 +30,7 @@ class FindingPath(BaseModel):
     finding_id: Annotated[Number, Field(ge=1, lt=2**63)]
 
 
-class DismissBody(Wanted):
+class DismissBody(RequestModel):
     model_config = ConfigDict(strict=True)
 
     reason: Name = Field(description="why it may be closed; kept with the finding")
@@ -46,16 +46,16 @@ class DriftQuery(PageQuery):
     cursor: Cursor | None = None
 
 
-class Received(Shown):
+class Received(ResponseModel):
     received: Literal[True]
     duplicate: bool
 
 
-class Alive(Shown):
+class Alive(ResponseModel):
     status: Literal["ok"]
 
 
-class Readiness(Shown):
+class Readiness(ResponseModel):
     status: Literal["ready", "lagging", "outdated"]
     database: Literal["ok"]
     schema_: str = Field(alias="schema", description="the revision of the database's schema")
@@ -68,7 +68,7 @@ class Readiness(Shown):
     )
 
 
-class InboxShown(Shown):
+class InboxShown(ResponseModel):
     id: int
     provider: str
     event_id: str
@@ -80,17 +80,17 @@ class InboxShown(Shown):
     received_at: datetime
 
 
-class InboxPage(Shown):
+class InboxPage(ResponseModel):
     events: list[InboxShown]
     next_cursor: int | None
 
 
-class Replayed(Shown):
+class Replayed(ResponseModel):
     id: int
     state: InboxState
 
 
-class DriftShown(Shown):
+class DriftShown(ResponseModel):
     id: int
     subject: str
     kind: str
@@ -107,12 +107,12 @@ class DriftShown(Shown):
     closed_because: str | None = Field(description="why a person closed it, if its state is `dismissed`")
 
 
-class DriftPage(Shown):
+class DriftPage(ResponseModel):
     findings: list[DriftShown]
     next_cursor: int | None
 
 
-class SyncWaiting(Shown):
+class SyncWaiting(ResponseModel):
     subscription_id: str
     reason: str | None = Field(description="why the last look failed, if it did")
     dead: bool = Field(
@@ -120,7 +120,7 @@ class SyncWaiting(Shown):
     )
 
 
-class Synced(Shown):
+class Synced(ResponseModel):
     changed: bool
     drift: list[DriftShown]
     waiting: list[SyncWaiting]

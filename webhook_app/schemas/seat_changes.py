@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from domain.billing_terms import Proration, When
 from models.seat_change import ChangeState
 from services.ledger.input_types import Id
-from webhook_app.schemas.common import Shown, Wanted
+from webhook_app.schemas.common import RequestModel, ResponseModel
 
 _MOST_SEATS = 1_000_000
 
@@ -20,7 +20,7 @@ class ChangePath(BaseModel):
     change_id: Id
 
 
-class PreviewBody(Wanted):
+class PreviewBody(RequestModel):
     seats: Annotated[
         dict[Id, Annotated[int, Field(ge=0, le=_MOST_SEATS, strict=True)]], Field(min_length=1)
     ] = Field(
@@ -34,44 +34,44 @@ class PreviewBody(Wanted):
     )
 
 
-class ConfirmBody(Wanted):
+class ConfirmBody(RequestModel):
     token: Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class StepShown(Shown):
+class StepShown(ResponseModel):
     before: int
     after: int
 
 
-class MoneyShown(Shown):
+class MoneyShown(ResponseModel):
     amount: int = Field(description="in the smallest unit of the currency")
     currency: str
     text: str = Field(description="for people, such as `25.00 USD`")
 
 
-class AddonShown(Shown):
+class AddonShown(ResponseModel):
     addon_id: str
     quantity: int
 
 
-class CartShown(Shown):
+class CartShown(ResponseModel):
     product_id: str
     quantity: int
     addons: list[AddonShown]
 
 
-class CartsShown(Shown):
+class CartsShown(ResponseModel):
     before: CartShown
     after: CartShown
 
 
-class HistoryStep(Shown):
+class HistoryStep(ResponseModel):
     state: ChangeState
     at: datetime
     message: str | None
 
 
-class ChangeShown(Shown):
+class ChangeShown(ResponseModel):
     model_config = ConfigDict(extra="forbid")
 
     change_id: str
@@ -107,5 +107,5 @@ class ChangePreviewed(ChangeShown):
     token: str = Field(description="confirms exactly this; shown this once")
 
 
-class ChangesShown(Shown):
+class ChangesShown(ResponseModel):
     seat_changes: list[ChangeShown]

@@ -11,21 +11,21 @@ from pydantic import (
 
 from models.account import AccountStatus
 from services.ledger.input_types import Id, Time
-from webhook_app.schemas.common import Number, SeatCount, Shown, Wanted
+from webhook_app.schemas.common import Number, RequestModel, ResponseModel, SeatCount
 
 
-class SeatsQuery(Wanted):
+class SeatsQuery(RequestModel):
     at: Time | None = Field(
         None, description="the document as it was then, from the audit; ISO 8601 with an offset"
     )
 
 
-class CanAddQuery(Wanted):
+class CanAddQuery(RequestModel):
     role: Id
     count: Annotated[Number, Field(ge=1, le=1_000_000)] = 1
 
 
-class SeatsOfType(Shown):
+class SeatsOfType(ResponseModel):
     policy: str = Field(description="the policy that decides about this seat type")
     purchased: SeatCount
     included: SeatCount
@@ -49,14 +49,14 @@ class SeatsOfType(Shown):
     )
 
 
-class ScheduledChangeShown(Shown):
+class ScheduledChangeShown(ResponseModel):
     effective_at: datetime | None
     seats: dict[str, SeatCount] | None = Field(
         None, description="those the subscription will give; absent where the catalogue cannot count them"
     )
 
 
-class SubscriptionShown(Shown):
+class SubscriptionShown(ResponseModel):
     subscription_id: str
     status: str | None = Field(description="null only with `at`: it was one that nobody had described")
     product_id: str
@@ -67,7 +67,7 @@ class SubscriptionShown(Shown):
     )
 
 
-class SeatsDocument(Shown):
+class SeatsDocument(ResponseModel):
     account_id: str
     status: AccountStatus
     policy: str = Field(description="the account's, for every seat type that has no other")
@@ -81,7 +81,7 @@ class SeatsDocument(Shown):
     source: Literal["cache", "database", "audit"]
 
 
-class CanAdd(Shown):
+class CanAdd(ResponseModel):
     allowed: bool
     code: str
     message: str

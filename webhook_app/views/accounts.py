@@ -19,8 +19,8 @@ from models.audit import Cause
 from services.ledger import accounts as ledger_accounts
 from services.ledger import entitlements, purchase_limits
 from webhook_app.auth import caller, needs
-from webhook_app.context import door
-from webhook_app.idempotency import Answer, answer_once
+from webhook_app.context import app_context
+from webhook_app.idempotency import Result, respond_once
 from webhook_app.responses import KEYED, WITH_BODY, WRITING, answer, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.accounts import (
@@ -46,14 +46,14 @@ accounts_api = Routes("accounts", tag="Accounts")
 )
 @needs(Scope.CLAIM)
 def put_account(path: NewAccountPath) -> Response:
-    def work(session: Session) -> Answer:
+    def work(session: Session) -> Result:
         is_new = ledger_accounts.open_account(
-            session, path.account_id, door().runtime.catalog, _cause("created by the app")
+            session, path.account_id, app_context().runtime.catalog, _cause("created by the app")
         )
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
-        return Answer(status, _shown(account.get(session, path.account_id)))
+        return Result(status, _shown(account.get(session, path.account_id)))
 
-    return answer_once(work, still_holds=lambda session, _: account.exists(session, path.account_id))
+    return respond_once(work, still_holds=lambda session, _: account.exists(session, path.account_id))
 
 
 @accounts_api.delete(
@@ -65,13 +65,13 @@ def put_account(path: NewAccountPath) -> Response:
 )
 @needs(Scope.ADMIN)
 def delete_account(path: AccountPath) -> Response:
-    def work(session: Session) -> Answer:
+    def work(session: Session) -> Result:
         ledger_accounts.delete_account(
-            session, path.account_id, door().runtime.catalog, _cause("deleted by the app")
+            session, path.account_id, app_context().runtime.catalog, _cause("deleted by the app")
         )
-        return Answer(HTTPStatus.OK, {"account_id": path.account_id, "deleted": True})
+        return Result(HTTPStatus.OK, {"account_id": path.account_id, "deleted": True})
 
-    return answer_once(work, still_holds=lambda session, _: not account.exists(session, path.account_id))
+    return respond_once(work, still_holds=lambda session, _: not account.exists(session, path.account_id))
 
 
 @accounts_api.put(
@@ -83,17 +83,17 @@ def delete_account(path: AccountPath) -> Response:
 )
 @needs(Scope.ADMIN)
 def put_policy(path: AccountPath, body: PolicyBody) -> Response:
-    catalog = door().runtime.catalog
+    catalog = app_context().runtime.catalog
     override = Override(**body.model_dump())
 
-    def work(session: Session) -> Answer:
+    def work(session: Session) -> Result:
         _check_seat_types(override, catalog)
         rules = ledger_accounts.set_policy(
             session, path.account_id, override, catalog, _cause("policy set by the app")
         )
-        return Answer(HTTPStatus.OK, _rules_shown(path.account_id, rules, override.to_json()))
+        return Result(HTTPStatus.OK, _rules_shown(path.account_id, rules, override.to_json()))
 
-    return answer_once(work)
+    return respond_once(work)
 
 
 @accounts_api.get(
@@ -103,9 +103,9 @@ def put_policy(path: AccountPath, body: PolicyBody) -> Response:
 )
 @needs(Scope.READ)
 def get_policy(path: AccountPath) -> Response:
-    with door().runtime.sessions() as session:
+    with app_context().runtime.sessions() as session:
         found = account.get(session, path.account_id)
-        rules = entitlements.rules_of(session, found.id, found.override, door().runtime.catalog)
+        rules = entitlements.rules_of(session, found.id, found.override, app_context().runtime.catalog)
     return answer(_rules_shown(path.account_id, rules, found.override))
 
 
@@ -118,13 +118,13 @@ def get_policy(path: AccountPath) -> Response:
 )
 @needs(Scope.BILLING)
 def resume_purchases(path: AccountPath) -> Response:
-    def work(session: Session) -> Answer:
+    def work(session: Session) -> Result:
         account.get(session, path.account_id)
         failures = len(purchase_limits.failures_of(session, path.account_id))
         purchase_reset.reset(session, path.account_id, caller().actor)
-        return Answer(HTTPStatus.OK, {"account_id": path.account_id, "failures_forgiven": failures})
+        return Result(HTTPStatus.OK, {"account_id": path.account_id, "failures_forgiven": failures})
 
-    return answer_once(work)
+    return respond_once(work)
 
 
 def _check_seat_types(override: Override, catalog: Catalog) -> None:
@@ -165,7 +165,7 @@ def _terms(rules: Rules) -> dict[str, Any]:
 )
 @needs(Scope.READ)
 def accounts(query: AccountsQuery) -> Response:
-    with door().runtime.sessions() as session:
+    with app_context().runtime.sessions() as session:
         page = account.page(session, status=query.status, after=query.cursor, limit=query.limit)
     return answer({"accounts": [_shown(one) for one in page.accounts], "next_cursor": page.next_cursor})
 

@@ -7,7 +7,7 @@ from flask import Response
 from models.api_key import Scope
 from services.reports.audit_export import MIMETYPES, export
 from webhook_app.auth import needs
-from webhook_app.context import door
+from webhook_app.context import app_context
 from webhook_app.responses import KEYED, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.audit import AuditDocument, AuditQuery
@@ -27,6 +27,6 @@ audit_api = Routes("audit", tag="Audit")
 @needs(Scope.READ)
 def audit(path: AccountPath, query: AuditQuery) -> Response:
     pieces = export(
-        door().runtime.sessions, path.account_id, query.format, since=query.since, until=query.until
+        app_context().runtime.sessions, path.account_id, query.format, since=query.since, until=query.until
     )
     return Response(pieces, mimetype=MIMETYPES[query.format])

@@ -11,10 +11,10 @@ from flask import Response
 from domain.purchase.plan import Buyer
 from domain.seat_limit import to_json
 from models.api_key import Scope
-from services.purchases.checkout import Opened, Purchase, open_checkout
+from services.purchases.checkout import CheckoutRequest, OpenedCheckout, open_checkout
 from webhook_app.auth import needs
-from webhook_app.context import door
-from webhook_app.idempotency import Answer, answer_asked
+from webhook_app.context import app_context
+from webhook_app.idempotency import Result, respond_after_call
 from webhook_app.responses import WITH_BODY, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.accounts import NewAccountPath
@@ -35,7 +35,7 @@ checkout_api = Routes("checkout", tag="Seat changes")
 @needs(Scope.BILLING)
 def checkout(path: NewAccountPath, body: CheckoutBody) -> Response:
     wanted = body.customer.model_dump() if body.customer else {}
-    purchase = Purchase(
+    purchase = CheckoutRequest(
         product_id=body.product_id,
         seats=body.seats,
         buyer=Buyer(**wanted),
@@ -43,14 +43,14 @@ def checkout(path: NewAccountPath, body: CheckoutBody) -> Response:
         is_second=body.second_subscription,
     )
 
-    def ask() -> Answer:
-        opened = open_checkout(door().runtime, path.account_id, purchase)
-        return Answer(HTTPStatus.CREATED, _shown(opened))
+    def ask() -> Result:
+        opened = open_checkout(app_context().runtime, path.account_id, purchase)
+        return Result(HTTPStatus.CREATED, _shown(opened))
 
-    return answer_asked(lambda: door().waiting_room.wait_for(ask))
+    return respond_after_call(lambda: app_context().slow_calls.wait_for(ask))
 
 
-def _shown(opened: Opened) -> dict[str, Any]:
+def _shown(opened: OpenedCheckout) -> dict[str, Any]:
     return {
         "checkout_url": opened.checkout.url,
         "session_id": opened.checkout.session_id,

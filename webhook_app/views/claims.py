@@ -15,12 +15,12 @@ from models.api_key import Scope
 from models.assignment import Assignment, AssignmentState
 from services.ledger import batch_claims, pending_claims
 from services.ledger.batch_claims import Outcome
-from services.ledger.claims import Seated, Wish
+from services.ledger.claims import ClaimOutcome, ClaimRequest
 from services.purchases import auto_expand
 from webhook_app import problems
 from webhook_app.auth import needs
-from webhook_app.context import door
-from webhook_app.idempotency import Answer, answer_once
+from webhook_app.context import app_context
+from webhook_app.idempotency import Result, respond_once
 from webhook_app.responses import WITH_BODY, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.claims import BatchBody, BatchResult, ClaimBody
@@ -51,24 +51,24 @@ claims_api = Routes("claims", tag="Members")
 )
 @needs(Scope.CLAIM)
 def claim(path: AccountPath, body: ClaimBody) -> Response:
-    wish = Wish(**body.model_dump())
+    wish = ClaimRequest(**body.model_dump())
     held: dict[str, int] = {}
 
-    def work(session: Session) -> Answer:
+    def work(session: Session) -> Result:
         with role_warned_of(wish.role):
             seated = pending_claims.claim(
-                session, path.account_id, wish, door().runtime.catalog, asked_for("claim")
+                session, path.account_id, wish, app_context().runtime.catalog, asked_for("claim")
             )
         held.update(_held([seated]))
-        return Answer(_status(seated), shown(seated.assignment, wish.role))
+        return Result(_status(seated), shown(seated.assignment, wish.role))
 
-    def conclude(first: Answer) -> Answer:
+    def conclude(first: Result) -> Result:
         if first.status != HTTPStatus.ACCEPTED:
             return first
         (became,) = _after_purchase(path.account_id, [first.body], held).values()
         return became
 
-    return answer_once(work, conclude, still_holds=still_members(path.account_id))
+    return respond_once(work, conclude, still_holds=still_members(path.account_id))
 
 
 @claims_api.post(
@@ -81,21 +81,21 @@ def claim(path: AccountPath, body: ClaimBody) -> Response:
 )
 @needs(Scope.CLAIM)
 def claim_batch(path: AccountPath, body: BatchBody) -> Response:
-    wishes = [Wish(**one.model_dump()) for one in body.claims]
+    wishes = [ClaimRequest(**one.model_dump()) for one in body.claims]
     held: dict[str, int] = {}
 
-    def work(session: Session) -> Answer:
-        asked = (session, path.account_id, wishes, door().runtime.catalog, asked_for("batch"))
+    def work(session: Session) -> Result:
+        asked = (session, path.account_id, wishes, app_context().runtime.catalog, asked_for("batch"))
         granted, outcomes = (
             batch_claims.claim_all(*asked) if body.mode == "all" else (True, batch_claims.claim_each(*asked))
         )
-        held.update(_held(one for one in outcomes if granted and isinstance(one, Seated)))
+        held.update(_held(one for one in outcomes if granted and isinstance(one, ClaimOutcome)))
         told = [
             _result(wish, outcome, is_granted=granted) for wish, outcome in zip(wishes, outcomes, strict=True)
         ]
         return _answered(body.mode, told) if granted else _nothing_granted(body.mode, told)
 
-    def conclude(first: Answer) -> Answer:
+    def conclude(first: Result) -> Result:
         if first.status != HTTPStatus.OK:
             return first
         told = first.body["results"]
@@ -105,24 +105,24 @@ def claim_batch(path: AccountPath, body: BatchBody) -> Response:
         became = _after_purchase(path.account_id, waiting_ones, held)
         return _answered(body.mode, [_concluded(one, became) if _waits(one) else one for one in told])
 
-    return answer_once(work, conclude, still_holds=still_members(path.account_id))
+    return respond_once(work, conclude, still_holds=still_members(path.account_id))
 
 
-def _held(claims: Iterable[Seated]) -> Mapping[str, int]:
+def _held(claims: Iterable[ClaimOutcome]) -> Mapping[str, int]:
     """The assignments that wait for a seat, by member id."""
     people = (seated.assignment for seated in claims)
     return {person.member_id: person.id for person in people if person.awaits is not None}
 
 
-def _status(seated: Seated) -> HTTPStatus:
+def _status(seated: ClaimOutcome) -> HTTPStatus:
     if seated.assignment.awaits is not None:
         return HTTPStatus.ACCEPTED
     return HTTPStatus.CREATED if seated.is_new else HTTPStatus.OK
 
 
-def _result(wish: Wish, outcome: Outcome, *, is_granted: bool) -> dict[str, Any]:
+def _result(wish: ClaimRequest, outcome: Outcome, *, is_granted: bool) -> dict[str, Any]:
     """What the claim came to. One that was taken back with the others has no assignment to show."""
-    if isinstance(outcome, Seated):
+    if isinstance(outcome, ClaimOutcome):
         status: int = HTTPStatus.CREATED if outcome.is_new else HTTPStatus.OK
         person, problem = None, None
         if is_granted:
@@ -137,24 +137,24 @@ def _waits(result: Mapping[str, Any]) -> bool:
     return bool(result["status"] == HTTPStatus.ACCEPTED)
 
 
-def _concluded(result: Mapping[str, Any], became: Mapping[str, Answer]) -> dict[str, Any]:
+def _concluded(result: Mapping[str, Any], became: Mapping[str, Result]) -> dict[str, Any]:
     answer = became[result["assignment"]["member_id"]]
     is_refused = answer.status == HTTPStatus.CONFLICT
     told = {"assignment": None, "problem": answer.body} if is_refused else {"assignment": answer.body}
     return {**result, "status": answer.status, **told}
 
 
-def _answered(mode: str, told: Sequence[dict[str, Any]]) -> Answer:
-    return Answer(HTTPStatus.OK, {"mode": mode, **_totals(told), "results": told})
+def _answered(mode: str, told: Sequence[dict[str, Any]]) -> Result:
+    return Result(HTTPStatus.OK, {"mode": mode, **_totals(told), "results": told})
 
 
-def _nothing_granted(mode: str, told: Sequence[dict[str, Any]]) -> Answer:
+def _nothing_granted(mode: str, told: Sequence[dict[str, Any]]) -> Result:
     totals = {**_totals(told), "granted": 0}
     refusal = BatchRefused(
         f"{totals['refused']} of {len(told)} claims are refused, so none was granted.",
         details={"mode": mode, **totals, "results": told},
     )
-    return Answer(HTTPStatus.CONFLICT, problems.of_error(refusal))
+    return Result(HTTPStatus.CONFLICT, problems.of_error(refusal))
 
 
 def _totals(told: Sequence[dict[str, Any]]) -> dict[str, int]:
@@ -165,18 +165,20 @@ def _totals(told: Sequence[dict[str, Any]]) -> dict[str, int]:
 
 def _after_purchase(
     account_id: str, people: Sequence[Mapping[str, Any]], held: Mapping[str, int]
-) -> Mapping[str, Answer]:
+) -> Mapping[str, Result]:
     """Wait for the purchase, then return what became of each claim, by member id. If too many calls wait
     already, return that at once. `held` maps member ids to the assignments that this call created.
     """
-    runtime = door().runtime
+    runtime = app_context().runtime
     with runtime.sessions() as session:
         theirs = {
             one["member_id"]: held.get(one["member_id"]) or _find(session, account_id, one) for one in people
         }
-    with door().waiting_room.place() as has_place:
+    with app_context().slow_calls.place() as has_place:
         if has_place:
-            auto_expand.wait(runtime, account_id, [one for one in theirs.values() if one is not None])
+            auto_expand.wait_for_seats(
+                runtime, account_id, [one for one in theirs.values() if one is not None]
+            )
     with runtime.sessions() as session:
         return {member_id: _became(session, one) for member_id, one in theirs.items()}
 
@@ -190,12 +192,12 @@ def _find(session: Session, account_id: str, shown_then: Mapping[str, Any]) -> i
     return assignment.newest_id(session, account_id, member_id) if live is None else live.id
 
 
-def _became(session: Session, assignment_id: int | None) -> Answer:
+def _became(session: Session, assignment_id: int | None) -> Result:
     person = None if assignment_id is None else session.get(Assignment, assignment_id)
     if person is not None and person.state != AssignmentState.RELEASED:
-        return Answer(_status(Seated(person, is_new=True)), shown(person))
+        return Result(_status(ClaimOutcome(person, is_new=True)), shown(person))
     reason = "The seat has been given back since."
     if person is not None:
         last = audit.newest_of_member(session, person.account_id, person.member_id)
         reason = last.reason if last is not None and last.source == pending_claims.SOURCE else reason
-    return Answer(HTTPStatus.CONFLICT, problems.of_error(NoSeatAvailable(reason)))
+    return Result(HTTPStatus.CONFLICT, problems.of_error(NoSeatAvailable(reason)))

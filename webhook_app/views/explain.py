@@ -7,7 +7,7 @@ from flask import Response
 from models.api_key import Scope
 from services.reports.explanation_document import _MOST_LISTED, document
 from webhook_app.auth import needs
-from webhook_app.context import door
+from webhook_app.context import app_context
 from webhook_app.responses import KEYED, answer, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.audit import Explained, ExplainQuery
@@ -25,4 +25,4 @@ explain_api = Routes("explain", tag="Audit")
 )
 @needs(Scope.READ)
 def explain(path: AccountPath, query: ExplainQuery) -> Response:
-    return answer(document(door().runtime, path.account_id, since=query.since))
+    return answer(document(app_context().runtime, path.account_id, since=query.since))

@@ -19,10 +19,10 @@ from models import generation, sync_queue
 from models.generation import GenerationState
 from runtime import installation, schema
 from services.reports import service_health
-from services.reports.service_health import Condition
+from services.reports.service_health import ServiceHealth
 from webhook_app import problems
 from webhook_app.auth import public
-from webhook_app.context import door
+from webhook_app.context import app_context
 from webhook_app.responses import answer, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.operators import Alive, Readiness
@@ -64,7 +64,7 @@ def alive() -> Response:
 )
 @public
 def ready() -> Response:
-    runtime = door().runtime
+    runtime = app_context().runtime
     try:
         with runtime.sessions() as session:
             revision = schema.revision_of(session)
@@ -72,7 +72,7 @@ def ready() -> Response:
                 return _not_migrated(revision)
             installation.check_in(session, runtime.settings)
             waited = service_health.oldest_unprocessed(session)
-            untouched = sync_queue.longest_untouched(session)
+            untouched = sync_queue.longest_overdue(session)
             found = generation.state_of(session, runtime.catalog)
     except SQLAlchemyError:
         return problems.response(
@@ -120,13 +120,13 @@ def _not_migrated(revision: str | None) -> Response:
 @public
 def metrics() -> Response:
     registry = CollectorRegistry()
-    with door().runtime.sessions() as session:
-        registry.register(_Gauges(service_health.of_all(session)))
+    with app_context().runtime.sessions() as session:
+        registry.register(_Gauges(service_health.read(session)))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 class _Gauges(Collector):
-    def __init__(self, now: Condition) -> None:
+    def __init__(self, now: ServiceHealth) -> None:
         self._now = now
 
     def collect(self) -> Iterable[Metric]:

@@ -18,7 +18,7 @@ from models.api_key import Scope
 from services.ledger import seat_holders
 from services.ledger.locked_account import EMPTY, Balance
 from webhook_app.auth import needs
-from webhook_app.context import door
+from webhook_app.context import app_context
 from webhook_app.responses import KEYED, answer, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.common import AccountPath
@@ -38,14 +38,14 @@ _MOST_LISTED: Final = 1000
 )
 @needs(Scope.READ)
 def leavers(path: AccountPath, query: LeaversQuery) -> Response:
-    runtime = door().runtime
+    runtime = app_context().runtime
     with runtime.sessions() as session:
         # The figures and the people of one moment.
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         balances = _balances(account.get(session, path.account_id), query.type, runtime.catalog)
         targets = {one: kept.purchased if query.to is None else query.to for one, kept in balances.items()}
         over = [one for one, kept in balances.items() if overage(targets[one], kept.used)]
-        people = seat_holders.of(session, path.account_id, over)
+        people = seat_holders.on_types(session, path.account_id, over)
     going = reduction.leavers(people, targets, at_most=_MOST_LISTED)
     shown = {one: _of_type(kept, targets[one], going[one]) for one, kept in balances.items()}
     return answer({"account_id": path.account_id, "order": reduction.DEFAULT, "seat_types": shown})
@@ -76,7 +76,7 @@ def _of_type(balance: Balance, target: SeatLimit, going: Sequence[Leaver]) -> di
 
 
 def _leaver(leaver: Leaver) -> dict[str, Any]:
-    person = leaver.sitter
+    person = leaver.holder
     return {
         "place": leaver.place,
         "member_id": person.member_id,

@@ -13,8 +13,8 @@ from models.audit import Cause
 from services.ledger import links
 from services.sync.linking import check_at_provider, was_seen
 from webhook_app.auth import caller, needs
-from webhook_app.context import door
-from webhook_app.idempotency import Answer, answer_asked, answer_once
+from webhook_app.context import app_context
+from webhook_app.idempotency import Result, respond_after_call, respond_once
 from webhook_app.responses import WRITING, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.accounts import Linked, LinkPath
@@ -32,21 +32,21 @@ links_api = Routes("links", tag="Accounts")
 )
 @needs(Scope.BILLING)
 def put_link(path: LinkPath) -> Response:
-    def ask() -> Answer:
-        runtime, subscription_id = door().runtime, path.subscription_id
+    def ask() -> Result:
+        runtime, subscription_id = app_context().runtime, path.subscription_id
         if not was_seen(runtime, subscription_id):
-            door().waiting_room.wait_for(lambda: check_at_provider(runtime, subscription_id))
-        with door().runtime.transaction() as session:
+            app_context().slow_calls.wait_for(lambda: check_at_provider(runtime, subscription_id))
+        with app_context().runtime.transaction() as session:
             changed = links.link(
                 session,
                 path.account_id,
                 path.subscription_id,
-                door().runtime.catalog,
+                app_context().runtime.catalog,
                 _cause("linked by the app"),
             )
         return _linked(path, changed=changed)
 
-    return _moved(path, lambda: answer_asked(ask))
+    return _moved(path, lambda: respond_after_call(ask))
 
 
 @links_api.delete(
@@ -59,29 +59,29 @@ def put_link(path: LinkPath) -> Response:
 )
 @needs(Scope.BILLING)
 def delete_link(path: LinkPath) -> Response:
-    def work(session: Session) -> Answer:
+    def work(session: Session) -> Result:
         changed = links.unlink(
             session,
             path.account_id,
             path.subscription_id,
-            door().runtime.catalog,
+            app_context().runtime.catalog,
             _cause("unlinked by the app"),
         )
         return _linked(path, changed=changed)
 
-    return _moved(path, lambda: answer_once(work))
+    return _moved(path, lambda: respond_once(work))
 
 
-def _linked(path: LinkPath, *, changed: bool) -> Answer:
-    return Answer(HTTPStatus.OK, {**path.model_dump(), "changed": changed})
+def _linked(path: LinkPath, *, changed: bool) -> Result:
+    return Result(HTTPStatus.OK, {**path.model_dump(), "changed": changed})
 
 
 def _moved(path: LinkPath, answer: Callable[[], Response]) -> Response:
     """Readers by subscription find its account anew, and a worker syncs it."""
     given = answer()
-    door().runtime.cache.forget_account_of(path.subscription_id)
+    app_context().runtime.cache.forget_account_of(path.subscription_id)
     if given.status_code == HTTPStatus.OK:
-        door().ring(path.subscription_id)
+        app_context().ring(path.subscription_id)
     return given
 
 

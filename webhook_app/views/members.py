@@ -19,10 +19,10 @@ from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from services.ledger import claims
 from services.ledger import members as member_changes
-from services.ledger.members import Change
+from services.ledger.members import MemberUpdate
 from webhook_app.auth import caller, needs
-from webhook_app.context import door
-from webhook_app.idempotency import Answer, answer_once
+from webhook_app.context import app_context
+from webhook_app.idempotency import Result, respond_once
 from webhook_app.responses import KEYED, WITH_BODY, WRITING, answer, conditional, dumped, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.common import AccountPath
@@ -50,7 +50,7 @@ members_api = Routes("members", tag="Members")
 )
 @needs(Scope.READ)
 def member(path: MemberPath) -> Response:
-    with door().runtime.sessions() as session:
+    with app_context().runtime.sessions() as session:
         session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})  # one trip and not three
         body = dumped(shown(member_changes.get(session, path.account_id, path.member_id)))
     return conditional(body, f'"{blake2b(path.account_id.encode() + body, digest_size=12).hexdigest()}"')
@@ -66,13 +66,13 @@ def member(path: MemberPath) -> Response:
 )
 @needs(Scope.CLAIM)
 def rename_member(path: MemberPath, body: RenameBody) -> Response:
-    def work(session: Session) -> Answer:
+    def work(session: Session) -> Result:
         renamed = member_changes.rename(
             session, path.account_id, path.member_id, body.member_id, asked_for("rename")
         )
-        return Answer(HTTPStatus.OK, shown(renamed))
+        return Result(HTTPStatus.OK, shown(renamed))
 
-    return answer_once(work, still_holds=still_members(path.account_id))
+    return respond_once(work, still_holds=still_members(path.account_id))
 
 
 @members_api.patch(
@@ -88,19 +88,19 @@ def patch_member(path: MemberPath, body: MemberChange) -> Response:
     wanted = body.model_dump()
     state = None if body.state is None else AssignmentState(body.state)
 
-    def work(session: Session) -> Answer:
+    def work(session: Session) -> Result:
         with role_warned_of(body.role):
-            person = member_changes.change(
+            person = member_changes.update_member(
                 session,
                 path.account_id,
                 path.member_id,
-                Change(**{**wanted, "state": state}),
-                catalog=door().runtime.catalog,
+                MemberUpdate(**{**wanted, "state": state}),
+                catalog=app_context().runtime.catalog,
                 cause=asked_for("change"),
             )
-        return Answer(HTTPStatus.OK, shown(person))
+        return Result(HTTPStatus.OK, shown(person))
 
-    return answer_once(work, still_holds=still_members(path.account_id))
+    return respond_once(work, still_holds=still_members(path.account_id))
 
 
 @members_api.delete(
@@ -111,14 +111,14 @@ def patch_member(path: MemberPath, body: MemberChange) -> Response:
 )
 @needs(Scope.CLAIM)
 def release(path: MemberPath) -> Response:
-    def work(session: Session) -> Answer:
+    def work(session: Session) -> Result:
         freed = claims.release(session, path.account_id, path.member_id, asked_for("release"))
-        return Answer(HTTPStatus.OK, {"member_id": path.member_id, "released": freed})
+        return Result(HTTPStatus.OK, {"member_id": path.member_id, "released": freed})
 
-    def is_still_gone(session: Session, _answer: Answer) -> bool:
+    def is_still_gone(session: Session, _answer: Result) -> bool:
         return not assignment.live_ids(session, path.account_id, [path.member_id])
 
-    return answer_once(work, still_holds=is_still_gone)
+    return respond_once(work, still_holds=is_still_gone)
 
 
 @members_api.get(
@@ -129,7 +129,7 @@ def release(path: MemberPath) -> Response:
 )
 @needs(Scope.READ)
 def members(path: AccountPath, query: MembersQuery) -> Response:
-    with door().runtime.sessions() as session:
+    with app_context().runtime.sessions() as session:
         account.get(session, path.account_id)
         page = assignment.page(
             session,
@@ -145,21 +145,21 @@ def members(path: AccountPath, query: MembersQuery) -> Response:
     return answer({"members": [shown(one) for one in page.assignments], "next_cursor": page.next_cursor})
 
 
-def still_members(account_id: str) -> Callable[[Session, Answer], bool]:
+def still_members(account_id: str) -> Callable[[Session, Result], bool]:
     """Whether everybody whom a kept answer shows as a member of the account is still there.
 
     A key that is used again after a release is a new request: its answer must not show a seat that was given
     back. What waits for a purchase is not judged here.
     """
 
-    def judge(session: Session, answer: Answer) -> bool:
+    def judge(session: Session, answer: Result) -> bool:
         shown_then = set(_shown_members(answer))
         return shown_then <= set(assignment.live_ids(session, account_id, shown_then))
 
     return judge
 
 
-def _shown_members(answer: Answer) -> Iterator[str]:
+def _shown_members(answer: Result) -> Iterator[str]:
     """The ids of the members in the answer, a single one or the results of a batch."""
     alone = {"status": answer.status, "assignment": answer.body}
     for result in answer.body.get("results", [alone]):
@@ -192,7 +192,7 @@ def shown(person: Assignment, asked_role: str | None = None) -> dict[str, Any]:
 
 def role_warnings(role: str) -> Mapping[str, Sequence[str]]:
     """The field `warnings` of an answer about this role; nothing if there is none."""
-    warning = role_names.warning(door().runtime.catalog, role)
+    warning = role_names.warning(app_context().runtime.catalog, role)
     return {} if warning is None else {"warnings": [warning]}
 
 

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 
 from models import notice, notice_endpoint
 from models.api_key import Scope
-from models.notice import DeliveryState, KeptNotice, NoticeDelivery
+from models.notice import DeliveryState, NoticeDelivery, StoredNotice
 from models.notice_endpoint import Endpoint
 from services.notices import safe_urls
 from webhook_app.auth import needs
-from webhook_app.context import door
-from webhook_app.idempotency import Answer, answer_once
+from webhook_app.context import app_context
+from webhook_app.idempotency import Result, respond_once
 from webhook_app.responses import KEYED, WITH_BODY, WRITING, answer, next_cursor, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.notices import (
@@ -45,14 +45,14 @@ notices_api = Routes("notices", tag="Notices")
 @needs(Scope.ADMIN)
 def add_endpoint(body: EndpointBody) -> Response:
     # Names are looked up here, so outside of the transaction.
-    safe_urls.check(body.url, allow_private=door().runtime.settings.notices_allow_private)
+    safe_urls.check(body.url, allow_private=app_context().runtime.settings.notices_allow_private)
 
-    def work(session: Session) -> Answer:
-        return Answer(
+    def work(session: Session) -> Result:
+        return Result(
             HTTPStatus.CREATED, _with_secret(notice_endpoint.register(session, body.url, body.types))
         )
 
-    return answer_once(work)
+    return respond_once(work)
 
 
 @notices_api.get(
@@ -62,7 +62,7 @@ def add_endpoint(body: EndpointBody) -> Response:
 )
 @needs(Scope.ADMIN)
 def endpoints() -> Response:
-    with door().runtime.sessions() as session:
+    with app_context().runtime.sessions() as session:
         found = notice_endpoint.all_endpoints(session)
     return answer({"endpoints": [_endpoint(one) for one in found]})
 
@@ -75,11 +75,11 @@ def endpoints() -> Response:
 )
 @needs(Scope.ADMIN)
 def remove_endpoint(path: EndpointPath) -> Response:
-    def work(session: Session) -> Answer:
+    def work(session: Session) -> Result:
         deleted = notice_endpoint.remove(session, path.endpoint_id)
-        return Answer(HTTPStatus.OK, {"endpoint_id": path.endpoint_id, "deleted": deleted})
+        return Result(HTTPStatus.OK, {"endpoint_id": path.endpoint_id, "deleted": deleted})
 
-    return answer_once(work)
+    return respond_once(work)
 
 
 @notices_api.post(
@@ -90,10 +90,10 @@ def remove_endpoint(path: EndpointPath) -> Response:
 )
 @needs(Scope.ADMIN)
 def rotate_secret(path: EndpointPath) -> Response:
-    def work(session: Session) -> Answer:
-        return Answer(HTTPStatus.OK, _with_secret(notice_endpoint.rotate(session, path.endpoint_id)))
+    def work(session: Session) -> Result:
+        return Result(HTTPStatus.OK, _with_secret(notice_endpoint.rotate(session, path.endpoint_id)))
 
-    return answer_once(work)
+    return respond_once(work)
 
 
 @notices_api.post(
@@ -105,10 +105,10 @@ def rotate_secret(path: EndpointPath) -> Response:
 )
 @needs(Scope.ADMIN)
 def enable_endpoint(path: EndpointPath) -> Response:
-    def work(session: Session) -> Answer:
-        return Answer(HTTPStatus.OK, _endpoint(notice_endpoint.enable(session, path.endpoint_id)))
+    def work(session: Session) -> Result:
+        return Result(HTTPStatus.OK, _endpoint(notice_endpoint.enable(session, path.endpoint_id)))
 
-    return answer_once(work)
+    return respond_once(work)
 
 
 @notices_api.get(
@@ -119,7 +119,7 @@ def enable_endpoint(path: EndpointPath) -> Response:
 )
 @needs(Scope.ADMIN)
 def notices(query: NoticesQuery) -> Response:
-    with door().runtime.sessions() as session:
+    with app_context().runtime.sessions() as session:
         found = notice.page(
             session, state=query.state, account_id=query.account_id, after=query.cursor, limit=query.limit
         )
@@ -136,11 +136,11 @@ def notices(query: NoticesQuery) -> Response:
 )
 @needs(Scope.ADMIN)
 def resend_notice(path: NoticePath) -> Response:
-    def work(session: Session) -> Answer:
+    def work(session: Session) -> Result:
         sent_to = notice.resend(session, path.notice_id)
-        return Answer(HTTPStatus.OK, {"id": path.notice_id, "deliveries": sent_to})
+        return Result(HTTPStatus.OK, {"id": path.notice_id, "deliveries": sent_to})
 
-    return answer_once(work)
+    return respond_once(work)
 
 
 def _endpoint(found: Endpoint) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def _with_secret(found: Endpoint) -> dict[str, Any]:
     return {**_endpoint(found), "secret": found.secrets[0]}
 
 
-def _notice(found: KeptNotice, deliveries: Sequence[NoticeDelivery]) -> dict[str, Any]:
+def _notice(found: StoredNotice, deliveries: Sequence[NoticeDelivery]) -> dict[str, Any]:
     return {
         "id": found.id,
         "message_id": found.message_id,

@@ -15,8 +15,8 @@ from models.inbox import InboxEvent
 from services.reports.drift import finding_shown
 from services.sync import on_demand, replay
 from webhook_app.auth import needs
-from webhook_app.context import door
-from webhook_app.idempotency import Answer, answer_asked, answer_once
+from webhook_app.context import app_context
+from webhook_app.idempotency import Result, respond_after_call, respond_once
 from webhook_app.responses import KEYED, WITH_BODY, WRITING, answer, next_cursor, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.common import AccountPath
@@ -44,7 +44,7 @@ operator_api = Routes("operator", tag="Operators")
 )
 @needs(Scope.ADMIN)
 def events(query: InboxQuery) -> Response:
-    with door().runtime.sessions() as session:
+    with app_context().runtime.sessions() as session:
         found = inbox.page(session, state=query.state, after=query.cursor, limit=query.limit)
     return answer({"events": [_event(one) for one in found], "next_cursor": next_cursor(found, query.limit)})
 
@@ -58,15 +58,15 @@ def events(query: InboxQuery) -> Response:
 def replay_event(path: InboxPath) -> Response:
     replayed: list[InboxEvent] = []
 
-    def work(session: Session) -> Answer:
-        event = replay.replay(session, door().runtime.provider, path.inbox_id)
+    def work(session: Session) -> Result:
+        event = replay.replay(session, app_context().runtime.provider, path.inbox_id)
         replayed.append(event)
-        return Answer(HTTPStatus.OK, {"id": event.id, "state": event.state})
+        return Result(HTTPStatus.OK, {"id": event.id, "state": event.state})
 
-    told = answer_once(work)
+    told = respond_once(work)
     for event in replayed:
         if event.subscription_id is not None:
-            door().ring(event.subscription_id)
+            app_context().ring(event.subscription_id)
     return told
 
 
@@ -80,7 +80,7 @@ def replay_event(path: InboxPath) -> Response:
 )
 @needs(Scope.ADMIN)
 def drift(query: DriftQuery) -> Response:
-    with door().runtime.sessions() as session:
+    with app_context().runtime.sessions() as session:
         states = [query.state] if query.state else [FindingState.OPEN, FindingState.HELD]
         found = drift_finding.page(session, states=states, after=query.cursor, limit=query.limit)
     return answer(
@@ -97,11 +97,11 @@ def drift(query: DriftQuery) -> Response:
 )
 @needs(Scope.ADMIN)
 def dismiss_finding(path: FindingPath, body: DismissBody) -> Response:
-    def work(session: Session) -> Answer:
+    def work(session: Session) -> Result:
         closed = drift_finding.dismiss(session, path.finding_id, body.reason)
-        return Answer(HTTPStatus.OK, finding_shown(closed))
+        return Result(HTTPStatus.OK, finding_shown(closed))
 
-    return answer_once(work)
+    return respond_once(work)
 
 
 @operator_api.post(
@@ -115,13 +115,13 @@ def dismiss_finding(path: FindingPath, body: DismissBody) -> Response:
 )
 @needs(Scope.CLAIM)
 def sync_account(path: AccountPath) -> Response:
-    def ask() -> Answer:
-        with door().waiting_room.place() as has_place:
+    def ask() -> Result:
+        with app_context().slow_calls.place() as has_place:
             patience = on_demand.PATIENCE if has_place else 0
-            done = on_demand.resync(door().runtime, path.account_id, patience=patience)
+            done = on_demand.sync_account(app_context().runtime, path.account_id, patience=patience)
         for one in done.waiting:
             if not one.is_dead:
-                door().ring(one.subscription_id)
+                app_context().ring(one.subscription_id)
         told = {
             "changed": done.changed,
             "drift": [finding_shown(one) for one in done.drift],
@@ -130,9 +130,9 @@ def sync_account(path: AccountPath) -> Response:
                 for one in done.waiting
             ],
         }
-        return Answer(HTTPStatus.ACCEPTED if done.waiting else HTTPStatus.OK, told)
+        return Result(HTTPStatus.ACCEPTED if done.waiting else HTTPStatus.OK, told)
 
-    return answer_asked(ask)
+    return respond_after_call(ask)
 
 
 def _event(event: InboxEvent) -> dict[str, Any]:

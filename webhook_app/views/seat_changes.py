@@ -17,11 +17,11 @@ from models.seat_change import ChangeState, SeatChange
 from services.purchases import preview as seat_preview
 from services.purchases.cancel import cancel as cancel_change
 from services.purchases.confirm import confirm as confirm_change
-from services.purchases.preview import Wish
+from services.purchases.preview import SeatRequest
 from webhook_app import problems
 from webhook_app.auth import caller, needs
-from webhook_app.context import door
-from webhook_app.idempotency import Answer, answer_asked
+from webhook_app.context import app_context
+from webhook_app.idempotency import Result, respond_after_call
 from webhook_app.responses import KEYED, WRITING, answer, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.common import AccountPath
@@ -51,13 +51,13 @@ _UNDONE: Final = (ChangeState.FAILED, ChangeState.CANCELLED)
 )
 @needs(Scope.BILLING)
 def preview(path: AccountPath, body: PreviewBody) -> Response:
-    wish = Wish(**body.model_dump())
+    wish = SeatRequest(**body.model_dump())
 
-    def ask() -> Answer:
-        previewed = seat_preview.preview(door().runtime, path.account_id, wish)
-        return Answer(HTTPStatus.OK, {**_shown(previewed.change), "token": previewed.token})
+    def ask() -> Result:
+        previewed = seat_preview.preview(app_context().runtime, path.account_id, wish)
+        return Result(HTTPStatus.OK, {**_shown(previewed.change), "token": previewed.token})
 
-    return answer_asked(lambda: _or_refusal(ask))
+    return respond_after_call(lambda: _or_refusal(ask))
 
 
 @seat_changes_api.post(
@@ -70,14 +70,14 @@ def preview(path: AccountPath, body: PreviewBody) -> Response:
 )
 @needs(Scope.BILLING)
 def confirm(path: AccountPath, body: ConfirmBody) -> Response:
-    def ask() -> Answer:
-        change = confirm_change(door().runtime, path.account_id, body.token, actor=caller().actor)
+    def ask() -> Result:
+        change = confirm_change(app_context().runtime, path.account_id, body.token, actor=caller().actor)
         if change.state in _UNDONE:
             return _why_undone(change)
         is_open = change.state == ChangeState.SUBMITTED
-        return Answer(HTTPStatus.ACCEPTED if is_open else HTTPStatus.OK, _shown(change))
+        return Result(HTTPStatus.ACCEPTED if is_open else HTTPStatus.OK, _shown(change))
 
-    return answer_asked(lambda: _or_refusal(ask))
+    return respond_after_call(lambda: _or_refusal(ask))
 
 
 @seat_changes_api.get(
@@ -87,7 +87,7 @@ def confirm(path: AccountPath, body: ConfirmBody) -> Response:
 )
 @needs(Scope.READ)
 def show(path: ChangePath) -> Response:
-    with door().runtime.sessions() as session:
+    with app_context().runtime.sessions() as session:
         account.get(session, path.account_id)
         return answer(_shown(seat_change.get(session, path.account_id, path.change_id)))
 
@@ -99,9 +99,9 @@ def show(path: ChangePath) -> Response:
 )
 @needs(Scope.READ)
 def show_open(path: AccountPath) -> Response:
-    with door().runtime.sessions() as session:
+    with app_context().runtime.sessions() as session:
         account.get(session, path.account_id)
-        found = seat_change.open_of(session, path.account_id)
+        found = seat_change.open_changes(session, path.account_id)
     return answer({"seat_changes": [_shown(one) for one in found]})
 
 
@@ -114,12 +114,12 @@ def show_open(path: AccountPath) -> Response:
 )
 @needs(Scope.BILLING)
 def cancel(path: ChangePath) -> Response:
-    def ask() -> Answer:
-        change = cancel_change(door().runtime, path.account_id, path.change_id)
+    def ask() -> Result:
+        change = cancel_change(app_context().runtime, path.account_id, path.change_id)
         is_open = change.state == ChangeState.SCHEDULED
-        return Answer(HTTPStatus.ACCEPTED if is_open else HTTPStatus.OK, _shown(change))
+        return Result(HTTPStatus.ACCEPTED if is_open else HTTPStatus.OK, _shown(change))
 
-    return answer_asked(lambda: _or_refusal(ask))
+    return respond_after_call(lambda: _or_refusal(ask))
 
 
 @seat_changes_api.after_request
@@ -133,20 +133,20 @@ def say_whether_retry_helps(answer: Response) -> Response:
     return answer
 
 
-def _or_refusal(ask: Callable[[], Answer]) -> Answer:
+def _or_refusal(ask: Callable[[], Result]) -> Result:
     """What the provider refused is an answer too, and kept as one; that it could not be asked is none."""
     try:
-        return door().waiting_room.wait_for(ask)
+        return app_context().slow_calls.wait_for(ask)
     except PermanentError as error:
         told = problems.of_error(error)
-        return Answer(told["status"], told)
+        return Result(told["status"], told)
 
 
-def _why_undone(change: SeatChange) -> Answer:
+def _why_undone(change: SeatChange) -> Result:
     """A token that was spent for nothing must not look like seats."""
     further = {"change_id": change.id, "state": change.state, "retry_helps": bool(change.retry_helps)}
     code, detail = change.code or change.state, change.message or f"The change is {change.state}."
-    return Answer(HTTPStatus.CONFLICT, problems.document(HTTPStatus.CONFLICT, code, detail, further))
+    return Result(HTTPStatus.CONFLICT, problems.document(HTTPStatus.CONFLICT, code, detail, further))
 
 
 def _shown(change: SeatChange) -> dict[str, Any]:

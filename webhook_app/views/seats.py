@@ -9,12 +9,12 @@ from flask import Response
 
 from models import account, subscription
 from models.api_key import Scope
-from services.ledger import claims
+from services.ledger import can_add, claims
 from services.reports import seats_document
 from services.reports.seats_document import SeatsPage
 from webhook_app import problems
 from webhook_app.auth import needs
-from webhook_app.context import door
+from webhook_app.context import app_context
 from webhook_app.responses import KEYED, answer, conditional, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.common import AccountPath, SubscriptionPath
@@ -48,13 +48,13 @@ def account_seats(path: AccountPath, query: SeatsQuery) -> Response:
 )
 @needs(Scope.READ)
 def subscription_seats(path: SubscriptionPath) -> Response:
-    cache = door().runtime.cache
+    cache = app_context().runtime.cache
     remembered = cache.account_of(path.subscription_id)
     if remembered is not None:
         page = _document(remembered)
         if seats_document.names(page.body, path.subscription_id):
             return conditional(page.body, page.etag)
-    with door().priority_runtime.sessions() as session:  # it was never asked for, or it has moved
+    with app_context().priority_runtime.sessions() as session:  # it was never asked for, or it has moved
         account_id = subscription.account_of(session, path.subscription_id)
     cache.note_account(path.subscription_id, account_id)
     page = _document(account_id)
@@ -68,9 +68,9 @@ def subscription_seats(path: SubscriptionPath) -> Response:
 )
 @needs(Scope.READ)
 def can_add(path: AccountPath, query: CanAddQuery) -> Response:
-    runtime = door().runtime
+    runtime = app_context().runtime
     with runtime.sessions() as session:
-        told = claims.can_add(session, path.account_id, query.role, query.count, runtime.catalog)
+        told = can_add.may_add(session, path.account_id, query.role, query.count, runtime.catalog)
     nothing = dict.fromkeys(("seat_type", "purchased", "used", "available", "overage"))
     return answer(
         {
@@ -81,14 +81,14 @@ def can_add(path: AccountPath, query: CanAddQuery) -> Response:
             "role": query.role,
             "count": query.count,
             **nothing,
-            **claims.numbers(told.seat_type, told.balance),
+            **claims.figures(told.seat_type, told.balance),
         }
     )
 
 
 def _document(account_id: str) -> SeatsPage:
     """From the cache if it is there, else from the database, which then fills the cache."""
-    runtime = door().priority_runtime
+    runtime = app_context().priority_runtime
     kept = runtime.cache.get(account_id)
     if kept is not None and seats_document.is_of(kept.document, account_id):
         return seats_document.finished(account_id, kept.version, kept.document)
@@ -102,7 +102,7 @@ def _document(account_id: str) -> SeatsPage:
 
 def _as_it_was(account_id: str, moment: datetime) -> Response:
     """From the audit; what is to come is not written down there."""
-    with door().runtime.sessions() as session:
+    with app_context().runtime.sessions() as session:
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         if moment > account.now(session):
             return problems.invalid([problems.Fault("at", "is in the future")])

@@ -14,12 +14,12 @@ from werkzeug.exceptions import NotFound
 from domain import findings
 from domain.errors import InvalidSignature
 from models import drift_finding, inbox
-from models.inbox import Arrival, InboxState, Kept
+from models.inbox import Arrival, InboxState, StoredEvent
 from providers.base import Delivery, Event
 from runtime.wiring import Runtime
 from webhook_app import problems
 from webhook_app.auth import public
-from webhook_app.context import door
+from webhook_app.context import app_context
 from webhook_app.request_body import raw_body
 from webhook_app.responses import responses
 from webhook_app.routes import Routes
@@ -43,7 +43,7 @@ webhooks = Routes("webhooks", tag="Billing provider", is_public=True)
 )
 @public
 def receive(path: ProviderPath) -> Response:
-    runtime = door().priority_runtime
+    runtime = app_context().priority_runtime
     if path.provider != runtime.provider.name:
         raise NotFound(
             f"No provider {path.provider!r} is known here; this service listens at "
@@ -53,7 +53,7 @@ def receive(path: ProviderPath) -> Response:
     try:
         delivery = runtime.provider.verify(list(request.headers.items()), body, datetime.now(UTC))
     except InvalidSignature as error:
-        door().refusals.note(error.reason)
+        app_context().refusals.note(error.reason)
         raise
     event = runtime.provider.read(delivery.body, with_state=False)  # the worker's to look at
     arrival = _arrival(runtime, delivery, event)
@@ -65,7 +65,7 @@ def receive(path: ProviderPath) -> Response:
             HTTPStatus.SERVICE_UNAVAILABLE, "not_stored", "The delivery could not be stored. Send it again."
         )
     if kept.due_in is not None and arrival.subscription_id is not None:
-        door().ring(arrival.subscription_id, kept.due_in)
+        app_context().ring(arrival.subscription_id, kept.due_in)
     if not kept.is_new:
         return Response(_REPEAT, HTTPStatus.OK, mimetype="application/json")
     return Response(_NEW, HTTPStatus.ACCEPTED, mimetype="application/json")
@@ -101,9 +101,9 @@ def _is_foreign(runtime: Runtime, event: Event) -> bool:
     return ours is not None and event.business_id is not None and event.business_id != ours
 
 
-def _keep(runtime: Runtime, arrival: Arrival, event: Event) -> Kept:
+def _keep(runtime: Runtime, arrival: Arrival, event: Event) -> StoredEvent:
     with runtime.sessions.begin() as session:
-        kept = inbox.keep(session, arrival)
+        kept = inbox.store(session, arrival)
         if kept.is_new and _is_foreign(runtime, event):
             drift_finding.record(
                 session, f"business:{event.business_id}", [findings.other_business(event.business_id)]

@@ -13,15 +13,15 @@ from domain.errors import AddonsUnknown
 from domain.purchase.money import Money
 from domain.purchase.plan import Plan, Preview
 from domain.purchase.steps import (
+    PlanStatus,
     SeatStep,
-    Trace,
     basis,
     is_increase,
     moves_billing_date,
     plan_from_json,
     plan_to_json,
     shown,
-    trace_of,
+    status_of,
 )
 from domain.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot, SubscriptionStatus
 from tests.factories import a_snapshot
@@ -166,20 +166,20 @@ OTHERWISE = (AddonQuantity("adn_seat", 7), SUPPORT)
 @pytest.mark.parametrize(
     ("snapshot", "trace"),
     [
-        (bought(addons=AS_PLANNED), Trace.APPLIED),
-        (bought(addons=AS_PLANNED[::-1]), Trace.APPLIED),
-        (bought(addons=AS_PLANNED, status="on_hold"), Trace.APPLIED),
-        (bought(addons=AS_PLANNED, scheduled_change=scheduled()), Trace.APPLIED),
-        (bought(scheduled_change=scheduled(addons=AS_PLANNED)), Trace.SCHEDULED),
-        (bought(addons=None, scheduled_change=scheduled(addons=AS_PLANNED)), Trace.SCHEDULED),
-        (bought(), Trace.NONE),
-        (bought(addons=None), Trace.NONE),
-        (bought(addons=OTHERWISE), Trace.NONE),
-        (bought(addons=AS_PLANNED, quantity=2), Trace.NONE),
-        (bought(addons=AS_PLANNED, product_id="pdt_other"), Trace.NONE),
-        (bought(scheduled_change=scheduled(addons=OTHERWISE)), Trace.NONE),
-        (bought(scheduled_change=scheduled(addons=AS_PLANNED, quantity=2)), Trace.NONE),
-        (bought(scheduled_change=scheduled(addons=AS_PLANNED, product_id="pdt_other")), Trace.NONE),
+        (bought(addons=AS_PLANNED), PlanStatus.APPLIED),
+        (bought(addons=AS_PLANNED[::-1]), PlanStatus.APPLIED),
+        (bought(addons=AS_PLANNED, status="on_hold"), PlanStatus.APPLIED),
+        (bought(addons=AS_PLANNED, scheduled_change=scheduled()), PlanStatus.APPLIED),
+        (bought(scheduled_change=scheduled(addons=AS_PLANNED)), PlanStatus.SCHEDULED),
+        (bought(addons=None, scheduled_change=scheduled(addons=AS_PLANNED)), PlanStatus.SCHEDULED),
+        (bought(), PlanStatus.NONE),
+        (bought(addons=None), PlanStatus.NONE),
+        (bought(addons=OTHERWISE), PlanStatus.NONE),
+        (bought(addons=AS_PLANNED, quantity=2), PlanStatus.NONE),
+        (bought(addons=AS_PLANNED, product_id="pdt_other"), PlanStatus.NONE),
+        (bought(scheduled_change=scheduled(addons=OTHERWISE)), PlanStatus.NONE),
+        (bought(scheduled_change=scheduled(addons=AS_PLANNED, quantity=2)), PlanStatus.NONE),
+        (bought(scheduled_change=scheduled(addons=AS_PLANNED, product_id="pdt_other")), PlanStatus.NONE),
     ],
     ids=[
         "applied",
@@ -199,9 +199,9 @@ OTHERWISE = (AddonQuantity("adn_seat", 7), SUPPORT)
     ],
 )
 def test_a_look_shows_a_plan_as_applied_or_scheduled_or_not_at_all(
-    snapshot: SubscriptionSnapshot, trace: Trace
+    snapshot: SubscriptionSnapshot, trace: PlanStatus
 ):
-    assert trace_of(PLAN, snapshot) is trace
+    assert status_of(PLAN, snapshot) is trace
 
 
 # What is kept and shown.

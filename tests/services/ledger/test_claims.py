@@ -15,7 +15,7 @@ from models.account import Account
 from models.audit import AuditRow
 from models.database import Sessions
 from services.ledger import accounts, claims, subscriptions
-from services.ledger.claims import Seated, Wish
+from services.ledger.claims import ClaimOutcome, ClaimRequest
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import a_catalog, a_cause, a_snapshot
 
@@ -43,9 +43,9 @@ class Books:
             lease = sync_queue.lease(session, snapshot.subscription_id, TEN_SECONDS)
             subscriptions.apply(session, lease, snapshot, self.catalog, a_cause(fence=lease.fence))
 
-    def claim(self, member_id: str, role: str = "member", **more) -> Seated:
+    def claim(self, member_id: str, role: str = "member", **more) -> ClaimOutcome:
         with self.sessions.begin() as session:
-            wish = Wish(member_id=member_id, role=role, **more)
+            wish = ClaimRequest(member_id=member_id, role=role, **more)
             return claims.claim(session, "acme", wish, self.catalog, a_cause())
 
     def release(self, member_id: str) -> bool:
@@ -142,7 +142,7 @@ def test_a_role_nobody_described_is_refused(books: Books):
 
 def test_an_account_nobody_knows_has_no_seats(books: Books):
     with books.sessions.begin() as session, pytest.raises(AccountNotFound):
-        claims.claim(session, "nobody", Wish(member_id="a", role="member"), books.catalog, a_cause())
+        claims.claim(session, "nobody", ClaimRequest(member_id="a", role="member"), books.catalog, a_cause())
 
 
 @pytest.mark.parametrize("status", ["paused", "cancelled", "expired"])

@@ -16,7 +16,7 @@ from domain.errors import AnswerIncomplete, SubscriptionNotAtProvider
 from domain.snapshot import AddonQuantity, ScheduledChange
 from models import drift_finding
 from models.drift_finding import DriftFinding
-from models.notice import KeptNotice
+from models.notice import StoredNotice
 from models.subscription import Subscription
 from runtime.wiring import Runtime
 from tests.acme import AN_OUTAGE, DAY, Acme
@@ -391,7 +391,7 @@ def test_found_again_it_counts_and_its_term_begins_anew(acme: Acme):
     assert acme.status == "ok"
 
 
-# What a look cannot judge.
+# What a look cannot compute_status.
 
 
 @pytest.mark.parametrize("answer", UNCOUNTABLE.values(), ids=UNCOUNTABLE)
@@ -485,5 +485,5 @@ def test_findings_are_told_of_once(acme: Acme):
     for _ in range(3):
         acme.changes(metadata=None)
     with acme.runtime.sessions() as session:
-        told = session.scalars(select(KeptNotice).where(KeptNotice.type == "drift.found")).all()
+        told = session.scalars(select(StoredNotice).where(StoredNotice.type == "drift.found")).all()
     assert [one.data["kind"] for one in told].count("metadata_missing") == 1

@@ -13,8 +13,8 @@ from models.assignment import AssignmentState
 from models.audit import AuditRow
 from runtime.wiring import Runtime
 from services.ledger import accounts, batch_claims, claims
-from services.ledger.claims import Seated, Wish
-from services.ledger.locked_account import Subject, changing, lock
+from services.ledger.claims import ClaimOutcome, ClaimRequest
+from services.ledger.locked_account import Subject, changing, lock_account
 from tests.acme import DAY, Acme
 from tests.clock import Clock
 from tests.factories import a_cause
@@ -54,14 +54,16 @@ def test_two_operations_are_two_audit_rows_of_one_version(grace: Acme):
     before, row = version(grace), newest_row(grace)
     with grace.runtime.transaction() as session, changing(session, "acme") as account:
         for member_id in ("cyd", "dan"):
-            claims.seat(account, Wish(member_id=member_id, role="member"), grace.runtime.catalog, a_cause())
+            claims.claim_locked(
+                account, ClaimRequest(member_id=member_id, role="member"), grace.runtime.catalog, a_cause()
+            )
     assert (version(grace), audited(grace, row)) == (before + 1, ["cyd", "dan"])
     grace.check()
 
 
 def test_a_batch_is_one_version(grace: Acme):
     before = version(grace)
-    wishes = [Wish(member_id=member_id, role="member") for member_id in ("cyd", "dan", "eve")]
+    wishes = [ClaimRequest(member_id=member_id, role="member") for member_id in ("cyd", "dan", "eve")]
     with grace.runtime.transaction() as session:
         batch_claims.claim_each(session, "acme", wishes, grace.runtime.catalog, a_cause())
     assert version(grace) == before + 1
@@ -71,7 +73,7 @@ def test_a_batch_is_one_version(grace: Acme):
 def test_where_nothing_was_recorded_nothing_is_written(grace: Acme):
     before = version(grace)
     with grace.runtime.transaction() as session:
-        assert not lock(session, "acme").save()
+        assert not lock_account(session, "acme").save()
     assert version(grace) == before
 
 
@@ -84,7 +86,7 @@ def test_an_entry_that_changed_nothing_is_no_audit_row(grace: Acme):
 
 def release_and_refuse(session: Session, member_id: str) -> None:
     with changing(session, "acme") as account:
-        claims.give_back(account, assignment.live(session, "acme", member_id), a_cause())
+        claims.release_seat(account, assignment.live(session, "acme", member_id), a_cause())
         raise NoSeatAvailable("afterwards")
 
 
@@ -97,8 +99,10 @@ def test_a_refusal_saves_what_was_recorded_before_it(grace: Acme):
 
 def test_what_is_undone_before_it_is_saved_starts_no_deadline_and_is_no_news(grace: Acme):
     with grace.runtime.transaction() as session, changing(session, "acme") as account:
-        claims.seat(account, Wish(member_id="cyd", role="member"), grace.runtime.catalog, a_cause())
-        claims.give_back(account, assignment.live(session, "acme", "cyd"), a_cause())
+        claims.claim_locked(
+            account, ClaimRequest(member_id="cyd", role="member"), grace.runtime.catalog, a_cause()
+        )
+        claims.release_seat(account, assignment.live(session, "acme", "cyd"), a_cause())
     assert (grace.deadline(), grace.heard()) == (None, ())
     grace.check()
 
@@ -109,7 +113,9 @@ def test_a_policy_and_the_seats_it_is_about_are_judged_together(grace: Acme):
     grace.releases("cyd")
     grace.listens()
     with grace.runtime.transaction() as session, changing(session, "acme") as account:
-        claims.seat(account, Wish(member_id="dan", role="member"), grace.runtime.catalog, a_cause())
+        claims.claim_locked(
+            account, ClaimRequest(member_id="dan", role="member"), grace.runtime.catalog, a_cause()
+        )
         account.override = {"policy": "soft"}
         accounts.reevaluate_locked(account, grace.runtime.catalog, a_cause())
     assert (grace.status, grace.heard()) == ("over_limit", ("seat.overage_started",))
@@ -158,10 +164,10 @@ def test_a_claim_of_a_batch_is_judged_by_those_before_it(grace: Acme):
         grace.member("invited", state=AssignmentState.HELD)  # sent again
     assert grace.claims("cyd") == "claims_blocked"
     wishes = [
-        Wish(member_id="ben", role="member", email="ben@example.com"),
-        Wish(member_id="cyd", role="member"),
+        ClaimRequest(member_id="ben", role="member", email="ben@example.com"),
+        ClaimRequest(member_id="cyd", role="member"),
     ]
     with grace.runtime.transaction() as session:
         outcomes = batch_claims.claim_each(session, "acme", wishes, grace.runtime.catalog, a_cause())
-    assert [type(outcome) for outcome in outcomes] == [Seated, Seated]
+    assert [type(outcome) for outcome in outcomes] == [ClaimOutcome, ClaimOutcome]
     grace.check()

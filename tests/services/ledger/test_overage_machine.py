@@ -144,7 +144,7 @@ class Overages(RuleBasedStateMachine):
         self.acme.decides(**override)
 
     @rule(words=st.sampled_from(WORDS))
-    def restate(self, words: tuple[str, str]) -> None:
+    def apply_entitlements(self, words: tuple[str, str]) -> None:
         """The catalogue says something else, or again what it said before."""
         plain, changed = words
         if changed in self.acme.catalog_text:

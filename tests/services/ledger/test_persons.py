@@ -22,8 +22,8 @@ from models.audit import AuditRow
 from models.database import Sessions
 from models.seat_change import SeatChange
 from services.ledger import batch_claims, claims, members, pending_claims
-from services.ledger.claims import Seated, Wish
-from services.ledger.members import Change
+from services.ledger.claims import ClaimOutcome, ClaimRequest
+from services.ledger.members import MemberUpdate
 from tests.factories import a_catalog, a_cause
 from tests.services.ledger.test_claims import Books
 
@@ -39,8 +39,8 @@ class Team(Books):
 
     def change(self, member_id: str, **wanted) -> Assignment:
         with self.sessions.begin() as session:
-            told = (session, "acme", member_id, Change(**wanted))
-            return members.change(*told, catalog=self.catalog, cause=a_cause())
+            told = (session, "acme", member_id, MemberUpdate(**wanted))
+            return members.update_member(*told, catalog=self.catalog, cause=a_cause())
 
     def rename(self, member_id: str, new_id: str) -> Assignment:
         with self.sessions.begin() as session:
@@ -73,42 +73,42 @@ def team(sessions: Sessions, catalog: Catalog):
     team.check()
 
 
-Claim = Callable[[Team, Wish], Seated]
+Claim = Callable[[Team, ClaimRequest], ClaimOutcome]
 
 
-def alone(team: Team, wish: Wish) -> Seated:
+def alone(team: Team, wish: ClaimRequest) -> ClaimOutcome:
     with team.sessions.begin() as session:
         return pending_claims.claim(session, "acme", wish, team.catalog, a_cause())
 
 
-def in_an_import(team: Team, wish: Wish) -> Seated:
+def in_an_import(team: Team, wish: ClaimRequest) -> ClaimOutcome:
     with team.sessions.begin() as session:
         return claims.claim(session, "acme", wish, team.catalog, a_cause())
 
 
-def each(team: Team, wish: Wish) -> Seated:
+def each(team: Team, wish: ClaimRequest) -> ClaimOutcome:
     with team.sessions.begin() as session:
         (outcome,) = batch_claims.claim_each(session, "acme", [wish], team.catalog, a_cause())
     return _raised(outcome)
 
 
-def all_of_one(team: Team, wish: Wish) -> Seated:
+def all_of_one(team: Team, wish: ClaimRequest) -> ClaimOutcome:
     with team.sessions.begin() as session:
         _, (outcome,) = batch_claims.claim_all(session, "acme", [wish], team.catalog, a_cause())
     return _raised(outcome)
 
 
-def _raised(outcome) -> Seated:
+def _raised(outcome) -> ClaimOutcome:
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
 @pytest.fixture(params=[alone, in_an_import, each, all_of_one])
-def claim(request: pytest.FixtureRequest, team: Team) -> Callable[..., Seated]:
+def claim(request: pytest.FixtureRequest, team: Team) -> Callable[..., ClaimOutcome]:
     """A claim by each of its ways."""
     return lambda member_id, role="member", **more: request.param(
-        team, Wish(member_id=member_id, role=role, **more)
+        team, ClaimRequest(member_id=member_id, role=role, **more)
     )
 
 
@@ -170,7 +170,7 @@ def test_a_move_that_would_have_to_be_bought_is_refused(sessions: Sessions):
     team.claim("first")
     team.claim("ada", "client")
     with pytest.raises(PurchaseNeeded):
-        alone(team, Wish(member_id="ada", role="member"))
+        alone(team, ClaimRequest(member_id="ada", role="member"))
     assert team.live()["ada"] == ("active", None)
 
 
@@ -178,9 +178,9 @@ def test_a_member_whose_seat_is_being_bought_cannot_move(sessions: Sessions):
     team = Team(sessions, a_catalog(BUYING))
     team.buy(product_id="pdt_buying")
     team.claim("first")
-    alone(team, Wish(member_id="ada", role="member"))
+    alone(team, ClaimRequest(member_id="ada", role="member"))
     with pytest.raises(WrongState):
-        alone(team, Wish(member_id="ada", role="client"))
+        alone(team, ClaimRequest(member_id="ada", role="client"))
 
 
 # A second id.
@@ -212,7 +212,7 @@ def buying(sessions: Sessions) -> Team:
     team = Team(sessions, a_catalog(BUYING))
     team.buy(product_id="pdt_buying")
     team.claim("first")
-    alone(team, Wish(member_id="ada", role="member", email=ADA))
+    alone(team, ClaimRequest(member_id="ada", role="member", email=ADA))
     return team
 
 
@@ -220,7 +220,7 @@ def buying(sessions: Sessions) -> Team:
 @pytest.mark.parametrize("member_id", ["ida", "first"])
 def test_the_address_of_a_member_who_waits_for_a_seat_is_taken(buying: Team, way, member_id: str):
     with pytest.raises(EmailTaken) as refused:
-        way(buying, Wish(member_id=member_id, role="member", email=ADA))
+        way(buying, ClaimRequest(member_id=member_id, role="member", email=ADA))
     assert refused.value.details["member_id"] == "ada"
     assert buying.live()["ada"] == ("held", "full")
 
@@ -233,8 +233,8 @@ def test_nobody_is_given_the_address_or_the_id_of_a_member_who_waits_for_a_seat(
 
 
 def test_an_invitation_that_waits_for_its_seat_is_taken_over(buying: Team):
-    alone(buying, Wish(member_id="invited", role="member", email="eve@example.com", hold=True))
-    alone(buying, Wish(member_id="eve", role="member", email="eve@example.com"))
+    alone(buying, ClaimRequest(member_id="invited", role="member", email="eve@example.com", hold=True))
+    alone(buying, ClaimRequest(member_id="eve", role="member", email="eve@example.com"))
     assert set(buying.live()) == {"first", "ada", "eve"}
 
 

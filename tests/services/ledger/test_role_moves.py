@@ -11,9 +11,9 @@ from models.account import Account
 from models.audit import AuditRow
 from models.database import Sessions
 from services.ledger import accounts, claims, role_moves
-from services.ledger.claims import Wish
-from services.ledger.locked_account import lock
-from services.ledger.role_moves import Move
+from services.ledger.claims import ClaimRequest
+from services.ledger.locked_account import lock_account
+from services.ledger.role_moves import RoleMove
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import CATALOG_TEXT, a_catalog, a_cause
 
@@ -43,18 +43,20 @@ ROLES = {"admin": "full", "member": "full", "viewer": "viewer", "client": "free"
 def seat(sessions: Sessions, catalog: Catalog, *people: tuple[str, str], **more) -> None:
     with sessions.begin() as session:
         for member_id, role in people:
-            claims.claim(session, "acme", Wish(member_id=member_id, role=role, **more), catalog, a_cause())
+            claims.claim(
+                session, "acme", ClaimRequest(member_id=member_id, role=role, **more), catalog, a_cause()
+            )
 
 
-def asked(sessions: Sessions, catalog: Catalog) -> list[Move]:
+def asked(sessions: Sessions, catalog: Catalog) -> list[RoleMove]:
     with sessions() as session:
         return list(role_moves.pending(session, "acme", catalog))
 
 
 def carry_out(sessions: Sessions, catalog: Catalog) -> int:
     with sessions.begin() as session:
-        account = lock(session, "acme")
-        moved = role_moves.carry_out(account, catalog, a_cause())
+        account = lock_account(session, "acme")
+        moved = role_moves.move_all(account, catalog, a_cause())
         account.save()
         return moved
 
@@ -79,7 +81,7 @@ def test_the_same_meaning_moves_nobody(sessions: Sessions, before: Catalog):
 
 def test_who_would_move_is_told_before_it_happens(sessions: Sessions, before: Catalog):
     seat(sessions, before, ("ada", "member"), ("bob", "admin"))
-    assert asked(sessions, where(member="viewer")) == [Move("ada", "member", "full", "viewer")]
+    assert asked(sessions, where(member="viewer")) == [RoleMove("ada", "member", "full", "viewer")]
 
 
 def test_members_move_with_their_role(sessions: Sessions, before: Catalog):

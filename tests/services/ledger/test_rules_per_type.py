@@ -17,8 +17,8 @@ from domain.snapshot import AddonQuantity
 from models.account import Account
 from runtime.wiring import Runtime
 from services.ledger import links, purchase_limits
-from services.ledger.locked_account import lock
-from services.ledger.purchase_limits import Present
+from services.ledger.locked_account import lock_account
+from services.ledger.purchase_limits import AccountView
 from services.reports import audit_verification, history
 from tests.acme import DAY, POLICIES, Acme
 from tests.clock import Clock
@@ -211,8 +211,8 @@ def test_a_second_product_without_such_seats_does_not_keep_them_from_being_bough
 
 def why_not_bought(acme: Acme) -> Refused | None:
     with acme.runtime.transaction() as session:
-        present = Present.of(lock(session, "acme"))
-        return purchase_limits.refusal(session, present, "full", acme.runtime.catalog)
+        present = AccountView.of(lock_account(session, "acme"))
+        return purchase_limits.why_not_bought(session, present, "full", acme.runtime.catalog)
 
 
 def test_the_days_limit_is_that_of_the_product_whose_seats_are_bought(account):
@@ -220,9 +220,9 @@ def test_the_days_limit_is_that_of_the_product_whose_seats_are_bought(account):
     acme.buys("auto_expand", 1)
     acme.also_buys("pdt_few")
     with acme.runtime.transaction() as session:
-        present = Present.of(lock(session, "acme"))
+        present = AccountView.of(lock_account(session, "acme"))
         limits = [
-            purchase_limits.purse_of(session, present, acme.runtime.catalog, types).per_day
+            purchase_limits.daily_budget(session, present, acme.runtime.catalog, types).per_day
             for types in (["full"], ["viewer"], ["full", "viewer"])
         ]
     assert limits == [10, 1, 1]
@@ -420,14 +420,14 @@ def test_the_audit_tells_the_policy_of_a_type_where_it_is_not_the_accounts(accou
     acme.decides(seat_types={"full": "soft"})
     acme.check()
     with acme.runtime.sessions() as session:
-        past = history.at(session, "acme", acme.clock.now)
+        past = history.account_at(session, "acme", acme.clock.now)
     assert (dict(past.seat_policies), past.policy) == ({"full": "soft"}, "strict")
     assert breaks(acme) == []
 
 
 def breaks(acme: Acme) -> list[object]:
     with acme.runtime.sessions() as session:
-        return list(audit_verification.check_one(session, "acme").breaks)
+        return list(audit_verification.verify_account(session, "acme").breaks)
 
 
 def test_the_audit_of_an_account_that_an_older_release_wrote_stays_unbroken(account):

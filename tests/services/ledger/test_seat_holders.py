@@ -38,24 +38,24 @@ def is_invited(sessions: Sessions, member_id: str, **changes) -> None:
 
 def seated(sessions: Sessions, *seat_types: str) -> set[str]:
     with sessions() as session:
-        return {one.member_id for one in seat_holders.of(session, "acme", seat_types)}
+        return {one.member_id for one in seat_holders.on_types(session, "acme", seat_types)}
 
 
 def suspended(sessions: Sessions, over: int) -> Sequence[str]:
     with sessions() as session:
-        return seat_holders.choice(session, "acme", "full", over)
+        return seat_holders.to_suspend(session, "acme", "full", over)
 
 
 def released(sessions: Sessions, over: int) -> Sequence[str]:
     with sessions() as session:
-        return seat_holders.invitations(session, "acme", "full", over)
+        return seat_holders.to_release(session, "acme", "full", over)
 
 
 def test_active_and_held_members_are_sitters(rows: Sessions):
     sits(rows, "ada", name="Ada", protected=True, claimed_at=NOON, last_active_at=NOON)
     is_invited(rows, "bob", role="admin", claimed_at=NOON)
     with rows() as session:
-        found = sorted(seat_holders.of(session, "acme", ["full"]), key=lambda one: one.member_id)
+        found = sorted(seat_holders.on_types(session, "acme", ["full"]), key=lambda one: one.member_id)
     assert found == [
         seat_holders.Sitter(
             member_id="ada",

@@ -20,8 +20,8 @@ from domain import findings
 from domain.errors import NotResendable
 from domain.notices import Notice, NoticeType
 from models import drift_finding, notice, notice_endpoint
-from models.database import connect, sessions_of
-from models.notice import KeptNotice, Letter, NoticeDelivery
+from models.database import connect, session_factory
+from models.notice import NoticeDelivery, PendingDelivery, StoredNotice
 from models.notice_endpoint import Endpoint
 from runtime.wiring import Runtime
 from services.ledger import accounts
@@ -72,7 +72,7 @@ def say(runtime: Runtime, *types: NoticeType, account_id: str | None = None, onc
         for wanted in types or (NoticeType.BLOCKED,)
     ]
     with runtime.sessions.begin() as session:
-        notice.put(session, account_id, notices)
+        notice.add(session, account_id, notices)
 
 
 def execute(runtime: Runtime, statement: str) -> None:
@@ -91,8 +91,8 @@ def delivery(runtime: Runtime) -> NoticeDelivery:
     return found
 
 
-def kept(runtime: Runtime) -> KeptNotice:
-    (found,) = everything(runtime, KeptNotice)
+def kept(runtime: Runtime) -> StoredNotice:
+    (found,) = everything(runtime, StoredNotice)
     return found
 
 
@@ -175,7 +175,7 @@ def test_what_was_said_before_an_endpoint_was_registered_is_not_sent_there(
 def test_a_notice_of_a_transaction_that_failed_was_never_said(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url)
     with runtime.sessions() as session:
-        notice.put(session, None, [Notice(NoticeType.BLOCKED)])
+        notice.add(session, None, [Notice(NoticeType.BLOCKED)])
         session.rollback()
     assert notify(runtime) == 0
 
@@ -209,7 +209,7 @@ def test_a_finding_that_comes_back_is_news_again(runtime: Runtime, receiver: Rec
     registered(runtime, receiver.url)
     for found in ([findings.unknown_status("melted")], [], [findings.unknown_status("melted")]):
         with runtime.sessions.begin() as session:
-            drift_finding.settle(session, "sub_1", found)
+            drift_finding.update_findings(session, "sub_1", found)
     assert notify(runtime) == 2
 
 
@@ -528,7 +528,7 @@ FORK = multiprocessing.get_context("fork")
 def notify_elsewhere(runtime: Runtime) -> None:
     """What another process does: with connections of its own."""
     engine = connect(str(runtime.settings.database_url))
-    notify(replace(runtime, engine=engine, sessions=sessions_of(engine)))
+    notify(replace(runtime, engine=engine, sessions=session_factory(engine)))
 
 
 def test_what_a_worker_took_is_nobody_elses_until_its_lease_is_over(runtime: Runtime, receiver: Receiver):
@@ -561,19 +561,19 @@ def test_a_worker_that_dies_after_sending_leads_to_a_repeat_with_the_same_id(
     assert states(runtime) == ["delivered"]
 
 
-def taken(runtime: Runtime) -> Sequence[Letter]:
+def taken(runtime: Runtime) -> Sequence[PendingDelivery]:
     """A worker takes what is due, and is not heard of again."""
     with runtime.sessions.begin() as session:
-        to = notice_endpoint.take(session, lease=LEASE)
-        return notice.take(session, to.endpoint_id, limit=9, lease=LEASE)
+        to = notice_endpoint.lease_next(session, lease=LEASE)
+        return notice.lease_due(session, to.endpoint_id, limit=9, lease=LEASE)
 
 
 def test_two_takers_at_the_same_moment_do_not_wait_for_each_other(runtime: Runtime, receiver: Receiver):
     registered(runtime, receiver.url)
     say(runtime)
     with runtime.sessions.begin() as first, runtime.sessions.begin() as second:
-        assert notice_endpoint.take(first, lease=LEASE) is not None
-        assert notice_endpoint.take(second, lease=LEASE) is None
+        assert notice_endpoint.lease_next(first, lease=LEASE) is not None
+        assert notice_endpoint.lease_next(second, lease=LEASE) is None
 
 
 def test_a_letter_that_was_taken_is_not_due_though_its_endpoint_is_free(runtime: Runtime, receiver: Receiver):
@@ -591,7 +591,7 @@ def test_a_worker_that_was_overtaken_writes_nothing(runtime: Runtime, receiver: 
     time_passes(runtime)
     (fresh,) = taken(runtime)
     with runtime.sessions.begin() as session:
-        assert not notice.bury(session, stale, "late")
+        assert not notice.mark_dead(session, stale, "late")
         assert notice.delivered(session, fresh)
     assert states(runtime) == ["delivered"]
 
@@ -599,7 +599,7 @@ def test_a_worker_that_was_overtaken_writes_nothing(runtime: Runtime, receiver: 
 def test_an_endpoint_may_be_deleted_while_it_is_written_to(runtime: Runtime, receiver: Receiver):
     to = registered(runtime, receiver.url)
     with runtime.sessions.begin() as session:
-        notice.put(session, None, [Notice(NoticeType.BLOCKED)])
+        notice.add(session, None, [Notice(NoticeType.BLOCKED)])
         deletion = threading.Thread(target=removed, args=[runtime, to.id])
         deletion.start()
         time.sleep(0.1)
@@ -694,4 +694,4 @@ def test_an_occasion_that_is_over_is_forgotten(runtime: Runtime):
     say(runtime, NoticeType.CONTRACT_ENDING, once="new year's eve")
     execute(runtime, "UPDATE notices SET created_at = now() - interval '401 days'")
     housekeeping.housekeep(runtime)
-    assert everything(runtime, KeptNotice) == []
+    assert everything(runtime, StoredNotice) == []

@@ -19,8 +19,8 @@ from models.seat_change import ChangeState
 from runtime.wiring import Runtime
 from services.ledger.locked_account import Balance
 from services.purchases.confirm import confirm
-from services.purchases.preview import Wish, preview
-from services.sync.on_demand import resync_subscription
+from services.purchases.preview import SeatRequest, preview
+from services.sync.on_demand import sync_subscription
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.world import World
@@ -40,7 +40,7 @@ CARTS = st.fixed_dictionaries(
     }
 )
 WISHES = st.builds(
-    Wish,
+    SeatRequest,
     seats=st.dictionaries(st.sampled_from(["full", "viewer"]), st.integers(5, 60), min_size=1),
     when=st.sampled_from([None, *When]),
     proration=st.sampled_from([None, *Proration]),
@@ -51,10 +51,10 @@ ACCOUNTS = (f"account-{number}" for number in count())
 
 def renewed(service: Runtime, world: World, subscription_id: str) -> None:
     world.apply(subscription_id, actions.renew(world, Options()), silently=True)
-    resync_subscription(service, subscription_id, patience=5)
+    sync_subscription(service, subscription_id, patience=5)
 
 
-def others(addons: Seats, wish: Wish) -> Seats:
+def others(addons: Seats, wish: SeatRequest) -> Seats:
     """The units of what the wish is not about."""
     concerned = {"full": FULL, "viewer": {"adn_viewer"}}
     return {
@@ -89,7 +89,7 @@ def provided(service: Runtime, world: World, subscription_id: str) -> Seats:
 )
 @given(cart=CARTS, wish=WISHES)
 def test_preview_provider_and_document_agree_and_the_rest_of_the_cart_stays(
-    service: Runtime, world: World, cart: Seats, wish: Wish
+    service: Runtime, world: World, cart: Seats, wish: SeatRequest
 ):
     account_id, written = next(ACCOUNTS), applied_writes(world)
     sold = sell(world, service, cart, account_id)

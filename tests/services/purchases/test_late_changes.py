@@ -10,9 +10,9 @@ from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
 from services.purchases import cancel
 from services.purchases.confirm import confirm
-from services.purchases.preview import Wish, preview
+from services.purchases.preview import SeatRequest, preview
 from services.purchases.settle import settle
-from services.sync.on_demand import resync_subscription
+from services.sync.on_demand import sync_subscription
 from simulator.billing.subscription import AddonUnits
 from simulator.control import actions
 from simulator.control.actions import Options
@@ -34,7 +34,7 @@ def sold(service: Runtime, world: World) -> str:
 def failed(service: Runtime, world: World) -> SeatChange:
     """A reduction to 14 whose write was lost: nothing was to be seen of it in time."""
     world.board.turn({"api_cut_before_probability": 1.0, "api_fault_routes": [CHANGES]})
-    wish = Wish(seats={"full": 14}, when=When.NOW, release="suggested")
+    wish = SeatRequest(seats={"full": 14}, when=When.NOW, release="suggested")
     change = confirm(service, "acme", preview(service, "acme", wish).token)
     long_ago(service)
     world.board.turn({"api_cut_before_probability": 0.0})
@@ -42,7 +42,7 @@ def failed(service: Runtime, world: World) -> SeatChange:
 
 
 def cancelled(service: Runtime, world: World) -> SeatChange:
-    wish = Wish(seats={"full": 14}, when=When.AT_RENEWAL, release="suggested")
+    wish = SeatRequest(seats={"full": 14}, when=When.AT_RENEWAL, release="suggested")
     change = confirm(service, "acme", preview(service, "acme", wish).token)
     return cancel.cancel(service, "acme", change.id)
 
@@ -54,7 +54,7 @@ def carried_out(service: Runtime, world: World, sold: str, change: SeatChange) -
     """Somebody buys the very same cart."""
     cart = [AddonUnits(one["addon_id"], one["quantity"]) for one in change.plan["cart"]["addons"]]
     world.apply(sold, actions.set_cart(world, Options(addons=cart)), silently=True)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
 
 
 def held(service: Runtime) -> list[str]:
@@ -85,7 +85,7 @@ def test_a_person_is_asked_what_is_to_become_of_those_who_were_named(
 def test_the_question_stands_until_those_who_were_named_are_gone(service: Runtime, world: World, sold: str):
     change = failed(service, world)
     carried_out(service, world, sold, change)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     assert len(held(service)) == 1
     with service.sessions.begin() as session:
         session.execute(
@@ -94,7 +94,7 @@ def test_the_question_stands_until_those_who_were_named_are_gone(service: Runtim
             ),
             {"gone": list(change.release)},
         )
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     assert held(service) == []
 
 
@@ -107,7 +107,7 @@ def test_where_nobody_was_named_there_is_nothing_to_ask(service: Runtime, world:
 
 def failed_without_people(service: Runtime, world: World) -> SeatChange:
     world.board.turn({"api_cut_before_probability": 1.0, "api_fault_routes": [CHANGES]})
-    change = confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 14})).token)
+    change = confirm(service, "acme", preview(service, "acme", SeatRequest(seats={"full": 14})).token)
     long_ago(service)
     world.board.turn({"api_cut_before_probability": 0.0})
     return settle(service, change.id)
@@ -115,10 +115,10 @@ def failed_without_people(service: Runtime, world: World) -> SeatChange:
 
 def test_a_change_that_is_open_releases_as_it_says(service: Runtime, world: World, sold: str):
     world.board.turn({"plan_change_payment": "waits"})
-    wish = Wish(seats={"full": 14}, when=When.NOW, release="suggested")
+    wish = SeatRequest(seats={"full": 14}, when=When.NOW, release="suggested")
     change = confirm(service, "acme", preview(service, "acme", wish).token)
     if change.state == ChangeState.SUBMITTED:
         settles(world, sold, "succeeds")
-        resync_subscription(service, sold, patience=5)
+        sync_subscription(service, sold, patience=5)
     left = change.seats["full"]["after"]
     assert (the(service, change).state, in_use(service)) == (ChangeState.APPLIED, (left, left, "ok"))

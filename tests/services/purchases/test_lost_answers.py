@@ -10,7 +10,7 @@ from domain.billing_terms import When
 from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
 from services.purchases.confirm import confirm
-from services.purchases.preview import Wish, preview
+from services.purchases.preview import SeatRequest, preview
 from services.purchases.settle import settle
 from simulator.control import actions
 from simulator.control.actions import Options
@@ -24,16 +24,18 @@ from tests.waiting import wait_until
 class Asked:
     """A wish, where it ends if it was granted, and then: people on full seats, and full seats bought."""
 
-    wish: Wish
+    wish: SeatRequest
     ends: ChangeState
     leaves: tuple[int, int]
 
 
 CHANGED = {
-    "more now": Asked(Wish(seats={"full": 23}), ChangeState.APPLIED, (12, 23)),
-    "fewer now": Asked(Wish(seats={"full": 10}, release="suggested"), ChangeState.APPLIED, (10, 10)),
+    "more now": Asked(SeatRequest(seats={"full": 23}), ChangeState.APPLIED, (12, 23)),
+    "fewer now": Asked(SeatRequest(seats={"full": 10}, release="suggested"), ChangeState.APPLIED, (10, 10)),
     "fewer at the renewal": Asked(
-        Wish(seats={"full": 10}, release="suggested", when=When.AT_RENEWAL), ChangeState.SCHEDULED, (12, 18)
+        SeatRequest(seats={"full": 10}, release="suggested", when=When.AT_RENEWAL),
+        ChangeState.SCHEDULED,
+        (12, 18),
     ),
 }
 # The knob, by which name the provider notes that it struck, and whether the work had been done by then.
@@ -52,7 +54,7 @@ def sold(service: Runtime, world: World) -> str:
     return sold
 
 
-def lose_the_answer(service: Runtime, world: World, wish: Wish, fault: str) -> tuple[str, SeatChange]:
+def lose_the_answer(service: Runtime, world: World, wish: SeatRequest, fault: str) -> tuple[str, SeatChange]:
     """The token and the change that was confirmed by it while the fault was there."""
     knob, name, _ = LOST[fault]
     token = preview(service, "acme", wish).token

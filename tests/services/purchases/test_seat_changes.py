@@ -26,14 +26,14 @@ from models.account import Account
 from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
 from services.ledger import accounts, claims, links
-from services.ledger.claims import Wish as SeatWish
+from services.ledger.claims import ClaimRequest as SeatWish
 from services.purchases import confirm as confirming
 from services.purchases import refresh
 from services.purchases.cancel import cancel
 from services.purchases.confirm import confirm
-from services.purchases.preview import Wish, preview
+from services.purchases.preview import SeatRequest, preview
 from services.purchases.settle import settle
-from services.sync.on_demand import resync_subscription
+from services.sync.on_demand import sync_subscription
 from simulator.billing.lifecycle import changed
 from simulator.billing.subscription import AddonUnits
 from simulator.control import actions
@@ -90,7 +90,7 @@ def the(runtime: Runtime, change: SeatChange) -> SeatChange:
 def test_a_preview_tells_the_price_in_the_providers_words_and_changes_nothing(
     service: Runtime, world: World, sold: str
 ):
-    told = preview(service, "acme", Wish(seats={"full": 23})).change
+    told = preview(service, "acme", SeatRequest(seats={"full": 23})).change
     assert told.seats == {"full": {"before": 18, "after": 23}}
     assert told.shown["charged_now"]["currency"] == "EUR"
     assert told.shown["charged_now"]["amount"] > 0
@@ -101,21 +101,21 @@ def test_a_preview_tells_the_price_in_the_providers_words_and_changes_nothing(
 
 def test_what_there_is_already_is_nothing_to_change(service: Runtime, sold: str):
     with pytest.raises(NothingToChange):
-        preview(service, "acme", Wish(seats={"full": 18}))
+        preview(service, "acme", SeatRequest(seats={"full": 18}))
 
 
 def test_an_account_without_a_subscription_is_told_to_buy_one(service: Runtime, sold: str):
     with service.transaction() as session:
         accounts.open_account(session, "newcomer", service.catalog, a_cause())
     with pytest.raises(NoSubscription, match="checkout"):
-        preview(service, "newcomer", Wish(seats={"full": 3}))
+        preview(service, "newcomer", SeatRequest(seats={"full": 3}))
 
 
 def test_of_two_subscriptions_the_one_to_change_has_to_be_named(service: Runtime, world: World, sold: str):
     other = sell_beside(world, service, sold)
     with pytest.raises(NoSubscription, match="name the one"):
-        preview(service, "acme", Wish(seats={"full": 30}))
-    told = preview(service, "acme", Wish(seats={"full": 30}, subscription_id=other))
+        preview(service, "acme", SeatRequest(seats={"full": 30}))
+    told = preview(service, "acme", SeatRequest(seats={"full": 30}, subscription_id=other))
     assert told.change.seats == {"full": {"before": 23, "after": 30}}
 
 
@@ -125,24 +125,24 @@ def test_of_two_subscriptions_the_one_to_change_has_to_be_named(service: Runtime
 def test_a_confirmed_preview_is_applied_and_the_rest_of_the_cart_stays(
     service: Runtime, world: World, sold: str
 ):
-    done = confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    done = confirm(service, "acme", preview(service, "acme", SeatRequest(seats={"full": 23})).token)
     assert done.state == ChangeState.APPLIED
     assert units(world, sold) == {**CART, "adn_seat": 8}
     assert (purchased(service), purchased(service, "viewer"), applied_writes(world)) == (23, 4, 1)
 
 
 def test_its_history_tells_every_state(service: Runtime, sold: str):
-    done = confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    done = confirm(service, "acme", preview(service, "acme", SeatRequest(seats={"full": 23})).token)
     assert [step["state"] for step in done.history] == ["previewed", "submitted", "applied"]
 
 
 def test_our_own_change_is_no_drift(service: Runtime, sold: str):
-    confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    confirm(service, "acme", preview(service, "acme", SeatRequest(seats={"full": 23})).token)
     assert drift(service) == []
 
 
 def test_a_token_pressed_twice_is_sent_once(service: Runtime, world: World, sold: str):
-    token = preview(service, "acme", Wish(seats={"full": 23})).token
+    token = preview(service, "acme", SeatRequest(seats={"full": 23})).token
     first, second = confirm(service, "acme", token), confirm(service, "acme", token)
     assert (first.id, first.state, applied_writes(world)) == (second.id, second.state, 1)
 
@@ -150,7 +150,7 @@ def test_a_token_pressed_twice_is_sent_once(service: Runtime, world: World, sold
 def test_what_was_previewed_before_somebody_elses_change_is_refused(
     service: Runtime, world: World, sold: str
 ):
-    token = preview(service, "acme", Wish(seats={"full": 23})).token
+    token = preview(service, "acme", SeatRequest(seats={"full": 23})).token
     more = (*world.state.get(sold).addons[:-1], AddonUnits("adn_support", 2))
     world.apply(sold, lambda one, _: changed(replace(one, addons=more)), silently=True)
     with pytest.raises(SubscriptionChanged):
@@ -159,7 +159,7 @@ def test_what_was_previewed_before_somebody_elses_change_is_refused(
 
 
 def test_an_old_preview_is_refused(service: Runtime, world: World, sold: str):
-    token = preview(service, "acme", Wish(seats={"full": 23})).token
+    token = preview(service, "acme", SeatRequest(seats={"full": 23})).token
     with service.sessions.begin() as session:
         session.execute(text("UPDATE seat_changes SET expires_at = now()"))
     for _ in range(2):
@@ -171,7 +171,7 @@ def test_an_old_preview_is_refused(service: Runtime, world: World, sold: str):
 def test_while_one_change_is_under_way_another_is_refused_and_told_which(
     service: Runtime, world: World, sold: str
 ):
-    tokens = [preview(service, "acme", Wish(seats={"full": 18 + n})).token for n in (5, 6)]
+    tokens = [preview(service, "acme", SeatRequest(seats={"full": 18 + n})).token for n in (5, 6)]
     world.board.turn({"plan_change_payment": "waits"})
     first = confirm(service, "acme", tokens[0])
     assert first.state == ChangeState.SUBMITTED
@@ -184,11 +184,11 @@ def test_while_one_change_is_under_way_another_is_refused_and_told_which(
 def test_a_refusal_of_the_provider_fails_the_change_with_its_reason(
     service: Runtime, world: World, sold: str
 ):
-    token = preview(service, "acme", Wish(seats={"full": 23})).token
+    token = preview(service, "acme", SeatRequest(seats={"full": 23})).token
     with service.sessions() as session:
         change = seat_change.by_token(session, "acme", token)
     world.board.turn({"plan_change_payment": "waits"})
-    confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 20})).token)
+    confirm(service, "acme", preview(service, "acme", SeatRequest(seats={"full": 20})).token)
     with service.sessions.begin() as session:
         session.execute(text("UPDATE seat_changes SET state = 'failed' WHERE state = 'submitted'"))
     with pytest.raises(ChangeRefused) as refusal:
@@ -203,7 +203,7 @@ def test_a_refusal_of_the_provider_fails_the_change_with_its_reason(
 
 def test_seats_are_there_only_when_the_payment_has_succeeded(service: Runtime, world: World, sold: str):
     world.board.turn({"plan_change_payment": "waits"})
-    change = confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    change = confirm(service, "acme", preview(service, "acme", SeatRequest(seats={"full": 23})).token)
     long_ago(service)
     assert settle(service, change.id).state == ChangeState.SUBMITTED
     assert purchased(service) == 18
@@ -214,7 +214,7 @@ def test_seats_are_there_only_when_the_payment_has_succeeded(service: Runtime, w
 
 def test_a_failed_payment_fails_the_change_and_changes_nothing(service: Runtime, world: World, sold: str):
     world.board.turn({"plan_change_payment": "waits"})
-    change = confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    change = confirm(service, "acme", preview(service, "acme", SeatRequest(seats={"full": 23})).token)
     settles(world, sold, "fails")
     assert settle(service, change.id).state == ChangeState.SUBMITTED
     long_ago(service)
@@ -227,7 +227,7 @@ def test_a_payment_that_succeeds_while_the_provider_cannot_be_read_is_not_taken_
     service: Runtime, world: World, sold: str
 ):
     world.board.turn({"plan_change_payment": "waits"})
-    change = confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    change = confirm(service, "acme", preview(service, "acme", SeatRequest(seats={"full": 23})).token)
     long_ago(service)
     settles(world, sold, "succeeds")
     world.board.turn({"api_500_probability": 1.0, "api_fault_routes": ["GET *"]})
@@ -240,7 +240,7 @@ def test_a_payment_that_still_waits_while_the_customer_cancels_is_not_taken_for_
     service: Runtime, world: World, sold: str
 ):
     world.board.turn({"plan_change_payment": "waits"})
-    change = confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    change = confirm(service, "acme", preview(service, "acme", SeatRequest(seats={"full": 23})).token)
     long_ago(service)
     world.apply(sold, lambda one, _: changed(replace(one, cancel_at_next_billing_date=True)), silently=True)
     assert settle(service, change.id).state == ChangeState.SUBMITTED
@@ -250,7 +250,7 @@ def test_a_change_that_was_taken_for_failed_is_applied_when_it_is_seen_after_all
     service: Runtime, world: World, sold: str
 ):
     world.board.turn({"api_cut_before_probability": 1.0, "api_fault_routes": [CHANGES]})
-    change = confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    change = confirm(service, "acme", preview(service, "acme", SeatRequest(seats={"full": 23})).token)
     long_ago(service)
     assert settle(service, change.id).state == ChangeState.FAILED
     more = tuple(
@@ -265,7 +265,7 @@ def resynced(service: Runtime, name: str, change: SeatChange) -> str:
     """What the change has become by a look."""
     with service.sessions.begin() as session:
         session.execute(text("UPDATE subscriptions SET next_at = now(), lease_until = NULL"))
-    resync_subscription(service, name, patience=5)
+    sync_subscription(service, name, patience=5)
     return the(service, change).state
 
 
@@ -283,7 +283,7 @@ def resynced(service: Runtime, name: str, change: SeatChange) -> str:
 def test_a_change_whose_answer_is_lost_ends_in_the_right_state_with_one_write_at_most(
     service: Runtime, world: World, sold: str, knob: str, ends: str
 ):
-    token = preview(service, "acme", Wish(seats={"full": 23})).token
+    token = preview(service, "acme", SeatRequest(seats={"full": 23})).token
     world.board.turn({knob: 1.0, "api_hang_seconds": 1.5, "api_fault_routes": [CHANGES]})
     change = confirm(service, "acme", token)
     long_ago(service)
@@ -293,7 +293,7 @@ def test_a_change_whose_answer_is_lost_ends_in_the_right_state_with_one_write_at
 
 
 def test_a_process_that_died_after_it_sent_is_made_good_by_reading(service: Runtime, world: World, sold: str):
-    token = preview(service, "acme", Wish(seats={"full": 23})).token
+    token = preview(service, "acme", SeatRequest(seats={"full": 23})).token
 
     class Dies(type(service.provider)):  # type: ignore[misc]
         def change(self, plan, *, change_id):
@@ -311,7 +311,7 @@ def test_a_process_that_died_after_it_sent_is_made_good_by_reading(service: Runt
 def test_a_process_that_was_stopped_before_it_could_send_sends_nothing_any_more(
     service: Runtime, world: World, sold: str, monkeypatch: pytest.MonkeyPatch
 ):
-    previewed = preview(service, "acme", Wish(seats={"full": 23}))
+    previewed = preview(service, "acme", SeatRequest(seats={"full": 23}))
     monkeypatch.setattr(confirming, "_SOON", -1.0)
     with pytest.raises(TransientError, match="stopped before it could send"):
         confirm(service, "acme", previewed.token)
@@ -321,7 +321,7 @@ def test_a_process_that_was_stopped_before_it_could_send_sends_nothing_any_more(
 def test_a_subscription_that_has_left_the_account_is_not_changed_by_its_token(
     service: Runtime, world: World, sold: str
 ):
-    token = preview(service, "acme", Wish(seats={"full": 23})).token
+    token = preview(service, "acme", SeatRequest(seats={"full": 23})).token
     with service.transaction() as session:
         links.link(session, "other", sold, service.catalog, a_cause())
     with pytest.raises(SubscriptionChanged):
@@ -333,9 +333,9 @@ def test_what_the_account_has_lost_elsewhere_since_the_preview_is_not_given_back
     service: Runtime, world: World, sold: str
 ):
     other = sell_beside(world, service, sold)
-    token = preview(service, "acme", Wish(seats={"full": 16}, subscription_id=sold)).token
+    token = preview(service, "acme", SeatRequest(seats={"full": 16}, subscription_id=sold)).token
     world.apply(other, lambda one, _: changed(replace(one, status="cancelled")), silently=True)
-    resync_subscription(service, other, patience=5)
+    sync_subscription(service, other, patience=5)
     with pytest.raises(SubscriptionChanged):
         confirm(service, "acme", token)
 
@@ -343,7 +343,7 @@ def test_what_the_account_has_lost_elsewhere_since_the_preview_is_not_given_back
 def test_a_provider_that_cannot_be_asked_sends_nothing(
     service: Runtime, world: World, sold: str, monkeypatch
 ):
-    token = preview(service, "acme", Wish(seats={"full": 23})).token
+    token = preview(service, "acme", SeatRequest(seats={"full": 23})).token
     monkeypatch.setattr(refresh, "PATIENCE", 0.3)
     world.board.turn({"api_500_probability": 1.0})
     with pytest.raises(TransientError, match="nothing was sent"):
@@ -361,7 +361,7 @@ def test_a_provider_that_cannot_be_asked_sends_nothing(
 def test_fewer_seats_than_people_is_refused_with_those_who_would_have_to_leave(service: Runtime, sold: str):
     seated(service, *(f"member-{number}" for number in range(12)))
     with pytest.raises(SeatsInUse) as refusal:
-        preview(service, "acme", Wish(seats={"full": 10}))
+        preview(service, "acme", SeatRequest(seats={"full": 10}))
     assert refusal.value.details["total"] == 2
     assert [one["member_id"] for one in refusal.value.details["leavers"]] == ["member-11", "member-10"]
 
@@ -370,7 +370,7 @@ def test_a_planned_reduction_releases_the_chosen_with_the_seats_and_warns_nobody
     service: Runtime, world: World, sold: str
 ):
     seated(service, *(f"member-{number}" for number in range(12)))
-    wish = Wish(seats={"full": 10}, release=["member-3", "member-4"])
+    wish = SeatRequest(seats={"full": 10}, release=["member-3", "member-4"])
     done = confirm(service, "acme", preview(service, "acme", wish).token)
     assert done.state == ChangeState.APPLIED
     with service.sessions() as session:
@@ -382,13 +382,13 @@ def test_a_planned_reduction_releases_the_chosen_with_the_seats_and_warns_nobody
 
 def test_suggested_releases_those_who_would_leave_first(service: Runtime, sold: str):
     seated(service, *(f"member-{number}" for number in range(12)))
-    told = preview(service, "acme", Wish(seats={"full": 10}, release="suggested")).change
+    told = preview(service, "acme", SeatRequest(seats={"full": 10}, release="suggested")).change
     assert told.release == ["member-11", "member-10"]
 
 
 def test_a_reduction_that_the_provider_refuses_releases_nobody(service: Runtime, world: World, sold: str):
     seated(service, *(f"member-{number}" for number in range(12)))
-    token = preview(service, "acme", Wish(seats={"full": 10}, release="suggested")).token
+    token = preview(service, "acme", SeatRequest(seats={"full": 10}, release="suggested")).token
     world.board.turn({"api_500_probability": 1.0, "api_fault_routes": [CHANGES]})
     change = confirm(service, "acme", token)
     world.board.turn({"api_500_probability": 0.0})
@@ -403,7 +403,7 @@ def test_only_who_sits_on_what_is_given_back_can_be_released(service: Runtime, s
     seated(service, "guest-1", role="guest")
     for seats, release in ((23, ["boss"]), (16, ["guest-1"]), (16, ["nobody"])):
         with pytest.raises(ReleaseRefused):
-            preview(service, "acme", Wish(seats={"full": seats}, release=release))
+            preview(service, "acme", SeatRequest(seats={"full": seats}, release=release))
 
 
 def test_who_sits_elsewhere_by_the_time_a_reduction_is_carried_out_stays(
@@ -415,7 +415,7 @@ def test_who_sits_elsewhere_by_the_time_a_reduction_is_carried_out_stays(
         claims.release(session, "acme", "member-3", a_cause())
     seated(service, "member-3", role="guest")
     world.apply(sold, actions.renew(world, Options()), silently=True)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     assert the(service, change).state == ChangeState.APPLIED
     with service.sessions() as session:
         assert session.get_one(Account, "acme").seats["viewer"]["active"] == 1
@@ -424,7 +424,7 @@ def test_who_sits_elsewhere_by_the_time_a_reduction_is_carried_out_stays(
 def test_seats_that_come_from_elsewhere_cannot_be_given_back_here(service: Runtime, world: World, sold: str):
     sell_beside(world, service, sold)
     with pytest.raises(BelowMinimum, match="5 full seats come from"):
-        preview(service, "acme", Wish(seats={"full": 4}, subscription_id=sold))
+        preview(service, "acme", SeatRequest(seats={"full": 4}, subscription_id=sold))
 
 
 # At the renewal.
@@ -447,7 +447,7 @@ def in_use(runtime: Runtime) -> tuple[int, int, str]:
 
 
 def scheduled(service: Runtime, seats: int = 10, **more) -> SeatChange:
-    wish = Wish(seats={"full": seats}, when=When.AT_RENEWAL, **more)
+    wish = SeatRequest(seats={"full": seats}, when=When.AT_RENEWAL, **more)
     return confirm(service, "acme", preview(service, "acme", wish).token)
 
 
@@ -458,7 +458,7 @@ def test_a_reduction_at_the_renewal_keeps_seats_and_people_until_then(
     change = scheduled(service, release="suggested")
     assert (change.state, purchased(service)) == (ChangeState.SCHEDULED, 18)
     world.apply(sold, actions.renew(world, Options()), silently=True)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     assert (the(service, change).state, purchased(service)) == (ChangeState.APPLIED, 10)
     assert {name: count for name, count in units(world, sold).items() if name not in SEATS} == {
         name: count for name, count in CART.items() if name not in SEATS
@@ -476,7 +476,7 @@ def test_a_scheduled_change_that_was_taken_back_at_the_provider_is_seen_as_cance
 ):
     change = scheduled(service)
     unscheduled(world, sold)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     assert the(service, change).state == ChangeState.SCHEDULED
     a_minute_later(service)
     assert settle(service, change.id).state == ChangeState.CANCELLED
@@ -491,12 +491,12 @@ def test_a_scheduled_change_that_one_look_does_not_show_is_not_lost(
     change = scheduled(service, release="suggested")
     planned = world.state.get(sold).scheduled_change
     unscheduled(world, sold)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     a_minute_later(service)
     assert settle(service, change.id).state == ChangeState.CANCELLED
     world.apply(sold, lambda one, _: changed(replace(one, scheduled_change=planned)), silently=True)
     world.apply(sold, actions.renew(world, Options()), silently=True)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     assert the(service, change).state == ChangeState.APPLIED
     assert in_use(service) == (12, change.seats["full"]["after"], "over_limit")
 
@@ -537,13 +537,13 @@ def test_a_reduction_that_people_have_outgrown_is_taken_back_by_itself(
 
 
 def test_what_is_done_cannot_be_taken_back(service: Runtime, sold: str):
-    done = confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    done = confirm(service, "acme", preview(service, "acme", SeatRequest(seats={"full": 23})).token)
     with pytest.raises(NotCancellable):
         cancel(service, "acme", done.id)
 
 
 def test_an_unwanted_preview_can_be_dropped(service: Runtime, sold: str):
-    previewed = preview(service, "acme", Wish(seats={"full": 23}))
+    previewed = preview(service, "acme", SeatRequest(seats={"full": 23}))
     assert cancel(service, "acme", previewed.change.id).state == ChangeState.EXPIRED
     with pytest.raises(PreviewExpired):
         confirm(service, "acme", previewed.token)

@@ -27,9 +27,9 @@ from services.purchases import preview as seat_preview
 from services.purchases import settle as story
 from services.purchases.cancel import cancel
 from services.purchases.confirm import confirm
-from services.purchases.preview import Wish, preview
+from services.purchases.preview import SeatRequest, preview
 from services.purchases.settle import settle
-from services.sync.on_demand import resync_subscription
+from services.sync.on_demand import sync_subscription
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.server import Simulator
@@ -94,7 +94,7 @@ class SeatChanges(RuleBasedStateMachine):
     def preview(self, seats: int, when: When | None, release: Any) -> None:
         self.passes()
         before, model = self.model.cart, self.model
-        wish = Wish(seats={"full": seats}, when=when, release=release)
+        wish = SeatRequest(seats={"full": seats}, when=when, release=release)
         refused = model.refuses_preview(seats, names_people=release == "suggested")
         told = outcome(lambda: preview(self.service, "acme", wish))
         if refused:
@@ -235,7 +235,7 @@ class SeatChanges(RuleBasedStateMachine):
 
     def claims(self, name: str) -> None:
         with self.service.transaction() as session:
-            wish = seating.Wish(member_id=name, role="member")
+            wish = seating.ClaimRequest(member_id=name, role="member")
             seating.claim(session, "acme", wish, self.service.catalog, a_cause())
 
     # The provider.
@@ -288,7 +288,7 @@ class SeatChanges(RuleBasedStateMachine):
     @rule()
     def look(self) -> None:
         self.passes()
-        resync_subscription(self.service, self.model.subscription_id, patience=5)
+        sync_subscription(self.service, self.model.subscription_id, patience=5)
         self.model.look()
         document = self.app.get("/v1/accounts/acme/seats").json["seats"]
         assert document["full"]["purchased"] == seats_of(self.model.cart)

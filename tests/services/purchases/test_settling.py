@@ -16,9 +16,9 @@ from runtime.settings import Settings
 from runtime.wiring import Runtime
 from services.purchases import settle as story
 from services.purchases.confirm import confirm
-from services.purchases.preview import Wish, preview
+from services.purchases.preview import SeatRequest, preview
 from services.purchases.settle import settle_due
-from services.sync.on_demand import resync_subscription
+from services.sync.on_demand import sync_subscription
 from simulator.server import Simulator
 from simulator.world import World
 from tests.clock import Clock
@@ -59,7 +59,7 @@ def unpaid(service: Runtime, world: World, sold: str) -> SeatChange:
 
 def waiting(service: Runtime, world: World, account_id: str = "acme") -> SeatChange:
     world.board.turn({"plan_change_payment": "waits"})
-    change = confirm(service, account_id, preview(service, account_id, Wish(seats={"full": 23})).token)
+    change = confirm(service, account_id, preview(service, account_id, SeatRequest(seats={"full": 23})).token)
     assert change.state == ChangeState.SUBMITTED
     return change
 
@@ -83,7 +83,7 @@ def test_a_change_taken_back_in_the_portal_is_seen_as_cancelled_by_itself(
 ):
     change = scheduled(service)
     unscheduled(world, sold)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     assert the(service, change).state == ChangeState.SCHEDULED
     clock.advance(timedelta(hours=1))
     settle_all(service)
@@ -135,7 +135,7 @@ def test_what_is_not_due_is_left_alone(service: Runtime, world: World, clock: Cl
 
 
 def test_what_has_ended_is_not_looked_at_again(service: Runtime, world: World, clock: Clock, sold: str):
-    confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    confirm(service, "acme", preview(service, "acme", SeatRequest(seats={"full": 23})).token)
     clock.advance(timedelta(days=1))
     before = asked(world)
     settle_all(service)
@@ -235,7 +235,7 @@ def bell() -> Bell:
 
 @pytest.fixture
 def sweep(service: Runtime, bell: Bell) -> Sweep:
-    return Sweep(service, lambda _ids: None, ring_for_changes=bell.ring)
+    return Sweep(service, lambda _ids: None, wake_changes=bell.ring)
 
 
 def test_the_sweep_rings_while_a_change_is_due_and_not_before(
@@ -281,7 +281,7 @@ def test_what_the_sweep_rings_for_is_the_task_that_settles(
     app._runtime, app._built_in = service, os.getpid()
     settles(world, unpaid.subscription_id, "succeeds")
     clock.advance(SOON)
-    Sweep(service, app.publish, ring_for_changes=app.ring_for_changes).once()
+    Sweep(service, app.publish, wake_changes=app.wake_changes).once()
     with app.connection_for_read() as broker, broker.SimpleQueue("seatsync") as queue:
         rung = queue.get(timeout=5).headers["task"]
     app.tasks[rung].apply()

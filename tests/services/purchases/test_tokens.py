@@ -11,7 +11,7 @@ from domain.errors import SubscriptionChanged
 from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
 from services.purchases.confirm import confirm
-from services.purchases.preview import Previewed, Wish, preview
+from services.purchases.preview import Previewed, SeatRequest, preview
 from simulator import plan_operations
 from simulator.billing import lifecycle, portal
 from simulator.billing.lifecycle import Rule
@@ -35,7 +35,7 @@ def sold(service: Runtime, world: World) -> str:
 
 
 def five_more(service: Runtime) -> Previewed:
-    return preview(service, "acme", Wish(seats={"full": 23}))
+    return preview(service, "acme", SeatRequest(seats={"full": 23}))
 
 
 def sent(world: World) -> int:

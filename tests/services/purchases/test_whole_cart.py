@@ -14,8 +14,8 @@ from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
 from services.purchases.cancel import cancel
 from services.purchases.confirm import confirm
-from services.purchases.preview import Wish, preview
-from services.sync.on_demand import resync_subscription
+from services.purchases.preview import SeatRequest, preview
+from services.sync.on_demand import sync_subscription
 from simulator.billing.catalog import Product
 from simulator.control import actions
 from simulator.control.actions import Options
@@ -61,12 +61,12 @@ def sent(world: World) -> list[tuple[str, int, Units]]:
 
 
 def changed(service: Runtime, seats: Units, when: When = When.NOW) -> SeatChange:
-    return confirm(service, "acme", preview(service, "acme", Wish(seats=seats, when=when)).token)
+    return confirm(service, "acme", preview(service, "acme", SeatRequest(seats=seats, when=when)).token)
 
 
 def renewed(service: Runtime, world: World, name: str) -> None:
     world.apply(name, actions.renew(world, Options()), silently=True)
-    resync_subscription(service, name, patience=5)
+    sync_subscription(service, name, patience=5)
 
 
 @each_step
@@ -151,7 +151,7 @@ def by_the_unit(service: Runtime, world: World) -> Runtime:
     wanted = {"product_id": "pdt_per_user", "quantity": 3, "addons": addons}
     bought = world.open({**wanted, "metadata": {"account_id": "acme"}}, silently=True)
     selling = replace(service, catalog=parse(CATALOG + PER_UNIT, "test catalogue"))
-    resync_subscription(selling, bought.subscription_id, patience=5)
+    sync_subscription(selling, bought.subscription_id, patience=5)
     return selling
 
 

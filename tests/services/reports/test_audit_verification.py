@@ -14,11 +14,11 @@ import migrations
 from domain.catalog.model import Catalog
 from domain.errors import AccountNotFound
 from models.audit import AuditRow
-from models.database import Sessions, connect, sessions_of
+from models.database import Sessions, connect, session_factory
 from services.ledger import accounts, claims
-from services.ledger.claims import Wish
+from services.ledger.claims import ClaimRequest
 from services.reports import audit_verification
-from services.reports.audit_verification import Checked
+from services.reports.audit_verification import VerificationResult
 from tests.factories import a_catalog, a_cause
 from tests.servers import Databases
 
@@ -44,7 +44,7 @@ def seat(
     sessions: Sessions, catalog: Catalog, member_id: str, account_id: str = "acme", role: str = "member"
 ) -> None:
     with sessions.begin() as session:
-        claims.claim(session, account_id, Wish(member_id=member_id, role=role), catalog, a_cause())
+        claims.claim(session, account_id, ClaimRequest(member_id=member_id, role=role), catalog, a_cause())
 
 
 def tamper(sessions: Sessions, *statements: str) -> None:
@@ -55,9 +55,9 @@ def tamper(sessions: Sessions, *statements: str) -> None:
             session.execute(text(statement))
 
 
-def checked(sessions: Sessions, *, limit: int = 100) -> Checked:
+def checked(sessions: Sessions, *, limit: int = 100) -> VerificationResult:
     with sessions() as session:
-        return audit_verification.check(session, after=None, limit=limit)
+        return audit_verification.verify(session, after=None, limit=limit)
 
 
 def rows(sessions: Sessions, account_id: str = "acme") -> Sequence[AuditRow]:
@@ -74,7 +74,7 @@ def the_break(sessions: Sessions) -> tuple[int | None, str]:
 
 
 def test_what_was_written_holds(sessions: Sessions):
-    assert checked(sessions) == Checked(accounts=2, rows=9, breaks=[], last=None)
+    assert checked(sessions) == VerificationResult(accounts=2, rows=9, breaks=[], last=None)
 
 
 @pytest.mark.parametrize(
@@ -222,9 +222,9 @@ def test_each_broken_account_is_told_once_and_the_others_hold(sessions: Sessions
 def test_accounts_are_gone_over_in_slices(sessions: Sessions):
     tamper(sessions, "UPDATE audit SET actor = 'nobody' WHERE account_id = 'other'")
     with sessions() as session:
-        first = audit_verification.check(session, after=None, limit=1)
+        first = audit_verification.verify(session, after=None, limit=1)
     with sessions() as session:
-        second = audit_verification.check(session, after=first.last, limit=1)
+        second = audit_verification.verify(session, after=first.last, limit=1)
     assert (first.accounts, first.rows, first.breaks, first.last) == (1, 5, [], "acme")
     assert (second.accounts, second.rows, len(second.breaks), second.last) == (1, 4, 1, None)
 
@@ -232,19 +232,19 @@ def test_accounts_are_gone_over_in_slices(sessions: Sessions):
 def test_one_account_can_be_asked_for(sessions: Sessions):
     tamper(sessions, "UPDATE audit SET actor = 'nobody' WHERE account_id = 'other'")
     with sessions() as session:
-        assert audit_verification.check_one(session, "acme") == Checked(
+        assert audit_verification.verify_account(session, "acme") == VerificationResult(
             accounts=1, rows=5, breaks=[], last=None
         )
     with sessions() as session, pytest.raises(AccountNotFound):
-        audit_verification.check_one(session, "nobody")
+        audit_verification.verify_account(session, "nobody")
 
 
 def test_what_is_rolled_back_leaves_the_chain_whole(sessions: Sessions, catalog: Catalog):
     with sessions.begin() as session:
         part = session.begin_nested()
-        claims.claim(session, "acme", Wish(member_id="x", role="member"), catalog, a_cause())
+        claims.claim(session, "acme", ClaimRequest(member_id="x", role="member"), catalog, a_cause())
         part.rollback()
-        claims.claim(session, "acme", Wish(member_id="y", role="member"), catalog, a_cause())
+        claims.claim(session, "acme", ClaimRequest(member_id="y", role="member"), catalog, a_cause())
     assert checked(sessions).breaks == []
 
 
@@ -291,12 +291,12 @@ def old(postgres: Databases) -> Engine:
 
 def test_rows_from_before_are_chained_by_the_migration(old: Engine):
     migrations.upgrade(old)
-    assert checked(sessions_of(old)) == Checked(accounts=2, rows=10, breaks=[], last=None)
+    assert checked(session_factory(old)) == VerificationResult(accounts=2, rows=10, breaks=[], last=None)
 
 
 def test_rows_from_before_are_as_guarded_as_others(old: Engine):
     migrations.upgrade(old)
-    sessions = sessions_of(old)
+    sessions = session_factory(old)
     tamper(sessions, "UPDATE audit SET actor = 'nobody' WHERE id = 7")
     assert [one.row_id for one in checked(sessions).breaks] == [7]
     with pytest.raises(Exception, match="append-only"), sessions.begin() as session:

@@ -41,7 +41,7 @@ def turns_of(runtime: Runtime, minutes: int = 1) -> None:
 
 def asked_for(runtime: Runtime) -> Sequence[str]:
     with runtime.sessions.begin() as session:
-        due = sync_queue.take_due(session, limit=100_000, routine_limit=100_000, again=timedelta(0))
+        due = sync_queue.claim_due(session, limit=100_000, routine_limit=100_000, again=timedelta(0))
     return sorted(due.all)
 
 

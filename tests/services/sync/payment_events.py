@@ -22,7 +22,7 @@ def announced(service: Runtime, event_type: str, subscription_id: str, **data: A
     event = service.provider.read(body, with_state=False)
     state = InboxState.PENDING if event.concerns_seats else InboxState.IGNORED
     with service.sessions.begin() as session:
-        inbox.keep(
+        inbox.store(
             session,
             an_arrival(
                 f"msg_money_{next(_numbers)}",

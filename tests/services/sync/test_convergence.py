@@ -138,7 +138,7 @@ class Convergence(RuleBasedStateMachine):
     @precondition(lambda self: self.undelivered)
     @rule(data=st.data(), is_heard=st.booleans())
     def deliver(self, data: st.DataObject, is_heard: bool) -> None:
-        """Any waiting event, in any order; the body is the state at delivery. The doorbell may be lost."""
+        """Any waiting event, in any order; the body is the state at delivery. The wake_ups may be lost."""
         event_id, which = self.undelivered.pop(data.draw(st.integers(0, len(self.undelivered) - 1)))
         self._post(event_id, which)
         if is_heard:
@@ -171,7 +171,7 @@ class Convergence(RuleBasedStateMachine):
         with self.runtime.sessions.begin() as session:
             lease = sync_queue.lease(session, which, LEASE)
             if lease is not None:
-                sync_queue.bury(session, lease, "gave up")
+                sync_queue.mark_dead(session, lease, "gave up")
 
     @precondition(lambda self: self.provider.failing is None)
     @rule()
@@ -446,7 +446,7 @@ class Convergence(RuleBasedStateMachine):
         body = f"{event_id} {self.versions[which]}".encode()
         self.provider.events[body] = Event(type="subscription.updated", snapshot=now)
         with self.runtime.sessions.begin() as session:
-            kept = inbox.keep(session, an_arrival(event_id, subscription_id=which, body=body))
+            kept = inbox.store(session, an_arrival(event_id, subscription_id=which, body=body))
         if kept.due_in is not None:
             self.announced[which] = now
         self.acknowledged[event_id] = which
@@ -486,7 +486,7 @@ class MarkTakenAfterTheFetch(Convergence):
 
 
 class WithoutTheSweep(Convergence):
-    """Nobody looks for rows whose doorbell was lost."""
+    """Nobody looks for rows whose wake_ups was lost."""
 
     sweeps = False
 

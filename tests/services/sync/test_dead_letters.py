@@ -13,7 +13,7 @@ from models.subscription import Subscription
 from providers.base import Event
 from runtime.wiring import Runtime
 from services.sync.replay import replay_all
-from services.sync.subscription import MOST_ATTEMPTS, Outcome
+from services.sync.subscription import MOST_ATTEMPTS, SyncOutcome
 from tests.factories import a_snapshot, an_arrival
 from tests.fakes import FakeProvider
 from tests.services.sync.test_subscription import announced_long_ago, deliver, everything, look, seats_of, the
@@ -27,7 +27,7 @@ def given_up(runtime: Runtime, provider: FakeProvider, *event_ids: str) -> None:
         deliver(runtime, event_id)
         with runtime.sessions.begin() as session:
             session.get_one(Subscription, "sub_1").attempts = MOST_ATTEMPTS
-        assert look(runtime) is Outcome.DEAD
+        assert look(runtime) is SyncOutcome.DEAD
     provider.failing = None
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
 
@@ -35,16 +35,16 @@ def given_up(runtime: Runtime, provider: FakeProvider, *event_ids: str) -> None:
 def unreadable(runtime: Runtime, event_id: str, **changes) -> None:
     with runtime.sessions.begin() as session:
         facts = {"subscription_id": None, "reason": "the body is not JSON", **changes}
-        inbox.keep(session, an_arrival(event_id, state=InboxState.DEAD, **facts))
+        inbox.store(session, an_arrival(event_id, state=InboxState.DEAD, **facts))
 
 
 def states(runtime: Runtime) -> dict[str, str]:
     return {event.event_id: event.state for event in everything(runtime, InboxEvent)}
 
 
-def keep(runtime: Runtime, **changes) -> inbox.Kept:
+def keep(runtime: Runtime, **changes) -> inbox.StoredEvent:
     with runtime.sessions.begin() as session:
-        return inbox.keep(session, an_arrival("msg_1", **changes))
+        return inbox.store(session, an_arrival("msg_1", **changes))
 
 
 # A repeat revives.
@@ -53,7 +53,7 @@ def keep(runtime: Runtime, **changes) -> inbox.Kept:
 def test_a_repeat_of_a_dead_event_revives_it(runtime: Runtime, provider: FakeProvider):
     given_up(runtime, provider, "msg_1")
     assert not deliver(runtime, "msg_1")
-    assert look(runtime) is Outcome.SYNCED
+    assert look(runtime) is SyncOutcome.SYNCED
     assert states(runtime) == {"msg_1": "done"}
     assert seats_of(runtime) == 15
 
@@ -62,7 +62,7 @@ def test_a_repeat_of_a_dead_event_is_told_as_a_repeat_whose_sync_is_due(
     runtime: Runtime, provider: FakeProvider
 ):
     given_up(runtime, provider, "msg_1")
-    assert keep(runtime) == inbox.Kept(is_new=False, due_in=0.0)
+    assert keep(runtime) == inbox.StoredEvent(is_new=False, due_in=0.0)
 
 
 def test_a_letter_that_can_be_read_when_it_is_repeated_is_stored_as_it_arrives(
@@ -73,7 +73,7 @@ def test_a_letter_that_can_be_read_when_it_is_repeated_is_stored_as_it_arrives(
     (event,) = everything(runtime, InboxEvent)
     assert (event.state, event.subscription_id, event.body) == ("pending", "sub_1", b"another body")
     provider.subscriptions["sub_1"] = a_snapshot()
-    assert look(runtime) is Outcome.SYNCED
+    assert look(runtime) is SyncOutcome.SYNCED
 
 
 @pytest.mark.parametrize("state", [InboxState.PENDING, InboxState.DONE, InboxState.IGNORED])
@@ -88,7 +88,7 @@ def test_a_repeat_of_what_is_not_dead_changes_nothing(
         event = session.get_one(InboxEvent, everything(runtime, InboxEvent)[0].id)
         event.state, event.reason = state, "not ours" if state is InboxState.IGNORED else None
     before = the(runtime, Subscription).hint
-    assert keep(runtime, body=b"another body") == inbox.Kept(is_new=False, due_in=None)
+    assert keep(runtime, body=b"another body") == inbox.StoredEvent(is_new=False, due_in=None)
     (event,) = everything(runtime, InboxEvent)
     assert (event.state, event.body, the(runtime, Subscription).hint) == (state, b"msg_1", before)
 
@@ -112,7 +112,7 @@ def test_a_repeat_that_concerns_us_no_longer_is_ignored(runtime: Runtime):
 def test_a_sync_closes_the_dead_letters_it_covers(runtime: Runtime, provider: FakeProvider):
     given_up(runtime, provider, "msg_1", "msg_2")
     deliver(runtime, "msg_3")
-    assert look(runtime) is Outcome.SYNCED
+    assert look(runtime) is SyncOutcome.SYNCED
     assert states(runtime) == {"msg_1": "done", "msg_2": "done", "msg_3": "done"}
 
 
@@ -123,7 +123,7 @@ def test_an_answer_that_there_is_no_such_subscription_closes_them_too(
     provider.failing = SubscriptionNotAtProvider("No such subscription.")
     announced_long_ago(runtime)
     deliver(runtime, "msg_2")
-    assert look(runtime) is Outcome.NOT_AT_PROVIDER
+    assert look(runtime) is SyncOutcome.NOT_AT_PROVIDER
     assert set(states(runtime).values()) == {"done"}
 
 

@@ -6,13 +6,13 @@ import pytest
 from sqlalchemy import select
 
 from models.inbox import InboxState
-from models.notice import KeptNotice
+from models.notice import StoredNotice
 from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
 from services.purchases.confirm import confirm
-from services.purchases.preview import Wish, preview
+from services.purchases.preview import SeatRequest, preview
 from services.purchases.settle import settle
-from services.sync.on_demand import resync_subscription
+from services.sync.on_demand import sync_subscription
 from simulator.world import World
 from tests.services.purchases.test_seat_changes import CART, long_ago, purchased, settles, the
 from tests.services.sync.payment_events import announced, payment_failed
@@ -29,12 +29,12 @@ def sold(service: Runtime, world: World) -> str:
 def unpaid(service: Runtime, world: World, sold: str) -> SeatChange:
     """Five seats more, whose payment waits."""
     world.board.turn({"plan_change_payment": "waits"})
-    return confirm(service, "acme", preview(service, "acme", Wish(seats={"full": 23})).token)
+    return confirm(service, "acme", preview(service, "acme", SeatRequest(seats={"full": 23})).token)
 
 
 def notices(service: Runtime) -> list[dict]:
     with service.sessions() as session:
-        told = session.scalars(select(KeptNotice).where(KeptNotice.type == "seat.change_failed"))
+        told = session.scalars(select(StoredNotice).where(StoredNotice.type == "seat.change_failed"))
         return [one.data for one in told]
 
 
@@ -86,7 +86,7 @@ def test_a_payment_that_comes_in_after_it_was_said_to_have_failed_counts(
     payment_failed(service, unpaid)
     look(service, unpaid.subscription_id)
     settles(world, unpaid.subscription_id, "succeeds")
-    resync_subscription(service, unpaid.subscription_id, patience=5)
+    sync_subscription(service, unpaid.subscription_id, patience=5)
     assert (the(service, unpaid).state, purchased(service)) == (ChangeState.APPLIED, 23)
 
 

@@ -14,7 +14,7 @@ from runtime.wiring import Runtime
 from services.sync import full_sync as waiting
 from services.sync import reconcile
 from services.sync.full_sync import Progress, full_sync
-from services.sync.subscription import Outcome, sync
+from services.sync.subscription import SyncOutcome, sync
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.services.sync.passes import ENDLESS, drift, pass_over, the_pass
@@ -150,7 +150,7 @@ def test_a_pass_that_was_given_up_is_not_taken_for_the_whole_list(runtime: Runti
 
 
 def test_an_account_that_somebody_holds_stops_no_other(runtime: Runtime, provider: FakeProvider, monkeypatch):
-    def sync_but_for_the_first(runtime: Runtime, name: str) -> Outcome:
+    def sync_but_for_the_first(runtime: Runtime, name: str) -> SyncOutcome:
         if name == "sub_0000":
             raise OperationalError("SELECT ... FOR UPDATE", {}, LockNotAvailable())
         return sync(runtime, name)

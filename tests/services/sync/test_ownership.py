@@ -13,7 +13,7 @@ from domain.catalog.model import MetadataNames
 from domain.errors import OwnAccount, SubscriptionNotFound
 from domain.ownership import PROOF_KEY, sign
 from models.audit import AuditRow
-from models.notice import KeptNotice
+from models.notice import StoredNotice
 from runtime.wiring import Runtime
 from services.ledger import links
 from tests.audit_replay import assert_audit_tells_the_present
@@ -100,7 +100,7 @@ def test_what_is_not_believed_is_told_once(owned: Owned):
     for _ in range(3):
         owned.sells("sub_2", "cus_stranger", NAMES_ACME)
     with owned.runtime.sessions() as session:
-        told = session.scalars(select(KeptNotice).where(KeptNotice.type == "drift.found")).all()
+        told = session.scalars(select(StoredNotice).where(StoredNotice.type == "drift.found")).all()
     assert [(one.data["subject"], one.data["kind"]) for one in told] == [("sub_2", "unproved_account")]
     assert "names account 'acme'" in told[0].data["message"]
 

@@ -13,7 +13,7 @@ from models.inbox import InboxEvent
 from models.subscription import Subscription
 from providers.base import Event
 from runtime.wiring import Runtime
-from services.sync.subscription import Outcome, sync
+from services.sync.subscription import SyncOutcome, sync
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.services.sync.test_subscription import announced_long_ago, deliver, everything, look, seats_of, the
@@ -42,7 +42,7 @@ def said(runtime: Runtime, provider: FakeProvider, event_id: str, **changes) -> 
 
 def sync_all_that_is_asked_for(runtime: Runtime) -> None:
     for _ in range(10):
-        if look(runtime) is Outcome.NOTHING_DUE:
+        if look(runtime) is SyncOutcome.NOTHING_DUE:
             return
 
 
@@ -72,7 +72,7 @@ def test_the_repeat_waits_for_the_lag_to_pass(runtime: Runtime, provider: FakePr
     known(runtime, provider)
     said(runtime, provider, "msg_1", seats=20)
     look(runtime)
-    assert sync(runtime, "sub_1") is Outcome.NOTHING_DUE
+    assert sync(runtime, "sub_1") is SyncOutcome.NOTHING_DUE
     with runtime.sessions() as session:
         wait = session.scalar(text("SELECT next_at - now() FROM subscriptions"))
     assert timedelta(seconds=5) < wait <= timedelta(seconds=30)
@@ -115,9 +115,9 @@ def test_a_new_subscription_that_cannot_be_read_yet_is_asked_for_again(
     runtime: Runtime, provider: FakeProvider
 ):
     deliver(runtime)
-    assert sync(runtime, "sub_1") is Outcome.POSTPONED
+    assert sync(runtime, "sub_1") is SyncOutcome.POSTPONED
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
-    assert look(runtime) is Outcome.SYNCED
+    assert look(runtime) is SyncOutcome.SYNCED
     assert seats_of(runtime) == 15
     assert [event.state for event in everything(runtime, InboxEvent)] == ["done"]
 
@@ -134,17 +134,17 @@ def test_after_some_minutes_a_404_is_an_answer(runtime: Runtime, provider: FakeP
     deliver(runtime)
     sync(runtime, "sub_1")
     announced_long_ago(runtime)
-    assert look(runtime) is Outcome.NOT_AT_PROVIDER
+    assert look(runtime) is SyncOutcome.NOT_AT_PROVIDER
 
 
 def test_a_subscription_that_no_webhook_announced_is_answered_at_once(runtime: Runtime):
     with runtime.sessions.begin() as session:
         session.execute(text("INSERT INTO subscriptions (id, hint) VALUES ('sub_1', 1)"))
-    assert sync(runtime, "sub_1") is Outcome.NOT_AT_PROVIDER
+    assert sync(runtime, "sub_1") is SyncOutcome.NOT_AT_PROVIDER
 
 
 def test_a_subscription_that_was_seen_before_is_missing_at_once(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.subscriptions.clear()
     deliver(runtime, "msg_1")
-    assert look(runtime) is Outcome.NOT_AT_PROVIDER
+    assert look(runtime) is SyncOutcome.NOT_AT_PROVIDER

@@ -627,7 +627,7 @@ def test_no_more_are_rung_for_by_a_plan_that_asks_anew_for_every_row(
     with runtime.sessions.begin() as session:
         for other in ("hashjoin", "mergejoin", "hashagg", "sort", "material", "indexscan", "bitmapscan"):
             session.execute(text(f"SET LOCAL enable_{other} = off"))
-        due = sync_queue.take_due(session, limit=500, routine_limit=50, again=timedelta(seconds=5))
+        due = sync_queue.claim_due(session, limit=500, routine_limit=50, again=timedelta(seconds=5))
     assert len(due.routine) == 50
 
 

@@ -12,7 +12,7 @@ from models.inbox import InboxEvent
 from models.subscription import Subscription
 from providers.base import Event
 from runtime.wiring import Runtime
-from services.sync.subscription import GIVEN_UP_AFTER, Outcome, sync
+from services.sync.subscription import GIVEN_UP_AFTER, SyncOutcome, sync
 from tests.clock import Clock
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
@@ -30,7 +30,7 @@ def wait_of(runtime: Runtime) -> timedelta:
 def test_one_refusal_gives_nothing_up(runtime: Runtime, provider: FakeProvider, message: str):
     provider.failing = PermanentError(message)
     deliver(runtime)
-    assert sync(runtime, "sub_1") is Outcome.POSTPONED
+    assert sync(runtime, "sub_1") is SyncOutcome.POSTPONED
     row = the(runtime, Subscription)
     assert (row.dead_reason, row.last_error) == (None, message)
 
@@ -41,7 +41,7 @@ def test_a_refusal_is_tried_again_hours_apart_before_it_is_given_up(
     provider.failing = PermanentError("INVALID_REQUEST_PARAMETERS")
     deliver(clocked_runtime)
     began, tries = clock.now, []
-    while sync(clocked_runtime, "sub_1") is Outcome.POSTPONED:
+    while sync(clocked_runtime, "sub_1") is SyncOutcome.POSTPONED:
         tries.append(clock.now - began)
         clock.advance(wait_of(clocked_runtime))
     assert tries == [timedelta(hours=hours) for hours in (0, 1, 2, 4)]
@@ -59,7 +59,7 @@ def test_a_long_outage_before_it_makes_no_refusal_final(
     sync(clocked_runtime, "sub_1")
     clock.advance(timedelta(days=1))
     provider.failing = PermanentError("INVALID_REQUEST_PARAMETERS")
-    assert sync(clocked_runtime, "sub_1") is Outcome.POSTPONED
+    assert sync(clocked_runtime, "sub_1") is SyncOutcome.POSTPONED
 
 
 def test_an_answer_in_between_begins_the_hours_anew(
@@ -68,11 +68,11 @@ def test_an_answer_in_between_begins_the_hours_anew(
     for number in range(3):
         provider.failing = PermanentError("INVALID_REQUEST_PARAMETERS")
         deliver(clocked_runtime, f"msg_{number}")
-        assert look(clocked_runtime) is Outcome.POSTPONED
+        assert look(clocked_runtime) is SyncOutcome.POSTPONED
         clock.advance(GIVEN_UP_AFTER)
         provider.failing = None
         provider.subscriptions["sub_1"] = a_snapshot(seats=number)
-        assert look(clocked_runtime) is Outcome.SYNCED
+        assert look(clocked_runtime) is SyncOutcome.SYNCED
 
 
 def test_news_of_a_refused_subscription_do_not_wait_for_hours(runtime: Runtime, provider: FakeProvider):
@@ -94,8 +94,8 @@ def test_others_that_are_answered_again_bring_no_refused_one_forward(
     deliver(runtime, "msg_2", subscription_id="sub_2")
     with runtime.sessions.begin() as session:
         session.execute(text("UPDATE subscriptions SET attempts = 2 WHERE id = 'sub_2'"))
-    assert sync(runtime, "sub_2") is Outcome.SYNCED
-    assert sync(runtime, "sub_1") is Outcome.NOTHING_DUE
+    assert sync(runtime, "sub_2") is SyncOutcome.SYNCED
+    assert sync(runtime, "sub_1") is SyncOutcome.NOTHING_DUE
 
 
 def test_while_it_is_refused_a_body_may_raise(runtime: Runtime, provider: FakeProvider):

@@ -188,7 +188,7 @@ def assert_somebody_is_missed(runtime: Runtime, orders: Sequence[str]) -> None:
 def test_without_asking_for_what_vanished_somebody_is_missed_where_rows_pass_each_other(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("models.reconcile_pass.take_vanished", lambda *_, **__: [])
+    monkeypatch.setattr("models.reconcile_pass.next_vanished", lambda *_, **__: [])
     assert_somebody_is_missed(runtime, ["last touched first"])
 
 

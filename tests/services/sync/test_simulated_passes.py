@@ -16,8 +16,8 @@ from sqlalchemy import func, insert, text
 from domain.drift import fingerprint
 from models.account import Account
 from models.base import Json
-from models.database import connect, sessions_of
-from models.subscription import Subscription, to_keep
+from models.database import connect, session_factory
+from models.subscription import Subscription, snapshot_to_json
 from providers.dodo.provider import Dodo
 from providers.http import Client
 from providers.rate_limit.budget import Budget, parse_rate
@@ -132,7 +132,7 @@ def believe_the_list(runtime: Runtime) -> None:
             whole = replace(listed, addons=())
             rows.append(
                 {"id": listed.subscription_id, "hint": 1, "synced": 1, "fingerprint": fingerprint(whole)}
-                | {"snapshot": to_keep(whole, None), "status": whole.status, "seats": {}}
+                | {"snapshot": snapshot_to_json(whole, None), "status": whole.status, "seats": {}}
                 | seen
             )
     with runtime.sessions.begin() as session:
@@ -234,7 +234,7 @@ def test_a_fifth_of_all_calls_may_fail_and_the_pass_completes_within_its_part_of
 
 def waits(runtime: Runtime) -> bool:
     with runtime.sessions() as session:
-        return service_health.of_all(session).subscriptions_waiting > 0
+        return service_health.read(session).subscriptions_waiting > 0
 
 
 def progress(runtime: Runtime) -> tuple[int, int]:
@@ -253,7 +253,7 @@ def has_moved(runtime: Runtime, before: tuple[int, int]) -> bool:
 def work_until_killed(database_url: str, runtime: Runtime) -> None:
     """A worker with connections of its own."""
     engine = connect(database_url, pool_size=1)
-    own = replace(runtime, engine=engine, sessions=sessions_of(engine))
+    own = replace(runtime, engine=engine, sessions=session_factory(engine))
     while True:
         reconcile.walk(own, until=ENDLESS)
         drain(own, asked_for(own))

@@ -20,14 +20,14 @@ from models.subscription import Subscription
 from providers.base import Event
 from runtime.wiring import Runtime
 from services.ledger import subscriptions
-from services.sync.subscription import LEASE, MOST_ATTEMPTS, Outcome, sync
+from services.sync.subscription import LEASE, MOST_ATTEMPTS, SyncOutcome, sync
 from tests.factories import a_cause, a_snapshot, an_arrival
 from tests.fakes import FakeProvider
 
 
 def deliver(runtime: Runtime, event_id: str = "msg_1", **changes) -> bool:
     with runtime.sessions.begin() as session:
-        return inbox.keep(session, an_arrival(event_id, **changes)).is_new
+        return inbox.store(session, an_arrival(event_id, **changes)).is_new
 
 
 def now_due(runtime: Runtime) -> None:
@@ -42,7 +42,7 @@ def announced_long_ago(runtime: Runtime) -> None:
         session.execute(text("UPDATE subscriptions SET created_at = now() - interval '1 hour'"))
 
 
-def look(runtime: Runtime, subscription_id: str = "sub_1") -> Outcome:
+def look(runtime: Runtime, subscription_id: str = "sub_1") -> SyncOutcome:
     now_due(runtime)
     return sync(runtime, subscription_id)
 
@@ -65,12 +65,12 @@ def everything(runtime: Runtime, table):
 def test_an_event_makes_the_account_show_what_the_provider_has(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
     deliver(runtime)
-    assert sync(runtime, "sub_1") is Outcome.SYNCED
+    assert sync(runtime, "sub_1") is SyncOutcome.SYNCED
     assert seats_of(runtime) == 15
 
 
 def test_without_an_event_nothing_is_asked(runtime: Runtime, provider: FakeProvider):
-    assert sync(runtime, "sub_1") is Outcome.NOTHING_DUE
+    assert sync(runtime, "sub_1") is SyncOutcome.NOTHING_DUE
     assert provider.retrieved == []
 
 
@@ -106,7 +106,7 @@ def test_an_event_that_arrives_during_the_look_is_looked_at_again(runtime: Runti
         subscriptions.apply(session, lease, a_snapshot(seats=1), runtime.catalog, a_cause())
     assert [event.state for event in everything(runtime, InboxEvent)] == ["done", "pending"]
     provider.subscriptions["sub_1"] = a_snapshot(seats=2)
-    assert look(runtime) is Outcome.SYNCED
+    assert look(runtime) is SyncOutcome.SYNCED
     assert seats_of(runtime) == 7
 
 
@@ -127,14 +127,14 @@ def test_while_somebody_looks_nobody_else_does(runtime: Runtime, provider: FakeP
     deliver(runtime)
     with runtime.sessions.begin() as session:
         sync_queue.lease(session, "sub_1", LEASE)
-    assert sync(runtime, "sub_1") is Outcome.NOTHING_DUE
+    assert sync(runtime, "sub_1") is SyncOutcome.NOTHING_DUE
     assert provider.retrieved == []
 
 
 def test_an_outage_keeps_the_event_and_waits(runtime: Runtime, provider: FakeProvider):
     provider.failing = TransientError("The provider does not answer.")
     deliver(runtime)
-    assert sync(runtime, "sub_1") is Outcome.POSTPONED
+    assert sync(runtime, "sub_1") is SyncOutcome.POSTPONED
     row = the(runtime, Subscription)
     assert (row.hint, row.synced, row.attempts) == (1, 0, 1)
     assert row.last_error == "The provider does not answer."
@@ -163,7 +163,7 @@ def test_after_the_last_attempt_the_event_is_a_dead_letter_with_its_reason(
     deliver(runtime)
     with runtime.sessions.begin() as session:
         session.execute(update(Subscription).values(attempts=MOST_ATTEMPTS))
-    assert sync(runtime, "sub_1") is Outcome.DEAD
+    assert sync(runtime, "sub_1") is SyncOutcome.DEAD
     (event,) = everything(runtime, InboxEvent)
     assert (event.state, event.reason) == ("dead", f"gave up after {MOST_ATTEMPTS} attempts")
 
@@ -177,7 +177,7 @@ def test_a_mistake_of_ours_postpones_and_is_counted(
     provider.subscriptions["sub_1"] = a_snapshot()
     monkeypatch.setattr(subscriptions, "apply", stumble)
     deliver(runtime)
-    assert sync(runtime, "sub_1") is Outcome.POSTPONED
+    assert sync(runtime, "sub_1") is SyncOutcome.POSTPONED
     row = the(runtime, Subscription)
     assert (row.attempts, row.last_error) == (1, "unexpected ZeroDivisionError, see the log")
 
@@ -227,7 +227,7 @@ def test_a_database_that_cannot_serve_is_no_attempt(
                 look(runtime)
     found = the(runtime, Subscription)
     assert (found.attempts, found.lease_until, found.last_error) == (0, None, None)
-    assert look(runtime) is Outcome.SYNCED
+    assert look(runtime) is SyncOutcome.SYNCED
 
 
 @pytest.mark.parametrize("fail", [bad_value, broken_constraint])
@@ -241,7 +241,7 @@ def test_a_write_that_the_database_refuses_is_a_mistake_of_ours_and_counted(
     provider.subscriptions["sub_1"] = a_snapshot(seats=1)
     deliver(runtime)
     failing_write(monkeypatch, fail)
-    assert look(runtime) is Outcome.POSTPONED
+    assert look(runtime) is SyncOutcome.POSTPONED
     assert the(runtime, Subscription).attempts == 1
     assert "no more than an id" not in caplog.text
 
@@ -251,11 +251,11 @@ def test_a_new_event_brings_a_dead_subscription_back(runtime: Runtime, provider:
     deliver(runtime)
     with runtime.sessions.begin() as session:
         session.execute(update(Subscription).values(attempts=MOST_ATTEMPTS))
-    assert sync(runtime, "sub_1") is Outcome.DEAD
+    assert sync(runtime, "sub_1") is SyncOutcome.DEAD
     provider.failing = None
     provider.subscriptions["sub_1"] = a_snapshot()
     deliver(runtime, "msg_2")
-    assert sync(runtime, "sub_1") is Outcome.SYNCED
+    assert sync(runtime, "sub_1") is SyncOutcome.SYNCED
 
 
 def test_the_first_answer_after_a_long_outage_wakes_all_that_wait(runtime: Runtime, provider: FakeProvider):
@@ -269,7 +269,7 @@ def test_the_first_answer_after_a_long_outage_wakes_all_that_wait(runtime: Runti
         due = update(Subscription).where(Subscription.id == "sub_1").values(next_at=text("now()"))
         session.execute(due.values(attempts=2))
     sync(runtime, "sub_1")
-    assert sync(runtime, "sub_2") is Outcome.SYNCED
+    assert sync(runtime, "sub_2") is SyncOutcome.SYNCED
 
 
 def test_an_event_that_arrives_during_a_hopeless_look_gets_one_of_its_own(
@@ -280,9 +280,9 @@ def test_an_event_that_arrives_during_a_hopeless_look_gets_one_of_its_own(
         lease = sync_queue.lease(session, "sub_1", LEASE)
     deliver(runtime, "msg_2")
     with runtime.sessions.begin() as session:
-        assert not sync_queue.bury(session, lease, "hopeless")
+        assert not sync_queue.mark_dead(session, lease, "hopeless")
     provider.subscriptions["sub_1"] = a_snapshot()
-    assert look(runtime) is Outcome.SYNCED
+    assert look(runtime) is SyncOutcome.SYNCED
     assert [event.state for event in everything(runtime, InboxEvent)] == ["done", "done"]
 
 
@@ -338,7 +338,7 @@ def test_a_finding_closes_itself_when_the_two_sides_agree(runtime: Runtime, prov
 def test_a_subscription_the_provider_never_had_gives_no_seats_and_a_finding(runtime: Runtime):
     deliver(runtime)
     announced_long_ago(runtime)
-    assert sync(runtime, "sub_1") is Outcome.NOT_AT_PROVIDER
+    assert sync(runtime, "sub_1") is SyncOutcome.NOT_AT_PROVIDER
     assert [found.kind for found in everything(runtime, DriftFinding)] == ["not_at_provider"]
     assert everything(runtime, Account) == []
 
@@ -351,7 +351,7 @@ def test_a_subscription_the_provider_no_longer_shows_keeps_its_seats(
     sync(runtime, "sub_1")
     provider.subscriptions.clear()
     deliver(runtime, "msg_2")
-    assert look(runtime) is Outcome.NOT_AT_PROVIDER
+    assert look(runtime) is SyncOutcome.NOT_AT_PROVIDER
     assert seats_of(runtime) == 15
 
 
@@ -449,7 +449,7 @@ def test_a_raise_that_the_provider_does_not_know_of_is_taken_back(runtime: Runti
     look(runtime)
     provider.failing = None
     announced_long_ago(runtime)
-    assert look(runtime) is Outcome.NOT_AT_PROVIDER
+    assert look(runtime) is SyncOutcome.NOT_AT_PROVIDER
     assert the(runtime, Account, "acme").seats["full"]["addon"] == 0
 
 

@@ -18,8 +18,8 @@ from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
 from services.purchases import cancel, confirm, refresh
 from services.purchases import settle as story
-from services.purchases.preview import Wish, preview
-from services.sync.on_demand import resync_subscription
+from services.purchases.preview import SeatRequest, preview
+from services.sync.on_demand import sync_subscription
 from simulator.billing.lifecycle import changed
 from simulator.billing.subscription import AddonUnits
 from simulator.control import actions
@@ -48,7 +48,7 @@ def sold(service: Runtime, world: World) -> str:
 
 
 def confirmed(service: Runtime, **wish) -> SeatChange:
-    return confirm.confirm(service, "acme", preview(service, "acme", Wish(**wish)).token, actor=ADMIN)
+    return confirm.confirm(service, "acme", preview(service, "acme", SeatRequest(**wish)).token, actor=ADMIN)
 
 
 def settle_all(service: Runtime) -> None:
@@ -95,10 +95,10 @@ def test_a_cancellation_that_never_arrived_releases_nobody_at_the_renewal(
     world.board.turn({"api_cut_before_probability": 1.0, "api_fault_routes": [CANCELLATIONS]})
     cancel.cancel(service, "acme", change.id)
     world.apply(sold, lambda one, _: changed(replace(one, scheduled_change=None)), silently=True)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     world.apply(sold, lambda one, _: changed(replace(one, scheduled_change=planned)), silently=True)
     world.apply(sold, actions.renew(world, Options()), silently=True)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     assert the(service, change).state == ChangeState.APPLIED
     assert in_use(service) == (12, change.seats["full"]["after"], "over_limit")
 
@@ -109,7 +109,7 @@ def test_a_cancellation_that_never_arrived_releases_nobody_at_the_renewal(
 def test_a_change_in_the_portal_beside_our_scheduled_one_is_drift(service: Runtime, world: World, sold: str):
     scheduled(service)
     customer_buys(world, sold, adn_viewer=9)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     assert "addons" in {one.field for one in drift(service)}
 
 
@@ -124,7 +124,7 @@ def test_a_change_that_was_overtaken_before_it_was_seen_is_not_said_to_have_done
     service: Runtime, world: World, sold: str
 ):
     world.board.turn({"api_cut_probability": 1.0, "api_500_probability": 0.0, "api_fault_routes": [CHANGES]})
-    previewed = preview(service, "acme", Wish(seats={"full": 23}))
+    previewed = preview(service, "acme", SeatRequest(seats={"full": 23}))
     looks = {"api_500_probability": 1.0, "api_cut_probability": 0.0, "api_fault_routes": ["GET *"]}
     send = service.provider.change
 
@@ -166,7 +166,7 @@ def test_the_audit_names_who_confirmed_the_change_that_moved_the_seats(
     world.board.turn({"plan_change_payment": "waits"})
     change = confirmed(service, seats={"full": 23})
     settles(world, sold, "succeeds")
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     assert purchased(service) == 23
     with service.sessions() as session:
         row = session.scalars(select(AuditRow).order_by(AuditRow.id.desc())).first()
@@ -188,7 +188,7 @@ def test_how_long_the_provider_wants_to_be_left_alone_is_handed_on_with_a_look_t
     world.board.turn({"api_429_probability": 1.0, "retry_after": "37", "api_fault_routes": ["GET *"]})
     monkeypatch.setattr(refresh, "PATIENCE", 0.3)
     with pytest.raises(TransientError) as away:
-        preview(service, "acme", Wish(seats={"full": 23}))
+        preview(service, "acme", SeatRequest(seats={"full": 23}))
     assert 30 < away.value.retry_after <= 37
 
 
@@ -205,7 +205,7 @@ def test_the_same_cart_months_after_a_cancellation_releases_nobody_who_was_named
         kept.history = [{**step, "at": months_ago} for step in kept.history]
     planned = {one["addon_id"]: one["quantity"] for one in change.plan["cart"]["addons"]}
     world.apply(sold, actions.set_cart(world, Options(addons=_units(planned))), silently=True)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     assert (the(service, change).state, in_use(service)) == (ChangeState.CANCELLED, (12, 10, "over_limit"))
 
 

@@ -21,7 +21,7 @@ from providers.rate_limit.budget import Budget, parse_rate
 from providers.signature import Verifier
 from runtime.wiring import Runtime
 from services.sync.batch import drain
-from services.sync.on_demand import resync_subscription
+from services.sync.on_demand import sync_subscription
 from simulator.server import Simulator
 from tests.conftest import PROVIDER_KEY, SECRET
 from tests.docs.manual import PAGES, blocks
@@ -317,7 +317,7 @@ def has_bought(service: Runtime, control: Control, status: str) -> None:
         status=status,
         silently=True,
     )
-    resync_subscription(service, sold["subscription_id"], patience=5)
+    sync_subscription(service, sold["subscription_id"], patience=5)
 
 
 @pytest.mark.parametrize("status", ["active", "past_due", "on_hold", "paused"])

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from domain.catalog.reader import parse
 from runtime.wiring import Runtime
 from services.purchases import auto_expand
-from services.sync.on_demand import resync_subscription
+from services.sync.on_demand import sync_subscription
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.server import Simulator
@@ -64,7 +64,7 @@ def pays(world: World, service: Runtime, subscription_id: str, payment: str) -> 
     """The charge comes to an end, and the provider has been looked at."""
     settle = actions.settle_plan_change(world, Options(payment=payment))
     world.apply(subscription_id, settle, silently=True)
-    resync_subscription(service, subscription_id, patience=5)
+    sync_subscription(service, subscription_id, patience=5)
 
 
 def full(client: FlaskClient) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def with_broker(runtime: Runtime, url: str) -> Runtime:
 
 def kept(runtime: Runtime, event_id: str = "msg_1", **facts) -> None:
     with runtime.sessions.begin() as session:
-        inbox.keep(session, an_arrival(event_id, **facts))
+        inbox.store(session, an_arrival(event_id, **facts))
 
 
 # Alive.

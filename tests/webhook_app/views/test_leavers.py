@@ -145,13 +145,13 @@ def test_the_figures_and_the_people_are_of_one_moment(
 ):
     bought(runtime)
     seated(runtime, "ada")
-    read = seat_holders.of
+    read = seat_holders.on_types
 
     def read_late(*about: Any) -> Any:
         seated(runtime, "somebody meanwhile")
         return read(*about)
 
-    monkeypatch.setattr(seat_holders, "of", read_late)
+    monkeypatch.setattr(seat_holders, "on_types", read_late)
     told = asked(client, "to=0")
     assert (told["total"], [one["member_id"] for one in told["leavers"]]) == (1, ["ada"])
 

@@ -58,11 +58,11 @@ def test_one_that_was_seen_before_is_not_asked_for(
     "failing", [TransientError("down"), KeyRefused("no"), PermanentError("no")], ids=lambda one: one.code
 )
 def test_a_provider_that_does_not_answer_forbids_no_link(
-    client: FlaskClient, provider: FakeProvider, doorbell: SilentDoorbell, failing: Exception
+    client: FlaskClient, provider: FakeProvider, wake_ups: SilentDoorbell, failing: Exception
 ):
     provider.failing = failing
     assert client.put(LINK).json["changed"]
-    assert doorbell.rung == ["sub_1"]
+    assert wake_ups.rung == ["sub_1"]
 
 
 # Undone.

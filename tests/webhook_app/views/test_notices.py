@@ -35,7 +35,7 @@ def register(client: FlaskClient, url: str = PUBLIC, **more: Any) -> dict[str, A
 
 def said(runtime: Runtime, *types: NoticeType, account_id: str | None = None) -> None:
     with runtime.sessions.begin() as session:
-        notice.put(session, account_id, [Notice(wanted, {"used": 1}) for wanted in types])
+        notice.add(session, account_id, [Notice(wanted, {"used": 1}) for wanted in types])
 
 
 def test_an_endpoint_gets_a_secret_that_is_shown_once(client: FlaskClient):

@@ -19,7 +19,7 @@ from tests.webhook_app.scenes import rows
 def kept(runtime: Runtime, event_id: str = "msg_1", **changes) -> int:
     """The row of an event kept some time ago."""
     with runtime.sessions.begin() as session:
-        inbox.keep(session, an_arrival(event_id, **changes))
+        inbox.store(session, an_arrival(event_id, **changes))
     return rows(runtime, "SELECT max(id) FROM inbox")[0]
 
 
@@ -60,12 +60,12 @@ def test_dead_letters_are_found_by_state_page_by_page(client: FlaskClient, runti
 
 
 @pytest.mark.usefixtures("readable")
-def test_a_replay_asks_for_a_look(client: FlaskClient, runtime: Runtime, doorbell: SilentDoorbell):
+def test_a_replay_asks_for_a_look(client: FlaskClient, runtime: Runtime, wake_ups: SilentDoorbell):
     number = dead(runtime)
     answer = client.post(f"/v1/inbox/{number}/replay")
     assert (answer.status_code, answer.json) == (200, {"id": number, "state": "pending"})
     assert rows(runtime, "SELECT id FROM subscriptions WHERE hint > synced") == ["sub_1"]
-    assert doorbell.rung == ["sub_1"]
+    assert wake_ups.rung == ["sub_1"]
 
 
 @pytest.mark.usefixtures("readable")
@@ -101,7 +101,7 @@ def test_drift_lists_open_findings_oldest_first_page_by_page(client: FlaskClient
     with runtime.sessions.begin() as session:
         for number in range(3):
             drift_finding.record(session, f"sub_{number}", [findings.unknown_status("melted")])
-        drift_finding.settle(session, "sub_1", ())
+        drift_finding.update_findings(session, "sub_1", ())
     first = client.get("/v1/drift?limit=1").json
     rest = client.get(f"/v1/drift?cursor={first['next_cursor']}").json
     shown = [*first["findings"], *rest["findings"]]
@@ -112,7 +112,7 @@ def test_drift_lists_open_findings_oldest_first_page_by_page(client: FlaskClient
 def test_drift_that_was_closed_is_shown_when_asked_for(client: FlaskClient, runtime: Runtime):
     with runtime.sessions.begin() as session:
         drift_finding.record(session, "sub_1", [findings.unknown_status("melted")])
-        drift_finding.settle(session, "sub_1", ())
+        drift_finding.update_findings(session, "sub_1", ())
     assert client.get("/v1/drift").json["findings"] == []
     (shown,) = client.get("/v1/drift?state=agreed").json["findings"]
     assert (shown["subject"], shown["likely_cause"]) == ("sub_1", "catalogue_change")

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from domain.billing_terms import Proration, When
 from domain.catalog.reader import parse
 from runtime.wiring import Runtime
-from services.sync.on_demand import resync_subscription
+from services.sync.on_demand import sync_subscription
 from simulator.billing.lifecycle import changed
 from simulator.server import Simulator
 from simulator.world import World
@@ -51,7 +51,7 @@ def sell(world: World, service: Runtime, **wishes: Any) -> str:
         "next_billing_date": now + timedelta(days=20),
     }
     sold = world.open({**usual, **wishes}, silently=True).subscription_id
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     return sold
 
 

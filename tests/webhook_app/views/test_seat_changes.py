@@ -16,7 +16,7 @@ from models.api_key import Scope
 from providers.dodo.refusals import REFUSALS
 from runtime.wiring import Runtime
 from services.purchases import refresh
-from services.sync.on_demand import resync_subscription
+from services.sync.on_demand import sync_subscription
 from simulator.billing.lifecycle import changed as did
 from simulator.billing.subscription import AddonUnits
 from simulator.control import actions
@@ -117,7 +117,7 @@ def test_the_same_key_is_told_when_a_change_that_was_under_way_is_done(
     token = preview(buyer).json["token"]
     assert confirm(buyer, token, **SEVEN).status_code == 202
     world.apply(sold, actions.settle_plan_change(world, Options(payment="succeeds")), silently=True)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     answer = confirm(buyer, token, **SEVEN)
     assert (answer.status_code, answer.json["state"]) == (200, "applied")
 

@@ -160,7 +160,7 @@ def test_without_redis_the_answer_comes_from_the_database(
 def test_figures_that_only_a_webhook_vouches_for_are_stale(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     with runtime.sessions.begin() as session:
-        inbox.keep(session, an_arrival())
+        inbox.store(session, an_arrival())
         session.execute(text("UPDATE subscriptions SET next_at = now()"))
         lease = sync_queue.lease(session, "sub_1", timedelta(seconds=10))
         unverified_webhooks.apply_unverified(session, lease, a_snapshot(seats=4), runtime.catalog, a_cause())

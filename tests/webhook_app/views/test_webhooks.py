@@ -38,7 +38,7 @@ from tests.webhook_app.deliveries import (
 )
 from tests.webhook_app.scenes import rows
 from webhook_app.request_body import MOST_BYTES
-from worker.wake_ups import Doorbell
+from worker.wake_ups import WakeUps
 
 NEW = (202, b'{"received": true, "duplicate": false}')
 REPEAT = (200, b'{"received": true, "duplicate": true}')
@@ -88,15 +88,15 @@ def test_new_is_202_and_a_repeat_200_each_with_its_exact_body(sender: FlaskClien
 
 
 def test_a_repeat_is_kept_once_hinted_once_and_rung_once(
-    sender: FlaskClient, real: Runtime, doorbell: SilentDoorbell
+    sender: FlaskClient, real: Runtime, wake_ups: SilentDoorbell
 ):
     deliver(sender)
     deliver(sender, age=timedelta(seconds=-5))
-    assert (len(inbox(real)), hints(real), doorbell.rung) == (1, {"sub_1": 1}, ["sub_1"])
+    assert (len(inbox(real)), hints(real), wake_ups.rung) == (1, {"sub_1": 1}, ["sub_1"])
 
 
 def test_a_repeat_of_a_dead_letter_is_a_repeat_that_wakes_a_worker(
-    sender: FlaskClient, real: Runtime, doorbell: SilentDoorbell
+    sender: FlaskClient, real: Runtime, wake_ups: SilentDoorbell
 ):
     deliver(sender)
     with real.sessions.begin() as session:
@@ -105,7 +105,7 @@ def test_a_repeat_of_a_dead_letter_is_a_repeat_that_wakes_a_worker(
     answer = deliver(sender)
     assert (answer.status_code, answer.data) == REPEAT
     assert [event.state for event in inbox(real)] == ["pending"]
-    assert (hints(real), doorbell.rung) == ({"sub_1": 2}, ["sub_1", "sub_1"])
+    assert (hints(real), wake_ups.rung) == ({"sub_1": 2}, ["sub_1", "sub_1"])
 
 
 def test_the_same_body_under_another_id_is_another_event(sender: FlaskClient, real: Runtime):
@@ -353,7 +353,7 @@ def test_another_provider_is_404(sender: FlaskClient, real: Runtime, name: str):
 
 
 def test_every_event_the_sdk_knows_is_kept_and_those_of_subscriptions_ask_for_a_look(
-    sender: FlaskClient, real: Runtime, doorbell: SilentDoorbell
+    sender: FlaskClient, real: Runtime, wake_ups: SilentDoorbell
 ):
     about = {name: f"sub_{number}" for number, name in enumerate(SDK_TYPES)}
     for name, subscription_id in about.items():
@@ -362,7 +362,7 @@ def test_every_event_the_sdk_knows_is_kept_and_those_of_subscriptions_ask_for_a_
     wanted = {name: "pending" if name in of_seats else "ignored" for name in SDK_TYPES}
     assert {event.type: event.state for event in inbox(real)} == wanted
     assert hints(real) == {about[name]: 1 for name in of_seats}
-    assert sorted(doorbell.rung) == sorted(about[name] for name in of_seats)
+    assert sorted(wake_ups.rung) == sorted(about[name] for name in of_seats)
 
 
 def test_the_sdk_knows_48_events_of_which_twelve_are_about_subscriptions():
@@ -511,13 +511,13 @@ def ours(real: Runtime, open_door: OpenDoor) -> FlaskClient:
 
 
 def test_another_business_is_ignored_with_a_finding(
-    ours: FlaskClient, real: Runtime, doorbell: SilentDoorbell
+    ours: FlaskClient, real: Runtime, wake_ups: SilentDoorbell
 ):
     for event_id in ("msg_1", "msg_2"):
         answer = deliver(ours, envelope(business_id="bus_theirs"), event_id)
         assert (answer.status_code, answer.data) == NEW
     assert {event.state for event in inbox(real)} == {"ignored"}
-    assert (hints(real), doorbell.rung) == ({}, [])
+    assert (hints(real), wake_ups.rung) == ({}, [])
     assert rows(real, "SELECT kind || ' ' || subject FROM drift_findings") == [
         "other_business business:bus_theirs"
     ]
@@ -540,7 +540,7 @@ def test_what_another_business_sends_that_nobody_can_read_is_dead(ours: FlaskCli
 
 
 def test_without_the_database_503_at_once_and_the_retry_lands(
-    sender: FlaskClient, real: Runtime, doorbell: SilentDoorbell
+    sender: FlaskClient, real: Runtime, wake_ups: SilentDoorbell
 ):
     nowhere = connect("postgresql://nobody@127.0.0.1:9/nothing")
     real.sessions.configure(bind=nowhere)
@@ -549,7 +549,7 @@ def test_without_the_database_503_at_once_and_the_retry_lands(
     assert time.monotonic() - begun < 1
     assert (answer.status_code, answer.json["code"]) == (503, "not_stored")
     assert answer.headers["Retry-After"] == "1"
-    assert doorbell.rung == []
+    assert wake_ups.rung == []
     real.sessions.configure(bind=real.engine)
     again = deliver(sender, age=timedelta(seconds=-5))
     assert (again.status_code, again.data) == NEW
@@ -587,7 +587,7 @@ def test_a_broker_that_hangs_makes_nobody_wait(real: Runtime, open_door: OpenDoo
         reached.set()
         over.wait(10)
 
-    sender = open_door(real, key=None, bell=Doorbell(publish))
+    sender = open_door(real, key=None, bell=WakeUps(publish))
     deliver(sender)
     assert reached.wait(5)
     begun = time.monotonic()

@@ -13,11 +13,11 @@ from domain.catalog.reader import parse
 from models import assignment
 from models.account import Account
 from models.assignment import Assignment
-from models.notice import KeptNotice
-from models.purchase_queue import Expansion
+from models.notice import StoredNotice
+from models.purchase_queue import QueuedPurchase
 from runtime.wiring import Runtime
 from services.ledger import pending_claims
-from services.ledger.claims import Wish
+from services.ledger.claims import ClaimRequest
 from services.purchases import auto_expand
 from services.purchases import settle as seat_change
 from simulator.billing.subscription import AddonUnits
@@ -46,7 +46,7 @@ def with_catalog(service: Runtime, changes: Mapping[str, str]) -> Runtime:
 def claim(service: Runtime, *member_ids: str, **wish: Any) -> None:
     for member_id in member_ids:
         with service.transaction() as session:
-            wanted = Wish(member_id=member_id, **{"role": "member", **wish})
+            wanted = ClaimRequest(member_id=member_id, **{"role": "member", **wish})
             pending_claims.claim(session, "acme", wanted, service.catalog, a_cause())
 
 
@@ -85,13 +85,13 @@ def status(service: Runtime) -> str:
 def notices(service: Runtime) -> Sequence[tuple[str, str | None]]:
     """What the app was told, and of whom; changed counts are another story."""
     with service.sessions() as session:
-        told = session.scalars(select(KeptNotice).order_by(KeptNotice.id)).all()
+        told = session.scalars(select(StoredNotice).order_by(StoredNotice.id)).all()
     return [(one.type, one.data.get("member_id")) for one in told if one.type != "seat.count_changed"]
 
 
 def reason(service: Runtime, member_id: str) -> str:
     with service.sessions() as session:
-        said = session.scalars(select(KeptNotice).where(KeptNotice.type == "seat.claim_refused"))
+        said = session.scalars(select(StoredNotice).where(StoredNotice.type == "seat.claim_refused"))
         return next(one.data["reason"] for one in said if one.data["member_id"] == member_id)
 
 
@@ -104,7 +104,7 @@ def sent(world: World) -> int:
 
 def is_anybody_waited_for(service: Runtime) -> bool:
     with service.sessions() as session:
-        return session.scalar(select(Expansion.account_id)) is not None
+        return session.scalar(select(QueuedPurchase.account_id)) is not None
 
 
 def customer_buys(world: World, subscription_id: str, **addons: int) -> None:

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import select, text
 
 from models.account_rules import Override
-from models.purchase_queue import Expansion
+from models.purchase_queue import QueuedPurchase
 from runtime.wiring import Runtime
 from services.ledger import accounts, claims
 from services.purchases import auto_expand
-from services.sync.on_demand import resync_subscription
+from services.sync.on_demand import sync_subscription
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.world import World
@@ -69,7 +69,7 @@ def test_a_customer_who_reduces_beside_a_claim_is_sold_nothing_back(
     service: Runtime, world: World, sold: str
 ):
     customer_buys(world, sold, adn_seat=1)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     claim(service, "fay")
     claim(service, "eve")
     customer_buys(world, sold)
@@ -97,7 +97,7 @@ def test_who_waits_on_after_a_purchase_is_bought_for_at_once(service: Runtime, w
     auto_expand.expand(service, "acme")
     world.board.turn({"plan_change_payment": "succeeds"})
     settles(world, sold, "succeeds")
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     auto_expand.expand_due(service, until=time.monotonic() + 60)
     assert people(service) == {"eve": "active", "fay": "active"}
 
@@ -122,7 +122,7 @@ def test_a_write_that_is_refused_for_now_is_tried_later_and_later(service: Runti
     for _ in range(3):
         come_again(service)
     with service.sessions() as session:
-        assert session.scalar(select(Expansion.attempts)) == 3
+        assert session.scalar(select(QueuedPurchase.attempts)) == 3
     assert people(service) == {"eve": "waiting"}
 
 
@@ -132,7 +132,7 @@ def test_an_account_that_may_claim_nothing_lets_nobody_wait(
 ):
     claim(service, "eve")
     world.apply(sold, actions.set_status(world, Options(status=status)), silently=True)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     with service.transaction() as session:
         claims.release(session, "acme", OF_FIVE[0], a_cause())
         accounts.reevaluate(session, "acme", service.catalog, a_cause())
@@ -231,5 +231,5 @@ def test_nobody_is_given_up_on_while_their_seat_is_being_paid(service: Runtime, 
     come_again(service)
     assert people(service) == {"eve": "waiting"}
     settles(world, sold, "succeeds")
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     assert people(service) == {"eve": "active"}

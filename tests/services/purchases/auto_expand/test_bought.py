@@ -57,7 +57,7 @@ def test_claims_made_at_once_are_one_purchase(service: Runtime, world: World, so
     def come(name: str) -> None:
         together.wait()
         claim(service, name)
-        auto_expand.wait(service, "acme", [seat_of(service, name)])
+        auto_expand.wait_for_seats(service, "acme", [seat_of(service, name)])
 
     threads = [threading.Thread(target=come, args=[name]) for name in names]
     for thread in threads:

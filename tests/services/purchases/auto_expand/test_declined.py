@@ -10,15 +10,15 @@ from sqlalchemy import select, text
 
 from domain.errors import NoSeatAvailable
 from models import purchase_reset
-from models.notice import KeptNotice
+from models.notice import StoredNotice
 from models.seat_change import SeatChange
 from runtime.wiring import Runtime
 from services.ledger import purchase_limits
-from services.ledger.locked_account import lock
-from services.ledger.purchase_limits import Present
+from services.ledger.locked_account import lock_account
+from services.ledger.purchase_limits import AccountView
 from services.purchases import auto_expand as buying
 from services.purchases import confirm
-from services.purchases.preview import Wish, preview
+from services.purchases.preview import SeatRequest, preview
 from simulator.world import World
 from tests.services.purchases.auto_expand.scenes import (
     claim,
@@ -62,20 +62,22 @@ def hours_pass(service: Runtime) -> None:
 
 def purse(service: Runtime):
     with service.sessions.begin() as session:
-        return purchase_limits.purse_of(session, Present.of(lock(session, "acme")), service.catalog, ["full"])
+        return purchase_limits.daily_budget(
+            session, AccountView.of(lock_account(session, "acme")), service.catalog, ["full"]
+        )
 
 
 def rest(service: Runtime) -> timedelta:
     with service.sessions() as session:
         failures = purchase_limits.failures_of(session, "acme")
-        until = purchase_limits.rests_until(session, "acme", failures)
+        until = purchase_limits.paused_until(session, "acme", failures)
     assert until is not None
     return until - failures[0].moved_at
 
 
 def notices(service: Runtime) -> list[dict]:
     with service.sessions() as session:
-        told = session.scalars(select(KeptNotice).where(KeptNotice.type == "seat.purchases_stopped"))
+        told = session.scalars(select(StoredNotice).where(StoredNotice.type == "seat.purchases_stopped"))
         return [one.data for one in told]
 
 
@@ -156,7 +158,7 @@ def a_new_card(service: Runtime, sold: str) -> None:
 
 
 def a_seat_change(service: Runtime, sold: str) -> None:
-    change = preview(service, "acme", Wish(seats={"viewer": 1}))
+    change = preview(service, "acme", SeatRequest(seats={"viewer": 1}))
     confirm.confirm(service, "acme", change.token)
 
 

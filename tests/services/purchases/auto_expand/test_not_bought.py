@@ -7,7 +7,7 @@ import pytest
 from domain.errors import NoSeatAvailable, PurchaseNeeded
 from runtime.wiring import Runtime
 from services.purchases import auto_expand
-from services.sync.on_demand import resync_subscription
+from services.sync.on_demand import sync_subscription
 from simulator.billing.subscription import AddonUnits
 from simulator.control import actions
 from simulator.control.actions import Options
@@ -59,7 +59,7 @@ def test_nothing_is_bought_for_people_who_were_there_before(service: Runtime, wo
     claim(service, "eve")
     auto_expand.expand(service, "acme")
     world.apply(sold, actions.set_cart(world, Options(addons=[AddonUnits("adn_viewer", 2)])), silently=True)
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     with pytest.raises(NoSeatAvailable, match="6 people sit on 5 full seats already"):
         claim(service, "fay")
     assert status(service) == "over_limit"

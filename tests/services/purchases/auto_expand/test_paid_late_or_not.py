@@ -9,7 +9,7 @@ import pytest
 from domain.errors import NoSeatAvailable
 from runtime.wiring import Runtime
 from services.purchases import auto_expand
-from services.sync.on_demand import resync_subscription
+from services.sync.on_demand import sync_subscription
 from simulator.world import World
 from tests.services.purchases.auto_expand.scenes import (
     balance,
@@ -34,7 +34,7 @@ def test_until_the_payment_has_settled_nobody_is_seated(service: Runtime, world:
     assert people(service) == {"eve": "waiting", "fay": "waiting"}
     settles(world, sold, "succeeds")
     world.board.turn({"plan_change_payment": "succeeds"})
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     assert people(service) == {"eve": "active", "fay": "waiting"}
     come_again(service)
     assert people(service) == {"eve": "active", "fay": "active"}

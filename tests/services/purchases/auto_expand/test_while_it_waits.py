@@ -10,9 +10,9 @@ from models import assignment
 from models.account_rules import Override
 from runtime.wiring import Runtime
 from services.ledger import accounts, claims, members
-from services.ledger.members import Change
+from services.ledger.members import MemberUpdate
 from services.purchases import auto_expand
-from services.sync.on_demand import resync_subscription
+from services.sync.on_demand import sync_subscription
 from simulator.world import World
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.factories import a_cause
@@ -62,11 +62,13 @@ def test_a_wait_ends_after_some_days(service: Runtime, sold: str):
     assert reason(service, "eve") == "No seat could be bought in time."
 
 
-@pytest.mark.parametrize("wanted", [Change(role="guest"), Change(state=assignment.AssignmentState.ACTIVE)])
-def test_who_waits_is_neither_moved_nor_confirmed_by_hand(service: Runtime, sold: str, wanted: Change):
+@pytest.mark.parametrize(
+    "wanted", [MemberUpdate(role="guest"), MemberUpdate(state=assignment.AssignmentState.ACTIVE)]
+)
+def test_who_waits_is_neither_moved_nor_confirmed_by_hand(service: Runtime, sold: str, wanted: MemberUpdate):
     claim(service, "eve")
     with service.transaction() as session, pytest.raises(WrongState, match="waits for a seat"):
-        members.change(session, "acme", "eve", wanted, catalog=service.catalog, cause=a_cause())
+        members.update_member(session, "acme", "eve", wanted, catalog=service.catalog, cause=a_cause())
 
 
 def test_the_audit_tells_of_every_step(service: Runtime, world: World, sold: str):
@@ -76,7 +78,7 @@ def test_the_audit_tells_of_every_step(service: Runtime, world: World, sold: str
     with service.transaction() as session:
         claims.release(session, "acme", "gil", a_cause())
     settles(world, sold, "succeeds")
-    resync_subscription(service, sold, patience=5)
+    sync_subscription(service, sold, patience=5)
     with service.sessions() as session:
         assert_audit_tells_the_present(session)
         assert_counters_are_the_rows(session)

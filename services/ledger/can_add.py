@@ -1,0 +1,78 @@
+"""May so many more people of a role be added? The answer that a claim would get, without a lock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sqlalchemy.orm import Session
+
+from domain import policies
+from domain.catalog.model import Catalog
+from domain.errors import ClaimsBlocked
+from domain.policies import Decision, Situation, seat_words
+from models import account as account_rows
+from models import assignment
+from models.account import Account, AccountStatus
+from services.ledger import purchase_limits
+from services.ledger.claims import REFUSING
+from services.ledger.locked_account import Balance
+from services.ledger.purchase_limits import AccountView
+
+
+@dataclass(frozen=True, slots=True)
+class CanAddResult:
+    """May so many more people of a role be added? With the numbers behind it."""
+
+    decision: Decision
+    seat_type: str | None
+    balance: Balance
+
+
+def may_add(session: Session, account_id: str, role: str, count: int, catalog: Catalog) -> CanAddResult:
+    """What a claim would be told now; takes no lock and reserves nothing."""
+    seat_type = catalog.seat_type(role)
+    found = account_rows.get(session, account_id)
+    if seat_type is None:
+        return CanAddResult(_FREE, None, Balance.from_json(_NOTHING))
+    balance = _without_lapsing(session, found, seat_type)
+    blocked = REFUSING.get(AccountStatus(found.status))
+    if blocked is not None:
+        refused = Decision(granted=False, code=ClaimsBlocked.code, message=blocked)
+        return CanAddResult(refused, seat_type, balance)
+    rules = found.rules_of(seat_type)
+    situation = balance.situation(seat_type, now=account_rows.now(session), rules=rules, requested=count)
+    policy = policies.load(rules.policy)
+    decision = policy.decide(situation)
+    if not decision.granted and policy.BUYS:
+        decision = _bought(session, found, situation, decision, catalog)
+    return CanAddResult(decision, seat_type, balance)
+
+
+def _bought(
+    session: Session, found: Account, situation: Situation, decision: Decision, catalog: Catalog
+) -> Decision:
+    """What the claims would be told where what they lack may be bought, or may not."""
+    balances = {name: _without_lapsing(session, found, name) for name in found.seats}
+    present = AccountView(found.id, balances, found.override, situation.now)
+    seat_type, requested = situation.seat_type, situation.requested
+    refused = purchase_limits.why_not_bought(session, present, seat_type, catalog, requested=requested)
+    if refused is not None:
+        return Decision(granted=False, code=refused.code, message=refused.message)
+    message = f"{seat_words(decision.to_buy, seat_type)} would be bought first."
+    return Decision(granted=True, code="granted_by_purchase", message=message, to_buy=decision.to_buy)
+
+
+def _without_lapsing(session: Session, found: Account, seat_type: str) -> Balance:
+    """The balance as a claim would find it: invitations whose time is over have made room."""
+    balance = Balance.from_json(found.seats.get(seat_type) or _NOTHING)
+    lapsing = sum(one.seat_type == seat_type for one in assignment.lapsed_invitations(session, found.id))
+    return replace(balance, held=balance.held - lapsing)
+
+
+_NOTHING: Mapping[str, int | str] = Balance.from_json(
+    {"included": 0, "addon": 0, "contract": 0, "active": 0, "held": 0}
+).to_json()
+
+
+_FREE = Decision(granted=True, code="free_role", message="The role takes no seat.")
