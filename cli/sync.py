@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from cli.command_runtime import command_runtime
 from cli.drift import in_a_line
 from cli.full_sync import sync_everything, tell_failed
+from domain.balance import EMPTY, Balance, balances_from_json
 from domain.errors import NotFound
 from domain.ids import has_control_characters, is_id
 from domain.wording import counted
@@ -23,7 +24,6 @@ from models.base import Json
 from models.drift_finding import DriftFinding, FindingState
 from models.subscription import Subscription, of_account
 from runtime.wiring import Runtime
-from services.ledger.locked_account import EMPTY, Balance
 from services.sync.on_demand import sync_account, sync_subscription
 
 _SHOWN: Final = 50
@@ -138,8 +138,7 @@ def _moved(move: AccountChange) -> Iterator[str]:
 
 
 def _seats(facts: Json | None) -> dict[str, Balance]:
-    seats = facts["seats"] if facts else {}
-    return {seat_type: Balance.from_json(kept) for seat_type, kept in seats.items()}
+    return balances_from_json(facts["seats"] if facts else {})
 
 
 def _tell_drift(found: Iterable[DriftFinding]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from domain import policies
+from domain.balance import Balance
 from domain.catalog.reader import parse
 from domain.errors import Refused, TransientError
 from domain.snapshot import SubscriptionSnapshot
@@ -26,7 +27,6 @@ from services.ledger import accounts, batch_claims, members
 from services.ledger import claims as seating
 from services.ledger.batch_claims import Outcome
 from services.ledger.claims import ClaimOutcome, ClaimRequest
-from services.ledger.locked_account import Balance
 from services.ledger.members import MemberUpdate
 from services.sync.batch import drain
 from services.sync.subscription import sync

@@ -42,7 +42,7 @@ class FakeProvider:
         signed = {name.lower(): value for name, value in headers}
         if signed.get("webhook-signature") != "good":
             raise InvalidSignature("no signature matches")
-        return Delivery(signed["webhook-id"], now, body)
+        return Delivery(signed["webhook-id"], body)
 
     def read(self, body: bytes, *, with_state: bool = True) -> Event:
         event = self.events.get(body, Event(type="unknown", unreadable="the body is not JSON"))

@@ -47,4 +47,4 @@ class AppContext:
 
 def app_context() -> AppContext:
     """The door of the app that serves the present request."""
-    return cast("Door", current_app.extensions[NAME])
+    return cast("AppContext", current_app.extensions[NAME])

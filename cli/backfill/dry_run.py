@@ -8,17 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy.orm import Session
-
 from cli.backfill.staging import Staging
 from cli.backfill.summary import SeatTotals, Summary
 from cli.full_sync import patiently
 from cli.progress import Show
-from domain.absence import completed, missing
 from domain.counts import SubscriptionShare, account_seats
 from domain.errors import AnswerIncomplete, PermanentError, ProviderError, TransientError
 from domain.findings import Finding
-from domain.ownership import Doubt, decide
+from domain.ownership import Doubt
 from domain.seat_limit import SeatLimit
 from domain.snapshot import SubscriptionSnapshot
 from domain.statuses import Phase, SubscriptionStanding
@@ -125,22 +122,15 @@ class DryRun:
         return patiently(ask, show, patience)
 
     def _take_over(self, row: Subscription, snapshot: SubscriptionSnapshot) -> Sequence[Finding]:
-        catalog, known = self.runtime.catalog, row.verified
-        with self.runtime.sessions() as session:  # never committed
-            name = ownership.named_in(session, snapshot, catalog)
-            decision = decide(
-                row.placement, name, catalog, lambda one: self._doubt_of(session, one, snapshot)
-            )
-        row.belongs_to(decision.owner)
-        whole = completed(snapshot, known, catalog.account_key)
-        seen = adopt_snapshot(row, whole, catalog, self.now, past_due_ends_at=snapshot.past_due_ends_at)
-        return [*seen, *missing(snapshot, known), *decision.findings]
+        def doubt_of(account_id: str) -> Doubt | None:
+            """By the subscriptions that this rehearsal has placed."""
+            is_other = self.stage.has_other_customer(account_id, snapshot.customer_id)
+            return Doubt.OTHER_CUSTOMER if is_other else None
 
-    def _doubt_of(self, session: Session, account_id: str, snapshot: SubscriptionSnapshot) -> Doubt | None:
-        """Also by the subscriptions that this rehearsal has placed."""
-        if self.stage.has_other_customer(account_id, snapshot.customer_id):
-            return Doubt.OTHER_CUSTOMER
-        return ownership.doubt_of(session, account_id, snapshot, self.runtime.catalog)
+        catalog = self.runtime.catalog
+        with self.runtime.sessions() as session:  # never committed
+            decision = ownership.decide(session, row, snapshot, catalog, doubt_first=doubt_of)
+        return adopt_snapshot(row, snapshot, decision, catalog, self.now)
 
     def _counted(self, account_id: str) -> AccountSeen:
         shares = [_share_from_json(kept) for kept in self.stage.of_account(account_id)]

@@ -36,17 +36,13 @@ class Situation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A policy's answer. `code` is stable; `overage` is what the seat type is over by once it is granted.
-
-    `deadline` is when the seat type has to be back under its limit, where being over it starts a clock.
-    `to_buy` seats would have to be bought before the claim can be granted.
+    """A policy's answer. `code` is stable. `to_buy` seats would have to be bought before the claim can be
+    granted.
     """
 
     granted: bool
     code: str
     message: str
-    overage: int = 0
-    deadline: datetime | None = None
     to_buy: int = 0
 
 

@@ -32,6 +32,4 @@ def decide(situation: Situation) -> Decision:
         message=f"Granted: {used_after} of {situation.purchased} {situation.seat_type} seats are then used. "
         f"{way_back(over_by, used_after, situation.seat_type)} by {moment_words(deadline)}; after that "
         "new claims are refused.",
-        overage=over_by,
-        deadline=deadline,
     )

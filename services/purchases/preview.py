@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
+from domain.balance import Balance, balances_from_json
 from domain.billing_terms import Proration, When
 from domain.cart import Cart
 from domain.catalog.model import Product
@@ -41,7 +42,7 @@ from models import account, seat_change, subscription
 from models.seat_change import SeatChange
 from models.subscription import Subscription
 from runtime.wiring import Runtime
-from services.ledger.locked_account import Balance, lock_account
+from services.ledger.locked_account import lock_account
 from services.purchases.prices import prices_of
 from services.purchases.reduction import members_to_release
 from services.purchases.refresh import snapshot_of, sync_or_raise
@@ -152,8 +153,7 @@ def _choose(runtime: Runtime, account_id: str, wish: SeatRequest) -> str:
 
 
 def _balances(session: Session, account_id: str) -> Mapping[str, Balance]:
-    found = account.get(session, account_id)
-    return {name: Balance.from_json(kept) for name, kept in found.seats.items()}
+    return balances_from_json(account.get(session, account_id).seats)
 
 
 def _wanted(

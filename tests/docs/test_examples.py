@@ -10,7 +10,9 @@ import pytest
 from standardwebhooks import Webhook
 
 from domain import notices
+from domain.balance import Balance
 from domain.catalog.reader import parse
+from domain.counts import Seats
 from domain.notices import NoticeType
 from tests.conftest import SECRET
 from tests.docs.manual import EXAMPLE, blocks, languages, pages_with
@@ -37,7 +39,8 @@ def test_the_shown_seats_document_is_one():
 
 def test_the_shown_data_of_a_notice_has_the_fields_of_a_real_one():
     def balance(used: int) -> dict[str, Any]:
-        return {"status": "ok", "deadline": None, "seats": {"full": {"included": 15, "active": used}}}
+        full = Balance(Seats(included=15), active=used).to_json()
+        return {"status": "ok", "deadline": None, "seats": {"full": full}}
 
     (notice,) = notices.crossings(balance(14), balance(15))
     (shown,) = blocks("docs/notices.md", "json")

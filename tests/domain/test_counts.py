@@ -7,13 +7,11 @@ from hypothesis import strategies as st
 from domain.catalog.model import Catalog, Product
 from domain.counts import (
     NO_SEATS,
-    Finding,
-    FindingKind,
     Seats,
-    Uncountable,
     range_findings,
     subscription_seats,
 )
+from domain.findings import Finding, FindingKind, Uncountable
 from domain.seat_limit import UNLIMITED, add, at_least
 from domain.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
 from domain.statuses import DEFAULT_EFFECTS, StatusEffect

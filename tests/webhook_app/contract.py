@@ -5,25 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from importlib import import_module
+from pkgutil import iter_modules
 
 from flask import Flask, Response, request
 from pydantic import BaseModel, ValidationError
 
+from webhook_app import schemas
 from webhook_app.problems import Problem
-from webhook_app.schemas import (
-    accounts,
-    audit,
-    checkout,
-    claims,
-    common,
-    members,
-    notices,
-    operators,
-    seat_changes,
-    seats,
-)
 
 REFERENCE = "#/components/schemas/"
+MODULES = [import_module(f"{schemas.__name__}.{one.name}") for one in iter_modules(schemas.__path__)]
 
 
 @dataclass
@@ -71,19 +63,7 @@ def model_of(reference: str) -> type[BaseModel]:
     name = reference.removeprefix(REFERENCE)
     if name == "Problem":
         return Problem
-    described = (
-        accounts,
-        audit,
-        checkout,
-        claims,
-        common,
-        members,
-        notices,
-        operators,
-        seat_changes,
-        seats,
-    )
-    found = (getattr(module, name, None) for module in described)
+    found = (getattr(module, name, None) for module in MODULES)
     return next(model for model in found if model is not None)
 
 

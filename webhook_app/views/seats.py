@@ -9,7 +9,8 @@ from flask import Response
 
 from models import account, subscription
 from models.api_key import Scope
-from services.ledger import can_add, claims
+from services.ledger import claims
+from services.ledger.can_add import may_add
 from services.reports import seats_document
 from services.reports.seats_document import SeatsPage
 from webhook_app import problems
@@ -70,7 +71,7 @@ def subscription_seats(path: SubscriptionPath) -> Response:
 def can_add(path: AccountPath, query: CanAddQuery) -> Response:
     runtime = app_context().runtime
     with runtime.sessions() as session:
-        told = can_add.may_add(session, path.account_id, query.role, query.count, runtime.catalog)
+        told = may_add(session, path.account_id, query.role, query.count, runtime.catalog)
     nothing = dict.fromkeys(("seat_type", "purchased", "used", "available", "overage"))
     return answer(
         {

@@ -47,8 +47,9 @@ def test_an_unknown_role_is_an_error_that_lists_the_known(roles, known):
 
 
 def test_a_product_has_its_own_rules():
-    assert CATALOG.policy_name("pdt_team") == "soft"
-    assert (CATALOG.grace("pdt_team"), CATALOG.payment_grace("pdt_team"), CATALOG.hold("pdt_team")) == (
+    rules = CATALOG.rules("pdt_team")
+    assert rules.policy == "soft"
+    assert (rules.grace, CATALOG.payment_grace("pdt_team"), rules.hold) == (
         timedelta(days=1),
         timedelta(days=2),
         timedelta(days=3),
@@ -58,7 +59,6 @@ def test_a_product_has_its_own_rules():
 @pytest.mark.parametrize("product_id", [None, "pdt_unknown"])
 def test_without_a_known_product_the_defaults_rule(product_id):
     assert CATALOG.rules(product_id) == Rules()
-    assert CATALOG.policy_name(product_id) == "strict"
 
 
 def test_an_unknown_product_is_none():

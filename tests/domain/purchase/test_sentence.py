@@ -38,7 +38,6 @@ def told(**changes: Any) -> Preview:
         "renewal": eur(21900),
         "next_billing_date": DUE,
         "cart_after": Cart("pdt_team", 1),
-        "line_items": (),
     }
     return Preview(**{**facts, **changes})
 

@@ -68,7 +68,6 @@ def told(next_billing_date: datetime | None) -> Preview:
         renewal=None,
         next_billing_date=next_billing_date,
         cart_after=Cart("pdt_team", 1),
-        line_items=(),
     )
 
 

@@ -12,6 +12,7 @@ from domain.catalog.model import Catalog
 from domain.errors import AccountNotFound, ClaimsBlocked, NoSeatAvailable, UnknownRole
 from models import sync_queue
 from models.account import Account
+from models.assignment import Assignment
 from models.audit import AuditRow
 from models.database import Sessions
 from services.ledger import accounts, claims, subscriptions
@@ -77,6 +78,15 @@ class Books:
 def test_a_claim_takes_a_seat(books: Books):
     seated = books.claim("ada")
     assert (seated.is_new, seated.assignment.state, books.full()["active"]) == (True, "active", 1)
+
+
+def test_a_new_assignment_is_a_row_of_the_session_like_one_that_was_there(books: Books):
+    with books.sessions.begin() as session:
+        wish = ClaimRequest(member_id="ada", role="member")
+        seated = claims.claim(session, "acme", wish, books.catalog, a_cause())
+        seated.assignment.name = "Ada"
+    with books.sessions() as session:
+        assert session.scalars(select(Assignment.name)).all() == ["Ada"]
 
 
 def test_the_same_member_is_seated_once(books: Books):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import select
 
+from domain.balance import Balance
 from domain.emails import address_key
 from domain.overage import NO_OVERAGE, OverageClock
 from domain.policies import strict
@@ -24,7 +25,6 @@ from models.assignment import LIVE, Assignment, AssignmentState
 from models.subscription import Subscription
 from runtime.wiring import Runtime
 from services.ledger import deadlines, locked_account
-from services.ledger.locked_account import Balance
 from tests.acme import AN_OUTAGE, POLICIES, Acme
 from tests.clock import Clock, empty
 from tests.factories import NOON

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from domain import seat_rules
+from domain.balance import Balance
 from domain.overage import NO_OVERAGE, OverageClock
 from domain.snapshot import AddonQuantity
 from runtime.wiring import Runtime
-from services.ledger.locked_account import Balance
 from tests.acme import DAY, Acme
 from tests.clock import Clock, empty
 from tests.factories import NOON

@@ -650,7 +650,7 @@ def test_the_sweep_does_not_ring_for_what_waits_out_a_pause(runtime: Runtime, re
 
 def test_the_ring_is_a_task_for_a_worker(runtime: Runtime):
     app = SeatSync(runtime.settings)
-    app.announce()
+    app.wake_notices()
     prefix = app.conf.broker_transport_options["global_keyprefix"]
     (task,) = runtime.redis.lrange(prefix + app.conf.task_default_queue, 0, -1)
     assert json.loads(task)["headers"]["task"] == "seatsync.notify"
