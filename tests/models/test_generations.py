@@ -102,7 +102,7 @@ def test_the_older_one_retrieves_nothing_and_leaves_it_to_the_newer(acme: Acme, 
 
 def test_a_full_sync_by_the_older_one_says_why_it_waits(acme: Acme, old: Runtime):
     hinted(old)
-    work = full_sync._work_a_while(old)
+    work = full_sync._sync_due(old)
     assert work is not None
     assert "seatsync migrate" in str(work[1])
 

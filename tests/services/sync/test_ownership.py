@@ -274,7 +274,7 @@ def test_the_apps_link_closes_the_finding(owned: Owned):
 def test_the_apps_refusal_closes_the_finding_for_good(owned: Owned):
     doubted(owned)
     owned.unlink("acme", "sub_2")
-    owned.look("sub_2")
+    owned.sync_now("sub_2")
     assert (owned.owner("sub_2"), owned.findings("sub_2")) == (("sub_2", "own_id"), [])
 
 
@@ -299,7 +299,7 @@ def test_every_link_can_be_undone_and_stays_undone(owned: Owned, made: Callable[
     made(owned)
     assert owned.owner("sub_1")[0] == "acme"
     assert owned.unlink("acme", "sub_1")
-    owned.look("sub_1")
+    owned.sync_now("sub_1")
     assert (owned.owner("sub_1"), owned.seats("acme"), owned.seats("sub_1")) == (("sub_1", "own_id"), 0, 5)
     assert not owned.unlink("acme", "sub_1")
 
@@ -321,10 +321,10 @@ def test_a_link_after_the_refusal_is_the_newer_word(owned: Owned):
 
 def test_a_subscription_that_was_never_seen_belongs_to_nobody_once_unlinked(owned: Owned):
     owned.link("acme", "sub_typo")
-    owned.look("sub_typo")
+    owned.sync_now("sub_typo")
     assert owned.findings("sub_typo") == ["not_at_provider"]
     owned.unlink("acme", "sub_typo")
-    owned.look("sub_typo")
+    owned.sync_now("sub_typo")
     assert (owned.owner("sub_typo"), owned.findings("sub_typo")) == ((None, None), [])
 
 
