@@ -107,7 +107,9 @@ class Site:
         return next(command for command in self._commands(port) if command.name == name)
 
     def _commands(self, port: int) -> Sequence[Command]:
-        return cli.fleet.commands(self.settings.model_copy(update={"port": port}), self.environment)
+        return cli.service_processes.commands(
+            self.settings.model_copy(update={"port": port}), self.environment
+        )
 
 
 class Servers:
