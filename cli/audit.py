@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from cli.full_sync import ready
+from cli.command_runtime import command_runtime
 from cli.progress import shown
 from cli.time_option import TimeOption
 from domain.wording import counted
@@ -36,7 +36,7 @@ def verify(account_id: str | None) -> None:
     code: 0 all is as it was written, 1 something is not, 2 it could not run.
     """
     accounts = rows = breaks = 0
-    with ready("seatsync-audit") as runtime:
+    with command_runtime("seatsync-audit") as runtime:
         for checked in _checked(runtime, account_id):
             accounts += checked.accounts
             rows += checked.rows
@@ -67,7 +67,7 @@ def export_(account_id: str, *, form: str, since: datetime | None, until: dateti
     Times are ISO 8601 with an offset, as 2026-11-22T12:00:00Z. Names and e-mail addresses are not in it.
     """
     out = sys.stdout.buffer
-    with ready("seatsync-audit") as runtime:
+    with command_runtime("seatsync-audit") as runtime:
         for piece in export(runtime.sessions, account_id, Format(form), since=since, until=until):
             out.write(piece)
     out.flush()

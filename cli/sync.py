@@ -10,8 +10,9 @@ from typing import Final
 import click
 from sqlalchemy.orm import Session
 
+from cli.command_runtime import command_runtime
 from cli.drift import in_a_line
-from cli.full_sync import ready, sync_everything, tell_failed
+from cli.full_sync import sync_everything, tell_failed
 from domain.balance import EMPTY, Balance, balances_from_json
 from domain.errors import NotFound
 from domain.ids import has_control_characters, is_id
@@ -54,7 +55,7 @@ def sync(name: str | None, *, all_: bool, full: bool, subscription: bool, patien
     """
     if (name is None) != all_ or (full and not all_) or (subscription and name is None):
         raise click.UsageError("Name one ACCOUNT or SUBSCRIPTION, or give --all, alone or with --full.")
-    with ready("seatsync-sync") as runtime:
+    with command_runtime("seatsync-sync") as runtime:
         is_well = (
             _sync_one(runtime, name, by_id=subscription, patience=patience)
             if name is not None

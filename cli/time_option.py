@@ -29,8 +29,3 @@ class TimeOption(click.ParamType[datetime]):
 def shown(moment: datetime) -> str:
     """To the second, in UTC."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def in_json(moment: datetime) -> str:
-    """The time as the API spells it, in UTC with a `Z`."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

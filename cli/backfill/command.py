@@ -11,7 +11,8 @@ from cli.backfill.dry_run import AccountSeen, DryRun
 from cli.backfill.missing_products import sections
 from cli.backfill.staging import Staging
 from cli.backfill.summary import Summary, of_the_rows, tell
-from cli.full_sync import CannotGoOn, ready, sync_everything, tell_failed
+from cli.command_runtime import command_runtime
+from cli.full_sync import CannotGoOn, sync_everything, tell_failed
 from cli.progress import shown
 from domain.errors import ProviderError
 from domain.wording import counted
@@ -46,7 +47,7 @@ def backfill(*, dry_run: bool, shown_accounts: int, patience: int) -> None:
     Products and add-ons that the catalogue does not know are shown as TOML to paste into it. Exit code: 0
     all is counted, 1 something is unknown, held or still waits, 2 it could not run.
     """
-    with ready("seatsync-backfill") as runtime:
+    with command_runtime("seatsync-backfill") as runtime:
         is_well = _rehearse(runtime, shown_accounts, patience) if dry_run else _bring_in(runtime, patience)
     sys.exit(0 if is_well else 1)
 

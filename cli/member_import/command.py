@@ -6,26 +6,24 @@ import csv
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cli.connections import servers
+from cli.command_runtime import command_runtime
 from cli.member_import import seating
 from cli.member_import.files import REJECT_COLUMNS
 from cli.member_import.preview import preview
 from cli.member_import.rows import COLUMNS, REQUIRED
 from cli.member_import.seating import Importer, RowOutcome
-from cli.member_import.staging import Staging, Watcher
+from cli.member_import.staging import Staging
+from cli.progress import shown
 from domain import role_names
 from domain.catalog.model import Catalog
-from runtime import installation
-from runtime.wiring import Runtime, build
+from runtime.wiring import Runtime
 
 _SHOWN_REJECTS = 20
 _OPTIONAL = ", ".join(name for name in COLUMNS if name not in REQUIRED)
@@ -68,7 +66,12 @@ def members(
     started again with the same file, it goes on where it was. Exit code: 0 all rows are seated, 1 some
     were not, 2 it could not run.
     """
-    with _opened(rejects, file) as rejected, _ready(file) as (runtime, stage):
+    with (
+        _opened(rejects, file) as rejected,
+        command_runtime("seatsync-import") as runtime,
+        Staging() as stage,
+    ):
+        _load(stage, file)
         _warn_of_roles(runtime.catalog, stage.roles)
         if dry_run:
             _show(runtime, stage, create_accounts=create_accounts, names=names)
@@ -97,15 +100,11 @@ def _opened(rejects: Path | None, file: Path) -> Iterator[TextIO | None]:
         yield opened
 
 
-@contextmanager
-def _ready(file: Path) -> Iterator[tuple[Runtime, Staging]]:
-    """The file, read to its end, beside the connections to seat it."""
-    with servers() as settings, Staging() as stage:
-        with _watched(f"reading {file.name}", file.stat().st_size) as watch:
-            stage.load(file, watch)
-        with closing(build(settings, pool_size=2, application="seatsync-import")) as runtime:
-            installation.check(runtime.sessions, settings)
-            yield runtime, stage
+def _load(stage: Staging, file: Path) -> None:
+    """Read the file to its end."""
+    size = file.stat().st_size
+    with shown(in_bytes=True) as show:
+        stage.load(file, lambda done: show.step(f"reading {file.name}", done, size))
 
 
 def _seat(
@@ -118,8 +117,8 @@ def _seat(
         importer = Importer(
             runtime=runtime, stage=stage, run=run, batch=batch, create_accounts=create_accounts
         )
-        with _watched("seating", stage.bytes, done=run.bytes_done) as watch:
-            run = importer.seat_all(watch)
+        with shown(in_bytes=True) as show:
+            run = importer.seat_all(lambda done: show.step("seating", done, stage.bytes))
         seating.note_rejects(runtime, stage, run)
         _write(rejected, stage)
         seating.close_import(runtime, run)
@@ -176,31 +175,3 @@ def _write(file: TextIO | None, stage: Staging) -> None:
 
 def _cell(value: object) -> object:
     return json.dumps(value) if isinstance(value, (bool, list, dict)) else value
-
-
-@contextmanager
-def _watched(what: str, size: int, done: int = 0) -> Iterator[Watcher]:
-    """A bar over the file's bytes where somebody looks on; else a line at every tenth of them."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Tenths(what, size, done)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(what, total=size, completed=done)
-        yield lambda passed: progress.update(task, completed=passed)
-
-
-class _Tenths:
-    """Says so whenever another tenth is done."""
-
-    def __init__(self, what: str, size: int, done: int) -> None:
-        self._what = what
-        self._size = max(size, 1)
-        self._told = done * 10 // self._size
-
-    def __call__(self, done: int) -> None:
-        tenth = min(done * 10 // self._size, 10)
-        if tenth > self._told:
-            self._told = tenth
-            click.echo(f"{self._what}: {tenth}0 %", err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Protocol, cast
 
@@ -101,12 +101,6 @@ def way_back(missing: int, used: int, seat_type: str) -> str:
     """
     words = seat_words(missing, seat_type)
     return f"Release {words} or buy as many more" if missing <= used else f"Buy {words} more"
-
-
-def moment_words(moment: datetime) -> str:
-    """`12 Dec 2026 09:30 UTC`."""
-    moment = moment.astimezone(UTC)
-    return f"{moment.day} {moment:%b %Y %H:%M} UTC"
 
 
 def granted_within(situation: Situation) -> Decision:

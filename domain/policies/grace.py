@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from domain.errors import ClaimsBlocked
-from domain.policies import Decision, Situation, granted_within, moment_words, way_back
+from domain.policies import Decision, Situation, granted_within, way_back
 from domain.seat_limit import at_least, overage
+from domain.times import moment_words
 
 HAS_DEADLINE = True
 BUYS = False

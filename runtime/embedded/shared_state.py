@@ -12,13 +12,13 @@ import contextlib
 import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from runtime.embedded import launcher
 from runtime.embedded.errors import EmbeddedServerError
+from runtime.waiting import wait_until
 
 LOCK_SECONDS = 60.0
 PAUSE_SECONDS = 0.02
@@ -146,9 +146,4 @@ def _open(path: Path) -> int:
 
 
 def _seize_in_time(descriptor: int, patience: float) -> bool:
-    deadline = time.monotonic() + patience
-    while not launcher.seize(descriptor):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(PAUSE_SECONDS)
-    return True
+    return wait_until(lambda: launcher.seize(descriptor), seconds=patience, pause=PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""The examples that the manual shows work as they stand."""
+"""The examples in the manual work as written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_examples_that_are_tested_here_are_all_there_are():
     }
 
 
-def test_the_shown_seats_document_is_one():
+def test_the_shown_seats_document_fits_its_schema():
     (shown,) = blocks("docs/api.md", "json")
     SeatsDocument.model_validate(json.loads(shown))
 
@@ -57,7 +57,7 @@ def test_the_example_catalogue_is_valid():
     parse(EXAMPLE.read_text(encoding="utf-8"), EXAMPLE.name)
 
 
-def test_the_shown_receiver_takes_what_is_signed_and_nothing_else(monkeypatch: pytest.MonkeyPatch):
+def test_the_shown_receiver_accepts_only_signed_notices(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("NOTICES_SECRET", SECRET)
     shown: dict[str, Any] = {"__name__": __name__}
     (code,) = blocks("docs/notices.md", "python")

@@ -118,7 +118,9 @@ def test_a_database_that_was_away_and_is_not_migrated_is_checked_once_it_is(
         session.execute(text("SELECT 1"))
 
 
-@pytest.mark.parametrize("command", [["sweeper"], ["drift"], ["sync", "--all"], ["backfill"], ["migrate"]])
+@pytest.mark.parametrize(
+    "command", [["sweeper"], ["drift"], ["sync", "--all"], ["backfill"], ["replay", "--all"], ["migrate"]]
+)
 def test_commands_say_what_is_wrong_and_what_to_do(
     of, sessions: Sessions, environment: dict[str, str], command: list[str]
 ):

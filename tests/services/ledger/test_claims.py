@@ -17,7 +17,7 @@ from models.audit import AuditRow
 from models.database import Sessions
 from services.ledger import accounts, claims, subscriptions
 from services.ledger.claims import ClaimOutcome, ClaimRequest
-from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
+from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
 from tests.factories import a_catalog, a_cause, a_snapshot
 
 TEN_SECONDS = timedelta(seconds=10)
@@ -71,8 +71,8 @@ class Books:
 
     def check(self) -> None:
         with self.sessions() as session:
-            assert_audit_tells_the_present(session)
-            assert_counters_are_the_rows(session)
+            assert_audit_matches_the_tables(session)
+            assert_balances_count_the_assignments(session)
 
 
 def test_a_claim_takes_a_seat(books: Books):

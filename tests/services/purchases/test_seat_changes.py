@@ -41,7 +41,7 @@ from simulator.control.actions import Options
 from simulator.world import World
 from tests.factories import a_cause
 from tests.services.sync.passes import drift
-from tests.simulated import CHANGES, applied_writes, sell, sell_beside, units
+from tests.simulated import CHANGES, applied_writes, sell, sell_second_subscription, units
 
 pytestmark = pytest.mark.long(seconds=14)
 
@@ -112,7 +112,7 @@ def test_an_account_without_a_subscription_is_told_to_buy_one(service: Runtime, 
 
 
 def test_of_two_subscriptions_the_one_to_change_has_to_be_named(service: Runtime, world: World, sold: str):
-    other = sell_beside(world, service, sold)
+    other = sell_second_subscription(world, service, sold)
     with pytest.raises(NoSubscription, match="name the one"):
         preview(service, "acme", SeatRequest(seats={"full": 30}))
     told = preview(service, "acme", SeatRequest(seats={"full": 30}, subscription_id=other))
@@ -332,7 +332,7 @@ def test_a_subscription_that_has_left_the_account_is_not_changed_by_its_token(
 def test_seats_lost_elsewhere_since_the_preview_are_not_given_back_twice(
     service: Runtime, world: World, sold: str
 ):
-    other = sell_beside(world, service, sold)
+    other = sell_second_subscription(world, service, sold)
     token = preview(service, "acme", SeatRequest(seats={"full": 16}, subscription_id=sold)).token
     world.apply(other, lambda one, _: changed(replace(one, status="cancelled")), silently=True)
     sync_subscription(service, other, patience=5)
@@ -422,7 +422,7 @@ def test_a_member_on_another_seat_type_when_a_reduction_is_applied_stays(
 
 
 def test_seats_that_come_from_elsewhere_cannot_be_given_back_here(service: Runtime, world: World, sold: str):
-    sell_beside(world, service, sold)
+    sell_second_subscription(world, service, sold)
     with pytest.raises(BelowMinimum, match="5 full seats come from"):
         preview(service, "acme", SeatRequest(seats={"full": 4}, subscription_id=sold))
 
@@ -514,7 +514,7 @@ def test_what_the_customer_scheduled_instead_is_not_cancelled(service: Runtime, 
 def test_holders_of_seats_bought_elsewhere_cancel_no_reduction(service: Runtime, world: World, sold: str):
     seated(service, *(f"member-{number}" for number in range(10)))
     change = scheduled(service)
-    sell_beside(world, service, sold)
+    sell_second_subscription(world, service, sold)
     seated(service, "one-more")
     assert settle(service, change.id).state == ChangeState.SCHEDULED
 

@@ -46,7 +46,7 @@ from tests.services.purchases.seat_changes_model import (
     rest_of,
     seats_of,
 )
-from tests.simulated import CHANGES, emptied, sell, served_by
+from tests.simulated import CHANGES, reset_simulator, sell, with_simulator
 from tests.webhook_app.conftest import SilentDoorbell, client_with
 from webhook_app.app import create_app
 
@@ -69,8 +69,8 @@ class SeatChanges(RuleBasedStateMachine):
         clock.set(NOON)
         runtime.redis.flushdb()
         self.clock, self.simulator = clock, simulator
-        self.world = emptied(simulator.world)
-        self.service = served_by(runtime, simulator.url)
+        self.world = reset_simulator(simulator.world)
+        self.service = with_simulator(runtime, simulator.url)
         self.app = client_with(create_app(self.service, SilentDoorbell()), API_KEY)
         sold = sell(self.world, self.service, CART)
         self.model = Model(self.world, sold, NOON)

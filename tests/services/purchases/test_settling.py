@@ -31,7 +31,7 @@ from tests.services.purchases.test_seat_changes import (
     the,
     unscheduled,
 )
-from tests.simulated import sell, served_by
+from tests.simulated import sell, with_simulator
 from worker.celery_app import SeatSync
 from worker.sweep import Sweep
 
@@ -43,7 +43,7 @@ LATER = timedelta(minutes=5)
 
 @pytest.fixture
 def service(clocked_runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
-    return served_by(clocked_runtime, simulator.url)
+    return with_simulator(clocked_runtime, simulator.url)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from runtime.wiring import Runtime
 from services.ledger import links
 from services.sync.batch import drain
 from services.sync.subscription import LEASE, _write
-from tests.audit_replay import assert_audit_tells_the_present
+from tests.audit_replay import assert_audit_matches_the_tables
 from tests.factories import a_cause, a_snapshot, an_arrival
 from tests.fakes import FakeProvider
 from tests.machines import assert_it_finds_a_failure, only, play
@@ -76,7 +76,7 @@ class Convergence(RuleBasedStateMachine):
         self.provider.subscriptions.clear()
         self.provider.events.clear()
         self.provider.retrieved.clear()
-        self.provider.in_vain.clear()
+        self.provider.failed_retrieves.clear()
         self.provider.failing = None
         self.provider.lagging.clear()
         self.versions: dict[str, int] = defaultdict(int)
@@ -317,7 +317,7 @@ class Convergence(RuleBasedStateMachine):
     @invariant()
     def all_of_it_holds(self) -> None:
         with self.runtime.sessions() as session:
-            assert_audit_tells_the_present(session)
+            assert_audit_matches_the_tables(session)
             self.no_acknowledged_delivery_has_vanished(session)
             self.accepted_writes_have_rising_fences(session)
             rows = session.scalars(select(Subscription)).all()
@@ -355,7 +355,7 @@ class Convergence(RuleBasedStateMachine):
 
     def no_retrieve_without_a_reason(self, row: Subscription) -> None:
         """(I7)"""
-        reasons = row.hint + self.provider.in_vain.count(row.id) + self.steals[row.id]
+        reasons = row.hint + self.provider.failed_retrieves.count(row.id) + self.steals[row.id]
         assert Counter(self.provider.retrieved)[row.id] <= reasons
 
     def it_moves_by_the_apps_word_or_a_proof_alone(self, row: Subscription) -> None:

@@ -16,7 +16,7 @@ from models.audit import AuditRow
 from models.notice import StoredNotice
 from runtime.wiring import Runtime
 from services.ledger import links
-from tests.audit_replay import assert_audit_tells_the_present
+from tests.audit_replay import assert_audit_matches_the_tables
 from tests.factories import a_cause
 from tests.fakes import FakeProvider
 from tests.services.sync.owned import NAMES_ACME, Owned
@@ -344,7 +344,7 @@ def test_links_and_their_undoing_are_in_the_audit(owned: Owned):
     owned.link("other", "sub_1")
     owned.unlink("other", "sub_1")
     with owned.runtime.sessions() as session:
-        assert_audit_tells_the_present(session)
+        assert_audit_matches_the_tables(session)
         of_subscription = select(AuditRow).where(AuditRow.subscription_id == "sub_1")
         rows = session.scalars(of_subscription.order_by(AuditRow.id)).all()
     assert [row.account_id for row in rows] == ["acme", "acme", "other", "acme", "other"]
