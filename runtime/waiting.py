@@ -1,4 +1,4 @@
-"""Waiting for something that another process does."""
+"""Wait for something that another process does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def wait_until(is_done: Callable[[], bool], *, seconds: float, pause: float) -> bool:
-    """Ask until it is done, with this many seconds between two calls; False if it was not done in time."""
+    """Call `is_done` every `pause` seconds until it returns True; return False after `seconds`."""
     until = time.monotonic() + seconds
     while not is_done():
         if time.monotonic() >= until:
