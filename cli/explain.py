@@ -95,7 +95,7 @@ def _subscription(subscription: Told) -> Iterator[str]:
 
 
 def _cause(change: Told) -> str:
-    """`2026-11-22 12:00:00 UTC by key:app (claim: asked for by the app), row 7`."""
+    """`2026-11-22 12:00:00 UTC by key:app (claim: requested by the app), row 7`."""
     behind = (f", {word} {change[name]}" for word, name in _BEHIND.items() if change[name] is not None)
     why = f"{change['source']}: {change['reason']}"
     return f"{shown(change['at'])} by {change['actor']} ({why}), row {change['audit_id']}{''.join(behind)}"

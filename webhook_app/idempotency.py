@@ -22,7 +22,7 @@ from webhook_app.context import app_context
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
 """The header of an answer that was given before under the same key."""
-LONGEST: Final = 255
+MAX_LENGTH: Final = 255
 
 _ASK_AGAIN: Final = frozenset({HTTPStatus.ACCEPTED, HTTPStatus.SERVICE_UNAVAILABLE})
 _ASK_AGAIN_SECONDS: Final = 2
@@ -154,6 +154,6 @@ def _dumped(body: dict[str, Any]) -> bytes:
 
 def _key() -> str | None:
     key = request.headers.get(HEADER)
-    if key is not None and not (0 < len(key) <= LONGEST and key.isascii() and key.isprintable()):
-        raise BadRequest(f"{HEADER} must be 1 to {LONGEST} visible ASCII characters.")
+    if key is not None and not (0 < len(key) <= MAX_LENGTH and key.isascii() and key.isprintable()):
+        raise BadRequest(f"{HEADER} must be 1 to {MAX_LENGTH} visible ASCII characters.")
     return key

@@ -27,10 +27,10 @@ from webhook_app.schemas.claims import BatchBody, BatchResult, ClaimBody
 from webhook_app.schemas.common import AccountPath
 from webhook_app.schemas.members import Member
 from webhook_app.views.members import (
-    asked_for,
-    role_warned_of,
+    app_cause,
+    member_document,
     role_warnings,
-    shown,
+    role_warnings_on_refusal,
     still_members,
 )
 
@@ -55,12 +55,12 @@ def claim(path: AccountPath, body: ClaimBody) -> Response:
     held: dict[str, int] = {}
 
     def work(session: Session) -> Result:
-        with role_warned_of(wish.role):
+        with role_warnings_on_refusal(wish.role):
             seated = pending_claims.claim(
-                session, path.account_id, wish, app_context().runtime.catalog, asked_for("claim")
+                session, path.account_id, wish, app_context().runtime.catalog, app_cause("claim")
             )
         held.update(_held([seated]))
-        return Result(_status(seated), shown(seated.assignment, wish.role))
+        return Result(_status(seated), member_document(seated.assignment, wish.role))
 
     def conclude(first: Result) -> Result:
         if first.status != HTTPStatus.ACCEPTED:
@@ -85,7 +85,7 @@ def claim_batch(path: AccountPath, body: BatchBody) -> Response:
     held: dict[str, int] = {}
 
     def work(session: Session) -> Result:
-        asked = (session, path.account_id, wishes, app_context().runtime.catalog, asked_for("batch"))
+        asked = (session, path.account_id, wishes, app_context().runtime.catalog, app_cause("batch"))
         granted, outcomes = (
             batch_claims.claim_all(*asked) if body.mode == "all" else (True, batch_claims.claim_each(*asked))
         )
@@ -126,7 +126,7 @@ def _result(wish: ClaimRequest, outcome: Outcome, *, is_granted: bool) -> dict[s
         status: int = HTTPStatus.CREATED if outcome.is_new else HTTPStatus.OK
         person, problem = None, None
         if is_granted:
-            status, person = _status(outcome), shown(outcome.assignment, wish.role)
+            status, person = _status(outcome), member_document(outcome.assignment, wish.role)
     else:
         person, problem = None, {**problems.of_error(outcome), **role_warnings(wish.role)}
         status = problem["status"]
@@ -195,7 +195,7 @@ def _find(session: Session, account_id: str, shown_then: Mapping[str, Any]) -> i
 def _became(session: Session, assignment_id: int | None) -> Result:
     person = None if assignment_id is None else session.get(Assignment, assignment_id)
     if person is not None and person.state != AssignmentState.RELEASED:
-        return Result(_status(ClaimOutcome(person, is_new=True)), shown(person))
+        return Result(_status(ClaimOutcome(person, is_new=True)), member_document(person))
     reason = "The seat has been given back since."
     if person is not None:
         last = audit.newest_of_member(session, person.account_id, person.member_id)

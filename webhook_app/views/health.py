@@ -23,7 +23,7 @@ from services.reports.service_health import ServiceHealth
 from webhook_app import problems
 from webhook_app.auth import public
 from webhook_app.context import app_context
-from webhook_app.responses import answer, responses
+from webhook_app.responses import json_response, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.operators import Alive, Readiness
 from worker import broker
@@ -48,7 +48,7 @@ _METRICS: Final[dict[str, Any]] = {
 )
 @public
 def alive() -> Response:
-    return answer({"status": "ok"})
+    return json_response({"status": "ok"})
 
 
 @health.get(
@@ -82,7 +82,7 @@ def ready() -> Response:
         return problems.response(
             HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", error.message, {"database": "not_ours"}
         )
-    return answer(
+    return json_response(
         {
             "status": _status(waited, untouched, found),
             "database": "ok",
