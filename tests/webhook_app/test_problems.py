@@ -209,5 +209,5 @@ def test_what_a_database_error_holds_is_not_logged(
     monkeypatch.setattr(claims, "claim_locked", clash)
     assert client.post(CLAIMS, json=ADA).status_code == 500
     assert "IntegrityError" in caplog.text
-    assert "claims_api.py" in caplog.text
+    assert "views/claims.py" in caplog.text
     assert ADA["email"] not in caplog.text
