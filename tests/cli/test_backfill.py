@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.backfill.dry_run import DryRun
-from cli.backfill.missing_products import sections
+from cli.backfill.missing_products import missing_products
 from cli.backfill.staging import Staging
 from cli.backfill.summary import SeatTotals, Summary
 from cli.progress import shown
@@ -237,7 +237,7 @@ def unknown(shop: Shop, *, product_id: str, addon_id: str) -> str:
         products={product_id: 1},
         addons={(product_id, addon_id): 1},
     )
-    return sections(found, a_catalog(), shop)
+    return missing_products(found, a_catalog(), shop)
 
 
 @pytest.mark.parametrize("name", ["Plain", 'A "quoted"\n]name[', "\x1b[31m\x7f\u2028 # = {", "Équipe", None])

@@ -78,7 +78,7 @@ def test_a_side_without_a_value_is_left_out(business: Business, sessions: Sessio
 def test_more_than_the_limit_is_told_by_its_number(business: Business, found: None):
     lines = business.run("drift", "--limit", "1").stdout.splitlines()
     assert lines[2:] == [
-        "... and 1 more; --limit shows more of them",
+        "... and 1 more; raise --limit to see more",
         "1 held, likely cause catalogue_change",
         "1 open, likely cause portal_change",
     ]

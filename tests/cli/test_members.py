@@ -175,7 +175,7 @@ def test_an_account_that_is_not_known_is_told_and_nothing_is_said_of_the_person(
 
 def test_what_other_accounts_keep_is_not_denied(run: Run):
     done = run("bob", "--account", "other", "--yes")
-    assert (done.exit_code, "other accounts were not searched" in done.stderr) == (1, True)
+    assert (done.exit_code, "Other accounts were not searched" in done.stderr) == (1, True)
 
 
 def test_who_took_an_invitation_up_under_another_id_is_erased_under_both(

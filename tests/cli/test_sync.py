@@ -236,7 +236,7 @@ def test_interrupted_it_leaves_the_rest_to_the_workers(business: Business):
     _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1, err
     assert "Interrupted." in err
-    assert "the workers go on with it" in err
+    assert "Workers continue in the background" in err
     assert 0 < business.value("SELECT count(*) FROM subscriptions WHERE hint > synced") < 60
     business.control.turn(api_latency_seconds=0)
     business.change("UPDATE subscriptions SET lease_until = NULL")
