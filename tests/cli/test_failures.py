@@ -132,7 +132,7 @@ sys.meta_path.insert(0, Interrupter())
     [
         ("keys list", "cli.keys"),
         ("up", "cli.up"),
-        ("sweeper", "cli.migrate"),
+        ("sweeper", "cli.sweeper"),
         ("catalog check", "cli.catalog.command"),
         ("import members people.csv", "cli.member_import.command"),
         ("demo", "cli.demo.command"),
