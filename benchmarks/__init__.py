@@ -1,1 +1,1 @@
-"""The bars of benchmarks/README.md, each measured beside its baseline: `python -m benchmarks`."""
+"""Measures each bar of benchmarks/README.md against its baseline: `python -m benchmarks`."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [accept|read|claim|burst|latency|resync ...]`: each bar beside its baseline."""
+"""`python -m benchmarks [accept|read|claim|burst|latency|resync ...]`: bars measured against baselines."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _WIDE = 150
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, type=click.Choice(list(ALL)), metavar="[NAME]...")
-@click.option("--quick", is_flag=True, help="One short round of each: a smoke run, no measurement.")
+@click.option("--quick", is_flag=True, help="Run one short round of each: a smoke test, not a measurement.")
 @click.option(
-    "--write", is_flag=True, help="Also put the table, with today's date, into benchmarks/README.md."
+    "--write", is_flag=True, help="Also write the table, with today's date, to benchmarks/README.md."
 )
 def main(names: tuple[str, ...], *, quick: bool, write: bool) -> None:
-    """Measure the bars NAME..., or all of them, each beside its baseline in the same run."""
+    """Measure the bars NAME..., or all of them, each against its baseline in the same run."""
     console, pace, rows, began = Console(), QUICK if quick else FULL, list[Row](), time.monotonic()
     if not console.is_terminal:
         console = Console(width=_WIDE)

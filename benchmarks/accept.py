@@ -1,4 +1,4 @@
-"""Deliveries accepted per second, against the same server doing only verify, insert, commit."""
+"""Deliveries accepted per second, compared with the same server doing only verify, insert, commit."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
 
         def accepted(port: int) -> float:
             deliveries = _deliveries(round(_MOST_PER_SECOND * pace.seconds))
-            told = load.drive(port, deliveries, seconds=pace.seconds, expected=HTTPStatus.ACCEPTED)
-            busy.append(told.busy)
-            return told.rate
+            result = load.drive(port, deliveries, seconds=pace.seconds, expected=HTTPStatus.ACCEPTED)
+            busy.append(result.busy)
+            return result.rate
 
         row = compare(
             "deliveries accepted, durable",
@@ -48,7 +48,7 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
 
 
 def _deliveries(number: int) -> Sequence[bytes]:
-    """New deliveries, signed beforehand, spread over many subscriptions."""
+    """`number` new deliveries, signed in advance, spread over many subscriptions."""
     return [
         delivery(f"msg_{n}", event(f"sub_{n % _SUBSCRIPTIONS}", seats=n % 50))
         for n in (next(_ids) for _ in range(number))

@@ -1,6 +1,6 @@
-"""The baselines: what the same servers do when there is nothing of ours in between.
+"""The baseline web apps: the same server doing only the indispensable work.
 
-Started with the flags and the environment of the real processes, on the same database and Redis.
+They are started with the flags and the environment of the real processes, on the same database and Redis.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from runtime.settings import Settings
 from runtime.wiring import Runtime, build
 
 EMPTY: Final = "benchmarks.empty"
-"""The task of `benchmarks.worker` that does nothing."""
+"""Name of the empty task in `benchmarks.worker`."""
 
 _THREADS = 8
 
 
 def accept() -> Flask:
-    """Verify, insert, commit: no reading of the event, no ring, no error handling."""
+    """Verify, insert, commit. The event is not parsed, no worker is woken, no error is handled."""
     runtime, app = _runtime(), Flask(__name__)
 
     @app.post("/webhooks/dodo")
@@ -48,7 +48,7 @@ def accept() -> Flask:
 
 
 def read() -> Flask:
-    """One Redis GET, and its bytes as the answer: no key check, no validation, no ETag."""
+    """Return the bytes of one Redis GET: no API key check, no validation, no ETag."""
     runtime, app = _runtime(), Flask(__name__)
 
     @app.get("/v1/accounts/<account_id>/seats")
@@ -59,7 +59,7 @@ def read() -> Flask:
 
 
 def bare_key(account_id: str) -> str:
-    """Where the bare view finds its bytes."""
+    """The Redis key of the document that the bare view returns."""
     return f"bare:{account_id}"
 
 

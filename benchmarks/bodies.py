@@ -1,4 +1,4 @@
-"""What the provider says and posts, in the shape and size of the real thing."""
+"""The provider's API responses and webhooks, and the load's HTTP requests, in realistic shape and size."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def account_of(subscription_id: str) -> str:
 
 
 def subscription(subscription_id: str, seats: int) -> dict[str, Any]:
-    """An active subscription with so many seats as an add-on."""
+    """An active subscription with `seats` seats bought as an add-on."""
     return {
         "addons": [{"addon_id": "adn_seat", "quantity": seats}],
         "billing": {
@@ -95,7 +95,7 @@ def subscription(subscription_id: str, seats: int) -> dict[str, Any]:
 
 
 def event(subscription_id: str, seats: int) -> bytes:
-    """The body of a delivery that tells of the subscription."""
+    """The body of a webhook about the subscription."""
     return orjson.dumps(
         {
             "business_id": "bus_3EdC4RfV5TgB6YhN7UjM8",
@@ -107,7 +107,7 @@ def event(subscription_id: str, seats: int) -> bytes:
 
 
 def delivery(event_id: str, body: bytes) -> bytes:
-    """The whole HTTP request that brings the body, signed now."""
+    """The complete HTTP request that delivers the body, signed with the current time."""
     now = datetime.now(UTC)
     return post(
         "/webhooks/dodo",
@@ -119,18 +119,18 @@ def delivery(event_id: str, body: bytes) -> bytes:
 
 
 def claim(account_id: str, member_id: str) -> bytes:
-    """The whole HTTP request that claims a seat."""
+    """The complete HTTP request that claims a seat."""
     body = orjson.dumps({"member_id": member_id, "role": "member"})
     return post(f"/v1/accounts/{account_id}/claims", body, ("Authorization", f"Bearer {API_KEY}"))
 
 
 def post(path: str, body: bytes, *headers: tuple[str, str]) -> bytes:
-    shown = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *headers]
-    return _head("POST", path, shown) + body
+    all_headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *headers]
+    return _head("POST", path, all_headers) + body
 
 
 def get(path: str) -> bytes:
-    """A whole HTTP request with the API key."""
+    """A complete HTTP GET request with the API key."""
     return _head("GET", path, [("Authorization", f"Bearer {API_KEY}")])
 
 

@@ -1,6 +1,6 @@
-"""Events worked off per second in bursts of ten, against an empty task per event in the same worker.
+"""Events processed per second in bursts of ten, compared with an empty task per event in the same worker.
 
-Both sides begin with everything waiting, and end when the queue is empty and nothing in it unacknowledged.
+Both sides start with a full queue and end when the queue is empty and every task is acknowledged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks import bodies
 from benchmarks.baselines import EMPTY
 from benchmarks.pace import Pace
 from benchmarks.report import Row, compare
-from benchmarks.servers import Servers, Site, await_answer
+from benchmarks.servers import Servers, Site, await_true
 from models import inbox
 from models.inbox import Arrival, InboxState
 from runtime.wiring import Runtime
@@ -25,11 +25,11 @@ from worker.celery_app import SeatSync
 BAR = 2.0
 PER_SUBSCRIPTION = 10
 _SUBSCRIPTIONS = 400
-_IN_ONE_RING = 50
-_PATIENCE = 60.0
+_IDS_PER_WAKE_UP = 50
+_TIMEOUT_SECONDS = 60.0
 
-# Tasks gather under another name; to give them to the worker, the list is renamed in one step.
-_GATHERING = "gathering"
+# Tasks are queued in a list of another name. Renaming it to the worker's queue starts them all at once.
+_PREPARED = "prepared"
 
 _rounds = count(1)
 
@@ -40,25 +40,25 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
     with servers.site("burst") as site, site.runtime() as runtime, site.worker("benchmarks.worker"):
         queue = Queue(runtime.redis, SeatSync(site.settings))
 
-        def worked_off() -> float:
-            _keep_bursts(site, runtime, ids)
-            for start in range(0, len(ids), _IN_ONE_RING):
-                queue.gather("seatsync.sync", [ids[start : start + _IN_ONE_RING]])
-            took = queue.drain()
+        def events_per_second() -> float:
+            _store_bursts(site, runtime, ids)
+            for start in range(0, len(ids), _IDS_PER_WAKE_UP):
+                queue.prepare("seatsync.sync", [ids[start : start + _IDS_PER_WAKE_UP]])
+            seconds = queue.drain()
             _check(runtime)
-            return events / took
+            return events / seconds
 
-        def emptied() -> float:
+        def empty_tasks_per_second() -> float:
             for _ in range(events):
-                queue.gather(EMPTY, [])
+                queue.prepare(EMPTY, [])
             return events / queue.drain()
 
-        worked_off(), emptied()
+        events_per_second(), empty_tasks_per_second()
         return [
             compare(
-                f"events worked off, {PER_SUBSCRIPTION} per subscription, against empty tasks",
-                worked_off,
-                emptied,
+                f"events processed, {PER_SUBSCRIPTION} per subscription, against empty tasks",
+                events_per_second,
+                empty_tasks_per_second,
                 pace=pace,
                 bar=BAR,
             )
@@ -66,7 +66,7 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
 
 
 class Queue:
-    """The worker's queue, filled beforehand and handed over at once."""
+    """The worker's queue. It is filled in advance and released to the worker in one step."""
 
     def __init__(self, client: Redis, app: SeatSync) -> None:
         app.take_names()
@@ -75,30 +75,30 @@ class Queue:
         self._prefix = app.conf.broker_transport_options["global_keyprefix"]
         self._queue = self._prefix + app.conf.task_default_queue
 
-    def gather(self, task: str, args: Sequence[object]) -> None:
-        self._app.send_task(task, args=args, queue=_GATHERING)
+    def prepare(self, task: str, args: Sequence[object]) -> None:
+        self._app.send_task(task, args=args, queue=_PREPARED)
 
     def drain(self) -> float:
-        """Seconds from handing over until the last task is acknowledged."""
+        """Release the prepared tasks; return the seconds until the last one is acknowledged."""
         began = time.perf_counter()
-        self._client.rename(self._prefix + _GATHERING, self._queue)
+        self._client.rename(self._prefix + _PREPARED, self._queue)
         while self._client.llen(self._queue) or self._client.hlen(self._prefix + "unacked"):
-            if time.perf_counter() - began > _PATIENCE:
-                raise TimeoutError(f"the worker was not done after {_PATIENCE:.0f} s")
+            if time.perf_counter() - began > _TIMEOUT_SECONDS:
+                raise TimeoutError(f"the worker did not finish within {_TIMEOUT_SECONDS:.0f} s")
             time.sleep(0.005)
         return time.perf_counter() - began
 
 
-def _keep_bursts(site: Site, runtime: Runtime, ids: Sequence[str]) -> None:
-    """Ten new events for every subscription, whose seats at the provider are others than last time."""
+def _store_bursts(site: Site, runtime: Runtime, ids: Sequence[str]) -> None:
+    """Store ten new events for every subscription, after changing its seats at the provider."""
     turn = next(_rounds)
-    site.tell_provider("seats", turn)
+    site.set_provider("seats", turn)
     with runtime.sessions.begin() as session:
         for subscription_id in ids:
             for n in range(PER_SUBSCRIPTION):
                 inbox.store(session, _arrival(f"msg_{turn}_{subscription_id}_{n}", subscription_id, turn))
-    # A subscription just looked at waits for a second before its next look.
-    await_answer(runtime, "SELECT count(*) = 0 FROM subscriptions WHERE hint > synced AND next_at > now()")
+    # After a sync, the next one of the same subscription is due a second later.
+    await_true(runtime, "SELECT count(*) = 0 FROM subscriptions WHERE hint > synced AND next_at > now()")
 
 
 def _arrival(event_id: str, subscription_id: str, seats: int) -> Arrival:
@@ -115,9 +115,9 @@ def _arrival(event_id: str, subscription_id: str, seats: int) -> Arrival:
 
 
 def _check(runtime: Runtime) -> None:
-    """Every event done and every account right, or nothing was measured."""
+    """Raise RuntimeError unless every event is done and every account shows the same, new count."""
     with runtime.sessions() as session:
         waiting = session.scalar(text("SELECT count(*) FROM inbox WHERE state <> 'done'"))
         seats = session.scalars(text("SELECT DISTINCT seats #> '{full,addon}' FROM accounts")).all()
     if waiting or len(seats) != 1:
-        raise RuntimeError(f"{waiting} events were not worked off; accounts show {seats} seats")
+        raise RuntimeError(f"{waiting} events were not processed; accounts show {seats} seats")

@@ -1,7 +1,7 @@
-"""The simulator as the provider: a process of its own, filled and asked over its control API.
+"""The simulator as the provider: a separate process, filled and queried over its control API.
 
-Three kinds of customers, so that each way of buying seats is there: by an add-on with a price, by one that
-is free, and by the quantity of the product.
+There are three kinds of customers, one for each way of buying seats: with a priced add-on, with a free
+add-on, and by the quantity of the product.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ per_unit = {{ full = 1 }}
 LIST: Final = "GET /subscriptions"
 RETRIEVE: Final = "GET /subscriptions/<subscription_id>"
 
-_GIFT: Final = {"id": "adn_gift", "name": "Seat on the house", "price": 0}
-_NO_WEBHOOKS: Final = "http://127.0.0.1:9/"  # nobody listens there, and nothing is sent
-_PATIENCE: Final = 60.0
+_GIFT: Final = {"id": "adn_gift", "name": "Free seat", "price": 0}
+_NO_WEBHOOKS: Final = "http://127.0.0.1:9/"  # nothing listens there; webhooks are switched off anyway
+_TIMEOUT_SECONDS: Final = 60.0
 
 Fields = Mapping[str, Any]
 
@@ -52,7 +52,7 @@ PER_USER: Final[Fields] = {"product_id": "pdt_per_user", "quantity": 12}
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """What the API was asked: how often for a page, how often for one subscription, and over what time."""
+    """The API calls of one round: list pages, retrieves of one subscription, and their total time."""
 
     pages: int
     retrieves: int
@@ -61,65 +61,66 @@ class Calls:
 
 
 class Business:
-    """One running simulator, without webhooks and, until told otherwise, without limits."""
+    """One running simulator. Webhooks are off, and there are no rate limits unless `turn` sets them."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._http = requests.Session()
-        self._ask("PATCH", "knobs", {"webhooks_enabled": False, "rate_limits": []})
-        self._ask("POST", "addons", _GIFT)
+        self._request("PATCH", "knobs", {"webhooks_enabled": False, "rate_limits": []})
+        self._request("POST", "addons", _GIFT)
 
     def turn(self, **knobs: object) -> None:
-        """Set these knobs of the simulator."""
-        self._ask("PATCH", "knobs", knobs)
+        """Set these knobs of the simulator (see simulator/README.md)."""
+        self._request("PATCH", "knobs", knobs)
 
     def open(self, count: int, like: Fields, *, prefix: str) -> Sequence[str]:
-        """So many subscriptions, of the accounts `PREFIX-0` and so on; their ids in that order."""
+        """Open `count` subscriptions for the accounts `PREFIX-0`, `PREFIX-1`, ...; return their ids."""
         wanted = {"count": count, "account_prefix": prefix, "subscription": like}
-        ids: list[str] = self._ask("POST", "subscriptions/bulk", wanted)["ids"]
+        ids: list[str] = self._request("POST", "subscriptions/bulk", wanted)["ids"]
         return ids
 
     def change(self, subscription_id: str, action: str, **options: object) -> None:
-        """Let something happen to it that no webhook tells of."""
-        self._ask("POST", f"subscriptions/{subscription_id}/{action}", {**options, "silently": True})
+        """Change the subscription by a control action, without a webhook."""
+        self._request("POST", f"subscriptions/{subscription_id}/{action}", {**options, "silently": True})
 
     def set(self, subscription_id: str, **fields: object) -> None:
-        """Give it these fields, and leave all others, its price too, as they are."""
-        self._ask("PATCH", f"subscriptions/{subscription_id}", {**fields, "silently": True})
+        """Set these fields of the subscription and leave all others unchanged, including its price."""
+        self._request("PATCH", f"subscriptions/{subscription_id}", {**fields, "silently": True})
 
     def subscriptions(self) -> Sequence[Fields]:
-        """All of them as they are, add-ons and all."""
-        items: list[Fields] = self._ask("GET", "subscriptions?page_size=1000000")["items"]
+        """All subscriptions at the provider, with their add-ons."""
+        items: list[Fields] = self._request("GET", "subscriptions?page_size=1000000")["items"]
         return items
 
     def forget_calls(self) -> None:
-        self._ask("DELETE", "requests")
+        self._request("DELETE", "requests")
 
     def calls(self) -> Calls:
-        """What was asked since the last `forget_calls`, from the first request to the last answer."""
-        told = self._ask("GET", "requests?limit=100000")
-        asked = told["requests"]
+        """The calls since the last `forget_calls`."""
+        log = self._request("GET", "requests?limit=100000")
+        entries = log["requests"]
         return Calls(
-            pages=told["routes"].get(LIST, 0),
-            retrieves=told["routes"].get(RETRIEVE, 0),
-            refused=told["total"] - told["statuses"].get("200", 0),
-            seconds=_span(asked) if asked else 0.0,
+            pages=log["routes"].get(LIST, 0),
+            retrieves=log["routes"].get(RETRIEVE, 0),
+            refused=log["total"] - log["statuses"].get("200", 0),
+            seconds=_span(entries) if entries else 0.0,
         )
 
-    def answered(self) -> int:
-        """How many requests were not refused since the last `forget_calls`."""
-        given: int = self._ask("GET", "requests?limit=0")["statuses"].get("200", 0)
-        return given
+    def successes(self) -> int:
+        """How many calls since the last `forget_calls` had the status 200."""
+        count: int = self._request("GET", "requests?limit=0")["statuses"].get("200", 0)
+        return count
 
-    def _ask(self, method: str, path: str, body: object = None) -> Any:
-        answer = self._http.request(method, f"{self.url}/_control/{path}", json=body, timeout=_PATIENCE)
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
+    def _request(self, method: str, path: str, body: object = None) -> Any:
+        url = f"{self.url}/_control/{path}"
+        response = self._http.request(method, url, json=body, timeout=_TIMEOUT_SECONDS)
+        response.raise_for_status()
+        return response.json() if response.content else None
 
 
 @contextmanager
 def business(site: Site) -> Iterator[Business]:
-    """A simulator that any other started like this equals, down to the ids it gives."""
+    """Start a simulator and yield it. All simulators started here give the same ids in the same order."""
     port = free_port(None)
     options = {
         "--port": str(port),
@@ -134,13 +135,13 @@ def business(site: Site) -> Iterator[Business]:
 
 
 def seats_of(subscription: Fields) -> int:
-    """What was bought by the catalogue above; add-ons that are not told of count as none."""
+    """The seats bought, by the catalogue above. A missing `addons` field counts as no add-ons."""
     if subscription["product_id"] == PER_USER["product_id"]:
         return int(subscription["quantity"])
     return INCLUDED + sum(addon["quantity"] for addon in subscription.get("addons") or ())
 
 
-def _span(asked: Sequence[Fields]) -> float:
-    """Seconds from the first request to the last answer."""
-    began, last = (datetime.fromisoformat(one["at"]) for one in (asked[0], asked[-1]))
-    return (last - began).total_seconds() + float(asked[-1]["seconds"])
+def _span(entries: Sequence[Fields]) -> float:
+    """Seconds from the start of the first request to the end of the last response."""
+    began, last = (datetime.fromisoformat(entry["at"]) for entry in (entries[0], entries[-1]))
+    return (last - began).total_seconds() + float(entries[-1]["seconds"])

@@ -1,8 +1,8 @@
-"""Sixteen callers who claim seats: two processes of eight threads, as the web processes have them.
+"""Sixteen callers that claim seats: two processes of eight threads, like the web processes.
 
-The same threads do both sides, so that Python's lock, the number of connections and the two cores weigh
-alike on both. Ours claims through `services.ledger.claims`; the bare side sends, over psycopg connections
-of its own, the statements that ours was seen to send, with the same parameters in the same transactions.
+The same threads run both sides, so that the GIL, the number of connections and the two cores affect both
+equally. The service's side claims through `services.ledger.claims`. The bare side sends the statements that
+were recorded from it, with the same parameters in the same transactions, over its own psycopg connections.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from domain.catalog.model import Catalog
 from domain.catalog.reader import parse
 from models.audit import Cause
 from models.database import Sessions, connect, session_factory
-from services.ledger import claims as seating
+from services.ledger import claims as ledger_claims
 from services.ledger.claims import ClaimRequest
 
 PROCESSES, THREADS = 2, 8
 CALLERS = PROCESSES * THREADS
 
 Claim = tuple[str, str]
-"""An account and the member who wants a seat in it."""
+"""The ids of an account and of the member to claim a seat for."""
 Sent = list[tuple[str, dict[str, object]]]
 """The statements of one transaction, each with its parameters."""
 
@@ -45,26 +45,27 @@ class Side(StrEnum):
 
 
 def claim(sessions: Sessions, catalog: Catalog, wanted: Claim) -> None:
-    """One claim as the API makes it."""
+    """Make one claim in its own transaction, like the API."""
     account_id, member_id = wanted
     with sessions.begin() as session:
-        seating.claim(session, account_id, ClaimRequest(member_id=member_id, role="member"), catalog, _CAUSE)
+        request = ClaimRequest(member_id=member_id, role="member")
+        ledger_claims.claim(session, account_id, request, catalog, _CAUSE)
 
 
 def record(database_url: str, catalog: Catalog, claims: Sequence[Claim]) -> list[Sent]:
-    """Make the claims once and listen to what goes to the driver, transaction by transaction."""
+    """Make the claims once; return the statements that reached the driver, per transaction."""
     transactions: list[Sent] = []
     engine = connect(database_url, pool_size=1)
 
-    class Heard(psycopg.Cursor[tuple[Any, ...]]):
+    class RecordingCursor(psycopg.Cursor[tuple[Any, ...]]):
         def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
             if transactions:
                 transactions[-1].append((query, params))
             return super().execute(query, params, **options)
 
     @event.listens_for(engine, "connect")
-    def _hear(connection: psycopg.Connection, _record: object) -> None:
-        connection.cursor_factory = Heard
+    def _record_cursors(connection: psycopg.Connection, _record: object) -> None:
+        connection.cursor_factory = RecordingCursor
 
     sessions = session_factory(engine)
     for wanted in claims:
@@ -75,7 +76,7 @@ def record(database_url: str, catalog: Catalog, claims: Sequence[Claim]) -> list
 
 
 def send(connection: psycopg.Connection, transaction: Sent) -> None:
-    """The transaction's statements over the bare driver, and what they return."""
+    """Run the transaction's statements over the bare driver and fetch their results."""
     for statement, parameters in transaction:
         cursor = connection.execute(statement, parameters)
         if cursor.description is not None:
@@ -85,13 +86,16 @@ def send(connection: psycopg.Connection, transaction: Sent) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """The callers' processes, waiting for the word."""
+    """The callers' processes, ready to start a round."""
 
     pipes: Sequence[Pipe]
     claims: int
 
     def rate(self, side: Side) -> float:
-        """Claims per second when all callers begin together, until the last one has its last seat."""
+        """Run one round with all callers at once; return the claims per second.
+
+        Raises RuntimeError if a caller failed.
+        """
         began = time.perf_counter()
         for pipe in self.pipes:
             pipe.send(side)
@@ -105,7 +109,7 @@ class Crowd:
 def crowd(
     database_url: str, catalog_text: str, claims: Sequence[Sequence[Claim]], sent: Sequence[Sequence[Sent]]
 ) -> Iterator[Crowd]:
-    """The callers, each with its own claims; ended with the block."""
+    """Start the callers, each with its own claims; they end with the block."""
     with ExitStack() as stack:
         pipes = []
         for n in range(PROCESSES):
@@ -143,11 +147,11 @@ def _caller_process(
         for wanted in claims[n]:
             claim(sessions, catalog, wanted)
 
-    def theirs(n: int) -> None:
+    def replay(n: int) -> None:
         for transaction in sent[n]:
             send(bare[n], transaction)
 
-    sides: dict[Side, Callable[[int], None]] = {Side.OURS: ours, Side.BARE: theirs}
+    sides: dict[Side, Callable[[int], None]] = {Side.OURS: ours, Side.BARE: replay}
     with ThreadPoolExecutor(threads) as pool:
         pipe.send(None)
         while True:
@@ -157,7 +161,7 @@ def _caller_process(
                 break
             try:
                 list(pool.map(sides[side], range(threads)))
-            except Exception as error:  # noqa: BLE001  told to the process that measures
+            except Exception as error:  # noqa: BLE001  reported to the measuring process
                 pipe.send(repr(error))
             else:
                 pipe.send(None)

@@ -1,4 +1,4 @@
-"""Claims per second, 16 callers on many accounts, against the same SQL sent by a bare psycopg loop."""
+"""Claims per second, 16 callers on many accounts, compared with the same SQL sent by a bare psycopg loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
     with servers.site("claim") as site, site.runtime() as runtime:
         claims = [_claims_of(caller, round(_CLAIMS_EACH * pace.size)) for caller in range(CALLERS)]
         _open_accounts(site, claims)
-        _keep_copy(runtime.engine)
+        _copy_accounts(runtime.engine)
         url = str(site.settings.database_url)
         sent = [record(url, runtime.catalog, own) for own in claims]
         _reset(runtime.engine)
@@ -51,7 +51,7 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
 
 
 def _claims_of(caller: int, number: int) -> list[Claim]:
-    """Each caller fills accounts of its own, one after another, so that a replay meets the same rows."""
+    """The claims of one caller. Each caller has its own accounts, so a replay meets the same rows."""
     return [(f"acct-{caller}-{n % _ACCOUNTS_EACH}", f"member-{n}") for n in range(number)]
 
 
@@ -62,14 +62,15 @@ def _open_accounts(site: Site, claims: Sequence[Sequence[Claim]]) -> None:
             accounts.open_account(session, account_id, runtime.catalog, cause)
 
 
-def _keep_copy(engine: Engine) -> None:
+def _copy_accounts(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE accounts_before AS SELECT * FROM accounts"))
 
 
 def _reset(engine: Engine) -> None:
-    """Back to empty accounts, past the audit's own guard, as if nobody had claimed anything."""
+    """Restore the accounts as they were before any claim."""
     with engine.begin() as connection:
+        # Replica mode disables the trigger that protects the audit from deletion.
         connection.execute(text("SET LOCAL session_replication_role = replica"))
         connection.execute(text("TRUNCATE assignments, audit, accounts CASCADE"))
         connection.execute(text("INSERT INTO accounts SELECT * FROM accounts_before"))
@@ -78,12 +79,12 @@ def _reset(engine: Engine) -> None:
 
 
 def _over_http(site: Site, pace: Pace, claims: Sequence[Sequence[Claim]]) -> list[Row]:
-    """The whole way through the web processes, for information: there is no bar for it."""
+    """The same claims through the web processes. For information only: there is no bar for it."""
     accounts = list(dict.fromkeys(account_id for own in claims for account_id, _ in own))
     wanted = round(_HTTP_CLAIMS_PER_SECOND * (pace.seconds + pace.warm_up))
     requests = [bodies.claim(accounts[n % len(accounts)], f"web-member-{n}") for n in range(wanted)]
     first = round(_HTTP_CLAIMS_PER_SECOND * pace.warm_up)
     with site.web() as port:
         load.drive(port, requests[:first], seconds=pace.warm_up, expected=HTTPStatus.CREATED)
-        told = load.drive(port, requests[first:], seconds=pace.seconds, expected=HTTPStatus.CREATED)
-    return [Row(what="  the same over HTTP", ours=f"{told.rate:,.0f}/s"), client_row([told.busy])]
+        result = load.drive(port, requests[first:], seconds=pace.seconds, expected=HTTPStatus.CREATED)
+    return [Row(what="  the same over HTTP", ours=f"{result.rate:,.0f}/s"), client_row([result.busy])]

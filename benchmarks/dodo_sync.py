@@ -1,9 +1,9 @@
-"""`python -m benchmarks.dodo_sync --package FOLDER`: the provider's own sync tool beside ours.
+"""`python -m benchmarks.dodo_sync --package FOLDER`: compares the provider's own sync tool with ours.
 
-Each has a simulator of its own; both hold the same subscriptions and go through the same changes, of which
-no webhook tells. Right is what the tool's own table says afterwards: a row, if status, product and quantity
-are the provider's; its seats, if the catalogue's arithmetic on the row gives what was bought. A row without
-add-ons is read as one of somebody who has none.
+Each tool has its own simulator with the same subscriptions and the same changes; no webhooks are sent.
+Afterwards each tool's own table is checked. A row is right if it has the provider's status, product and
+quantity; its seats are right if the catalogue's arithmetic on the row gives the number bought. A row without
+add-ons counts as having none.
 
 FOLDER is the installed package, such as node_modules/dodo-sync; this program installs nothing.
 """
@@ -32,7 +32,7 @@ from benchmarks import machine, servers
 from benchmarks.bodies import PROVIDER_KEY
 from benchmarks.business import CATALOG, GIVEN, PER_USER, PRICED, Business, Fields, business, seats_of
 from benchmarks.servers import Site
-from benchmarks.timer import a_day, a_pass, work_off
+from benchmarks.timer import run_due_syncs, run_pass, verify_all
 from providers.rate_limit.budget import DEFAULT_RATE
 from runtime.wiring import Runtime
 
@@ -40,16 +40,16 @@ HEADINGS = ("tool", "round", "time", "list calls", "retrieves", "refused", "rows
 
 _CHANGED = 0.01
 _DEFAULT_LIMITS = [[40, 1], [240, 60]]
-_BAD_DAY = 0.5  # so many answers are a 500
+_FAILING_SHARE = 0.5  # of all responses, which are then a 500
 _PAGE = 100
-_ONCE = "86400"  # seconds from one of its runs to the next, which it does not live to see
+_INTERVAL_SECONDS = "86400"  # between two runs of dodo-sync; the process is ended after the first
 _GAVE_UP = "Error during sync run"
-_PATIENCE = 300.0
+_TIMEOUT_SECONDS = 300.0
 _POLL = 0.1
 _REDIRECT = Path(__file__).with_name("redirect.cjs")
 _WIDE = 130
-_SKIPPED = """skipped: node and an installed dodo-sync are needed.
-`npm install dodo-sync` in a folder outside of this one, then --package THERE/node_modules/dodo-sync"""
+_SKIPPED = """skipped: this benchmark needs node and an installed dodo-sync.
+Run `npm install dodo-sync` in a folder outside this one, then pass --package FOLDER/node_modules/dodo-sync"""
 
 _THEIR_ROWS = "SELECT id, data FROM subscriptions"
 _OUR_ROWS = """
@@ -61,28 +61,28 @@ _OUR_ROWS = """
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the provider or a tool knows of one subscription: status, product and quantity, and the seats."""
+    """One subscription as the provider or a tool has it: (status, product, quantity), and the seats."""
 
     row: tuple[str, str, int]
     seats: int
 
 
 class Tool(Protocol):
-    """One of the two."""
+    """One of the two sync tools."""
 
     name: str
 
     def sync(self) -> None:
-        """One run, as on its timer."""
+        """Run once, as the tool's timer does."""
 
     def sync_for_a_day(self) -> None:
-        """All that it does in 24 hours."""
+        """Do what the tool does within 24 hours."""
 
     def table(self) -> Mapping[str, Held]:
-        """What it holds, by subscription."""
+        """The tool's stored subscriptions by id."""
 
 
-class Theirs:
+class DodoSync:
     name = "dodo-sync"
 
     def __init__(self, argv: Sequence[str], database_url: str, log: Path, provider: Business) -> None:
@@ -92,7 +92,7 @@ class Theirs:
         self._provider = provider
 
     def sync(self) -> None:
-        pages = math.ceil(len(self._provider.subscriptions()) / _PAGE) + 1  # it ends with an empty one
+        pages = math.ceil(len(self._provider.subscriptions()) / _PAGE) + 1  # it stops at an empty page
         with self._log.open("wb") as log:
             process = subprocess.Popen(
                 self._argv, env={"SIMULATOR_URL": self._provider.url}, stdout=log, stderr=log
@@ -111,28 +111,28 @@ class Theirs:
             return {key: _held(data) for key, data in connection.execute(_THEIR_ROWS)}
 
     def _await_end(self, process: subprocess.Popen[bytes], pages: int) -> None:
-        until = time.monotonic() + _PATIENCE
-        while self._provider.answered() < pages:
-            said = self._log.read_text(encoding="utf-8")
-            if _GAVE_UP in said:
+        until = time.monotonic() + _TIMEOUT_SECONDS
+        while self._provider.successes() < pages:
+            output = self._log.read_text(encoding="utf-8")
+            if _GAVE_UP in output:
                 return
             if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"dodo-sync came to no end: {said}")
+                raise RuntimeError(f"dodo-sync did not finish: {output}")
             time.sleep(_POLL)
 
 
-class Ours:
+class SeatSync:
     name = "Seat Sync"
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
     def sync(self) -> None:
-        a_pass(self._runtime)
-        work_off(self._runtime)
+        run_pass(self._runtime)
+        run_due_syncs(self._runtime)
 
     def sync_for_a_day(self) -> None:
-        a_day(self._runtime)
+        verify_all(self._runtime)
 
     def table(self) -> Mapping[str, Held]:
         with self._runtime.sessions() as session:
@@ -143,15 +143,17 @@ class Ours:
 @click.option("--package", type=click.Path(path_type=Path), help="The folder of the installed dodo-sync.")
 @click.option("--subscriptions", "count", default=2_000, show_default=True)
 @click.option(
-    "--limits", is_flag=True, help="With the provider's default limits: our first round takes minutes."
+    "--limits",
+    is_flag=True,
+    help="Use the provider's default rate limits; our first round then takes minutes.",
 )
 def main(package: Path | None, count: int, *, limits: bool) -> None:
-    """Sync with dodo-sync and with ours, before and after one per cent changes, and compare."""
+    """Sync with dodo-sync and with Seat Sync, before and after one per cent changes, and compare."""
     argv = _command(package)
     if argv is None:
         click.echo(_SKIPPED)
         return
-    logging.disable(logging.WARNING)  # a bad day is meant to be one
+    logging.disable(logging.WARNING)  # one round makes the provider fail on purpose
     table = Table(*HEADINGS, title=f"{count:,} subscriptions, {DEFAULT_RATE if limits else 'no limits'}")
     with servers.running() as running, running.site("ours") as site, running.database("theirs") as database:
         table.caption = f"{machine.described(running.home)}, {running.version()}"
@@ -160,15 +162,15 @@ def main(package: Path | None, count: int, *, limits: bool) -> None:
         address = make_url(database).set(drivername="postgresql").render_as_string(hide_password=False)
 
         def theirs(provider: Business) -> AbstractContextManager[Tool]:
-            return nullcontext(Theirs(argv, address, log, provider))
+            return nullcontext(DodoSync(argv, address, log, provider))
 
         @contextmanager
         def ours(provider: Business) -> Iterator[Tool]:
-            told = {"DODO_PAYMENTS_BASE_URL": provider.url, "SEATSYNC_CATALOG": str(catalog)}
+            changed = {"DODO_PAYMENTS_BASE_URL": provider.url, "SEATSYNC_CATALOG": str(catalog)}
             if limits:
-                told["SEATSYNC_PROVIDER_RATE"] = DEFAULT_RATE
-            with site.but_with(told).runtime() as runtime:
-                yield Ours(runtime)
+                changed["SEATSYNC_PROVIDER_RATE"] = DEFAULT_RATE
+            with site.with_environment(changed).runtime() as runtime:
+                yield SeatSync(runtime)
 
         for opened in (theirs, ours):
             for cells in _rounds(site, opened, count, limits=limits):
@@ -178,21 +180,23 @@ def main(package: Path | None, count: int, *, limits: bool) -> None:
 
 
 def _command(package: Path | None) -> list[str] | None:
-    """How to start it, but for where it writes to; None where it, or node, cannot be found."""
+    """The command that starts dodo-sync, without its database; None if it or node is not installed."""
     node, described = shutil.which("node"), (package or Path()) / "package.json"
     if node is None or package is None or not described.is_file():
         return None
     script = json.loads(described.read_text(encoding="utf-8")).get("bin", {}).get("dodo-sync")
     if script is None:
         return None
-    fixed = f"--interval {_ONCE} --scopes subscriptions --api-key {PROVIDER_KEY} --env test_mode".split()
-    return [node, "--require", str(_REDIRECT), str(package / script), *fixed]
+    options = (
+        f"--interval {_INTERVAL_SECONDS} --scopes subscriptions --api-key {PROVIDER_KEY} --env test_mode"
+    )
+    return [node, "--require", str(_REDIRECT), str(package / script), *options.split()]
 
 
 def _rounds(
     site: Site, opened: Callable[[Business], AbstractContextManager[Tool]], count: int, *, limits: bool
 ) -> Iterator[tuple[str, ...]]:
-    """The rounds of one tool against a simulator of its own, as lines of the table."""
+    """Run the rounds of one tool against its own simulator; yields the table row of each round."""
     with business(site) as provider, opened(provider) as tool:
         changes = _fill(provider, count)
         if limits:
@@ -201,11 +205,11 @@ def _rounds(
         next(changes)
         yield _round(f"{_CHANGED:.0%} changed", tool, provider, tool.sync)
         if limits:
-            return  # a day's calls in one go would only measure the limits
+            return  # a whole day's calls at once would only measure the limits
         yield _round("a day later", tool, provider, tool.sync_for_a_day)
         next(changes)
-        provider.turn(api_500_probability=_BAD_DAY)
-        yield _round(f"{_CHANGED:.0%} changed, bad day", tool, provider, tool.sync)
+        provider.turn(api_500_probability=_FAILING_SHARE)
+        yield _round(f"{_CHANGED:.0%} changed, every second response a 500", tool, provider, tool.sync)
 
 
 def _round(what: str, tool: Tool, provider: Business, sync: Callable[[], None]) -> tuple[str, ...]:
@@ -227,8 +231,10 @@ def _round(what: str, tool: Tool, provider: Business, sync: Callable[[], None]) 
 
 
 def _fill(provider: Business, count: int) -> Iterator[None]:
-    """Three kinds of customers; with each `next`, one per cent of all are changed that were not before: a
-    quarter each in status, in quantity, in an add-on with a price, and in one without.
+    """Open `count` subscriptions of the three kinds.
+
+    Each `next` on the result changes another one per cent of them: a quarter each in status, in quantity, in
+    a priced add-on and in a free add-on.
     """
     priced = iter(provider.open(count * 6 // 10, PRICED, prefix="priced"))
     given = iter(provider.open(count * 2 // 10, GIVEN, prefix="given"))

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.import_members`: a large file, killed half-way, started again, and right in the end.
+"""`python -m benchmarks.import_members`: import a large file, kill the import half-way, restart it, check.
 
-Not one of the bars: there is nothing to compare it with but itself, one claim after the other.
+There is no baseline and no bar: an import makes one claim after the other.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _BAD_EVERY = 100
 _COUNT = "SELECT count(*) FROM assignments"
 _CHECKS = {
     "every good row has one seat": "SELECT count(*) = :good FROM assignments WHERE state = 'active'",
-    "every seat has one row in the audit": "SELECT count(*) = :good FROM audit WHERE member_id IS NOT NULL",
+    "every seat has one audit row": "SELECT count(*) = :good FROM audit WHERE member_id IS NOT NULL",
     "every bad row is counted once": "SELECT sum((counts->>'rejected')::int) = :bad FROM imports",
-    "the balances count just the seats": "SELECT sum((seats->'full'->>'active')::int) = :good FROM accounts",
+    "the balances count these seats": "SELECT sum((seats->'full'->>'active')::int) = :good FROM accounts",
     "the import is finished": "SELECT count(*) = 1 AND bool_and(finished_at IS NOT NULL) FROM imports",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One process: how long it ran, what it said, and the most memory it had, in MB."""
+    """One finished process: its run time, its output, and its peak memory in MB."""
 
     seconds: float
     output: str
@@ -44,9 +44,9 @@ class Run:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--rows", default=100_000, show_default=True)
 @click.option("--accounts", default=1_000, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="A JSON file in place of CSV.")
+@click.option("--json", "as_json", is_flag=True, help="Import a JSON file instead of CSV.")
 def main(rows: int, accounts: int, *, as_json: bool) -> None:
-    """Import members, kill the import half-way, start it again, and check the end."""
+    """Import members, kill the import half-way, start it again, and check the result."""
     with servers.running() as running, running.site("import") as site, site.runtime() as runtime:
         path = running.home / ("members.json" if as_json else "members.csv")
         size = (_write_json if as_json else _write_csv)(path, rows, accounts)
@@ -110,10 +110,10 @@ def _import(site: Site, path: Path) -> Run:
 
 
 def _ended(process: subprocess.Popen[str], began: float) -> Run:
-    """Wait for the process ourselves: the system tells the use of a child to whoever waits for it."""
+    """Wait for the process with `wait4`, the only call that also returns its memory use."""
     assert process.stdout is not None
-    with process.stdout as said:
-        output = said.read()
+    with process.stdout as pipe:
+        output = pipe.read()
     _, process.returncode, usage = os.wait4(process.pid, 0)
     return Run(time.monotonic() - began, output, usage.ru_maxrss / 1024)
 
@@ -126,11 +126,11 @@ def _count(runtime: Runtime) -> int:
 def _check(runtime: Runtime, rows: int) -> None:
     bad = sum(_role(number) == "wizard" for number in range(rows))
     with runtime.sessions() as session:
-        for said, question in _CHECKS.items():
-            names = re.findall(r":(good|bad)\b", question)
-            facts = {name: {"good": rows - bad, "bad": bad}[name] for name in names}
-            holds = session.scalar(text(question), facts)
-            click.echo(f"{'right' if holds else 'WRONG'}: {said}")
+        for check, query in _CHECKS.items():
+            names = re.findall(r":(good|bad)\b", query)
+            parameters = {name: {"good": rows - bad, "bad": bad}[name] for name in names}
+            holds = session.scalar(text(query), parameters)
+            click.echo(f"{'passed' if holds else 'FAILED'}: {check}")
             if not holds:
                 sys.exit(1)
 

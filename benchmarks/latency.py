@@ -1,9 +1,9 @@
-"""From a delivery received to its verified count readable, the provider answering in 20 ms, at half load.
+"""Time from a delivery received to its verified count readable, provider answering in 20 ms, at half load.
 
-First the whole fleet gets more deliveries than it can work off, which tells what it sustains; then they
-come at random, half as many a second, and each is watched through the API until the seats it tells of can
-be read. One in ten is followed by another change of the same subscription 0.2 s later, as when somebody
-clicks twice: the slowest case, since a subscription is looked at about once a second.
+First all processes get more deliveries than they can handle, to measure the rate they sustain. Then
+deliveries arrive at random times at half that rate, and the API is polled after each until it shows the new
+count. One in ten is followed by another change of the same subscription 0.2 s later, like a double click.
+That is the slowest case, because a subscription is synced at most about once a second.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks import load
 from benchmarks.bodies import API_KEY, INCLUDED, account_of, delivery, event
 from benchmarks.pace import Pace
 from benchmarks.report import Row
-from benchmarks.servers import Servers, Site, await_answer
+from benchmarks.servers import Servers, Site, await_true
 
 MOST_P50, MOST_P99 = 0.150, 2.0
 _PROVIDER_MS = 20
@@ -34,7 +34,7 @@ _SUBSCRIPTIONS = 300
 _ROUNDS, _ROUND_SECONDS = 3, 8.0
 _FOLLOWED, _FOLLOWS_AFTER = 0.1, 0.2
 _POLL = 0.01
-_PATIENCE = 30.0
+_TIMEOUT_SECONDS = 30.0
 _WATCHERS = 64
 
 _DONE = "SELECT NOT EXISTS (SELECT FROM subscriptions WHERE hint > synced)"
@@ -44,7 +44,7 @@ _ids = count()
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """At that many seconds into the round, a subscription has so many seats."""
+    """A subscription gets `seats` seats, `at` seconds into the round."""
 
     at: float
     subscription_id: str
@@ -53,9 +53,9 @@ class Change:
 
 def run(servers: Servers, pace: Pace) -> list[Row]:
     ids = [f"sub_{n}" for n in range(round(_SUBSCRIPTIONS * pace.size))]
-    with servers.site("latency") as site, site.fleet() as port:
-        site.tell_provider("delay", _PROVIDER_MS)
-        _sustained(site, port, ids)  # the first looks create the accounts
+    with servers.site("latency") as site, site.all_processes() as port:
+        site.set_provider("delay", _PROVIDER_MS)
+        _sustained(site, port, ids)  # the first syncs create the accounts
         sustained = _sustained(site, port, ids)
         watch, chance = Watch(site, port), random.Random(1)
         seats: Counter[str] = Counter()
@@ -76,27 +76,27 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
             is_met=p50 < MOST_P50 and p99 < MOST_P99,
         ),
         Row(
-            what="  at half of what is sustained",
+            what="  at half the sustained rate",
             ours=f"{sustained / 2:.0f} of {sustained:.0f} deliveries/s, {len(waits)} watched",
         ),
     ]
 
 
 def _sustained(site: Site, port: int, ids: Sequence[str]) -> float:
-    """Deliveries per second from the first one posted to the last one worked off, one per subscription."""
-    time.sleep(1.5)  # a subscription just looked at would wait for a second
+    """Deliveries per second, from the first one posted to the last one synced, one per subscription."""
+    time.sleep(1.5)  # after a sync, the next one of the same subscription is due a second later
     deliveries = [delivery(f"msg_{next(_ids)}", event(one, seats=0)) for one in ids]
     began = time.perf_counter()
-    load.drive(port, deliveries, seconds=_PATIENCE, expected=HTTPStatus.ACCEPTED)
+    load.drive(port, deliveries, seconds=_TIMEOUT_SECONDS, expected=HTTPStatus.ACCEPTED)
     with site.runtime() as runtime:
-        await_answer(runtime, _DONE)
+        await_true(runtime, _DONE)
     return len(ids) / (time.perf_counter() - began)
 
 
 def _changes(
     ids: Sequence[str], rate: float, seconds: float, seats: Counter[str], chance: random.Random
 ) -> Iterator[Change]:
-    """Changes at random moments, the subscriptions taking turns; each has one seat more than the last."""
+    """Changes at random times, the subscriptions taking turns; each change adds a seat."""
     at, turns = 0.0, count(chance.randrange(len(ids)))
     while (at := at + chance.expovariate(rate / (1 + _FOLLOWED))) < seconds:
         subscription_id = ids[next(turns) % len(ids)]
@@ -106,7 +106,7 @@ def _changes(
 
 
 class Watch:
-    """Posts deliveries on time, and reads each account until it shows what was told."""
+    """Posts deliveries on schedule, and polls each account until it shows the new count."""
 
     def __init__(self, site: Site, port: int) -> None:
         self._site = site
@@ -114,7 +114,7 @@ class Watch:
         self._own = threading.local()
 
     def all_of(self, changes: Sequence[Change]) -> list[float]:
-        """The seconds that each change took to become readable."""
+        """Deliver the changes; return the seconds that each took to become readable."""
         began = time.perf_counter()
         with ThreadPoolExecutor(_WATCHERS) as pool:
             watched = []
@@ -124,30 +124,32 @@ class Watch:
             return [one.result() for one in watched]
 
     def _one(self, change: Change) -> float:
-        self._site.tell_provider("seats", change.seats, change.subscription_id)
-        wanted = delivery(f"msg_{next(_ids)}", event(change.subscription_id, change.seats))
-        head, body = wanted.split(b"\r\n\r\n", 1)
+        self._site.set_provider("seats", change.seats, change.subscription_id)
+        request = delivery(f"msg_{next(_ids)}", event(change.subscription_id, change.seats))
+        head, body = request.split(b"\r\n\r\n", 1)
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
         began = time.perf_counter()
-        self._ask("POST", "/webhooks/dodo", body, headers)
+        self._request("POST", "/webhooks/dodo", body, headers)
         while not self._shows(change):
-            if time.perf_counter() - began > _PATIENCE:
-                raise TimeoutError(f"{change} was not readable after {_PATIENCE:.0f} s")
+            if time.perf_counter() - began > _TIMEOUT_SECONDS:
+                raise TimeoutError(f"{change} was not readable after {_TIMEOUT_SECONDS:.0f} s")
             time.sleep(_POLL)
         return time.perf_counter() - began
 
     def _shows(self, change: Change) -> bool:
         path = f"/v1/accounts/{account_of(change.subscription_id)}/seats"
-        shown = orjson.loads(self._ask("GET", path, None, {"Authorization": f"Bearer {API_KEY}"}))
-        return not shown["stale"] and shown["seats"]["full"]["purchased"] >= INCLUDED + change.seats
+        document = orjson.loads(self._request("GET", path, None, {"Authorization": f"Bearer {API_KEY}"}))
+        return not document["stale"] and document["seats"]["full"]["purchased"] >= INCLUDED + change.seats
 
-    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> bytes:
-        """Each watcher keeps a connection of its own."""
+    def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> bytes:
+        """Send one request on this thread's own connection; return the body of the response."""
         if not hasattr(self._own, "connection"):
-            self._own.connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PATIENCE)
+            self._own.connection = http.client.HTTPConnection(
+                "127.0.0.1", self._port, timeout=_TIMEOUT_SECONDS
+            )
         self._own.connection.request(method, path, body, headers)
         response = self._own.connection.getresponse()
-        answer = response.read()
+        content: bytes = response.read()
         if response.status not in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
-            raise load.WrongAnswer(f"{method} {path}: {response.status} {answer[:300]!r}")
-        return answer
+            raise load.UnexpectedResponse(f"{method} {path}: {response.status} {content[:300]!r}")
+        return content

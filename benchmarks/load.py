@@ -1,8 +1,8 @@
-"""The load: a process of its own that keeps connections busy with prepared requests, and nothing else.
+"""The load generator: a separate process that keeps connections busy with prepared requests.
 
-Each caller sends its next request when it has the last answer, so the server is always as busy as that
-many callers can make it. How much of its core a round took is told with the result, so that nobody takes
-the client's limit for the server's.
+Each caller sends its next request as soon as it has the last response, so the server is always as busy as
+that many callers can make it. The result says how much of its core the client used: near 100 %, the client
+and not the server was the limit.
 """
 
 from __future__ import annotations
@@ -16,44 +16,48 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 CALLERS = 32
-# Then a caller connects anew: the server's processes share connections out by chance, and one that got
-# most of them for a whole round would decide the result.
+# Callers reconnect after this many requests. Connections are spread over the server's processes by chance;
+# a process that got most of them for a whole round would decide the result.
 _REQUESTS_PER_CONNECTION = 25
 _LENGTH = b"content-length: "
 _END = b"\r\n\r\n"
-_SILENCE = 10.0
+_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one round came to; `busy` is the part of its core that the client used."""
+    """The result of one round; `busy` is the share of one core that the client used, 0 to 1."""
 
-    answered: int
+    responses: int
     seconds: float
     busy: float
 
     @property
     def rate(self) -> float:
-        return self.answered / self.seconds
+        """Responses per second."""
+        return self.responses / self.seconds
 
 
-class WrongAnswer(Exception):
-    """The server answered something else than expected: the round measured something else too."""
+class UnexpectedResponse(Exception):
+    """A response had another status than expected, so the round is not valid."""
 
 
 def drive(port: int, requests: Sequence[bytes], *, seconds: float, expected: int) -> Load:
-    """Send the requests until they or the seconds are over; every answer must have the expected status."""
+    """Send the requests until all are sent or `seconds` have passed.
+
+    Raises UnexpectedResponse if a response does not have the expected status.
+    """
     here, there = _SPAWN.Pipe()
     client = _SPAWN.Process(target=_client, args=[there, port, requests, seconds, expected], daemon=True)
     client.start()
     there.close()
     try:
-        told = here.recv()
+        result: Load | str = here.recv()
     finally:
         client.join()
-    if isinstance(told, str):
-        raise WrongAnswer(told)
-    return told
+    if isinstance(result, str):
+        raise UnexpectedResponse(result)
+    return result
 
 
 _SPAWN = multiprocessing.get_context("spawn")
@@ -62,7 +66,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 def _client(pipe: Connection, port: int, requests: Sequence[bytes], seconds: float, expected: int) -> None:
     try:
         pipe.send(_drive(port, requests, seconds, expected))
-    except (WrongAnswer, OSError) as error:
+    except (UnexpectedResponse, OSError) as error:
         pipe.send(f"{type(error).__name__}: {error}")
 
 
@@ -74,18 +78,18 @@ def _drive(port: int, requests: Sequence[bytes], seconds: float, expected: int) 
             caller.connect(selector)
         began, began_cpu = time.perf_counter(), time.process_time()
         busy = sum(caller.send(waiting) for caller in callers)
-        answered = 0
+        responses = 0
         while busy and (left := began + seconds - time.perf_counter()) > 0:
             for key, _ in selector.select(left):
                 caller = key.data
-                if caller.hear():
-                    answered += 1
+                if caller.receive():
+                    responses += 1
                     caller.renew(selector)
                     busy -= not caller.send(waiting)
-        took, used = time.perf_counter() - began, time.process_time() - began_cpu
+        elapsed, cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
         for caller in callers:
             caller.close()
-    return Load(answered, took, used / took)
+    return Load(responses, elapsed, cpu_seconds / elapsed)
 
 
 class Caller:
@@ -95,54 +99,54 @@ class Caller:
         self._port = port
         self._expected = b"HTTP/1.1 %d" % expected
         self._received = b""
-        self._heard = 0
-        self._owed = False
+        self._responses = 0
+        self._is_waiting = False
 
     def connect(self, selector: selectors.BaseSelector) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=_SILENCE)
+        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=_TIMEOUT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         selector.register(self._socket, selectors.EVENT_READ, self)
 
     def renew(self, selector: selectors.BaseSelector) -> None:
-        """Hang up and connect anew, if it is time to."""
-        if self._heard % _REQUESTS_PER_CONNECTION == 0:
+        """Reconnect after `_REQUESTS_PER_CONNECTION` responses."""
+        if self._responses % _REQUESTS_PER_CONNECTION == 0:
             selector.unregister(self._socket)
             self._socket.close()
             self.connect(selector)
 
     def send(self, waiting: Iterator[bytes]) -> bool:
-        """Send the next request; False if there is none."""
+        """Send the next request; False if there is none left."""
         request = next(waiting, None)
         if request is None:
             return False
         self._socket.sendall(request)
-        self._owed = True
+        self._is_waiting = True
         return True
 
-    def hear(self) -> bool:
-        """Take in what has come; True when the answer is complete."""
+    def receive(self) -> bool:
+        """Read the bytes that have arrived; True once the response is complete."""
         received = self._socket.recv(65536)
         if not received:
-            raise WrongAnswer("the server closed a connection")
+            raise UnexpectedResponse("the server closed a connection")
         self._received += received
         if not is_complete(self._received):
             return False
         if not self._received.startswith(self._expected):
-            raise WrongAnswer(self._received[:300].decode(errors="replace"))
-        self._received, self._owed = b"", False
-        self._heard += 1
+            raise UnexpectedResponse(self._received[:300].decode(errors="replace"))
+        self._received, self._is_waiting = b"", False
+        self._responses += 1
         return True
 
     def close(self) -> None:
-        """Wait for an answer that is still owed: the server should begin the next round idle."""
-        while self._owed:
-            self.hear()
+        """Wait for an outstanding response, so that the server is idle when the next round starts; close."""
+        while self._is_waiting:
+            self.receive()
         self._socket.close()
 
 
-def is_complete(answer: bytes) -> bool:
-    """Whether the head has come, and as much of a body as it announces."""
-    head, end, body = answer.partition(_END)
+def is_complete(response: bytes) -> bool:
+    """True if the headers and the whole body, by its Content-Length, have arrived."""
+    head, end, body = response.partition(_END)
     if not end:
         return False
     at = head.lower().find(_LENGTH)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """`rounds` pairs are wanted and at most `tries` made; a timed round takes `seconds`, and `size` scales
-    what is counted instead of timed.
+    """How long a benchmark runs.
+
+    `rounds` undisturbed pairs of rounds are wanted, and at most `tries` pairs are measured. A timed round
+    takes `seconds`, after `warm_up` seconds. `size` scales the rounds that process a fixed number of items.
     """
 
     rounds: int

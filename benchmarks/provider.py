@@ -1,7 +1,7 @@
-"""A provider that knows every subscription and answers at once, or after a delay: a process of its own.
+"""A minimal provider in a separate process. It knows every subscription and answers at once or after a delay.
 
-`GET /subscriptions/ID` retrieves. `PUT /seats/N` gives every subscription N seats, `PUT /seats/N/ID` one
-of them, `PUT /delay/MS` says how long an answer takes from now on.
+`GET /subscriptions/ID` retrieves. `PUT /seats/N` gives every subscription N seats, `PUT /seats/N/ID` only
+that one. `PUT /delay/MS` sets the response time.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _END = b"\r\n\r\n"
 class Business:
     delay: float = 0.0
     seats: int = 0
-    of_one: dict[str, int] = field(default_factory=dict)
+    seats_by_id: dict[str, int] = field(default_factory=dict)
 
     def retrieve(self, subscription_id: str) -> bytes:
-        return orjson.dumps(subscription(subscription_id, self.of_one.get(subscription_id, self.seats)))
+        return orjson.dumps(subscription(subscription_id, self.seats_by_id.get(subscription_id, self.seats)))
 
-    def put(self, what: str, value: int, subscription_id: str | None) -> None:
-        if what == "delay":
+    def put(self, setting: str, value: int, subscription_id: str | None) -> None:
+        if setting == "delay":
             self.delay = value / 1000
         elif subscription_id is not None:
-            self.of_one[subscription_id] = value
+            self.seats_by_id[subscription_id] = value
         else:
             self.seats = value
 
 
-class Talk(asyncio.Protocol):
-    """One connection; a client sends its next request only after the last answer."""
+class HttpConnection(asyncio.Protocol):
+    """One connection. A client sends its next request only after the last response."""
 
     def __init__(self, business: Business) -> None:
         self._business = business
@@ -51,27 +51,29 @@ class Talk(asyncio.Protocol):
         if self._received.endswith(_END):
             method, path, _ = self._received.decode().split(" ", 2)
             self._received = b""
-            self._answer(method, path.split("/")[1:])
+            self._respond(method, path.split("/")[1:])
 
-    def _answer(self, method: str, path: list[str]) -> None:
+    def _respond(self, method: str, path: list[str]) -> None:
         if method == "PUT":
             self._business.put(path[0], int(path[1]), path[2] if path[2:] else None)
             self._send(b"{}")
         elif self._business.delay:
-            answer = self._business.retrieve(path[1])
-            asyncio.get_running_loop().call_later(self._business.delay, self._send, answer)
+            body = self._business.retrieve(path[1])
+            asyncio.get_running_loop().call_later(self._business.delay, self._send, body)
         else:
             self._send(self._business.retrieve(path[1]))
 
     def _send(self, body: bytes) -> None:
-        """In one piece: head and body sent apart would cost the client a delayed acknowledgement."""
+        """Send headers and body in one write; two writes would cost the client a delayed acknowledgement."""
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
         self._transport.write(head.encode() + _END + body)
 
 
 async def serve(port: int) -> None:
     business = Business()
-    server = await asyncio.get_running_loop().create_server(lambda: Talk(business), "127.0.0.1", port)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: HttpConnection(business), "127.0.0.1", port
+    )
     await server.serve_forever()
 
 

@@ -1,4 +1,4 @@
-"""Seats read per second from a warm cache, against a bare Flask view doing one Redis GET."""
+"""Seats documents read per second, cache warm, compared with a bare Flask view doing one Redis GET."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
         reads = _fill(site, round(_ACCOUNTS * pace.size))
         busy: list[float] = []
 
-        def answered(port: int, seconds: float) -> float:
+        def reads_per_second(port: int, seconds: float) -> float:
             requests = list(islice(cycle(reads), round(_MOST_PER_SECOND * seconds)))
-            told = load.drive(port, requests, seconds=seconds, expected=HTTPStatus.OK)
-            busy.append(told.busy)
-            return told.rate
+            result = load.drive(port, requests, seconds=seconds, expected=HTTPStatus.OK)
+            busy.append(result.busy)
+            return result.rate
 
         load.drive(real, reads, seconds=30, expected=HTTPStatus.OK)
         documents = _documents(site, len(reads))
 
         def ours() -> float:
-            _keep_warm(site, documents)
-            return answered(real, pace.seconds)
+            _refill_cache(site, documents)
+            return reads_per_second(real, pace.seconds)
 
-        _copy(site, documents)
+        _copy_for_baseline(site, documents)
         for port in (real, bare):
-            answered(port, pace.warm_up)
+            reads_per_second(port, pace.warm_up)
         row = compare(
             "GET /v1/accounts/{id}/seats, cache warm",
             ours,
-            lambda: answered(bare, pace.seconds),
+            lambda: reads_per_second(bare, pace.seconds),
             pace=pace,
             bar=BAR,
         )
@@ -53,7 +53,7 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
 
 
 def _fill(site: Site, accounts: int) -> Sequence[bytes]:
-    """So many accounts with a subscription each, and the requests that read them."""
+    """Create `accounts` accounts with one subscription each; return the requests that read them."""
     ids = [f"sub_{n}" for n in range(accounts)]
     with site.runtime() as runtime:
         for subscription_id in ids:
@@ -64,21 +64,21 @@ def _fill(site: Site, accounts: int) -> Sequence[bytes]:
 
 
 def _documents(site: Site, accounts: int) -> Mapping[str, CachedDocument]:
-    """What the cache holds for each account."""
+    """The cached document of each account."""
     with site.runtime() as runtime:
-        kept = {one: runtime.cache.get(one) for one in (account_of(f"sub_{n}") for n in range(accounts))}
-    return {account_id: found for account_id, found in kept.items() if found is not None}
+        cached = {one: runtime.cache.get(one) for one in (account_of(f"sub_{n}") for n in range(accounts))}
+    return {account_id: found for account_id, found in cached.items() if found is not None}
 
 
-def _keep_warm(site: Site, documents: Mapping[str, CachedDocument]) -> None:
-    """Entries live for eight seconds at least, whoever reads them: kept anew, they outlast a round."""
+def _refill_cache(site: Site, documents: Mapping[str, CachedDocument]) -> None:
+    """Store the documents again. Entries expire after eight seconds or more, so they then outlast a round."""
     with site.runtime() as runtime:
-        for account_id, kept in documents.items():
-            runtime.cache.fill(account_id, kept.version, kept.document)
+        for account_id, cached in documents.items():
+            runtime.cache.fill(account_id, cached.version, cached.document)
 
 
-def _copy(site: Site, documents: Mapping[str, CachedDocument]) -> None:
-    """Give the bare view the same documents under keys of its own, without an end."""
+def _copy_for_baseline(site: Site, documents: Mapping[str, CachedDocument]) -> None:
+    """Store the same documents for the bare view, under its own keys and without expiry."""
     with site.runtime() as runtime:
-        for account_id, kept in documents.items():
-            runtime.redis.set(bare_key(account_id), kept.document)
+        for account_id, cached in documents.items():
+            runtime.redis.set(bare_key(account_id), cached.document)

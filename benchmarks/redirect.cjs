@@ -1,12 +1,12 @@
-// Loaded before dodo-sync, whose address of the provider cannot be set: sends what is meant for the
-// provider's test mode to the simulator, and lets nothing else out.
+// Loaded before dodo-sync, which has no setting for the provider's address. Requests for the provider's test
+// mode go to the simulator instead; all other requests are refused.
 const simulator = process.env.SIMULATOR_URL;
-const fetchThere = globalThis.fetch;
+const originalFetch = globalThis.fetch;
 
 globalThis.fetch = (input, init) => {
-  const asked = new URL(input);
-  if (asked.origin !== "https://test.dodopayments.com") {
-    throw new Error(`nobody is to be asked but the simulator, and not ${asked.origin}`);
+  const url = new URL(input);
+  if (url.origin !== "https://test.dodopayments.com") {
+    throw new Error(`only the provider's test mode may be called, not ${url.origin}`);
   }
-  return fetchThere(simulator + asked.pathname + asked.search, init);
+  return originalFetch(simulator + url.pathname + url.search, init);
 };

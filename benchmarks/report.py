@@ -1,4 +1,4 @@
-"""From rounds to ratios, and from ratios to a table on the screen or in Markdown."""
+"""Compares rounds of both sides, and shows the ratios as a table on the screen or in Markdown."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from statistics import median
 
 from rich.table import Table
 
-from benchmarks.machine import Others
+from benchmarks.machine import OtherPrograms
 from benchmarks.pace import Pace
 
 Rate = Callable[[], float]
-"""Measures one round and returns how many per second."""
+"""Measures one round and returns its rate per second."""
 
 HEADINGS = ("what", "ours", "baseline", "ratio (range)", "bar", "met", "others")
 
-# A round in which other programs took more of the machine than this tells about them.
+# A round counts as disturbed if other programs used more than this share of the machine.
 DISTURBED = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table; `is_met` is None where there is no bar, `others` where nobody looked."""
+    """One line of the table. `is_met` is None if there is no bar.
+
+    `others` is the share of the machine that other programs used, None if it was not measured.
+    """
 
     what: str
     ours: str
@@ -40,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One round of ours and one of the baseline, right after each other; `others` is the worse of the two."""
+    """The rates of one round of ours and one of the baseline; `others` is the larger of their two shares."""
 
     ours: float
     baseline: float
@@ -52,12 +55,12 @@ class Pair:
 
 
 def compare(what: str, ours: Rate, baseline: Rate, *, pace: Pace, bar: float) -> Row:
-    """Ours and the baseline in turn; the median of the pairs' ratios stands against the bar.
+    """Measure ours and the baseline in turns; compare the median of the pairs' ratios with the bar.
 
-    Disturbed pairs are measured again while there are tries left; where the machine never comes to rest,
-    all pairs count.
+    Disturbed pairs are measured again while there are tries left. If fewer than half of the wanted pairs are
+    undisturbed, all pairs count.
     """
-    others, pairs, calm = Others(), list[Pair](), list[Pair]()
+    others, pairs, calm = OtherPrograms(), list[Pair](), list[Pair]()
     while len(calm) < pace.rounds and len(pairs) < pace.tries:
         pair = _pair(ours, baseline, others)
         pairs.append(pair)
@@ -76,20 +79,20 @@ def compare(what: str, ours: Rate, baseline: Rate, *, pace: Pace, bar: float) ->
     )
 
 
-def _pair(ours: Rate, baseline: Rate, others: Others) -> Pair:
+def _pair(ours: Rate, baseline: Rate, others: OtherPrograms) -> Pair:
     others.share()
-    mine, beside_mine = ours(), others.share()
-    theirs, beside_theirs = baseline(), others.share()
-    return Pair(mine, theirs, max(beside_mine, beside_theirs))
+    our_rate, others_during_ours = ours(), others.share()
+    baseline_rate, others_during_baseline = baseline(), others.share()
+    return Pair(our_rate, baseline_rate, max(others_during_ours, others_during_baseline))
 
 
 def client_row(busy: Sequence[float]) -> Row:
-    """How far the load client was from being what was measured."""
-    return Row(what="  its load client was busy", ours=f"{max(busy):.0%} of a core")
+    """How busy the load generator was; near 100 % of a core, it was the limit itself."""
+    return Row(what="  load generator, CPU", ours=f"{max(busy):.0%} of a core")
 
 
 def table(rows: Sequence[Row], caption: str) -> Table:
-    """For the screen."""
+    """The results as a table for the screen."""
     shown = Table(*HEADINGS, caption=caption)
     for row in rows:
         style = {True: "green", False: "bold red", None: "dim"}[row.is_met]
@@ -98,6 +101,6 @@ def table(rows: Sequence[Row], caption: str) -> Table:
 
 
 def markdown(rows: Sequence[Row], caption: str) -> str:
-    """For benchmarks/README.md."""
+    """The results as a Markdown table for benchmarks/README.md."""
     lines = [HEADINGS, ["---"] * len(HEADINGS), *(row.cells() for row in rows)]
     return "\n".join([f"{caption}.", "", *(f"| {' | '.join(cells)} |" for cells in lines)])

@@ -1,8 +1,8 @@
-"""A pass over the provider's list, one per cent changed, against fetching the same pages and nothing else.
+"""A pass over the provider's list with one per cent changed, compared with fetching the same pages only.
 
-Both are done by one process, through the service's own client, on the same simulator, in turns; how much
-memory that process needed says whether a pass grows with the list. What a pass finds is taken back before
-the next round, so that every round finds it anew; only in the end it is looked at and written, once.
+One process does both in turns, through the service's own client, on the same simulator. Its peak memory
+shows whether a pass needs more memory for a longer list. The results of a pass are removed before the next
+round, so that every round finds the same differences; after the last round they are synced once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.business import CATALOG, PRICED, Business, business
 from benchmarks.pace import Pace
 from benchmarks.report import Row, compare
 from benchmarks.servers import Servers, Site
-from benchmarks.timer import a_pass, work_off
+from benchmarks.timer import run_due_syncs, run_pass
 from models import sync_queue
 from runtime.settings import Settings
 from runtime.wiring import Runtime, build
@@ -42,7 +42,7 @@ _PAGE = 100
 _PREFIX = "team"
 _SPAWN = multiprocessing.get_context("spawn")
 
-# Everybody is like the first one, whom the service looked at itself, but for the names.
+# All rows are copies, with other ids, of the first subscription, which the service synced itself.
 _COPY_ACCOUNT = """
     INSERT INTO accounts SELECT copy.* FROM accounts AS model
     CROSS JOIN generate_series(1, :others) AS number
@@ -55,27 +55,27 @@ _COPY_SUBSCRIPTION = """
     CROSS JOIN LATERAL (SELECT :prefix || '-' || number AS id) AS account
     CROSS JOIN LATERAL (SELECT model.snapshot || jsonb_build_object(
         'subscription_id', wanted.id, 'metadata', jsonb_build_object('account_id', account.id)) AS snapshot
-    ) AS seen
+    ) AS provider_state
     CROSS JOIN LATERAL jsonb_populate_record(model, jsonb_build_object(
-        'id', wanted.id, 'account_id', account.id, 'snapshot', seen.snapshot)) AS copy
+        'id', wanted.id, 'account_id', account.id, 'snapshot', provider_state.snapshot)) AS copy
 """
-_TAKE_BACK = (
+_UNDO_PASS = (
     "UPDATE subscriptions SET hint = synced, routine = false WHERE hint > synced",
     "DELETE FROM drift_findings",
 )
 
 
-class Errand(StrEnum):
-    """What the walker can be sent for."""
+class Task(StrEnum):
+    """What the measured process can do."""
 
     PAGES = "pages"
     PASS = "pass"
-    LOOKS = "looks"
+    SYNCS = "syncs"
 
 
 @dataclass(frozen=True, slots=True)
-class Back:
-    """What the walker says when it is back: how long it took, and the most memory it has had, in MB."""
+class TaskResult:
+    """How long the task took, and the peak memory of the process so far, in MB."""
 
     seconds: float
     peak: float
@@ -83,24 +83,25 @@ class Back:
 
 
 @dataclass(frozen=True, slots=True)
-class Walker:
-    """The process that does both sides."""
+class MeasuredProcess:
+    """The process that runs both sides."""
 
     pipe: Pipe
 
-    def send(self, errand: Errand) -> Back:
-        self.pipe.send(errand)
-        back: Back = self.pipe.recv()
-        if back.failure is not None:
-            raise RuntimeError(back.failure)
-        return back
+    def run(self, task: Task) -> TaskResult:
+        """Run the task in the process. Raises RuntimeError if it failed there."""
+        self.pipe.send(task)
+        result: TaskResult = self.pipe.recv()
+        if result.failure is not None:
+            raise RuntimeError(result.failure)
+        return result
 
 
 def run(servers: Servers, pace: Pace) -> list[Row]:
     few, peak_of_few = _measured(servers, _FEW, pace)
     many, peak_of_many = _measured(servers, _MANY, pace)
     memory = Row(
-        what="  its memory at the peak, many beside few",
+        what=f"  peak memory, {_MANY:,} against {_FEW:,}",
         ours=f"{peak_of_many:.0f} MB",
         baseline=f"{peak_of_few:.0f} MB",
         ratio=f"{peak_of_many / peak_of_few:.2f}",
@@ -111,40 +112,42 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
 
 
 def _measured(servers: Servers, size: int, pace: Pace) -> tuple[list[Row], float]:
-    """The rows for one size, and the walker's memory at its peak."""
+    """Measure with a list of `size` subscriptions; return the table rows and the peak memory in MB."""
     count = round(size * pace.size)
     rounds = min(_ROUNDS[size], pace.rounds)
     catalog = servers.home / "business.toml"
     catalog.write_text(CATALOG, encoding="utf-8")
     with servers.site(f"resync_{count}") as site, business(site) as provider:
-        told = {"DODO_PAYMENTS_BASE_URL": provider.url, "SEATSYNC_CATALOG": str(catalog)}
-        ours = site.but_with(told)
-        with ours.runtime() as runtime, walker(ours, count // _PAGE) as sent:
-            _make_known(runtime, provider, count)
+        changed = {"DODO_PAYMENTS_BASE_URL": provider.url, "SEATSYNC_CATALOG": str(catalog)}
+        ours = site.with_environment(changed)
+        with ours.runtime() as runtime, measured_process(ours, count // _PAGE) as process:
+            _prepare_subscriptions(runtime, provider, count)
 
-            def passed() -> float:
-                back = sent.send(Errand.PASS)
-                _take_back(runtime)
-                return count / back.seconds
+            def rate_of_pass() -> float:
+                result = process.run(Task.PASS)
+                _undo_pass(runtime)
+                return count / result.seconds
 
-            def fetched() -> float:
-                return count / sent.send(Errand.PAGES).seconds
+            def rate_of_pages() -> float:
+                return count / process.run(Task.PAGES).seconds
 
-            passed(), fetched()
+            rate_of_pass(), rate_of_pages()
             row = compare(
                 f"resync of {count:,} subscriptions, 1 % changed, against fetching the pages",
-                passed,
-                fetched,
+                rate_of_pass,
+                rate_of_pages,
                 pace=replace(pace, rounds=rounds, tries=rounds + 2),
                 bar=BAR,
             )
-            found, looked = sent.send(Errand.PASS), sent.send(Errand.LOOKS)
-            rate = count / (found.seconds + looked.seconds)
-            return [row, Row("  with the 1 % retrieved and written", f"{rate:,.0f}/s")], looked.peak
+            last_pass, syncs = process.run(Task.PASS), process.run(Task.SYNCS)
+            rate = count / (last_pass.seconds + syncs.seconds)
+            return [row, Row("  with the 1 % retrieved and stored", f"{rate:,.0f}/s")], syncs.peak
 
 
-def _make_known(runtime: Runtime, provider: Business, count: int) -> None:
-    """Both sides know the same subscriptions; then some, by chance, change at the provider alone."""
+def _prepare_subscriptions(runtime: Runtime, provider: Business, count: int) -> None:
+    """Open `count` subscriptions at the provider and in our database, equal on both sides; then change a
+    random one per cent at the provider only.
+    """
     first, *others = provider.open(count, PRICED, prefix=_PREFIX)
     with runtime.sessions.begin() as session:
         sync_queue.raise_hint(session, first)
@@ -154,61 +157,65 @@ def _make_known(runtime: Runtime, provider: Business, count: int) -> None:
         session.execute(text(_COPY_SUBSCRIPTION), {"prefix": _PREFIX, "ids": others})
     with runtime.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE accounts, subscriptions"))
-    made = a_pass(runtime)
-    if (made.listed, made.unheard_of, made.differing, made.vanished) != (count, 0, 0, 0):
-        raise RuntimeError(f"both sides should be the same, but a pass found {made.differing} otherwise")
+    first_pass = run_pass(runtime)
+    differences = (first_pass.unheard_of, first_pass.differing, first_pass.vanished)
+    if (first_pass.listed, *differences) != (count, 0, 0, 0):
+        raise RuntimeError(
+            f"both sides should be equal, but a pass listed {first_pass.listed} subscriptions and found "
+            "{} unknown, {} differing and {} vanished".format(*differences)
+        )
     for subscription_id in Random(0).sample((first, *others), round(count * CHANGED)):
         provider.change(subscription_id, "cart", addons=[{"addon_id": "adn_seat", "quantity": 9}])
 
 
-def _take_back(runtime: Runtime) -> None:
+def _undo_pass(runtime: Runtime) -> None:
     with runtime.sessions.begin() as session:
-        for statement in _TAKE_BACK:
+        for statement in _UNDO_PASS:
             session.execute(text(statement))
 
 
 @contextmanager
-def walker(site: Site, pages: int) -> Iterator[Walker]:
-    """The process, ready; it ends with the block."""
+def measured_process(site: Site, pages: int) -> Iterator[MeasuredProcess]:
+    """Start the process; it ends with the block."""
     here, there = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_walk, args=[there, site.environment, pages], daemon=True)
+    process = _SPAWN.Process(target=_run_tasks, args=[there, site.environment, pages], daemon=True)
     process.start()
     there.close()
     try:
-        yield Walker(here)
+        yield MeasuredProcess(here)
     finally:
         here.close()
         process.join()
 
 
-def _walk(pipe: Pipe, environment: dict[str, str], pages: int) -> None:
+def _run_tasks(pipe: Pipe, environment: dict[str, str], pages: int) -> None:
     runtime = build(Settings.from_env(environment), application="seatsync-benchmarks")
 
     def fetch() -> None:
         for _page in islice(runtime.provider.pages(created_before=datetime.now(UTC)), pages):
             pass
 
-    errands: dict[Errand, Callable[[], object]] = {
-        Errand.PAGES: fetch,
-        Errand.PASS: lambda: a_pass(runtime),
-        Errand.LOOKS: lambda: work_off(runtime),
+    tasks: dict[Task, Callable[[], object]] = {
+        Task.PAGES: fetch,
+        Task.PASS: lambda: run_pass(runtime),
+        Task.SYNCS: lambda: run_due_syncs(runtime),
     }
     while True:
         try:
-            errand = pipe.recv()
+            task = pipe.recv()
         except (EOFError, OSError):
             break
         failure, began = None, time.perf_counter()
         try:
-            errands[errand]()
-        except Exception as error:  # noqa: BLE001  told to the process that measures
+            tasks[task]()
+        except Exception as error:  # noqa: BLE001  reported to the measuring process
             failure = repr(error)
-        pipe.send(Back(time.perf_counter() - began, _peak(), failure))
+        pipe.send(TaskResult(time.perf_counter() - began, _peak(), failure))
     runtime.close()
 
 
 def _peak() -> float:
-    """The most memory this process has had, in MB; unlike `ru_maxrss`, without what its parent had."""
-    told = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    assert told is not None
-    return int(told[1]) / 1024
+    """Peak memory of this process in MB. (`ru_maxrss` would include what its parent used.)"""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    assert found is not None
+    return int(found[1]) / 1024

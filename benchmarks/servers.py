@@ -1,4 +1,4 @@
-"""The ground every benchmark stands on: PostgreSQL (fsync on), Redis, and the service's processes."""
+"""What every benchmark runs on: PostgreSQL (fsync on), Redis, and the service's processes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pathlib import Path
 import redis
 from sqlalchemy import text
 
-import cli.service_processes
 import migrations
 from benchmarks.bodies import API_KEY, CATALOG, PROVIDER_KEY, SECRET
+from cli import service_processes
 from models.database import connect
 from runtime.embedded import PostgresServer, RedisServer
 from runtime.embedded.server import free_port
@@ -31,17 +31,17 @@ _CHECKOUT = Path(__file__).parent.parent
 _WEB_APP = "webhook_app.main:create()"
 _WORKER_APP = "--app=worker.main"
 _START_SECONDS = 30.0
-_PATIENCE = 60.0
+_TIMEOUT_SECONDS = 60.0
 _NO_LIMIT = "1000000/second"
 
 
 class NotStarted(Exception):
-    """A process of ours did not come up; its last words are the message."""
+    """A process did not start; the message ends with its last lines of output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One benchmark's own database, emptied Redis and provider, and the environment that names them."""
+    """One benchmark's own database, empty Redis and provider, and the environment that names them."""
 
     settings: Settings
     environment: dict[str, str]
@@ -49,28 +49,31 @@ class Site:
 
     @contextmanager
     def runtime(self) -> Iterator[Runtime]:
-        """Connections of our own to the same servers, as the service's processes make theirs."""
+        """A runtime in this process, connected to the same servers as the service's processes."""
         with closing(build(self.settings, application="seatsync-benchmarks")) as runtime:
             yield runtime
 
     @contextmanager
     def running(self, *commands: Command) -> Iterator[None]:
-        """The commands, started, watched and ended; their last lines are shown if one keeps ending."""
+        """Run the commands under a supervisor; they end with the block.
+
+        Raises NotStarted, with their last lines of output, if the block finds that one did not start.
+        """
         lines: deque[str] = deque(maxlen=20)
         supervisor = Supervisor(commands, on_line=lambda name, line: lines.append(f"{name} | {line}"))
-        keeper = threading.Thread(target=supervisor.run)
-        keeper.start()
+        supervising = threading.Thread(target=supervisor.run)
+        supervising.start()
         try:
             yield
         except NotStarted as error:
             raise NotStarted("\n".join([str(error), *lines])) from None
         finally:
             supervisor.stop()
-            keeper.join()
+            supervising.join()
 
     @contextmanager
     def web(self, app: str = _WEB_APP) -> Iterator[int]:
-        """gunicorn with the flags of the real web process, serving this app; yields its port."""
+        """Run gunicorn with the flags of the real web process and this app; yields its port."""
         port = free_port(None)
         command = self._command("web", port)
         argv = [argument.replace(_WEB_APP, app) for argument in command.argv]
@@ -80,38 +83,39 @@ class Site:
 
     @contextmanager
     def worker(self, app: str) -> Iterator[None]:
-        """Celery with the flags of the real worker."""
+        """Run Celery with the flags of the real worker and this app."""
         command = self._command("worker", 0)
         argv = [argument.replace(_WORKER_APP, f"--app={app}") for argument in command.argv]
         with self.running(replace(command, argv=argv)):
             yield
 
     @contextmanager
-    def fleet(self) -> Iterator[int]:
-        """Everything that `seatsync up` starts; yields the port of the web process."""
+    def all_processes(self) -> Iterator[int]:
+        """Run everything that `seatsync up` starts; yields the port of the web process."""
         port = free_port(None)
         with self.running(*self._commands(port)):
             await_web(port)
             yield port
 
-    def but_with(self, settings: Mapping[str, str]) -> Site:
-        """The same site for processes whose environment says some things otherwise."""
-        environment = {**self.environment, **settings}
+    def with_environment(self, changed: Mapping[str, str]) -> Site:
+        """The same site with these environment variables changed."""
+        environment = {**self.environment, **changed}
         return replace(self, settings=Settings.from_env(environment), environment=environment)
 
-    def tell_provider(self, *path: object) -> None:
-        """`seats, N`, `seats, N, SUBSCRIPTION` or `delay, MILLISECONDS`."""
-        ask(self.provider_port, "PUT", "/" + "/".join(map(str, path)))
+    def set_provider(self, *path: object) -> None:
+        """Configure the provider: `seats, N`, `seats, N, SUBSCRIPTION` or `delay, MILLISECONDS`."""
+        request_status(self.provider_port, "PUT", "/" + "/".join(map(str, path)))
 
     def _command(self, name: str, port: int) -> Command:
         return next(command for command in self._commands(port) if command.name == name)
 
     def _commands(self, port: int) -> Sequence[Command]:
-        return cli.fleet.commands(self.settings.model_copy(update={"port": port}), self.environment)
+        settings = self.settings.model_copy(update={"port": port})
+        return service_processes.commands(settings, self.environment)
 
 
 class Servers:
-    """PostgreSQL and Redis for the whole run, and a fresh site on them for each benchmark."""
+    """PostgreSQL and Redis for the whole run; each benchmark gets a new site on them."""
 
     def __init__(self, home: Path, postgres: PostgresServer, redis_server: RedisServer) -> None:
         self.home = home
@@ -122,7 +126,7 @@ class Servers:
 
     @contextmanager
     def database(self, name: str) -> Iterator[str]:
-        """The address of an empty database, which goes with the block."""
+        """Create an empty database and yield its URL; it is dropped after the block."""
         yield self._postgres.create_database(name)
         self._postgres.drop_database(name)
 
@@ -156,17 +160,19 @@ class Servers:
                 yield site
 
     def version(self) -> str:
-        """PostgreSQL's, for the report."""
+        """The PostgreSQL version, for the report."""
         engine = connect(self._postgres.url)
         with closing(engine.raw_connection()) as connection:
-            version = connection.driver_connection.info.server_version
+            driver_connection = connection.driver_connection
+            assert driver_connection is not None
+            version = driver_connection.info.server_version
         engine.dispose()
         return f"PostgreSQL {version // 10_000}.{version % 10_000}"
 
 
 @contextmanager
 def running() -> Iterator[Servers]:
-    """Both servers, in a folder that goes with them; nothing in them outlives the block."""
+    """Start both servers in a temporary folder; servers and folder are removed after the block."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seatsync-benchmarks-")))
         postgres = stack.enter_context(PostgresServer(home, durable=True))
@@ -174,35 +180,35 @@ def running() -> Iterator[Servers]:
         yield Servers(home, postgres, redis_server)
 
 
-def ask(port: int, method: str, path: str) -> int:
-    """The status of one request on a connection of its own."""
+def request_status(port: int, method: str, path: str) -> int:
+    """Send one request on a new connection; return the status of the response."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
         connection.request(method, path)
         return connection.getresponse().status
 
 
-def await_answer(runtime: Runtime, question: str) -> None:
-    """Return once the database answers true."""
-    until = time.monotonic() + _PATIENCE
+def await_true(runtime: Runtime, query: str) -> None:
+    """Return once the query returns true. Raises TimeoutError after a minute."""
+    until = time.monotonic() + _TIMEOUT_SECONDS
     while time.monotonic() < until:
         with runtime.sessions() as session:
-            if session.scalar(text(question)):
+            if session.scalar(text(query)):
                 return
         time.sleep(0.02)
-    raise TimeoutError(f"not true after {_PATIENCE:.0f} s: {question}")
+    raise TimeoutError(f"not true after {_TIMEOUT_SECONDS:.0f} s: {query}")
 
 
 def await_web(port: int) -> None:
-    """Return once somebody answers there, whatever the answer."""
+    """Return once the port answers with any status. Raises NotStarted after half a minute."""
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
         try:
-            ask(port, "GET", "/healthz/")
+            request_status(port, "GET", "/healthz/")
         except (OSError, http.client.HTTPException):
             time.sleep(0.05)
         else:
             return
-    raise NotStarted(f"nobody answers on port {port}")
+    raise NotStarted(f"nothing answers on port {port}")
 
 
 def _python() -> str:

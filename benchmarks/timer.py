@@ -1,4 +1,4 @@
-"""What the service does by itself, done here and now: a pass over the provider's list, and the looks due."""
+"""Runs the service's timed work at once in this process: a pass over the provider's list, and due syncs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from services.reports import service_health
 from services.sync import reconcile
 from services.sync.subscription import sync
 
-_LONGEST = 3600.0
-_PAUSE = 0.02
+_LONGEST_SECONDS = 3600.0
+_PAUSE_SECONDS = 0.02
 
 _DUE = """
     SELECT id FROM subscriptions WHERE hint > synced AND dead_reason IS NULL AND next_at <= now()
@@ -22,39 +22,39 @@ _DUE = """
 """
 
 
-def a_pass(runtime: Runtime) -> ReconcilePass:
-    """One pass from its begin to its end, as when somebody waits for it; what it found."""
+def run_pass(runtime: Runtime) -> ReconcilePass:
+    """Run one pass over the provider's list from start to end, and return its record."""
     reconcile.begin(runtime, now=True)
     while True:
-        reconcile.walk(runtime, until=time.monotonic() + _LONGEST)
+        reconcile.walk(runtime, until=time.monotonic() + _LONGEST_SECONDS)
         with runtime.sessions() as session:
-            made = reconcile_pass.newest(session, runtime.provider.name)
-        if made is not None and made.finished_at is not None:
-            return made
-        time.sleep(_PAUSE)
+            newest = reconcile_pass.newest(session, runtime.provider.name)
+        if newest is not None and newest.finished_at is not None:
+            return newest
+        time.sleep(_PAUSE_SECONDS)
 
 
-def work_off(runtime: Runtime) -> None:
-    """Look at all that is asked for, one after the other, and wait where the budget makes us wait."""
-    while _is_anybody_waiting(runtime):
+def run_due_syncs(runtime: Runtime) -> None:
+    """Run all pending syncs, one after the other. Waits if the request budget or a backoff requires it."""
+    while _is_any_sync_pending(runtime):
         with runtime.sessions() as session:
             due = session.scalars(text(_DUE)).all()
         for subscription_id in due:
             sync(runtime, subscription_id)
-        time.sleep(0 if due else _PAUSE)
+        time.sleep(0 if due else _PAUSE_SECONDS)
 
 
-def a_day(runtime: Runtime) -> None:
-    """A pass, and the look that everybody gets within 24 hours."""
-    a_pass(runtime)
+def verify_all(runtime: Runtime) -> None:
+    """Do what the timer does within 24 hours: one pass, and one sync of every subscription."""
+    run_pass(runtime)
     with runtime.sessions.begin() as session:
         session.execute(text("UPDATE subscriptions SET looked_at = looked_at - interval '24 hours'"))
-        everybody = subscription.count(session)
-        due = sync_queue.due_for_verification(session, runtime.settings.verify_every, limit=everybody)
+        total = subscription.count(session)
+        due = sync_queue.due_for_verification(session, runtime.settings.verify_every, limit=total)
         sync_queue.raise_hints(session, due, routine=True)
-    work_off(runtime)
+    run_due_syncs(runtime)
 
 
-def _is_anybody_waiting(runtime: Runtime) -> bool:
+def _is_any_sync_pending(runtime: Runtime) -> bool:
     with runtime.sessions() as session:
         return service_health.read(session).subscriptions_waiting > 0

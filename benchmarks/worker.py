@@ -1,4 +1,4 @@
-"""The real worker, with one task more that does nothing: the baseline runs in the very same processes."""
+"""The real worker with an additional empty task, so that the baseline runs in the same processes."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from worker.main import app
 
 @app.task(name=EMPTY)
 def empty() -> None:
-    """Nothing."""
+    """Do nothing."""

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from cli.full_sync import ready
+from cli.command_runtime import command_runtime
 from cli.progress import shown
 from cli.time_option import TimeOption
 from domain.wording import counted
@@ -36,7 +36,7 @@ def verify(account_id: str | None) -> None:
     it is broken, 2 the command could not run.
     """
     accounts = rows = breaks = 0
-    with ready("seatsync-audit") as runtime:
+    with command_runtime("seatsync-audit") as runtime:
         for checked in _checked(runtime, account_id):
             accounts += checked.accounts
             rows += checked.rows
@@ -68,7 +68,7 @@ def export_(account_id: str, *, form: str, since: datetime | None, until: dateti
     addresses.
     """
     out = sys.stdout.buffer
-    with ready("seatsync-audit") as runtime:
+    with command_runtime("seatsync-audit") as runtime:
         for piece in export(runtime.sessions, account_id, Format(form), since=since, until=until):
             out.write(piece)
     out.flush()

@@ -11,8 +11,8 @@ from typing import Final
 import click
 from sqlalchemy.orm import Session
 
-from cli.full_sync import ready
-from cli.time_option import in_json
+from cli.command_runtime import command_runtime
+from domain.times import iso_time
 from domain.wording import counted
 from models import drift_finding
 from models.drift_finding import DriftFinding, FindingState
@@ -58,7 +58,7 @@ def drift(
     if dismissed is not None and reason is not None:
         _dismiss(dismissed, reason.strip())
         return
-    with ready("seatsync-drift") as runtime, runtime.sessions() as session:
+    with command_runtime("seatsync-drift") as runtime, runtime.sessions() as session:
         found = _first(session, states, limit)
         counts = drift_finding.count_by_cause(session, states=states)
         unresolved = drift_finding.count_by_cause(session, states=_UNRESOLVED)
@@ -72,7 +72,7 @@ def drift(
 
 
 def _dismiss(finding_id: int, reason: str) -> None:
-    with ready("seatsync-drift") as runtime, runtime.sessions.begin() as session:
+    with command_runtime("seatsync-drift") as runtime, runtime.sessions.begin() as session:
         closed = drift_finding.dismiss(session, finding_id, reason)
         click.echo(f"Dismissed: {closed.subject} {closed.field} ({closed.kind}).")
 
@@ -124,7 +124,7 @@ def _print_json(found: Sequence[DriftFinding], counts: Counts) -> None:
             for (state, cause), count in counts.items()
         ],
     }
-    click.echo(json.dumps(document, indent=2, default=in_json))
+    click.echo(json.dumps(document, indent=2, default=iso_time))
 
 
 def _since(moment: datetime) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from cli.columns import printable
-from cli.full_sync import ready
-from cli.time_option import TimeOption, in_json, shown
+from cli.command_runtime import command_runtime
+from cli.time_option import TimeOption, shown
+from domain.times import iso_time
 from models.api_key import all_keys
 from runtime.wiring import Runtime
 from services.reports.explanation_document import document
@@ -29,10 +30,10 @@ def explain(account_id: str, *, since: datetime | None, as_json: bool) -> None:
 
     Times are ISO 8601 with an offset, such as 2026-11-22T12:00:00Z.
     """
-    with ready("seatsync-explain") as runtime:
+    with command_runtime("seatsync-explain") as runtime:
         explained, names = document(runtime, account_id, since=since), _key_names(runtime)
     if as_json:
-        click.echo(json.dumps(explained, indent=2, default=in_json))
+        click.echo(json.dumps(explained, indent=2, default=iso_time))
         return
     for line in _lines(_with_names(explained, names)):
         click.echo(line)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import click
 
-from cli.command_runtime import command_runtime
 from cli.progress import Show, shown
 from domain.errors import BudgetSpent, KeyRefused, ProviderError, SeatSyncError, TransientError
 from domain.wording import counted
@@ -24,7 +21,6 @@ T = TypeVar("T")
 _LISTING: Final = "reading the list"
 _SYNCING: Final = "syncing subscriptions"
 _SHOWN: Final = 20
-_NO_OUTPUT: Final = logging.NullHandler()
 _PAUSE: Final = 1.0  # seconds, if the provider does not say how long to wait
 
 
@@ -32,14 +28,6 @@ class CannotGoOn(SeatSyncError):
     """The command cannot start or cannot finish."""
 
     code = "cannot_go_on"
-
-
-@contextmanager
-def ready(application: str) -> Iterator[Runtime]:
-    """The connections of a command. Log messages of the worker are dropped: the command prints its own."""
-    logging.getLogger("worker").addHandler(_NO_OUTPUT)
-    with command_runtime(application) as runtime:
-        yield runtime
 
 
 def sync_everything(runtime: Runtime, *, everything: bool, patience: float) -> bool:

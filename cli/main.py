@@ -15,6 +15,7 @@ from domain.errors import SeatSyncError
 _COMMANDS: Final = {
     "audit": "cli.audit:audit",
     "backfill": "cli.backfill.command:backfill",
+    "beat": "cli.single_process:beat",
     "budget": "cli.budget:budget",
     "catalog": "cli.catalog.command:catalog",
     "demo": "cli.demo.command:demo",
@@ -29,6 +30,8 @@ _COMMANDS: Final = {
     "sweeper": "cli.sweeper:sweeper",
     "sync": "cli.sync:sync",
     "up": "cli.up:up",
+    "web": "cli.single_process:web",
+    "worker": "cli.single_process:worker",
 }
 
 

@@ -9,7 +9,15 @@ from typing import Final, Protocol
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 _SAY_AGAIN_AFTER: Final = 60.0  # seconds
 _A_LOT: Final = 1000
@@ -28,13 +36,14 @@ class Show(Protocol):
 
 
 @contextmanager
-def shown() -> Iterator[Show]:
-    """Bars on a terminal, lines elsewhere."""
+def shown(*, in_bytes: bool = False) -> Iterator[Show]:
+    """Bars on a terminal, lines elsewhere. With `in_bytes` the numbers of a step are bytes."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines()
+        yield _Lines(in_bytes=in_bytes)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    count = DownloadColumn() if in_bytes else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         yield _Bars(progress)
 
@@ -54,9 +63,10 @@ class _Reasons:
 
 
 class _Lines:
-    """A line at every tenth; where the total is not known, at every thousand."""
+    """A line at every tenth; where the total is not known, at every thousand. Nobody counts bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_bytes: bool) -> None:
+        self._in_bytes = in_bytes
         self._reasons = _Reasons()
         self._told: dict[str, int] = {}
 
@@ -64,7 +74,10 @@ class _Lines:
         reached = done // _A_LOT if total is None else min(done * 10 // max(total, 1), 10)
         if reached > self._told.get(what, 0):
             self._told[what] = reached
-            click.echo(f"{what}: {done}" if total is None else f"{what}: {reached}0 % of {total}", err=True)
+            if total is None:
+                click.echo(f"{what}: {done}", err=True)
+            else:
+                click.echo(f"{what}: {reached}0 %{'' if self._in_bytes else f' of {total}'}", err=True)
 
     def waits(self, reason: str) -> None:
         if self._reasons.is_news(reason):
@@ -81,7 +94,7 @@ class _Bars:
 
     def step(self, what: str, done: int, total: int | None) -> None:
         if what not in self._bars:
-            self._bars[what] = self._progress.add_task(what, total=total)
+            self._bars[what] = self._progress.add_task(what, total=total, completed=done)
         self._progress.update(self._bars[what], completed=done, total=total)
 
     def waits(self, reason: str) -> None:

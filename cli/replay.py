@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 
 import click
 
-from cli.connections import servers
+from cli.command_runtime import command_runtime
 from domain.errors import NotReplayable
 from models.inbox import InboxEvent
-from runtime.wiring import Runtime, build
+from runtime.wiring import Runtime
 from services.sync import replay as replays
 
 
@@ -29,10 +28,7 @@ def replay(ids: tuple[int, ...], *, every: bool, reason: str) -> None:
     """
     if bool(ids) == every or (reason and not every):
         raise click.UsageError("Give the ids of dead letters, or --all (optionally with --reason TEXT).")
-    with (
-        servers() as settings,
-        closing(build(settings, pool_size=2, application="seatsync-replay")) as runtime,
-    ):
+    with command_runtime("seatsync-replay") as runtime:
         results = list(_each(runtime, ids) if ids else replays.replay_all(runtime, reason=reason))
     refused = [result for result in results if isinstance(result, NotReplayable)]
     for error in refused:

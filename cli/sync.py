@@ -10,8 +10,10 @@ from typing import Final
 import click
 from sqlalchemy.orm import Session
 
+from cli.command_runtime import command_runtime
 from cli.drift import in_a_line
-from cli.full_sync import print_failed, ready, sync_everything
+from cli.full_sync import print_failed, sync_everything
+from domain.balance import EMPTY, Balance, balances_from_json
 from domain.errors import NotFound
 from domain.ids import has_control_characters, is_id
 from domain.wording import counted
@@ -22,7 +24,6 @@ from models.base import Json
 from models.drift_finding import DriftFinding, FindingState
 from models.subscription import Subscription, of_account
 from runtime.wiring import Runtime
-from services.ledger.locked_account import EMPTY, Balance
 from services.sync.on_demand import sync_account, sync_subscription
 
 _SHOWN: Final = 50
@@ -57,7 +58,7 @@ def sync(name: str | None, *, all_: bool, full: bool, subscription: bool, patien
     """
     if (name is None) != all_ or (full and not all_) or (subscription and name is None):
         raise click.UsageError("Give one ACCOUNT or SUBSCRIPTION, or --all (optionally with --full).")
-    with ready("seatsync-sync") as runtime:
+    with command_runtime("seatsync-sync") as runtime:
         is_in_sync = (
             _sync_one(runtime, name, by_id=subscription, patience=patience)
             if name is not None
@@ -145,8 +146,7 @@ def _parts(change: AccountChange) -> Iterator[str]:
 
 
 def _seats(state: Json | None) -> dict[str, Balance]:
-    seats = state["seats"] if state else {}
-    return {seat_type: Balance.from_json(stored) for seat_type, stored in seats.items()}
+    return balances_from_json(state["seats"] if state else {})
 
 
 def _print_drift(found: Iterable[DriftFinding]) -> None:

@@ -29,8 +29,3 @@ class TimeOption(click.ParamType[datetime]):
 def shown(moment: datetime) -> str:
     """The time in UTC with seconds, for people."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def in_json(moment: datetime) -> str:
-    """The time as in the API: ISO 8601 in UTC with a `Z`."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -7,7 +7,6 @@ import logging
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -22,9 +21,11 @@ from runtime.logs import configure
 from runtime.servers import watched_servers
 from runtime.settings import Settings
 from runtime.supervisor import OnLine, Supervisor, prefixed
+from runtime.waiting import wait_until
 from runtime.wiring import read_catalog
 
 _START_SECONDS = 60.0
+_PAUSE_SECONDS = 0.1
 _CELERY_HINT = "worker: Hitting Ctrl+C again"
 
 
@@ -81,12 +82,8 @@ def when_ready(url: str, call: Callable[[], None]) -> None:
 
 
 def _await_web(url: str, call: Callable[[], None]) -> None:
-    until = time.monotonic() + _START_SECONDS
-    while time.monotonic() < until:
-        if is_ready(url):
-            return call()
-        time.sleep(0.1)
-    return None
+    if wait_until(lambda: is_ready(url), seconds=_START_SECONDS, pause=_PAUSE_SECONDS):
+        call()
 
 
 def is_ready(url: str) -> bool:

@@ -11,26 +11,10 @@ from typing import Final
 from domain import findings
 from domain.cart import Cart
 from domain.catalog.model import Catalog, Contract, Product
-from domain.findings import MOST_SEATS, MOST_UNITS, Finding, FindingKind, Uncountable
+from domain.findings import MOST_SEATS, MOST_UNITS, Finding, Uncountable
 from domain.seat_limit import SeatLimit, Unlimited, add, at_least
 from domain.snapshot import AddonQuantity, SubscriptionSnapshot
 from domain.statuses import Phase, Standing, SubscriptionStanding
-
-__all__ = [
-    "NO_SEATS",
-    "AccountSeats",
-    "Finding",
-    "FindingKind",
-    "Seats",
-    "SubscriptionShare",
-    "Uncountable",
-    "account_seats",
-    "cart_seats",
-    "growth_findings",
-    "range_findings",
-    "subscription_seats",
-    "within_paid",
-]
 
 
 @dataclass(frozen=True, slots=True)

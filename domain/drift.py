@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
 from operator import attrgetter
 from typing import Final
 
 from domain.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
+from domain.times import iso_time
 
 # What a list item tells. It has no add-ons: a free one that changes moves none of these, so equality
 # here is no proof, and every subscription is retrieved now and then all the same.
@@ -104,7 +105,7 @@ def in_words(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return iso_time(value)
     if isinstance(value, AddonQuantity):
         return f"{value.quantity} x {value.addon_id}"
     if isinstance(value, tuple):

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, overload
 
-from domain.seat_limit import SeatLimit, add, available, from_json, overage, to_json
+from domain.balance import EMPTY, Balance, balances_from_json
+from domain.seat_limit import to_json
 
 Facts = Mapping[str, Any]
 
@@ -57,76 +58,31 @@ def crossings(before: Facts | None, after: Facts) -> tuple[Notice, ...]:
     return (*_of_types(before, after), *_of_account(before, after))
 
 
-@dataclass(frozen=True, slots=True)
-class _Type:
-    """One seat type in one balance."""
-
-    name: str
-    purchased: SeatLimit
-    used: int
-    deadline: str | None
-    suspends_at: str | None
-    warned: int
-    waiting: int
-
-    @classmethod
-    def of(cls, facts: Facts, name: str) -> _Type:
-        """A type that a balance does not name has no seats there."""
-        kept = facts["seats"].get(name, {})
-        parts = (from_json(kept.get(source, 0)) for source in ("included", "addon", "contract"))
-        purchased: SeatLimit = 0
-        for part in parts:
-            purchased = add(purchased, part)
-        used = int(kept.get("active", 0)) + int(kept.get("held", 0))
-        warned, waiting = int(kept.get("warned", 0)), int(kept.get("waiting", 0))
-        deadline = kept.get("deadline")
-        suspends_at = kept.get("suspends_at", deadline) if warned else None
-        return cls(name, purchased, used, deadline, suspends_at, warned, waiting)
-
-    @property
-    def available(self) -> SeatLimit:
-        return available(self.purchased, self.used)
-
-    @property
-    def overage(self) -> int:
-        return overage(self.purchased, self.used)
-
-    @property
-    def is_over(self) -> bool:
-        """Claims that wait for a purchase cross no line."""
-        return self.overage > self.waiting
-
-    @property
-    def is_full(self) -> bool:
-        return available(self.purchased, self.used - self.waiting) == 0
-
-    def figures(self, **more: object) -> Mapping[str, object]:
-        return {
-            "seat_type": self.name,
-            "purchased": to_json(self.purchased),
-            "used": self.used,
-            "available": to_json(self.available),
-            "overage": self.overage,
-            **more,
-        }
-
-
 def _of_types(before: Facts, after: Facts) -> Iterator[Notice]:
-    for name in sorted({*before["seats"], *after["seats"]}):
-        yield from _of_type(_Type.of(before, name), _Type.of(after, name))
+    """A type that a balance does not name has no seats there."""
+    balances, balances_now = balances_from_json(before["seats"]), balances_from_json(after["seats"])
+    for seat_type in sorted({*balances, *balances_now}):
+        yield from _of_type(seat_type, balances.get(seat_type, EMPTY), balances_now.get(seat_type, EMPTY))
 
 
-def _of_type(was: _Type, now: _Type) -> Iterator[Notice]:
+def _of_type(seat_type: str, was: Balance, now: Balance) -> Iterator[Notice]:
+    told = {"seat_type": seat_type, **now.figures()}
     if now.purchased != was.purchased:
-        yield Notice(NoticeType.COUNT_CHANGED, now.figures(purchased_before=to_json(was.purchased)))
+        yield Notice(NoticeType.COUNT_CHANGED, {**told, "purchased_before": to_json(was.purchased)})
     if now.is_over and not was.is_over:
-        yield Notice(NoticeType.OVERAGE_STARTED, now.figures())
+        yield Notice(NoticeType.OVERAGE_STARTED, told)
     elif now.is_full and not was.is_full:
-        yield Notice(NoticeType.LIMIT_REACHED, now.figures())
-    is_given_time = now.deadline is not None and now.deadline != was.deadline
-    if is_given_time or (now.suspends_at is not None and now.suspends_at != was.suspends_at):
-        told = now.figures(reason="over_limit", deadline=now.deadline, to_be_suspended=now.warned)
-        yield Notice(NoticeType.GRACE_STARTED, {**told, "suspends_at": now.suspends_at})
+        yield Notice(NoticeType.LIMIT_REACHED, told)
+    times = {"deadline": now.clock.deadline, "suspends_at": now.clock.suspends_at}
+    times_before = {"deadline": was.clock.deadline, "suspends_at": was.clock.suspends_at}
+    if any(time is not None and time != times_before[name] for name, time in times.items()):
+        why = {"reason": "over_limit", "to_be_suspended": now.clock.warned}
+        shown = {name: _iso(time) for name, time in times.items()}
+        yield Notice(NoticeType.GRACE_STARTED, {**told, **why, **shown})
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment is not None else None
 
 
 _COUNTS: Final = {"ok", "over_limit", "grace"}

@@ -1,4 +1,4 @@
-"""The schema's history. `upgrade` brings a database to its newest revision."""
+"""The database schema, step by step, with Alembic. `upgrade` migrates a database to the newest revision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from sqlalchemy import Engine
 
 _HERE = Path(__file__).parent
 
-# One migration at a time, whoever starts it; any number will do, as long as nobody else uses it.
+# The advisory lock under which one process at a time migrates. The number is arbitrary but must be used for
+# nothing else in this database.
 LOCK = 7_365_617_401
 
 
@@ -25,12 +26,12 @@ def config(engine: Engine) -> Config:
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring the schema to `revision`; safe to run twice and from several machines at once."""
+    """Migrate the schema up to `revision`. Safe to run repeatedly and from several machines at once."""
     command.upgrade(config(engine), revision)
 
 
 def downgrade(engine: Engine, revision: str) -> None:
-    """Take the schema back to `revision`."""
+    """Migrate the schema back to `revision`."""
     command.downgrade(config(engine), revision)
 
 
@@ -40,6 +41,6 @@ def newest() -> str | None:
 
 
 def revision_of(engine: Engine) -> str | None:
-    """The revision the database is at; None if it has no schema yet."""
+    """The current revision of the database; None if it has no schema yet."""
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()

@@ -1,4 +1,4 @@
-"""Run by Alembic: online only, one migration at a time, giving up rather than queueing behind a lock."""
+"""Run by Alembic. Migrations run online only and one process at a time, and fail if a table stays locked."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ def _engine() -> Engine:
 
 
 def _wait_for_turn(connection: Connection) -> None:
-    """Wait until no other migration runs, to its end. Asks again and again instead of standing in the lock's
-    queue: an index that is built concurrently would wait for the transaction that stands there, for ever.
+    """Take the migration lock; wait until no other process holds it.
+
+    Polls instead of waiting in one statement: an index that the other process builds concurrently would wait
+    for that statement's transaction, and neither would ever finish.
     """
     while not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}):
         connection.commit()

@@ -15,29 +15,14 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index,
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
+from domain.balance import Counted
 from domain.emails import address_key
 from models.base import Base, Json, Moment, Written
 from models.driver import first_row
 
 LIVE = sql("state <> 'released'")
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Seats in a balance: active, held, and how many of the held ones are still to be bought."""
-
-    active: int = 0
-    held: int = 0
-    waiting: int = 0
-
-    def __add__(self, other: Counted) -> Counted:
-        return self - -other
-
-    def __sub__(self, other: Counted) -> Counted:
-        return Counted(self.active - other.active, self.held - other.held, self.waiting - other.waiting)
-
-    def __neg__(self) -> Counted:
-        return Counted() - self
+# Invitations, which lapse; a held seat that is still to be bought does not.
+LAPSES = sql("state = 'held' AND awaits IS NULL")
 
 
 class AssignmentState(StrEnum):
@@ -228,19 +213,6 @@ def shared_addresses(session: Session) -> Sequence[SharedAddress]:
     return [SharedAddress(*row) for row in found]
 
 
-def was_ever_member(session: Session, account_id: str, member_id: str) -> bool:
-    """Whether the member ever had an assignment in the account."""
-    return bool(
-        session.scalar(
-            select(
-                select(Assignment.id)
-                .where(Assignment.account_id == account_id, Assignment.member_id == member_id)
-                .exists()
-            )
-        )
-    )
-
-
 def has_members(session: Session, account_id: str) -> bool:
     """Whether the account has a member, whatever their state but released."""
     return (
@@ -255,8 +227,7 @@ def lapsed_invitations(session: Session, account_id: str) -> Sequence[Assignment
         select(Assignment)
         .where(
             Assignment.account_id == account_id,
-            Assignment.state == AssignmentState.HELD,
-            Assignment.awaits.is_(None),
+            LAPSES,
             Assignment.expires_at <= func.now(),
         )
         .order_by(Assignment.expires_at, Assignment.id)

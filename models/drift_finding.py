@@ -40,10 +40,6 @@ from models import inbox, notice
 from models.base import Base, Moment, Written, affected
 from models.sync_queue import Lease
 
-# The provider gives a delivery up after 27 h 35 min (Dodo documentation, webhooks); until then a webhook
-# that seems lost may be late.
-LATE_FOR = timedelta(hours=28)
-
 
 class FindingState(StrEnum):
     OPEN = "open"
@@ -91,7 +87,14 @@ class DriftFinding(Base):
     closed_because: Mapped[str | None]
 
 
-_STANDS = DriftFinding.closed_at.is_(None)
+# As text, for statements of both kinds: SQLAlchemy's, and those sent through the driver's cursor.
+_STANDS = sql("closed_at IS NULL")
+_WAS_DISMISSED = sql("state = 'dismissed'")
+# The provider gives a delivery up after 27 h 35 min (Dodo documentation, webhooks); until then a webhook
+# that seems lost may be late.
+_MAY_BE_LATE = sql("closed_at > now() - interval '28 hours'")
+MAY_BE_SETTLED = f"({_STANDS} OR {_WAS_DISMISSED} OR {_MAY_BE_LATE})"
+"""The findings that `update_findings` and `close_differences` may change."""
 # Differences, which a look repairs; the other kinds are about what a look could not make sense of.
 _DIFFERENCES = tuple(kind.value for kind in DIFFERENCES)
 
@@ -157,7 +160,7 @@ def update_findings(
     gone = (
         update(DriftFinding)
         .where(DriftFinding.subject == subject, DriftFinding.kind.in_([kind.value for kind in kinds]))
-        .where(or_(_STANDS, DriftFinding.state == FindingState.DISMISSED))
+        .where(or_(_STANDS, _WAS_DISMISSED))
         .where(tuple_(DriftFinding.kind, DriftFinding.field).not_in(kept))
     )
     closed_at = func.coalesce(DriftFinding.closed_at, func.now())
@@ -238,7 +241,7 @@ def _known_differences(session: Session, subject: str) -> Sequence[DriftFinding]
     return session.scalars(
         select(DriftFinding)
         .where(DriftFinding.subject == subject, DriftFinding.kind.in_(_DIFFERENCES))
-        .where(or_(_STANDS, DriftFinding.closed_at > func.now() - LATE_FOR))
+        .where(or_(_STANDS, _MAY_BE_LATE))
         .with_for_update()
     ).all()
 

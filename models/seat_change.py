@@ -172,6 +172,10 @@ class SeatChange(Base):
         return sum(step["after"] - step["before"] for step in self.seats.values())
 
 
+MAY_SHOW = sql("sent_at IS NOT NULL AND (state <> 'applied' OR code = 'applied_late')")
+"""The changes that a sync may tell something of, and a few more: see `sent_changes`."""
+
+
 def add_preview(session: Session, change: SeatChange) -> str:
     """Keep a preview; the token that confirms it, which is not kept."""
     token = f"sct_{secrets.token_urlsafe(32)}"
@@ -273,7 +277,8 @@ def sent_changes(session: Session, subscription_id: str) -> Sequence[SeatChange]
     newest = select(SeatChange.id).where(of_subscription).order_by(*newest_first).limit(1)
     found = session.scalars(
         select(SeatChange)
-        .where(of_subscription, or_(SeatChange.state.in_(OPEN), SeatChange.id == newest.scalar_subquery()))
+        .where(of_subscription, MAY_SHOW)
+        .where(or_(SeatChange.state.in_(OPEN), SeatChange.id == newest.scalar_subquery()))
         .order_by(*newest_first)
         .with_for_update()
     ).all()

@@ -24,15 +24,10 @@ class Caller(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One authentic HTTP arrival: its message id (the same on every retry), when this attempt was
-    signed, and the bytes that were signed. `secret_position` says which of the configured secrets
-    vouches for it: 0 is the newest, anything else a hint that a rotation is not finished.
-    """
+    """One authentic HTTP arrival: its message id (the same on every retry) and the bytes that were signed."""
 
     event_id: str
-    signed_at: datetime
     body: bytes
-    secret_position: int = 0
 
 
 class PaymentNewsKind(StrEnum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from math import isfinite
 
 from domain.snapshot import Metadata
 
@@ -21,16 +20,6 @@ def text(value: object) -> str | None:
 def integer(value: object) -> int | None:
     """A whole number of either sign; True is none, though Python takes it for 1."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def number(value: object) -> float | None:
-    """A number that can be reckoned with: neither endless nor none at all."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    try:
-        return float(value) if isfinite(value) else None
-    except OverflowError:
-        return None
 
 
 def url(value: object) -> str | None:

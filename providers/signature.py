@@ -13,7 +13,7 @@ import logging
 import re
 from base64 import b64decode
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from domain.errors import InvalidSignature, SettingsError
 from providers.base import Delivery
@@ -80,8 +80,7 @@ class Verifier:
             raise InvalidSignature("no signature matches")
         if position > 0:
             self._warn_of_old_secret(position)
-        signed_at = datetime.fromtimestamp(int(timestamp), UTC)
-        return Delivery(event_id, signed_at, body, secret_position=position)
+        return Delivery(event_id, body)
 
     def _check_freshness(self, timestamp: int, now: datetime) -> None:
         age = now.timestamp() - timestamp

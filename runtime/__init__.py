@@ -1,1 +1,1 @@
-"""The wiring: the only reader of the environment; builds Settings -> Runtime; embedded servers."""
+"""What a process runs with: settings, wiring, logs, the seat cache, embedded servers and the supervisor."""

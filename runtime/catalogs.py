@@ -1,4 +1,4 @@
-"""The catalogue's file: read and checked. Every mistake is reported, those of the file itself included."""
+"""Read the catalogue from its file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from domain.errors import CatalogError, Mistake
 
 
 def load_catalog(path: Path) -> Catalog:
-    """The catalogue in the file; raises `CatalogError` with every mistake in it."""
+    """Read and check the catalogue. Raises `CatalogError` with all its mistakes, or if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise CatalogError(str(path), [Mistake("the file", "is no UTF-8 text.")]) from None
+        raise CatalogError(str(path), [Mistake("the file", "is not UTF-8 text.")]) from None
     except OSError as error:
         raise CatalogError(str(path), [Mistake("the file", f"cannot be read: {error.strerror}.")]) from None
     return parse(text, str(path))

@@ -1,4 +1,6 @@
-"""One database belongs to one mode and one business: a process that is set to another does not start."""
+"""A database belongs to one mode (test or live) and one business. A process with other settings refuses to
+work on it.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +17,18 @@ from models.installation import Installation, current
 from runtime.settings import Settings
 
 _ADVICE: Final = (
-    "Counts of one would be taken for the other's. Point DATABASE_URL to another database, or correct the "
-    "variable. If the database is to belong to the new settings for good, run `seatsync migrate --reassign`."
+    "Their seats must not be mixed. Point DATABASE_URL to another database, or correct the variable. To move "
+    "the database to the new settings for good, run `seatsync migrate --reassign`."
 )
 
-_SIDES: Final = select(Installation.environment, Installation.business_id)
+_OWNER: Final = select(Installation.environment, Installation.business_id)
 
 
 def claim(sessions: Sessions, settings: Settings) -> None:
-    """Check the database, for a process that works on it; from now on it belongs to this mode and business.
+    """Claim the database for this mode and business, at the start of a process that writes to it.
 
-    Raises `ForeignDatabase`. One that is away is checked in the first transaction of `sessions` that reaches
-    it: all of them raise the same then, and nothing is written.
+    Raises `ForeignDatabase` if it belongs to another one. If it cannot be reached, it is checked at the begin
+    of the first transaction of `sessions`; then every transaction raises `ForeignDatabase` instead.
     """
     try:
         with sessions.begin() as session:
@@ -54,7 +56,7 @@ def _check_later(sessions: Sessions, settings: Settings) -> None:
 
 
 def claim_in(session: Session, settings: Settings) -> None:
-    """The same in a transaction of the caller's."""
+    """Like `claim`, in the caller's transaction."""
     found = current(session)
     _compare(found.environment, found.business_id, settings)
     found.environment = settings.environment
@@ -62,7 +64,9 @@ def claim_in(session: Session, settings: Settings) -> None:
 
 
 def check(sessions: Sessions, settings: Settings) -> None:
-    """The same for a command, which writes nothing down."""
+    """Raise `ForeignDatabase` if the database belongs to another mode or business. Writes nothing, and does
+    nothing if the database cannot be reached.
+    """
     try:
         with sessions() as session:
             check_in(session, settings)
@@ -71,23 +75,25 @@ def check(sessions: Sessions, settings: Settings) -> None:
 
 
 def check_in(session: Session | Connection, settings: Settings) -> None:
-    """The same in a transaction of the caller's."""
-    found = session.execute(_SIDES).one_or_none()
+    """Like `check`, in the caller's transaction."""
+    found = session.execute(_OWNER).one_or_none()
     if found is not None:
         _compare(found.environment, found.business_id, settings)
 
 
 def reassign(session: Session, settings: Settings) -> None:
-    """Let the database belong to this mode and business, whatever it did before."""
+    """Assign the database to this mode and business, whatever it belonged to before."""
     found = current(session)
     found.environment, found.business_id = settings.environment, settings.business_id
 
 
 def _compare(environment: str | None, business_id: str | None, settings: Settings) -> None:
-    sides = (
+    pairs = (
         ("DODO_PAYMENTS_ENVIRONMENT", environment, settings.environment),
         ("DODO_PAYMENTS_BUSINESS_ID", business_id, settings.business_id),
     )
-    for variable, theirs, ours in sides:
-        if theirs is not None and ours is not None and theirs != ours:
-            raise ForeignDatabase(f"The database belongs to {theirs}, and {variable} is {ours}. {_ADVICE}")
+    for variable, stored, configured in pairs:
+        if stored is not None and configured is not None and stored != configured:
+            raise ForeignDatabase(
+                f"The database belongs to {stored}, and {variable} is {configured}. {_ADVICE}"
+            )

@@ -1,4 +1,4 @@
-"""Logs: one line per event, `time level name message key=value ...`, for people and machines alike."""
+"""Log format: one line per event, `time level name message key=value ...`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ import logging
 import sys
 from typing import Final
 
+_OUR_PACKAGES: Final = (
+    "domain",
+    "models",
+    "providers",
+    "runtime",
+    "services",
+    "worker",
+    "webhook_app",
+    "cli",
+)
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data"}
 
 
 class _Line(logging.Formatter):
-    """The message is constant, the values follow it."""
+    """Appends the `extra` values to the constant message."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
@@ -19,9 +29,9 @@ class _Line(logging.Formatter):
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Log to standard error; third parties only when something is wrong."""
+    """Log to standard error: our packages from `level` on, libraries from WARNING on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Line("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for room in ("seats", "models", "providers", "runtime", "worker", "webhook_app", "cli"):
-        logging.getLogger(room).setLevel(level)
+    for package in _OUR_PACKAGES:
+        logging.getLogger(package).setLevel(level)

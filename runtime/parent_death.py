@@ -1,7 +1,7 @@
-"""Turns into a command that is told to end when the process which started it does, however that one ended.
+"""Run a command that gets SIGTERM when its parent process ends for any reason (on Linux).
 
-It runs as a script (`python -I -S leash.py PARENT_PID COMMAND...`): between fork and exec nothing of a
-program that may have threads should run, so the death signal is asked for here, by a program of its own.
+A script: `python -I -S parent_death.py PARENT_PID COMMAND...`. The signal is requested here, in a process of
+its own, because a program with threads should run no code of its own between fork and exec.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import sys
 from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1  # from linux/prctl.h
-CANNOT_BE_RUN = 127  # what a shell answers
+CANNOT_BE_RUN = 127  # the exit code that shells use
 
 
 def become(parent: int, command: list[str]) -> NoReturn:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before we could ask for the signal
-        sys.exit(f"{command[0]} was not started: the process that wanted it is gone")
-    # Lines are to be seen when they are written, not when a buffer is full.
+    if os.getppid() != parent:  # it ended before the signal was requested
+        sys.exit(f"{command[0]} was not started: its parent process has ended")
+    # Show lines when they are written, not when a buffer is full.
     os.putenv("PYTHONUNBUFFERED", "1")
     try:
         os.execvp(command[0], command)  # noqa: S606

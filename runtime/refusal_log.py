@@ -1,4 +1,4 @@
-"""Refused requests in the log: anybody can send them, so their number must not set the number of lines."""
+"""Log refused requests at a bounded rate, because anybody can send any number of them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _QUIET_SECONDS: Final = 60.0
 
 
 class RefusalLog:
-    """Writes a line for the first refusal of each reason, then one a minute at most. Threads may share it."""
+    """Logs the first refusal of each reason, then at most one line a minute per reason. Thread-safe."""
 
     def __init__(self, message: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """`message` is the line's; `clock` counts seconds from any moment."""
+        """`message` is the log message; `clock` returns monotonic seconds."""
         self._message = message
         self._clock = clock
         self._lock = threading.Lock()
@@ -25,7 +25,7 @@ class RefusalLog:
         self._counts: dict[str, int] = {}
 
     def note(self, reason: str) -> None:
-        """Count a refusal. The line, if one is due, says how many there were since the last."""
+        """Count a refusal, and log the count since the last line if another line is due."""
         now = self._clock()
         with self._lock:
             count = self._counts.get(reason, 0) + 1

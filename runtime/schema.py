@@ -1,4 +1,4 @@
-"""The revision of the schema: the one this release needs, and the one the database has."""
+"""Schema revisions: the one that this release needs, and the one that the database has."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ from sqlalchemy.orm import Session
 from domain.errors import SettingsError
 from models.database import Sessions
 
-_STATED: Final = re.compile(r'^(revision|down_revision) = "(\w+)"', re.MULTILINE)
+_REVISION_LINES: Final = re.compile(r'^(revision|down_revision) = "(\w+)"', re.MULTILINE)
 
 
 @cache
 def _history() -> Mapping[str, str | None]:
-    """Each revision of this release and the one before it, as the migrations state them. They are read and
-    not imported: to import Alembic takes a second.
+    """Each revision of this release with its predecessor, read from the text of the migrations: importing
+    them would import Alembic, which takes a second.
     """
     spec = find_spec("migrations")
     assert spec is not None
     assert spec.origin is not None
-    found = (
-        _STATED.findall(path.read_text()) for path in (Path(spec.origin).parent / "versions").glob("*.py")
-    )
-    return {stated["revision"]: stated.get("down_revision") for stated in map(dict, found)}
+    files = (Path(spec.origin).parent / "versions").glob("*.py")
+    revisions = (dict(_REVISION_LINES.findall(path.read_text())) for path in files)
+    return {lines["revision"]: lines.get("down_revision") for lines in revisions}
 
 
 def newest() -> str:
-    """The newest revision of this release: the one that is before no other."""
+    """The newest revision of this release."""
     (head,) = _history().keys() - set(_history().values())
     return head
 
@@ -48,14 +47,14 @@ def revision_of(session: Session) -> str | None:
 
 
 def is_behind(revision: str | None) -> bool:
-    """Whether a database of that revision lacks something that this release needs. A revision that this
-    release does not know is a newer one's.
+    """True if a database of that revision must be migrated for this release. An unknown revision belongs to a
+    newer release, so it is not behind.
     """
     return revision is None or (revision in _history() and revision != newest())
 
 
 def require(sessions: Sessions) -> None:
-    """Raises `SettingsError` if the database must be migrated first. One that is away is waited for later."""
+    """Raise `SettingsError` if the database must be migrated first. Does nothing if it cannot be reached."""
     try:
         with sessions() as session:
             revision = revision_of(session)

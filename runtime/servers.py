@@ -1,4 +1,4 @@
-"""The servers that a process works with: those of the environment, else embedded ones."""
+"""The PostgreSQL and Redis that a process uses: those in the settings, otherwise embedded ones."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ _WATCH_SECONDS: Final = 0.5
 
 @contextmanager
 def running_servers(settings: Settings) -> Iterator[Settings]:
-    """The settings with every address filled in. Embedded servers are created if they do not exist yet, and
-    run until the block ends.
+    """Yield the settings with both addresses filled in. Missing servers are created and run until the block
+    ends.
 
-    A server that already runs for another process with the same SEATSYNC_HOME is shared; the last process
-    to leave stops it.
+    Processes with the same SEATSYNC_HOME share the servers; the last one to leave stops them.
     """
     with ExitStack() as stack:
-        filled, _ = _started(settings, stack)
+        filled, _ = _start(settings, stack)
         yield filled
 
 
 @contextmanager
 def watched_servers(settings: Settings) -> Iterator[Settings]:
-    """The same, and an embedded server that dies before the block ends is started again at its address."""
+    """Like `running_servers`, and restart embedded servers that die, at the same address."""
     with ExitStack() as stack:
-        filled, embedded = _started(settings, stack)
+        filled, embedded = _start(settings, stack)
         stack.enter_context(watching(embedded))
         yield filled
 
 
 @contextmanager
 def existing_servers(settings: Settings) -> Iterator[Settings]:
-    """The same, but no server is created: a process started in the wrong folder would work on an empty one.
+    """Like `running_servers`, but create none: a process started in the wrong directory would work on an
+    empty database.
 
-    Raises `SettingsError` if an address is not set and there is no such embedded server either.
+    Raises `SettingsError` if an address is not set and the embedded server has no data.
     """
     with existing_database(settings) as database_url, existing_redis(settings) as redis_url:
         yield settings.with_servers(database_url=database_url, redis_url=redis_url)
@@ -90,8 +90,8 @@ def _existing(server: Server) -> Server:
     )
 
 
-def _started(settings: Settings, stack: ExitStack) -> tuple[Settings, Sequence[Server]]:
-    """The settings filled in, and the embedded servers that were needed for it."""
+def _start(settings: Settings, stack: ExitStack) -> tuple[Settings, Sequence[Server]]:
+    """Start the embedded servers that the settings need; return the filled settings and these servers."""
     embedded: list[Server] = []
 
     def start(server: Server) -> str:
@@ -107,7 +107,9 @@ def _started(settings: Settings, stack: ExitStack) -> tuple[Settings, Sequence[S
 
 @contextmanager
 def watching(servers: Sequence[Server]) -> Iterator[None]:
-    """Each server has a watcher of its own, so that none waits for another's recovery."""
+    """Restart servers that die until the block ends. Each has a thread of its own, so that none waits for
+    another's restart.
+    """
     ended = threading.Event()
     watchers = [
         threading.Thread(target=_watch, args=(server, ended), name=f"{server.name}-watcher")
@@ -131,6 +133,6 @@ def _watch(server: Server, ended: threading.Event) -> None:
         try:
             server.start()
         except EmbeddedServerError as error:
-            log.error(  # noqa: TRY400  the message says all there is to know
+            log.error(  # noqa: TRY400  the message has the details
                 "embedded server not restarted", extra={"server": server.name, "reason": error.message}
             )

@@ -1,4 +1,4 @@
-"""Settings: the only reader of the environment. Everything missing or malformed is said at once."""
+"""Settings: the only reader of the environment. All missing and malformed variables are reported together."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def _starts_with(*schemes: str) -> AfterValidator:
 
 
 def _parsable(url: str) -> str:
-    """Checked here, because those who take the address apart later repeat it, password and all."""
+    """Checked here, because the errors of the libraries that parse it later would show the password."""
     try:
         _ = urlsplit(url).port
     except ValueError:
         raise ValueError(
-            "has no usable port: characters such as @ and : in a password are to be percent-encoded"
+            "has no usable port: percent-encode characters such as @ and : in a password"
         ) from None
     return url
 
@@ -63,7 +63,7 @@ def _with_driver(url: str) -> str:
 def _encrypted_or_local(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        raise ValueError("should begin with https:// (http:// is for this machine alone)")
+        raise ValueError("should begin with https:// (http:// is allowed for this machine only)")
     return url
 
 
@@ -110,7 +110,7 @@ def _rate(text: str) -> str:
 
 
 def _proxy(secret: SecretStr) -> SecretStr:
-    """Its password must not be shown, as a part of the address or of an error about it."""
+    """A `SecretStr`, and checked without its value in the message, because it contains a password."""
     parts = urlsplit(_parsable(secret.get_secret_value()))
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
         raise ValueError("is not of the form http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")
@@ -131,7 +131,7 @@ CatalogPath = Annotated[Path, AfterValidator(_existing_file)]
 
 
 class Settings(BaseModel):
-    """What an operator may set. Field descriptions say what a value should look like."""
+    """All settings. The field descriptions say what a value should look like."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
 
@@ -228,10 +228,10 @@ class Settings(BaseModel):
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """The settings of this process; raises `SettingsError` that names every variable at fault.
+        """Read the settings. Raises `SettingsError`, which names every faulty variable, and never its value.
 
-        An empty variable is a mistake: taken for an unset one, it would choose a default that nobody meant,
-        such as an embedded server. Values are never repeated in the message.
+        An empty variable is an error. Taken as unset, it would select a default that was not meant, such as
+        an embedded server.
         """
         empty = {name: _EMPTY for name in described() if environment.get(name) == ""}
         try:
@@ -244,7 +244,7 @@ class Settings(BaseModel):
 
     @property
     def local_url(self) -> str:
-        """Where the web process answers callers on this machine."""
+        """The URL of the web process for callers on this machine."""
         on_this_machine = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  nothing is bound here
         return f"http://{on_this_machine.get(self.bind, self.bind)}:{self.port}"
 
@@ -269,12 +269,12 @@ class Settings(BaseModel):
         return timedelta(seconds=self.tolerance_seconds)
 
     def with_servers(self, *, database_url: str, redis_url: str) -> Self:
-        """The same settings, pointed at these servers."""
+        """The same settings with the addresses of these servers."""
         return self.model_copy(update={"database_url": database_url, "redis_url": redis_url})
 
 
 def described() -> Mapping[str, tuple[str, str]]:
-    """Each variable with its default and what it should look like; docs/settings.md is held to it."""
+    """Each variable with its default and its description. A test compares docs/settings.md with it."""
     return {
         str(field.alias): ("required" if field.is_required() else str(field.default), field.description or "")
         for field in Settings.model_fields.values()
@@ -282,8 +282,8 @@ def described() -> Mapping[str, tuple[str, str]]:
 
 
 def unknown_variables(environment: Mapping[str, str] = os.environ) -> Mapping[str, str | None]:
-    """Each variable that begins with `SEATSYNC_` and is no setting, with the setting whose name is nearest,
-    None if none is near.
+    """Variables that begin with `SEATSYNC_` but are no settings, each with the setting that has a similar
+    name, or None.
     """
     known = {name.removeprefix(_OWN_PREFIX): name for name in described()}
     unknown = {name for name in environment if name.startswith(_OWN_PREFIX)} - set(known.values())
@@ -298,7 +298,7 @@ _EMPTY: Final = "is empty; unset it or give it a value"
 
 
 def _faults(error: ValidationError) -> dict[str, str]:
-    """What is wrong with each variable, the first fault of each."""
+    """The first fault of each variable."""
     faults: dict[str, str] = {}
     for fault in error.errors(include_input=False, include_url=False):
         name = str(fault["loc"][0]) if fault["loc"] else ""

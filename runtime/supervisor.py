@@ -1,4 +1,4 @@
-"""Keeps a handful of commands running, and leaves none of their processes behind."""
+"""Supervisor: keeps a few commands running, and leaves none of their processes behind."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ LAST_READS = 16
 MINUTE_SECONDS = 60.0
 
 OnLine = Callable[[str, str], None]
-"""Takes the name of a command and a line that it wrote, without the line's end."""
+"""Called with the name of a command and a line of its output, without the line end."""
 
 
 class KeepsEnding(SeatSyncError):
-    """A command ended so often that starting it again is of no use."""
+    """A command ended so often that it is not restarted any more."""
 
     code = "process_keeps_ending"
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run, and its name in the output; `env` is its whole environment, None is ours."""
+    """What to run, and its name in the output. `env` is its whole environment, or None for this process's."""
 
     name: str
     argv: Sequence[str]
@@ -49,7 +49,7 @@ class Command:
 
 
 def prefixed(stream: TextIO, commands: Sequence[Command]) -> OnLine:
-    """Write every line to the stream, after the name of the command that it comes from."""
+    """Return a callback that writes every line to the stream, after the name of its command."""
     width = max((len(command.name) for command in commands), default=0)
 
     def write(name: str, line: str) -> None:
@@ -60,15 +60,15 @@ def prefixed(stream: TextIO, commands: Sequence[Command]) -> OnLine:
 
 
 class Supervisor:
-    """Runs commands, each in a session of its own, and starts those again that end by themselves.
+    """Runs commands, each in a session of its own, and restarts those that end.
 
-    As the commands are in other sessions, Ctrl-C in a terminal reaches only us, and we end them in good
-    order: SIGTERM to the command itself, which knows best how to end its children (the same signal to the
-    children of a Celery worker would tear tasks in two), and SIGKILL to what is left of its process group
-    once the command has ended or the grace is over. If we are killed, Linux sends the commands SIGTERM.
+    Ctrl-C in a terminal reaches only this process, which then stops the commands in order. First it sends
+    SIGTERM to each command but not to its children: SIGTERM to the children of a Celery worker would
+    interrupt tasks. Then it sends SIGKILL to what is left of the process group, once the command has ended or
+    after `grace` seconds. If this process is killed, Linux sends the commands SIGTERM.
 
-    Everything happens in one thread, the callback included. It has to live as long as the commands: to Linux,
-    the end of the thread that started one is the end of its parent.
+    Everything runs in one thread, the callback too. The thread must live as long as the commands, because
+    Linux takes its end for the end of their parent.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Supervisor:
         self._restarts_per_minute = restarts_per_minute
         self._children = [Child(command) for command in commands]
         self._deadline: float | None = None
-        self._asked_at: float | None = None
+        self._stop_requested_at: float | None = None
         self._failure: str | None = None
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake = os.pipe()
@@ -93,43 +93,44 @@ class Supervisor:
         self._selector.register(self._woken, selectors.EVENT_READ)
 
     def run(self) -> None:
-        """Run until a signal or `stop` ends it; raises KeepsEnding if a command does just that."""
-        with self._obeying_signals(), self:
+        """Run until a signal or `stop`. Raises `KeepsEnding` if a command ends too often."""
+        with self._handling_signals(), self:
             while self.step():
                 pass
         if self._failure:
             raise KeepsEnding(self._failure)
 
     def stop(self) -> None:
-        """Ask for the end, from any thread or signal handler; asked a second time, it comes at once."""
+        """Stop, from any thread or signal handler. A second call kills what has not ended yet."""
         now = time.monotonic()
-        if self._asked_at is None:
-            self._asked_at, self._deadline = now, now + self._grace
-        elif now - self._asked_at > ECHO_SECONDS:  # a terminal and a wrapper may pass on the same Ctrl-C
+        if self._stop_requested_at is None:
+            self._stop_requested_at, self._deadline = now, now + self._grace
+        elif now - self._stop_requested_at > ECHO_SECONDS:  # a wrapper may repeat the terminal's Ctrl-C
             self._deadline = now
         with contextlib.suppress(OSError):
             os.write(self._wake, b"!")
 
     def step(self, timeout: float = TICK_SECONDS) -> bool:
-        """Wait for output or the timeout, then do what is due; False when all is over.
+        """Wait for output for up to `timeout` seconds, then start and stop what is due. False if all have
+        ended.
 
-        This is for callers with a loop of their own, inside `with supervisor:`.
+        For callers with a loop of their own, inside `with supervisor:`.
         """
         for key, _ in self._selector.select(timeout):
             if key.data is None:
                 os.read(self._woken, CHUNK_BYTES)
             else:
-                self._pass_on(key.data)
+                self._forward_output(key.data)
         for child in self._children:
             if child.has_ended():
-                self._bury(child)
+                self._clean_up(child)
         if self._deadline is None:
-            self._start_what_is_due()
+            self._start_due()
             return True
-        return self._wind_down(self._deadline)
+        return self._stop_running(self._deadline)
 
     def pids(self) -> dict[str, int]:
-        """The running commands; each is the leader of its session and process group."""
+        """The process ids of the running commands, by name. Each leads its session and process group."""
         return {child.command.name: child.process.pid for child in self._children if child.process}
 
     def __enter__(self) -> Self:
@@ -139,7 +140,9 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._on_line = lambda _name, _line: None  # it may be what failed, and the rest must still end
+            self._on_line = lambda _name, _line: (
+                None
+            )  # it may have raised the error, and must not do so again
         self.stop()
         while self.step():
             pass
@@ -148,12 +151,12 @@ class Supervisor:
         os.close(self._wake)
 
     @contextlib.contextmanager
-    def _obeying_signals(self) -> Iterator[None]:
+    def _handling_signals(self) -> Iterator[None]:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         signals = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup it is
             signals.append(signal.SIGHUP)
         before = {each: signal.signal(each, lambda *_: self.stop()) for each in signals}
         try:
@@ -162,41 +165,42 @@ class Supervisor:
             for each, handler in before.items():
                 signal.signal(each, handler)
 
-    def _start_what_is_due(self) -> None:
+    def _start_due(self) -> None:
         for child in self._children:
-            if child.process is None and child.due <= time.monotonic():
+            if child.process is None and child.start_at <= time.monotonic():
                 self._selector.register(child.start(), selectors.EVENT_READ, child)
 
-    def _pass_on(self, child: Child) -> None:
+    def _forward_output(self, child: Child) -> None:
         chunk = child.read()
-        if not chunk:  # it closed its output, but may well live on
+        if not chunk:  # the output is closed, though the command may still run
             self._selector.unregister(child.output)
-        self._tell(child, child.lines.feed(chunk))
+        self._emit(child, child.lines.feed(chunk))
 
-    def _tell(self, child: Child, lines: Sequence[str]) -> None:
+    def _emit(self, child: Child, lines: Sequence[str]) -> None:
         for line in lines:
             self._on_line(child.command.name, line)
 
-    def _bury(self, child: Child) -> None:
-        """End what the command left behind, pass on its last words, and decide on another life."""
+    def _clean_up(self, child: Child) -> None:
+        """After a command has ended, kill the rest of its group, emit its last lines, schedule a restart."""
         child.signal_group(signal.SIGKILL)
         with contextlib.suppress(KeyError):
             self._selector.unregister(child.output)
-        how, last_words = child.close()
-        self._tell(child, last_words)
+        how, last_lines = child.close()
+        self._emit(child, last_lines)
         if self._deadline is not None:
             return
         ends = child.count_end()
         if ends > self._restarts_per_minute:
             self._failure = f"{child.command.name} ended {ends} times within a minute, the last time {how}"
-            self._tell(child, [f"ended {how}, {ends} times within a minute: giving up"])
+            self._emit(child, [f"ended {how}, {ends} times within a minute: giving up"])
             self.stop()
             return
         pause = min(FIRST_PAUSE_SECONDS * 2 ** (ends - 1), LONGEST_PAUSE_SECONDS)
-        child.due = time.monotonic() + pause
-        self._tell(child, [f"ended {how}, starts again in {pause:.1f} s"])
+        child.start_at = time.monotonic() + pause
+        self._emit(child, [f"ended {how}, starts again in {pause:.1f} s"])
 
-    def _wind_down(self, deadline: float) -> bool:
+    def _stop_running(self, deadline: float) -> bool:
+        """Stop the running commands; False if there are none."""
         running = [child for child in self._children if child.process]
         for child in running:
             if time.monotonic() >= deadline:
@@ -207,14 +211,14 @@ class Supervisor:
 
 
 class Child:
-    """One command, and the process that runs it at the moment."""
+    """A command, and its present process if it runs."""
 
     def __init__(self, command: Command) -> None:
         self.command = command
         self.process: subprocess.Popen[bytes] | None = None
         self.lines = Lines()
-        self.due = 0.0
-        self._is_told = False
+        self.start_at = 0.0
+        self._is_terminated = False
         self._ends: deque[float] = deque()
 
     @property
@@ -237,17 +241,17 @@ class Child:
         return self.output
 
     def read(self) -> bytes:
-        """Some of what the process wrote; nothing once its output is closed."""
+        """A chunk of the output; empty once the output is closed."""
         return os.read(self.output, CHUNK_BYTES)
 
     def has_ended(self) -> bool:
         return self.process is not None and self.process.poll() is not None
 
     def terminate(self) -> None:
-        """Tell the command, once, to end itself and its children."""
+        """Send SIGTERM to the command, once."""
         assert self.process is not None
-        if not self._is_told:
-            self._is_told = True
+        if not self._is_terminated:
+            self._is_terminated = True
             self.process.terminate()
 
     def signal_group(self, which: signal.Signals) -> None:
@@ -256,22 +260,22 @@ class Child:
             os.killpg(self.process.pid, which)
 
     def close(self) -> tuple[str, list[str]]:
-        """Forget the process, which has ended; returns how it did, and the lines that nobody has read yet."""
+        """Drop the ended process; return how it ended, and the lines that were not read yet."""
         assert self.process is not None
         assert self.process.stdout is not None
-        last_words = []
+        last_lines = []
         with self.process.stdout, contextlib.suppress(BlockingIOError):
-            # A bounded number of times, should a process that got away still be writing.
+            # Bounded, because a child process that left the group may still be writing.
             for _ in range(LAST_READS):
-                last_words += self.lines.feed(self.read())
-        last_words += self.lines.rest()
+                last_lines += self.lines.feed(self.read())
+        last_lines += self.lines.rest()
         code = self.process.wait()
         self.process = None
         how = f"with code {code}" if code >= 0 else f"by signal {-code} ({signal.strsignal(-code)})"
-        return how, last_words
+        return how, last_lines
 
     def count_end(self) -> int:
-        """How often it has ended within the last minute, this time included."""
+        """Count this end; return how often the command has ended within the last minute."""
         now = time.monotonic()
         self._ends.append(now)
         while self._ends[0] < now - MINUTE_SECONDS:
@@ -280,7 +284,7 @@ class Child:
 
 
 class Lines:
-    """Cuts a stream of bytes into lines; one that gets very long is cut without waiting for its end."""
+    """Splits a stream of bytes into lines. A very long line is split before its end."""
 
     def __init__(self) -> None:
         self._unfinished = b""
@@ -293,7 +297,7 @@ class Lines:
         return [_text(line) for line in complete]
 
     def rest(self) -> list[str]:
-        """What came after the last end of a line, if anything did."""
+        """The text after the last line end, if any."""
         unfinished, self._unfinished = self._unfinished, b""
         return [_text(unfinished)] if unfinished else []
 

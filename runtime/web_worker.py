@@ -1,6 +1,7 @@
-"""gunicorn's gevent worker with bounds for slow clients, and problem documents for what is no HTTP request.
+"""gunicorn's gevent worker with time limits for slow clients, and problem documents for malformed requests.
 
-A connection is a greenlet: one that waits, for its client or for the provider, holds up no other.
+Each connection has a greenlet, so one that waits for its client or for the provider does not block the
+others.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from gunicorn.workers.ggevent import GeventWorker
 from runtime.refusal_log import RefusalLog
 
 BODY_SECONDS: Final = 30.0
-"""Seconds for a request's body, from the first read to the last byte."""
+"""The longest that a request's body may take, from the first read to the last byte."""
 
 _REFUSAL_SECONDS: Final = 5.0
-"""Seconds within which a client must take the answer to what is no request."""
+"""The longest that a client may take to receive the response to a malformed request."""
 
 
 class _Refusal(NamedTuple):
@@ -71,7 +72,8 @@ _REFUSALS: Final[Mapping[type[Exception], _Refusal]] = {
         "the path is percent-encoded.",
     ),
 }
-"""gunicorn's reasons to pass nothing on to the app. The first of an error's classes that is here counts."""
+"""Responses to requests that gunicorn does not pass to the app, by its error; the most specific class counts.
+"""
 
 _OWN_ERRORS: Final = (
     errors.ConfigurationProblem,
@@ -81,11 +83,11 @@ _OWN_ERRORS: Final = (
 
 
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn is not typed
-    """Adds to gunicorn's worker a time limit for bodies, and a stop that does not wait for idle connections.
+    """gunicorn's worker with three additions.
 
-    Without the second, one keep-alive connection holds up every stop for the whole of `graceful_timeout`.
-    What cannot be passed on to the app is refused by a problem document instead of a page, and logged in one
-    line a minute.
+    Bodies have a time limit. A stop does not wait for idle keep-alive connections, which would delay it for
+    all of `graceful_timeout`. Malformed requests get a problem document instead of an HTML page, and are
+    logged at a bounded rate.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -94,37 +96,37 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn is not typed
         self._refusals = RefusalLog("request refused")
 
     def timeout_ctx(self) -> _NextRequest:
-        """Bounds the wait for a connection's next request, headers included, by `keepalive`."""
+        """The time limit for the next request of a connection, headers included: `keepalive`."""
         return _NextRequest(self.cfg.keepalive if self.alive else 0, self._idle)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        """Answer a request whose headers have arrived."""
+        """Handle a request whose headers have arrived."""
         req.body.reader = _TimedReader(req.body.reader)
         super().handle_request(listener_name, req, sock, addr)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer what could not be read as a request; errors of our own are logged by gunicorn."""
+        """Respond to a request that could not be parsed. Other errors are left to gunicorn."""
         if isinstance(exc, _OWN_ERRORS) or not isinstance(exc, errors.ParseException):
             super().handle_error(req, client, addr, exc)
             return
         self._refusals.note(type(exc).__name__)
         refusal = next(_REFUSALS[kind] for kind in type(exc).__mro__ if kind in _REFUSALS)
         with gevent.Timeout(_REFUSAL_SECONDS, False), suppress(OSError):
-            client.sendall(_answer(refusal))
+            client.sendall(_response(refusal))
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM: finish the requests that have begun, then exit."""
+        """On SIGTERM, finish the requests that have begun, then exit."""
         super().handle_exit(sig, frame)
         gevent.get_hub().loop.run_callback(self._end_idle)
 
     def _end_idle(self) -> None:
-        """Runs in the hub, as every timer does, so no connection leaves the set meanwhile."""
+        """Runs in the hub, so no greenlet can change the set meanwhile."""
         for idle in list(self._idle):
             idle.end()
 
 
-def _answer(refusal: _Refusal) -> bytes:
-    """The whole answer, after which the connection is closed."""
+def _response(refusal: _Refusal) -> bytes:
+    """The complete response; the connection is closed after it."""
     body = json.dumps({"type": "about:blank", **refusal._asdict()}).encode()
     head = (
         f"HTTP/1.1 {refusal.status} {refusal.title}\r\nConnection: close\r\n"
@@ -134,7 +136,7 @@ def _answer(refusal: _Refusal) -> bytes:
 
 
 class _NextRequest(gevent.Timeout):  # type: ignore[misc]  # gevent is not typed
-    """A bounded wait, which ends quietly when its time is over or when `end` is called."""
+    """A wait with a time limit, which ends without an error after that time or when `end` is called."""
 
     def __init__(self, seconds: float, waiting: set[_NextRequest]) -> None:
         super().__init__(seconds, False)
@@ -151,7 +153,7 @@ class _NextRequest(gevent.Timeout):  # type: ignore[misc]  # gevent is not typed
         self._waiting.discard(self)
 
     def end(self) -> None:
-        """End the wait now; to be called from the hub."""
+        """End the wait now. Must be called from the hub."""
         self._greenlet.throw(self)
 
 
@@ -160,14 +162,14 @@ class _Reader(Protocol):
 
 
 class _TimedReader:
-    """Stands in for a body's reader: one time limit for the whole body, however often the client sends."""
+    """Wraps the reader of a body with one time limit for the whole body, however slowly its parts arrive."""
 
     def __init__(self, reader: _Reader) -> None:
         self._reader = reader
         self._until: float | None = None
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes; raises `TimeoutError`."""
+        """Up to `size` bytes. Raises `TimeoutError` after the time limit."""
         now = time.monotonic()
         if self._until is None:
             self._until = now + BODY_SECONDS

@@ -1,4 +1,4 @@
-"""The wiring: from Settings to a Runtime, once per process and always after any fork."""
+"""Wiring: build a Runtime from the settings, once per process and after any fork."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from runtime.catalogs import load_catalog
 from runtime.seat_cache import SeatCache
 from runtime.settings import Settings
 
-# Longer would make a caller wait for what is only a shadow, or a shared budget.
-_REDIS_TIMEOUT = 1.0
+# Redis holds only the cache and the request budget, which are not worth a longer wait.
+_REDIS_TIMEOUT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """Everything a process works with; nothing in it may cross a fork."""
+    """Everything a process works with. It holds connections, so it must not be shared across a fork."""
 
     settings: Settings
     catalog: Catalog
@@ -42,26 +42,26 @@ class Runtime:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """One transaction. After its commit, readers are told which accounts it wrote."""
+        """A transaction. After its commit the cached seats of the accounts that it wrote are invalidated."""
         with self.sessions.begin() as session:
             yield session
         self.cache.invalidate(written_accounts(session))
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         self.engine.dispose()
         self.redis.close()
 
 
 def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsync") -> Runtime:
-    """Connections (made lazily) and rules for this process.
+    """Build the runtime. Connections are opened at their first use; `application` is their name in
+    PostgreSQL.
 
-    Raises `SettingsError` where a server's address is missing, `CatalogError` where the catalogue has
-    mistakes.
+    Raises `SettingsError` if a server's address is missing, `CatalogError` if the catalogue has mistakes.
     """
     if settings.database_url is None or settings.redis_url is None:
         raise SettingsError(
-            "DATABASE_URL and REDIS_URL are needed here; `seatsync up` starts servers itself."
+            "DATABASE_URL and REDIS_URL must be set here. Only `seatsync up` starts servers itself."
         )
     engine = connect(settings.database_url, pool_size=pool_size, application=application)
     client = redis_client(settings.redis_url)
@@ -88,7 +88,9 @@ def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsyn
 
 
 def namespace_of(database_url: str) -> str:
-    """The prefix of the service's names outside the database; raises `NamespaceUnknown`."""
+    """The prefix of the service's keys and queues for this database. Raises `NamespaceUnknown` if the
+    database cannot be read.
+    """
     engine = connect(database_url, pool_size=1, application="seatsync-id")
     try:
         return Namespace(session_factory(engine))()
@@ -97,21 +99,21 @@ def namespace_of(database_url: str) -> str:
 
 
 def read_catalog(settings: Settings) -> Catalog:
-    """The catalogue; raises `CatalogError` with every mistake in it."""
+    """The catalogue of the settings. Raises `CatalogError` with all mistakes."""
     return read_catalog_file(settings.catalog)
 
 
 def read_catalog_file(path: Path) -> Catalog:
-    """The same for any file: the catalogue as this release reads it."""
+    """The catalogue in the file, marked with this release's schema revision. Raises `CatalogError`."""
     return replace(load_catalog(path), release=schema.newest())
 
 
 def redis_client(url: str) -> redis.Redis:
-    """A client that gives up soon: no caller of ours needs Redis to be right, only to be quick."""
+    """A client with short timeouts: every caller can continue without Redis."""
     return redis.Redis.from_url(
         url,
-        socket_timeout=_REDIS_TIMEOUT,
-        socket_connect_timeout=_REDIS_TIMEOUT,
+        socket_timeout=_REDIS_TIMEOUT_SECONDS,
+        socket_connect_timeout=_REDIS_TIMEOUT_SECONDS,
         socket_keepalive=True,
-        retry=Retry(NoBackoff(), 1),  # one more try, for a connection that died while idle
+        retry=Retry(NoBackoff(), 1),  # one retry, for a connection that died while idle
     )

@@ -1,4 +1,4 @@
-"""The audit read as a book: from nothing, row by row, to the present."""
+"""Replays the audit from empty and compares it with the other tables."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from models.assignment import Assignment
 from models.audit import AuditRow
 
 
-def assert_audit_tells_the_present(session: Session) -> None:
-    """Each row's before is the last one's after, and replayed they give just what the tables hold."""
+def assert_audit_matches_the_tables(session: Session) -> None:
+    """Assert that each audit row continues the last one, and that the final state equals the tables."""
     balances: dict[str, object] = defaultdict(lambda: None)
     seats: dict[int, object] = {}
     for row in session.scalars(select(AuditRow).order_by(AuditRow.id)):
@@ -33,8 +33,8 @@ def assert_audit_tells_the_present(session: Session) -> None:
     assert seats == {one.id: one.facts() for one in session.scalars(select(Assignment))}
 
 
-def assert_counters_are_the_rows(session: Session) -> None:
-    """The balance counts exactly the assignments that are there."""
+def assert_balances_count_the_assignments(session: Session) -> None:
+    """Assert that each balance counts exactly the stored assignments."""
     counted: Counter[tuple[str, str, str]] = Counter()
     for one in session.scalars(select(Assignment).where(Assignment.seat_type.is_not(None))):
         counted[one.account_id, str(one.seat_type), one.state] += 1

@@ -1,4 +1,4 @@
-"""A database whose now() stands still until a test moves it."""
+"""A database whose now() is fixed until a test moves it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from models.all_tables import TABLES
 from models.database import connect
 from tests.factories import NOON
 
-# Found before PostgreSQL's own, by the service's statements and by the migrations, whose column defaults
-# keep what they find.
+# The search path finds this now() before PostgreSQL's own. Migrations must run after it is set, because
+# column defaults keep the function that they found when they were created.
 _OWN_NOW = """
 CREATE TABLE public.clock (moment timestamptz NOT NULL);
 INSERT INTO public.clock VALUES (pg_catalog.now());
@@ -21,15 +21,15 @@ DO $$ BEGIN
 END $$
 """
 
-# One trip to the server. Replica mode skips foreign keys and the audit's guard, and DELETE is quicker than
-# TRUNCATE on tables this small.
+# One statement for all tables. Replica mode skips foreign keys and the trigger that protects the audit;
+# DELETE is faster than TRUNCATE on tables this small.
 _EMPTY = "DO $$ BEGIN SET LOCAL session_replication_role = replica; {} END $$".format(
     " ".join(f"DELETE FROM {table.__tablename__};" for table in TABLES)
 )
 
 
 def give_own_clock(url: str) -> None:
-    """Make the empty database's now() ours; connections made from here on see it."""
+    """Replace now() in the empty database; new connections use the replacement."""
     engine = connect(url)
     with engine.begin() as connection:
         connection.exec_driver_sql(_OWN_NOW)
@@ -37,13 +37,13 @@ def give_own_clock(url: str) -> None:
 
 
 def empty(engine: Engine) -> None:
-    """Leave not a row of the service's."""
+    """Delete all rows of the service's tables."""
     with engine.begin() as connection:
         connection.exec_driver_sql(_EMPTY)
 
 
 class Clock:
-    """What the database takes for now; it begins at noon."""
+    """Sets the database's now(); it starts at noon."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine

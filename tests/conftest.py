@@ -1,4 +1,4 @@
-"""Real PostgreSQL and Redis, started once; every test that asks for them finds them empty."""
+"""Fixtures for all tests. Real PostgreSQL and Redis start once; each test that uses them gets them empty."""
 
 from __future__ import annotations
 
@@ -38,12 +38,14 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 API_KEY = "a-bootstrap-key-for-tests"
 PROVIDER_KEY = "a-provider-key"
 
-# A run in the background of a shell ignores SIGINT, and so would processes that tests start and interrupt.
+# A test run in the background of a shell ignores SIGINT. Processes that tests start would inherit that and
+# could not be interrupted.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Property tests draw the same examples each time, so that a change is judged by what it changed, and have no
-# stopwatch, which would only measure how busy the machine is. `--hypothesis-profile=search` draws new ones.
+# Property tests use the same examples in every run, so that a failure comes from a change of the code. They
+# have no deadline, which would only measure how busy the machine is. `--hypothesis-profile=search` draws new
+# examples.
 hypothesis_settings.register_profile(
     "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -83,7 +85,7 @@ def migrated_engine(postgres: Databases) -> Iterator[Engine]:
 
 @pytest.fixture
 def engine(migrated_engine: Engine) -> Engine:
-    """The database with its schema and not a row in it."""
+    """The database with its schema and without rows."""
     empty(migrated_engine)
     return migrated_engine
 
@@ -95,7 +97,7 @@ def sessions(engine: Engine) -> Sessions:
 
 @pytest.fixture
 def redis_url(redis_databases: RedisDatabases) -> str:
-    """A Redis with nothing in it."""
+    """An empty Redis database."""
     flush(redis_databases.url)
     return redis_databases.url
 
@@ -116,7 +118,7 @@ def catalog_file(tmp_path: Path) -> Path:
 def environment(
     migrated_engine: Engine, redis_url: str, catalog_file: Path, tmp_path: Path
 ) -> dict[str, str]:
-    """What a process of the service needs to be told."""
+    """The environment variables that a process of the service needs."""
     return {
         "DATABASE_URL": migrated_engine.url.render_as_string(hide_password=False),
         "REDIS_URL": redis_url,
@@ -142,7 +144,7 @@ def provider() -> FakeProvider:
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    """A simulated provider, whose webhooks nobody hears."""
+    """A simulated provider. Its webhooks go to a port where nothing listens."""
     settings = SimulatorSettings(
         webhook_url="http://127.0.0.1:9/", webhook_secret=SECRET, api_key=PROVIDER_KEY
     )
@@ -154,7 +156,7 @@ def simulator() -> Iterator[Simulator]:
 def runtime(
     settings: Settings, engine: Engine, sessions: Sessions, catalog: Catalog, provider: FakeProvider
 ) -> Iterator[Runtime]:
-    """Everything real but the provider."""
+    """A runtime in which everything but the provider is real."""
     client = redis_client(str(settings.redis_url))
     yield Runtime(
         settings=settings,
@@ -168,7 +170,7 @@ def runtime(
     client.close()
 
 
-# The same on a database whose clock a test moves.
+# The same with a database whose clock the test moves.
 
 
 @pytest.fixture(scope="session")
@@ -183,12 +185,12 @@ def clocked_engine(postgres: Databases) -> Iterator[Engine]:
 
 @pytest.fixture
 def clock(clocked_engine: Engine) -> Clock:
-    """The clock of a database that is empty; it stands at noon."""
+    """The clock of an empty database; it starts at noon."""
     empty(clocked_engine)
     return Clock(clocked_engine)
 
 
 @pytest.fixture
 def clocked_runtime(runtime: Runtime, clock: Clock) -> Runtime:
-    """Everything real but the provider and the time."""
+    """A runtime in which everything but the provider and the time is real."""
     return replace(runtime, engine=clock.engine, sessions=session_factory(clock.engine))

@@ -1,4 +1,4 @@
-"""Plain values for tests, with one place for what does not matter in most of them."""
+"""Values for tests, with defaults for the fields that most tests do not care about."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def a_catalog(extra: str = "") -> Catalog:
 
 
 def a_snapshot(subscription_id: str = "sub_1", *, seats: int = 0, **changes: Any) -> SubscriptionSnapshot:
-    """A Team subscription with so many extra seats."""
+    """A Team subscription with `seats` seats bought as an add-on."""
     facts: dict[str, Any] = {
         "status": "active",
         "product_id": "pdt_team",

@@ -1,4 +1,4 @@
-"""A provider in memory: the truth that the tests compare with."""
+"""A provider in memory. Tests compare the service's figures with it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from providers.base import Caller, Delivery, Event, ListPage
 
 @dataclass
 class FakeProvider:
-    """Answers from `subscriptions`, or raises what is in `failing`; bodies are the ids of `events`.
+    """Returns what `subscriptions` holds, or raises `failing`; `events` maps webhook bodies to their events.
 
-    The list shows what is sold without its add-ons, but for what is `hidden` or `listed_otherwise`.
+    List pages contain the subscriptions without their add-ons. Those in `hidden` are left out, and those in
+    `listed_otherwise` have the values given there.
     """
 
     name: str = "dodo"
@@ -23,8 +24,8 @@ class FakeProvider:
     events: dict[bytes, Event] = field(default_factory=dict)
     failing: Exception | None = None
     retrieved: list[str] = field(default_factory=list)
-    in_vain: list[str] = field(default_factory=list)
-    """The retrieves that showed nothing."""
+    failed_retrieves: list[str] = field(default_factory=list)
+    """The ids of retrieves that raised an error."""
     page_size: int = 100
     page_budget: int | None = None
     listed_pages: int = 0
@@ -36,13 +37,13 @@ class FakeProvider:
     between_pages: Callable[[], None] | None = None
     callers: list[Caller] = field(default_factory=list)
     lagging: dict[str, SubscriptionSnapshot | None] = field(default_factory=dict)
-    """What the next retrieve of a subscription still shows; None for nothing."""
+    """The outdated state that the next retrieve of a subscription returns; None if it is not found yet."""
 
     def verify(self, headers: Sequence[tuple[str, str]], body: bytes, now: datetime) -> Delivery:
         signed = {name.lower(): value for name, value in headers}
         if signed.get("webhook-signature") != "good":
             raise InvalidSignature("no signature matches")
-        return Delivery(signed["webhook-id"], now, body)
+        return Delivery(signed["webhook-id"], body)
 
     def read(self, body: bytes, *, with_state: bool = True) -> Event:
         event = self.events.get(body, Event(type="unknown", unreadable="the body is not JSON"))
@@ -52,11 +53,11 @@ class FakeProvider:
         self.retrieved.append(subscription_id)
         self.callers.append(caller)
         now = self.subscriptions.get(subscription_id)
-        shown = self.lagging.pop(subscription_id, now) if self.failing is None else None
-        if shown is None:
-            self.in_vain.append(subscription_id)
+        snapshot = self.lagging.pop(subscription_id, now) if self.failing is None else None
+        if snapshot is None:
+            self.failed_retrieves.append(subscription_id)
             raise self.failing or SubscriptionNotAtProvider("No such subscription.")
-        return shown
+        return snapshot
 
     def pages(self, *, created_before: datetime, first_page: int = 0) -> Iterator[ListPage]:
         if self.failing_pages is not None:
@@ -71,9 +72,9 @@ class FakeProvider:
             self.page_budget = None if self.page_budget is None else self.page_budget - 1
             self.listed_pages += 1
             page = listed[:1] if self.repeats else listed[start : start + self.page_size]
-            odd = [one.subscription_id for one in page if one.subscription_id in self.unreadable]
+            unreadable = [one.subscription_id for one in page if one.subscription_id in self.unreadable]
             readable = [one for one in page if one.subscription_id not in self.unreadable]
-            yield ListPage(readable, is_last=len(page) < self.page_size, unreadable=odd)
+            yield ListPage(readable, is_last=len(page) < self.page_size, unreadable=unreadable)
 
     def _listed(self, name: str) -> SubscriptionSnapshot:
         return replace(self.listed_otherwise.get(name, self.subscriptions[name]), addons=None)

@@ -1,4 +1,4 @@
-"""State machines: how they are played, and how a world is narrowed to what one safeguard is there for."""
+"""Runs Hypothesis state machines, and restricts them to the rules that one safeguard is for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Machine = TypeVar("Machine", bound=RuleBasedStateMachine)
 
 
 def play(machine: Callable[[], RuleBasedStateMachine], *, examples: int, steps: int, **more: Any) -> None:
-    """So many worlds, each with so many steps; raises what an invariant or a step raises."""
+    """Run `examples` sequences of up to `steps` rules; raises what an invariant or a rule raises."""
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -34,10 +34,10 @@ def play(machine: Callable[[], RuleBasedStateMachine], *, examples: int, steps: 
 def assert_it_finds_a_failure(
     machine: Callable[[], RuleBasedStateMachine], *, or_is_flaky: bool = False
 ) -> None:
-    """That the machine, played against a service without one of its safeguards, fails on a promise.
+    """Assert that the machine finds a failure; for a service with one of its safeguards removed.
 
-    `or_is_flaky`: Hypothesis plays what it found once more, and where real time has gone on by then, the
-    repetition may differ.
+    With `or_is_flaky`, a failure that does not repeat counts too: Hypothesis runs a failing sequence again,
+    and real time has passed by then.
     """
     kinds = (AssertionError, Flaky) if or_is_flaky else AssertionError
     with pytest.raises(kinds):
@@ -45,9 +45,9 @@ def assert_it_finds_a_failure(
 
 
 def only(machine: type[Machine], *rules: str) -> type[Machine]:
-    """The same world, in which chance plays these rules alone; the others are still there to be called.
+    """The same machine, in which Hypothesis picks only these rules. The others remain ordinary methods.
 
-    A safeguard is for few things that happen, and among few they are found soon.
+    Most safeguards matter in few situations, which are found sooner among few rules.
     """
     others = {
         name: partialmethod(method)

@@ -1,6 +1,6 @@
-"""How pytest-xdist divides a run: a file stays in one process, and what takes longest begins first.
+"""How pytest-xdist divides a run: the tests of a file stay in one process, and the longest tests start first.
 
-The scheduler is our own, because pytest-xdist 3.8 loses the groups of `--dist=loadgroup` under pytest 9.2.
+There is an own scheduler because pytest-xdist 3.8 loses the groups of `--dist=loadgroup` under pytest 9.2.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-# Files of long tests that share nothing.
+# Files whose tests are long and share no fixtures, so they may run in different processes.
 SPREAD: Final = frozenset(
     {
         "tests/services/ledger/test_members_machine.py",
@@ -28,18 +28,18 @@ _STARTS = pytest.StashKey[list[float]]()
 
 
 def number_of(process: str) -> int:
-    """The number of a test process: `gw3` is 3, a run in one process is 0."""
+    """The number of a test process: 3 for `gw3`, 0 for a run in one process."""
     return int(process.removeprefix("gw")) if process.startswith("gw") else 0
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are processors, since tests also wait."""
+    """One process more than there are processors, because tests also wait."""
     return min((os.cpu_count() or 1) + 1, 16)
 
 
 class Scheduler(LoadFileScheduling):
-    """Hands out whole files, but the tests of the files in `SPREAD` one by one."""
+    """Assigns whole files to processes, but the tests of the files in `SPREAD` one by one."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -52,7 +52,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log) -> Scheduler:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that are marked `long`, the longest first: the last to begin ends the run."""
+    """Start with the tests marked `long`, the longest first; started late, they would prolong the run."""
     items.sort(key=_seconds, reverse=True)
 
 
@@ -61,7 +61,7 @@ def _seconds(item: pytest.Item) -> float:
     return 0 if mark is None else float(mark.kwargs["seconds"])
 
 
-# How long the servers took to start, from the test processes to the closing lines.
+# How long the servers took to start: reported by each test process, shown at the end of the run.
 
 
 def note_start(config: pytest.Config, seconds: float) -> None:

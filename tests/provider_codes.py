@@ -1,4 +1,7 @@
-"""Every error code that the provider documents, and what callers are told: by hand, derived from nothing."""
+"""Every error code that the provider documents, and the error that our callers get.
+
+Written by hand, independently of the code under test.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Final, NamedTuple
 
 
 class Documented(NamedTuple):
-    """A code of the provider's and its status, 422 where it documents none; what a caller of ours is told."""
+    """The provider's code and status (422 if it documents none), and the status and code our caller gets."""
 
     provider_code: str
     provider_status: int
@@ -52,7 +55,7 @@ CODES: Final = (
 )
 
 NO_REFUSALS: Final = {"UNAUTHORIZED", "TOO_MANY_REQUESTS", "INTERNAL_SERVER_ERROR"}
-"""These say that nobody could be asked; all others, that the wish is not granted."""
+"""With these codes the provider did not process the request; with all others it refused the change."""
 
 NEXT_STEPS: Final = {
     "not_at_provider": "Check the customer's id, and run `seatsync doctor`",
@@ -68,4 +71,4 @@ NEXT_STEPS: Final = {
     "portal_disabled": "Allow it in the provider's settings for the customer portal.",
     "amount_too_small": "Change more at once, or change at the renewal.",
 }
-"""By our code of a refusal, what its advice tells somebody to do next."""
+"""The start of the advice in our error message, by our error code."""

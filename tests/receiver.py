@@ -1,4 +1,4 @@
-"""An app that takes notices, written with nothing but the `standardwebhooks` library and `http.server`."""
+"""An app that receives notices, written with only the `standardwebhooks` library and `http.server`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Answer = int | Callable[[BaseHTTPRequestHandler], None]
 
 
 @dataclass(frozen=True)
-class Arrived:
-    """One request, as it came."""
+class ReceivedRequest:
+    """One request as received."""
 
     path: str
     headers: dict[str, str]
@@ -32,16 +32,19 @@ class Arrived:
         return json.loads(self.body)
 
     def verified(self, secret: str) -> dict[str, Any]:
-        """What it says; raises unless this secret signed it."""
+        """The body as JSON; raises WebhookVerificationError unless it is signed with this secret."""
         return Webhook(secret).verify(self.body, self.headers)
 
 
 @dataclass
 class Receiver:
-    """Gives its answers one after another, and 204 ever after; a function answers the request itself."""
+    """Responds with each of `answers` in turn, then with 204.
+
+    An answer is a status, or a function that sends the response itself.
+    """
 
     answers: list[Answer] = field(default_factory=list)
-    arrived: list[Arrived] = field(default_factory=list)
+    arrived: list[ReceivedRequest] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -63,7 +66,7 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                receiver.arrived.append(Arrived(self.path, headers, body))
+                receiver.arrived.append(ReceivedRequest(self.path, headers, body))
                 answer = receiver.answers.pop(0) if receiver.answers else 204
                 if callable(answer):
                     answer(self)
@@ -81,7 +84,7 @@ class Receiver:
 
 
 def hanging(seconds: float) -> Answer:
-    """Takes the request and says nothing for so long."""
+    """Does not respond for this time, then closes the connection."""
     return lambda _: time.sleep(seconds)
 
 
@@ -96,7 +99,7 @@ def redirecting(to: str) -> Answer:
 
 
 def endless(request: BaseHTTPRequestHandler) -> None:
-    """An answer whose body has no end."""
+    """A response whose body does not end."""
     request.send_response(200)
     request.send_header("Content-Length", str(2**40))
     request.end_headers()

@@ -1,4 +1,4 @@
-"""One PostgreSQL and one Redis for a whole test run, and each test process's share of them."""
+"""One PostgreSQL and one Redis for a whole test run, and the databases of each test process in them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from psycopg import connect, sql
 from sqlalchemy import make_url
 
 import migrations
-from models import database as session
+from models.database import connect as sqlalchemy_engine
 from runtime.embedded import PostgresServer, RedisServer
 
 TEMPLATE = "template_seatsync"
@@ -23,7 +23,7 @@ REDIS_DATABASES_EACH = 4
 
 
 class ManyDatabasesRedis(RedisServer):
-    """With enough numbered databases for every test process."""
+    """A Redis with enough numbered databases for every test process."""
 
     def _command(self, port: int, password: str) -> list[str]:
         return [*super()._command(port, password), "--databases", str(REDIS_DATABASES)]
@@ -31,7 +31,7 @@ class ManyDatabasesRedis(RedisServer):
 
 @dataclass(frozen=True)
 class Servers:
-    """The servers of a run, as one test process sees them."""
+    """The servers of a run, with the databases of this test process."""
 
     databases: Databases
     redis: RedisDatabases
@@ -40,10 +40,10 @@ class Servers:
     @classmethod
     @contextmanager
     def shared(cls, folder: Path, process: str, number: int) -> Iterator[Servers]:
-        """The servers below `folder`: the first process to ask starts them, the last to leave stops them.
+        """Start or join the servers in `folder`. The first process starts them, the last one stops them.
 
-        `process` and `number` are this test process's own. The first also migrates the template that
-        every database is copied from.
+        `process` and `number` identify this test process. The first process also creates the migrated
+        template that databases are copied from.
         """
         began = time.monotonic()
         with (
@@ -60,7 +60,7 @@ class Servers:
 
 @dataclass(frozen=True)
 class Databases:
-    """The databases of one test process in the PostgreSQL of all; their names carry its own."""
+    """The databases of one test process in the shared PostgreSQL; their names start with its name."""
 
     server_url: str
     process: str
@@ -71,9 +71,9 @@ class Databases:
         return self._address(self._name("main"))
 
     def create_database(self, name: str, *, is_migrated: bool = False) -> str:
-        """Make a database, with the schema in it if `is_migrated`, and return its address.
+        """Create a database, with the schema if `is_migrated`, and return its URL.
 
-        One that a killed run left behind is replaced.
+        A database of this name that a killed run left behind is replaced.
         """
         self.drop_database(name)
         template = TEMPLATE if is_migrated else "template1"
@@ -88,19 +88,19 @@ class Databases:
         self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", sql.Identifier(self._name(name)))
 
     def make_template(self) -> None:
-        """Make the migrated template, unless another process has."""
+        """Create the migrated template, unless another process has created it."""
         if self._administer("SELECT 1 FROM pg_database WHERE datname = {}", sql.Literal(TEMPLATE)):
             return
         draft = f"{TEMPLATE}_draft"
         self._administer("DROP DATABASE IF EXISTS {}", sql.Identifier(draft))
         self._administer("CREATE DATABASE {}", sql.Identifier(draft))
-        engine = session.connect(self._address(draft))
+        engine = sqlalchemy_engine(self._address(draft))
         migrations.upgrade(engine)
         engine.dispose()
         self._administer("ALTER DATABASE {} RENAME TO {}", sql.Identifier(draft), sql.Identifier(TEMPLATE))
 
     def _administer(self, statement: str, *parts: sql.Composable) -> int:
-        """Run it outside a transaction; returns how many rows it found."""
+        """Run the statement outside a transaction; returns its row count."""
         server = make_url(self.server_url).set(drivername="postgresql", database="postgres")
         with connect(server.render_as_string(hide_password=False), autocommit=True) as connection:
             return connection.execute(sql.SQL(statement).format(*parts)).rowcount
@@ -114,18 +114,18 @@ class Databases:
 
 @dataclass(frozen=True)
 class RedisDatabases:
-    """The numbered databases of one test process in the Redis of all."""
+    """The numbered databases of one test process in the shared Redis."""
 
     server_url: str
     first: int
 
     @property
     def url(self) -> str:
-        """The one that most tests use, which is emptied before each of them."""
+        """The URL of the database that most tests use; it is emptied before each of them."""
         return self._url(self.first)
 
     def empty_database(self, number: int) -> str:
-        """The address of another one, with nothing in it. Numbers begin at 1."""
+        """Empty another database of this process and return its URL. Numbers start at 1."""
         if not 0 < number < REDIS_DATABASES_EACH:
             raise ValueError(f"a test process has the databases 1 to {REDIS_DATABASES_EACH - 1}")
         url = self._url(self.first + number)

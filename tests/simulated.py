@@ -1,4 +1,4 @@
-"""A service over the simulated provider, and what the provider has of it."""
+"""A service that uses the simulated provider, and what the provider holds."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ maximum = { full = 500 }
 """
 
 
-def served_by(runtime: Runtime, url: str) -> Runtime:
-    """The runtime with the provider at this address, and a catalogue of what the simulator sells."""
+def with_simulator(runtime: Runtime, url: str) -> Runtime:
+    """The runtime with the simulator at this URL as its provider, and a catalogue of its products."""
     client = Client(
         provider="Dodo Payments",
         base_url=url,
@@ -50,15 +50,15 @@ def served_by(runtime: Runtime, url: str) -> Runtime:
     return replace(runtime, provider=provider, catalog=parse(CATALOG, "test catalogue"))
 
 
-def emptied(world: World) -> World:
-    """Nothing sold, no webhooks, no allowance to keep to."""
+def reset_simulator(world: World) -> World:
+    """Reset the simulator: nothing sold, no webhooks, no rate limits."""
     world.reset()
     world.board.turn({"rate_limits": [], "drop_probability": 1.0})
     return world
 
 
 def sell(world: World, service: Runtime, addons: Mapping[str, int], account_id: str = "acme") -> str:
-    """A subscription that the service has looked at; its id."""
+    """Sell a subscription with these add-ons and sync it; returns its id."""
     units = [{"addon_id": name, "quantity": count} for name, count in addons.items() if count]
     cart = {"product_id": "pdt_team", "metadata": {"account_id": account_id}, "addons": units}
     sold = world.open(cart, silently=True).subscription_id
@@ -66,8 +66,8 @@ def sell(world: World, service: Runtime, addons: Mapping[str, int], account_id: 
     return sold
 
 
-def sell_beside(world: World, service: Runtime, subscription_id: str) -> str:
-    """A second subscription of the same customer and account, without add-ons; its id."""
+def sell_second_subscription(world: World, service: Runtime, subscription_id: str) -> str:
+    """Sell the same customer and account a second subscription, without add-ons, and sync it; its id."""
     first = world.state.get(subscription_id)
     customer = {"customer_id": first.customer.customer_id}
     cart = {"product_id": "pdt_team", "metadata": dict(first.metadata), "customer": customer}
@@ -77,12 +77,12 @@ def sell_beside(world: World, service: Runtime, subscription_id: str) -> str:
 
 
 def units(world: World, subscription_id: str) -> Mapping[str, int]:
-    """The add-ons that the provider has in the cart."""
+    """The add-ons in the subscription's cart at the provider, with their quantities."""
     return {one.addon_id: one.quantity for one in world.state.get(subscription_id).addons}
 
 
 def applied_writes(world: World, route: str = CHANGES) -> int:
-    """How many requests of this kind have changed something at the provider."""
+    """How many requests to this route have changed something at the provider."""
     applied = world.requests.report(0)["applied"]
     assert isinstance(applied, dict)
     return int(applied.get(route, 0))

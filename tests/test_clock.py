@@ -1,4 +1,4 @@
-"""The clock that other tests move: the service's statements and the schema's defaults go by it."""
+"""The clock that tests move: the service's statements and the schema's defaults use it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.factories import NOON, a_cause
 DAY = timedelta(days=1)
 
 
-def test_the_services_now_is_the_clocks(clocked_runtime: Runtime, clock: Clock):
+def test_the_service_reads_the_time_from_the_clock(clocked_runtime: Runtime, clock: Clock):
     clock.advance(DAY)
     with clocked_runtime.sessions() as session:
         assert account.now(session) == NOON + DAY
 
 
-def test_what_is_written_is_dated_by_the_clock(clocked_runtime: Runtime, clock: Clock):
+def test_column_defaults_read_the_time_from_the_clock(clocked_runtime: Runtime, clock: Clock):
     with clocked_runtime.transaction() as session:
         accounts.open_account(session, "acme", clocked_runtime.catalog, a_cause())
     with clocked_runtime.sessions() as session:

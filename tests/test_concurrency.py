@@ -1,4 +1,4 @@
-"""The last seat is never sold twice: real callers, real processes, one seat."""
+"""The last seat is never sold twice: many callers in real processes claim it at once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from domain.errors import NoSeatAvailable
 from models import sync_queue
 from models.account import Account
 from models.database import Sessions, connect, session_factory
-from services.ledger import claims as seating
-from services.ledger import subscriptions
+from services.ledger import claims, subscriptions
 from services.ledger.claims import ClaimRequest
-from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
+from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
 from tests.conftest import API_KEY
 from tests.factories import CATALOG_TEXT, a_catalog, a_cause, a_snapshot
 from tests.servers import Databases, RedisDatabases
@@ -49,14 +48,14 @@ def stack(
 
 
 @pytest.fixture
-def books(stack: Stack) -> Iterator[Sessions]:
+def stack_sessions(stack: Stack) -> Iterator[Sessions]:
     engine = connect(stack.environment["DATABASE_URL"])
     yield session_factory(engine)
     engine.dispose()
 
 
 def buy(sessions: Sessions, account_id: str, seats: int = 0) -> None:
-    """Five seats and so many more."""
+    """Store a subscription with five included seats and `seats` more."""
     snapshot = a_snapshot(f"sub_{account_id}", seats=seats, metadata={"account_id": account_id})
     with sessions.begin() as session:
         sync_queue.raise_hint(session, snapshot.subscription_id)
@@ -67,46 +66,46 @@ def buy(sessions: Sessions, account_id: str, seats: int = 0) -> None:
 def occupy(sessions: Sessions, account_id: str, members: int) -> None:
     for number in range(members):
         with sessions.begin() as session:
-            wish = ClaimRequest(member_id=f"early-{number}", role="member")
-            seating.claim(session, account_id, wish, CATALOG, a_cause())
+            request = ClaimRequest(member_id=f"early-{number}", role="member")
+            claims.claim(session, account_id, request, CATALOG, a_cause())
 
 
 def call(port: int, caller: int, barrier: Any, answers: Any) -> None:
-    """One app backend: at each round's signal it asks for a seat in that round's account."""
+    """One app backend: when a round starts, it claims a seat in that round's account."""
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
-    told = []
+    results = []
     for number in range(ROUNDS):
         barrier.wait()
         body = json.dumps({"member_id": f"caller-{caller}", "role": "member"})
         headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
         connection.request("POST", f"/v1/accounts/round-{number}/claims", body, headers)
-        answer = connection.getresponse()
-        document = json.loads(answer.read())
-        told.append((number, answer.status, document.get("code"), document.get("purchased")))
-    answers.put(told)
+        response = connection.getresponse()
+        document = json.loads(response.read())
+        results.append((number, response.status, document.get("code"), document.get("purchased")))
+    answers.put(results)
 
 
-def test_of_fifty_callers_one_gets_the_last_seat_a_hundred_times(stack: Stack, books: Sessions):
+def test_of_fifty_callers_one_gets_the_last_seat_a_hundred_times(stack: Stack, stack_sessions: Sessions):
     for number in range(ROUNDS):
-        buy(books, f"round-{number}")
-        occupy(books, f"round-{number}", members=4)
+        buy(stack_sessions, f"round-{number}")
+        occupy(stack_sessions, f"round-{number}", members=4)
     barrier, answers = FORK.Barrier(CALLERS), FORK.Queue()
     callers = [FORK.Process(target=call, args=(stack.port, n, barrier, answers)) for n in range(CALLERS)]
     for caller in callers:
         caller.start()
-    told = [one for _ in callers for one in answers.get(timeout=240)]
+    results = [one for _ in callers for one in answers.get(timeout=240)]
     for caller in callers:
         caller.join(10)
     granted, refused = (201, None, None), (409, "no_seat_available", 5)
     for number in range(ROUNDS):
-        outcome = Counter(tuple(answer) for at, *answer in told if at == number)
+        outcome = Counter(tuple(result) for at, *result in results if at == number)
         assert outcome == {granted: 1, refused: CALLERS - 1}
-    with books() as session:
-        assert_audit_tells_the_present(session)
-        assert_counters_are_the_rows(session)
+    with stack_sessions() as session:
+        assert_audit_matches_the_tables(session)
+        assert_balances_count_the_assignments(session)
 
 
-# Everything at once on one account, straight on the ledger, in processes of their own.
+# Many kinds of changes at once on one account: separate processes that call the ledger directly.
 
 
 def shuffle_members(database_url: str, worker: int, moves: int, errors: Any) -> None:
@@ -118,40 +117,40 @@ def shuffle_members(database_url: str, worker: int, moves: int, errors: Any) -> 
             try:
                 with sessions.begin() as session:
                     if move % 3 == 2:
-                        seating.release(session, "busy", member_id, a_cause(actor=f"worker-{worker}"))
+                        claims.release(session, "busy", member_id, a_cause(actor=f"worker-{worker}"))
                     else:
-                        wish = ClaimRequest(member_id=member_id, role="member", hold=move % 5 == 0)
+                        request = ClaimRequest(member_id=member_id, role="member", hold=move % 5 == 0)
                         cause = a_cause(actor=f"worker-{worker}")
-                        seating.claim(session, "busy", wish, CATALOG, cause)
+                        claims.claim(session, "busy", request, CATALOG, cause)
             except NoSeatAvailable:
                 pass
         errors.put(None)
-    except BaseException as error:  # noqa: BLE001  it is the test that has to hear of it
+    except BaseException as error:  # noqa: BLE001  the test process asserts that there is none
         errors.put(repr(error))
     finally:
         engine.dispose()
 
 
-def test_claims_releases_and_purchases_at_once_never_oversell(stack: Stack, books: Sessions):
-    buy(books, "busy")
+def test_claims_releases_and_purchases_at_once_never_oversell(stack: Stack, stack_sessions: Sessions):
+    buy(stack_sessions, "busy")
     errors = FORK.Queue()
     url = stack.environment["DATABASE_URL"]
     movers = [FORK.Process(target=shuffle_members, args=(url, n, 150, errors)) for n in range(8)]
     for mover in movers:
         mover.start()
     for seats in (3, 0, 2, 0, 4, 1):
-        buy(books, "busy", seats)
+        buy(stack_sessions, "busy", seats)
     assert [errors.get(timeout=120) for _ in movers] == [None] * len(movers)
     for mover in movers:
         mover.join(10)
-    with books() as session:
-        assert_audit_tells_the_present(session)
-        assert_counters_are_the_rows(session)
-        claims = text(
+    with stack_sessions() as session:
+        assert_audit_matches_the_tables(session)
+        assert_balances_count_the_assignments(session)
+        oversold = text(
             "SELECT count(*) FROM audit WHERE account_id = 'busy' AND subject_before IS NULL"
             " AND member_id IS NOT NULL AND (after #>> '{seats,full,active}')::int"
             " + (after #>> '{seats,full,held}')::int > (after #>> '{seats,full,included}')::int"
             " + (after #>> '{seats,full,addon}')::int"
         )
-        assert session.scalar(claims) == 0
+        assert session.scalar(oversold) == 0
         assert session.get(Account, "busy").version > 100

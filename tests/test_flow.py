@@ -1,4 +1,4 @@
-"""From a signed delivery over real HTTP to the right document: every event type, every status."""
+"""From a signed webhook over real HTTP to the right seats document, for every event type and status."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVENTS = (
     "update_payment_method",
 )
 
-# What each status makes of a subscription with 5 included and 10 extra seats.
+# By the status of a subscription with 5 included and 10 extra seats: the status and seats of the account.
 SHOWN = {
     SubscriptionStatus.PENDING: ("ok", 0),
     SubscriptionStatus.ACTIVE: ("ok", 15),
@@ -66,22 +66,22 @@ def stack(
 
 
 @pytest.fixture(scope="module")
-def everything_announced(stack: Stack) -> dict[str, str]:
-    """One subscription for each pair of status and event type, and that event sent for it."""
-    announced = {}
+def subscriptions_with_events(stack: Stack) -> dict[str, str]:
+    """For each status and event type, a subscription for which that event was sent; the ids by account id."""
+    subscription_ids = {}
     for status in SHOWN:
         for event in EVENTS:
             account_id = f"{status}-{event}"
-            announced[account_id] = stack.subscribe(account_id, seats=10, status=status, silently=True)
-            emission = {"type": f"subscription.{event}", "subscription_id": announced[account_id]}
+            subscription_ids[account_id] = stack.subscribe(account_id, seats=10, status=status, silently=True)
+            emission = {"type": f"subscription.{event}", "subscription_id": subscription_ids[account_id]}
             stack.control("POST", "/emit", emission)
-    return announced
+    return subscription_ids
 
 
 @pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("status", SHOWN)
 def test_the_state_decides_whatever_the_event_is_called(
-    stack: Stack, everything_announced: dict[str, str], status: SubscriptionStatus, event: str
+    stack: Stack, subscriptions_with_events: dict[str, str], status: SubscriptionStatus, event: str
 ):
     account_id = f"{status}-{event}"
     wait_until(lambda: stack.get(f"/v1/accounts/{account_id}/seats").ok, "the account is known", stack.log)
@@ -89,7 +89,7 @@ def test_the_state_decides_whatever_the_event_is_called(
     shown = document["status"], document["seats"]["full"]["purchased"]
     (subscription,) = document["subscriptions"]
     assert shown == SHOWN[status]
-    assert subscription["subscription_id"] == everything_announced[account_id]
+    assert subscription["subscription_id"] == subscriptions_with_events[account_id]
     assert subscription["status"] == status
     assert not document["stale"]
 
@@ -159,30 +159,34 @@ def test_the_apps_link_wins_over_the_metadata(stack: Stack):
     assert stack.purchased("as bought") == 0
 
 
-def test_the_app_is_told_of_what_it_bought_by_a_notice_it_can_verify(stack: Stack):
+def test_the_app_gets_a_verifiable_notice_of_a_purchase(stack: Stack):
     with Receiver() as app:
         secret = stack.http.post(
             f"{stack.url}/v1/notice-endpoints",
             json={"url": app.url, "types": ["seat.count_changed"]},
             timeout=10,
         ).json()["secret"]
-        subscription_id = stack.subscribe("to be told")
-        wait_until(lambda: stack.purchased("to be told") == 5, "the purchase is seen", stack.log)
+        subscription_id = stack.subscribe("with an endpoint")
+        wait_until(lambda: stack.purchased("with an endpoint") == 5, "the purchase is seen", stack.log)
         stack.buy(subscription_id, 4)
         wait_until(lambda: app.arrived, "the notice comes", stack.log)
-        told = app.arrived[0].verified(secret)
-        changed = told["data"]
-    assert told["type"] == "seat.count_changed"
-    assert (changed["account_id"], changed["purchased_before"], changed["purchased"]) == ("to be told", 5, 9)
+        notice = app.arrived[0].verified(secret)
+        changed = notice["data"]
+    assert notice["type"] == "seat.count_changed"
+    assert (changed["account_id"], changed["purchased_before"], changed["purchased"]) == (
+        "with an endpoint",
+        5,
+        9,
+    )
 
 
-def test_sync_with_billing_now_finds_what_no_webhook_told(stack: Stack):
-    subscription_id = stack.subscribe("in silence")
-    wait_until(lambda: stack.purchased("in silence") == 5, "the purchase is seen", stack.log)
+def test_sync_with_billing_now_finds_a_change_without_a_webhook(stack: Stack):
+    subscription_id = stack.subscribe("without webhook")
+    wait_until(lambda: stack.purchased("without webhook") == 5, "the purchase is seen", stack.log)
     stack.buy(subscription_id, 2, silently=True)
-    answer = stack.http.post(f"{stack.url}/v1/accounts/in silence/sync", timeout=15)
-    assert (answer.status_code, answer.json()["changed"]) == (200, True)
-    assert stack.purchased("in silence") == 7
+    response = stack.http.post(f"{stack.url}/v1/accounts/without webhook/sync", timeout=15)
+    assert (response.status_code, response.json()["changed"]) == (200, True)
+    assert stack.purchased("without webhook") == 7
 
 
 def test_bursts_cost_few_retrieves(stack: Stack):
@@ -195,11 +199,11 @@ def test_bursts_cost_few_retrieves(stack: Stack):
             emission = {"type": "subscription.updated", "subscription_id": subscription_id}
             stack.control("POST", "/emit", emission)
     wait_until(lambda: stack.purchased("burst-99") == 5, "the last is seen", stack.log)
-    wait_until(_nothing_waits(stack), "nothing waits", stack.log)
+    wait_until(_no_sync_is_pending(stack), "no sync is pending", stack.log)
     assert stack.retrieves() - before <= 250
 
 
-def _nothing_waits(stack: Stack):
+def _no_sync_is_pending(stack: Stack):
     def check() -> bool:
         return "seatsync_subscriptions_waiting 0.0" in stack.get("/metrics").text
 

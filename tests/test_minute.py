@@ -1,6 +1,6 @@
-"""Everything at once on one account, for a while: never oversold, no deadlock, no change without its row.
+"""All kinds of changes on one account at once: never oversold, no deadlock, one audit row per change.
 
-With `SEATSYNC_TEST_MINUTE_SECONDS=60` it is the whole minute.
+Runs for 20 seconds, or for `SEATSYNC_TEST_MINUTE_SECONDS`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from services.ledger import accounts, batch_claims, claims, members, subscriptio
 from services.ledger.claims import ClaimOutcome, ClaimRequest
 from services.ledger.members import MemberUpdate
 from services.sync.subscription import LEASE
-from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
+from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
 from tests.factories import a_catalog, a_cause, a_snapshot
 from tests.servers import Databases
 
@@ -45,7 +45,7 @@ WORKERS = 8
 PEOPLE = [f"member-{number}" for number in range(24)]
 ROLES = ["member", "member", "viewer", "client"]
 
-# Rows by which more people sit on a type than were bought, though fewer did before.
+# Audit rows by which the used seats of a type grew beyond the purchased ones.
 OVERSOLD = text(
     """
     SELECT count(*) FROM (
@@ -63,10 +63,10 @@ OVERSOLD = text(
 
 
 @dataclass
-class Told:
-    """What one worker did and saw.
+class WorkerReport:
+    """What one worker did.
 
-    `granted` has, for each claim that was, what was bought and used in its own transaction.
+    `granted` has the purchased and used seats after each granted claim, as seen in its transaction.
     """
 
     actor: str
@@ -77,14 +77,14 @@ class Told:
 
 
 class Worker:
-    """One app backend, with a connection of its own and chance for a guide."""
+    """One app backend with its own connection; it makes random changes."""
 
     def __init__(self, sessions: Sessions, number: int) -> None:
         self.sessions = sessions
-        self.told = Told(f"worker-{number}")
-        self.cause = a_cause(actor=self.told.actor)
+        self.report = WorkerReport(f"worker-{number}")
+        self.cause = a_cause(actor=self.report.actor)
         self.chance = random.Random(number)
-        self.ways: Sequence[Callable[[], None]] = (
+        self.actions: Sequence[Callable[[], None]] = (
             *[self.claim] * 6,
             *[self.release] * 5,
             *[self.change_role] * 3,
@@ -94,54 +94,53 @@ class Worker:
             self.buy,
         )
 
-    def work(self, seconds: float) -> Told:
+    def work(self, seconds: float) -> WorkerReport:
         until = time.monotonic() + seconds
         while (began := time.monotonic()) < until:
             try:
-                self.chance.choice(self.ways)()
+                self.chance.choice(self.actions)()
             except (Refused, MemberNotFound) as refusal:
-                self.told.counts[refusal.code] += 1
-            except Exception as error:  # noqa: BLE001  it is the test that has to hear of it
-                self.told.errors.append(repr(error))
-            self.told.slowest = max(self.told.slowest, time.monotonic() - began)
-        return self.told
+                self.report.counts[refusal.code] += 1
+            except Exception as error:  # noqa: BLE001  a test asserts that there is none
+                self.report.errors.append(repr(error))
+            self.report.slowest = max(self.report.slowest, time.monotonic() - began)
+        return self.report
 
     def claim(self) -> None:
         with self.sessions.begin() as session:
-            wish = self._wish()
-            seated = claims.claim(session, "acme", wish, CATALOG, self.cause)
-            seen = _seen(session, [seated])
+            outcome = claims.claim(session, "acme", self._request(), CATALOG, self.cause)
+            seen = _seen(session, [outcome])
         self._note(seen)
 
     def claim_each(self) -> None:
         with self.sessions.begin() as session:
-            wishes = self._wishes()
-            outcomes = batch_claims.claim_each(session, "acme", wishes, CATALOG, self.cause)
+            outcomes = batch_claims.claim_each(session, "acme", self._requests(), CATALOG, self.cause)
             seen = _seen(session, outcomes)
         self._note(seen)
 
     def claim_all(self) -> None:
         with self.sessions.begin() as session:
-            granted, outcomes = batch_claims.claim_all(session, "acme", self._wishes(), CATALOG, self.cause)
+            requests = self._requests()
+            granted, outcomes = batch_claims.claim_all(session, "acme", requests, CATALOG, self.cause)
             seen = _seen(session, outcomes) if granted else []
         self._note(seen)
 
     def release(self) -> None:
         with self.sessions.begin() as session:
             released = claims.release(session, "acme", self._person(), self.cause)
-        self.told.counts["released"] += released
+        self.report.counts["released"] += released
 
     def change_role(self) -> None:
         self._change(MemberUpdate(role=self.chance.choice(ROLES)))
-        self.told.counts["moved"] += 1
+        self.report.counts["moved"] += 1
 
     def suspend_or_return(self) -> None:
         states = (AssignmentState.SUSPENDED, AssignmentState.ACTIVE)
         self._change(MemberUpdate(state=self.chance.choice(states)))
-        self.told.counts["suspended or returned"] += 1
+        self.report.counts["suspended or returned"] += 1
 
     def buy(self) -> None:
-        """More seats or fewer, written like a sync does: leased first, then under the fence."""
+        """Store more or fewer seats like a sync: take a lease, then write with its fencing token."""
         addons = (
             AddonQuantity("adn_seat", self.chance.randint(0, 8)),
             AddonQuantity("adn_viewer", self.chance.randint(0, 4)),
@@ -152,34 +151,34 @@ class Worker:
         if lease is None:
             return
         with self.sessions.begin() as session:
-            shown = a_snapshot(addons=addons)
-            changed = subscriptions.apply(session, lease, shown, CATALOG, self.cause)
-        self.told.counts["bought"] += bool(changed)
+            snapshot = a_snapshot(addons=addons)
+            changed = subscriptions.apply(session, lease, snapshot, CATALOG, self.cause)
+        self.report.counts["bought"] += bool(changed)
 
     def _change(self, wanted: MemberUpdate) -> None:
         with self.sessions.begin() as session:
-            told = (session, "acme", self._person(), wanted)
-            members.update_member(*told, catalog=CATALOG, cause=self.cause)
+            person = self._person()
+            members.update_member(session, "acme", person, wanted, catalog=CATALOG, cause=self.cause)
 
     def _person(self) -> str:
         return self.chance.choice(PEOPLE)
 
-    def _wish(self) -> ClaimRequest:
+    def _request(self) -> ClaimRequest:
         return ClaimRequest(
             member_id=self._person(), role=self.chance.choice(ROLES), hold=self.chance.random() < 0.2
         )
 
-    def _wishes(self) -> Sequence[ClaimRequest]:
-        return [self._wish() for _ in range(self.chance.randint(2, 5))]
+    def _requests(self) -> Sequence[ClaimRequest]:
+        return [self._request() for _ in range(self.chance.randint(2, 5))]
 
     def _note(self, seen: Sequence[tuple[int, int]]) -> None:
-        """What was granted counts once it is committed."""
-        self.told.counts["granted"] += len(seen)
-        self.told.granted += seen
+        """Record granted claims, after their transaction is committed."""
+        self.report.counts["granted"] += len(seen)
+        self.report.granted += seen
 
 
 def _seen(session: Session, outcomes: Sequence[object]) -> Sequence[tuple[int, int]]:
-    """What was bought and what is used of each type that was newly seated on, while the account is locked."""
+    """The purchased and used seats for each new assignment, read while the account is locked."""
     new = [one.assignment for one in outcomes if isinstance(one, ClaimOutcome) and one.is_new]
     seats = session.scalars(select(Account.seats).where(Account.id == "acme")).one()
     return [_figures(seats, assignment.seat_type) for assignment in new]
@@ -202,19 +201,19 @@ def work(database_url: str, number: int, answers: Any) -> None:
 
 @dataclass(frozen=True)
 class Minute:
-    """All that was told, and the account as it was left."""
+    """The reports of all workers, and sessions to read the final state of the account."""
 
-    told: Sequence[Told]
+    reports: Sequence[WorkerReport]
     sessions: Sessions
 
     @property
     def figures(self) -> Counter[str]:
-        return sum((one.counts for one in self.told), Counter())
+        return sum((one.counts for one in self.reports), Counter())
 
 
 @pytest.fixture(scope="module")
 def minute(postgres: Databases) -> Iterator[Minute]:
-    """One account on a database of its own, and eight processes that leave it no peace."""
+    """One account in its own database, after eight processes have changed it at the same time."""
     url = postgres.create_database("minute", is_migrated=True)
     engine = connect(url)
     sessions = session_factory(engine)
@@ -226,30 +225,30 @@ def minute(postgres: Databases) -> Iterator[Minute]:
     workers = [FORK.Process(target=work, args=(url, number, answers)) for number in range(WORKERS)]
     for worker in workers:
         worker.start()
-    told = [answers.get(timeout=SECONDS + 60) for _ in workers]
+    reports = [answers.get(timeout=SECONDS + 60) for _ in workers]
     for worker in workers:
         worker.join(10)
-    yield Minute(told, sessions)
+    yield Minute(reports, sessions)
     engine.dispose()
 
 
-def test_nothing_goes_wrong(minute: Minute):
-    """No deadlock, no lock waited for in vain, nothing that nobody expected."""
-    assert [error for one in minute.told for error in one.errors] == []
+def test_no_worker_gets_an_unexpected_error(minute: Minute):
+    """In particular no deadlock and no lock timeout."""
+    assert [error for one in minute.reports for error in one.errors] == []
 
 
-def test_everything_has_happened(minute: Minute):
-    """Every way was gone many times, or the rest would prove little."""
-    log.info("a while on one account", extra={"seconds": SECONDS, **minute.figures})
-    often = ("granted", "released", "moved", "suspended or returned", "bought", "no_seat_available")
-    assert min(minute.figures[name] for name in often) > 10
+def test_every_kind_of_change_happened_often(minute: Minute):
+    """Otherwise the other tests would prove little."""
+    log.info("changes made", extra={"seconds": SECONDS, **minute.figures})
+    kinds = ("granted", "released", "moved", "suspended or returned", "bought", "no_seat_available")
+    assert min(minute.figures[name] for name in kinds) > 10
 
 
 def test_no_claim_was_granted_beyond_what_was_bought(minute: Minute):
-    assert [one for told in minute.told for one in told.granted if one[1] > one[0]] == []
+    assert [one for report in minute.reports for one in report.granted if one[1] > one[0]] == []
 
 
-def test_no_row_of_the_audit_oversells(minute: Minute):
+def test_no_audit_row_oversells(minute: Minute):
     with minute.sessions() as session:
         assert session.scalar(OVERSOLD) == 0
 
@@ -261,19 +260,19 @@ def test_no_row_of_the_audit_oversells(minute: Minute):
         ("released", AuditRow.subject_after["state"].astext == "released"),
     ],
 )
-def test_each_worker_finds_one_row_for_each_thing_it_did(minute: Minute, kind: str, rows):
+def test_each_worker_has_one_audit_row_for_each_of_its_changes(minute: Minute, kind: str, rows):
     with minute.sessions() as session:
         found = Counter(
             session.scalars(select(AuditRow.actor).where(AuditRow.member_id.is_not(None), rows)).all()
         )
-    assert found == {one.actor: one.counts[kind] for one in minute.told}
+    assert found == {one.actor: one.counts[kind] for one in minute.reports}
 
 
-def test_the_audit_tells_the_present(minute: Minute):
+def test_the_audit_matches_the_tables(minute: Minute):
     with minute.sessions() as session:
-        assert_audit_tells_the_present(session)
+        assert_audit_matches_the_tables(session)
 
 
-def test_the_counters_are_the_rows(minute: Minute):
+def test_the_balance_counts_the_assignments(minute: Minute):
     with minute.sessions() as session:
-        assert_counters_are_the_rows(session)
+        assert_balances_count_the_assignments(session)

@@ -1,4 +1,4 @@
-"""Two services, each with a database of its own, share one Redis and nothing in it."""
+"""Two services with separate databases may share one Redis, without sharing anything stored in it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Silent:
 
 @pytest.fixture
 def services(environment: dict[str, str], postgres: Databases) -> Iterator[list[Runtime]]:
-    """Live and test mode, say: one account of the same name in each."""
+    """Two services, for example for live and test mode, with an account of the same id in each."""
     runtimes = []
     for name in ("live", "test"):
-        given = {**environment, "SEATSYNC_PROVIDER_RATE": "1/minute"}
-        given["DATABASE_URL"] = postgres.create_database(name, is_migrated=True)
-        runtime = build(Settings.from_env(given))
+        variables = {**environment, "SEATSYNC_PROVIDER_RATE": "1/minute"}
+        variables["DATABASE_URL"] = postgres.create_database(name, is_migrated=True)
+        runtime = build(Settings.from_env(variables))
         with runtime.transaction() as session:
             accounts.open_account(session, "acme", runtime.catalog, a_cause())
         runtimes.append(runtime)
@@ -47,17 +47,17 @@ def read(runtime: Runtime) -> dict[str, Any]:
     return client.get("/v1/accounts/acme/seats", headers=AUTHORIZED).json
 
 
-def test_neither_shows_what_the_other_has_cached(services: list[Runtime]):
+def test_neither_returns_what_the_other_has_cached(services: list[Runtime]):
     live, test = services
     for _ in range(2):
-        shown = read(test)
-    assert shown["source"] == "cache"
+        document = read(test)
+    assert document["source"] == "cache"
     assert read(live)["source"] == "database"
     test.cache.invalidate({"acme": 10_000})
     assert read(live)["source"] == "cache"
 
 
-def test_neither_takes_the_other_s_wake_ups(services: list[Runtime]):
+def test_neither_receives_the_other_s_wake_ups(services: list[Runtime]):
     live, test = (SeatSync(runtime.settings) for runtime in services)
     live.publish(["sub_1"])
     with test.connection_for_read() as connection:
@@ -73,7 +73,7 @@ def test_neither_spends_the_other_s_allowance(services: list[Runtime]):
     live.provider._client._budget.take(Caller.INTERACTIVE)
 
 
-def test_every_name_in_redis_tells_whose_it_is(services: list[Runtime]):
+def test_every_redis_key_names_its_service(services: list[Runtime]):
     for runtime in services:
         read(runtime)
         runtime.cache.note_account("sub_1", "acme")
@@ -81,7 +81,7 @@ def test_every_name_in_redis_tells_whose_it_is(services: list[Runtime]):
         runtime.provider._client._budget.refused(30)
         app = SeatSync(runtime.settings)
         app.publish(["sub_1"])
-        app.announce()
+        app.wake_notices()
     names = {key.decode() for key in services[0].redis.scan_iter()}
     prefixes = {name.split(":")[1] for name in names}
     assert len(names) > 10

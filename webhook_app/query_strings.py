@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 from urllib.parse import parse_qsl
 
+from webhook_app.percent_encoding import has_lone_percent
+
 _MAX_PARAMETERS: Final = 50
-_LONE_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 class InvalidQuery(ValueError):
@@ -25,15 +25,11 @@ def parameters(query: bytes) -> dict[str, str]:
     """
     if not query:
         return {}
-    if _LONE_PERCENT.search(query):
+    text = query.decode("latin-1")
+    if has_lone_percent(text):
         raise InvalidQuery("query", "contains a percent sign that begins no escape: write it as %25")
     try:
-        pairs = parse_qsl(
-            query.decode("latin-1"),
-            keep_blank_values=True,
-            encoding="latin-1",
-            max_num_fields=_MAX_PARAMETERS,
-        )
+        pairs = parse_qsl(text, keep_blank_values=True, encoding="latin-1", max_num_fields=_MAX_PARAMETERS)
     except ValueError:
         raise InvalidQuery("query", f"has more than {_MAX_PARAMETERS} parameters") from None
     found: dict[str, str] = {}

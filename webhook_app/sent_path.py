@@ -7,7 +7,6 @@ So the path is read from the request line, which gunicorn passes as `RAW_URI` an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
@@ -19,9 +18,9 @@ from werkzeug.routing import UnicodeConverter, ValidationError
 
 from domain.ids import path_segment
 from webhook_app import problems
+from webhook_app.percent_encoding import has_lone_percent
 
 _WITH_IDS: Final = "/v1/"
-_LONE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class SentPath:
@@ -80,7 +79,7 @@ def _sent_path(sent: str, environ: WSGIEnvironment) -> str | None:
 
 def _is_well_formed(path: str) -> bool:
     """True if each percent sign begins an escape, and each segment is UTF-8."""
-    if _LONE_PERCENT.search(path):
+    if has_lone_percent(path):
         return False
     try:
         unquote(path, errors="strict")

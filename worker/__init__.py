@@ -1,1 +1,1 @@
-"""The work: Celery app and schedule, and the stories of several steps."""
+"""The background process: Celery app, tasks, schedule, sweep and wake-ups."""

@@ -1,4 +1,4 @@
-"""The broker, asked whether it is there."""
+"""Check whether the message broker is reachable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from kombu import Connection
 
 
 def answers(url: str | None) -> bool:
-    """Whether a broker answers at this address; False after a second or two."""
+    """True if a broker answers at this URL; False after at most two seconds without an answer."""
     options = {"socket_timeout": 1, "socket_connect_timeout": 1}
     try:
         with Connection(url, connect_timeout=1, transport_options=options) as broker:

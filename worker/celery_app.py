@@ -1,4 +1,8 @@
-"""The Celery app: every option with its reason. Tasks are doorbells; nothing is lost with one."""
+"""The Celery app and its options, each with its reason.
+
+A task is a wake-up: it tells a worker to look into the database, which holds all work to do. So a task that
+is lost, repeated or late does no harm.
+"""
 
 from __future__ import annotations
 
@@ -21,39 +25,39 @@ from runtime.wiring import Runtime, build, namespace_of
 
 log = logging.getLogger(__name__)
 
-# A wake-up carries nothing that is not also in the database, so none need be kept beside so many. None
-# expires: an expiry is a time by the publisher's clock, judged by the worker's.
+# While the queue has this many messages, wake-ups are dropped; the sweep repeats them. None of them expires,
+# because an expiry is set by the publisher's clock and checked by the worker's.
 MOST_WAITING = 200
-_PAUSE_SECONDS = 1.0
+_DATABASE_PAUSE_SECONDS = 1.0
 
-_EAGER = {"interval_start": 1, "interval_step": 1, "interval_max": 2}
+_SHORT_PAUSES = {"interval_start": 1, "interval_step": 1, "interval_max": 2}
 
 
 class BrokerConnection(Connection):  # type: ignore[misc]  # kombu is not typed
-    """A connection that asks every second or two whether a broker that was away is back.
+    """Reconnects every one or two seconds.
 
-    kombu adds two seconds to its pause with every try, up to thirty: after a long outage everybody
-    would sit idle for half a minute more.
+    kombu lengthens its pause by two seconds with each attempt, up to thirty, so workers would stay idle for
+    half a minute after a long outage.
     """
 
     def ensure_connection(self, *args: object, **options: object) -> Connection:
-        """As kombu's, with pauses of one second and then two."""
-        return super().ensure_connection(*args, **{**_EAGER, **options})
+        """As in kombu, with pauses of one second and then two."""
+        return super().ensure_connection(*args, **{**_SHORT_PAUSES, **options})
 
 
 class Broker(AMQP):  # type: ignore[misc]  # Celery is not typed
-    """Celery's own way to the broker, on such connections."""
+    """Celery's AMQP layer, with such connections."""
 
     Connection = BrokerConnection
 
 
 class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
-    """A Celery app that knows its settings and, in each process, the runtime built from them."""
+    """A Celery app with the service's settings and, in each process, a runtime built from them."""
 
     amqp_cls = Broker
 
     def __init__(self, settings: Settings, *, patience: float = 5.0) -> None:
-        """`patience` is how many seconds a silent broker is waited for."""
+        """`patience` is how many seconds to wait for a broker that does not answer."""
         super().__init__("seatsync", broker=settings.broker_url, include=["worker.tasks"])
         self.settings = settings
         self._patience = patience
@@ -64,7 +68,7 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         self.conf.update(_options(settings, patience))
 
     def check_database(self) -> None:
-        """Raises `SettingsError` if the database must be migrated, or belongs to another mode or business."""
+        """Raise `SettingsError` if the database must be migrated, or belongs to another mode or business."""
         engine = connect(str(self.settings.database_url), pool_size=1, application="seatsync-start")
         try:
             schema.require(session_factory(engine))
@@ -73,27 +77,25 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
             engine.dispose()
 
     def wait_for_database(self) -> None:
-        """Take its names from the database, once that can be read. Raises what `check_database` raises, also
-        if the database was away at first.
-        """
+        """Wait until the database can be read, then name the queue after it. Raises like `check_database`."""
         self.check_database()
         self.take_names(wait=True)
         self.check_database()
 
     def take_names(self, *, wait: bool = False) -> None:
-        """Name queue and keys after the database, so that nothing is shared with another one's service.
+        """Name the queue, or the keys in Redis, after the database, so that two services can share a broker.
 
-        Needed before the broker is used, and done at most once. Raises `NamespaceUnknown` while the database
-        cannot be read, or waits for it.
+        Must run before the broker is used; later calls do nothing. If the database cannot be read, `wait` for
+        it or raise `NamespaceUnknown`.
         """
         while not self._is_named:
             try:
                 prefix = namespace_of(str(self.settings.database_url))
-            except NamespaceUnknown as unknown:
+            except NamespaceUnknown as error:
                 if not wait:
                     raise
-                log.warning("database unreachable", extra={"reason": unknown.message})
-                time.sleep(_PAUSE_SECONDS)
+                log.warning("database unreachable", extra={"reason": error.message})
+                time.sleep(_DATABASE_PAUSE_SECONDS)
             else:
                 if _is_redis(self.settings):
                     self.conf.broker_transport_options["global_keyprefix"] = prefix
@@ -102,15 +104,15 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
                 self._is_named = True
 
     def send_task(self, name: str, *args: object, **options: object) -> object:
-        """As Celery's. A wake-up for our own queue is dropped while that is full because nobody consumes it:
-        the rows say what is to be done.
+        """As in Celery, but a task for our own queue is dropped if the queue is full, which it is while no
+        worker runs. The work to do stays in the database.
         """
         self.take_names()
-        if options.get("queue") is None and self._has_no_room():
+        if options.get("queue") is None and self._is_queue_full():
             return None
         return super().send_task(name, *args, **options)
 
-    def _has_no_room(self) -> bool:
+    def _is_queue_full(self) -> bool:
         queue = self.amqp.queues[self.conf.task_default_queue]
         with self.producer_pool.acquire(block=True) as producer:
             waiting = queue(producer.channel).queue_declare().message_count
@@ -121,42 +123,42 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
 
     @property
     def runtime(self) -> Runtime:
-        """This process's own connections: built at first use, so never carried across a fork."""
+        """The runtime of this process, built at first use: connections must not be shared across a fork."""
         if self._runtime is None or self._built_in != os.getpid():
             self._runtime, self._built_in = build(self.settings), os.getpid()
         return self._runtime
 
     def publish(self, subscription_ids: Sequence[str]) -> None:
-        """Ring for these subscriptions; raises within a second or two if the broker is away."""
-        self._ring("seatsync.sync", list(subscription_ids))
+        """Wake a worker to sync these subscriptions. If the broker is unreachable, raises its client's error
+        within about two seconds.
+        """
+        self._send_wake_up("seatsync.sync", list(subscription_ids))
 
     def wake_notices(self) -> None:
-        """Ring for the notices that are due; raises like `publish`."""
-        self._ring("seatsync.notify")
+        """Wake a worker to send due notices. Raises like `publish`."""
+        self._send_wake_up("seatsync.notify")
 
     def wake_reconcile(self) -> None:
-        """Ring for what is due of it; raises like `publish`."""
-        self._ring("seatsync.reconcile")
+        """Wake a worker to reconcile. Raises like `publish`."""
+        self._send_wake_up("seatsync.reconcile")
 
     def wake_changes(self) -> None:
-        """Ring for seat changes that are to be settled, or to be made for claims that wait; raises like
-        `publish`.
-        """
-        self._ring("seatsync.settle")
+        """Wake a worker to settle seat changes and to buy seats for pending claims. Raises like `publish`."""
+        self._send_wake_up("seatsync.settle")
 
-    def _ring(self, task: str, *arguments: object) -> None:
+    def _send_wake_up(self, task: str, *arguments: object) -> None:
         self.send_task(
             task,
             args=list(arguments),
             retry=False,
-            confirm_timeout=self._patience,  # RabbitMQ; without it a frozen one is waited for without end
+            confirm_timeout=self._patience,  # RabbitMQ only: without it a frozen one blocks for ever
         )
 
 
 def _options(settings: Settings, patience: float) -> dict[str, object]:
     on_redis = _is_redis(settings)
     return {
-        # JSON alone is ever unpickled from a broker that others may write to.
+        # JSON only: pickle would run code that anybody who can write to the broker sends.
         "accept_content": ["json"],
         "task_serializer": "json",
         # Nobody reads results; without a backend there are no result keys, leaks or pub/sub deadlocks.
@@ -165,8 +167,8 @@ def _options(settings: Settings, patience: float) -> dict[str, object]:
         "task_default_queue": "seatsync",
         # RabbitMQ: only quorum queues survive a broker's death with their messages. Redis ignores it.
         "task_default_queue_type": "classic" if on_redis else "quorum",
-        # A child that is killed gives its task back at once; the attempt counter in the row is the
-        # brake for a task that kills its child every time.
+        # The task of a killed child process is requeued at once. If it kills its child every time, the
+        # attempt counter in the row ends that.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         # A task waiting in prefetch counts against the visibility timeout, so none waits there.
@@ -174,36 +176,36 @@ def _options(settings: Settings, patience: float) -> dict[str, object]:
         # Well under half the visibility timeout, or a slow task would be started twice.
         "task_soft_time_limit": 20,
         "task_time_limit": 30,
-        # A net under slow leaks; children are replaced in milliseconds.
+        # Against slow leaks; a child is replaced in milliseconds.
         "worker_max_tasks_per_child": 10_000,
         "worker_max_memory_per_child": 300_000,  # KiB
-        # On SIGTERM (with REMAP_SIGTERM=SIGQUIT) running tasks get this long, then everything unfinished
-        # goes back to the queue; without it a container's stop leaves all of it to the visibility timeout.
+        # On SIGTERM (with REMAP_SIGTERM=SIGQUIT) running tasks get this long, then unfinished ones return to
+        # the queue. Without it they would return only after the visibility timeout.
         "worker_soft_shutdown_timeout": 8,
         # Safe because every task may run twice, and the default of the next major version.
         "worker_cancel_long_running_tasks_on_connection_loss": True,
-        # A broker that is away, at start or later, is waited for, for as long as it takes.
+        # Wait for an unreachable broker, at start or later, without a limit.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": _redis_options(patience) if on_redis else {"confirm_publish": True},
-        # The web process must never hang on a publish: one quick retry, then the sweep will ring.
+        # The web process must not hang on a publish: one quick retry, then leave it to the sweep.
         "task_publish_retry_policy": {
             "max_retries": 1,
             "interval_start": 0,
             "interval_step": 0.1,
             "interval_max": 0.1,
         },
-        # Nothing listens to remote control beyond `celery inspect`; events stay off by default.
+        # Only `celery inspect` uses remote control; nothing reads events.
         "worker_send_task_events": False,
         "worker_hijack_root_logger": False,
         "timezone": "UTC",
-        # Celery's own would write into the working folder.
+        # Celery's default scheduler writes a file into the working directory.
         "beat_scheduler": "worker.scheduler:EagerScheduler",
         "beat_schedule": {
             "reconcile": {
                 "task": "seatsync.reconcile",
-                # More often than the period: rows decide what is due of it, so a beat that starts late,
-                # or again, or twice, neither loses a pass nor doubles one. The sweeper rings for it too.
+                # More often than the period: the database decides what is due, so a beat that starts late,
+                # again or twice neither loses nor doubles a pass. The sweep wakes workers for it too.
                 "schedule": timedelta(seconds=min(60.0, settings.reconcile_seconds / 2)),
             },
             "heartbeat": {
@@ -212,7 +214,8 @@ def _options(settings: Settings, patience: float) -> dict[str, object]:
             },
             "housekeep": {
                 "task": "seatsync.housekeep",
-                # Rows decide here too: a beat that starts anew every half hour would else never come to it.
+                # More often than once an hour, which the database ensures: a beat that restarts every half
+                # hour would never reach a longer interval.
                 "schedule": timedelta(minutes=10),
             },
         },
@@ -225,13 +228,13 @@ def _is_redis(settings: Settings) -> bool:
 
 def _redis_options(patience: float) -> dict[str, object]:
     return {
-        # A whole worker that dies: its tasks are back after this long, not after the default hour ...
+        # After a whole worker dies, its tasks return after this long; the default is an hour.
         "visibility_timeout": 120,
-        # ... and not rounded up to the next hundred seconds, which is kombu's default cadence.
+        # Check for that every five seconds, not every hundred as kombu does by default.
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
-        # A hung or half-open Redis blocks for ever without these (40 s for a publisher, minutes for a
-        # worker's loop, measured); with them a worker consumes again after five seconds.
+        # A hung or half-open Redis blocks a publisher for 40 s and a worker for minutes without these
+        # (measured); with them a worker consumes again after five seconds.
         "socket_timeout": patience,
         "socket_connect_timeout": min(patience, 2.0),
         "socket_keepalive": True,

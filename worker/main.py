@@ -1,4 +1,4 @@
-"""Where Celery finds the app: `celery --app worker.main worker`, `celery --app worker.main beat`."""
+"""The Celery app of the command line, as in `celery --app worker.main worker` (or `beat`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runtime.settings import Settings
 from worker.celery_app import SeatSync
 
 configure()
-# Celery warns root of code that arrives through the broker as pickle; this service accepts JSON alone.
+# Celery warns root that pickled messages can run code; this service accepts JSON only.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 app = SeatSync(with_existing_servers(Settings.from_env()))
 try:

@@ -1,4 +1,4 @@
-"""Celery beat's scheduler: in memory, and at its start every job is due."""
+"""Scheduler for Celery beat that keeps its state in memory and runs every job at its start."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from celery.beat import Scheduler
 
 
 class EagerScheduler(Scheduler):  # type: ignore[misc]  # Celery is not typed
-    """Keeps nothing in the working folder. Rows decide what is due of each job, so a beat that starts again
-    does nothing twice, and shows at once that it is alive.
+    """Writes no file into the working directory. The database decides what is due, so a restarted beat does
+    nothing twice, and its heartbeat is seen at once.
     """
 
     def setup_schedule(self) -> None:
-        """Celery's own, with the last run of our jobs one period ago."""
+        """As in Celery, but with the last run of each job set to one period ago."""
         super().setup_schedule()
         for name in self.app.conf.beat_schedule:
             entry = self.schedule[name]

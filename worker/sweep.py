@@ -1,4 +1,4 @@
-"""Sweep: ring for every row that is due, whatever became of its wake_ups."""
+"""Sweep: find all due rows, wake workers for them, and do the work here if the workers do not."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from runtime.wiring import Runtime
 from services.ledger import accounts, claims
 from services.ledger.locked_account import changing
 from services.sync import reconcile
-from services.sync.batch import drain, one_failure_stops_no_other
+from services.sync.batch import drain, log_failure
 from worker.wake_ups import Publish
 
 log = logging.getLogger(__name__)
 
 _MOST_AT_ONCE: Final = 500
-_MOST_IN_ONE_RING: Final = 50
-# At a time: what only the timer asks for must never fill the queue before what somebody waits for.
+_MOST_IN_ONE_WAKE_UP: Final = 50
+# Routine syncs under way at a time, so that they never fill the queue before syncs that somebody waits for.
 _MOST_ROUTINE: Final = 50
-_RING_AGAIN: Final = timedelta(seconds=5)
-_BROKER_PATIENCE: Final = 10.0
-# So long a sweep does the workers' work: the rest of its own must not wait for long.
-_HELP_FOR: Final = 3.0
-# Work that is still due so long after the first wake-up for it is done here.
-_NEGLECTED_AFTER: Final = 60.0
+_WAKE_AGAIN_AFTER: Final = timedelta(seconds=5)
+_BROKER_PATIENCE_SECONDS: Final = 10.0
+# How long a sweep does the work of neglectful workers, before it continues with its own.
+_HELP_SECONDS: Final = 3.0
+# A reconcile that is still due this long after its first wake-up is done by the sweep.
+_NEGLECTED_AFTER_SECONDS: Final = 60.0
 
 
 @dataclass(slots=True)
 class Sweep:
-    """Goes over the rows again and again. `broker_lost_at` is when ringing last began to fail.
+    """One sweeper's state between its sweeps.
 
-    `wake_notices` rings for notices; they wait while the broker is away. `wake_reconcile` rings for what
-    is due of it, `wake_changes` for seat changes whose outcome is not known, or that claims wait for.
+    `publish` wakes a worker for subscriptions, and the optional functions wake one for notices, for the
+    reconcile and for seat changes. `broker_lost_at` is the monotonic time since which they fail,
+    `reconcile_due_since` the one since which a reconcile has been due.
     """
 
     runtime: Runtime
@@ -50,53 +51,56 @@ class Sweep:
     reconcile_due_since: float | None = field(default=None, init=False)
 
     def once(self) -> int:
-        """Wake workers for what is due; the number of subscriptions that are.
-
-        Works them off here if the broker has been away for a while, and for a moment those that stay due
-        although workers were woken: their clocks, their queue or they themselves may be at fault.
-        """
+        """Do one sweep; return how many subscriptions were due."""
         with self.runtime.sessions.begin() as session:
             due = sync_queue.claim_due(
-                session, limit=_MOST_AT_ONCE, routine_limit=_MOST_ROUTINE, again=_RING_AGAIN
+                session, limit=_MOST_AT_ONCE, routine_limit=_MOST_ROUTINE, again=_WAKE_AGAIN_AFTER
             )
-        was_published = not due.all or self._was_published(lambda: self._ring(due))
-        if not was_published and self._broker_is_gone():
+        is_published = self._sync_or_wake(due)
+        self._evaluate_due_accounts()
+        if is_published:
+            self._wake_for_due_notices()
+            self._wake_for_due_changes()
+        self._reconcile_if_due()
+        return len(due.all)
+
+    def _sync_or_wake(self, due: Due) -> bool:
+        """Wake workers for the due subscriptions. Sync them here if the broker has been unreachable for a
+        while, and for a few seconds those that workers were woken for before: the queue, the workers or their
+        clocks may be at fault. Returns whether the broker took the wake-ups.
+        """
+        is_published = not due.all or self._try_publish(lambda: self._publish(due))
+        if not is_published and self._is_broker_lost():
             drain(self.runtime, due.awaited)
             drain(self.runtime, due.routine)
         elif due.neglected:
             log.warning("subscriptions neglected by workers", extra={"subscriptions": len(due.neglected)})
-            drain(self.runtime, due.neglected, seconds=_HELP_FOR)
-        self._evaluate_due_accounts()
-        if was_published:
-            self._announce_due_notices()
-            self._ring_for_due_changes()
-        self._reconcile_if_due()
-        return len(due.all)
+            drain(self.runtime, due.neglected, seconds=_HELP_SECONDS)
+        return is_published
 
-    def _ring(self, due: Due) -> None:
+    def _publish(self, due: Due) -> None:
         for kind in (due.awaited, due.routine):
-            for start in range(0, len(kind), _MOST_IN_ONE_RING):
-                self.publish(kind[start : start + _MOST_IN_ONE_RING])
+            for start in range(0, len(kind), _MOST_IN_ONE_WAKE_UP):
+                self.publish(kind[start : start + _MOST_IN_ONE_WAKE_UP])
 
-    def _was_published(self, ring: Callable[[], None]) -> bool:
+    def _try_publish(self, publish: Callable[[], None]) -> bool:
         try:
-            ring()
+            publish()
         except Exception as error:  # noqa: BLE001  every broker client has errors of its own
             if self.broker_lost_at is None:
                 self.broker_lost_at = time.monotonic()
-                log.warning("broker away", extra={"error": type(error).__name__})
+                log.warning("broker unreachable", extra={"error": type(error).__name__})
             return False
         self.broker_lost_at = None
         return True
 
-    def _broker_is_gone(self) -> bool:
+    def _is_broker_lost(self) -> bool:
         lost_at = self.broker_lost_at
-        return lost_at is not None and time.monotonic() - lost_at >= _BROKER_PATIENCE
+        return lost_at is not None and time.monotonic() - lost_at >= _BROKER_PATIENCE_SECONDS
 
     def _evaluate_due_accounts(self) -> None:
-        """Deadlines, contract days, lapsing invitations and a changed catalogue: time is their event.
-
-        The first sweep by a new catalogue brings it into force; none is made by one that was replaced.
+        """Evaluate accounts in which a date was reached (deadline, contract, invitation), or which the
+        present catalogue has not evaluated yet. Does nothing if a newer catalogue or release is in force.
         """
         catalog = self.runtime.catalog
         with self.runtime.sessions.begin() as session:
@@ -108,24 +112,24 @@ class Sweep:
         )
         for account_id in due:
             with (
-                one_failure_stops_no_other("account_id", account_id),
+                log_failure("account evaluation failed", account_id=account_id),
                 self.runtime.transaction() as session,
                 changing(session, account_id) as locked,
             ):
                 claims.release_lapsed(locked)
                 accounts.reevaluate_locked(locked, catalog, cause)
 
-    def _announce_due_notices(self) -> None:
-        """Never sent from here: an endpoint that hangs must not hold up the sweep."""
+    def _wake_for_due_notices(self) -> None:
+        """Notices are never sent by the sweep itself: an endpoint that hangs would delay it."""
         if self.wake_notices is None:
             return
         with self.runtime.sessions() as session:
             is_due = notice_endpoint.any_due(session)
         if is_due:
-            self._was_published(self.wake_notices)
+            self._try_publish(self.wake_notices)
 
-    def _ring_for_due_changes(self) -> None:
-        """Never settled from here, for the same reason."""
+    def _wake_for_due_changes(self) -> None:
+        """Seat changes are never settled by the sweep itself: the provider may be slow."""
         if self.wake_changes is None:
             return
         with self.runtime.sessions() as session:
@@ -133,10 +137,12 @@ class Sweep:
                 seat_change.due_changes(session, limit=1) or purchase_queue.due_accounts(session, limit=1)
             )
         if is_due:
-            self._was_published(self.wake_changes)
+            self._try_publish(self.wake_changes)
 
     def _reconcile_if_due(self) -> None:
-        """Wake a worker for it, or do a little of it here if broker or workers have been away for a while."""
+        """Wake a worker for it. Do a little of it here if the broker has been unreachable, or the reconcile
+        due, for a while.
+        """
         if self.wake_reconcile is None:
             return
         if not reconcile.is_due(self.runtime):
@@ -144,7 +150,7 @@ class Sweep:
             return
         if self.reconcile_due_since is None:
             self.reconcile_due_since = time.monotonic()
-        is_neglected = time.monotonic() - self.reconcile_due_since >= _NEGLECTED_AFTER
-        if (not self._was_published(self.wake_reconcile) and self._broker_is_gone()) or is_neglected:
-            with one_failure_stops_no_other("work", "reconcile"):
+        is_neglected = time.monotonic() - self.reconcile_due_since >= _NEGLECTED_AFTER_SECONDS
+        if (not self._try_publish(self.wake_reconcile) and self._is_broker_lost()) or is_neglected:
+            with log_failure("reconcile failed"):
                 reconcile.reconcile(self.runtime, until=time.monotonic())

@@ -1,4 +1,4 @@
-"""The sweeper: a small process of its own that sweeps on time, with or without a broker."""
+"""The sweeper process: sweeps at a fixed interval, with or without a broker."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from worker.sweep import Sweep
 
 log = logging.getLogger(__name__)
 
-_ENDING: Final = (signal.SIGTERM, signal.SIGINT)
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def run(sweep: Sweep, every: float) -> None:
-    """Sweep every so many seconds until SIGTERM or SIGINT; a database that is away is waited for."""
-    ended = threading.Event()
-    for number in _ENDING:
-        signal.signal(number, lambda *_: ended.set())
-    while not ended.wait(every):
+    """Sweep every `every` seconds until SIGTERM or SIGINT. Database errors are logged, and the next sweep
+    retries.
+    """
+    stopped = threading.Event()
+    for number in _STOP_SIGNALS:
+        signal.signal(number, lambda *_: stopped.set())
+    while not stopped.wait(every):
         try:
             sweep.once()
             with sweep.runtime.sessions.begin() as session:

@@ -11,7 +11,8 @@ from cli.backfill.dry_run import AccountPreview, DryRun
 from cli.backfill.missing_products import missing_products
 from cli.backfill.staging import Staging
 from cli.backfill.summary import Summary, print_summary, stored_summary
-from cli.full_sync import CannotGoOn, print_failed, ready, sync_everything
+from cli.command_runtime import command_runtime
+from cli.full_sync import CannotGoOn, print_failed, sync_everything
 from cli.progress import shown
 from domain.errors import ProviderError
 from domain.wording import counted
@@ -47,7 +48,7 @@ def backfill(*, dry_run: bool, shown_accounts: int, patience: int) -> None:
     into it. Exit code: 0 everything is counted, 1 something is unknown, held or still to sync, 2 the command
     could not run.
     """
-    with ready("seatsync-backfill") as runtime:
+    with command_runtime("seatsync-backfill") as runtime:
         is_complete = _preview(runtime, shown_accounts, patience) if dry_run else _backfill(runtime, patience)
     sys.exit(0 if is_complete else 1)
 

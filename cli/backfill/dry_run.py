@@ -8,17 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy.orm import Session
-
 from cli.backfill.staging import Staging
 from cli.backfill.summary import SeatTotals, Summary
 from cli.full_sync import with_retries
 from cli.progress import Show
-from domain.absence import completed, missing
 from domain.counts import SubscriptionShare, account_seats
 from domain.errors import AnswerIncomplete, PermanentError, ProviderError, TransientError
 from domain.findings import Finding
-from domain.ownership import Doubt, decide
+from domain.ownership import Doubt
 from domain.seat_limit import SeatLimit
 from domain.snapshot import SubscriptionSnapshot
 from domain.statuses import Phase, SubscriptionStanding
@@ -131,22 +128,16 @@ class DryRun:
 
     def _adopt(self, row: Subscription, snapshot: SubscriptionSnapshot) -> Sequence[Finding]:
         """Decide the account and adopt the snapshot; returns the findings that a sync would record."""
-        catalog, known = self.runtime.catalog, row.verified
-        with self.runtime.sessions() as session:  # never committed
-            name = ownership.named_in(session, snapshot, catalog)
-            decision = decide(
-                row.placement, name, catalog, lambda one: self._doubt_of(session, one, snapshot)
-            )
-        row.assign_to(decision.owner)
-        complete = completed(snapshot, known, catalog.account_key)
-        adopted = adopt_snapshot(row, complete, catalog, self.now, past_due_ends_at=snapshot.past_due_ends_at)
-        return [*adopted, *missing(snapshot, known), *decision.findings]
 
-    def _doubt_of(self, session: Session, account_id: str, snapshot: SubscriptionSnapshot) -> Doubt | None:
-        """Why the account in the metadata is not believed, or None. Uses this dry run's other results too."""
-        if self.staging.has_other_customer(account_id, snapshot.customer_id):
-            return Doubt.OTHER_CUSTOMER
-        return ownership.doubt_of(session, account_id, snapshot, self.runtime.catalog)
+        def doubt_of(account_id: str) -> Doubt | None:
+            """Whether this dry run has assigned the account to another customer of the provider."""
+            is_other = self.staging.has_other_customer(account_id, snapshot.customer_id)
+            return Doubt.OTHER_CUSTOMER if is_other else None
+
+        catalog = self.runtime.catalog
+        with self.runtime.sessions() as session:  # never committed
+            decision = ownership.decide(session, row, snapshot, catalog, doubt_first=doubt_of)
+        return adopt_snapshot(row, snapshot, decision, catalog, self.now)
 
     def _account(self, account_id: str) -> AccountPreview:
         shares = [_share_from_json(stored) for stored in self.staging.of_account(account_id)]

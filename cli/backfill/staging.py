@@ -1,20 +1,16 @@
-"""The stage of a dry run: what the provider showed, by account, in a scratch file.
-
-The file has no name and goes with the process, so a business of any size fits.
+"""The stage of a dry run: what the provider showed, by account, in a scratch file, so that a business of any
+size fits.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Self
 
+from cli.scratch_file import ScratchFile
 from models.base import Json
 
 _TABLES = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
 CREATE TABLE subscriptions (
     place INTEGER PRIMARY KEY, id TEXT UNIQUE, account_id TEXT, customer_id TEXT, kept TEXT
 );
@@ -23,19 +19,11 @@ CREATE INDEX by_account ON subscriptions (account_id, id);
 _PAGE = 1000
 
 
-class Staging:
+class Staging(ScratchFile):
     """Subscriptions as listed, and then each as retrieved."""
 
     def __init__(self) -> None:
-        # An empty name is a file of its own in the temporary folder, deleted as soon as it is opened.
-        self._scratch = sqlite3.connect("", isolation_level=None)
-        self._scratch.executescript(_TABLES)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._scratch.close()
+        super().__init__(_TABLES)
 
     def note(self, subscription_ids: Iterable[str]) -> None:
         """The list shows these; one that it shows twice is one."""

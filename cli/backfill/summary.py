@@ -11,9 +11,9 @@ from typing import Final
 import click
 from sqlalchemy.orm import Session
 
+from domain.balance import Balance
 from domain.seat_limit import SeatLimit, Unlimited
 from domain.wording import counted
-from services.ledger.locked_account import Balance
 from services.reports import business_totals
 
 _SHOWN: Final = 20

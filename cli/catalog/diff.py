@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from domain.balance import Balance, balances_from_json
 from domain.catalog.model import Catalog
 from domain.seat_limit import to_json
 from models import account
@@ -16,7 +17,6 @@ from models.account import Account
 from models.audit import Cause
 from models.database import Sessions
 from services.ledger import accounts, role_moves
-from services.ledger.locked_account import Balance
 from services.ledger.role_moves import RoleMove
 
 _CAUSE: Final = Cause(actor="cli:catalog", source="catalog", reason="what a changed catalogue would do")
@@ -126,5 +126,4 @@ def _figures(session: Session, account_id: str) -> Figures:
             Account.id == account_id
         )
     ).one()
-    balances = {seat_type: Balance.from_json(kept) for seat_type, kept in seats.items()}
-    return Figures(status, policy, seat_policies, balances)
+    return Figures(status, policy, seat_policies, balances_from_json(seats))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import secrets
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from domain.errors import SettingsError
+from runtime.embedded.server import free_port
+from runtime.embedded.shared_state import write_private
 
 # The demo uses its own servers and a simulated provider, so it never uses these.
 NOT_USED: Final = frozenset(
@@ -38,7 +38,7 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
         "DODO_PAYMENTS_WEBHOOK_KEY": f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}",
         "SEATSYNC_CATALOG": str(_CATALOG),
         **given,
-        "DODO_PAYMENTS_BASE_URL": f"http://127.0.0.1:{free_port()}",
+        "DODO_PAYMENTS_BASE_URL": f"http://127.0.0.1:{free_port(None)}",
         # Calls to the simulator must not go through a proxy. If both names are set, the lower-case one wins.
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
@@ -53,20 +53,3 @@ def stored_key(path: Path) -> str:
     key = f"demo-{base64.b32encode(secrets.token_bytes(10)).decode().lower()[:_KEY_LENGTH]}"
     write_private(path, f"{key}\n")
     return key
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read."""
-    path.touch(0o600)
-    path.chmod(0o600)
-    path.write_text(text, encoding="utf-8")
-
-
-def free_port(preferred: int = 0) -> int:
-    """The preferred port if it is free, otherwise any free port. Raises `SettingsError` if none is free."""
-    for port in (preferred, 0):
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
-    raise SettingsError("No port is free on 127.0.0.1. End a program that listens there.")

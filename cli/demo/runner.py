@@ -15,7 +15,6 @@ from rich.console import Console
 
 from cli.demo.api_client import Api
 from cli.demo.app_backend import Backend
-from cli.demo.environment import write_private
 from cli.demo.live_view import Header
 from cli.demo.plain_view import PlainView
 from cli.demo.process_log import ProcessLog
@@ -27,6 +26,7 @@ from cli.demo.watcher import Watcher
 from cli.migrate import migrate_to_head
 from cli.service_processes import commands
 from cli.up import check_port, is_ready
+from runtime.embedded.shared_state import write_private
 from runtime.settings import Settings
 from runtime.supervisor import Command, KeepsEnding
 from runtime.wiring import build

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cli.demo.environment import NOT_USED, environment, free_port, stored_key
+from cli.demo.environment import NOT_USED, environment, stored_key
 from cli.demo.examples import Examples
 from domain.errors import SettingsError
 from runtime.embedded import PostgresServer, RedisServer
+from runtime.embedded.server import free_port
 from runtime.servers import watching
 from runtime.settings import Settings
 from runtime.supervisor import Command

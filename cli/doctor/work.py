@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,6 +14,7 @@ from domain.catalog.model import Catalog
 from models import account, drift_finding, generation, scheduled_job
 from models.drift_finding import FindingState
 from models.inbox import InboxState
+from runtime.waiting import wait_until
 from runtime.wiring import Runtime
 from services.reports import service_health
 
@@ -48,12 +48,12 @@ def check(runtime: Runtime) -> Iterator[Result]:
 
 def _await_heartbeats(runtime: Runtime) -> None:
     """Wait for the first heartbeats of processes that may just have been started."""
-    until = time.monotonic() + _STARTUP_SECONDS
-    while time.monotonic() < until:
+
+    def are_seen() -> bool:
         with runtime.sessions() as session:
-            if all(_is_alive(session, name) for name in (scheduled_job.BEAT, scheduled_job.SWEEPER)):
-                return
-        time.sleep(_POLL_SECONDS)
+            return all(_is_alive(session, name) for name in (scheduled_job.BEAT, scheduled_job.SWEEPER))
+
+    wait_until(are_seen, seconds=_STARTUP_SECONDS, pause=_POLL_SECONDS)
 
 
 def _is_alive(session: Session, name: str) -> bool:

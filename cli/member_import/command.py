@@ -6,26 +6,24 @@ import csv
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cli.connections import servers
+from cli.command_runtime import command_runtime
 from cli.member_import import importer
 from cli.member_import.files import REJECT_COLUMNS
 from cli.member_import.importer import Importer, RowOutcome
 from cli.member_import.preview import preview
 from cli.member_import.rows import COLUMNS, REQUIRED
-from cli.member_import.staging import Staging, Watcher
+from cli.member_import.staging import Staging
+from cli.progress import shown
 from domain import role_names
 from domain.catalog.model import Catalog
-from runtime import installation
-from runtime.wiring import Runtime, build
+from runtime.wiring import Runtime
 
 _SHOWN_REJECTS = 20
 _OPTIONAL = ", ".join(name for name in COLUMNS if name not in REQUIRED)
@@ -68,7 +66,12 @@ def members(
     interrupted, run it again with the same file to continue. Exit code: 0 all rows were imported, 1 some
     were rejected, 2 the command could not run.
     """
-    with _rejects_file(rejects, file) as rejects_file, _loaded(file) as (runtime, staging):
+    with (
+        _rejects_file(rejects, file) as rejects_file,
+        command_runtime("seatsync-import") as runtime,
+        Staging() as staging,
+    ):
+        _load(staging, file)
         _warn_about_roles(runtime.catalog, staging.roles)
         if dry_run:
             _show_preview(runtime, staging, create_accounts=create_accounts, names=names)
@@ -97,15 +100,11 @@ def _rejects_file(rejects: Path | None, file: Path) -> Iterator[TextIO | None]:
         yield opened
 
 
-@contextmanager
-def _loaded(file: Path) -> Iterator[tuple[Runtime, Staging]]:
-    """The connections, and the file read to its end."""
-    with servers() as settings, Staging() as staging:
-        with _progress(f"reading {file.name}", file.stat().st_size) as watch:
-            staging.load(file, watch)
-        with closing(build(settings, pool_size=2, application="seatsync-import")) as runtime:
-            installation.check(runtime.sessions, settings)
-            yield runtime, staging
+def _load(staging: Staging, file: Path) -> None:
+    """Read the file to its end."""
+    size = file.stat().st_size
+    with shown(in_bytes=True) as show:
+        staging.load(file, lambda done: show.step(f"reading {file.name}", done, size))
 
 
 def _import(
@@ -120,8 +119,8 @@ def _import(
         batches = Importer(
             runtime=runtime, staging=staging, run=run, batch=batch, create_accounts=create_accounts
         )
-        with _progress("importing", staging.bytes, done=run.bytes_done) as watch:
-            run = batches.import_all(watch)
+        with shown(in_bytes=True) as show:
+            run = batches.import_all(lambda done: show.step("importing", done, staging.bytes))
         importer.collect_rejects(runtime, staging, run)
         _write_rejects(rejects_file, staging)
         importer.finish(runtime, run)
@@ -180,31 +179,3 @@ def _write_rejects(file: TextIO | None, staging: Staging) -> None:
 
 def _cell(value: object) -> object:
     return json.dumps(value) if isinstance(value, (bool, list, dict)) else value
-
-
-@contextmanager
-def _progress(title: str, size: int, done: int = 0) -> Iterator[Watcher]:
-    """Show progress in bytes: a bar on a terminal, otherwise a line for every 10 %."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Tenths(title, size, done)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(title, total=size, completed=done)
-        yield lambda bytes_done: progress.update(task, completed=bytes_done)
-
-
-class _Tenths:
-    """Prints a line for every 10 %."""
-
-    def __init__(self, title: str, size: int, done: int) -> None:
-        self._title = title
-        self._size = max(size, 1)
-        self._printed = done * 10 // self._size
-
-    def __call__(self, done: int) -> None:
-        tenth = min(done * 10 // self._size, 10)
-        if tenth > self._printed:
-            self._printed = tenth
-            click.echo(f"{self._title}: {tenth}0 %", err=True)

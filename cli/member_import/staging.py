@@ -1,26 +1,24 @@
 """The stage: a file's rows in the order in which they are seated, by account and then by line.
 
 Sorting puts everybody of one account together, so that accounts are locked briefly and always in one
-order. It is done on disk, in a scratch file without a name that goes with the process, and by the
-file alone: the same file gives the same order, and an import that was killed finds its place again.
+order. It is done on disk, in a scratch file, and by the file alone: the same file gives the same order, and
+an import that was killed finds its place again.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 from cli.member_import.files import Entry, entries, is_json, open_tape
 from cli.member_import.rows import BadRow, MemberRow, check
+from cli.scratch_file import ScratchFile
 
 _TABLES = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
 CREATE TABLE seatings (
     account_id TEXT, member_id TEXT, line INTEGER, bytes INTEGER, facts TEXT,
     PRIMARY KEY (account_id, member_id)
@@ -68,13 +66,11 @@ class Reject:
     cells: Sequence[object]
 
 
-class Staging:
+class Staging(ScratchFile):
     """A file, read to its end: good rows in their order, bad ones with their reasons."""
 
     def __init__(self) -> None:
-        # An empty name is a file of its own in the temporary folder, deleted as soon as it is opened.
-        self._scratch = sqlite3.connect("", isolation_level=None)
-        self._scratch.executescript(_TABLES)
+        super().__init__(_TABLES)
         self.digest = ""
         self.unit = "line"
         self.columns: Sequence[str] = ()
@@ -82,12 +78,6 @@ class Staging:
         self.bytes = 0
         self.repeated = 0
         self.roles = Counter[str]()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._scratch.close()
 
     def load(self, path: Path, watch: Watcher) -> None:
         """Read the file; raises `ImportRefused` where it is none of members."""

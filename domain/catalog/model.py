@@ -179,21 +179,9 @@ class Catalog:
         product = self.products.get(product_id) if product_id is not None else None
         return self.defaults if product is None else product.rules
 
-    def policy_name(self, product_id: str | None) -> str:
-        """The policy that decides about claims on this product's seats."""
-        return self.rules(product_id).policy
-
-    def grace(self, product_id: str | None) -> timedelta:
-        """Time to come back under the limit."""
-        return self.rules(product_id).grace
-
     def payment_grace(self, product_id: str | None) -> timedelta:
         """Time the seats are kept after a failed payment when the provider set no deadline."""
         return self.rules(product_id).payment_grace
-
-    def hold(self, product_id: str | None) -> timedelta:
-        """Time an invitation holds a seat."""
-        return self.rules(product_id).hold
 
     def seat_type(self, role: str) -> str | None:
         """The seat type the role takes, None when it is free; raises UnknownRole, naming those known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Protocol, cast
 
@@ -36,17 +36,13 @@ class Situation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A policy's answer. `code` is stable; `overage` is what the seat type is over by once it is granted.
-
-    `deadline` is when the seat type has to be back under its limit, where being over it starts a clock.
-    `to_buy` seats would have to be bought before the claim can be granted.
+    """A policy's answer. `code` is stable. `to_buy` seats would have to be bought before the claim can be
+    granted.
     """
 
     granted: bool
     code: str
     message: str
-    overage: int = 0
-    deadline: datetime | None = None
     to_buy: int = 0
 
 
@@ -105,12 +101,6 @@ def way_back(missing: int, used: int, seat_type: str) -> str:
     """
     words = seat_words(missing, seat_type)
     return f"Release {words} or buy as many more" if missing <= used else f"Buy {words} more"
-
-
-def moment_words(moment: datetime) -> str:
-    """`12 Dec 2026 09:30 UTC`."""
-    moment = moment.astimezone(UTC)
-    return f"{moment.day} {moment:%b %Y %H:%M} UTC"
 
 
 def granted_within(situation: Situation) -> Decision:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from domain.errors import ClaimsBlocked
-from domain.policies import Decision, Situation, granted_within, moment_words, way_back
+from domain.policies import Decision, Situation, granted_within, way_back
 from domain.seat_limit import at_least, overage
+from domain.times import moment_words
 
 HAS_DEADLINE = True
 BUYS = False
@@ -31,6 +32,4 @@ def decide(situation: Situation) -> Decision:
         message=f"Granted: {used_after} of {situation.purchased} {situation.seat_type} seats are then used. "
         f"{way_back(over_by, used_after, situation.seat_type)} by {moment_words(deadline)}; after that "
         "new claims are refused.",
-        overage=over_by,
-        deadline=deadline,
     )

@@ -30,8 +30,8 @@ def with_seats(
 ) -> Cart:
     """The cheapest cart with at least that many purchased seats of each wanted type; the rest stays as it is.
 
-    A pack may be cheaper than fewer single seats, so the cart may give more than is wanted (`surplus`), but
-    no more than the product's maximum, and than `at_most` if that can be had. Among carts of the same price
+    A pack may be cheaper than fewer single seats, so the cart may give more than is wanted, but no more
+    than the product's maximum, and than `at_most` if that can be had. Among carts of the same price
     it is the one with the fewest seats, and then the one that exchanges the least. A type of which there are
     as many as wanted stays as it is.
 
@@ -80,13 +80,6 @@ def known_product(catalog: Catalog, product_id: str) -> Product:
             details={"product_id": product_id, "known_products": known},
         )
     return product
-
-
-def surplus(catalog: Catalog, cart: Cart, wanted: Mapping[str, int]) -> Mapping[str, int]:
-    """By how many seats the cart exceeds what is wanted, of the types of which it does."""
-    seats = cart_seats(catalog, cart)
-    beyond = {t: _number(seats.get(t, NO_SEATS)) - number for t, number in wanted.items()}
-    return {seat_type: number for seat_type, number in beyond.items() if number > 0}
 
 
 def is_a_choice(product: Product) -> bool:
@@ -206,7 +199,3 @@ def _changed(cart: Cart, change: Mapping[str, int]) -> Cart:
     """Cart adds up what stands twice, and leaves out what comes to nothing."""
     addons = [AddonQuantity(name, units) for name, units in change.items() if name != cart.product_id]
     return Cart(cart.product_id, cart.quantity + change.get(cart.product_id, 0), (*cart.addons, *addons))
-
-
-def _number(seats: Seats) -> int:
-    return 0 if isinstance(seats.purchased, Unlimited) else seats.purchased

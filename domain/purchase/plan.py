@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 from domain.billing_terms import Proration, When
@@ -26,26 +24,6 @@ class Plan:
     proration: Proration
     prevent_on_failure: bool
 
-    def digest(self) -> str:
-        """A hash of the meaning, in hex: equal plans have equal digests, today and in the next release."""
-        meaning = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(meaning.encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineItem:
-    """One line of what would be charged. `kind` is the provider's word: subscription, addon, meter.
-
-    `proration_factor` is the part of a full period that is billed; a negative one is taken back.
-    """
-
-    kind: str
-    name: str | None
-    quantity: int | None
-    unit_price: Money | None
-    proration_factor: float | None
-    tax: Money | None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
@@ -64,7 +42,6 @@ class Preview:
     renewal: Money | None
     next_billing_date: datetime | None
     cart_after: Cart
-    line_items: tuple[LineItem, ...]
 
     @property
     def currency(self) -> str:

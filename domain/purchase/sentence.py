@@ -9,8 +9,9 @@ from typing import Final
 from domain.billing_terms import When
 from domain.purchase.money import Money
 from domain.purchase.plan import Preview
-from domain.purchase.steps import Steps, _utc_day, is_increase, moves_billing_date, renewal_of
+from domain.purchase.steps import Steps, is_increase, moves_billing_date, renewal_of
 from domain.snapshot import SubscriptionSnapshot
+from domain.times import day_words
 
 _INTERVALS: Final = {"Day": "day", "Week": "week", "Month": "month", "Year": "year"}
 
@@ -56,7 +57,7 @@ def _afterwards(preview: Preview, snapshot: SubscriptionSnapshot, when: When) ->
     if preview.renewal is None:
         return "the price of later periods is not known."
     first = snapshot.next_billing_date if when is When.AT_RENEWAL else preview.next_billing_date
-    start = f" from {_day(first)}" if first is not None else ""
+    start = f" from {day_words(first)}" if first is not None else ""
     return f"then {preview.renewal} {_every(snapshot)} before tax{start}."
 
 
@@ -72,7 +73,7 @@ def _dearer(steps: Steps, preview: Preview, snapshot: SubscriptionSnapshot) -> s
 def _moved(preview: Preview, snapshot: SubscriptionSnapshot, when: When) -> str:
     if not moves_billing_date(preview, snapshot, when) or preview.next_billing_date is None:
         return ""
-    return f"The billing date moves to {_day(preview.next_billing_date)}."
+    return f"The billing date moves to {day_words(preview.next_billing_date)}."
 
 
 def _every(snapshot: SubscriptionSnapshot) -> str:
@@ -89,11 +90,7 @@ def _counted(differences: Mapping[str, int]) -> str:
 
 
 def _on(moment: datetime | None) -> str:
-    return f" on {_day(moment)}" if moment is not None else ""
-
-
-def _day(moment: datetime) -> str:
-    return f"{_utc_day(moment).day} {_utc_day(moment):%b %Y}"
+    return f" on {day_words(moment)}" if moment is not None else ""
 
 
 def _upper(text: str) -> str:

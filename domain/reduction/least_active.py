@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from math import inf
 
 from domain.reduction import Rank, SeatHolder
+from domain.times import day_words
 
 
 def rank(holder: SeatHolder) -> Rank:
@@ -23,11 +23,7 @@ def rank(holder: SeatHolder) -> Rank:
 def reason(holder: SeatHolder) -> str:
     """The fact that decided, with its day."""
     if holder.state == "held":
-        return f"held for an invitation since {_day(holder.claimed_at)}"
+        return f"held for an invitation since {day_words(holder.claimed_at)}"
     if holder.last_active_at is None:
-        return f"never reported active; joined {_day(holder.claimed_at)}"
-    return f"not active since {_day(holder.last_active_at)}"
-
-
-def _day(moment: datetime) -> str:
-    return f"{moment.day} {moment:%b %Y}"
+        return f"never reported active; joined {day_words(holder.claimed_at)}"
+    return f"not active since {day_words(holder.last_active_at)}"

@@ -1,4 +1,7 @@
-"""seats, inbox, audit"""
+"""Accounts, assignments, subscriptions, webhook inbox, audit, drift findings, API keys, idempotency keys.
+
+Revision ID: 0001
+"""
 
 from __future__ import annotations
 

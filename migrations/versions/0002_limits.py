@@ -1,4 +1,4 @@
-"""Policies per account and seat type, and what is known of members.
+"""Policies per account and seat type; the name and last activity of members.
 
 Revision ID: 0002
 """
@@ -26,7 +26,8 @@ def upgrade() -> None:
     op.add_column("assignments", sa.Column("last_active_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("subscriptions", sa.Column("counted_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("subscriptions", sa.Column("counted_product", sa.Text(), nullable=True))
-    # The best that is known of looks made before: the last one counted, if anything ever did.
+    # Earlier syncs did not record whether their result could be counted. If the subscription has seats,
+    # assume that the last result could.
     op.execute(
         "UPDATE subscriptions SET counted_at = verified_at, counted_product = snapshot->>'product_id'"
         " WHERE seats IS NOT NULL"

@@ -1,4 +1,4 @@
-"""Notices, the endpoints they go to, and their deliveries.
+"""Notices, notice endpoints, and the deliveries of notices to endpoints.
 
 Revision ID: 0003
 """

@@ -1,4 +1,4 @@
-"""Imports: how far each file has come, and what it refused.
+"""Imports of members: the progress of each file, and the rows it rejected.
 
 Revision ID: 0004
 """

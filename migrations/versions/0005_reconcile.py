@@ -1,4 +1,4 @@
-"""Reconcile: passes that go on where they were, routine looks, drift with its cause and its end.
+"""Reconcile: passes that can be resumed, routine syncs, and the cause and state of drift findings.
 
 Revision ID: 0005
 """

@@ -1,4 +1,4 @@
-"""The audit as a chain: each row carries a hash of its content and of the account's row before it.
+"""The audit chain: each audit row has a hash of its content and of the account's previous row.
 
 Revision ID: 0006
 """
@@ -13,7 +13,7 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-# `services.reports.audit_verification` says what is hashed, and verifies by its own words.
+# The hashed fields are described in `services.reports.audit_verification`, which verifies them independently.
 _HASH = """
 CREATE FUNCTION audit_hash(written audit) RETURNS bytea LANGUAGE sql STABLE AS $$
     SELECT sha256(convert_to(jsonb_build_array(
@@ -25,8 +25,8 @@ CREATE FUNCTION audit_hash(written audit) RETURNS bytea LANGUAGE sql STABLE AS $
     )::text, 'UTF8'))
 $$
 """
-# The head comes from a table of its own and not from the newest row: a row that was cut off the end is
-# missed for ever after, and not only until the next one is written.
+# The previous hash comes from a separate table, not from the newest row. So a row deleted at the end of the
+# chain is still noticed after further rows are written.
 _CHAIN = """
 CREATE FUNCTION audit_is_chained() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -42,7 +42,7 @@ CREATE TRIGGER audit_is_chained BEFORE INSERT ON audit
 FOR EACH ROW EXECUTE FUNCTION audit_is_chained()
 """
 
-# In the order in which they were written: the account's lock hands out rising ids.
+# In the order in which the rows were written: under the account's lock, ids rise.
 _CHAIN_OLD_ROWS = """
 DO $$
 DECLARE

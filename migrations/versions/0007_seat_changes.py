@@ -1,4 +1,4 @@
-"""Seat changes: previewed, sent once, and read until it is known what came of them.
+"""Seat changes: previewed, sent once, and followed until their outcome is known.
 
 Revision ID: 0007
 """

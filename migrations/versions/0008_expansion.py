@@ -1,4 +1,4 @@
-"""Expansion: claims that wait for a seat to be bought, and who buys it; who confirmed a seat change.
+"""Automatic purchases: pending claims, and the purchase queue; who confirmed a seat change.
 
 Revision ID: 0008
 """

@@ -1,4 +1,4 @@
-"""Rules of single seat types: what differs from the account's own.
+"""Rules per seat type, where they differ from the account's rules.
 
 Revision ID: 0009
 """
@@ -16,7 +16,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # A constant default rewrites no row, however many there are.
+    # Adding a column with a constant default does not rewrite the table's rows.
     op.add_column(
         "accounts", sa.Column("seat_terms", postgresql.JSONB(), server_default="{}", nullable=False)
     )

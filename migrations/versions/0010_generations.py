@@ -1,4 +1,4 @@
-"""Generations: by which catalogue and release accounts are evaluated.
+"""Generations: the catalogue and release by which accounts are evaluated.
 
 Revision ID: 0010
 """

@@ -1,4 +1,4 @@
-"""E-mail addresses are compared by a key of their own; rows that share one are marked.
+"""E-mail addresses are compared by a normalised key; existing rows that share a key are marked.
 
 Revision ID: 0011
 """
@@ -16,8 +16,8 @@ branch_labels = None
 depends_on = None
 
 _SLICE = 5_000
-# Of live rows with one key, one stays as it is: a member before an invitation, else the oldest. The others
-# are marked, and nothing else of them is changed.
+# Of the unreleased rows of an account with the same key, one stays unmarked: a member before an invitation,
+# then the oldest. The others are only marked.
 _MARK = """
 UPDATE assignments SET email_shared = true
 FROM (
@@ -26,7 +26,7 @@ FROM (
 ) AS ranked
 WHERE assignments.id = ranked.id AND ranked.place > 1
 """
-# The release before compared what it had stored, which was one spelling of each address.
+# The previous release compared the stored addresses themselves, so each must be in its normalised spelling.
 _RESTORE = """
 UPDATE assignments AS kept SET email = email_key
 WHERE email <> email_key AND NOT email_shared AND NOT EXISTS (
@@ -36,8 +36,8 @@ WHERE email <> email_key AND NOT email_shared AND NOT EXISTS (
 """
 
 
-# Processes of the release before know no keys: the database gives their rows one, which is right for
-# addresses in ASCII letters, and takes it back with an address that they erase.
+# Processes of the previous release do not write keys. This trigger sets the key of their rows, correctly for
+# ASCII addresses, and removes it with the address.
 _KEY = """
 CREATE OR REPLACE FUNCTION assignments_email_key() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -62,7 +62,7 @@ def upgrade() -> None:
 
 
 def _fill() -> None:
-    """Slice by slice, each committed by itself: nobody waits for more than one of them."""
+    """Set the keys of existing rows in slices, each committed separately, so that locks are brief."""
     connection, last = op.get_bind(), 0
     while rows := _next(connection, last):
         last = rows[-1].id

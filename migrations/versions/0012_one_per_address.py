@@ -1,4 +1,4 @@
-"""One live assignment per address by its key; an index for the assignments of one member, released ones too.
+"""At most one unreleased assignment per account and e-mail key; an index of all assignments of a member.
 
 Revision ID: 0012
 """
@@ -14,7 +14,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # CONCURRENTLY: claims go on meanwhile. An index that an interrupted attempt left behind is of no use.
+    # CONCURRENTLY, so that claims are not blocked. An interrupted attempt leaves an invalid index, which is
+    # dropped first.
     with op.get_context().autocommit_block():
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS assignments_one_per_address")
         op.execute(

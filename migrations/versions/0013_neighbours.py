@@ -1,4 +1,4 @@
-"""Neighbours: the id of this database, refused retrieves, and purchases that are made again after a stop.
+"""The id of this installation, refused retrieves, and resets of stopped automatic purchases.
 
 Revision ID: 0013
 """

@@ -1,6 +1,6 @@
-"""Inbox: find a subscription's dead letters as quickly as its pending events.
+"""Inbox: an index for the pending events and dead letters of a subscription.
 
-The index is built beside the traffic, since the inbox may hold millions of rows.
+The index is built concurrently, because the inbox may hold millions of rows.
 
 Revision ID: 0014
 """
@@ -28,7 +28,7 @@ def downgrade() -> None:
 
 
 def _replace(old: str, *, by: str, where: str) -> None:
-    """Build the index, anew if an earlier try was interrupted, then drop the old one."""
+    """Build the index `by`, again if an earlier attempt was interrupted, then drop the index `old`."""
     with op.get_context().autocommit_block():
         op.drop_index(by, "inbox", if_exists=True, postgresql_concurrently=True)
         op.create_index(

@@ -1,4 +1,7 @@
-"""When the older secrets of notice endpoints were replaced: each signs for a day after that."""
+"""The times when older secrets of notice endpoints were replaced; each signs for one more day.
+
+Revision ID: 0015
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def upgrade() -> None:
     op.add_column(
         "notice_endpoints", sa.Column("earlier_rotations", moments, server_default="{}", nullable=False)
     )
-    # Until now at most one was kept behind the second, and it signed for as long as that.
+    # Before, at most one secret was stored after the second, and it signed as long as the second did.
     op.execute(
         "UPDATE notice_endpoints SET earlier_rotations = "
         "array_fill(rotated_at, ARRAY[cardinality(secrets) - 2]) WHERE cardinality(secrets) > 2"

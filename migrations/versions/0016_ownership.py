@@ -1,8 +1,9 @@
-"""Ownership and figures: who vouches for a link, verified and unverified figures apart, closed findings,
-deleted accounts, and to which mode and business the data belongs.
+"""Ownership by checkout and verified figures in separate columns; dismissed findings; deleted accounts.
 
-Every link that stands is kept as it is. Only subscriptions whose figures a webhook's body vouches for are
-rewritten, of which there are few outside an outage.
+The installation also records the provider's mode and business that its data belongs to.
+
+Existing links stay as they are. Only subscriptions with figures from a webhook body are rewritten; outside an
+outage there are few.
 
 Revision ID: 0016
 """
@@ -25,7 +26,8 @@ _STATES_BEFORE = "state IN ('open', 'held', 'repaired', 'agreed')"
 _CLOSED = "(state IN ('open', 'held')) = (closed_at IS NULL)"
 _CLOSED_BEFORE = "(state IN ('repaired', 'agreed')) = (closed_at IS NOT NULL)"
 
-# What only a body vouched for stood in the place of the verified figures; the audit still has those.
+# Unverified figures were stored in the columns of the verified ones. The verified figures are restored from
+# the audit.
 _PART_FIGURES = """
 UPDATE subscriptions AS known
 SET raised_seats = raised.seats, raised_status = raised.status, raised_effect = raised.effect,
@@ -107,7 +109,7 @@ def downgrade() -> None:
     op.drop_column("accounts", "opened_by_metadata_at")
     op.execute(_JOIN_FIGURES)
     op.drop_index("subscriptions_one_checkout", "subscriptions")
-    # The older release knows no better word for a link that stands whatever the metadata says.
+    # The previous release has no 'checkout'. 'app' is its only kind of link that metadata never changes.
     op.execute("UPDATE subscriptions SET linked_by = 'app' WHERE linked_by = 'checkout'")
     _replace_check("subscriptions", "linked_by", _LINKED_BY_BEFORE)
     for name in (

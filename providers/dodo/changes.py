@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from domain.billing_terms import When
 from domain.cart import Cart
 from domain.errors import PermanentError, SubscriptionNotAtProvider
 from domain.purchase.money import Money
-from domain.purchase.plan import Buyer, Checkout, LineItem, Plan, Preview
+from domain.purchase.plan import Buyer, Checkout, Plan, Preview
 from providers import fields
 from providers.dodo import subscriptions
 from providers.dodo.refusals import refused
@@ -106,7 +106,6 @@ def preview(data: JsonObject) -> Preview:
         renewal=_money(after.recurring_pre_tax_amount, after.currency),
         next_billing_date=after.next_billing_date,
         cart_after=Cart.of(after),
-        line_items=tuple(_line_items(charge.get("line_items"))),
     )
 
 
@@ -128,19 +127,3 @@ def _object(data: JsonObject, field: str) -> JsonObject:
 def _money(amount: object, currency: object) -> Money | None:
     number, code = fields.integer(amount), fields.text(currency)
     return None if number is None or code is None else Money(number, code)
-
-
-def _line_items(value: object) -> Iterable[LineItem]:
-    """For people to read; no figure is computed from them, so odd ones are left out."""
-    items: list[Any] = value if isinstance(value, list) else []
-    for item in items:
-        if isinstance(item, dict) and (kind := fields.text(item.get("type"))) is not None:
-            currency = item.get("currency")
-            yield LineItem(
-                kind=kind,
-                name=fields.text(item.get("name")),
-                quantity=fields.integer(item.get("quantity")),
-                unit_price=_money(item.get("unit_price"), currency),
-                proration_factor=fields.number(item.get("proration_factor")),
-                tax=_money(item.get("tax"), currency),
-            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from itertools import count
 from typing import Any
@@ -23,6 +23,7 @@ from domain.errors import (
 )
 from domain.purchase.plan import Buyer, Checkout, Plan, Preview
 from domain.snapshot import SubscriptionSnapshot
+from domain.times import iso_time
 from providers import fields
 from providers.base import Caller, Delivery, Event, ListPage
 from providers.dodo import changes, payments, subscriptions
@@ -127,7 +128,7 @@ class Dodo:
         A walk that a `TransientError` ended goes on with `first_page`: the moment fixes the set, so the
         numbers keep their meaning.
         """
-        moment = created_before.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        moment = iso_time(created_before)
         walk = self._walk(
             "subscriptions", {"created_at_lte": moment}, caller=Caller.RECONCILE, first_page=first_page
         )

@@ -19,7 +19,7 @@ from domain.errors import BudgetSpent, NamespaceUnknown, SettingsError
 from providers.base import Caller
 from providers.rate_limit.local_log import OwnLog
 from providers.rate_limit.redis_log import SharedLog
-from providers.rate_limit.request_log import RequestLog, State
+from providers.rate_limit.request_log import RequestLog
 from providers.rate_limit.shares import FLOORS, RECONCILE_CEILING, Window
 
 log = logging.getLogger(__name__)
@@ -55,9 +55,9 @@ class Budget:
     """Asks before every request and listens to every answer.
 
     Without a Redis client one process has the whole rate to itself. While Redis is away, or `prefix` cannot
-    tell how the keys there begin, every process counts for itself and takes an eighth of the rate. Redis
-    errors are never raised; a Redis that does not answer costs one socket timeout of the client, once in five
-    seconds.
+    tell how the keys there begin, every process counts for itself by simpler rules (`OwnLog`) and takes an
+    eighth of the rate. Redis errors are never raised; a Redis that does not answer costs one socket timeout
+    of the client, once in five seconds.
     """
 
     def __init__(
@@ -98,13 +98,6 @@ class Budget:
             if remaining * 100 < (limit or 1) * percent:
                 self._hold(caller, _PAUSE_WHEN_LOW if resets_in is None else resets_in)
                 return
-
-    def state(self) -> State:
-        """What was sent and who is paused, by the log of all processes if there is one.
-
-        Writes nothing; raises `RedisError` when Redis is away, and what `prefix` raises.
-        """
-        return (self._shared or self._own).state()
 
     def _hold(self, caller: Caller, seconds: float) -> None:
         if seconds > 0:

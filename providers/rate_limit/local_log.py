@@ -1,96 +1,60 @@
-"""The log of one process's own requests, for while Redis cannot be asked."""
+"""The log of one process's own requests, used while Redis cannot be asked."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from threading import Lock
 from time import monotonic
+from typing import Final
 
 from providers.base import Caller
-from providers.rate_limit.request_log import SECOND, SLOWED_BY, STOPPED_BY, State, Use
-from providers.rate_limit.shares import PIECE, Window, judged, pace
+from providers.rate_limit.shares import FLOORS, RECONCILE_CEILING, Window
+
+# The percentage of a window that all callers together may have used when one of this kind sends.
+_CEILINGS: Final = {
+    Caller.INTERACTIVE: 100,
+    Caller.WEBHOOK: 100 - FLOORS[Caller.INTERACTIVE],
+    Caller.RECONCILE: RECONCILE_CEILING,
+}
 
 
 class OwnLog:
-    """The log of one process: what tests use, and what is left when Redis is away.
+    """A plain sliding window per process: no window is exceeded, and a pause stops the caller and the less
+    urgent ones.
 
-    `clock` tells seconds that never go back.
+    The top of each window is left to the more urgent callers, so the timer cannot starve webhooks, nor
+    either of them people; a window of a few requests is too small for that. Unlike `SharedLog`, this log
+    does not count other processes' requests, has no floors (busy webhooks may stop the timer) and does not
+    spread the timer's requests. `clock` gives seconds and never goes back.
     """
 
     def __init__(self, windows: Sequence[Window], clock: Callable[[], float] = monotonic) -> None:
-        self._windows = judged(windows)
-        self._pace = pace(windows)
+        self._windows = windows
         self._clock = clock
-        self._longest = max(window.seconds for window in self._windows) * SECOND
-        self._all: list[int] = []  # send times, the newest last
-        self._sent: dict[Caller, list[int]] = {caller: [] for caller in Caller}
-        self._paused_until = dict.fromkeys(Caller, 0)
+        self._sent: deque[float] = deque(maxlen=max(window.requests for window in windows))
+        self._paused_until = dict.fromkeys(Caller, 0.0)
         self._lock = Lock()
 
     def ask(self, caller: Caller) -> float:
         with self._lock:
-            now = self._now()
-            wait = max(self._free_at(caller, now) - now, 0)
+            now = self._clock()
+            wait = max(self._free_at(caller) - now, 0.0)
             if not wait:
-                for times in (self._all, self._sent[caller]):
-                    times.append(now)
-                    _forget(times, now - self._longest)
-            return wait / SECOND
+                self._sent.append(now)
+            return wait
 
     def pause(self, caller: Caller, seconds: float) -> None:
+        callers = list(Caller)
         with self._lock:
-            until = self._now() + round(seconds * SECOND)
-            self._paused_until[caller] = max(self._paused_until[caller], until)
+            until = self._clock() + seconds
+            for each in callers[callers.index(caller) :]:
+                self._paused_until[each] = max(self._paused_until[each], until)
 
-    def state(self) -> State:
-        with self._lock:
-            now = self._now()
-            uses = [Use(window, self._used(window, now)) for window in self._windows]
-            pauses = {caller: until - now for caller, until in self._paused_until.items() if until > now}
-        return State(uses, {caller: left / SECOND for caller, left in pauses.items()})
-
-    def _free_at(self, caller: Caller, now: int) -> int:
+    def _free_at(self, caller: Caller) -> float:
         """The moment from which the caller may send, if nobody else does before."""
-        slowed_until = max((self._paused_until[pause] for pause in SLOWED_BY[caller]), default=0)
-        moments = [self._paused_until[pause] for pause in STOPPED_BY[caller]]
-        for window in self._windows:
-            moments.append(self._room_at(window, caller, now))
-            moments.append(self._below_ceiling_at(window, caller, slowed_until))
-        if caller is Caller.RECONCILE:
-            moments.append(_leaves(self._sent[caller], self._pace, PIECE))
-        return max(moments)
+        return max(self._paused_until[caller], *(self._room_at(window, caller) for window in self._windows))
 
-    def _room_at(self, window: Window, caller: Caller, now: int) -> int:
-        used = self._used(window, now)
-        floors = {other: 0 if other is caller else window.floor(other) for other in Caller}
-        if sum(max(used[other], floors[other]) for other in Caller) < window.requests:
-            return 0
-        # What others sent within their floors makes no room by leaving: it is kept for them again.
-        above = [other for other in Caller if used[other] > floors[other]]
-        return min(_leaves(self._sent[other], used[other], window.seconds) for other in above)
-
-    def _below_ceiling_at(self, window: Window, caller: Caller, slowed_until: int) -> int:
-        if not (ceiling := window.ceiling(caller)):
-            return 0
-        below_ceiling_at = max(_leaves(self._all, ceiling, window.seconds), slowed_until)
-        return min(below_ceiling_at, _leaves(self._sent[caller], window.floor(caller), window.seconds))
-
-    def _used(self, window: Window, now: int) -> Mapping[Caller, int]:
-        since = now - window.seconds * SECOND
-        return {caller: len(times) - bisect_right(times, since) for caller, times in self._sent.items()}
-
-    def _now(self) -> int:
-        return round(self._clock() * SECOND)
-
-
-def _leaves(times: Sequence[int], nth_newest: int, seconds: int) -> int:
-    """The moment at which this request leaves a window of so many seconds; 0 where there is none."""
-    return times[-nth_newest] + seconds * SECOND if 0 < nth_newest <= len(times) else 0
-
-
-def _forget(times: list[int], until: int) -> None:
-    """Drop what is older, once it is the half: each drop moves what stays."""
-    old = bisect_right(times, until)
-    if old * 2 > len(times):
-        del times[:old]
+    def _room_at(self, window: Window, caller: Caller) -> float:
+        ceiling = max(window.requests * _CEILINGS[caller] // 100, 1)
+        return self._sent[-ceiling] + window.seconds if len(self._sent) >= ceiling else 0.0

@@ -154,6 +154,7 @@ class SharedLog:
         self._pause([self._keys.pauses[caller]], [max(1, round(seconds * 1000))])
 
     def state(self) -> State:
+        """What was sent and who is paused; writes nothing."""
         keys = [key for caller in Caller for key in (self._keys.sent[caller], self._keys.pauses[caller])]
         lengths = [window.seconds * SECOND for window in self._windows]
         answer = iter(cast("list[int]", self._state(keys, lengths)))

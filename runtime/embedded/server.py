@@ -1,4 +1,4 @@
-"""What PostgreSQL and Redis have in common as embedded servers: one folder, one process, many users."""
+"""Base class of the embedded servers: one folder, one server process, shared by many processes."""
 
 from __future__ import annotations
 
@@ -30,28 +30,29 @@ _REASON = re.compile(r"\b(FATAL|PANIC|error):")
 
 
 class Server(ABC):
-    """A server with its data under `home`, started by the first who asks and shared with all others.
+    """A server with its data under `home`. The first process that calls `start` starts it, the others share
+    it.
 
-    Whoever called `start` uses it until they call `stop` or end in any other way; then, if they were the
-    last, the server ends too. If even the guard was killed, an orphan stays: the next start takes it over.
+    A process uses the server until it calls `stop` or ends. When the last one has done so, the server stops.
+    If its launcher was killed too, the server keeps running, and the next `start` uses it.
     """
 
     name: ClassVar[str]
     instead: ClassVar[str]  # the setting that makes the server unnecessary
     stop_signal: ClassVar[signal.Signals]
-    left_behind: ClassVar[list[subprocess.Popen[bytes]]] = []  # guards of servers that others still use
+    left_behind: ClassVar[list[subprocess.Popen[bytes]]] = []  # launchers of servers that others use
 
     def __init__(self, home: Path, *, durable: bool = True) -> None:
-        """With `durable=False` the data are less safe and tests faster; each kind says how."""
+        """With `durable=False` tests are faster and the data less safe, see the subclasses."""
         self.folder = home.resolve() / self.name
         self.durable = durable
         self._files = SharedState(self.folder)
         self._state: State | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._launcher: subprocess.Popen[bytes] | None = None
 
     @property
     def has_data(self) -> bool:
-        """Whether the server was created before, running or not."""
+        """True if the server was created before, whether it runs or not."""
         return (self.folder / "data").exists()
 
     @property
@@ -64,11 +65,11 @@ class Server(ABC):
 
     @property
     def pid(self) -> int | None:
-        """The server's own process, not the guard's; another user may have started it anew meanwhile."""
+        """The process id of the server itself. Another process may have restarted it meanwhile."""
         return (self._files.read_state() or self._started).pid
 
     def is_alive(self) -> bool:
-        """Whether the process that was started last exists; one that hangs does, too."""
+        """True if the process that was started last exists, even if it hangs."""
         state = self._files.read_state()
         if state is None or state.pid is None:
             return False
@@ -81,7 +82,7 @@ class Server(ABC):
         return True
 
     def start(self) -> str:
-        """Use the server that runs on these data, or start it; returns its URL."""
+        """Use the running server of this folder, or start it; return its URL."""
         try:
             self._files.make_folder()
             with self._files.locked():
@@ -94,10 +95,10 @@ class Server(ABC):
         return self._state.url
 
     def stop(self) -> None:
-        """Leave the server; the last to leave stops it. Doing it twice is a quiet no-op."""
+        """Leave the server; the last process to leave stops it. Does nothing if it was left before."""
         if not self._files.is_member():
             return
-        if self._files.is_replaced():  # once we have left, the guard ends a server without its files
+        if self._files.is_replaced():  # the launcher stops a server whose files were removed
             self._leave(is_dead=False)
             return
         with self._files.locked():
@@ -108,10 +109,10 @@ class Server(ABC):
             self._leave(is_dead=is_last)
 
     def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
-        """Let the server die without warning, for tests; `start` brings it back at the same address."""
+        """Kill the server, for tests. `start` restarts it at the same address."""
         if (pid := self.pid) is not None and self._is_ours(pid):
             os.kill(pid, how)
-        self._part_from_guard(is_dead=self._files.wait_until_dead(STOP_SECONDS))
+        self._release_launcher(is_dead=self._files.wait_until_dead(STOP_SECONDS))
 
     def __enter__(self) -> Self:
         self.start()
@@ -122,11 +123,11 @@ class Server(ABC):
     ) -> None:
         self.stop()
 
-    # What each kind of server knows
+    # What each kind of server defines
 
     @abstractmethod
     def _prepare(self, password: str, *, is_known: bool) -> None:
-        """Bring the data into being; see to it that the server will take the password, new or known."""
+        """Create the data if there are none, and set the password unless the server knows it already."""
 
     @abstractmethod
     def _command(self, port: int, password: str) -> list[str]:
@@ -137,20 +138,20 @@ class Server(ABC):
 
     @abstractmethod
     def _answers(self, state: State) -> bool:
-        """Whether a server there takes our password and says that it keeps our data."""
+        """True if a server at this address accepts our password and uses our data folder."""
 
     @abstractmethod
     def _recorded_pid(self) -> int | None:
-        """The pid that the server itself wrote down beside its data."""
+        """The pid that the server itself wrote into its folder; None if there is none."""
 
     @property
     @abstractmethod
-    def _mark(self) -> str:
-        """An argument on the command line of our server and of no other."""
+    def _command_line_mark(self) -> str:
+        """An argument that only our server has on its command line, to recognise its process."""
 
     @property
     def _identity(self) -> Identity | None:
-        """The user that the server runs as; None is ourselves."""
+        """The user that the server runs as; None for the present one."""
         return None
 
     # Starting
@@ -160,7 +161,7 @@ class Server(ABC):
         try:
             return self._attach() or self._launch()
         except BaseException:
-            self._leave(is_dead=False)  # so that the guard ends what was half started
+            self._leave(is_dead=False)  # then the launcher ends a server that was half started
             raise
 
     def _attach(self) -> State | None:
@@ -185,8 +186,8 @@ class Server(ABC):
         return state
 
     def _end_leftovers(self, known: State | None) -> None:
-        """A server that does not answer, or that we have no memory of, ends before its data are used anew."""
-        self._part_from_guard(is_dead=False)
+        """End a server that does not answer or whose state file was lost, before its data are used again."""
+        self._release_launcher(is_dead=False)
         for pid in {known.pid if known else None, self._recorded_pid()}:
             self._end(pid)
         if not self._files.wait_until_dead(STOP_SECONDS):
@@ -196,35 +197,35 @@ class Server(ABC):
             )
 
     def _spawn(self, command: list[str]) -> int:
-        """Start the guard, which starts the server; in a session of their own no Ctrl-C reaches them."""
+        """Start the launcher, which starts the server. Ctrl-C does not reach their session."""
         spec = self._spec(command) | {
             "lock": str(self._files.lock),
             "users": str(self._files.users),
             "stop_signal": self.stop_signal,
         }
         with self._files.new_log() as log:
-            self._guard = subprocess.Popen(  # noqa: S603
+            self._launcher = subprocess.Popen(  # noqa: S603
                 launcher_command(spec),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
             )
-        assert self._guard.stdout is not None
-        with self._guard.stdout as answer:
-            pid = answer.readline()
+        assert self._launcher.stdout is not None
+        with self._launcher.stdout as output:
+            pid = output.readline()
         if not pid:
             raise self._failed()
         return int(pid)
 
     def _run(self, command: list[str], *, text: str = "") -> None:
-        """Run a program to its end, as the user that the server runs as."""
+        """Run a program as the user of the server, and wait for its end."""
         done = subprocess.run(  # noqa: S603
             launcher_command(self._spec(command)), input=text, capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
-            program, said = Path(command[0]).name, done.stdout + done.stderr
-            raise EmbeddedServerError(f"{program} failed in {self.folder}: {_worst_line(said)}")
+            program, output = Path(command[0]).name, done.stdout + done.stderr
+            raise EmbeddedServerError(f"{program} failed in {self.folder}: {_error_line(output)}")
 
     def _spec(self, command: list[str]) -> dict[str, object]:
         return {
@@ -234,10 +235,10 @@ class Server(ABC):
         }
 
     def _await_ready(self, state: State) -> None:
-        assert self._guard is not None
+        assert self._launcher is not None
         deadline = time.monotonic() + READY_SECONDS
         while not self._answers(state):
-            if self._guard.poll() is not None or time.monotonic() > deadline:
+            if self._launcher.poll() is not None or time.monotonic() > deadline:
                 raise self._failed()
             time.sleep(PAUSE_SECONDS)
 
@@ -249,7 +250,7 @@ class Server(ABC):
     # Ending
 
     def _end(self, pid: int | None) -> None:
-        """End a server of ours, gently first; any other process that bears the number is left alone."""
+        """End our server, first with its own stop signal. Any other process with that pid is left alone."""
         for how in (self.stop_signal, signal.SIGKILL):
             if pid is None or not self._is_ours(pid):
                 return
@@ -258,23 +259,23 @@ class Server(ABC):
             self._files.wait_until_dead(STOP_SECONDS)
 
     def _is_ours(self, pid: int) -> bool:
-        return f" {self._mark} " in f" {command_line(pid)} "
+        return f" {self._command_line_mark} " in f" {command_line(pid)} "
 
     def _leave(self, *, is_dead: bool) -> None:
         self._files.leave()
-        self._part_from_guard(is_dead=is_dead)
+        self._release_launcher(is_dead=is_dead)
         self._state = None
 
-    def _part_from_guard(self, *, is_dead: bool) -> None:
-        """Reap the guard of a dead server; leave that of a living one to others, and reap it another time."""
+    def _release_launcher(self, *, is_dead: bool) -> None:
+        """Reap the launcher of an ended server. One whose server still runs for others is reaped later."""
         self.left_behind[:] = [each for each in self.left_behind if each.poll() is None]
-        if self._guard is None:
+        if self._launcher is None:
             return
         if is_dead:
-            self._guard.wait(STOP_SECONDS)
+            self._launcher.wait(STOP_SECONDS)
         else:
-            self.left_behind.append(self._guard)
-        self._guard = None
+            self.left_behind.append(self._launcher)
+        self._launcher = None
 
     @property
     def _started(self) -> State:
@@ -283,14 +284,14 @@ class Server(ABC):
         return self._state
 
 
-def _worst_line(output: str) -> str:
-    """What a program that failed gives as its reason, of all that it says; everything if it gives none."""
+def _error_line(output: str) -> str:
+    """The line of a failed program's output that gives the reason; all of the output if there is none."""
     lines = output.strip().splitlines()
     return next((line for line in lines if _REASON.search(line)), "\n".join(lines))
 
 
 def free_port(wanted: int | None) -> int:
-    """The wanted port if nobody has it, else any free one."""
+    """The wanted port if it is free, otherwise any free one."""
     for port in (wanted or 0, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -300,7 +301,7 @@ def free_port(wanted: int | None) -> int:
 
 
 def command_line(pid: int) -> str:
-    """What a process was started with; empty if there is none of that number, or only a zombie."""
+    """The command line of a process; empty if there is no such process, or only a zombie."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")

@@ -1,9 +1,9 @@
-"""The small files beside a server's data, through which its users agree on who starts it and who stops it.
+"""Files beside a server's data, by which processes agree on which of them starts and stops the server.
 
-`lock` is held by whoever starts or stops the server. `users` is held, shared, by everybody who uses it: the
-last one out stops it, and the guard does so if that one was killed. `alive` is held by the server itself, so
-that nobody has to guess from a pid whether it is gone. `state.json`, for its owner's eyes only, tells the
-next user where the server is. The locks are `flock`s: the kernel takes them back from the dead.
+`lock` is held by the process that starts or stops the server. `users` is held, shared, by every process that
+uses it: the last one to leave stops it, or the launcher if that one was killed. `alive` is held by the server
+itself, so that its end is known without looking at pids. `state.json`, readable by its owner only, holds the
+address of the server. The locks are `flock`s, which the kernel releases when a process ends.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import contextlib
 import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from runtime.embedded import launcher
 from runtime.embedded.errors import EmbeddedServerError
+from runtime.waiting import wait_until
 
 LOCK_SECONDS = 60.0
 PAUSE_SECONDS = 0.02
@@ -27,7 +27,7 @@ TAIL_LINES = 15
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where the server is, or was last; `pid` is None after an orderly stop."""
+    """The address of the server, running or not. `pid` is None after an orderly stop."""
 
     url: str
     port: int
@@ -48,16 +48,20 @@ class SharedState:
         self._membership: int | None = None
 
     def make_folder(self) -> None:
-        """Make a private folder (for root one that the server's user may pass), or use the one we made."""
+        """Create the folder, private except that for root the server's user may enter it. Raises
+        `PermissionError` if it belongs to another user.
+        """
         if not self.folder.is_dir():
             self.folder.mkdir(parents=True, exist_ok=True)
             self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
         elif (owner := self.folder.stat().st_uid) != os.geteuid():
-            raise PermissionError(f"the folder belongs to user {owner}, we are user {os.geteuid()}")
+            raise PermissionError(f"the folder belongs to user {owner}, this process to user {os.geteuid()}")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only one who starts or stops the server."""
+        """Hold the lock for starting and stopping the server. Raises `EmbeddedServerError` after a minute's
+        wait.
+        """
         descriptor = _open(self.lock)
         try:
             if not _seize_in_time(descriptor, LOCK_SECONDS):
@@ -70,7 +74,7 @@ class SharedState:
             os.close(descriptor)
 
     def wait_until_dead(self, patience: float) -> bool:
-        """Whether the server and all its children were gone in time."""
+        """Wait for the server and its children to end. False if they still run after `patience` seconds."""
         descriptor = _open(self.alive)
         try:
             return _seize_in_time(descriptor, patience)
@@ -78,7 +82,7 @@ class SharedState:
             os.close(descriptor)
 
     def join(self) -> None:
-        """Become a user. To be called with the lock held, as only its holders hold `users` alone."""
+        """Register this process as a user of the server. The lock must be held."""
         if self._membership is None:
             self._membership = _open(self.users)
             fcntl.flock(self._membership, fcntl.LOCK_SH)
@@ -92,7 +96,7 @@ class SharedState:
         return self._membership is not None
 
     def is_replaced(self) -> bool:
-        """Whether somebody removed the files that we agreed on, and perhaps made new ones."""
+        """True if the files were removed since `join`, and perhaps created again."""
         assert self._membership is not None
         try:
             return not os.path.samestat(os.fstat(self._membership), self.users.stat())
@@ -100,7 +104,7 @@ class SharedState:
             return True
 
     def is_last_member(self) -> bool:
-        """Whether there is no other user; to be asked with the lock held, when about to leave."""
+        """True if no other process uses the server. The lock must be held."""
         assert self._membership is not None
         return launcher.seize(self._membership)
 
@@ -117,7 +121,7 @@ class SharedState:
 
     @contextlib.contextmanager
     def new_log(self) -> Iterator[int]:
-        """An empty log; that of the run before stays beside it."""
+        """An empty log file. The previous one is kept as `log.before`."""
         if self.log.exists():
             self.log.replace(self.log.with_name("log.before"))
         descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -131,7 +135,7 @@ class SharedState:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that nobody else can read, not even while it is being written."""
+    """Write a file that no other user can read at any time."""
     path.touch(0o600)
     path.chmod(0o600)
     path.write_text(text, encoding="utf-8")
@@ -142,9 +146,4 @@ def _open(path: Path) -> int:
 
 
 def _seize_in_time(descriptor: int, patience: float) -> bool:
-    deadline = time.monotonic() + patience
-    while not launcher.seize(descriptor):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(PAUSE_SECONDS)
-    return True
+    return wait_until(lambda: launcher.seize(descriptor), seconds=patience, pause=PAUSE_SECONDS)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
 from domain import policies
+from domain.balance import EMPTY, Balance, balances_from_json
 from domain.catalog.model import Catalog
 from domain.errors import ClaimsBlocked
 from domain.policies import Decision, Situation, seat_words
@@ -16,13 +16,7 @@ from models import assignment
 from models.account import Account, AccountStatus
 from services.ledger import purchase_limits
 from services.ledger.claims import REFUSING
-from services.ledger.locked_account import Balance
 from services.ledger.purchase_limits import AccountView
-
-_NOTHING: Mapping[str, int | str] = Balance.from_json(
-    {"included": 0, "addon": 0, "contract": 0, "active": 0, "held": 0}
-).to_json()
-
 
 _FREE = Decision(granted=True, code="free_role", message="The role takes no seat.")
 
@@ -41,7 +35,7 @@ def may_add(session: Session, account_id: str, role: str, count: int, catalog: C
     seat_type = catalog.seat_type(role)
     found = account_rows.get(session, account_id)
     if seat_type is None:
-        return CanAddResult(_FREE, None, Balance.from_json(_NOTHING))
+        return CanAddResult(_FREE, None, EMPTY)
     balance = _without_lapsing(session, found, seat_type)
     blocked = REFUSING.get(AccountStatus(found.status))
     if blocked is not None:
@@ -72,6 +66,6 @@ def _bought(
 
 def _without_lapsing(session: Session, found: Account, seat_type: str) -> Balance:
     """The balance as a claim would find it: invitations whose time is over have made room."""
-    balance = Balance.from_json(found.seats.get(seat_type) or _NOTHING)
+    balance = balances_from_json(found.seats).get(seat_type, EMPTY)
     lapsing = sum(one.seat_type == seat_type for one in assignment.lapsed_invitations(session, found.id))
     return replace(balance, held=balance.held - lapsing)

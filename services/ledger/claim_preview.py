@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 from domain.catalog.model import Catalog
 from domain.emails import address_key
 from domain.errors import AccountNotFound
-from domain.seat_limit import available
 from models import account as account_rows
 from models.assignment import LIVE, Assignment, AssignmentState
 from services.ledger import claims, entitlements, inputs, locked_account, persons
@@ -70,8 +69,7 @@ class ClaimPreview:
     def _make_room(self, seat_type: str | None) -> None:
         if seat_type is None:
             return
-        balance = self.state.of(seat_type)
-        if available(balance.purchased, balance.used) == 0:
+        if self.state.of(seat_type).available == 0:
             for row in filter(self._has_lapsed, self._lapsed):
                 with claims.moving_seats(self.state, [row]):
                     row.give_back(self.state.now)

@@ -7,21 +7,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, make_transient_to_detached
 
 from domain import policies
+from domain.balance import Balance, Counted
 from domain.catalog.model import Catalog
 from domain.emails import address_key
 from domain.errors import ClaimsBlocked, NoSeatAvailable, PurchaseNeeded, Refused, WrongState
-from domain.seat_limit import available, to_json
 from models import assignment, seat_change
 from models.account import AccountStatus
-from models.assignment import Assignment, AssignmentState, Counted
+from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.base import Json
 from models.driver import first_row
 from services.ledger import persons
-from services.ledger.locked_account import AccountState, Balance, LockedAccount, Subject, changing
+from services.ledger.locked_account import AccountState, LockedAccount, Subject, changing
 from services.ledger.persons import Person
 
 REFUSING = {
@@ -100,7 +100,7 @@ def release_lapsed_if_full(account: LockedAccount, seat_type: str | None) -> Non
     """Where no seat is left, take back those of invitations whose time is over: before any policy decides,
     lest it count them as overage.
     """
-    if seat_type is not None and available(account.of(seat_type).purchased, account.of(seat_type).used) == 0:
+    if seat_type is not None and account.of(seat_type).available == 0:
         release_lapsed(account)
 
 
@@ -138,26 +138,17 @@ def figures(seat_type: str | None, balance: Balance) -> Mapping[str, object]:
     """The figures behind an answer, as the API shows them."""
     if seat_type is None:
         return {"seat_type": None}
-    return {
-        "seat_type": seat_type,
-        "purchased": to_json(balance.purchased),
-        "used": balance.used,
-        "available": to_json(available(balance.purchased, balance.used)),
-        "overage": balance.overage,
-    }
+    return {"seat_type": seat_type, **balance.figures()}
 
 
-_MADE = (
-    *("id", "account_id", "member_id", "name", "email", "email_key", "role", "seat_type"),
-    *("state", "protected", "claimed_at", "expires_at", "released_at", "awaits", "last_active_at"),
-)
+_COLUMNS = tuple(Assignment.__table__.columns.keys())
 _INSERT = f"""
 INSERT INTO assignments (account_id, member_id, name, email, email_key, role, seat_type, state, protected,
                          expires_at, awaits, last_active_at)
 VALUES (%(account_id)s, %(member_id)s, %(name)s, %(email)s, %(email_key)s, %(role)s, %(seat_type)s, %(state)s,
         %(protected)s, %(expires_at)s, %(awaits)s, %(last_active_at)s)
 ON CONFLICT DO NOTHING
-RETURNING {", ".join(_MADE)}
+RETURNING {", ".join(_COLUMNS)}
 """  # noqa: S608  columns, named above
 
 
@@ -199,7 +190,12 @@ def _insert(
             "last_active_at": min(wish.last_active_at, account.now) if wish.last_active_at else None,
         },
     )
-    return None if made is None else Assignment(**dict(zip(_MADE, made, strict=True)))
+    if made is None:
+        return None
+    row = Assignment(**dict(zip(_COLUMNS, made, strict=True)))
+    make_transient_to_detached(row)
+    account.session.add(row)  # as if the session had loaded it: what is changed in it is written
+    return row
 
 
 def _new(account: LockedAccount, made: Assignment, cause: Cause) -> ClaimOutcome:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from domain.balance import Balance
 from domain.catalog.model import Catalog
 from domain.notices import Notice, NoticeType, ending_at
 from domain.seat_limit import to_json
@@ -23,7 +24,7 @@ from models.sync_queue import raise_hint
 from services.ledger import claims, seat_holders
 from services.ledger.entitlements import share_of
 from services.ledger.inputs import Inputs
-from services.ledger.locked_account import Balance, LockedAccount
+from services.ledger.locked_account import LockedAccount
 
 _CAUSE = Cause(
     actor="system:deadline", source="clock", reason="the time to come back under the limit is over"
@@ -129,8 +130,7 @@ def _warn_of_ends(account: LockedAccount, rules: AccountRules) -> None:
     if _is_time(account.deadline, rules.general.payment_grace, account.now):
         _say_ending(account, account.deadline, {"reason": "payment"})
     for seat_type, balance in sorted(account.balances.items()):
-        numbers = {"purchased": to_json(balance.purchased), "used": balance.used}
-        told = {"reason": "over_limit", "seat_type": seat_type, **numbers, "overage": balance.overage}
+        told = {"reason": "over_limit", "seat_type": seat_type, **balance.figures()}
         for moment in balance.clock.consequences:
             if _is_time(moment, account.rules_of(seat_type).grace, account.now):
                 leaving = balance.clock.warned if moment == balance.clock.suspends_at else 0

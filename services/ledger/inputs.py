@@ -13,7 +13,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from domain.catalog.model import Catalog
-from models import drift_finding, generation
+from models import assignment, drift_finding, generation, seat_change
 from models.driver import first_row
 from models.subscription import Subscription
 
@@ -40,16 +40,15 @@ class Inputs:
         return [one for one in self.loaded if one.account_id == self.account_id]
 
 
-_WHAT_ELSE = """
+_WHAT_ELSE = f"""
 SELECT coalesce((SELECT (catalog_digest, release) = (%(digest)s, %(release)s)
                  FROM generations ORDER BY number DESC LIMIT 1), false),
-       EXISTS (SELECT FROM drift_findings WHERE subject = ANY (%(subjects)s)
-               AND (closed_at IS NULL OR closed_at > now() - %(late_for)s OR state = 'dismissed')),
-       EXISTS (SELECT FROM seat_changes WHERE subscription_id = %(subscription_id)s AND sent_at IS NOT NULL
-               AND (state <> 'applied' OR code = 'applied_late')),
-       (SELECT min(expires_at) FROM assignments
-        WHERE account_id = %(account_id)s AND state = 'held' AND awaits IS NULL)
-"""
+       EXISTS (SELECT FROM drift_findings
+               WHERE subject = ANY (%(subjects)s) AND {drift_finding.MAY_BE_SETTLED}),
+       EXISTS (SELECT FROM seat_changes
+               WHERE subscription_id = %(subscription_id)s AND {seat_change.MAY_SHOW}),
+       (SELECT min(expires_at) FROM assignments WHERE account_id = %(account_id)s AND {assignment.LAPSES})
+"""  # noqa: S608  conditions of ours
 
 
 def load(
@@ -84,7 +83,6 @@ def _inputs(
             "account_id": account_id,
             "subscription_id": subscription_id,
             "subjects": [f"account:{account_id}", *([subscription_id] if subscription_id else [])],
-            "late_for": drift_finding.LATE_FOR,
         },
     )
     assert row is not None

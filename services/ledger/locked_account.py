@@ -15,116 +15,20 @@ from typing import Any
 from psycopg.types.json import Jsonb
 from sqlalchemy.orm import Session
 
-from domain.counts import AccountSeats, Seats
+from domain.balance import EMPTY, Balance, Counted, balances_from_json
+from domain.counts import AccountSeats
 from domain.errors import AccountNotFound, SeatSyncError
 from domain.notices import Notice, crossings, ending_at
-from domain.overage import NO_OVERAGE, OverageClock
-from domain.policies import Situation
-from domain.seat_limit import SeatLimit, from_json, overage, to_json
+from domain.overage import OverageClock
 from domain.seat_rules import AccountRules, SeatRules
 from domain.statuses import Standing
 from models import notice
 from models.account import AccountStatus
 from models.account_rules import policies_to_json, read_seat_rules, terms_to_json
-from models.assignment import Counted
 from models.audit import Cause
 from models.base import Json
 from models.database import record_written
 from models.driver import first_row, jsonb
-
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """One seat type of one account: what was bought, what is in use, and the clock of its overage, if it is
-    over its limit. `waiting` of the held seats are still to be bought.
-    """
-
-    seats: Seats
-    active: int = 0
-    held: int = 0
-    waiting: int = 0
-    clock: OverageClock = NO_OVERAGE
-
-    @property
-    def deadline(self) -> datetime | None:
-        """When use must be back within what was bought, if the policy sets a deadline."""
-        return self.clock.deadline
-
-    @property
-    def purchased(self) -> SeatLimit:
-        return self.seats.purchased
-
-    @property
-    def used(self) -> int:
-        return self.active + self.held
-
-    @property
-    def overage(self) -> int:
-        return overage(self.purchased, self.used)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether more people sit there than seats were bought, beside those who wait for one."""
-        return self.overage > self.waiting
-
-    def moved(self, by: Counted) -> Balance:
-        """The balance with so many more (or fewer) seats taken."""
-        return replace(
-            self, active=self.active + by.active, held=self.held + by.held, waiting=self.waiting + by.waiting
-        )
-
-    def situation(self, seat_type: str, *, now: datetime, rules: SeatRules, requested: int = 1) -> Situation:
-        """What a policy may look at when so many seats of this type are asked for."""
-        return Situation(
-            seat_type=seat_type,
-            purchased=self.purchased,
-            used=self.used,
-            requested=requested,
-            now=now,
-            deadline=self.clock.known_deadline,
-            grace=rules.grace,
-        )
-
-    def to_json(self) -> Json:
-        return {
-            "included": to_json(self.seats.included),
-            "addon": self.seats.addon,
-            "contract": to_json(self.seats.contract),
-            "active": self.active,
-            "held": self.held,
-            **_clock_to_json(self.clock),
-            **({"waiting": self.waiting} if self.waiting else {}),
-        }
-
-    @classmethod
-    def from_json(cls, kept: Mapping[str, int | str]) -> Balance:
-        seats = Seats(from_json(kept["included"]), int(kept["addon"]), from_json(kept["contract"]))
-        waiting = int(kept.get("waiting", 0))
-        return cls(seats, int(kept["active"]), int(kept["held"]), waiting, _clock_from_json(kept))
-
-
-def _clock_to_json(clock: OverageClock) -> Json:
-    """Only what there is; `suspends_at` only where it is not the deadline."""
-    moments = {
-        "over_since": clock.since,
-        "deadline": clock.deadline,
-        "shelved_deadline": clock.shelved,
-        "suspends_at": clock.suspends_at if clock.suspends_at != clock.deadline else None,
-    }
-    kept: Json = {name: moment.isoformat() for name, moment in moments.items() if moment is not None}
-    return {**kept, "warned": clock.warned} if clock.deadline else kept
-
-
-def _clock_from_json(kept: Mapping[str, int | str]) -> OverageClock:
-    def moment(name: str) -> datetime | None:
-        return datetime.fromisoformat(str(kept[name])) if name in kept else None
-
-    deadline, warned = moment("deadline"), int(kept.get("warned", 0))
-    suspends_at = (moment("suspends_at") or deadline) if warned else None
-    return OverageClock(moment("over_since"), deadline, moment("shelved_deadline"), warned, suspends_at)
-
-
-EMPTY = Balance(Seats())
 
 
 @dataclass(slots=True, kw_only=True)
@@ -483,7 +387,7 @@ def _load(session: Session, statement: str, account_id: str) -> tuple[dict[str, 
         "seat_rules": read_seat_rules(general, seat_policies, seat_terms),
         "override": override,
         "unverified": unverified,
-        "balances": {seat_type: Balance.from_json(kept) for seat_type, kept in seats.items()},
+        "balances": balances_from_json(seats),
         "deadline": deadline,
         "evaluate_at": evaluate_at,
         "catalog_digest": catalog_digest,

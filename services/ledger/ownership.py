@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -21,16 +21,24 @@ from models.subscription import Subscription
 LIMIT_PERIOD: Final = timedelta(hours=1)
 """The period that `metadata_accounts_per_hour` is about."""
 
+DoubtOf = Callable[[str], Doubt | None]
+"""Why plain metadata may not name the account of that id; None if it may."""
+
 _CUSTOMER: Final = func.coalesce(Subscription.snapshot, Subscription.unverified)["customer_id"].astext
 
 
 def decide(
-    session: Session, subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog
+    session: Session,
+    subscription: Subscription,
+    snapshot: SubscriptionSnapshot,
+    catalog: Catalog,
+    *,
+    doubt_first: DoubtOf = lambda _: None,
 ) -> Decision:
     """The subscription's owner by this snapshot; see `domain.ownership`. The snapshot is as the provider sent
-    it, without what was known before.
+    it, without what was known before. `doubt_first` knows of accounts what the database does not know yet.
     """
-    return _decide(session, subscription.placement, snapshot, catalog)
+    return _decide(session, subscription.placement, snapshot, catalog, doubt_first)
 
 
 def decide_newest(
@@ -43,15 +51,19 @@ def decide_newest(
 
 
 def _decide(
-    session: Session, placement: Placement, snapshot: SubscriptionSnapshot, catalog: Catalog
+    session: Session,
+    placement: Placement,
+    snapshot: SubscriptionSnapshot,
+    catalog: Catalog,
+    doubt_first: DoubtOf = lambda _: None,
 ) -> Decision:
-    name = named_in(session, snapshot, catalog)
-    return ownership.decide(
-        placement, name, catalog, lambda account_id: doubt_of(session, account_id, snapshot, catalog)
-    )
+    def doubt_of(account_id: str) -> Doubt | None:
+        return doubt_first(account_id) or _doubt_of(session, account_id, snapshot, catalog)
+
+    return ownership.decide(placement, _named_in(session, snapshot, catalog), catalog, doubt_of)
 
 
-def named_in(session: Session, snapshot: SubscriptionSnapshot, catalog: Catalog) -> Name | None:
+def _named_in(session: Session, snapshot: SubscriptionSnapshot, catalog: Catalog) -> Name | None:
     """The account that the metadata names, proved if a checkout of ours named it for this subscription."""
     account_id = ownership.named_account(snapshot.metadata, catalog.account_key)
     if account_id is None:
@@ -76,7 +88,7 @@ def _is_used(session: Session, nonce: str, subscription_id: str) -> bool:
     return session.scalar(others.limit(1)) is not None
 
 
-def doubt_of(
+def _doubt_of(
     session: Session, account_id: str, snapshot: SubscriptionSnapshot, catalog: Catalog
 ) -> Doubt | None:
     """Why plain metadata may not name this account under `metadata_names = "first"`; None if it may.

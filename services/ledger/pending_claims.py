@@ -13,12 +13,13 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from domain import policies
+from domain.balance import Counted
 from domain.catalog.model import Catalog
 from domain.errors import PurchaseNeeded
 from domain.notices import Notice, NoticeType
 from domain.purchase.daily_limit import over_limit_message
 from models import assignment, purchase_queue, seat_change
-from models.assignment import Assignment, AssignmentState, Counted
+from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.seat_change import ChangeState
 from services.ledger import claims, persons, purchase_limits

@@ -9,6 +9,7 @@ from typing import Self
 
 from sqlalchemy.orm import Session
 
+from domain.balance import EMPTY, Balance
 from domain.cart import Cart
 from domain.catalog.model import Catalog
 from domain.counts import NO_SEATS, cart_seats
@@ -21,7 +22,7 @@ from models.base import Json
 from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription, changeable_of, snapshot_from_json
 from services.ledger.entitlements import rules_of
-from services.ledger.locked_account import EMPTY, Balance, LockedAccount
+from services.ledger.locked_account import LockedAccount
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from domain import findings
-from domain.absence import completed, missing, settled_kinds
+from domain.absence import completed, settled_kinds
 from domain.catalog.model import Catalog
 from domain.drift import Difference, differences
 from domain.findings import Finding, FindingKind
@@ -63,10 +63,11 @@ def apply(
         ours = sent_changes.apply_shown(session, opened.accounts, whole, cause)
     moved = () if known is None else differences(known, whole)
     _settle_differences(session, opened, lease, moved, ours=ours.fields)
-    subscription.assign_to(decision.owner, decision.nonce)
-    seen = adopt_snapshot(subscription, whole, catalog, lease.taken_at, past_due_ends_at=past_due_ends_at)
-    seen = (*seen, *missing(snapshot, known), *decision.findings, *ours.findings)
-    _settle(session, opened, lease, seen, kinds=settled_kinds(snapshot, catalog.account_key))
+    seen = adopt_snapshot(
+        subscription, snapshot, decision, catalog, lease.taken_at, past_due_ends_at=past_due_ends_at
+    )
+    kinds = settled_kinds(snapshot, catalog.account_key)
+    _settle(session, opened, lease, (*seen, *ours.findings), kinds=kinds)
     return evaluate_and_save(opened, catalog, ours.cause or cause, before=before)
 
 

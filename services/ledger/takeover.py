@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from domain.absence import completed, missing
 from domain.catalog.model import Catalog
 from domain.drift import fingerprint
 from domain.findings import Finding
+from domain.ownership import Decision
 from domain.snapshot import SubscriptionSnapshot, SubscriptionStatus
 from domain.statuses import StatusEffect
 from models.base import Json
@@ -19,15 +21,32 @@ from services.ledger.entitlements import count_subscription
 def adopt_snapshot(
     subscription: Subscription,
     snapshot: SubscriptionSnapshot,
+    decision: Decision,
     catalog: Catalog,
     seen_at: datetime,
     *,
     past_due_ends_at: datetime | None = None,
 ) -> tuple[Finding, ...]:
-    """The snapshot, completed by what was known, is the verified one from now on; what a person should see.
+    """Place the subscription in the account that was decided for it, and store the snapshot, completed by
+    what was known, as the verified one. Returns what a person should see.
 
     `past_due_ends_at` is the provider's payment deadline from a webhook's body.
     """
+    known = subscription.verified
+    subscription.assign_to(decision.owner, decision.nonce)
+    whole = completed(snapshot, known, catalog.account_key)
+    seen = _store(subscription, whole, catalog, seen_at, past_due_ends_at)
+    return (*seen, *missing(snapshot, known), *decision.findings)
+
+
+def _store(
+    subscription: Subscription,
+    snapshot: SubscriptionSnapshot,
+    catalog: Catalog,
+    seen_at: datetime,
+    past_due_ends_at: datetime | None,
+) -> tuple[Finding, ...]:
+    """The completed snapshot is the verified one from now on; what the count of its seats found."""
     is_renewed = _is_renewed(subscription, snapshot)
     if is_renewed and subscription.unpaid_since is not None:
         subscription.unpaid_since = seen_at

@@ -57,7 +57,6 @@ _LEASE: Final = timedelta(minutes=1)
 # Claims of one moment are one purchase.
 _LINGER: Final = 0.2
 _SOON: Final = timedelta(seconds=2)
-_ROUNDS: Final = 3
 _CAUSE: Final = Cause(actor="system:auto_expand", source="purchase", reason="somebody waits for a seat")
 
 
@@ -146,18 +145,15 @@ def _stand(runtime: Runtime, account_id: str) -> _Standing:
     """Seat those for whom there is a seat, refuse those whose purchase failed; what is left to do."""
     with runtime.transaction() as session, changing(session, account_id) as account:
         accounts.reevaluate_locked(account, runtime.catalog, _CAUSE)
+        waiting = assignment.awaiting_purchase(session, account_id)
         newest = seat_change.newest_automatic(session, account_id)
         if newest is not None and seat_change.is_in_vain(session, newest):
-            _refuse(account, newest.buys_for, newest.message or "The purchase failed.")
+            _refuse(account, _among(waiting, newest.buys_for), newest.message or "The purchase failed.")
         failures = purchase_limits.failures_of(session, account_id)
         if len(failures) >= STOP_AFTER:
-            _refuse(
-                account,
-                _ids(assignment.awaiting_purchase(session, account_id)),
-                stopped_message(len(failures)),
-            )
+            _refuse(account, _among(waiting), stopped_message(len(failures)))
         rests_until = purchase_limits.paused_until(session, account_id, failures)
-        queue = {person.id: person.seat_type for person in assignment.awaiting_purchase(session, account_id)}
+        queue = {person.id: person.seat_type for person in _among(waiting)}
         if not queue:
             purchase_queue.remove(session, account_id)
         demand = pending_claims.wanted_seats(account)
@@ -205,7 +201,8 @@ def _buy(runtime: Runtime, account_id: str, standing: _Standing) -> bool:
             return all(bought)
         with runtime.transaction() as session, changing(session, account_id) as account:
             accounts.reevaluate_locked(account, runtime.catalog, _CAUSE)
-            _refuse(account, standing.queue, error.message)
+            waiting = assignment.awaiting_purchase(session, account_id)
+            _refuse(account, _among(waiting, standing.queue), error.message)
     return True
 
 
@@ -236,11 +233,13 @@ def _is_for_now(error: SeatSyncError) -> bool:
     return isinstance(error, passing)
 
 
-def _refuse(account: LockedAccount, assignment_ids: Collection[int], reason: str) -> None:
-    """Refuse those of them who still wait."""
-    queue = assignment.awaiting_purchase(account.session, account.account_id)
-    people = [person for person in queue if person.id in assignment_ids]
+def _refuse(account: LockedAccount, people: Sequence[Assignment], reason: str) -> None:
     pending_claims.refuse(account, people, f"No seat could be bought. {reason}")
+
+
+def _among(waiting: Sequence[Assignment], ids: Collection[int] | None = None) -> Sequence[Assignment]:
+    """Those of them who wait still; with `ids`, of these assignments."""
+    return [one for one in waiting if one.awaits is not None and (ids is None or one.id in ids)]
 
 
 def _ids(queue: Sequence[Assignment]) -> set[int]:

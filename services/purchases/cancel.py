@@ -1,4 +1,4 @@
-"""Cancel a seat change: drop one that is scheduled, or that nobody confirmed."""
+"""Cancel seat changes that are scheduled at the provider, or only previewed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import logging
 from datetime import timedelta
 from typing import Final
 
-from domain.errors import (
-    ChangeRefused,
-    NotCancellable,
-    OutcomeUnknown,
-)
+from domain.errors import ChangeRefused, NotCancellable, OutcomeUnknown
 from domain.purchase.steps import PlanStatus, status_of
 from models import seat_change
 from models.seat_change import ChangeState, SeatChange
@@ -26,9 +22,9 @@ ONCE_AN_HOUR: Final = timedelta(hours=1)
 
 
 def cancel(runtime: Runtime, account_id: str, change_id: str) -> SeatChange:
-    """Take a scheduled change back, or a preview that is not wanted; the change as it stands then.
+    """Cancel a scheduled change, or discard a preview; return the change in its new state.
 
-    Raises `SeatChangeNotFound`, `NotCancellable`, and what the provider raises.
+    Raises `SeatChangeNotFound`; `NotCancellable` if it is in another state; and the provider's errors.
     """
     with runtime.transaction() as session:
         lock_account(session, account_id)
@@ -37,50 +33,57 @@ def cancel(runtime: Runtime, account_id: str, change_id: str) -> SeatChange:
             seat_change.set_state(session, change, ChangeState.EXPIRED)
         is_ours = is_still_of(session, change)
     if change.state == ChangeState.SCHEDULED and is_ours:
-        drop(runtime, change)
+        drop_at_provider(runtime, change)
         with runtime.sessions() as session:
             change = seat_change.get(session, account_id, change_id)
-        is_over = change.state not in (ChangeState.SCHEDULED, ChangeState.CANCELLED)
+        # Still scheduled: the provider has not shown yet that it is gone.
+        is_cancelled = change.state in (ChangeState.SCHEDULED, ChangeState.CANCELLED)
     else:
-        is_over = change.state not in (ChangeState.EXPIRED, ChangeState.CANCELLED)
-    if is_over:
+        is_cancelled = change.state in (ChangeState.EXPIRED, ChangeState.CANCELLED)
+    if not is_cancelled:
         why = f"The change is {change.state}" if is_ours else "The subscription has moved to another account"
         raise NotCancellable(
-            f"{why}, so it cannot be taken back: preview another one.",
+            f"{why}, so it cannot be cancelled. Preview a new change instead.",
             details={"change_id": change.id, "state": change.state},
         )
     return change
 
 
-def drop(runtime: Runtime, change: SeatChange) -> None:
-    """Take ours back, and nothing that the customer has scheduled in its place meanwhile."""
+def drop_at_provider(runtime: Runtime, change: SeatChange) -> None:
+    """Cancel the scheduled change at the provider, unless another one has taken its place there.
+
+    Raises the provider's errors, except those that say that nothing is scheduled or that leave the outcome
+    open: the next syncs show it.
+    """
     sync_or_raise(runtime, change.subscription_id)
     with runtime.sessions() as session:
-        trace = status_of(plan_of(change), snapshot_of(session, change.subscription_id))
-    if trace is not PlanStatus.SCHEDULED:
+        status = status_of(plan_of(change), snapshot_of(session, change.subscription_id))
+    if status is not PlanStatus.SCHEDULED:
         return
     try:
         runtime.provider.drop_scheduled_change(change.subscription_id)
     except OutcomeUnknown:
-        log.warning("the answer to a cancellation was lost", extra={"change": change.id})
-    except ChangeRefused as refused:
-        if refused.code != "nothing_scheduled":
+        log.warning("cancellation response lost", extra={"change_id": change.id})
+    except ChangeRefused as error:
+        if error.code != "nothing_scheduled":
             raise
     with runtime.sessions.begin() as session:
         seat_change.expect_cancellation(session, change.id)
     sync_now(runtime, change.subscription_id)
 
 
-def take_back_if_outgrown(runtime: Runtime, change_id: str) -> None:
-    """A reduction that people have outgrown since is not carried out: they would lose their seats."""
+def cancel_if_seats_in_use(runtime: Runtime, change_id: str) -> None:
+    """Cancel a scheduled reduction if, by now, more members hold seats than it would leave: they would lose
+    them. Otherwise check again in an hour.
+    """
     with runtime.transaction() as session:
         locked = lock_account(session, session.get_one(SeatChange, change_id).account_id)
-        kept = seat_change.lock(session, change_id)
-        is_going = kept.missed_at is not None or kept.code == seat_change.TAKEN_BACK
-        if kept.state != ChangeState.SCHEDULED or is_going:
+        change = seat_change.lock(session, change_id)
+        is_ending = change.missed_at is not None or change.code == seat_change.TAKEN_BACK
+        if change.state != ChangeState.SCHEDULED or is_ending:
             return
-        kept.next_at = locked.now + ONCE_AN_HOUR
-        is_outgrown = is_still_of(session, kept) and bool(too_many(locked, steps_of(kept), kept.release))
-    if is_outgrown:
-        log.info("a scheduled reduction was outgrown", extra={"change": change_id})
-        drop(runtime, kept)
+        change.next_at = locked.now + ONCE_AN_HOUR
+        in_use = is_still_of(session, change) and bool(too_many(locked, steps_of(change), change.release))
+    if in_use:
+        log.info("scheduled reduction cancelled", extra={"change_id": change_id})
+        drop_at_provider(runtime, change)

@@ -1,4 +1,6 @@
-"""Checkout: a page of the provider on which an account buys its seats, and links itself to what it bought."""
+"""Checkout: open a page of the provider on which the account pays for seats. The subscription that it makes
+is linked to the account.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,9 @@ from services.purchases.prices import prices_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckoutRequest:
-    """What an account wants to buy: so many seats of each type in all, those included among them.
+    """What an account wants to buy. `seats` are totals per seat type, with the included ones.
 
-    `is_second`: a further subscription is meant, beside one that the account pays for already.
+    `is_second` allows a second subscription for an account that already has one.
     """
 
     product_id: str
@@ -35,7 +37,7 @@ class CheckoutRequest:
 
 @dataclass(frozen=True, slots=True)
 class OpenedCheckout:
-    """The page, the cart on it, and the seats of each type that the cart gives once it is paid."""
+    """The page, the cart on it, and the seats per type that the cart gives once it is paid."""
 
     checkout: Checkout
     cart: Cart
@@ -43,12 +45,12 @@ class OpenedCheckout:
 
 
 def open_checkout(runtime: Runtime, account_id: str, purchase: CheckoutRequest) -> OpenedCheckout:
-    """Open a page with the cheapest cart that gives the wanted seats, or the fewest above.
+    """Open a page with the cheapest cart that gives the requested seats, or as few more as can be bought.
 
-    The account's id goes with it as the subscription's metadata, with a proof that this service has put it
-    there, so that the first webhook finds the account. Raises `AccountNotFound`, `SubscriptionExists`,
-    `ProductNotFound`, `PurchaseUnlinked`, what `new_cart` raises, `ChangeRefused` and `TransientError`;
-    doing it twice opens two pages, of which one is paid.
+    The subscription's metadata will hold the account's id and a signature of this service, so that the first
+    webhook finds the account. Raises `AccountNotFound`, `SubscriptionExists`, `ProductNotFound`,
+    `PurchaseUnlinked`, what `new_cart` raises, `ChangeRefused` and `TransientError`. Safe to repeat: a page
+    that nobody pays on has no effect.
     """
     catalog = runtime.catalog
     product = known_product(catalog, purchase.product_id)
@@ -59,37 +61,40 @@ def open_checkout(runtime: Runtime, account_id: str, purchase: CheckoutRequest) 
         secret = installation.checkout_secret(session)
     if catalog.account_key is None:
         raise PurchaseUnlinked(
-            "The catalogue's account_key is empty, so no subscription could tell whose it is. Name the "
-            "metadata key under [defaults], such as account_id, and restart.",
+            "The catalogue's account_key is empty, so the subscription could not be linked to the account. "
+            "Set the metadata key under [defaults], for example account_id, and restart.",
             details={"account_id": account_id},
         )
     cart = new_cart(catalog, product.product_id, purchase.seats, prices_of(runtime.provider, product))
     metadata = {catalog.account_key: account_id, PROOF_KEY: sign(secret, account_id)}
-    checkout = _page(runtime, cart, purchase, metadata)
-    gives = {seat_type: seats.purchased for seat_type, seats in cart_seats(catalog, cart).items()}
-    return OpenedCheckout(checkout, cart, gives)
+    checkout = _open_page(runtime, cart, purchase, metadata)
+    seats = {seat_type: counts.purchased for seat_type, counts in cart_seats(catalog, cart).items()}
+    return OpenedCheckout(checkout, cart, seats)
 
 
 def _refuse_second(session: Session, account_id: str) -> None:
-    """A checkout asks for seats in all, and a second subscription would add them to what there is."""
-    standing = subscription.standing_of(session, account_id)
-    if standing:
-        named = ", ".join(f"{one.id} ({one.figures.status or 'not synced yet'})" for one in standing)
+    """The requested seats are totals, but a second subscription would add them to the seats of the first."""
+    existing = subscription.standing_of(session, account_id)
+    if existing:
+        named = ", ".join(f"{one.id} ({one.figures.status or 'not synced yet'})" for one in existing)
         raise SubscriptionExists(
-            f"Account {account_id!r} has a subscription already: {named}. Change its seats instead "
+            f"Account {account_id!r} already has a subscription: {named}. Change its seats instead "
             "(POST /v1/accounts/ACCOUNT_ID/seat-changes/preview). If a second subscription is meant, send "
             '"second_subscription": true.',
-            details={"subscriptions": [one.id for one in standing]},
+            details={"subscriptions": [one.id for one in existing]},
         )
 
 
-def _page(runtime: Runtime, cart: Cart, purchase: CheckoutRequest, metadata: Mapping[str, str]) -> Checkout:
+def _open_page(
+    runtime: Runtime, cart: Cart, purchase: CheckoutRequest, metadata: Mapping[str, str]
+) -> Checkout:
     try:
         return runtime.provider.open_checkout(
             cart, purchase.buyer, metadata=metadata, return_url=purchase.return_url
         )
     except OutcomeUnknown as error:
         raise TransientError(
-            "The provider gave no page in time. Try again: a page that nobody was told of is paid by nobody.",
+            "The provider opened no checkout page in time. Try again; a page that was opened meanwhile has "
+            "no effect.",
             retry_after=error.retry_after,
         ) from error

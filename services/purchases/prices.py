@@ -1,4 +1,4 @@
-"""What seats cost at the provider, where that decides which add-ons are bought."""
+"""Prices at the provider, which decide between add-ons that give the same seats."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from providers.base import Provider
 
 
 def prices_of(provider: Provider, product: Product) -> Mapping[str, int] | None:
-    """The price of a unit of the product and of each add-on that is sold with it now, by id, each period in
-    the smallest unit of the product's currency; an add-on in another one has none. None, and nobody is asked,
-    where there is but one way to buy.
+    """Unit prices per billing period of the product and of the add-ons now sold with it, by id, in the
+    smallest unit of the currency (cents). Add-ons in another currency than the product's are left out.
 
-    Raises `PermanentError`, `TransientError`.
+    None, without a request to the provider, if the catalogue leaves no choice between add-ons. Raises
+    `PermanentError`, `TransientError`.
     """
     if not is_a_choice(product):
         return None
@@ -24,10 +24,10 @@ def prices_of(provider: Provider, product: Product) -> Mapping[str, int] | None:
     prices |= {
         addon.addon_id: addon.price
         for addon in provider.addons()
-        if addon.addon_id in (sold.addons or ()) and _can_be_compared(addon.currency, sold.currency)
+        if addon.addon_id in (sold.addons or ()) and _is_same_currency(addon.currency, sold.currency)
     }
     return {item_id: price for item_id, price in prices.items() if price is not None}
 
 
-def _can_be_compared(one: str | None, other: str | None) -> bool:
+def _is_same_currency(one: str | None, other: str | None) -> bool:
     return one is None or other is None or one == other

@@ -1,4 +1,4 @@
-"""Giving back seats: who has to leave for it, and which of them the caller named."""
+"""Which members have to leave when seats are given back, compared with the ones that the caller named."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from domain import reduction
-from domain.errors import (
-    ReleaseRefused,
-    SeatsInUse,
-)
-from domain.purchase.steps import (
-    Steps,
-)
+from domain.errors import ReleaseRefused, SeatsInUse
+from domain.purchase.steps import Steps
 from domain.reduction import Leaver
 from domain.seat_limit import add
 from services.ledger import seat_holders
@@ -23,56 +18,62 @@ _MOST_LEAVERS: Final = 10_000
 
 
 def members_to_release(
-    locked: LockedAccount, steps: Steps, asked: Sequence[str] | Literal["suggested"]
+    locked: LockedAccount, steps: Steps, requested: Sequence[str] | Literal["suggested"]
 ) -> list[str]:
-    """Those whose seats go with the change; raises `SeatsInUse` where that is not enough."""
-    if asked == "suggested":
+    """The ids of the members to release with the change. Raises like `refuse_if_in_use`."""
+    if requested == "suggested":
         return [leaver.holder.member_id for leaver in too_many(locked, steps, ())]
-    refuse_if_in_use(locked, steps, asked)
-    return list(dict.fromkeys(asked))
+    refuse_if_in_use(locked, steps, requested)
+    return list(dict.fromkeys(requested))
 
 
 def refuse_if_in_use(locked: LockedAccount, steps: Steps, release: Sequence[str]) -> None:
-    """Raises `SeatsInUse` with those who would have to leave beside the ones to be released, and
-    `ReleaseRefused` where one of these has no seat that is given back.
+    """Raise `SeatsInUse` if, without the members in `release`, the change would still leave members without a
+    seat; `ReleaseRefused` if one of them holds no seat of a type that is reduced.
     """
     over = too_many(locked, steps, release)
     if over:
+        members = "1 member" if len(over) == 1 else f"{len(over)} members"
         raise SeatsInUse(
-            f"{len(over)} more people sit there than seats would be left: name those whose seats are given "
-            'back in "release", or say "suggested" for the ones listed.',
+            f'The change would leave {members} without a seat. List them in "release", or send "release": '
+            '"suggested" to release the members listed here.',
             details={"leavers": [_leaver(one) for one in over[:_MOST_NAMED]], "total": len(over)},
         )
-    there = {one.member_id for one in seat_holders.on_types(locked.session, locked.account_id, _fewer(steps))}
-    if others := [member_id for member_id in release if member_id not in there]:
+    holders = {
+        one.member_id
+        for one in seat_holders.on_types(locked.session, locked.account_id, _reduced_types(steps))
+    }
+    if others := [member_id for member_id in release if member_id not in holders]:
         raise ReleaseRefused(
-            "Only who sits on a seat that is given back can be released with a change: take the others out "
-            'of "release".',
+            "A change can release only members who hold a seat of a type that it reduces. Remove the others "
+            'from "release".',
             details={"members": others[:_MOST_NAMED]},
         )
 
 
 def too_many(locked: LockedAccount, steps: Steps, release: Sequence[str]) -> Sequence[Leaver]:
-    """Who would have to leave beside those to be released, in the usual order, if the change was made now."""
-    limits = {name: add(locked.of(name).purchased, steps[name].difference) for name in _fewer(steps)}
-    gone = set(release)
-    there = seat_holders.on_types(locked.session, locked.account_id, list(limits))
-    people = [one for one in there if one.member_id not in gone]
-    going = reduction.leavers(people, limits, at_most=_MOST_LEAVERS)
-    return [one for name in sorted(going) for one in going[name]]
+    """The members, in reduction order, who would be left without a seat if the change were made now, after
+    those in `release` have left.
+    """
+    limits = {name: add(locked.of(name).purchased, steps[name].difference) for name in _reduced_types(steps)}
+    released = set(release)
+    holders = seat_holders.on_types(locked.session, locked.account_id, list(limits))
+    remaining = [one for one in holders if one.member_id not in released]
+    leavers = reduction.leavers(remaining, limits, at_most=_MOST_LEAVERS)
+    return [one for name in sorted(leavers) for one in leavers[name]]
 
 
-def _fewer(steps: Steps) -> list[str]:
+def _reduced_types(steps: Steps) -> list[str]:
     return [name for name, step in steps.items() if step.difference < 0]
 
 
-def _leaver(one: Leaver) -> dict[str, Any]:
-    person = one.holder
+def _leaver(leaver: Leaver) -> dict[str, Any]:
+    holder = leaver.holder
     return {
-        "member_id": person.member_id,
-        "name": person.name,
-        "role": person.role,
-        "seat_type": person.seat_type,
-        "protected": person.protected,
-        "reason": one.reason,
+        "member_id": holder.member_id,
+        "name": holder.name,
+        "role": holder.role,
+        "seat_type": holder.seat_type,
+        "protected": holder.protected,
+        "reason": leaver.reason,
     }

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from domain import explain
+from domain.balance import Balance, balances_from_json
 from domain.catalog.model import Catalog
 from domain.explain import Holding, Source
 from models import account
@@ -20,7 +21,6 @@ from models.assignment import Assignment, AssignmentState
 from models.audit import AuditRow
 from models.subscription import Subscription, of_account
 from services.ledger.entitlements import effect_of, share_of
-from services.ledger.locked_account import Balance
 from services.reports import history
 from services.reports.history import PastAccount
 
@@ -94,7 +94,7 @@ def explain_account(
     return Explanation(
         account=found,
         now=now,
-        balances={seat_type: Balance.from_json(kept) for seat_type, kept in found.seats.items()},
+        balances=balances_from_json(found.seats),
         sources=explain.sources(catalog, account_id, holdings, now=now),
         origins={one.id: Origin(one, _last_change(session, account_id, one.id)) for one in subscriptions},
         moves=_moves(session, account_id, since or now - _LOOKS_BACK, at_most),

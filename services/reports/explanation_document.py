@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from domain.balance import EMPTY, Balance, balances_from_json
 from domain.explain import Source, SourceKind, Term, formula, terms_of, total
-from domain.seat_limit import available, to_json
+from domain.seat_limit import to_json
 from models.audit import AuditRow
 from models.base import Json
 from runtime.wiring import Runtime
-from services.ledger.locked_account import EMPTY, Balance
 from services.reports import seats_document
 from services.reports.explanation import (
     ExplainedMember,
@@ -88,7 +88,7 @@ def _use(balance: Balance) -> str:
         left = f"{balance.used} used - {balance.purchased} purchased = {balance.overage} over"
     else:
         left = f"{balance.purchased} purchased - {balance.used} used = "
-        left += f"{available(balance.purchased, balance.used)} available"
+        left += f"{balance.available} available"
     return f"{used}; {left}"
 
 
@@ -150,8 +150,7 @@ def _move(row: AuditRow) -> dict[str, Any]:
 
 
 def _balances(facts: Json | None) -> Mapping[str, Balance]:
-    seats = facts["seats"] if facts else {}
-    return {seat_type: Balance.from_json(kept) for seat_type, kept in seats.items()}
+    return balances_from_json(facts["seats"] if facts else {})
 
 
 def _moved(before: Mapping[str, Balance], after: Mapping[str, Balance]) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
+from domain.balance import Balance, balances_from_json
 from domain.errors import NotKnownThen
 from models import account
 from models.audit import AuditRow
 from models.base import Json
-from services.ledger.locked_account import Balance
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _last(session: Session, account_id: str, when: ColumnElement[bool]) -> PastA
         policy=facts["policy"],
         seat_policies={name: kept["policy"] for name, kept in facts["seats"].items() if "policy" in kept},
         deadline=datetime.fromisoformat(facts["deadline"]) if facts["deadline"] else None,
-        balances={seat_type: Balance.from_json(kept) for seat_type, kept in facts["seats"].items()},
+        balances=balances_from_json(facts["seats"]),
         subscriptions=_subscriptions(session, account_id, row_id),
     )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from domain.balance import EMPTY, Balance
 from models.audit import AuditRow
 from models.base import Json
-from services.ledger.locked_account import EMPTY, Balance
 
 _NAMES: Final = {"waiting": "seats to be bought", "warned": "members told of their suspension"}
 

@@ -11,15 +11,15 @@ from zlib import crc32
 import orjson
 from sqlalchemy.orm import Session
 
+from domain.balance import Balance, balances_from_json
 from domain.catalog.model import Catalog
 from domain.counts import cart_seats
 from domain.findings import Uncountable
 from domain.purchase.steps import scheduled_cart
-from domain.seat_limit import available, to_json
+from domain.seat_limit import to_json
 from domain.snapshot import SubscriptionSnapshot
 from models import account
 from models.subscription import Subscription, of_account
-from services.ledger.locked_account import Balance
 from services.reports import history
 
 
@@ -37,7 +37,7 @@ def read(session: Session, account_id: str, catalog: Catalog, *, stale_after: ti
     found = account.get(session, account_id)
     subscriptions = of_account(session, account_id)
     now = account.now(session)
-    balances = {seat_type: Balance.from_json(kept) for seat_type, kept in found.seats.items()}
+    balances = balances_from_json(found.seats)
     deadlines = [found.deadline, *(balance.deadline for balance in balances.values())]
     looked_at = [one.verified_at for one in subscriptions]
     return {
@@ -124,15 +124,12 @@ def seats_of(balance: Balance, policy: str) -> dict[str, Any]:
     times = {"deadline": balance.clock.deadline, "suspends_at": balance.clock.suspends_at}
     return {
         "policy": policy,
-        "purchased": to_json(balance.purchased),
+        **balance.figures(),
         "included": to_json(balance.seats.included),
         "addon": balance.seats.addon,
         "contract": to_json(balance.seats.contract),
         "active": balance.active,
         "held": balance.held,
-        "used": balance.used,
-        "available": to_json(available(balance.purchased, balance.used)),
-        "overage": balance.overage,
         **({"waiting": balance.waiting} if balance.waiting else {}),
         **{name: moment for name, moment in times.items() if moment is not None},
     }

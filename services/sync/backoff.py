@@ -1,4 +1,4 @@
-"""How long to wait after a failure; the row that failed is the one retry clock."""
+"""How long to wait before a retry, and between two polls."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 LONGEST_QUICK: Final = 10.0
+"""The longest of the quick retries, in seconds."""
+
 _QUICK_ATTEMPTS: Final = 20
 _LONGEST: Final = 300.0
 _FIRST_PAUSE: Final = 0.1
@@ -14,7 +16,11 @@ _LONGEST_PAUSE: Final = 0.8
 
 
 def backoff(attempt: int) -> float:
-    """Seconds until the next try: quick throughout a short outage, five minutes at most in a long one."""
+    """Seconds until the retry after this attempt (1 is the first), with jitter.
+
+    At most ten seconds for the first twenty attempts, so that a short outage ends soon for everybody; then
+    growing to five minutes.
+    """
     if attempt <= _QUICK_ATTEMPTS:
         wait = min(2.0 ** min(attempt - 2, 10), LONGEST_QUICK)
     else:
@@ -23,7 +29,7 @@ def backoff(attempt: int) -> float:
 
 
 def growing_pauses() -> Iterator[float]:
-    """Seconds to sleep between two checks of another process's work: 0.1, then longer, up to 0.8."""
+    """Seconds to sleep between polls: 0.1, then doubled each time, up to 0.8."""
     pause = _FIRST_PAUSE
     while True:
         yield pause

@@ -1,4 +1,4 @@
-"""A batch: sync what is due, one after another, for a bounded time."""
+"""Sync a batch of due subscriptions, one after another, for a bounded time."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ from services.sync.subscription import SyncOutcome, sync
 
 log = logging.getLogger(__name__)
 
-_DRAIN_FOR: Final = 8.0  # and one retrieve more stays within a task's soft time limit
+# One more retrieve after this still ends within the soft time limit of a task.
+_DRAIN_SECONDS: Final = 8.0
 
 
 def drain(runtime: Runtime, due: Sequence[str], *, seconds: float | None = None) -> int:
-    """Sync these here and now, for so many seconds and while the request budget lasts; what is left stays
-    due. Returns how many were tried.
+    """Sync these subscriptions in this process; return how many were tried.
+
+    Stops after `seconds` (8 by default), or when the request budget is spent. The rest stay due.
     """
-    until = time.monotonic() + (_DRAIN_FOR if seconds is None else seconds)
+    until = time.monotonic() + (_DRAIN_SECONDS if seconds is None else seconds)
     tried = 0
     for subscription_id in due:
         if time.monotonic() >= until:
             break
-        with one_failure_stops_no_other("subscription_id", subscription_id):
+        with log_failure("sync failed", subscription_id=subscription_id):
             tried += 1
             if sync(runtime, subscription_id) is SyncOutcome.BUDGET_SPENT:
-                break  # the others would only hear the same
+                break  # it is the same budget for the rest
     return tried
 
 
 @contextmanager
-def one_failure_stops_no_other(kind: str, name: str) -> Iterator[None]:
-    """What fails stays due, with the log telling why; the row's own clock decides when it is next."""
+def log_failure(message: str, **extra: str) -> Iterator[None]:
+    """Log an error instead of raising it, so that a failure does not stop the work on other rows."""
     try:
         yield
     except Exception as error:  # noqa: BLE001  the text of a database error may hold personal data
-        log.error("work failed", extra={kind: name, "error": type(error).__name__})  # noqa: TRY400
+        log.error(message, extra={**extra, "error": type(error).__name__})  # noqa: TRY400

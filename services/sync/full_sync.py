@@ -1,7 +1,7 @@
-"""A full sync: a pass over the provider's list, and the looks that it asks for, because somebody waits.
+"""Full sync: walk the provider's list, request a sync wherever something differs, and wait for the results.
 
-All that is asked for is rows. So the workers help, whoever stops it loses nothing, and started again it
-waits for what is left. Nothing of it grows with the business but the time that it takes.
+Requests are rows, so workers help, an interruption loses nothing, and a second call waits for what is left.
+Memory stays flat whatever the number of subscriptions.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
@@ -19,18 +19,18 @@ from sqlalchemy.orm import Session
 from models import account, reconcile_pass, sync_queue
 from models.subscription import Subscription
 from runtime.wiring import Runtime
-from services.sync import progress as awaited
+from services.sync import progress as sync_progress
 from services.sync import reconcile
 from services.sync.subscription import SyncOutcome, sync
 
 log = logging.getLogger(__name__)
 
-_A_WHILE: Final = 1.0  # seconds until it says again how far it is
-_BREATH: Final = 0.25  # seconds between two looks at what others do, or at who is to be waited for
-_AT_ONCE: Final = 50
+_REPORT_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 0.25
+_MOST_AT_ONCE: Final = 50
 _SLICE: Final = 1000
 
-# The next one would only hear the same.
+# After one of these the next subscription would fail for the same reason.
 _STOPS: Final = {
     SyncOutcome.BUDGET_SPENT,
     SyncOutcome.POSTPONED,
@@ -38,14 +38,13 @@ _STOPS: Final = {
     SyncOutcome.OUTDATED,
 }
 
-_Slice = Callable[..., Sequence[str]]
+_ListSlice = Callable[..., Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far it is: so many `listed`, to the end of the list or not yet, and then so many looks `left`.
-
-    `waits_for` is why nothing moves, where that is known.
+    """`listed`: subscriptions listed so far; `is_listed`: the list was read to its end; `left`: syncs still
+    to finish, 0 before that. `waits_for`: why there is no progress, if that is known.
     """
 
     listed: int
@@ -59,133 +58,144 @@ class Progress:
 
 
 @dataclass(slots=True)
-class _Patience:
-    """Ends when nothing has moved for so many seconds."""
+class _Timeout:
+    """Expires once `restart` has not been called for `seconds`."""
 
     seconds: float
-    until: float = 0.0
+    expires_at: float = field(init=False)
 
-    def renew(self) -> None:
-        self.until = time.monotonic() + self.seconds
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self.expires_at = time.monotonic() + self.seconds
 
     @property
-    def is_over(self) -> bool:
-        return time.monotonic() >= self.until
+    def has_expired(self) -> bool:
+        return time.monotonic() >= self.expires_at
 
 
 def full_sync(runtime: Runtime, *, everything: bool = False, patience: float) -> Iterator[Progress]:
-    """Do it, saying about every second how far it is; the last word tells whether it is done.
+    """Run the full sync, yielding its progress about once a second; `is_done` of the last one tells whether
+    it was completed.
 
-    `everything`: look at every known subscription, not only where the list differs. It gives up after
-    `patience` seconds in which the provider only failed; a spent request budget is waited out.
+    With `everything`, sync every known subscription, not only those where the list differs. Gives up after
+    `patience` seconds in which the provider only failed; waits as long as it takes for request budget.
     """
     progress = Progress(listed=0)
-    for progress in _read_the_list(runtime, _Patience(patience)):
+    for progress in _read_list(runtime, patience):
         yield progress
     if not progress.is_listed:
         return
     if everything:
-        _ask(runtime, awaited.all_known)
-    _ask(runtime, awaited.stuck)
+        _request_syncs(runtime, sync_progress.all_known)
+    _request_syncs(runtime, sync_progress.stuck)
     with runtime.sessions.begin() as session:
         sync_queue.retry_failed_now(session, longer_than=timedelta(0))
-    yield from _look(runtime, progress.listed, _Patience(patience))
+    yield from _work_until_done(runtime, progress.listed, patience)
 
 
-def _read_the_list(runtime: Runtime, patience: _Patience) -> Iterator[Progress]:
-    """A pass that begins after it was asked for: one under way may have read past what changed since, so
-    that one is only brought to its end first.
+def _read_list(runtime: Runtime, patience: float) -> Iterator[Progress]:
+    """Complete a pass that starts from now on. A pass that is already running may be beyond subscriptions
+    that changed since, so it is finished first and another one begun.
     """
     with runtime.sessions() as session:
-        asked_at = account.now(session)
+        requested_at = account.now(session)
     reconcile.begin(runtime, now=True)
-    was_at = (0, 0)
-    patience.renew()
+    previous_position = (0, 0)
+    timeout = _Timeout(patience)
     while True:
-        reconcile.walk(runtime, until=time.monotonic() + _A_WHILE)
+        reconcile.walk(runtime, until=time.monotonic() + _REPORT_SECONDS)
         with runtime.sessions() as session:
-            done = awaited.finished_pass(session, runtime.provider.name, begun_since=asked_at)
+            completed = sync_progress.finished_pass(session, runtime.provider.name, begun_since=requested_at)
             newest = reconcile_pass.newest(session, runtime.provider.name)
         assert newest is not None  # it was begun above
-        if done is not None:
-            yield Progress(done.listed, is_listed=True)
+        if completed is not None:
+            yield Progress(completed.listed, is_listed=True)
             return
         if newest.finished_at is not None:
             reconcile.begin(runtime, now=True)
             continue
         yield Progress(newest.listed, waits_for=newest.last_error)
-        is_at = (newest.id, newest.next_page)
-        if is_at != was_at or not newest.failures:
-            patience.renew()
-        elif patience.is_over:
+        position = (newest.id, newest.next_page)
+        has_moved = position != previous_position
+        if has_moved or not newest.failures:
+            timeout.restart()
+        elif timeout.has_expired:
             return
-        if is_at == was_at:
-            time.sleep(_BREATH)
-        was_at = is_at
+        if not has_moved:
+            time.sleep(_POLL_SECONDS)
+        previous_position = position
 
 
-def _ask(runtime: Runtime, wanted: _Slice) -> None:
-    """For a look at each of them; nobody who asked before waits longer for that."""
+def _request_syncs(runtime: Runtime, list_slice: _ListSlice) -> None:
+    """Request a routine sync of every id that `list_slice` returns, slice by slice."""
     after = ""
     while True:
         with runtime.sessions.begin() as session:
-            found = wanted(session, after=after, limit=_SLICE)
-            sync_queue.raise_hints(session, found, routine=True)
-        if not found:
+            ids = list_slice(session, after=after, limit=_SLICE)
+            sync_queue.raise_hints(session, ids, routine=True)
+        if not ids:
             return
-        after = found[-1]
+        after = ids[-1]
 
 
-def _look(runtime: Runtime, listed: int, patience: _Patience) -> Iterator[Progress]:
-    """Until nothing waits that has not been looked at from now on, whoever does the looking."""
+def _work_until_done(runtime: Runtime, listed: int, patience: float) -> Iterator[Progress]:
+    """Sync what is due, beside the workers, until no pending subscription is left that was not synced from
+    now on.
+    """
     with runtime.sessions() as session:
-        asked_at = account.now(session)
+        requested_at = account.now(session)
     fewest, outcome, reason = None, None, None
-    patience.renew()
+    timeout = _Timeout(patience)
     while True:
         with runtime.sessions() as session:
-            left = awaited.count_left(session, not_seen_since=asked_at)
+            left = sync_progress.count_left(session, not_seen_since=requested_at)
         yield Progress(listed, is_listed=True, left=left, waits_for=reason)
         if not left:
             return
         has_moved = fewest is None or left < fewest
         if has_moved or outcome is SyncOutcome.BUDGET_SPENT:
-            patience.renew()
-        elif patience.is_over:
+            timeout.restart()
+        elif timeout.has_expired:
             return
         if not has_moved:
-            time.sleep(_BREATH)
+            time.sleep(_POLL_SECONDS)
         fewest = left if fewest is None else min(left, fewest)
-        if (ended := _work_a_while(runtime)) is not None:
-            outcome, reason = ended
+        if (last := _sync_due(runtime)) is not None:
+            outcome, reason = last
 
 
-def _work_a_while(runtime: Runtime) -> tuple[SyncOutcome, str | None] | None:
-    """Look at what is due until the provider has no answer for us.
+def _sync_due(runtime: Runtime) -> tuple[SyncOutcome, str | None] | None:
+    """Sync due subscriptions for a second, or until the provider cannot serve any more.
 
-    What the last look came to, and why it came to nothing if it did; None if nothing was due.
+    Returns the outcome of the last sync, with the reason if it stopped the work; None if nothing was due.
     """
-    until = time.monotonic() + _A_WHILE
+    until = time.monotonic() + _REPORT_SECONDS
     with runtime.sessions.begin() as session:
-        due = sync_queue.claim_due(session, limit=_AT_ONCE, routine_limit=_AT_ONCE, again=timedelta(0))
-    ended = None
+        due = sync_queue.claim_due(
+            session, limit=_MOST_AT_ONCE, routine_limit=_MOST_AT_ONCE, again=timedelta(0)
+        )
+    last = None
     for subscription_id in due.all:
-        outcome = _looked_at(runtime, subscription_id)
-        ended = outcome, None
+        outcome = _sync_or_log(runtime, subscription_id)
+        last = outcome, None
         if outcome in _STOPS:
             with runtime.sessions() as session:
                 return outcome, _reason(session, subscription_id, outcome)
         if time.monotonic() >= until:
             break
-    return ended
+    return last
 
 
-def _looked_at(runtime: Runtime, subscription_id: str) -> SyncOutcome:
-    """What fails here, as at an account that somebody holds, stays due and stops no other."""
+def _sync_or_log(runtime: Runtime, subscription_id: str) -> SyncOutcome:
+    """A database error, such as a lock on the account that is not released in time, leaves the subscription
+    due and does not stop the others.
+    """
     try:
         return sync(runtime, subscription_id)
     except SQLAlchemyError as error:  # its text may hold personal data
-        log.warning("look failed", extra={"subscription_id": subscription_id, "error": type(error).__name__})
+        log.warning("sync failed", extra={"subscription_id": subscription_id, "error": type(error).__name__})
         return SyncOutcome.NOTHING_DUE
 
 

@@ -1,4 +1,4 @@
-"""Linking: a mistyped subscription id is noticed before it becomes a link to nothing."""
+"""Checks before the app links a subscription to an account, so that a mistyped id is noticed."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ log = logging.getLogger(__name__)
 
 
 def was_seen(runtime: Runtime, subscription_id: str) -> bool:
-    """Whether a sync has seen the subscription, so that the provider need not be asked whether it exists."""
+    """True if a sync has stored a snapshot of the subscription, so that `check_at_provider` is not needed."""
     with runtime.sessions() as session:
         known = session.get(Subscription, subscription_id)
     return known is not None and known.snapshot is not None
 
 
 def check_at_provider(runtime: Runtime, subscription_id: str) -> None:
-    """Raise `SubscriptionNotAtProvider` if the provider says that it has no such subscription.
+    """Raise `SubscriptionNotAtProvider` if the provider does not know the subscription.
 
-    A provider that does not answer forbids no link: the app's word is final, and the next sync tells.
+    If the provider cannot be reached, log that and return: the app decides, and the next sync shows what is
+    there.
     """
     try:
         runtime.provider.retrieve(subscription_id, caller=Caller.INTERACTIVE)
     except SubscriptionNotAtProvider:
         raise SubscriptionNotAtProvider(
-            f"The provider knows no subscription {subscription_id!r}, so nothing was linked. Check the id, "
-            "and that DODO_PAYMENTS_API_KEY and DODO_PAYMENTS_ENVIRONMENT belong to where it was sold.",
+            f"The provider knows no subscription {subscription_id!r}, so nothing was linked. Check the id. "
+            "DODO_PAYMENTS_API_KEY and DODO_PAYMENTS_ENVIRONMENT must belong to the business that sold it.",
             details={"subscription_id": subscription_id},
         ) from None
     except ProviderError as error:
         log.warning(
-            "subscription linked unseen",
+            "subscription not checked before link",
             extra={"subscription_id": subscription_id, "error": type(error).__name__},
         )

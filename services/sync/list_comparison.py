@@ -1,11 +1,11 @@
-"""What the provider's list shows beside what we know: what differs is written down and asked for.
+"""Compare pages of the provider's list with the stored subscriptions: request syncs, record what differs.
 
-Nothing is taken over from a list. It has no add-ons, and may be older than our last look.
+No value is copied from the list: it has no add-ons, and may be older than the last sync.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -22,13 +22,13 @@ from models import drift_finding, inbox
 from models.subscription import snapshot_from_json
 from models.sync_queue import raise_hints
 
-# Only what is not as we know it comes back, or what was not listed or not at the provider before. Each is
-# looked up by its id (OFFSET keeps the planner from reading the whole table): pages cost what is on them.
-_COMPARE = sql(
+# Returns only subscriptions that are unknown or differ, and those that were missing from the list or at the
+# provider before. OFFSET keeps the planner from reading the whole table instead of looking up each id.
+_SELECT_UNLIKE = sql(
     r"""
-    SELECT listed.id, known.id IS NULL AS is_unheard_of, known.snapshot, known.verified_at, known.looked_at,
-           known.fingerprint IS DISTINCT FROM listed.fingerprint AS is_otherwise,
-           known.hint > known.synced AND NOT known.routine AS is_waited_for
+    SELECT listed.id, known.id IS NULL AS is_unknown, known.snapshot, known.verified_at, known.looked_at,
+           known.fingerprint IS DISTINCT FROM listed.fingerprint AS has_other_fingerprint,
+           known.hint > known.synced AND NOT known.routine AS is_pending
     FROM unnest(string_to_array(:ids, E'\n'), string_to_array(:fingerprints, E'\n'))
          AS listed (id, fingerprint)
     LEFT JOIN LATERAL (SELECT * FROM subscriptions WHERE id = listed.id OFFSET 0) AS known ON true
@@ -37,13 +37,13 @@ _COMPARE = sql(
     """
 )
 
-# Nobody's fingerprint.
+# Equals no fingerprint.
 _UNREADABLE: Final = "unreadable"
 
-# In the order in which everybody locks many of them.
+# In id order, as everywhere, to avoid deadlocks.
 _LOCK = sql("SELECT FROM subscriptions WHERE id = ANY(cast(:ids AS text[])) ORDER BY id FOR UPDATE")
 
-_REFRESH = sql(
+_MARK_LISTED = sql(
     """
     UPDATE subscriptions AS known
     SET fingerprint = coalesce(listed.fingerprint, known.fingerprint), unlisted_since = NULL
@@ -52,10 +52,13 @@ _REFRESH = sql(
     """
 )
 
+_Row = Row[Any]
+_Differences = Sequence[Difference]
+
 
 @dataclass(frozen=True, slots=True)
 class PageComparison:
-    """How many of the listed we had never heard of, and how many we knew otherwise."""
+    """How many listed subscriptions were unknown, and how many differed from their stored snapshots."""
 
     unheard_of: int = 0
     differing: int = 0
@@ -70,72 +73,83 @@ def compare(
     expect_all_known: bool,
     trusted_for: timedelta,
 ) -> PageComparison:
-    """Ask for a look at what is unheard of or differs on the page, and write down what differs.
+    """Request a sync of every listed subscription that is unknown or differs, and record the differences.
 
-    No finding is what somebody is waiting for already, what was looked at after `as_of`, before which the
-    page was not asked for, and what a look has found to be otherwise within `trusted_for`: there the list is
-    behind. Where not all were `expect_all_known`, one that is not is no finding either.
+    `unreadable` are the ids of listed subscriptions whose values could not be read. `as_of` is a database
+    time before the page was requested. Not recorded: differences of subscriptions that have a sync pending or
+    were synced after `as_of`, differences that a sync disproved within `trusted_for`, and unknown
+    subscriptions unless `expect_all_known`.
     """
-    shown = {listed.subscription_id: listed for listed in page}
-    prints = {name: fingerprint(listed) for name, listed in shown.items()}
-    rows = _unlike(session, {**dict.fromkeys(unreadable, _UNREADABLE), **prints})
+    listed = {snapshot.subscription_id: snapshot for snapshot in page}
+    fingerprints = {name: fingerprint(snapshot) for name, snapshot in listed.items()}
+    rows = _select_unlike(session, {**dict.fromkeys(unreadable, _UNREADABLE), **fingerprints})
     if not rows:
         return PageComparison()
     session.execute(_LOCK, {"ids": [row.id for row in rows]})
-    known = [row for row in rows if row.snapshot is not None and row.id in shown]
-    moved = {
-        row.id: differences(snapshot_from_json(row.snapshot), shown[row.id], LISTED)
-        if row.is_otherwise
-        else ()
-        for row in known
-    }
-    differing = [name for name, fields in moved.items() if fields]
-    back = [row.id for row in known if not row.is_otherwise]
-    unheard_of = [row.id for row in rows if row.is_unheard_of]
-    raise_hints(session, {*_never_seen(rows), *differing, *back}, routine=True)
-    alike = {name: prints[name] for name, fields in moved.items() if not fields}
-    _refresh(session, {**dict.fromkeys(differing), **alike})
-    untold = [row for row in known if not row.is_waited_for and not _is_newer(row, as_of)]
-    news = _news(session, untold, moved)
-    disproved = (
-        drift_finding.recently_disproved(session, differing, within=trusted_for) if differing else set()
-    )
-    seen = [(name, one) for name, one in news if (name, one.field, str(one.value)) not in disproved]
+    stored = [row for row in rows if row.snapshot is not None and row.id in listed]
+    changes = {row.id: _differences(row, listed[row.id]) for row in stored}
+    _request_syncs(session, rows, changes)
+    # A sync stores the new fingerprint of what differs. Without a difference, only its format has changed.
+    _mark_listed(session, {name: None if changes[name] else fingerprints[name] for name in changes})
+    unknown = [row.id for row in rows if row.is_unknown]
+    comparable = [row for row in stored if not row.is_pending and not _was_synced_after(row, as_of)]
+    found = _difference_findings(session, comparable, changes, trusted_for)
     if expect_all_known:
-        seen += [(name, findings.unheard_of(name)) for name in unheard_of]
-    drift_finding.record_all(session, seen)
-    return PageComparison(unheard_of=len(unheard_of), differing=len(differing))
+        found += [(name, findings.unheard_of(name)) for name in unknown]
+    drift_finding.record_all(session, found)
+    differing = sum(1 for fields in changes.values() if fields)
+    return PageComparison(unheard_of=len(unknown), differing=differing)
 
 
-def _unlike(session: Session, prints: Mapping[str, str]) -> Sequence[Row[Any]]:
-    """What is not as we know it. Asked as two texts, which are made and read much sooner than arrays; no id
-    has a line end in it.
+def _select_unlike(session: Session, fingerprints: Mapping[str, str]) -> Sequence[_Row]:
+    """The rows to compare. The parameters are two texts, which are much faster to build and parse than
+    arrays; no id contains a line end.
     """
-    asked = {"ids": "\n".join(prints), "fingerprints": "\n".join(prints.values())}
-    return session.execute(_COMPARE, {**asked, "missing": FindingKind.NOT_AT_PROVIDER.value}).all()
+    parameters = {"ids": "\n".join(fingerprints), "fingerprints": "\n".join(fingerprints.values())}
+    parameters["missing"] = FindingKind.NOT_AT_PROVIDER.value
+    return session.execute(_SELECT_UNLIKE, parameters).all()
 
 
-def _never_seen(rows: Sequence[Row[Any]]) -> set[str]:
-    return {row.id for row in rows if row.snapshot is None}
+def _differences(row: _Row, listed: SubscriptionSnapshot) -> _Differences:
+    if not row.has_other_fingerprint:
+        return ()
+    return differences(snapshot_from_json(row.snapshot), listed, LISTED)
 
 
-def _is_newer(row: Row[Any], moment: datetime) -> bool:
+def _request_syncs(session: Session, rows: Sequence[_Row], changes: Mapping[str, _Differences]) -> None:
+    """Request syncs of those that were never synced, that differ, or that are listed again after a gap."""
+    never_synced = {row.id for row in rows if row.snapshot is None}
+    differing = {name for name, fields in changes.items() if fields}
+    listed_again = {row.id for row in rows if row.id in changes and not row.has_other_fingerprint}
+    raise_hints(session, never_synced | differing | listed_again, routine=True)
+
+
+def _mark_listed(session: Session, fingerprints: Mapping[str, str | None]) -> None:
+    """Note that the list shows these, and store their fingerprints; None leaves the stored one as it is."""
+    if fingerprints:
+        parameters = {"ids": list(fingerprints), "fingerprints": list(fingerprints.values())}
+        session.execute(_MARK_LISTED, parameters)
+
+
+def _was_synced_after(row: _Row, moment: datetime) -> bool:
     return row.looked_at is not None and row.looked_at >= moment
 
 
-def _refresh(session: Session, prints: Mapping[str, str | None]) -> None:
-    """It is listed; where no field differs, only the fingerprint is made otherwise now."""
-    if prints:
-        session.execute(_REFRESH, {"ids": list(prints), "fingerprints": list(prints.values())})
-
-
-def _news(
-    session: Session, known: Sequence[Row[Any]], moved: Mapping[str, Sequence[Difference]]
-) -> Iterator[tuple[str, Finding]]:
-    if not any(moved[row.id] for row in known):
-        return
+def _difference_findings(
+    session: Session,
+    rows: Sequence[_Row],
+    changes: Mapping[str, _Differences],
+    trusted_for: timedelta,
+) -> list[tuple[str, Finding]]:
+    """Subscription id and finding of each difference that no sync has disproved within `trusted_for`."""
+    differing = [row for row in rows if changes[row.id]]
+    if not differing:
+        return []
     newest = inbox.newest_arrival(session)
-    for row in known:
-        arrive = newest is not None and newest > row.verified_at
-        cause = likely_cause(moved[row.id], deliveries_arrive=arrive)
-        yield from ((row.id, findings.differs(one, cause)) for one in moved[row.id])
+    disproved = drift_finding.recently_disproved(session, [row.id for row in differing], within=trusted_for)
+    found = []
+    for row in differing:
+        webhooks_arrive = newest is not None and newest > row.verified_at
+        cause = likely_cause(changes[row.id], deliveries_arrive=webhooks_arrive)
+        found += [(row.id, findings.differs(one, cause)) for one in changes[row.id]]
+    return [(name, one) for name, one in found if (name, one.field, str(one.value)) not in disproved]

@@ -1,7 +1,7 @@
-"""Resync: look at the provider now, because somebody waits for the answer.
+"""Sync on demand, for a caller that waits for the result.
 
-It asks for a look like everybody else, by a hint, and then does the work itself if nobody else is at it.
-So a late delivery cannot undo it, and many who ask at once share the same looks.
+The sync is requested through the queue like any other, then run in this process unless another worker holds
+the lease. Concurrent callers share one retrieve, and a late webhook cannot overwrite the result.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from services.sync.backoff import growing_pauses
 from services.sync.subscription import SyncOutcome, sync
 
 PATIENCE: Final = 10.0
-"""Seconds that a caller of the API waits at most."""
+"""The longest that a call of the API waits, in seconds."""
 
-_WAITING: Final = {
+# Nothing was done, so pause before the next try.
+_IDLE: Final = {
     SyncOutcome.NOTHING_DUE,
     SyncOutcome.POSTPONED,
     SyncOutcome.KEY_REFUSED,
@@ -37,9 +38,9 @@ _WAITING: Final = {
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What came of it: whether anything of the account changed, what differed or still does, and which
-    subscriptions could not be looked at in time, each with the reason if there is one. `key_refused`: the
-    provider does not take our API key, so another try helps only once a person has repaired it.
+    """`changed`: the audit has new rows for the subscriptions. `drift`: findings about them that are open or
+    were closed meanwhile. `waiting`: the subscriptions that could not be synced in time, with the last error.
+    `key_refused`: the provider rejects our API key, so a retry helps only after somebody has replaced it.
     """
 
     changed: bool
@@ -49,73 +50,75 @@ class SyncResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a resync waits for, and where the audit stood before."""
+class _Request:
+    """The hints to sync to, by subscription, and the database time and newest audit row before."""
 
     hints: dict[str, int]
-    since: datetime
+    requested_at: datetime
     newest_audit: int
 
 
 def sync_account(runtime: Runtime, account_id: str, *, patience: float) -> SyncResult:
-    """Look at every subscription of the account, for `patience` seconds at most.
-
-    What is left after that is looked at as soon as it can be, unless it is dead. Raises `AccountNotFound`.
+    """Sync every subscription of the account, within `patience` seconds. Workers continue with the rest,
+    except dead letters. Raises `AccountNotFound`.
     """
     with runtime.sessions.begin() as session:
-        lock_account(session, account_id)  # accounts before their subscriptions, as everybody locks them
+        lock_account(session, account_id)  # the account before its subscriptions, as everywhere
         ids = [one.id for one in subscription.of_account(session, account_id)]
-        asked = _ask(session, ids)
-    return _work_on(runtime, asked, patience, Caller.INTERACTIVE)
+        request = _request_sync(session, ids)
+    return _run(runtime, request, patience, Caller.INTERACTIVE)
 
 
 def sync_subscription(
     runtime: Runtime, subscription_id: str, *, patience: float, caller: Caller = Caller.INTERACTIVE
 ) -> SyncResult:
-    """The same for one subscription, known here or not."""
+    """Sync one subscription, stored or not, within `patience` seconds."""
     with runtime.sessions.begin() as session:
-        asked = _ask(session, [subscription_id])
-    return _work_on(runtime, asked, patience, caller)
+        request = _request_sync(session, [subscription_id])
+    return _run(runtime, request, patience, caller)
 
 
-def _ask(session: Session, ids: Sequence[str]) -> _Asked:
+def _request_sync(session: Session, ids: Sequence[str]) -> _Request:
     sync_queue.raise_hints(session, ids)
-    return _Asked(
+    return _Request(
         hints=sync_queue.hints_of(session, ids),
-        since=account.now(session),
+        requested_at=account.now(session),
         newest_audit=audit.newest(session),
     )
 
 
-def _work_on(runtime: Runtime, asked: _Asked, patience: float, caller: Caller) -> SyncResult:
-    waiting, key_refused = _look(runtime, asked.hints, caller, until=time.monotonic() + patience)
+def _run(runtime: Runtime, request: _Request, patience: float, caller: Caller) -> SyncResult:
+    waiting, key_refused = _sync_until(runtime, request.hints, caller, until=time.monotonic() + patience)
     with runtime.sessions() as session:
         return SyncResult(
-            changed=audit.was_changed_by(session, list(asked.hints), after=asked.newest_audit),
-            drift=drift_finding.about(session, list(asked.hints), since=asked.since),
+            changed=audit.was_changed_by(session, list(request.hints), after=request.newest_audit),
+            drift=drift_finding.about(session, list(request.hints), since=request.requested_at),
             waiting=waiting,
             key_refused=key_refused,
         )
 
 
-def _look(
+def _sync_until(
     runtime: Runtime, hints: dict[str, int], caller: Caller, *, until: float
 ) -> tuple[Sequence[PendingSync], bool]:
-    """Work on what is waited for until all is seen or the time is over; what still waits, and whether the
-    provider refused the API key at the last try.
+    """Sync until every hint is covered, nothing more can become due, or the monotonic time `until`.
+
+    Returns what is still pending, and whether the provider refused the API key at the last try.
     """
     pauses = growing_pauses()
     key_refused = False
     while True:
         with runtime.sessions() as session:
-            waiting = sync_queue.pending_syncs(session, hints)
-        left = timedelta(seconds=until - time.monotonic())
-        open_ones = [one for one in waiting if not one.is_dead and one.due_in < left]
-        if key_refused or not open_ones or left <= timedelta():
-            return waiting, key_refused
+            pending = sync_queue.pending_syncs(session, hints)
+        time_left = timedelta(seconds=until - time.monotonic())
+        due_in_time = [one for one in pending if not one.is_dead and one.due_in < time_left]
+        if key_refused or not due_in_time or time_left <= timedelta():
+            return pending, key_refused
         outcomes = {
-            sync(runtime, one.subscription_id, caller=caller) for one in open_ones if time.monotonic() < until
+            sync(runtime, one.subscription_id, caller=caller)
+            for one in due_in_time
+            if time.monotonic() < until
         }
         key_refused = SyncOutcome.KEY_REFUSED in outcomes
-        if outcomes <= _WAITING:
+        if outcomes <= _IDLE:
             time.sleep(next(pauses))

@@ -1,7 +1,7 @@
-"""Payments: what events about money mean for seat changes that were sent, and for automatic purchases.
+"""Apply payment events to seat changes and automatic purchases.
 
-They are taken note of in the transaction that takes the retrieve over: what this shows as applied is applied,
-whatever an event said of its payment before.
+This happens in the transaction that stores the retrieved snapshot, and after it: a change that the snapshot
+shows as applied is applied, whatever an event said about its payment.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ _TURNED_ON_BY: Final = {
 _NEXT_STEP: Final = "Use another payment method, or ask the bank, then preview again."
 
 
-def take_note(session: Session, provider: Provider, lease: Lease) -> None:
-    """Carry out what the events behind the lease say of money; called with the account locked.
+def apply_payment_events(session: Session, provider: Provider, lease: Lease) -> None:
+    """Apply the payment events among those behind the lease. The account must be locked.
 
-    A change whose payment failed has failed, unless the retrieve showed it. After a payment, or with a new
-    payment method, purchases that failed before are forgiven.
+    A failed payment fails the submitted change that it was for. A payment or a new payment method turns
+    automatic purchases on again.
     """
     if not lease.events or not seat_change.awaits_payment(session, lease.subscription_id):
         return
     account_id = session.get_one(Subscription, lease.subscription_id).account_id
     for body in inbox.newest_bodies(session, lease.events):
-        said = provider.read(body, with_state=False).payment
-        if said is None:
+        payment = provider.read(body, with_state=False).payment
+        if payment is None:
             continue
-        if said.kind is PaymentNewsKind.FAILED:
-            _fail(session, lease, said)
+        if payment.kind is PaymentNewsKind.FAILED:
+            _fail_change(session, lease, payment)
         elif account_id is not None:
-            purchase_reset.reset(session, account_id, _TURNED_ON_BY[said.kind])
+            purchase_reset.reset(session, account_id, _TURNED_ON_BY[payment.kind])
 
 
-def _fail(session: Session, lease: Lease, said: PaymentNews) -> None:
-    """Whose change it is decides the row, not the event: a buyer may set a payment's metadata."""
-    change = session.get(SeatChange, said.change_id, with_for_update=True, populate_existing=True)
+def _fail_change(session: Session, lease: Lease, payment: PaymentNews) -> None:
+    change = session.get(SeatChange, payment.change_id, with_for_update=True, populate_existing=True)
+    # Buyers can write any id into the metadata of a payment, so it must be a change of this subscription.
     if change is None or change.subscription_id != lease.subscription_id:
         return
     if change.state == ChangeState.SUBMITTED:
-        refusal = f" ({said.refusal})" if said.refusal else ""
+        refusal = f" ({payment.refusal})" if payment.refusal else ""
         message = f"The payment failed{refusal}, and nothing has changed. {_NEXT_STEP}"
         failed_changes.fail_unheard(session, change, seat_change.PAYMENT_FAILED, message, helps=False)

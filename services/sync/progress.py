@@ -1,4 +1,4 @@
-"""What whoever waits for everything asks: how many are left, what stands in the way."""
+"""Queries on the progress of a full sync: what is left, and what failed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.sync_queue import PendingSync
 
 
 def finished_pass(session: Session, provider: str, *, begun_since: datetime) -> ReconcilePass | None:
-    """The first pass that began then or later and has come to its end."""
+    """The first completed pass that began at `begun_since` or later; None before it is completed."""
     return session.scalar(
         select(ReconcilePass)
         .where(*completed_passes(provider), ReconcilePass.started_at >= begun_since)
@@ -25,7 +25,7 @@ def finished_pass(session: Session, provider: str, *, begun_since: datetime) -> 
 
 
 def listed_before(session: Session, provider: str) -> int | None:
-    """How many subscriptions the last whole list had."""
+    """How many subscriptions the last completed pass listed; None if there is none."""
     return session.scalar(
         select(ReconcilePass.listed)
         .where(*completed_passes(provider))
@@ -34,8 +34,8 @@ def listed_before(session: Session, provider: str) -> int | None:
     )
 
 
-# A look that began later covers what was asked for before, whatever was asked for meanwhile.
-_LEFT = sql(
+# Later hints do not matter: a sync that began after the moment covers all that was requested before it.
+_COUNT_LEFT = sql(
     """
     SELECT count(*) FROM subscriptions
     WHERE hint > synced AND dead_reason IS NULL AND (looked_at IS NULL OR looked_at < :moment)
@@ -44,8 +44,8 @@ _LEFT = sql(
 
 
 def count_left(session: Session, *, not_seen_since: datetime) -> int:
-    """How many wait for a look and have had none since that moment; those given up on wait no more."""
-    return int(session.execute(_LEFT, {"moment": not_seen_since}).scalar_one())
+    """How many subscriptions have a sync pending and none since that moment; dead letters do not count."""
+    return int(session.execute(_COUNT_LEFT, {"moment": not_seen_since}).scalar_one())
 
 
 _ALL_KNOWN = sql("SELECT id FROM subscriptions WHERE id > :after ORDER BY id LIMIT :limit")
@@ -62,17 +62,17 @@ _STUCK = sql(
 
 
 def all_known(session: Session, *, after: str, limit: int) -> Sequence[str]:
-    """Every known subscription by id, from the one behind `after`."""
+    """The ids of all known subscriptions, in order, that come after `after`."""
     return session.execute(_ALL_KNOWN, {"after": after, "limit": limit}).scalars().all()
 
 
 def stuck(session: Session, *, after: str, limit: int) -> Sequence[str]:
-    """The same for those that were given up on, and those whose last look could not be made use of."""
+    """The ids, in order after `after`, of dead subscriptions and of those with a held finding."""
     return session.execute(_STUCK, {"after": after, "limit": limit}).scalars().all()
 
 
 def failed(session: Session, *, limit: int) -> Sequence[PendingSync]:
-    """Those whose last look came to nothing and is to be repeated, or was given up on; by id."""
+    """Subscriptions whose last sync failed, to be retried or dead, by id."""
     wanted = (
         select(Subscription.id, Subscription.last_error, Subscription.dead_reason)
         .where(

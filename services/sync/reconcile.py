@@ -1,8 +1,8 @@
-"""Reconcile: find what no webhook told us. It only asks for looks, so the sync's fence guards every write.
+"""Reconcile: find what webhooks missed. It only requests syncs; the sync itself writes the result.
 
-Two gears: the provider's list gives most changes cheaply; and each subscription is retrieved at least
-once per `verify_every`, oldest first, because the list does not show add-ons. Both are spread over their
-periods, and neither keeps anything in memory: whoever comes next goes on from the rows.
+Two jobs, each spread over its period. A pass walks the provider's list, which shows most changes cheaply. The
+rolling verification requests a sync of every subscription at least once per `verify_every`, because the list
+shows no add-ons. All state is in the database, so any process may continue.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -28,223 +28,260 @@ from services.sync.list_comparison import PageComparison
 
 log = logging.getLogger(__name__)
 
-_LIST: Final = "reconcile"
-_TURN: Final = "verify"
-_EVERY_TURN: Final = timedelta(minutes=1)
-_FEWEST_A_TURN: Final = 20
-_CATCHING_UP: Final = 4  # times an even pace: shares of the period begin at half of it, and a backlog goes
+# Names of scheduled jobs.
+_RECONCILE: Final = "reconcile"
+_VERIFICATION: Final = "verify"
 
-# Pages are compared together as they come: a statement costs as much for a thousand rows as for a hundred.
+_VERIFICATION_PERIOD: Final = timedelta(minutes=1)
+_FEWEST_VERIFIED: Final = 20
+# Times the even pace: subscriptions may be verified from half of the period on, and a backlog must shrink.
+_CATCHING_UP: Final = 4
+
+# Pages are compared in batches, because the statement takes about as long for a thousand rows as for a
+# hundred.
 _MOST_PAGES: Final = 10
-_LONGEST_BATCH: Final = 2.0
+_LONGEST_BATCH_SECONDS: Final = 2.0
 _MOST_REPEATED: Final = 2
-# Longer than a batch and one slow page more can take, short enough that a killed walker's pass is taken up
-# again soon.
+# Longer than a batch and one slow page take, short enough that the pass of a killed process is soon
+# continued.
 _LEASE: Final = timedelta(seconds=12)
 _LONGEST_FAILURE: Final = timedelta(hours=6)
+# Shorter pauses between pages are not worth another wake-up.
 _SHORTEST_PAUSE: Final = timedelta(seconds=1)
-# So much may leave the list at once; a list that shows next to nothing is the answer to a wrong key, and
-# the rest is verified in its turn anyway.
+# How many syncs a pass requests at most for subscriptions that left the list. With the key of another
+# business the list is nearly empty, and that must not request a sync of everything at once.
 _MOST_VANISHED: Final = 1000
 
 
 def reconcile(runtime: Runtime, *, until: float) -> None:
-    """Do what is due of both gears, the list until the monotonic clock reaches `until`."""
+    """Do what is due: request verifications, begin a pass, and walk the list until the monotonic time
+    `until`.
+    """
     verify(runtime)
     begin(runtime)
     walk(runtime, until=until)
 
 
 def is_due(runtime: Runtime) -> bool:
-    """Whether `reconcile` would find anything to do."""
+    """True if `reconcile` has anything to do."""
     with runtime.sessions() as session:
         return (
-            scheduled_job.is_unclaimed(session, _TURN, _EVERY_TURN)
-            or scheduled_job.is_unclaimed(session, _LIST, _period(runtime))
+            scheduled_job.is_unclaimed(session, _VERIFICATION, _VERIFICATION_PERIOD)
+            or scheduled_job.is_unclaimed(session, _RECONCILE, _period(runtime))
             or reconcile_pass.is_due(session, runtime.provider.name)
         )
 
 
 def begin(runtime: Runtime, *, now: bool = False) -> None:
-    """Begin a pass if it is time for one: once per period, whoever rings first.
+    """Begin a pass, at most one per period, unless one is running.
 
-    `now`: somebody waits; one that is under way goes on without pauses.
+    With `now`, begin it whatever the period, and let it run, or the running one continue, without pauses.
     """
     provider, period = runtime.provider.name, _period(runtime)
     with runtime.sessions.begin() as session:
         if now:
             if not reconcile_pass.begin(session, provider, spread_over=timedelta(0)):
                 reconcile_pass.speed_up(session, provider)
-        elif scheduled_job.claim_run(session, _LIST, period):
+        elif scheduled_job.claim_run(session, _RECONCILE, period):
             reconcile_pass.begin(session, provider, spread_over=period / 2)
 
 
 def walk(runtime: Runtime, *, until: float) -> None:
-    """Go on with the pass that is under way, page by page, while it is ours, due, and time is left."""
+    """Continue the running pass page by page, until it pauses or ends, or the monotonic time `until`. Does
+    nothing if another process holds its lease or its next page is not due yet.
+    """
     with runtime.sessions.begin() as session:
-        mine = reconcile_pass.lease(
+        lease = reconcile_pass.lease(
             session, runtime.provider.name, lease=_LEASE, end_trusted_for=runtime.settings.verify_every
         )
-    if mine is None:
+    if lease is None:
         return
     try:
-        _read_on(runtime, mine, until)
-    except BudgetSpent as spent:
-        _let_go(runtime, mine, delay=spent.retry_after or 1.0, error=spent.message)
+        _read_and_compare(runtime, lease, until)
+    except BudgetSpent as error:
+        _release(runtime, lease, delay=error.retry_after or 1.0, error=error.message)
     except ProviderError as error:
-        _fail(runtime, mine, error)
-
-
-def _fail(runtime: Runtime, mine: PassLease, error: ProviderError) -> None:
-    """Try again later and later; after hours, begin anew rather than go on with the same page for ever."""
-    with runtime.sessions.begin() as session:
-        if reconcile_pass.give_up(session, mine, older_than=max(_period(runtime), _LONGEST_FAILURE)):
-            log.error("reconcile gave a pass up", extra={"error": error.message})
-            return
-    asked_for = error.retry_after if isinstance(error, TransientError) else None
-    wait = max(backoff(mine.failures + 1), asked_for or 0)
-    log.warning("reconcile waits", extra={"error": error.message, "seconds": round(wait)})
-    _let_go(runtime, mine, delay=wait, error=error.message, failed=True)
-
-
-def _read_on(runtime: Runtime, mine: PassLease, until: float) -> None:
-    """From the page the pass is at to its end, or to where it pauses. While some pages are compared, the next
-    are read.
-    """
-    with ThreadPoolExecutor(1, "compare") as aside:
-        saw_the_end, asked_after = True, mine.as_of
-        compared: Future[PassLease | None] | None = None
-        for batch in _batches(runtime, mine, until):
-            still_mine = mine if compared is None else compared.result()
-            if still_mine is None:
-                return
-            mine = still_mine
-            compared = aside.submit(_compare, runtime, mine, batch, asked_after)
-            asked_after = mine.as_of  # and the next pages are asked for from here on
-            if batch.is_end:
-                saw_the_end = batch.saw_the_end
-                break
-            if mine.pause >= _SHORTEST_PAUSE or time.monotonic() >= until:
-                _pause(runtime, compared.result())
-                return
-        last = mine if compared is None else compared.result()
-    if last is not None:
-        _finish(runtime, last, saw_the_end=saw_the_end)
-
-
-def _pause(runtime: Runtime, mine: PassLease | None) -> None:
-    if mine is not None:
-        with runtime.sessions.begin() as session:
-            reconcile_pass.pause(session, mine)
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Some pages, and the walk after them. The end was seen, or is where it lately was."""
-
-    listed: Sequence[SubscriptionSnapshot]
-    unreadable: Sequence[str]
-    after: PassLease
-    is_end: bool
-    saw_the_end: bool
-
-
-def _batches(runtime: Runtime, walk: PassLease, until: float) -> Iterator[_Batch]:
-    """The pages that are left, as many at a time as come in quickly; what was read before a failure comes
-    before the failure.
-    """
-    most = 1 if walk.pause >= _SHORTEST_PAUSE else _MOST_PAGES
-    listed: list[SubscriptionSnapshot] = []
-    unreadable: list[str] = []
-    pages, begun = 0, time.monotonic()
-    try:
-        for page in runtime.provider.pages(created_before=walk.started_at, first_page=walk.next_page):
-            walk, pages = _past(walk, page), pages + 1
-            listed, unreadable = [*listed, *page.subscriptions], [*unreadable, *page.unreadable]
-            is_end = page.is_last or walk.is_at_the_known_end
-            if is_end or pages >= most or time.monotonic() >= min(until, begun + _LONGEST_BATCH):
-                yield _Batch(listed, unreadable, walk, is_end, saw_the_end=page.is_last)
-                listed, unreadable, pages, begun = [], [], 0, time.monotonic()
-                if is_end:
-                    return
-    except ProviderError:
-        if pages:
-            yield _Batch(listed, unreadable, walk, is_end=False, saw_the_end=False)
-        raise
-    if pages:
-        yield _Batch(listed, unreadable, walk, is_end=True, saw_the_end=True)
-
-
-def _past(walk: PassLease, page: ListPage) -> PassLease:
-    """The walk after the page. One that ends like the one before may have been shifted by as much as it
-    holds; with many such in a row the walk would never end.
-    """
-    after = walk.past(page.subscriptions)
-    if after.repeated > _MOST_REPEATED:
-        raise TransientError("The provider gives the same page of subscriptions again and again.")
-    return after
-
-
-def _compare(runtime: Runtime, mine: PassLease, batch: _Batch, asked_after: datetime) -> PassLease | None:
-    """How the pass goes on; None, and nothing written, if it is somebody else's by now. The pages were
-    `asked_after` that moment.
-    """
-    names = [*(listed.subscription_id for listed in batch.listed), *batch.unreadable]
-    with runtime.sessions.begin() as session:
-        still_mine = reconcile_pass.advance(session, mine, batch.after, names, lease=_LEASE)
-        if still_mine is None:
-            return None
-        found = list_comparison.compare(
-            session,
-            batch.listed,
-            unreadable=batch.unreadable,
-            as_of=asked_after,
-            expect_all_known=not mine.is_first,
-            trusted_for=runtime.settings.verify_every,
-        )
-        if found != PageComparison():
-            reconcile_pass.add_differences(
-                session, still_mine, unheard_of=found.unheard_of, differing=found.differing
-            )
-    return still_mine
-
-
-def _finish(runtime: Runtime, mine: PassLease, *, saw_the_end: bool) -> None:
-    with runtime.sessions.begin() as session:
-        gone = reconcile_pass.finish(session, mine, saw_the_end=saw_the_end, most_vanished=_MOST_VANISHED)
-        if gone is None:
-            return
-        sync_queue.raise_hints(session, gone, routine=True)
-        done = reconcile_pass.newest(session, runtime.provider.name)
-    assert done is not None
-    log.info(
-        "reconciled",
-        extra={
-            "pages": done.next_page,
-            "listed": done.listed,
-            "unheard_of": done.unheard_of,
-            "differing": done.differing,
-            "vanished": done.vanished,
-        },
-    )
-
-
-def _let_go(runtime: Runtime, mine: PassLease, *, delay: float, error: str, failed: bool = False) -> None:
-    with runtime.sessions.begin() as session:
-        reconcile_pass.release(session, mine, delay=timedelta(seconds=delay), error=error, failed=failed)
+        _postpone(runtime, lease, error)
 
 
 def verify(runtime: Runtime) -> None:
-    """Ask for a look at those whose turn it is, every minute as many as keep all of them in time."""
+    """Once a minute, request syncs of the subscriptions whose last sync is oldest. Their number is such that
+    every subscription is synced within `verify_every`.
+    """
     verify_every = runtime.settings.verify_every
     with runtime.sessions.begin() as session:
-        if not scheduled_job.claim_run(session, _TURN, _EVERY_TURN):
+        if not scheduled_job.claim_run(session, _VERIFICATION, _VERIFICATION_PERIOD):
             return
-        even_pace = subscription.count(session) * (_EVERY_TURN / verify_every)
-        limit = max(_FEWEST_A_TURN, math.ceil(_CATCHING_UP * even_pace))
+        even_pace = subscription.count(session) * (_VERIFICATION_PERIOD / verify_every)
+        limit = max(_FEWEST_VERIFIED, math.ceil(_CATCHING_UP * even_pace))
         oldest = sync_queue.due_for_verification(session, verify_every, limit=limit)
         sync_queue.raise_hints(session, oldest, routine=True)
 
 
 def _period(runtime: Runtime) -> timedelta:
     return timedelta(seconds=runtime.settings.reconcile_seconds)
+
+
+# Reading.
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Consecutive pages of the list, and the pass's position after them.
+
+    `is_end`: the list ends here. `saw_the_end`: the provider said so; otherwise it is assumed because the
+    last pass ended with the same subscription.
+    """
+
+    position: PassLease
+    listed: list[SubscriptionSnapshot] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    pages: int = 0
+    begun_at: float = field(default_factory=time.monotonic)
+    is_end: bool = False
+    saw_the_end: bool = False
+
+    def add(self, page: ListPage) -> None:
+        self.position = _position_after(self.position, page)
+        self.pages += 1
+        self.listed += page.subscriptions
+        self.unreadable += page.unreadable
+        self.saw_the_end = page.is_last
+        self.is_end = page.is_last or self.position.is_at_the_known_end
+
+
+def _read_and_compare(runtime: Runtime, lease: PassLease, until: float) -> None:
+    """Continue with the pass's next page. A thread compares one batch while the next is read."""
+    with ThreadPoolExecutor(1, "compare") as thread:
+        comparing: Future[PassLease | None] = Future()
+        comparing.set_result(lease)
+        requested_at = lease.as_of
+        saw_the_end = True  # also if the pages end with a full batch
+        for batch in _batches(runtime, lease, until):
+            compared = comparing.result()
+            if compared is None:
+                return
+            comparing = thread.submit(_compare, runtime, compared, batch, requested_at)
+            requested_at = compared.as_of  # the next batch is requested from now on
+            if batch.is_end:
+                saw_the_end = batch.saw_the_end
+                break
+            if compared.pause >= _SHORTEST_PAUSE or time.monotonic() >= until:
+                _pause(runtime, comparing.result())
+                return
+        compared = comparing.result()
+    _finish(runtime, compared, saw_the_end=saw_the_end)
+
+
+def _batches(runtime: Runtime, lease: PassLease, until: float) -> Iterator[_Batch]:
+    """The remaining pages: one by one if the pass pauses after each, otherwise in batches.
+
+    Pages that were read before a failure are yielded before it is raised.
+    """
+    most = 1 if lease.pause >= _SHORTEST_PAUSE else _MOST_PAGES
+    batch = _Batch(lease)
+    try:
+        for page in runtime.provider.pages(created_before=lease.started_at, first_page=lease.next_page):
+            batch.add(page)
+            batch_ends_at = min(until, batch.begun_at + _LONGEST_BATCH_SECONDS)
+            if batch.is_end or batch.pages >= most or time.monotonic() >= batch_ends_at:
+                yield batch
+                if batch.is_end:
+                    return
+                batch = _Batch(batch.position)
+    except ProviderError:
+        if batch.pages:
+            yield batch
+        raise
+    if batch.pages:
+        batch.is_end = batch.saw_the_end = True
+        yield batch
+
+
+def _position_after(position: PassLease, page: ListPage) -> PassLease:
+    """A page may end like the one before it if rows have shifted. More than two such pages in a row mean that
+    the provider repeats itself, and the walk would never end.
+    """
+    after = position.past(page.subscriptions)
+    if after.repeated > _MOST_REPEATED:
+        raise TransientError("The provider returned the same page of subscriptions several times in a row.")
+    return after
+
+
+# Writing. Each step writes only while the lease is ours.
+
+
+def _compare(
+    runtime: Runtime, lease: PassLease, batch: _Batch, requested_after: datetime
+) -> PassLease | None:
+    """Compare the batch, whose pages were requested after that database time, and advance the pass.
+
+    Returns the lease at its new position; None if another process has taken it over, and nothing was written.
+    """
+    ids = [*(listed.subscription_id for listed in batch.listed), *batch.unreadable]
+    with runtime.sessions.begin() as session:
+        advanced = reconcile_pass.advance(session, lease, batch.position, ids, lease=_LEASE)
+        if advanced is None:
+            return None
+        compared = list_comparison.compare(
+            session,
+            batch.listed,
+            unreadable=batch.unreadable,
+            as_of=requested_after,
+            expect_all_known=not lease.is_first,
+            trusted_for=runtime.settings.verify_every,
+        )
+        if compared != PageComparison():
+            reconcile_pass.add_differences(
+                session, advanced, unheard_of=compared.unheard_of, differing=compared.differing
+            )
+    return advanced
+
+
+def _pause(runtime: Runtime, lease: PassLease | None) -> None:
+    if lease is not None:
+        with runtime.sessions.begin() as session:
+            reconcile_pass.pause(session, lease)
+
+
+def _finish(runtime: Runtime, lease: PassLease | None, *, saw_the_end: bool) -> None:
+    if lease is None:
+        return
+    with runtime.sessions.begin() as session:
+        vanished = reconcile_pass.finish(
+            session, lease, saw_the_end=saw_the_end, most_vanished=_MOST_VANISHED
+        )
+        if vanished is None:
+            return
+        sync_queue.raise_hints(session, vanished, routine=True)
+        completed = reconcile_pass.newest(session, runtime.provider.name)
+    assert completed is not None
+    log.info(
+        "reconcile pass completed",
+        extra={
+            "pages": completed.next_page,
+            "listed": completed.listed,
+            "unheard_of": completed.unheard_of,
+            "differing": completed.differing,
+            "vanished": completed.vanished,
+        },
+    )
+
+
+def _postpone(runtime: Runtime, lease: PassLease, error: ProviderError) -> None:
+    """Retry with backoff. A pass that has failed for hours is given up, so that a page that always fails
+    cannot keep the rest of the list from being read.
+    """
+    with runtime.sessions.begin() as session:
+        if reconcile_pass.give_up(session, lease, older_than=max(_period(runtime), _LONGEST_FAILURE)):
+            log.error("reconcile pass given up", extra={"error": error.message})
+            return
+    retry_after = error.retry_after if isinstance(error, TransientError) else None
+    seconds = max(backoff(lease.failures + 1), retry_after or 0)
+    log.warning("reconcile pass postponed", extra={"error": error.message, "seconds": round(seconds)})
+    _release(runtime, lease, delay=seconds, error=error.message, failed=True)
+
+
+def _release(runtime: Runtime, lease: PassLease, *, delay: float, error: str, failed: bool = False) -> None:
+    with runtime.sessions.begin() as session:
+        reconcile_pass.release(session, lease, delay=timedelta(seconds=delay), error=error, failed=failed)

@@ -1,4 +1,4 @@
-"""Replay: give dead letters another chance."""
+"""Replay dead letters: read them again and request syncs of their subscriptions."""
 
 from __future__ import annotations
 
@@ -17,58 +17,59 @@ _SLICE: Final = 100
 
 
 def replay(session: Session, provider: Provider, inbox_id: int) -> InboxEvent:
-    """Read a dead letter again and request a sync of its subscription; returns the event as it is then.
+    """Replay one dead letter; return the event in its new state.
 
-    Raises `InboxEventNotFound`, and `NotReplayable` for one that is not dead or still cannot be read.
+    Raises `InboxEventNotFound`, and `NotReplayable` if the event is not dead or still cannot be read.
     """
-    letter = inbox.dead_letter(session, inbox_id)
-    _revive(provider, letter)
-    _request_syncs(session, [letter])
-    return letter
+    event = inbox.dead_letter(session, inbox_id)
+    _reset_state(provider, event)
+    _request_syncs(session, [event])
+    return event
 
 
 def replay_all(runtime: Runtime, *, reason: str = "") -> Iterator[InboxEvent | NotReplayable]:
-    """Replay every dead letter whose reason contains this text, oldest first, slice by slice.
+    """Replay every dead letter whose reason contains `reason`, oldest first.
 
-    Yields each event as it is then, or why it still cannot be read. Dead letters that come into being
-    meanwhile are left alone, so that the end is reached whatever the provider answers.
+    Yields each event in its new state, or the error if it still cannot be read. Dead letters that are newer
+    than the call are left out, so that it ends even if replayed events fail again.
     """
     with runtime.sessions() as session:
         newest = inbox.newest_id(session)
     after = 0
     while True:
         with runtime.sessions.begin() as session:
-            letters = inbox.dead_letters(session, reason=reason, after=after, until=newest, limit=_SLICE)
-            results = [_replayed(runtime.provider, letter) for letter in letters]
-            _request_syncs(session, letters)
+            events = inbox.dead_letters(session, reason=reason, after=after, until=newest, limit=_SLICE)
+            results = [_try_reset_state(runtime.provider, event) for event in events]
+            _request_syncs(session, events)
         yield from results
-        if len(letters) < _SLICE:
+        if len(events) < _SLICE:
             return
-        after = letters[-1].id
+        after = events[-1].id
 
 
-def _replayed(provider: Provider, letter: InboxEvent) -> InboxEvent | NotReplayable:
+def _try_reset_state(provider: Provider, event: InboxEvent) -> InboxEvent | NotReplayable:
     try:
-        _revive(provider, letter)
+        _reset_state(provider, event)
     except NotReplayable as error:
         return error
-    return letter
+    return event
 
 
-def _revive(provider: Provider, letter: InboxEvent) -> None:
-    event = provider.read(letter.body)
-    if event.unreadable is not None:
-        raise NotReplayable(f"Inbox event {letter.id} still cannot be read: {event.unreadable}.")
-    letter.type, letter.subscription_id = event.type, event.subscription_id
-    letter.occurred_at = event.occurred_at
-    if not event.concerns_seats or event.subscription_id is None:
-        letter.state, letter.reason = InboxState.IGNORED, f"{event.type} does not concern seats"
+def _reset_state(provider: Provider, event: InboxEvent) -> None:
+    """Read the body again, and set the state that the event would have if it arrived now."""
+    content = provider.read(event.body)
+    if content.unreadable is not None:
+        raise NotReplayable(f"Inbox event {event.id} still cannot be read: {content.unreadable}.")
+    event.type, event.subscription_id = content.type, content.subscription_id
+    event.occurred_at = content.occurred_at
+    if not content.concerns_seats or content.subscription_id is None:
+        event.state, event.reason = InboxState.IGNORED, f"{content.type} does not concern seats"
     else:
-        letter.state, letter.reason = InboxState.PENDING, None
+        event.state, event.reason = InboxState.PENDING, None
 
 
-def _request_syncs(session: Session, letters: Iterable[InboxEvent]) -> None:
-    """All at once, since subscriptions are locked in the order of their ids."""
+def _request_syncs(session: Session, events: Iterable[InboxEvent]) -> None:
+    """In one statement, which locks the subscriptions in id order."""
     session.flush()
-    pending = (letter for letter in letters if letter.state == InboxState.PENDING)
-    sync_queue.raise_hints(session, {letter.subscription_id for letter in pending if letter.subscription_id})
+    pending = (event for event in events if event.state == InboxState.PENDING)
+    sync_queue.raise_hints(session, {event.subscription_id for event in pending if event.subscription_id})

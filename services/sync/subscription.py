@@ -1,7 +1,8 @@
-"""Sync: lease the subscription, fetch it with no transaction open, write under the fence.
+"""One sync: lease the subscription, retrieve it with no transaction open, write the result if the fencing
+token is still the row's.
 
-Run by a doorbell, by a sweep, twice at once or never: each start finds in the row whether there is
-anything to do, and only the newest lease may write.
+It may be started by a wake-up, by a sweep, several times at once or not at all: the row says whether anything
+is due, and only the newest lease may write.
 """
 
 from __future__ import annotations
@@ -39,44 +40,47 @@ from services.sync.backoff import LONGEST_QUICK, backoff
 
 log = logging.getLogger(__name__)
 
-# Longer than a retrieve can take in all (eight seconds, see `providers.http`), short enough that the
-# work of a killed process is taken up again soon.
+# Longer than the eight seconds that a retrieve can take in all (see `providers.http`), short enough that the
+# work of a killed process is soon repeated.
 LEASE: Final = timedelta(seconds=10)
 
-# About eight hours of an unreachable provider; then a person should look. A new event, a reconcile
-# or a replay brings the row back.
+# About eight hours of an unreachable provider. A new event, a reconcile or a replay revives the row.
 MOST_ATTEMPTS: Final = 100
 
-# A refusal is tried again after an hour, then after as long as it has lasted: five attempts in eight hours.
+# A refused retrieve is retried after an hour, then after as long as the refusals have lasted: five attempts
+# in eight hours.
 REFUSAL_PAUSE: Final = timedelta(hours=1)
 GIVEN_UP_AFTER: Final = timedelta(hours=8)
 
-# Reads may lag behind webhooks. A retrieve that contradicts an event this young is repeated once, this long
-# after it; a subscription announced this short a time ago may not be readable yet.
+# Reads may lag behind webhooks. A retrieve that contradicts an event younger than `_YOUNG` is repeated once;
+# a subscription that became known within `_NOT_YET` may not be readable yet.
 _YOUNG: Final = timedelta(minutes=1)
-_ONCE_MORE_IN: Final = timedelta(seconds=10)
+_REPEAT_AFTER: Final = timedelta(seconds=10)
 _NOT_YET: Final = timedelta(minutes=5)
 
 
 class SyncOutcome(StrEnum):
     NOTHING_DUE = "nothing_due"
+    """No sync was requested, another worker holds the lease, or the next attempt is not due yet."""
     SYNCED = "synced"
     OVERTAKEN = "overtaken"
+    """A newer lease exists, so nothing was written."""
     OUTDATED = "outdated"
+    """A newer catalogue or release is in force, so this process may not sync."""
     NOT_AT_PROVIDER = "not_at_provider"
     POSTPONED = "postponed"
+    """The retrieve failed and will be retried."""
     KEY_REFUSED = "key_refused"
     BUDGET_SPENT = "budget_spent"
     DEAD = "dead"
 
 
 def sync(runtime: Runtime, subscription_id: str, *, caller: Caller | None = None) -> SyncOutcome:
-    """Make our picture of one subscription equal the provider's, if anything asks for it.
+    """Sync the subscription, if a sync of it is due.
 
-    A process whose generation was replaced leaves it to those of the newer one.
-
-    `caller` says out of whose part of the request budget; without it, the row does: out of a webhook's, or
-    out of the timer's where nobody else asks.
+    `caller` selects the part of the request budget; by default it is the reconcile part for routine requests
+    and the webhook part for all others. Raises the database's error if the database is unavailable; any other
+    failure counts as an attempt and is retried.
     """
     with runtime.sessions.begin() as session:
         if generation.state_of(session, runtime.catalog).was_replaced:
@@ -84,19 +88,9 @@ def sync(runtime: Runtime, subscription_id: str, *, caller: Caller | None = None
         lease = sync_queue.lease(session, subscription_id, LEASE)
     if lease is None:
         return SyncOutcome.NOTHING_DUE
-    try:
-        outcome = _look(runtime, lease, caller or (Caller.RECONCILE if lease.routine else Caller.WEBHOOK))
-    except (OperationalError, InterfaceError, PoolTimeoutError):
-        _give_back(runtime, lease)
-        raise
-    except Exception as error:  # a mistake of ours must not stop those behind it
-        failed = {"subscription_id": subscription_id, "error": type(error).__name__}
-        # The text of a database error may hold personal data.
-        log.exception("sync failed", extra=failed, exc_info=not isinstance(error, SQLAlchemyError))
-        unexpected = TransientError(f"unexpected {type(error).__name__}, see the log")
-        outcome = _postpone(runtime, lease, unexpected, delay=backoff(lease.attempt), raise_meanwhile=False)
+    outcome = _sync_leased(runtime, lease, caller or (Caller.RECONCILE if lease.routine else Caller.WEBHOOK))
     log.info(
-        "subscription looked at",
+        "subscription synced" if outcome is SyncOutcome.SYNCED else "subscription not synced",
         extra={
             "subscription_id": subscription_id,
             "outcome": outcome.value,
@@ -108,99 +102,149 @@ def sync(runtime: Runtime, subscription_id: str, *, caller: Caller | None = None
     return outcome
 
 
-def _give_back(runtime: Runtime, lease: Lease) -> None:
-    """The database could not serve, which is no attempt at the subscription. If it still cannot, the lease
-    ends by itself.
-    """
-    with suppress(SQLAlchemyError), runtime.sessions.begin() as session:
-        sync_queue.release_unasked(session, lease, delay=timedelta(seconds=1))
+def _sync_leased(runtime: Runtime, lease: Lease, caller: Caller) -> SyncOutcome:
+    try:
+        return _retrieve_and_write(runtime, lease, caller)
+    except (OperationalError, InterfaceError, PoolTimeoutError):
+        _release_uncounted(runtime, lease)
+        raise
+    except Exception as error:  # a bug must not stop the subscriptions after this one
+        failed = {"subscription_id": lease.subscription_id, "error": type(error).__name__}
+        # The text of a database error may hold personal data.
+        log.exception("sync failed", extra=failed, exc_info=not isinstance(error, SQLAlchemyError))
+        unexpected = TransientError(f"unexpected {type(error).__name__}, see the log")
+        return _postpone(runtime, lease, unexpected, delay=backoff(lease.attempt), use_webhooks=False)
 
 
-def _look(runtime: Runtime, lease: Lease, caller: Caller) -> SyncOutcome:
+def _retrieve_and_write(runtime: Runtime, lease: Lease, caller: Caller) -> SyncOutcome:
     if lease.attempt > MOST_ATTEMPTS:
-        return _bury(runtime, lease, f"gave up after {MOST_ATTEMPTS} attempts")
+        return _mark_dead(runtime, lease, f"gave up after {MOST_ATTEMPTS} attempts")
     try:
         snapshot = runtime.provider.retrieve(lease.subscription_id, caller=caller)
-    except SubscriptionNotAtProvider as missing:
-        return _not_at_provider(runtime, lease, missing)
-    except BudgetSpent as spent:
-        return _wait_for_budget(runtime, lease, spent)
+    except SubscriptionNotAtProvider as error:
+        return _write_not_at_provider(runtime, lease, error)
+    except BudgetSpent as error:
+        return _wait_for_budget(runtime, lease, error)
     except TransientError as error:
-        _record_missing(runtime, lease, error)
+        _record_missing_field(runtime, lease, error)
         outcome = _postpone(runtime, lease, error, delay=max(backoff(lease.attempt), error.retry_after or 0))
         return SyncOutcome.KEY_REFUSED if isinstance(error, KeyRefused) else outcome
     except PermanentError as error:
-        return _refused(runtime, lease, error)
+        return _postpone_refused(runtime, lease, error)
     return _write(runtime, lease, snapshot)
 
 
+# The provider has answered.
+
+
 def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> SyncOutcome:
-    ends_at = _deadline_in_body(runtime, lease, snapshot)
+    past_due_ends_at = _deadline_from_webhook(runtime, lease, snapshot)
     with runtime.transaction() as session:
-        is_contradicted = _is_contradicted(session, runtime, lease, snapshot)
-        changed = subscriptions.apply(
+        may_lag = _contradicts_young_event(session, runtime, lease, snapshot)
+        written = subscriptions.apply(
             session,
             lease,
             snapshot,
             runtime.catalog,
-            _cause(runtime, lease, "sync", "the provider was asked"),
-            past_due_ends_at=ends_at,
+            _cause(runtime, lease, "sync", "retrieved from the provider"),
+            past_due_ends_at=past_due_ends_at,
         )
-        if changed is not None:
-            payments.take_note(session, runtime.provider, lease)
-            if is_contradicted:
-                sync_queue.sync_again(session, lease.subscription_id, delay=_ONCE_MORE_IN)
-    if changed is not None and lease.attempt > 1:
-        _hasten_the_others(runtime)
-    return SyncOutcome.OVERTAKEN if changed is None else SyncOutcome.SYNCED
+        if written is None:
+            return SyncOutcome.OVERTAKEN
+        payments.apply_payment_events(session, runtime.provider, lease)
+        if may_lag:
+            sync_queue.sync_again(session, lease.subscription_id, delay=_REPEAT_AFTER)
+    if lease.attempt > 1:
+        _end_backoff_of_others(runtime)
+    return SyncOutcome.SYNCED
 
 
-def _is_contradicted(
+def _contradicts_young_event(
     session: Session, runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot
 ) -> bool:
-    """Whether the newest event behind the lease is young and says otherwise: then the retrieve may lag."""
     if not lease.events:
         return False
-    said = _described(runtime, inbox.recent_bodies(session, lease.events, age=_YOUNG))
-    return said is not None and contradicts(said, snapshot)
+    in_webhook = _first_state(runtime, inbox.recent_bodies(session, lease.events, age=_YOUNG))
+    return in_webhook is not None and contradicts(in_webhook, snapshot)
 
 
-def _hasten_the_others(runtime: Runtime) -> None:
-    """The provider is back; at most once a minute, lest one that flaps wear out one that always fails."""
+def _deadline_from_webhook(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> datetime | None:
+    """The payment deadline: webhooks of past due subscriptions carry it, retrieves do not."""
+    if snapshot.status != SubscriptionStatus.PAST_DUE or not lease.events:
+        return None
+    in_webhook = _newest_webhook_state(runtime, lease)
+    if in_webhook is None or in_webhook.status != SubscriptionStatus.PAST_DUE:
+        return None
+    return in_webhook.past_due_ends_at
+
+
+def _end_backoff_of_others(runtime: Runtime) -> None:
+    """A retry has succeeded, so the provider is reachable again. At most once a minute, because an unstable
+    provider would otherwise use up the attempts of subscriptions that always fail.
+    """
     with runtime.sessions.begin() as session:
         if scheduled_job.claim_run(session, "hasten", timedelta(minutes=1)):
             sync_queue.retry_failed_now(session, longer_than=timedelta(seconds=LONGEST_QUICK))
 
 
-def _not_at_provider(runtime: Runtime, lease: Lease, missing: SubscriptionNotAtProvider) -> SyncOutcome:
-    if _may_come_yet(runtime, lease):
-        not_yet = TransientError(f"{missing.message} It was announced moments ago, so it is asked for again.")
-        return _postpone(runtime, lease, not_yet, delay=backoff(lease.attempt), raise_meanwhile=False)
+def _write_not_at_provider(runtime: Runtime, lease: Lease, error: SubscriptionNotAtProvider) -> SyncOutcome:
+    if _is_newly_announced(runtime, lease):
+        not_yet = TransientError(f"{error.message} A webhook announced it just now, so the sync is retried.")
+        return _postpone(runtime, lease, not_yet, delay=backoff(lease.attempt), use_webhooks=False)
     with runtime.transaction() as session:
-        cause = _cause(runtime, lease, "sync", "the provider does not know it")
-        written = subscriptions.not_at_provider(
+        cause = _cause(runtime, lease, "sync", "not found at the provider")
+        is_written = subscriptions.not_at_provider(
             session, lease, runtime.catalog, cause, term=runtime.settings.missing_term
         )
-    return SyncOutcome.NOT_AT_PROVIDER if written else SyncOutcome.OVERTAKEN
+    return SyncOutcome.NOT_AT_PROVIDER if is_written else SyncOutcome.OVERTAKEN
 
 
-def _may_come_yet(runtime: Runtime, lease: Lease) -> bool:
-    """Whether a webhook has announced the subscription so lately that reads may not show it yet."""
+def _is_newly_announced(runtime: Runtime, lease: Lease) -> bool:
     if not lease.events:
         return False
     with runtime.sessions() as session:
         return sync_queue.is_newly_announced(session, lease.subscription_id, within=_NOT_YET)
 
 
-def _refused(runtime: Runtime, lease: Lease, error: PermanentError) -> SyncOutcome:
-    """Try again hours later, a few times: what the provider refuses may be its own passing mistake."""
+# There is no usable answer.
+
+
+def _wait_for_budget(runtime: Runtime, lease: Lease, error: BudgetSpent) -> SyncOutcome:
+    in_webhook = _newest_webhook_state(runtime, lease)
+    with runtime.transaction() as session:
+        _apply_unverified(session, runtime, lease, in_webhook)
+        sync_queue.release_unasked(session, lease, delay=timedelta(seconds=error.retry_after or 1.0))
+    return SyncOutcome.BUDGET_SPENT
+
+
+def _record_missing_field(runtime: Runtime, lease: Lease, error: TransientError) -> None:
+    """Record a finding if the answer lacked a field that the count depends on."""
+    if isinstance(error, AnswerIncomplete):
+        missing = findings.field_missing(error.field, "with the last good count")
+        with runtime.sessions.begin() as session:
+            drift_finding.record(session, lease.subscription_id, [missing])
+
+
+def _postpone(
+    runtime: Runtime, lease: Lease, error: TransientError, *, delay: float, use_webhooks: bool = True
+) -> SyncOutcome:
+    """Retry after `delay` seconds. With `use_webhooks`, the newest webhook may raise seats until then."""
+    in_webhook = _newest_webhook_state(runtime, lease) if use_webhooks else None
+    with runtime.transaction() as session:
+        _apply_unverified(session, runtime, lease, in_webhook)
+        sync_queue.release(session, lease, delay=timedelta(seconds=delay), error=error.message)
+    return SyncOutcome.POSTPONED
+
+
+def _postpone_refused(runtime: Runtime, lease: Lease, error: PermanentError) -> SyncOutcome:
+    """Retry a few times, hours apart: what the provider refuses may be a passing mistake of its own."""
     with runtime.sessions() as session:
         refused_for = sync_queue.refused_for(session, lease)
     if refused_for >= GIVEN_UP_AFTER:
-        return _bury(runtime, lease, error.message)
-    claimed = _newest_claim(runtime, lease)
+        return _mark_dead(runtime, lease, error.message)
+    in_webhook = _newest_webhook_state(runtime, lease)
     with runtime.transaction() as session:
-        _raise_by(session, runtime, lease, claimed)
+        _apply_unverified(session, runtime, lease, in_webhook)
         is_ours = sync_queue.release_refused(
             session, lease, delay=max(REFUSAL_PAUSE, refused_for), error=error.message
         )
@@ -209,79 +253,46 @@ def _refused(runtime: Runtime, lease: Lease, error: PermanentError) -> SyncOutco
     return SyncOutcome.POSTPONED
 
 
-def _postpone(
-    runtime: Runtime,
-    lease: Lease,
-    error: TransientError,
-    *,
-    delay: float,
-    raise_meanwhile: bool = True,
-) -> SyncOutcome:
-    """Try again later; meanwhile let what an authentic body says raise seats, never lower them."""
-    claimed = _newest_claim(runtime, lease) if raise_meanwhile else None
-    with runtime.transaction() as session:
-        _raise_by(session, runtime, lease, claimed)
-        sync_queue.release(session, lease, delay=timedelta(seconds=delay), error=error.message)
-    return SyncOutcome.POSTPONED
+def _release_uncounted(runtime: Runtime, lease: Lease) -> None:
+    """An unavailable database is no attempt at the subscription. If this fails too, the lease expires."""
+    with suppress(SQLAlchemyError), runtime.sessions.begin() as session:
+        sync_queue.release_unasked(session, lease, delay=timedelta(seconds=1))
 
 
-def _record_missing(runtime: Runtime, lease: Lease, error: TransientError) -> None:
-    """If the answer lacked a field that decides, a person should see that."""
-    if isinstance(error, AnswerIncomplete):
-        missing = findings.field_missing(error.field, "with the last good count")
-        with runtime.sessions.begin() as session:
-            drift_finding.record(session, lease.subscription_id, [missing])
-
-
-def _wait_for_budget(runtime: Runtime, lease: Lease, spent: BudgetSpent) -> SyncOutcome:
-    claimed = _newest_claim(runtime, lease)
-    with runtime.transaction() as session:
-        _raise_by(session, runtime, lease, claimed)
-        sync_queue.release_unasked(session, lease, delay=timedelta(seconds=spent.retry_after or 1.0))
-    return SyncOutcome.BUDGET_SPENT
-
-
-def _raise_by(session: Session, runtime: Runtime, lease: Lease, claimed: SubscriptionSnapshot | None) -> None:
-    if claimed is not None:
-        cause = _cause(runtime, lease, "body", "the provider could not be asked; its webhook raises")
-        unverified_webhooks.apply_unverified(session, lease, claimed, runtime.catalog, cause)
-
-
-def _bury(runtime: Runtime, lease: Lease, reason: str) -> SyncOutcome:
+def _mark_dead(runtime: Runtime, lease: Lease, reason: str) -> SyncOutcome:
     with runtime.sessions.begin() as session:
-        buried = sync_queue.mark_dead(session, lease, reason)
-        if buried:
+        is_dead = sync_queue.mark_dead(session, lease, reason)
+        if is_dead:
             drift_finding.hold_differences(session, lease.subscription_id, reason)
-    if not buried:
+    if not is_dead:
         return SyncOutcome.OVERTAKEN
-    log.error(
-        "subscription became a dead letter",
-        extra={"subscription_id": lease.subscription_id, "reason": reason},
-    )
+    log.error("subscription marked dead", extra={"subscription_id": lease.subscription_id, "reason": reason})
     return SyncOutcome.DEAD
 
 
-def _newest_claim(runtime: Runtime, lease: Lease) -> SubscriptionSnapshot | None:
-    """What the newest waiting webhook that describes the subscription says of it."""
+# The state that webhooks claim: it may raise seats while the subscription cannot be retrieved, never lower
+# them.
+
+
+def _apply_unverified(
+    session: Session, runtime: Runtime, lease: Lease, in_webhook: SubscriptionSnapshot | None
+) -> None:
+    if in_webhook is not None:
+        cause = _cause(runtime, lease, "body", "provider unavailable; seats taken from its webhook")
+        unverified_webhooks.apply_unverified(session, lease, in_webhook, runtime.catalog, cause)
+
+
+def _newest_webhook_state(runtime: Runtime, lease: Lease) -> SubscriptionSnapshot | None:
+    """The state in the newest pending webhook about the subscription; None if it cannot be read."""
     with runtime.sessions() as session:
         bodies = inbox.pending_bodies(session, lease.subscription_id)
-    return _described(runtime, bodies)
+    return _first_state(runtime, bodies)
 
 
-def _described(runtime: Runtime, bodies: Sequence[bytes]) -> SubscriptionSnapshot | None:
-    """The state in the first of these bodies that is about the subscription and not about a payment of it."""
+def _first_state(runtime: Runtime, bodies: Sequence[bytes]) -> SubscriptionSnapshot | None:
+    """The state in the first of these bodies that is not about a payment."""
     events = map(runtime.provider.read, bodies)
     return next((event.snapshot for event in events if event.snapshot or event.payment is None), None)
-
-
-def _deadline_in_body(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> datetime | None:
-    """A retrieve does not carry the payment deadline, the webhooks of that status do."""
-    if snapshot.status != SubscriptionStatus.PAST_DUE or not lease.events:
-        return None
-    claimed = _newest_claim(runtime, lease)
-    if claimed is None or claimed.status != SubscriptionStatus.PAST_DUE:
-        return None
-    return claimed.past_due_ends_at
 
 
 def _cause(runtime: Runtime, lease: Lease, source: str, reason: str) -> Cause:

@@ -1,4 +1,7 @@
-"""Every command of the command line with arguments that are right, for promises that all commands keep."""
+"""Every command of the command line with arguments that are right, for promises that all commands keep.
+
+Those that become another program at once are not among them: the program keeps the promises.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ EVERY_COMMAND = (
     "sync acme",
     "up",
 )
+BECOMES_ANOTHER_PROGRAM = {"beat", "web", "worker"}
 MAY_CREATE_SERVERS = {"demo", "migrate", "up"}
 NEEDS_NO_SERVER = {"catalog check"}
 NEEDS_NO_DATABASE = {"budget", "catalog check", "demo"}

@@ -11,11 +11,11 @@ from sqlalchemy import select
 from cli.backfill.dry_run import DryRun
 from cli.backfill.staging import Staging
 from cli.progress import shown
+from domain.balance import Balance
 from domain.catalog.model import MetadataNames
 from domain.snapshot import AddonQuantity
 from models.account import Account
 from runtime.wiring import Runtime
-from services.ledger.locked_account import Balance
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.services.sync.owned import NAMES_ACME, Owned

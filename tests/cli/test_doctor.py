@@ -473,7 +473,7 @@ def test_right_after_the_start_the_first_signs_of_life_are_waited_for(
                 scheduled_job.claim_run(session, name, scheduled_job.EVERY_HEARTBEAT)
 
     monkeypatch.setattr("cli.doctor.work._STARTUP_SECONDS", 60.0)
-    monkeypatch.setattr("cli.doctor.work.time.sleep", show_life)
+    monkeypatch.setattr("runtime.waiting.time.sleep", show_life)
     told = found()
     assert (told["beat and worker"]["level"], told["sweeper"]["level"]) == ("ok", "ok")
 

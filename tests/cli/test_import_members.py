@@ -33,7 +33,7 @@ from runtime.wiring import read_catalog
 from services.ledger import accounts, claims
 from services.ledger.claims import ClaimOutcome, ClaimRequest
 from services.ledger.locked_account import LockedAccount
-from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
+from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
 from tests.factories import a_cause
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
@@ -120,8 +120,8 @@ class Desk:
 
     def check(self) -> None:
         with self.sessions() as session:
-            assert_audit_tells_the_present(session)
-            assert_counters_are_the_rows(session)
+            assert_audit_matches_the_tables(session)
+            assert_balances_count_the_assignments(session)
 
 
 class Done:

@@ -20,7 +20,7 @@ from runtime.wiring import Runtime
 from services.ledger import accounts, claims
 from services.ledger.claims import ClaimRequest
 from services.ledger.erasure import Person
-from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
+from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
 from tests.conftest import API_KEY
 from tests.factories import a_catalog, a_cause
 from webhook_app.app import create_app
@@ -143,8 +143,8 @@ def test_who_is_erased_keeps_the_seat(run: Run, sessions: Sessions):
     run("ada", "--yes")
     with sessions() as session:
         assert session.get(Account, "acme").seats["full"]["active"] == 2
-        assert_audit_tells_the_present(session)
-        assert_counters_are_the_rows(session)
+        assert_audit_matches_the_tables(session)
+        assert_balances_count_the_assignments(session)
 
 
 def test_the_audit_never_knew_names_or_addresses(sessions: Sessions):

@@ -11,7 +11,7 @@ import pytest
 
 from models import inbox
 from services.sync.subscription import sync
-from tests.audit_replay import assert_audit_tells_the_present
+from tests.audit_replay import assert_audit_matches_the_tables
 from tests.cli.conftest import RETRIEVES, Business, cart
 from tests.factories import an_arrival
 from tests.providers.stub import closed_port
@@ -252,4 +252,4 @@ def test_two_at_once_do_no_harm(business: Business):
         assert process.returncode == 0, out + err
     assert business.value("SELECT count(*) FROM audit") == 30
     with business.sessions() as session:
-        assert_audit_tells_the_present(session)
+        assert_audit_matches_the_tables(session)

@@ -1,4 +1,4 @@
-"""The README and the pages of the manual, as text to be checked."""
+"""The text of the README and of the manual's pages, for the tests in this folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGES: Final = {
         *sorted((ROOT / "docs").glob("*.md")),
     )
 }
-"""The text of each page by its path. Decisions are left out: they tell what was decided, not what is."""
+"""The text of each page by its path. ADRs are left out, because they describe past states."""
 
 ALL_TEXT: Final = "\n".join(PAGES.values())
 
@@ -26,7 +26,7 @@ _BLOCK: Final = re.compile(r"^( *)```(\S*)\n(.*?)^\1```$", re.DOTALL | re.MULTIL
 
 
 def blocks(page: str, language: str) -> Sequence[str]:
-    """The page's blocks of code in this language, in their order."""
+    """The page's code blocks in this language, in order."""
     return [dedent(text) for _, found, text in _BLOCK.findall(PAGES[page]) if found == language]
 
 
@@ -39,12 +39,12 @@ def pages_with(language: str) -> Sequence[str]:
 
 
 def commands(page: str) -> Sequence[str]:
-    """What the page shows typed at a prompt."""
+    """The commands that the page shows at a `$` prompt."""
     lines = "".join(blocks(page, "console")).splitlines()
     return [line.removeprefix("$ ").partition("  #")[0].strip() for line in lines if line.startswith("$ ")]
 
 
 def first_cells(page: str) -> set[str]:
-    """The words in code type in the first columns of the page's tables."""
+    """The words in backticks in the first columns of the page's tables."""
     rows = re.findall(r"^\| (`[^|]*) \|", PAGES[page], re.MULTILINE)
     return {word for row in rows for word in re.findall(r"`([^`]+)`", row)}

@@ -1,4 +1,4 @@
-"""The calls of the API that README and manual show, run by a shell exactly as they stand, over HTTP."""
+"""The API calls in README and manual work: each is run by a shell exactly as written, over HTTP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.webhook_app.conftest import SilentDoorbell, service, world  # noqa: F
 from tests.webhook_app.scenes import bought, opened
 from webhook_app.app import create_app
 
-# Stands in for curl, which need not be there: refuses options it does not know, and notes each status.
+# A replacement for curl, which may not be installed. It refuses unknown options and records each status.
 CURL = """
 import os, sys, urllib.error, urllib.request
 method, headers, body, url, words = None, {}, None, None, iter(sys.argv[1:])
@@ -49,17 +49,17 @@ Run = Callable[[str, Runtime], list[int]]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Runs a script against a runtime; the statuses that its calls were answered with."""
+    """A function that runs a script against a runtime and returns the status of each call."""
     curl, program = tmp_path / "curl", tmp_path / "curl.py"
     program.write_text(CURL, encoding="utf-8")
-    # A first line that names Python itself would break where its path has a blank.
+    # A #! line with the path of Python itself would fail if that path contains a space.
     curl.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n', encoding="utf-8")
     curl.chmod(curl.stat().st_mode | stat.S_IXUSR)
     statuses = tmp_path / "statuses"
 
-    def run(script: str, over: Runtime) -> list[int]:
+    def run(script: str, runtime: Runtime) -> list[int]:
         statuses.write_text("")
-        with serving(over) as url:
+        with serving(runtime) as url:
             folders = [str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]]
             environment = {
                 "PATH": os.pathsep.join(folders),
@@ -89,11 +89,11 @@ def serving(runtime: Runtime) -> Iterator[str]:
 
 
 def script_of(page: str) -> str:
-    """All calls that the page shows, in their order."""
+    """All calls that the page shows, in order, as one script."""
     return "\n".join(blocks(page, "bash"))
 
 
-# Each page's calls follow each other in one business; what there is before the first of them.
+# The calls of one page run one after the other in one database. This is the state before the first one.
 
 
 def sold(runtime: Runtime, provider: FakeProvider) -> None:
@@ -114,14 +114,12 @@ OF_ONE_ACCOUNT = (
 OF_OWNERSHIP, OF_PURCHASES, OF_NOTICES = "docs/ownership.md", "docs/seat-changes.md", "docs/notices.md"
 
 
-def test_the_calls_of_every_page_are_made_here():
+def test_the_calls_of_every_page_are_tested_here():
     assert {*OF_ONE_ACCOUNT, OF_OWNERSHIP, OF_PURCHASES, OF_NOTICES} == set(pages_with("bash"))
 
 
 @pytest.mark.parametrize("page", OF_ONE_ACCOUNT)
-def test_the_calls_about_an_account_are_answered_with_success(
-    page: str, run: Run, runtime: Runtime, provider: FakeProvider
-):
+def test_the_calls_about_an_account_succeed(page: str, run: Run, runtime: Runtime, provider: FakeProvider):
     sold(runtime, provider)
     statuses = run(script_of(page), runtime)
     assert len(statuses) == script_of(page).count("curl -s")

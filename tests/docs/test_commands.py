@@ -1,4 +1,4 @@
-"""The commands that README and manual show do what they are shown for, against a simulated provider."""
+"""The commands that README and manual show succeed, against a simulated provider."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tests.docs.manual import EXAMPLE, commands, pages_with
 
 pytestmark = pytest.mark.long(seconds=30)
 
-# These run until they are stopped, prepare a shell, or work on the repository itself. `seatsync up` has tests
-# of its own, and `test_links` knows the targets of the Makefile.
+# Not run here: commands that run until they are stopped, prepare a shell, or change the repository.
+# `seatsync up` has its own tests, and `test_links` checks the targets of the Makefile.
 NOT_RUN = ("export ", "git ", "make ", "seatsync up")
-# The service's processes do not run here, so there is something to be said of them.
+# The service's processes do not run here, so `seatsync doctor` has warnings.
 EXIT_CODES = {"seatsync doctor": {1, 2}}
 
 PEOPLE = """\
@@ -28,7 +28,7 @@ acme,user-78,team_member,
 
 @pytest.fixture
 def shown_business(business: Business, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Business:  # noqa: F811
-    """An account with fifteen seats and two members; and the files that the commands name, in this folder."""
+    """An account with fifteen seats and two members; the files that commands name are in this folder."""
     for name in ("catalog.toml", "new.toml"):
         shutil.copy(EXAMPLE, tmp_path / name)
     (tmp_path / "people.csv").write_text(PEOPLE, encoding="utf-8")

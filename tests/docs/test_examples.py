@@ -1,4 +1,4 @@
-"""The examples that the manual shows work as they stand."""
+"""The examples in the manual work as written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 from standardwebhooks import Webhook
 
 from domain import notices
+from domain.balance import Balance
 from domain.catalog.reader import parse
+from domain.counts import Seats
 from domain.notices import NoticeType
 from tests.conftest import SECRET
 from tests.docs.manual import EXAMPLE, blocks, languages, pages_with
@@ -30,14 +32,15 @@ def test_the_examples_that_are_tested_here_are_all_there_are():
     }
 
 
-def test_the_shown_seats_document_is_one():
+def test_the_shown_seats_document_fits_its_schema():
     (shown,) = blocks("docs/api.md", "json")
     SeatsDocument.model_validate(json.loads(shown))
 
 
 def test_the_shown_data_of_a_notice_has_the_fields_of_a_real_one():
     def balance(used: int) -> dict[str, Any]:
-        return {"status": "ok", "deadline": None, "seats": {"full": {"included": 15, "active": used}}}
+        full = Balance(Seats(included=15), active=used).to_json()
+        return {"status": "ok", "deadline": None, "seats": {"full": full}}
 
     (notice,) = notices.crossings(balance(14), balance(15))
     (shown,) = blocks("docs/notices.md", "json")
@@ -54,7 +57,7 @@ def test_the_example_catalogue_is_valid():
     parse(EXAMPLE.read_text(encoding="utf-8"), EXAMPLE.name)
 
 
-def test_the_shown_receiver_takes_what_is_signed_and_nothing_else(monkeypatch: pytest.MonkeyPatch):
+def test_the_shown_receiver_accepts_only_signed_notices(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("NOTICES_SECRET", SECRET)
     shown: dict[str, Any] = {"__name__": __name__}
     (code,) = blocks("docs/notices.md", "python")

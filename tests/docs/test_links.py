@@ -1,4 +1,4 @@
-"""What the README and the manual point to exists."""
+"""Every link, file, make target and page named in README and manual exists."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ FOLDERS = "|".join(path.name for path in ROOT.iterdir() if path.is_dir() and pat
 
 
 def links() -> Iterator[tuple[str, str]]:
-    """Each page with the targets of its links that lead to files or headings of ours."""
+    """Each page with the targets of its links to files or headings in this repository."""
     for page, text in PAGES.items():
         for target in sorted(set(re.findall(r"\]\(((?!https?://)[^)]+)\)", text))):
             yield page, target
 
 
 def anchors(page: Path) -> set[str]:
-    """The names of the page's headings in addresses, as GitHub and the built site make them."""
+    """The URL fragments of the page's headings, as GitHub and the built site generate them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 

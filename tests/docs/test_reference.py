@@ -1,4 +1,4 @@
-"""The manual names everything there is, and nothing else."""
+"""The manual lists every setting, command, call, error, notice, metric and catalogue key, and no others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.webhook_app.contract import documented
 from webhook_app import problems
 from webhook_app.auth import needed_scope
 
-# Errors that end a process or are the root of others: no caller of the API sees their codes.
+# Errors that end a process or are base classes: no caller of the API sees their codes.
 NOT_ANSWERED: Final = {
     errors.SeatSyncError,
     errors.SettingsError,
@@ -37,7 +37,7 @@ NOT_ANSWERED: Final = {
     errors.ChangeRefused,
     errors.CartRefused,
 }
-# Codes that belong to no error of `domain.errors`: each stands in the code as it is written here.
+# Codes without a class in `domain.errors`: the code writes them as they are here.
 OF_HTTP: Final = {
     "bad_request",
     "cart_differs",
@@ -126,7 +126,7 @@ def listed_codes() -> set[str]:
 
 
 def answered() -> set[type[errors.SeatSyncError]]:
-    """The errors that have one code and one status each; those of `REFUSALS` take theirs from it."""
+    """The errors with one fixed code and status. The codes in `REFUSALS` are checked separately."""
     ours = {kind for kind in kinds(errors.SeatSyncError) if kind.__module__ == "domain.errors"}
     return {*ours, Uncountable} - NOT_ANSWERED
 
@@ -186,10 +186,10 @@ def test_every_key_of_the_catalogue_is_described():
     text = re.sub(r"^#(?=\S)", "", EXAMPLE.read_text("utf-8"), flags=re.MULTILINE)
     parse(text, EXAMPLE.name)
     sections = re.split(r"^\[(\w+)[^\]]*\]$", text, flags=re.MULTILINE)
-    told = zip(sections[1::2], sections[2::2], strict=True)
+    tables = zip(sections[1::2], sections[2::2], strict=True)
     keys = {
         key
-        for name, body in told
+        for name, body in tables
         if name in {"defaults", "products", "free", "contracts"}
         for key in re.findall(r"^([a-z_]+)(?:\.\w+)? = ", body, re.MULTILINE)
     }

@@ -1,4 +1,4 @@
-"""Catalogues for the property tests: a strategy that makes them, and a writer that is no reader."""
+"""A Hypothesis strategy for catalogues, and a function that writes them as TOML."""
 
 import json
 from dataclasses import replace
@@ -91,7 +91,7 @@ CATALOGS = catalogs()
 
 
 def to_toml(catalog):
-    """The catalogue as a file that states everything."""
+    """The catalogue as TOML text, with every value written out."""
     lines = ["[defaults]", f"account_key = {_text(catalog.account_key or '')}", *_rules(catalog.defaults)]
     lines += ["[roles]", *(f"{_text(role)} = {_text(to or 'free')}" for role, to in catalog.roles.items())]
     lines += ["[status]", *(f"{status} = {_text(effect)}" for status, effect in catalog.effects.items())]

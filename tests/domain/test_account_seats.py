@@ -8,7 +8,7 @@ from domain.catalog.model import Catalog, Contract
 from domain.counts import NO_SEATS, AccountSeats, Seats, SubscriptionShare, account_seats
 from domain.seat_limit import UNLIMITED
 from domain.statuses import Phase, Standing, SubscriptionStanding
-from tests.domain.unhurried import unhurried
+from tests.domain.few_examples import few_examples
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 SOON, LATER = NOW + timedelta(days=2), NOW + timedelta(days=9)
@@ -82,12 +82,14 @@ COMING = contract(50, date(2027, 1, 1))
         pytest.param(with_contract(contract(50, account="b")), [], NO_SEATS, Standing.OK, id="another's"),
     ],
 )
-def test_an_account_has_what_counts_or_was_suspended_or_is_free(catalog, shares, full, standing):
+def test_the_seats_of_an_account_by_its_subscriptions_contract_and_free_seats(
+    catalog, shares, full, standing
+):
     account = account_seats(catalog, "acme", shares, now=NOW)
     assert (account.of("full"), account.standing) == (full, standing)
 
 
-def test_seat_types_stay_apart():
+def test_seat_types_are_counted_separately():
     account = account_seats(
         FREE, "acme", [share(Phase.COUNTS, 5, viewer=3), share(Phase.COUNTS, 2, guest=4)], now=NOW
     )
@@ -138,7 +140,7 @@ def shares(draw):
     return share(phase, draw(st.integers(0, 9)), until, viewer=draw(st.integers(0, 9)))
 
 
-@unhurried
+@few_examples
 @given(st.lists(shares(), max_size=5), st.randoms(use_true_random=False))
 def test_the_order_of_subscriptions_is_irrelevant(some, random):
     catalog = with_contract(RUNNING)
@@ -146,9 +148,9 @@ def test_the_order_of_subscriptions_is_irrelevant(some, random):
     assert account_seats(catalog, "acme", shuffled, now=NOW) == account_seats(catalog, "acme", some, now=NOW)
 
 
-@unhurried
+@few_examples
 @given(st.lists(shares(), max_size=5))
-def test_what_counts_is_there_in_full(some):
+def test_subscriptions_that_count_give_all_their_seats(some):
     counting = [each.seats["full"].purchased for each in some if each.standing.counts]
     account = account_seats(FREE, "acme", some, now=NOW)
     if counting:
@@ -156,9 +158,9 @@ def test_what_counts_is_there_in_full(some):
         assert account.standing is (Standing.OK if account.deadline is None else Standing.GRACE)
 
 
-@unhurried
+@few_examples
 @given(st.lists(shares(), max_size=5))
-def test_an_account_is_never_ended_while_something_may_come_back(some):
+def test_an_account_is_never_ended_while_a_subscription_may_come_back(some):
     alive = {Phase.COUNTS, Phase.GRACE, Phase.SUSPENDED}
     if account_seats(Catalog(), "acme", some, now=NOW).standing is Standing.ENDED:
         assert not alive & {each.standing.phase for each in some}

@@ -1,4 +1,4 @@
-"""The catalogue beside what the provider sells."""
+"""Comparing the catalogue with what the provider sells."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def found(sold: OnSale, catalog: Catalog = CATALOG) -> list[tuple[MismatchKind, 
 SEAT, SUPPORT = "[products.pdt_team] addons.adn_seat", '[products.pdt_team] addons."adn.support"'
 
 
-def test_what_agrees_gives_no_finding():
+def test_a_catalogue_that_agrees_has_no_mismatch():
     assert found(on_sale()) == []
 
 
@@ -64,23 +64,23 @@ def test_what_agrees_gives_no_finding():
         (on_sale(TEAM, ProductOnSale(product_id="pdt_new")), "product_not_in_catalog", "[products.pdt_new]"),
     ],
 )
-def test_a_difference_is_told_with_its_place(sold: OnSale, kind: str, place: str):
+def test_a_mismatch_is_reported_with_its_place(sold: OnSale, kind: str, place: str):
     assert found(sold) == [(kind, place)]
 
 
-def test_a_product_the_provider_does_not_know_is_told_once_and_not_by_its_addons():
+def test_a_product_unknown_to_the_provider_is_reported_once_and_its_addons_are_not():
     nothing = OnSale(products={}, addons={})
     assert found(nothing) == [("product_not_at_provider", "[products.pdt_team]")]
 
 
-def test_an_addon_in_another_currency_than_its_product_is_told_with_both():
+def test_an_addon_in_another_currency_than_its_product_is_reported_with_both_currencies():
     first, second = compare(CATALOG, on_sale(currency="USD"))
     assert (first.kind, first.place, second.place) == ("other_currency", SEAT, SUPPORT)
     assert "USD and the product in EUR" in first.found
 
 
 @pytest.mark.parametrize("sold", [on_sale(currency=None), on_sale(team(currency=None))])
-def test_an_unknown_currency_differs_from_none(sold: OnSale):
+def test_an_unknown_currency_is_no_mismatch(sold: OnSale):
     assert found(sold) == []
 
 
@@ -89,7 +89,7 @@ def test_unknown_addons_of_a_product_are_not_the_same_as_none():
     assert found(on_sale(team(addons=()))) == [("addon_not_attached", SEAT), ("addon_not_attached", SUPPORT)]
 
 
-def test_an_archived_addon_is_not_said_to_be_missing_from_the_product_too():
+def test_an_archived_addon_is_not_also_reported_as_missing_from_its_product():
     assert found(on_sale(team(addons=("adn.support",)), archived=["adn_seat"])) == [("addon_archived", SEAT)]
 
 
@@ -101,11 +101,13 @@ def test_an_archived_addon_is_not_said_to_be_missing_from_the_product_too():
     ],
     ids=["archived", "sold once"],
 )
-def test_what_nobody_can_subscribe_to_need_not_be_in_the_catalogue(other: ProductOnSale, archived: list[str]):
+def test_products_that_cannot_be_subscribed_to_may_be_missing_from_the_catalogue(
+    other: ProductOnSale, archived: list[str]
+):
     assert found(on_sale(TEAM, other, archived=archived)) == []
 
 
-def test_a_product_missing_from_the_catalogue_is_told_by_its_name():
+def test_a_product_missing_from_the_catalogue_is_reported_with_its_name():
     (mismatch,) = compare(CATALOG, on_sale(TEAM, ProductOnSale(product_id="pdt_new", name="Team XL")))
     assert "(Team XL)" in mismatch.found
 

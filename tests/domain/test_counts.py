@@ -7,18 +7,16 @@ from hypothesis import strategies as st
 from domain.catalog.model import Catalog, Product
 from domain.counts import (
     NO_SEATS,
-    Finding,
-    FindingKind,
     Seats,
-    Uncountable,
     range_findings,
     subscription_seats,
 )
+from domain.findings import Finding, FindingKind, Uncountable
 from domain.seat_limit import UNLIMITED, add, at_least
 from domain.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
 from domain.statuses import DEFAULT_EFFECTS, StatusEffect
 from tests.domain.catalogs import CATALOGS, IDS
-from tests.domain.unhurried import unhurried
+from tests.domain.few_examples import few_examples
 
 INT32 = 2**31 - 1
 
@@ -108,9 +106,9 @@ def test_the_figures_are_the_same_in_every_known_status(status):
     assert count(BASE, snapshot(("seat", 1), status=status)) == {"full": Seats(5, 1)}
 
 
-def test_a_scheduled_change_is_a_wish_and_not_counted():
-    wish = ScheduledChange("spc_1", "other", 9, (AddonQuantity("seat", 99),), None)
-    assert count(BASE, replace(snapshot(("seat", 1)), scheduled_change=wish)) == {"full": Seats(5, 1)}
+def test_a_scheduled_change_is_not_counted():
+    change = ScheduledChange("spc_1", "other", 9, (AddonQuantity("seat", 99),), None)
+    assert count(BASE, replace(snapshot(("seat", 1)), scheduled_change=change)) == {"full": Seats(5, 1)}
 
 
 # What cannot be counted.
@@ -156,7 +154,7 @@ def test_an_addon_of_another_product_is_unknown():
 
 
 @pytest.mark.parametrize("included", [0, UNLIMITED])
-def test_a_sum_beyond_belief_gives_no_count(included):
+def test_an_absurdly_large_total_gives_no_count(included):
     sold = product(included={"full": included}, addons={"pack": {"full": 1000}})
     units = 10**9
     assert count(sold, snapshot(("pack", units)))["full"].addon == 10**12
@@ -225,7 +223,7 @@ def test_a_purchase_outside_the_bounds_counts_and_is_reported(units, kinds):
     assert [finding.kind.value for finding in range_findings(BOUNDED, seats)] == kinds
 
 
-def test_a_type_that_is_missing_altogether_is_below_its_minimum():
+def test_a_type_without_any_seats_is_below_its_minimum():
     message = (
         "0 full seats were bought, below the minimum of 7 for product 'pdt'. "
         "All of them count: correct the catalogue, or talk to the customer."
@@ -264,7 +262,7 @@ def formula(sold, bought, seat_type):
     return seats
 
 
-@unhurried
+@few_examples
 @given(purchases())
 def test_the_count_is_the_formula(purchase):
     catalog, bought = purchase
@@ -275,7 +273,7 @@ def test_the_count_is_the_formula(purchase):
     }
 
 
-@unhurried
+@few_examples
 @given(purchases(), st.randoms(use_true_random=False))
 def test_the_order_of_addons_is_irrelevant(purchase, random):
     catalog, bought = purchase
@@ -285,7 +283,7 @@ def test_the_order_of_addons_is_irrelevant(purchase, random):
     )
 
 
-@unhurried
+@few_examples
 @given(purchases(), st.data())
 def test_splitting_a_line_changes_nothing(purchase, data):
     catalog, bought = purchase
@@ -298,7 +296,7 @@ def test_splitting_a_line_changes_nothing(purchase, data):
     )
 
 
-@unhurried
+@few_examples
 @given(purchases(), UNITS, st.data())
 def test_more_of_anything_is_never_fewer_seats(purchase, more, data):
     catalog, bought = purchase
@@ -311,7 +309,7 @@ def test_more_of_anything_is_never_fewer_seats(purchase, more, data):
     assert all(at_least(total(after, seat_type), total(before, seat_type)) for seat_type in before)
 
 
-@unhurried
+@few_examples
 @given(purchases(), IDS, UNITS)
 def test_an_unknown_addon_never_becomes_a_number(purchase, addon_id, units):
     catalog, bought = purchase
@@ -320,7 +318,7 @@ def test_an_unknown_addon_never_becomes_a_number(purchase, addon_id, units):
         subscription_seats(catalog, replace(bought, addons=(*bought.addons, AddonQuantity(addon_id, units))))
 
 
-@unhurried
+@few_examples
 @given(purchases(), IDS)
 def test_an_unknown_product_never_becomes_a_number(purchase, product_id):
     catalog, bought = purchase
@@ -333,14 +331,14 @@ LIMITS = st.integers(0, 10**6) | st.just(UNLIMITED)
 SEATS = st.builds(Seats, LIMITS, st.integers(0, 10**6), LIMITS)
 
 
-@unhurried
+@few_examples
 @given(SEATS)
-def test_unlimited_absorbs_whatever_is_added(seats):
+def test_unlimited_plus_anything_is_unlimited(seats):
     assert (seats + Seats(included=UNLIMITED)).purchased is UNLIMITED
     assert (Seats(contract=UNLIMITED) + seats).purchased is UNLIMITED
 
 
-@unhurried
+@few_examples
 @given(SEATS, SEATS, SEATS)
 def test_seats_add_up_in_any_order(one, two, three):
     assert one + two == two + one

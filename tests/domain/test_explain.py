@@ -1,4 +1,4 @@
-"""The sums that explain a figure come to that figure, whatever is sold, given or kept back."""
+"""The terms that explain a figure add up to it, for every catalogue, subscription phase and contract."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from domain.seat_limit import to_json
 from domain.snapshot import AddonQuantity, SubscriptionSnapshot
 from domain.statuses import Phase, StatusEffect, SubscriptionStanding
 from tests.domain.catalogs import CATALOGS, SEAT_TYPES
-from tests.domain.unhurried import unhurried
+from tests.domain.few_examples import few_examples
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 UNITS = st.integers(0, 9)
@@ -53,9 +53,9 @@ def accounts(draw):
     return catalog, account_id, [draw(holdings(catalog, n)) for n in range(draw(st.integers(0, 3)))]
 
 
-@unhurried
+@few_examples
 @given(accounts(), SEAT_TYPES)
-def test_the_summands_come_to_what_the_account_has(account, seat_type):
+def test_the_terms_add_up_to_the_account_s_seats(account, seat_type):
     catalog, account_id, held = account
     held = [one for one in held if one.snapshot is not None]
     terms = terms_of(sources(catalog, account_id, held, now=NOW), seat_type)
@@ -64,9 +64,9 @@ def test_the_summands_come_to_what_the_account_has(account, seat_type):
     assert formula(terms).endswith(f" = {to_json(counted.of(seat_type).purchased)}")
 
 
-@unhurried
+@few_examples
 @given(accounts())
-def test_every_source_is_named_whether_it_gives_or_not(account):
+def test_every_source_is_named_even_if_it_gives_no_seats(account):
     catalog, account_id, held = account
     named = [one.name for one in sources(catalog, account_id, held, now=NOW)]
     assert named == [
@@ -76,8 +76,8 @@ def test_every_source_is_named_whether_it_gives_or_not(account):
     ]
 
 
-@unhurried
+@few_examples
 @given(accounts())
-def test_every_source_says_why(account):
+def test_every_source_has_a_reason(account):
     catalog, account_id, held = account
     assert all(one.because for one in sources(catalog, account_id, held, now=NOW))

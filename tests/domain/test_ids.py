@@ -1,4 +1,4 @@
-"""Ids: one rule, under which every id can be sent as one segment of a URL."""
+"""Ids: which texts are valid. Every valid id can be sent as one segment of a URL."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ LONGEST_LINE = 4094
 
 
 @pytest.mark.parametrize("text", IDS)
-def test_text_that_a_url_can_name_is_an_id(text: str):
+def test_text_that_fits_into_a_url_segment_is_an_id(text: str):
     assert problem_of(text) is None
 
 
 @pytest.mark.parametrize("text", NO_IDS, ids=ascii)
-def test_text_that_a_url_cannot_name_is_no_id(text: str):
+def test_text_that_does_not_fit_into_a_url_segment_is_no_id(text: str):
     assert not is_id(text)
 
 

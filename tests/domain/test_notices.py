@@ -1,4 +1,4 @@
-"""Notices: one for each line that is crossed, none while a state lasts."""
+"""Notices: one for each limit event, none while a state lasts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def facts(status: str = "ok", *, deadline: str | None = None, **types: dict[str,
     return {"status": status, "policy": "strict", "deadline": deadline, "seats": types}
 
 
-def told(before: dict[str, Any] | None, after: dict[str, Any]) -> list[str]:
+def notice_types(before: dict[str, Any] | None, after: dict[str, Any]) -> list[str]:
     return [notice.type.value for notice in crossings(before, after)]
 
 
@@ -70,13 +70,13 @@ def seats(*parts: Any) -> dict[str, Any]:
         (facts("suspended"), facts("blocked"), ["seat.blocked"]),
     ],
 )
-def test_each_crossing_is_told_once(
+def test_each_limit_event_gives_one_notice(
     before: dict[str, Any] | None, after: dict[str, Any], expected: list[str]
 ):
-    assert told(before, after) == expected
+    assert notice_types(before, after) == expected
 
 
-def test_a_changed_count_tells_both_numbers():
+def test_a_count_changed_notice_has_both_numbers():
     (notice,) = crossings(seats(5, 2), seats("unlimited", 2))
     assert notice.data == {
         "seat_type": "full",
@@ -88,14 +88,14 @@ def test_a_changed_count_tells_both_numbers():
     }
 
 
-def test_the_deadline_of_a_type_over_its_limit_is_told_with_it():
+def test_the_deadline_of_an_overage_is_reported_with_its_seat_type():
     timed = a_type(5, 6, deadline=DEADLINE)
     notice = crossings(seats(5, 5), facts("grace", full=timed))[-1]
     assert (notice.type, notice.data["seat_type"]) == (NoticeType.GRACE_STARTED, "full")
     assert (notice.data["deadline"], notice.data["reason"]) == (DEADLINE, "over_limit")
 
 
-def test_the_deadline_of_a_late_payment_is_told_of_the_account():
+def test_the_deadline_of_a_late_payment_is_reported_without_a_seat_type():
     (notice,) = crossings(facts(), facts("grace", deadline=DEADLINE))
     assert (notice.data["deadline"], notice.data["reason"]) == (DEADLINE, "payment_late")
     assert "seat_type" not in notice.data
@@ -104,11 +104,11 @@ def test_the_deadline_of_a_late_payment_is_told_of_the_account():
 def test_seats_from_every_source_count():
     before = facts(full={"included": 1, "addon": 2, "contract": 3, "active": 4, "held": 1})
     after = facts(full={"included": 1, "addon": 2, "contract": 3, "active": 4, "held": 2})
-    assert told(before, after) == ["seat.limit_reached"]
+    assert notice_types(before, after) == ["seat.limit_reached"]
 
 
-def test_a_type_that_is_no_longer_named_has_lost_its_seats():
-    assert told(seats(5, 0), facts()) == ["seat.count_changed", "seat.limit_reached"]
+def test_a_type_missing_from_the_new_balance_has_lost_its_seats():
+    assert notice_types(seats(5, 0), facts()) == ["seat.count_changed", "seat.limit_reached"]
 
 
 counts = st.integers(0, 6) | st.just("unlimited")
@@ -130,39 +130,39 @@ balances = st.builds(
 
 
 @given(balances)
-def test_nothing_is_told_while_nothing_changes(balance: dict[str, Any]):
+def test_an_unchanged_balance_gives_no_notice(balance: dict[str, Any]):
     assert crossings(balance, balance) == ()
 
 
 @given(balances, balances)
-def test_no_notice_is_told_twice_of_one_step(before: dict[str, Any], after: dict[str, Any]):
-    said = [(notice.type, notice.data.get("seat_type")) for notice in crossings(before, after)]
-    assert len(said) == len(set(said))
+def test_one_change_never_gives_the_same_notice_twice(before: dict[str, Any], after: dict[str, Any]):
+    found = [(notice.type, notice.data.get("seat_type")) for notice in crossings(before, after)]
+    assert len(found) == len(set(found))
 
 
 @given(st.lists(balances, min_size=2, max_size=8))
-def test_between_two_starts_of_overage_there_was_none(steps: list[dict[str, Any]]):
-    """The notices alone tell when overage began, however a balance wanders."""
+def test_overage_started_is_sent_exactly_when_an_overage_starts(steps: list[dict[str, Any]]):
+    """So the notices alone show every start of an overage."""
     for before, after in pairwise(steps):
         began = [
             one.data["seat_type"] for one in crossings(before, after) if one.type.endswith("overage_started")
         ]
         assert began == [
             name
-            for name, kept in sorted(after["seats"].items())
-            if _overage(kept) > 0 and _overage(before["seats"].get(name, a_type())) == 0
+            for name, figures in sorted(after["seats"].items())
+            if _overage(figures) > 0 and _overage(before["seats"].get(name, a_type())) == 0
         ]
 
 
 @given(balances, balances)
-def test_the_figures_told_are_those_of_the_balance_after(before: dict[str, Any], after: dict[str, Any]):
+def test_the_figures_in_a_notice_are_those_of_the_new_balance(before: dict[str, Any], after: dict[str, Any]):
     for notice in crossings(before, after):
         if "seat_type" in notice.data:
-            kept = after["seats"].get(notice.data["seat_type"], a_type())
-            limit = from_json(kept["included"])
-            shown = "unlimited" if limit is UNLIMITED else available(limit, kept["active"])
-            assert (notice.data["available"], notice.data["overage"]) == (shown, _overage(kept))
+            figures = after["seats"].get(notice.data["seat_type"], a_type())
+            limit = from_json(figures["included"])
+            left = "unlimited" if limit is UNLIMITED else available(limit, figures["active"])
+            assert (notice.data["available"], notice.data["overage"]) == (left, _overage(figures))
 
 
-def _overage(kept: dict[str, Any]) -> int:
-    return overage(from_json(kept["included"]), kept["active"])
+def _overage(figures: dict[str, Any]) -> int:
+    return overage(from_json(figures["included"]), figures["active"])

@@ -1,4 +1,4 @@
-"""Ownership: the order in which an owner is decided, for every state and every name."""
+"""Ownership: which account a subscription belongs to, for every previous owner and name in the metadata."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from domain.ownership import (
     proved_nonce,
     sign,
 )
-from tests.domain.unhurried import unhurried
+from tests.domain.few_examples import few_examples
 
 IDS = st.sampled_from(["acme", "beta", "sub_1"])
 OWNERS = st.none() | st.builds(Owner, IDS, st.sampled_from(LinkedBy))
@@ -33,9 +33,9 @@ def decided(placement, name, mode, doubt):
     return decide(placement, name, Catalog(metadata_names=mode), lambda _: doubt)
 
 
-@unhurried
+@few_examples
 @given(PLACEMENTS, NAMES, MODES, DOUBTS)
-def test_a_subscription_moves_by_a_proof_or_by_trusted_metadata_alone(placement, name, mode, doubt):
+def test_a_subscription_moves_only_by_a_proof_or_by_trusted_metadata(placement, name, mode, doubt):
     decision = decided(placement, name, mode, doubt)
     moves = placement.owner is not None and decision.owner.account_id != placement.owner.account_id
     if moves:
@@ -46,9 +46,9 @@ def test_a_subscription_moves_by_a_proof_or_by_trusted_metadata_alone(placement,
         assert name.account_id not in placement.refused
 
 
-@unhurried
+@few_examples
 @given(PLACEMENTS, NAMES, MODES, DOUBTS)
-def test_to_decide_again_changes_nothing(placement, name, mode, doubt):
+def test_deciding_again_changes_nothing(placement, name, mode, doubt):
     first = decided(placement, name, mode, doubt)
     settled = Placement(
         subscription_id=placement.subscription_id, owner=first.owner, refused=placement.refused
@@ -56,9 +56,11 @@ def test_to_decide_again_changes_nothing(placement, name, mode, doubt):
     assert decided(settled, name, mode, doubt).owner == first.owner
 
 
-@unhurried
+@few_examples
 @given(PLACEMENTS, NAMES, MODES, DOUBTS)
-def test_a_name_that_is_not_followed_is_a_finding_unless_the_app_has_spoken(placement, name, mode, doubt):
+def test_a_name_that_is_not_followed_is_doubted_unless_the_app_linked_or_refused_it(
+    placement, name, mode, doubt
+):
     decision = decided(placement, name, mode, doubt)
     is_app = placement.owner is not None and placement.owner.linked_by is LinkedBy.APP
     if name is not None and decision.owner.account_id != name.account_id and not is_app:
@@ -67,31 +69,31 @@ def test_a_name_that_is_not_followed_is_a_finding_unless_the_app_has_spoken(plac
         assert not decision.is_doubted
 
 
-@unhurried
+@few_examples
 @given(st.none() | IDS, MODES, DOUBTS)
-def test_who_belongs_to_nobody_gets_an_account_of_their_own(refused, mode, doubt):
+def test_a_subscription_without_a_name_gets_an_account_under_its_own_id(refused, mode, doubt):
     placement = Placement(subscription_id="sub_9", refused=frozenset({refused} if refused else ()))
     assert decided(placement, None, mode, doubt).owner == Owner("sub_9", LinkedBy.OWN_ID)
 
 
-@unhurried
+@few_examples
 @given(st.text(min_size=1), st.text(min_size=1), st.binary(min_size=1, max_size=40))
-def test_a_proof_is_for_one_account_and_one_secret(account_id, other, secret):
+def test_a_proof_is_valid_for_one_account_and_one_secret(account_id, other, secret):
     proof = sign(secret, account_id)
     assert proved_nonce(secret, account_id, proof) is not None
     assert proved_nonce(secret + b"x", account_id, proof) is None
     assert (proved_nonce(secret, other, proof) is None) == (other != account_id)
 
 
-@unhurried
+@few_examples
 @given(st.binary(min_size=1), st.text())
-def test_no_text_makes_a_proof_raise(secret, text):
+def test_checking_a_proof_never_raises(secret, text):
     assert proved_nonce(secret, "acme", text) is None
 
 
-@unhurried
+@few_examples
 @given(
     st.none() | st.dictionaries(st.text(max_size=5), st.text() | st.integers() | st.floats() | st.booleans())
 )
-def test_without_a_key_nothing_is_named(metadata):
+def test_without_an_account_key_metadata_names_no_account(metadata):
     assert named_account(metadata, None) is None

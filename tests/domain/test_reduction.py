@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from domain import reduction
 from domain.reduction import SeatHolder, UnknownOrder
 from domain.seat_limit import UNLIMITED
-from tests.domain.unhurried import unhurried
+from tests.domain.few_examples import few_examples
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def day(number):
-    """The so-manieth of November."""
+    """Noon on this day of November."""
     return NOON.replace(day=number)
 
 
@@ -36,16 +36,16 @@ def held(member_id, **changes):
     return holder(member_id, state="held", expires_at=day(28), **changes)
 
 
-def leave(sitters, to, **further):
-    """Who leaves until `to` full seats are used."""
-    return reduction.leavers(sitters, {"full": to}, **further)["full"]
+def leave(holders, to, **options):
+    """The members who would have to leave until `to` full seats are used, in their order."""
+    return reduction.leavers(holders, {"full": to}, **options)["full"]
 
 
-def ids(leavers):
-    return [leaver.holder.member_id for leaver in leavers]
+def ids(leaving):
+    return [one.holder.member_id for one in leaving]
 
 
-# The orders there are.
+# The available orders.
 
 
 def test_every_file_in_the_folder_is_an_order():
@@ -117,7 +117,7 @@ def test_an_unknown_order_is_an_error_that_lists_the_known(name):
         pytest.param(holder("a"), holder("z"), id="of the entirely equal the lower id"),
     ],
 )
-def test_who_leaves_first(first, then):
+def test_least_active_ranks_held_before_active_and_protected_last(first, then):
     assert ids(leave([then, first], 0)) == ids(leave([first, then], 0)) == [first.member_id, then.member_id]
 
 
@@ -133,21 +133,21 @@ def test_who_leaves_first(first, then):
         ),
     ],
 )
-def test_every_place_comes_with_its_reason(who, reason):
-    assert [leaver.reason for leaver in leave([who], 0)] == [reason]
+def test_every_member_who_leaves_has_a_reason(who, reason):
+    assert [one.reason for one in leave([who], 0)] == [reason]
 
 
 # What holds for every order.
 
 
 def test_places_count_from_one():
-    assert [leaver.place for leaver in leave([holder("a"), holder("b"), holder("c")], 1)] == [1, 2]
+    assert [one.place for one in leave([holder("a"), holder("b"), holder("c")], 1)] == [1, 2]
 
 
 def test_each_seat_type_is_counted_by_itself():
-    sitters = [holder("a"), holder("b"), holder("c", seat_type="viewer"), holder("d", seat_type="guest")]
-    told = reduction.leavers(sitters, {"full": 1, "viewer": 1, "none": 0})
-    assert {seat_type: ids(going) for seat_type, going in told.items()} == {
+    holders = [holder("a"), holder("b"), holder("c", seat_type="viewer"), holder("d", seat_type="guest")]
+    found = reduction.leavers(holders, {"full": 1, "viewer": 1, "none": 0})
+    assert {seat_type: ids(leaving) for seat_type, leaving in found.items()} == {
         "full": ["a"],
         "viewer": [],
         "none": [],
@@ -158,12 +158,12 @@ def test_nobody_leaves_unlimited_seats():
     assert leave([holder("a"), holder("b")], UNLIMITED) == ()
 
 
-def test_no_more_are_named_than_asked_for():
+def test_at_most_limits_how_many_are_listed():
     assert ids(leave([holder("a"), holder("b"), holder("c")], 0, at_most=2)) == ["a", "b"]
 
 
 MOMENTS = st.integers(0, 5).map(lambda days: NOON + timedelta(days=days))  # few, so that many are equal
-SITTERS = st.lists(
+HOLDERS = st.lists(
     st.builds(
         holder,
         st.integers(0, 10**6).map(str),
@@ -179,40 +179,40 @@ ORDERS = st.sampled_from(reduction.names())
 TARGETS = st.integers(0, 35)
 
 
-@unhurried
-@given(SITTERS, TARGETS, ORDERS)
-def test_exactly_as_many_leave_as_are_too_many(sitters, to, order):
-    going = leave(sitters, to, order=order)
-    assert len(set(ids(going))) == len(going) == max(len(sitters) - to, 0)
-    assert {leaver.holder for leaver in going} <= set(sitters)
+@few_examples
+@given(HOLDERS, TARGETS, ORDERS)
+def test_exactly_the_members_above_the_target_leave(holders, to, order):
+    leaving = leave(holders, to, order=order)
+    assert len(set(ids(leaving))) == len(leaving) == max(len(holders) - to, 0)
+    assert {one.holder for one in leaving} <= set(holders)
 
 
-@unhurried
-@given(SITTERS, TARGETS, ORDERS)
-def test_with_a_seat_more_the_same_people_leave_but_the_last(sitters, to, order):
-    assert leave(sitters, to + 1, order=order) == leave(sitters, to, order=order)[:-1]
+@few_examples
+@given(HOLDERS, TARGETS, ORDERS)
+def test_with_one_more_seat_the_last_member_to_leave_stays(holders, to, order):
+    assert leave(holders, to + 1, order=order) == leave(holders, to, order=order)[:-1]
 
 
-@unhurried
-@given(SITTERS, TARGETS, ORDERS)
-def test_nobody_protected_leaves_while_an_unprotected_one_stays(sitters, to, order):
-    going = {leaver.holder for leaver in leave(sitters, to, order=order)}
-    if any(one.protected for one in going):
-        assert all(one.protected for one in set(sitters) - going)
+@few_examples
+@given(HOLDERS, TARGETS, ORDERS)
+def test_no_protected_member_leaves_while_an_unprotected_one_stays(holders, to, order):
+    leaving = {one.holder for one in leave(holders, to, order=order)}
+    if any(one.protected for one in leaving):
+        assert all(one.protected for one in set(holders) - leaving)
 
 
-@unhurried
-@given(SITTERS, TARGETS)
-def test_nobody_active_leaves_while_a_held_seat_as_little_protected_stays(sitters, to):
-    going = {leaver.holder for leaver in leave(sitters, to)}
-    staying = set(sitters) - going
+@few_examples
+@given(HOLDERS, TARGETS)
+def test_no_active_member_leaves_while_a_held_seat_with_the_same_protection_stays(holders, to):
+    leaving = {one.holder for one in leave(holders, to)}
+    staying = set(holders) - leaving
     for protected in (False, True):
-        alike = [one for one in going if one.protected is protected and one.state == "active"]
+        alike = [one for one in leaving if one.protected is protected and one.state == "active"]
         assert not alike or not any(one.state == "held" and one.protected is protected for one in staying)
 
 
-@unhurried
-@given(SITTERS, TARGETS, ORDERS, st.randoms(use_true_random=False))
-def test_the_same_people_leave_in_whatever_order_they_come(sitters, to, order, chance):
-    shuffled = chance.sample(sitters, len(sitters))
-    assert leave(shuffled, to, order=order) == leave(sitters, to, order=order)
+@few_examples
+@given(HOLDERS, TARGETS, ORDERS, st.randoms(use_true_random=False))
+def test_the_order_of_the_input_does_not_matter(holders, to, order, chance):
+    shuffled = chance.sample(holders, len(holders))
+    assert leave(shuffled, to, order=order) == leave(holders, to, order=order)

@@ -1,4 +1,4 @@
-"""Roles that differ from a known one in case or blanks alone: a slip that costs a seat, so it is said."""
+"""Warnings about roles that differ from a known role only in case or spaces, usually a typing mistake."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ def a_catalog_of(roles):
 
 
 @pytest.mark.parametrize("slip", SLIPS, ids=ascii)
-def test_a_role_that_differs_in_case_or_blanks_alone_is_warned_of(slip: str):
-    told = warning(a_catalog_of(ROLES), slip)
-    assert told is not None
-    assert "'client': free" in told
-    assert "'*' applies: a full seat" in told
+def test_a_role_that_differs_only_in_case_or_spaces_gives_a_warning(slip: str):
+    text = warning(a_catalog_of(ROLES), slip)
+    assert text is not None
+    assert "'client': free" in text
+    assert "'*' applies: a full seat" in text
 
 
 @pytest.mark.parametrize("slip", ["teammember", "Team Member", "team  member", "TEAM\tMEMBER"])
-def test_blanks_within_are_blanks_too(slip: str):
+def test_spaces_within_a_role_are_ignored_too(slip: str):
     assert similar(a_catalog_of(ROLES), slip) == "team member"
 
 
 @pytest.mark.parametrize("role", ["client", "team member", "clients", "client-2", "guest", "*"])
-def test_known_roles_and_others_are_not(role: str):
+def test_known_and_clearly_different_roles_give_no_warning(role: str):
     assert warning(a_catalog_of(ROLES), role) is None
 
 
-def test_where_unknown_roles_are_refused_there_is_nothing_to_warn_of():
+def test_there_is_no_warning_if_unknown_roles_are_refused():
     assert warning(a_catalog_of({"client": None}), "Client") is None
 
 
-def test_a_catalogue_whose_roles_differ_in_case_alone_is_warned_of():
-    told = list(
+def test_a_catalogue_whose_roles_differ_only_in_case_gives_warnings():
+    texts = list(
         warnings(a_catalog_of({"client": None, "Client": "full", "viewer": "viewer", " viewer": "viewer"}))
     )
-    assert [one.split(" (")[0] for one in told] == [
+    assert [one.split(" (")[0] for one in texts] == [
         "The roles 'client'",
         "The roles 'viewer'",
         "The role ' viewer' begins or ends with a blank; only the same spelling means it.",
     ]
 
 
-def test_a_catalogue_of_plain_roles_is_not():
+def test_a_catalogue_of_different_roles_gives_no_warning():
     assert list(warnings(a_catalog())) == []

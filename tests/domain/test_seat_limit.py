@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.seat_limit import UNLIMITED, Unlimited, add, at_least, available, from_json, overage, to_json
-from tests.domain.unhurried import unhurried
+from tests.domain.few_examples import few_examples
 
 NUMBERS = st.integers(0, 10**6)
 LIMITS = NUMBERS | st.just(UNLIMITED)
@@ -52,18 +52,18 @@ def test_a_word_that_is_no_number_is_refused():
         from_json("none")
 
 
-def test_unlimited_is_a_value_of_its_own():
+def test_unlimited_is_an_enum_value_and_no_number():
     assert list(Unlimited) == [UNLIMITED]
     assert repr(UNLIMITED) == "UNLIMITED"
 
 
-@unhurried
+@few_examples
 @given(LIMITS)
 def test_to_json_and_back(limit):
     assert from_json(to_json(limit)) == limit
 
 
-@unhurried
+@few_examples
 @given(NUMBERS, NUMBERS)
 def test_available_less_overage_is_the_difference(purchased, used):
     assert available(purchased, used) - overage(purchased, used) == purchased - used

@@ -32,7 +32,7 @@ def test_every_status_the_provider_documents_has_an_effect():
     ],
 )
 @pytest.mark.parametrize("provider_deadline", [None, PROVIDER_ENDS])
-def test_most_effects_last_whatever_the_time(effect, phase, counts, provider_deadline):
+def test_effects_without_grace_do_not_depend_on_time(effect, phase, counts, provider_deadline):
     at_first = standing(effect, SINCE, provider_deadline)
     assert at_first == standing(effect, SINCE + timedelta(days=999), provider_deadline)
     assert at_first == SubscriptionStanding(phase, None)

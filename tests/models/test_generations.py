@@ -50,7 +50,7 @@ def old(request: pytest.FixtureRequest, acme: Acme) -> Runtime:
         acme.runtime = replace(before, catalog=replace(before.catalog, release="newer"))
         acme.is_swept()
     else:
-        acme.restates(*request.param)
+        acme.edits_catalogue(*request.param)
     return before
 
 
@@ -90,7 +90,7 @@ def test_what_time_asks_for_is_done_by_the_newer_one(acme: Acme, old: Runtime):
 
 
 def test_the_older_one_retrieves_nothing_and_leaves_it_to_the_newer(acme: Acme, old: Runtime):
-    acme.shows(quantity=7)
+    acme.changes_silently(quantity=7)
     hinted(old)
     asked = len(acme.provider.retrieved)
     assert sync(old, "sub_1") is SyncOutcome.OUTDATED
@@ -102,7 +102,7 @@ def test_the_older_one_retrieves_nothing_and_leaves_it_to_the_newer(acme: Acme, 
 
 def test_a_full_sync_by_the_older_one_says_why_it_waits(acme: Acme, old: Runtime):
     hinted(old)
-    work = full_sync._work_a_while(old)
+    work = full_sync._sync_due(old)
     assert work is not None
     assert "seatsync migrate" in str(work[1])
 
@@ -113,7 +113,7 @@ def test_a_retrieve_under_way_when_the_newer_one_comes_writes_nothing(acme: Acme
     with old.sessions.begin() as session:
         lease = sync_queue.lease(session, "sub_1", LEASE)
     assert lease is not None
-    acme.restates(*CHANGES["other seats"])
+    acme.edits_catalogue(*CHANGES["other seats"])
     before = facts(acme)
     with old.transaction() as session:
         snapshot = replace(acme.sold, quantity=9)
@@ -124,7 +124,7 @@ def test_a_retrieve_under_way_when_the_newer_one_comes_writes_nothing(acme: Acme
 
 
 def set_policy(acme: Acme) -> None:
-    acme.decides(seat_types={"full": "soft", "viewer": "soft"})
+    acme.sets_policy(seat_types={"full": "soft", "viewer": "soft"})
 
 
 def link(acme: Acme) -> None:
@@ -162,7 +162,7 @@ def test_whoever_the_older_one_seats_comes_to_sit_where_the_newer_one_has_the_ro
 ):
     acme.seats("late", role="client") if seat is SEATED_BY_AN_OLDER_ONE["another role"] else None
     old = acme.runtime
-    acme.restates('member = "full"', 'member = "free"')
+    acme.edits_catalogue('member = "full"', 'member = "free"')
     newer, acme.runtime = acme.runtime, old
     seat(acme)
     acme.runtime = newer
@@ -185,7 +185,7 @@ def test_the_older_one_buys_no_seats(acme: Acme, old: Runtime):
 
 def test_no_deadline_moves_when_a_catalogue_comes_and_goes(acme: Acme):
     before = acme.runtime
-    acme.restates(*CHANGES["another period"])
+    acme.edits_catalogue(*CHANGES["another period"])
     with before.sessions.begin() as session:
         assert generation.activate(session, before.catalog)
     swept(before)

@@ -1,7 +1,6 @@
-"""Both request logs on a clock that a test moves, and what must hold for all they let through."""
+"""The log of all processes on a clock that a test moves, and what must hold for all it lets through."""
 
 from providers.base import Caller
-from providers.rate_limit.local_log import OwnLog
 from providers.rate_limit.redis_log import SharedLog
 from providers.rate_limit.shares import PIECE, judged, pace
 
@@ -9,18 +8,17 @@ SECOND = 1_000_000  # microseconds
 
 
 class Time:
-    """Whole microseconds; Redis is told them too, if there is one."""
+    """Whole microseconds, which Redis is told."""
 
-    def __init__(self, client=None):
+    def __init__(self, client):
         self._client = client
         self.now = 1_000_000 * SECOND
         self.move(0)
 
     def move(self, microseconds):
         self.now += microseconds
-        if self._client is not None:
-            with self._client.pipeline() as pipe:
-                pipe.delete("clock").rpush("clock", *divmod(self.now, SECOND)).execute()
+        with self._client.pipeline() as pipe:
+            pipe.delete("clock").rpush("clock", *divmod(self.now, SECOND)).execute()
 
 
 class TimedSharedLog(SharedLog):
@@ -31,22 +29,13 @@ class TimedSharedLog(SharedLog):
 class TimedLog:
     """A log, its time, and all that it let through. Waits are microseconds here."""
 
-    def __init__(self, log, time, windows):
-        self._log = log
-        self._time = time
+    def __init__(self, windows, client):
+        client.flushdb()
+        self._log = TimedSharedLog(client, windows, "test")
+        self._time = Time(client)
         self.windows = judged(windows)
         self._pace = pace(windows)
         self.granted = []
-
-    @classmethod
-    def own(cls, windows):
-        time = Time()
-        return cls(OwnLog(windows, lambda: time.now / SECOND), time, windows)
-
-    @classmethod
-    def shared(cls, windows, client):
-        client.flushdb()
-        return cls(TimedSharedLog(client, windows, "test"), Time(client), windows)
 
     @property
     def now(self):

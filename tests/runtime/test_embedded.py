@@ -20,8 +20,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError
 from sqlalchemy import create_engine, text
 
-from runtime.embedded import EmbeddedServerError, PostgresServer, RedisServer, binaries
-from runtime.embedded import run_as as placing
+from runtime.embedded import EmbeddedServerError, PostgresServer, RedisServer, binaries, run_as
 from runtime.embedded.redis import ONCE
 from runtime.embedded.run_as import Identity, Way, launcher_command
 from runtime.embedded.server import Server
@@ -57,7 +56,7 @@ def new_home(tmp_path: Path) -> Iterator[Path]:
 
 
 def processes_of(home: Path) -> list[psutil.Process]:
-    """The servers and guards that were started for a home."""
+    """The servers and launchers that were started for a home."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -118,7 +117,7 @@ def test_a_second_start_finds_the_data_of_the_first_at_the_same_address(
 
 
 @kinds
-def test_a_path_longer_than_a_socket_may_have_is_fine(new_home: Path, kind: type[Server]) -> None:
+def test_a_path_longer_than_a_socket_path_may_be_works(new_home: Path, kind: type[Server]) -> None:
     with kind(new_home / ("deep " * 20) / ("deeper" * 15), durable=False) as server:
         word = remember(server.url)
         assert recall(server.url) == word
@@ -173,7 +172,7 @@ def test_starts_at_the_same_moment_share_one_server(home: Path, kind: type[Serve
 
 
 @kinds
-def test_stopping_twice_is_a_quiet_no_op_and_a_stopped_server_has_no_address(
+def test_stopping_twice_does_nothing_and_a_stopped_server_has_no_address(
     home: Path, kind: type[Server]
 ) -> None:
     server = kind(home, durable=False)
@@ -192,7 +191,7 @@ def test_the_server_has_a_session_of_its_own_so_that_ctrl_c_spares_it(home: Path
 
 
 @kinds
-def test_a_port_that_others_took_meanwhile_is_given_up(home: Path, kind: type[Server]) -> None:
+def test_a_port_that_is_in_use_by_now_is_given_up(home: Path, kind: type[Server]) -> None:
     with lasting(kind, home) as server:
         word = remember(server.url)
         port = server.port
@@ -245,7 +244,7 @@ def test_after_kill_9_of_everything_the_data_are_back(home: Path, kind: type[Ser
 
 
 @kinds
-def test_an_orphan_of_a_killed_run_is_taken_over(home: Path, kind: type[Server]) -> None:
+def test_a_server_that_survived_a_killed_run_is_used(home: Path, kind: type[Server]) -> None:
     with started_by_another(kind, home) as (program, url):
         word = remember(url)
         orphan = kill_all_but_the_server(home / kind.name, program)
@@ -255,7 +254,7 @@ def test_an_orphan_of_a_killed_run_is_taken_over(home: Path, kind: type[Server])
 
 
 @kinds
-def test_an_orphan_that_nobody_remembers_is_ended_before_its_data_are_used(
+def test_a_server_whose_state_file_was_lost_is_ended_before_its_data_are_used(
     home: Path, kind: type[Server]
 ) -> None:
     with started_by_another(kind, home) as (program, url):
@@ -270,9 +269,9 @@ def test_an_orphan_that_nobody_remembers_is_ended_before_its_data_are_used(
 def kill_all_but_the_server(folder: Path, program: subprocess.Popen[str]) -> int:
     """What a careless `kill -9` of everything called python leaves behind."""
     orphan = int(json.loads((folder / "state.json").read_text())["pid"])
-    guard = psutil.Process(orphan).parent()
-    assert guard is not None
-    guard.kill()
+    launcher = psutil.Process(orphan).parent()
+    assert launcher is not None
+    launcher.kill()
     program.kill()
     assert not is_gone(orphan)
     return orphan
@@ -308,7 +307,7 @@ def test_postgres_starts_although_its_pid_file_names_a_living_process(home: Path
         assert ask(server.url, "SELECT 1") == [(1,)]
 
 
-def test_a_server_whose_files_were_removed_does_not_take_its_successor_along(new_home: Path) -> None:
+def test_a_server_whose_files_were_removed_does_not_stop_its_successor(new_home: Path) -> None:
     server = RedisServer(new_home)
     server.start()
     new_home.rename(new_home.with_name("gone"))
@@ -322,7 +321,7 @@ def test_a_server_whose_files_were_removed_does_not_take_its_successor_along(new
 
 
 @kinds
-def test_secrets_are_for_our_eyes_only(home: Path, kind: type[Server]) -> None:
+def test_files_with_secrets_are_readable_by_their_owner_only(home: Path, kind: type[Server]) -> None:
     with kind(home, durable=False) as server:
         password = json.loads((server.folder / "state.json").read_text())["password"]
         for file in server.folder.iterdir():
@@ -416,20 +415,20 @@ def test_root_uses_a_closed_folder_and_opens_none(new_home: Path) -> None:
 @needs_root
 @needs_linux
 @pytest.mark.parametrize("way", [Way.REACH, Way.ALIAS])
-def test_the_data_change_hands_when_another_way_is_open(
+def test_the_data_change_their_owner_when_another_way_works(
     home: Path, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with postgres(home) as server:
         word = remember(server.url)
     identity = Identity(way, NOBODY, NOBODY)
     skip_unless_possible(identity, home)
-    monkeypatch.setattr(placing, "_candidates", lambda: iter([identity]))
+    monkeypatch.setattr(run_as, "_candidates", lambda: iter([identity]))
     with postgres(home) as server:
         assert recall(server.url) == word
 
 
 def skip_unless_possible(identity: Identity, folder: Path) -> None:
-    if not placing._reaches(identity, folder):
+    if not run_as._reaches(identity, folder):
         pytest.skip(f"{identity.way} is not allowed here")
 
 
@@ -443,21 +442,21 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def shelters(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(placing, "FALLBACK_DIRS", open_folder)
+def fallback_dirs(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(run_as, "FALLBACK_DIRS", open_folder)
     return open_folder
 
 
 @pytest.fixture
 def no_special_rights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container without the capabilities that we would hand on and without user namespaces."""
-    monkeypatch.setattr(placing, "_candidates", lambda: iter([Identity(Way.SETUID, NOBODY, NOBODY)]))
+    """As in a container without user namespaces and without the capability to enter closed folders."""
+    monkeypatch.setattr(run_as, "_candidates", lambda: iter([Identity(Way.SETUID, NOBODY, NOBODY)]))
 
 
 @needs_root
 @pytest.mark.usefixtures("no_special_rights")
-def test_without_a_way_into_a_closed_folder_the_data_go_to_a_shelter(
-    new_home: Path, shelters: Path, caplog: pytest.LogCaptureFixture
+def test_without_access_to_a_closed_folder_the_data_go_to_a_fallback_folder(
+    new_home: Path, fallback_dirs: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     new_home.mkdir(mode=0o700)
     with postgres(new_home) as server:
@@ -465,25 +464,25 @@ def test_without_a_way_into_a_closed_folder_the_data_go_to_a_shelter(
     moved = new_home.rename(new_home.with_name("our other home"))
     with postgres(moved) as server:
         assert recall(server.url) == word
-    assert (moved / "postgres" / "data").resolve().is_relative_to(shelters)
-    assert "data kept in a shelter" in caplog.messages
+    assert (moved / "postgres" / "data").resolve().is_relative_to(fallback_dirs)
+    assert "data directory moved" in caplog.messages
 
 
 @needs_root
-def test_a_shelter_that_somebody_else_prepared_is_refused(open_folder: Path) -> None:
+def test_a_fallback_folder_of_somebody_else_is_refused(open_folder: Path) -> None:
     os.chown(open_folder, NOBODY, NOBODY)
     with pytest.raises(PermissionError, match="made by somebody else"):
-        placing._make_fallback_dir(open_folder, binaries.postgres_folder())
+        run_as._make_fallback_dir(open_folder, binaries.postgres_folder())
 
 
 @needs_root
-@pytest.mark.usefixtures("shelters")
-def test_data_that_nobody_can_be_let_to_are_not_replaced_by_empty_ones(
+@pytest.mark.usefixtures("fallback_dirs")
+def test_data_that_no_user_can_access_are_not_replaced_by_empty_ones(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with postgres(home):
         pass
-    monkeypatch.setattr(placing, "_candidates", lambda: iter([]))
+    monkeypatch.setattr(run_as, "_candidates", lambda: iter([]))
     with pytest.raises(EmbeddedServerError, match="no other user can be given access to the data"):
         postgres(home).start()
 
@@ -495,7 +494,7 @@ def test_ordinary_users_with_and_without_a_name_need_no_home(open_folder: Path, 
     os.chown(open_folder, uid, uid)
     if uid == NAMELESS:
         skip_unless_possible(Identity(Way.ALIAS, NOBODY, NOBODY), open_folder)
-    answer = run_as(
+    answer = run_as_user(
         uid,
         """
         import os, sys
@@ -512,17 +511,17 @@ def test_ordinary_users_with_and_without_a_name_need_no_home(open_folder: Path, 
     assert answer.split() == [str(uid)] * 4
 
 
-def run_as(uid: int, code: str, home: Path) -> str:
+def run_as_user(uid: int, code: str, home: Path) -> str:
     """Run some Python as another user, in an environment without HOME or anything else."""
     way = (
         Way.SETUID
-        if placing._reaches(Identity(Way.SETUID, uid, uid), Path(sys.executable), home)
+        if run_as._reaches(Identity(Way.SETUID, uid, uid), Path(sys.executable), home)
         else Way.REACH
     )
     program = f"import sys; sys.path[:0] = {[str(CHECKOUT), *sys.path]!r}\n{textwrap.dedent(code)}"
     spec = {
         "command": [sys.executable, "-B", "-c", program, str(home)],
-        "identity": placing.asdict(Identity(way, uid, uid)),
+        "identity": run_as.asdict(Identity(way, uid, uid)),
         "alive": os.devnull,
     }
     done = subprocess.run(launcher_command(spec), capture_output=True, text=True, check=False, timeout=60)
@@ -568,7 +567,7 @@ def test_a_missing_package_is_named_together_with_the_way_out(
         kind(new_home).start()
 
 
-def test_a_redis_on_the_path_is_taken_if_it_is_recent_enough(
+def test_a_redis_on_the_path_is_used_if_it_is_recent_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "redis-server"
@@ -593,7 +592,7 @@ def test_a_server_that_does_not_start_shows_the_end_of_its_log(home: Path) -> No
         settings.write_text("")
 
 
-def test_two_programs_that_start_at_once_do_not_wait_for_ever(
+def test_the_wait_for_another_starting_process_is_bounded(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runtime.embedded.shared_state.LOCK_SECONDS", 0.1)

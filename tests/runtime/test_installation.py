@@ -35,12 +35,12 @@ def test_a_database_of_another_mode_or_business_is_refused(of, sessions: Session
 
 
 @pytest.mark.parametrize(("first", "second"), [({}, {}), (OURS, {}), ({}, OURS), (LIVE, LIVE), (OURS, OURS)])
-def test_what_contradicts_nothing_starts(of, sessions: Sessions, first: dict, second: dict):
+def test_matching_settings_start(of, sessions: Sessions, first: dict, second: dict):
     claim(sessions, of(**first))
     claim(sessions, of(**second))
 
 
-def test_the_business_is_remembered_by_those_who_do_not_name_it(of, sessions: Sessions):
+def test_a_process_without_a_business_id_keeps_the_stored_one(of, sessions: Sessions):
     for more in (OURS, {}):
         claim(sessions, of(**more))
     with pytest.raises(SettingsError):
@@ -54,7 +54,7 @@ def test_a_command_claims_nothing(of, sessions: Sessions):
     assert found is None or found.environment is None
 
 
-def test_reassigned_the_database_belongs_to_the_other_side(of, sessions: Sessions):
+def test_a_reassigned_database_belongs_to_the_new_settings(of, sessions: Sessions):
     claim(sessions, of(**OURS))
     with sessions.begin() as session:
         reassign(session, of(**LIVE))
@@ -91,7 +91,7 @@ def test_a_database_that_was_away_is_checked_before_anything_is_done_in_it(
     check(sessions, of(**first))
 
 
-def test_it_is_checked_where_each_statement_is_its_own_transaction(of, engine: Engine, sessions: Sessions):
+def test_it_is_checked_in_autocommit_mode_too(of, engine: Engine, sessions: Sessions):
     claim(sessions, of(**LIVE))
     with claimed_while_away(engine, of())() as session, pytest.raises(ForeignDatabase):
         session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
@@ -118,7 +118,9 @@ def test_a_database_that_was_away_and_is_not_migrated_is_checked_once_it_is(
         session.execute(text("SELECT 1"))
 
 
-@pytest.mark.parametrize("command", [["sweeper"], ["drift"], ["sync", "--all"], ["backfill"], ["migrate"]])
+@pytest.mark.parametrize(
+    "command", [["sweeper"], ["drift"], ["sync", "--all"], ["backfill"], ["replay", "--all"], ["migrate"]]
+)
 def test_commands_say_what_is_wrong_and_what_to_do(
     of, sessions: Sessions, environment: dict[str, str], command: list[str]
 ):

@@ -42,13 +42,13 @@ def test_after_a_commit_the_older_document_is_gone(cache: SeatCache):
     assert cache.get("acme") is None
 
 
-def test_a_slow_reader_cannot_bring_the_past_back(cache: SeatCache):
+def test_a_slow_reader_cannot_store_an_old_document(cache: SeatCache):
     cache.invalidate({"acme": 8})
     cache.fill("acme", 7, b"seven")
     assert cache.get("acme") is None
 
 
-def test_the_committed_version_itself_may_fill_the_gap(cache: SeatCache):
+def test_a_document_of_the_committed_version_is_stored(cache: SeatCache):
     cache.invalidate({"acme": 8})
     cache.fill("acme", 8, b"eight")
     assert cache.get("acme").document == b"eight"
@@ -60,13 +60,13 @@ def test_versions_compare_as_numbers_however_many_digits_they_have(cache: SeatCa
     assert cache.get("acme").version == 10**15
 
 
-def test_every_entry_dies_within_seconds(cache: SeatCache, client: redis.Redis):
+def test_every_entry_expires_within_seconds(cache: SeatCache, client: redis.Redis):
     cache.fill("acme", 1, b"one")
     cache.note_account("sub_1", "acme")
     assert all(0 < client.pttl(key) <= 12_000 for key in client.scan_iter())
 
 
-def test_accounts_do_not_meet(cache: SeatCache):
+def test_accounts_have_entries_of_their_own(cache: SeatCache):
     cache.fill("acme", 1, b"one")
     assert cache.get("acme2") is None
 
@@ -84,7 +84,7 @@ def test_without_redis_nothing_is_found_and_nothing_raised():
     assert cache.get("acme") is None
 
 
-def test_while_redis_is_away_only_one_caller_a_moment_pays_for_it(tmp_path, monkeypatch):
+def test_while_redis_is_unreachable_only_one_caller_a_second_waits_for_it(tmp_path, monkeypatch):
     with RedisServer(tmp_path, durable=False) as server:
         client = redis_client(server.url)
         cache = SeatCache(client)

@@ -1,4 +1,4 @@
-"""Settings: everything wrong is said at once, by name, and no secret with it."""
+"""Settings report everything wrong at once, by name, and show no secret."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_no_secret_is_ever_shown(enough: dict[str, str]):
     ("name", "value"),
     [("DATABASE_URL", "postgresql://u:s3cr@t:w0rd@host/db"), ("REDIS_URL", "redis://:s3cr@t:w0rd@host/0")],
 )
-def test_an_address_that_cannot_be_taken_apart_is_refused_and_its_password_not_shown(
+def test_an_address_that_cannot_be_parsed_is_refused_without_showing_its_password(
     enough: dict[str, str], name: str, value: str
 ):
     told = complaint({**enough, name: value.replace("@host", ":w0rd@host:s3cret")})

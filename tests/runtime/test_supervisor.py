@@ -100,7 +100,7 @@ def test_a_very_long_line_is_passed_on_in_pieces(output: Output) -> None:
     assert "".join(output.of("long")[:-1]).startswith("x" * 300_000)
 
 
-def test_the_end_leaves_no_process_behind(output: Output) -> None:
+def test_a_stop_leaves_no_process_behind(output: Output) -> None:
     supervisor = Supervisor([python("one", SLEEPER), python("two", FAMILY)], on_line=output)
     seen: list[int] = []
 
@@ -138,7 +138,7 @@ def test_a_command_that_ends_starts_again_and_says_why(output: Output) -> None:
     assert "ended with code 3, starts again in 0.5 s" in output.of("brief")
 
 
-def test_one_that_keeps_ending_ends_everything_with_a_message(
+def test_a_command_that_keeps_ending_stops_everything_with_a_message(
     output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "FIRST_PAUSE_SECONDS", 0.01)
@@ -154,7 +154,7 @@ def test_a_program_that_is_missing_is_named(output: Output, monkeypatch: pytest.
     assert "no-such-program cannot be run: No such file or directory" in output.of("odd")
 
 
-def test_a_command_deaf_to_sigterm_is_killed_after_the_grace(output: Output) -> None:
+def test_a_command_that_ignores_sigterm_is_killed_after_the_grace(output: Output) -> None:
     supervisor = Supervisor([python("deaf", DEAF)], on_line=output, grace=0.3)
     output.on["here"] = supervisor.stop
     began = time.monotonic()
@@ -162,7 +162,7 @@ def test_a_command_deaf_to_sigterm_is_killed_after_the_grace(output: Output) -> 
     assert 0.3 < time.monotonic() - began < PATIENCE
 
 
-def test_asking_again_hurries_the_end(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_stop_kills_at_once(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "ECHO_SECONDS", 0.1)
     supervisor = Supervisor([python("deaf", DEAF)], on_line=output, grace=600)
     again = threading.Timer(0.5, supervisor.stop)
@@ -171,7 +171,7 @@ def test_asking_again_hurries_the_end(output: Output, monkeypatch: pytest.Monkey
     again.join()
 
 
-def test_one_ctrl_c_that_arrives_twice_hurries_nothing(output: Output) -> None:
+def test_one_ctrl_c_that_arrives_twice_is_one_stop(output: Output) -> None:
     polite = """
         import signal, sys, time
         def end(*_):
@@ -200,7 +200,7 @@ def test_a_failing_callback_still_ends_the_commands() -> None:
     assert all(is_gone(pid) for pid in pids)
 
 
-def test_a_command_that_closes_its_output_is_not_busily_listened_to(output: Output) -> None:
+def test_a_command_that_closes_its_output_causes_no_busy_loop(output: Output) -> None:
     silent = python("silent", "import os, time; os.close(1); os.close(2); time.sleep(600)")
     with Supervisor([silent], on_line=output) as supervisor:
         steps = 0
@@ -242,7 +242,7 @@ def test_signals_end_the_program_in_good_order(how: signal.Signals) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent was killed")
-def test_a_killed_supervisor_takes_its_commands_along() -> None:
+def test_the_commands_of_a_killed_supervisor_end() -> None:
     program, (child, grandchild) = supervising_program()
     with program:
         program.kill()

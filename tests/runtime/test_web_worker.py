@@ -41,7 +41,7 @@ def test_a_body_has_bounded_time_however_it_arrives(
     assert time.monotonic() - began < 10
 
 
-def test_nothing_is_imported_that_would_wait_without_yielding():
+def test_nothing_is_imported_that_blocks_the_event_loop():
     """The worker patches sockets after gunicorn has imported its module: what is imported with it stays as it
     was, so psycopg would stop the whole process while it waits.
     """

@@ -13,7 +13,7 @@ from runtime.wiring import Runtime
 from simulator.server import Simulator
 from simulator.world import World
 from tests.conftest import API_KEY
-from tests.simulated import emptied, served_by
+from tests.simulated import reset_simulator, with_simulator
 from tests.webhook_app.contract import Contract, watch
 from webhook_app.app import create_app
 from webhook_app.auth import ApiKeyAuth
@@ -109,10 +109,10 @@ def anyone(app: Flask) -> FlaskClient:
 @pytest.fixture
 def world(simulator: Simulator) -> World:
     """The simulated provider's, with nothing sold."""
-    return emptied(simulator.world)
+    return reset_simulator(simulator.world)
 
 
 @pytest.fixture
 def service(runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
     """The service over it."""
-    return served_by(runtime, simulator.url)
+    return with_simulator(runtime, simulator.url)

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 
-from cli.service_processes import commands
-from runtime.settings import Settings
+from tests.cli.conftest import SEATSYNC
 from tests.conftest import API_KEY, PROVIDER_KEY, SECRET
 from tests.factories import CATALOG_TEXT
 from tests.servers import Databases, RedisDatabases
@@ -42,14 +41,13 @@ class Answer(NamedTuple):
 
 
 class Web:
-    """The web process as `seatsync up` starts it, without the others."""
+    """The web process as the Procfile starts it."""
 
-    def __init__(self, settings: Settings, environment: dict[str, str], log: Path) -> None:
-        (command,) = (one for one in commands(settings, environment) if one.name == "web")
-        self.port = settings.port
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self.port = int(environment["PORT"])
         self._log = log
         with log.open("ab") as output:
-            self._process = subprocess.Popen(command.argv, env=command.env, stdout=output, stderr=output)
+            self._process = subprocess.Popen([SEATSYNC, "web"], env=environment, stdout=output, stderr=output)
 
     def __enter__(self) -> Self:
         wait_until(
@@ -120,7 +118,7 @@ def make_web(
 
     def make() -> Web:
         given = {**environment, "PORT": str(free_port())}
-        return Web(Settings.from_env(given), given, folder / f"web-{given['PORT']}.log")
+        return Web(given, folder / f"web-{given['PORT']}.log")
 
     return make
 

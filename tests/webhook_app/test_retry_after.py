@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from runtime.wiring import Runtime
 from simulator.server import Simulator
 from simulator.world import World
-from tests.simulated import CHANGES, sell, served_by
+from tests.simulated import CHANGES, sell, with_simulator
 from tests.webhook_app.conftest import OpenDoor
 
 ACCOUNT = "/v1/accounts/acme"
@@ -18,7 +18,7 @@ MORE = {"seats": {"full": 23}}
 
 @pytest.fixture
 def buyer(runtime: Runtime, simulator: Simulator, world: World, open_door: OpenDoor) -> FlaskClient:
-    service = served_by(runtime, simulator.url)
+    service = with_simulator(runtime, simulator.url)
     sell(world, service, {"adn_seat": 13})
     return open_door(service)
 

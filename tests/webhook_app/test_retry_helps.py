@@ -14,7 +14,7 @@ from runtime.wiring import Runtime
 from services.purchases import refresh
 from simulator.server import Simulator
 from simulator.world import World
-from tests.simulated import CHANGES, sell, served_by
+from tests.simulated import CHANGES, sell, with_simulator
 from tests.webhook_app.conftest import OpenDoor, client_with
 from tests.webhook_app.scenes import changed, seated
 
@@ -27,7 +27,7 @@ Ask = Callable[[FlaskClient], Any]
 
 @pytest.fixture
 def service(runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
-    service = served_by(runtime, simulator.url)
+    service = with_simulator(runtime, simulator.url)
     sell(world, service, {"adn_seat": 13})
     return service
 

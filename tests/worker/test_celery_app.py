@@ -1,4 +1,4 @@
-"""The Celery app: what its options promise that no other test would see."""
+"""The Celery app: promises of its options that no other test covers."""
 
 from __future__ import annotations
 
@@ -105,13 +105,13 @@ def test_no_message_carries_a_time_that_a_wrong_clock_could_misjudge(runtime: Ru
     assert {one["properties"].get("expiration") for one in sent} == {None}
 
 
-def test_the_queue_does_not_grow_while_nobody_consumes(runtime: Runtime, app: SeatSync):
+def test_the_queue_does_not_grow_while_no_worker_runs(runtime: Runtime, app: SeatSync):
     for _ in range(MOST_WAITING // 4):
         send_everything(app)
     assert len(waiting(runtime, app)) == MOST_WAITING
 
 
-def test_a_queue_that_was_full_takes_wake_ups_again_once_it_is_worked_off(runtime: Runtime, app: SeatSync):
+def test_a_queue_that_was_full_takes_wake_ups_again_once_it_is_empty(runtime: Runtime, app: SeatSync):
     for _ in range(MOST_WAITING + 1):
         app.wake_notices()
     runtime.redis.flushdb()
@@ -142,7 +142,7 @@ def test_a_worker_that_starts_before_the_migration_waits_for_it(
     assert app.conf.broker_transport_options["global_keyprefix"].startswith("seatsync:")
 
 
-def test_a_worker_whose_database_was_away_at_first_checks_whose_it_is(
+def test_a_worker_whose_database_was_unreachable_at_first_checks_its_mode(
     environment: dict[str, str], runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ):
     installation.claim(runtime.sessions, runtime.settings)

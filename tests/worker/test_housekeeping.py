@@ -1,4 +1,4 @@
-"""Housekeeping of seat changes: what was only shown is forgotten, what was sent is kept."""
+"""Housekeeping deletes old previews, and keeps every change that was sent."""
 
 from __future__ import annotations
 

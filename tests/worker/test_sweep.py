@@ -1,4 +1,4 @@
-"""The sweep: whatever is due is rung for, or worked off here while the broker is away."""
+"""The sweep wakes workers for due rows, or does the work itself while the broker is unreachable."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from services.sync.batch import drain
 from services.sync.subscription import sync
 from tests.factories import a_catalog, a_cause, a_snapshot
 from tests.fakes import FakeProvider
-from tests.services.sync.test_subscription import deliver, everything, look, seats_of, the
+from tests.services.sync.test_subscription import deliver, everything, seats_of, sync_now, the
 from worker import sweep as sweeping
 from worker.sweep import Sweep
 
 
 class Broker:
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.published: list[str] = []
         self.is_away = False
 
     def publish(self, subscription_ids: Sequence[str]) -> None:
         if self.is_away:
             raise ConnectionError
-        self.heard.extend(subscription_ids)
+        self.published.extend(subscription_ids)
 
 
 @pytest.fixture
@@ -51,46 +51,46 @@ def execute(runtime: Runtime, statement: str) -> None:
         session.execute(text(statement))
 
 
-def test_an_event_whose_doorbell_was_lost_is_rung_for(runtime: Runtime, sweep: Sweep, broker: Broker):
+def test_an_event_whose_wake_up_was_lost_wakes_a_worker(runtime: Runtime, sweep: Sweep, broker: Broker):
     deliver(runtime)
     sweep.once()
-    assert broker.heard == ["sub_1"]
+    assert broker.published == ["sub_1"]
 
 
-def test_what_was_rung_for_a_moment_ago_is_not_rung_for_again(runtime: Runtime, sweep: Sweep, broker: Broker):
+def test_no_second_wake_up_is_sent_within_seconds(runtime: Runtime, sweep: Sweep, broker: Broker):
     deliver(runtime)
     sweep.once()
     sweep.once()
-    assert broker.heard == ["sub_1"]
+    assert broker.published == ["sub_1"]
 
 
 def test_two_sweepers_share_the_work(runtime: Runtime, sweep: Sweep, broker: Broker):
     deliver(runtime)
     sweep.once()
     Sweep(runtime, broker.publish).once()
-    assert broker.heard == ["sub_1"]
+    assert broker.published == ["sub_1"]
 
 
-def test_what_waits_out_a_pause_is_left_alone(
+def test_a_sync_in_its_backoff_wakes_nobody(
     runtime: Runtime, sweep: Sweep, broker: Broker, provider: FakeProvider
 ):
     provider.failing = TransientError("down", retry_after=60)
     deliver(runtime)
     sync(runtime, "sub_1")
     sweep.once()
-    assert broker.heard == []
+    assert broker.published == []
 
 
-def test_the_work_of_a_worker_that_died_is_taken_up_when_its_lease_is_over(
+def test_a_sync_whose_worker_died_is_due_again_after_its_lease(
     runtime: Runtime, sweep: Sweep, broker: Broker
 ):
     deliver(runtime)
     execute(runtime, "UPDATE subscriptions SET fence = 1, lease_until = now() - interval '1 s'")
     sweep.once()
-    assert broker.heard == ["sub_1"]
+    assert broker.published == ["sub_1"]
 
 
-def test_a_broker_that_is_away_for_a_moment_is_waited_for(
+def test_a_broker_may_be_unreachable_for_a_moment(
     runtime: Runtime, sweep: Sweep, broker: Broker, provider: FakeProvider
 ):
     broker.is_away = True
@@ -99,14 +99,14 @@ def test_a_broker_that_is_away_for_a_moment_is_waited_for(
     assert provider.retrieved == []
 
 
-def test_while_the_broker_is_away_the_sweep_does_the_work(
+def test_while_the_broker_is_unreachable_the_sweep_does_the_work(
     runtime: Runtime,
     sweep: Sweep,
     broker: Broker,
     provider: FakeProvider,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(sweeping, "_BROKER_PATIENCE", 0)
+    monkeypatch.setattr(sweeping, "_BROKER_PATIENCE_SECONDS", 0)
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
     broker.is_away = True
     deliver(runtime)
@@ -123,7 +123,7 @@ def time_passes(runtime: Runtime) -> None:
         execute(runtime, f"UPDATE subscriptions SET {column} = {column} - interval '10 seconds'")
 
 
-def test_what_stays_due_although_workers_were_woken_is_worked_off_by_the_sweep(
+def test_a_sync_that_woken_workers_neglect_is_done_by_the_sweep(
     runtime: Runtime, sweep: Sweep, provider: FakeProvider
 ):
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
@@ -135,9 +135,7 @@ def test_what_stays_due_although_workers_were_woken_is_worked_off_by_the_sweep(
     assert seats_of(runtime) == 15
 
 
-def test_what_only_the_timer_asks_for_is_worked_off_too(
-    runtime: Runtime, sweep: Sweep, provider: FakeProvider
-):
+def test_a_neglected_routine_sync_is_done_too(runtime: Runtime, sweep: Sweep, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
     with runtime.sessions.begin() as session:
         sync_queue.raise_hints(session, ["sub_1"], routine=True)
@@ -147,7 +145,7 @@ def test_what_only_the_timer_asks_for_is_worked_off_too(
     assert seats_of(runtime) == 15
 
 
-def test_what_a_worker_has_touched_is_left_to_the_workers(
+def test_a_sync_that_a_worker_tried_is_left_to_the_workers(
     runtime: Runtime, sweep: Sweep, broker: Broker, provider: FakeProvider
 ):
     provider.failing = TransientError("down")
@@ -156,14 +154,14 @@ def test_what_a_worker_has_touched_is_left_to_the_workers(
     sync(runtime, "sub_1")
     time_passes(runtime)
     sweep.once()
-    assert broker.heard == ["sub_1", "sub_1"]
+    assert broker.published == ["sub_1", "sub_1"]
     assert provider.retrieved == ["sub_1"]
 
 
 def test_the_help_of_a_sweep_is_bounded(
     runtime: Runtime, sweep: Sweep, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sweeping, "_HELP_FOR", 0)
+    monkeypatch.setattr(sweeping, "_HELP_SECONDS", 0)
     deliver(runtime)
     sweep.once()
     time_passes(runtime)
@@ -175,11 +173,11 @@ def test_the_list_is_compared_here_if_no_worker_does_it(
     runtime: Runtime, broker: Broker, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
-    unheard: list[str] = []
-    sweep = Sweep(runtime, broker.publish, wake_reconcile=lambda: unheard.append("reconcile"))
+    wake_ups: list[str] = []
+    sweep = Sweep(runtime, broker.publish, wake_reconcile=lambda: wake_ups.append("reconcile"))
     sweep.once()
-    assert (unheard, provider.listed_pages) == (["reconcile"], 0)
-    monkeypatch.setattr(sweeping, "_NEGLECTED_AFTER", 0)
+    assert (wake_ups, provider.listed_pages) == (["reconcile"], 0)
+    monkeypatch.setattr(sweeping, "_NEGLECTED_AFTER_SECONDS", 0)
     sweep.once()
     assert provider.listed_pages == 1
 
@@ -187,7 +185,7 @@ def test_the_list_is_compared_here_if_no_worker_does_it(
 def test_a_drain_ends_in_time_and_leaves_the_rest_due(
     runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(batch, "_DRAIN_FOR", 0)
+    monkeypatch.setattr(batch, "_DRAIN_SECONDS", 0)
     deliver(runtime)
     assert drain(runtime, ["sub_1"]) == 0
     assert the(runtime, Subscription).hint == 1
@@ -252,14 +250,14 @@ def test_a_payment_deadline_that_passed_asks_the_provider_first(
     held_since_eight_days(runtime, provider)
     sweep.once()
     sweep.once()
-    assert broker.heard == ["sub_1"]
+    assert broker.published == ["sub_1"]
     assert the(runtime, Account, "acme").status == "grace"
 
 
-def test_only_a_look_after_the_deadline_suspends(runtime: Runtime, sweep: Sweep, provider: FakeProvider):
+def test_only_a_sync_after_the_deadline_suspends(runtime: Runtime, sweep: Sweep, provider: FakeProvider):
     held_since_eight_days(runtime, provider)
     sweep.once()
-    look(runtime)
+    sync_now(runtime)
     assert the(runtime, Account, "acme").status == "suspended"
 
 
@@ -267,7 +265,7 @@ def test_who_paid_in_time_is_never_suspended(runtime: Runtime, sweep: Sweep, pro
     held_since_eight_days(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot()
     sweep.once()
-    look(runtime)
+    sync_now(runtime)
     assert the(runtime, Account, "acme").status == "ok"
 
 

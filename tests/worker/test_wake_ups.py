@@ -1,4 +1,4 @@
-"""The wake_ups: prompt, coalesced, and of no consequence when nobody hears it."""
+"""Wake-ups are prompt, at most one per subscription, and may be lost without harm."""
 
 from __future__ import annotations
 
@@ -15,90 +15,90 @@ from worker import wake_ups
 from worker.wake_ups import WakeUps
 
 
-class Hall:
-    """Where the bell is heard."""
+class Broker:
+    """Remembers what was published to it; `is_away` lets it fail."""
 
     def __init__(self) -> None:
-        self.heard: list[list[str]] = []
-        self.deaf = threading.Event()
-        self.was_deaf_to_one = threading.Event()
+        self.published: list[list[str]] = []
+        self.is_away = threading.Event()
+        self.has_failed = threading.Event()
 
     def publish(self, subscription_ids: Sequence[str]) -> None:
-        if self.deaf.is_set():
-            self.was_deaf_to_one.set()
+        if self.is_away.is_set():
+            self.has_failed.set()
             raise ConnectionError
-        self.heard.append(list(subscription_ids))
+        self.published.append(list(subscription_ids))
 
     def names(self) -> list[str]:
-        return [name for together in self.heard for name in together]
+        return [name for together in self.published for name in together]
 
 
 @pytest.fixture
-def hall() -> Hall:
-    return Hall()
+def broker() -> Broker:
+    return Broker()
 
 
-def test_a_ring_is_heard(hall: Hall):
-    WakeUps(hall.publish).ring("sub_1")
-    wait_until(lambda: hall.names() == ["sub_1"], "the ring is heard")
+def test_a_wake_up_is_published(broker: Broker):
+    WakeUps(broker.publish).ring("sub_1")
+    wait_until(lambda: broker.names() == ["sub_1"], "the wake-up is published")
 
 
-def test_rings_of_one_moment_travel_together_and_once_each(hall: Hall):
-    bell = WakeUps(hall.publish)
+def test_simultaneous_wake_ups_are_published_together_and_once_each(broker: Broker):
+    wakes = WakeUps(broker.publish)
     for number in range(30):
-        bell.ring(f"sub_{number % 3}")
-    wait_until(lambda: len(hall.names()) >= 3, "the rings are heard")
-    assert sorted(hall.names()) == ["sub_0", "sub_1", "sub_2"]
+        wakes.ring(f"sub_{number % 3}")
+    wait_until(lambda: len(broker.names()) >= 3, "the wake-ups are published")
+    assert sorted(broker.names()) == ["sub_0", "sub_1", "sub_2"]
 
 
-def test_a_delayed_ring_waits_its_time(hall: Hall):
+def test_a_delayed_wake_up_is_published_after_its_delay(broker: Broker):
     started = time.monotonic()
-    WakeUps(hall.publish).ring("sub_1", delay=0.3)
-    wait_until(hall.names, "the ring is heard")
+    WakeUps(broker.publish).ring("sub_1", delay=0.3)
+    wait_until(broker.names, "the wake-up is published")
     assert time.monotonic() - started >= 0.3
 
 
-def test_an_earlier_ring_replaces_a_later_one(hall: Hall):
-    bell = WakeUps(hall.publish)
-    bell.ring("sub_1", delay=60)
-    bell.ring("sub_1")
-    wait_until(lambda: hall.names() == ["sub_1"], "the ring is heard at once")
+def test_an_earlier_wake_up_replaces_a_later_one(broker: Broker):
+    wakes = WakeUps(broker.publish)
+    wakes.ring("sub_1", delay=60)
+    wakes.ring("sub_1")
+    wait_until(lambda: broker.names() == ["sub_1"], "the wake-up is published at once")
 
 
-def test_ringing_never_waits_for_a_hung_broker():
+def test_a_hung_broker_delays_no_caller():
     hung = threading.Event()
-    bell = WakeUps(lambda _ids: hung.wait(30))
+    wakes = WakeUps(lambda _ids: hung.wait(30))
     started = time.monotonic()
     for number in range(1000):
-        bell.ring(f"sub_{number}")
+        wakes.ring(f"sub_{number}")
     assert time.monotonic() - started < 1
     hung.set()
 
 
-def test_after_a_failure_later_rings_are_heard(hall: Hall, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(wake_ups, "_REST_AFTER_FAILURE", 0.05)
-    bell = WakeUps(hall.publish)
-    hall.deaf.set()
-    bell.ring("lost")
-    assert hall.was_deaf_to_one.wait(5)
-    hall.deaf.clear()
-    bell.ring("heard")
-    wait_until(lambda: "heard" in hall.names(), "the later ring is heard")
+def test_after_a_failure_later_wake_ups_are_published(broker: Broker, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(wake_ups, "_PAUSE_AFTER_FAILURE_SECONDS", 0.05)
+    wakes = WakeUps(broker.publish)
+    broker.is_away.set()
+    wakes.ring("lost")
+    assert broker.has_failed.wait(5)
+    broker.is_away.clear()
+    wakes.ring("published")
+    wait_until(lambda: "published" in broker.names(), "the later wake-up is published")
 
 
-def test_a_forked_process_rings_for_itself():
+def test_a_forked_process_publishes_its_own_wake_ups():
     read, write = os.pipe()
-    bell = WakeUps(lambda ids: os.write(write, b"!") and None)
-    bell.ring("in the parent")
+    wakes = WakeUps(lambda ids: os.write(write, b"!") and None)
+    wakes.ring("in the parent")
     assert os.read(read, 1) == b"!"
     child = os.fork()
     if child == 0:
-        bell.ring("in the child")
+        wakes.ring("in the child")
         time.sleep(60)
         os._exit(0)
     try:
         os.set_blocking(read, False)
-        wait_until(lambda: _arrived(read), "the child's ring is heard")
+        wait_until(lambda: _arrived(read), "the child's wake-up is published")
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from flask import Response
 
 from domain import reduction
+from domain.balance import EMPTY, Balance, balances_from_json
 from domain.catalog.model import Catalog
 from domain.errors import UnknownSeatType
 from domain.reduction import Leaver
@@ -16,7 +17,6 @@ from models import account
 from models.account import Account
 from models.api_key import Scope
 from services.ledger import seat_holders
-from services.ledger.locked_account import EMPTY, Balance
 from webhook_app.auth import needs
 from webhook_app.context import app_context
 from webhook_app.responses import KEYED, json_response, responses
@@ -53,7 +53,7 @@ def leavers(path: AccountPath, query: LeaversQuery) -> Response:
 
 def _balances(found: Account, seat_type: str | None, catalog: Catalog) -> Mapping[str, Balance]:
     """The balance of the requested seat type, empty if the account has none of it. By default, all."""
-    balances = {name: Balance.from_json(stored) for name, stored in found.seats.items()}
+    balances = balances_from_json(found.seats)
     if seat_type is None:
         return balances
     known = sorted({*balances, *catalog.seat_types})

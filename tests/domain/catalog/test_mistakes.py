@@ -10,7 +10,7 @@ from domain.catalog.model import Billing
 from domain.catalog.reader import parse
 from domain.errors import CatalogError
 from domain.statuses import StatusEffect
-from tests.domain.unhurried import unhurried
+from tests.domain.few_examples import few_examples
 
 # Two lines, so that what a row adds begins on line 3, in the product's table.
 TEAM = "[products.pdt_team]\nincluded = { full = 5 }\n"
@@ -290,17 +290,17 @@ def test_a_section_must_be_a_table(line, section, rest):
 
 
 @pytest.mark.parametrize(("added", "place", "known"), UNKNOWN_KEYS)
-def test_an_unknown_key_is_told_with_those_known(added, place, known):
+def test_an_unknown_key_is_reported_with_the_known_keys(added, place, known):
     assert mistakes_in(TEAM + added) == [(place, f"unknown key; known here: {known}")]
 
 
 @pytest.mark.parametrize(("line", "key", "problem"), IN_PRODUCT)
-def test_a_mistake_in_a_product_is_told_once_with_its_line(line, key, problem):
+def test_a_mistake_in_a_product_is_reported_once_with_its_line(line, key, problem):
     assert mistakes_in(f"{TEAM}\n{line}") == [(f"line 4, products.pdt_team.{key}", problem)]
 
 
 @pytest.mark.parametrize(("added", "place", "problem"), ELSEWHERE)
-def test_a_mistake_elsewhere_is_told_once_with_its_line(added, place, problem):
+def test_a_mistake_elsewhere_is_reported_once_with_its_line(added, place, problem):
     assert mistakes_in(TEAM + added) == [(place, problem)]
 
 
@@ -310,7 +310,7 @@ def test_a_catalogue_that_gives_no_seats_is_a_mistake(text):
     assert mistakes_in(text) == [("top level", problem)]
 
 
-def test_an_absurd_number_is_a_mistake_and_no_crash():
+def test_an_absurdly_long_number_is_a_mistake_and_no_crash():
     [(place, problem)] = mistakes_in("a = " + "1" * 5000)
     assert (place, problem[:15]) == ("top level", "not valid TOML:")
 
@@ -320,17 +320,17 @@ def test_a_long_value_is_shown_by_its_beginning():
     assert problem == f"policy {POLICY}; '{'x' * 59}… is not."
 
 
-def test_a_wrong_number_leaves_its_seat_type_known():
+def test_a_seat_type_with_a_wrong_number_is_still_known():
     text = '[products.x]\naddons.adn_viewer.viewer = "1"\n[roles]\nguest = "viewer"\n'
     assert [place for place, _ in mistakes_in(text)] == ["line 2, products.x.addons.adn_viewer.viewer"]
 
 
-def test_a_wrong_bound_is_no_bound():
+def test_a_wrong_bound_is_not_compared_with_the_other_bound():
     text = f"{TEAM}minimum.full = 9\nmaximum.full = true"
     assert [place for place, _ in mistakes_in(text)] == ["line 4, products.pdt_team.maximum.full"]
 
 
-def test_all_mistakes_are_told_at_once_from_the_top_down():
+def test_all_mistakes_are_reported_together_in_the_order_of_their_lines():
     text = f'[roles]\na = "ful"\n[defaults]\ngrace_days = -1\n{TEAM}policy = "x"\ncolour = 1'
     assert [place for place, _ in mistakes_in(text)] == [
         "line 2, roles.a",
@@ -377,7 +377,7 @@ HEADERS = [
 LINES = st.sampled_from([*HEADERS, *(f"{key} = {value}" for key in KEYS for value in VALUES)])
 
 
-@unhurried
+@few_examples
 @given(st.lists(LINES, max_size=8).map("\n".join) | st.text(max_size=40))
 def test_any_text_is_a_catalogue_or_a_catalog_error(text):
     with contextlib.suppress(CatalogError):

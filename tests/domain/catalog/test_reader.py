@@ -27,7 +27,7 @@ RULE_KEYS = (
 )
 
 
-def test_all_that_may_be_left_out_has_a_default():
+def test_everything_optional_has_a_default():
     assert parse(TEAM, "catalog.toml") == Catalog(
         defaults=Rules("strict", timedelta(days=14), timedelta(days=7), timedelta(days=7)),
         account_key="account_id",
@@ -46,7 +46,7 @@ def test_a_stated_default_means_the_same_as_one_left_out():
     assert parse(stated, "a").digest == parse(TEAM, "b").digest
 
 
-def test_an_empty_account_key_means_never():
+def test_an_empty_account_key_means_that_metadata_names_no_account():
     assert parse('[defaults]\naccount_key = ""\n' + TEAM, "catalog.toml").account_key is None
 
 
@@ -77,7 +77,7 @@ def test_a_contract_may_leave_its_term_and_billing_open():
     assert catalog.contracts["c"] == Contract(name="c", account_id="acme", seats={"full": 9})
 
 
-def test_a_contract_says_all_it_can():
+def test_a_contract_may_set_every_field():
     text = (
         '[contracts.c]\naccount = "acme"\nseats = { full = "unlimited" }\n'
         'starts = 2026-01-01\nends = 2026-01-01\nbilling = "quarterly"'
@@ -100,7 +100,7 @@ def test_two_contracts_of_one_account_may_follow_each_other():
     assert len(parse(text, "catalog.toml").contracts_of("acme")) == 2
 
 
-def test_a_status_of_the_future_can_be_described():
+def test_a_status_unknown_today_can_be_given_an_effect():
     assert parse('[status]\nfrozen = "suspended"\n' + TEAM, "a").effect("frozen") is StatusEffect.SUSPENDED
 
 
@@ -108,12 +108,12 @@ def test_a_product_may_sell_no_seats_at_all():
     assert parse("[products.pdt_support]\naddons.adn_phone = {}", "a").product("pdt_support").seat_types == ()
 
 
-def test_a_maximum_of_none_needs_no_minimum():
+def test_a_maximum_of_zero_needs_no_minimum():
     text = "[products.x]\naddons.adn.viewer = 1\nmaximum.viewer = 0"
     assert parse(text, "catalog.toml").products["x"].maximum == {"viewer": 0}
 
 
-def test_ids_are_taken_as_they_are():
+def test_product_ids_are_not_normalised():
     assert parse('[products." Pdt.1/é "]\nincluded = { full = 1 }', "a").product(" Pdt.1/é ") is not None
 
 
@@ -125,7 +125,7 @@ def test_the_example_is_valid():
     assert (list(catalog.products), catalog.contracts) == (["pdt_team", "pdt_per_user"], {})
 
 
-def test_the_example_names_every_setting_and_what_is_switched_off_is_valid_too():
+def test_the_example_names_every_setting_and_is_valid_with_its_comments_switched_on():
     text = re.sub(r"^#(?=\S)", "", EXAMPLE.read_text("utf-8"), flags=re.MULTILINE)
     catalog = parse(text, EXAMPLE.name)
     assert catalog.contracts["acme"].seats == {"full": UNLIMITED}

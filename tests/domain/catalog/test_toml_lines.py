@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.catalog.toml_lines import dotted, key_lines
-from tests.domain.unhurried import unhurried
+from tests.domain.few_examples import few_examples
 
 TEXT = '''\
 # [not.a.header]
@@ -61,11 +61,11 @@ second = 2
         (("many", "second"), 25),
     ],
 )
-def test_every_way_to_write_a_key_has_its_line(path, line):
+def test_a_key_is_found_on_its_line_however_it_is_written(path, line):
     assert key_lines(TEXT)[path] == line
 
 
-def test_nothing_but_keys_is_taken_for_one():
+def test_only_keys_are_found():
     assert {path[0] for path in key_lines(TEXT)} == {"title", "defaults", "products", "many"}
 
 
@@ -74,12 +74,12 @@ def test_a_text_without_keys_has_no_lines(text):
     assert key_lines(text) == {}
 
 
-def test_carriage_returns_do_not_disturb_the_lines():
+def test_carriage_returns_do_not_change_line_numbers():
     assert key_lines("a = 1\r\n\r\n[b]\r\nc = 'x'\r\n") == {("a",): 1, ("b",): 3, ("b", "c"): 4}
 
 
 @pytest.mark.parametrize("text", ["a", "a = ", "a = {", "a = [1, ", "[a", "= 1"])
-def test_what_is_not_toml_ends_in_an_error_and_not_in_a_loop(text):
+def test_text_that_is_not_toml_raises_an_error(text):
     with pytest.raises(ValueError, match="not valid TOML"):
         key_lines(text)
 
@@ -103,7 +103,7 @@ KEYS = st.sampled_from(["a", "b", "c-d", "1", '"quoted # key"', "'lit.eral'", '"
 PAIRS = st.tuples(st.lists(KEYS, min_size=1, max_size=3), VALUES)
 
 
-@unhurried
+@few_examples
 @given(st.lists(st.one_of(PAIRS, st.sampled_from(["", "# a = 1", "   "])), max_size=8))
 def test_every_key_that_tomllib_sees_has_the_line_it_was_written_on(pieces):
     text, expected = "", {}

@@ -7,9 +7,9 @@ from domain.catalog.reader import parse
 from domain.counts import cart_seats
 from domain.errors import AboveMaximum, BelowMinimum, NoWayToBuy, ProductNotFound, UnknownSeatType
 from domain.findings import Uncountable
-from domain.purchase.carts import is_a_choice, new_cart, surplus, with_seats
+from domain.purchase.carts import is_a_choice, new_cart, with_seats
 from domain.snapshot import AddonQuantity
-from tests.domain.unhurried import unhurried
+from tests.domain.few_examples import few_examples
 
 CATALOG = parse(
     """
@@ -64,15 +64,16 @@ CARTS = st.builds(
 WANTED = st.fixed_dictionaries({"full": st.integers(10, 120)}, optional={"viewer": st.integers(40, 60)})
 
 
-@unhurried
+@few_examples
 @given(CARTS, WANTED, st.sampled_from([None, PRICES, PER_SEAT]))
-def test_the_cart_gives_at_least_what_is_wanted_and_leaves_the_rest_alone(cart, wanted, prices):
+def test_the_cart_gives_at_least_the_wanted_seats_and_changes_nothing_else(cart, wanted, prices):
     after = with_seats(CATALOG, cart, wanted, prices)
-    beyond = surplus(CATALOG, after, wanted)
-    assert purchased(after) == {
-        **purchased(cart),
-        **{seat_type: number + beyond.get(seat_type, 0) for seat_type, number in wanted.items()},
+    before, bought = purchased(cart), purchased(after)
+    beyond = {name: bought[name] - number for name, number in wanted.items() if bought[name] != number}
+    assert {name: bought[name] for name in bought if name not in wanted} == {
+        name: before[name] for name in before if name not in wanted
     }
+    assert all(number > 0 for number in beyond.values())
     assert beyond == {} or prices is PRICES
     assert (after.product_id, after.quantity) == (cart.product_id, cart.quantity)
     for addon_id in ("adn_support", "adn_bundle"):
@@ -83,7 +84,7 @@ def price(cart, prices):
     return sum(prices[addon.addon_id] * addon.quantity for addon in cart.addons if addon.addon_id in prices)
 
 
-@unhurried
+@few_examples
 @given(CARTS, st.integers(10, 120), st.integers(10, 120), st.sampled_from([PRICES, PER_SEAT]))
 def test_fewer_seats_never_cost_more(cart, one, other, prices):
     fewer, more = sorted(
@@ -95,16 +96,16 @@ def test_fewer_seats_never_cost_more(cart, one, other, prices):
     assert fewer >= had or price(carts[0], prices) <= price(cart, prices)
 
 
-def test_a_cart_may_be_bounded_and_is_not_where_that_cannot_be_had():
+def test_at_most_limits_the_seats_of_the_cart_if_that_is_possible():
     assert with_seats(CATALOG, team(), {"full": 14}, PRICES) == team(pack_10=1)
     assert with_seats(CATALOG, team(), {"full": 14}, PRICES, at_most={"full": 14}) == team(seat=9)
     packs = with_seats(CATALOG, Cart("pdt_packs", 1), {"full": 11}, None, at_most={"full": 12})
     assert packs.units("adn_ten") == 2
 
 
-@unhurried
+@few_examples
 @given(CARTS, WANTED, st.sampled_from([None, PRICES, {"adn_pack_10": 1, "adn_viewer": 1}]))
-def test_asking_twice_changes_nothing_more(cart, wanted, prices):
+def test_applying_the_same_wanted_seats_again_changes_nothing(cart, wanted, prices):
     wanted = {name: number for name, number in wanted.items() if number != purchased(cart)[name]}
     after = with_seats(CATALOG, cart, wanted, prices)
     assert with_seats(CATALOG, after, wanted, prices) == after
@@ -143,14 +144,14 @@ def test_the_cheapest_cart_is_chosen_and_changed_as_little_as_possible(cart, ful
     assert with_seats(CATALOG, cart, {"full": full}, prices) == after
 
 
-def test_where_only_packs_are_sold_the_cart_goes_to_the_next_number_and_says_so():
+def test_if_only_packs_are_sold_the_cart_has_the_next_possible_number_and_a_surplus():
     after = with_seats(CATALOG, Cart("pdt_packs", 1), {"full": 11}, None)
     assert after == Cart("pdt_packs", 1, (AddonQuantity("adn_ten", 2),))
-    assert surplus(CATALOG, after, {"full": 11}) == {"full": 9}
+    assert purchased(after)["full"] == 20
 
 
 @pytest.mark.parametrize(("quantity", "wanted"), [(4, 9), (9, 4), (4, 1)])
-def test_seats_that_are_sold_per_unit_are_the_products_quantity(quantity, wanted):
+def test_seats_sold_per_unit_set_the_quantity_of_the_product(quantity, wanted):
     cart = with_seats(CATALOG, Cart("pdt_per_user", quantity), {"full": wanted}, {})
     assert cart == Cart("pdt_per_user", wanted)
 
@@ -170,7 +171,7 @@ def test_seats_that_are_sold_per_unit_are_the_products_quantity(quantity, wanted
         (team(unknown=1), {"full": 20}, Uncountable, "does not know add-on"),
     ],
 )
-def test_what_cannot_be_had_is_told_with_the_reason(cart, wanted, error, says):
+def test_a_cart_that_is_impossible_is_refused_with_the_reason(cart, wanted, error, says):
     with pytest.raises(error) as refused:
         with_seats(CATALOG, cart, wanted, None)
     assert says in refused.value.message
@@ -183,7 +184,7 @@ def test_an_addon_without_a_price_is_not_sold():
     assert with_seats(CATALOG, team(viewer=3), {"viewer": 1}, {"adn_seat": 15}) == team(viewer=1)
 
 
-def test_a_new_purchase_has_the_seats_that_are_wanted_and_the_minimum_of_the_others():
+def test_a_new_cart_has_the_wanted_seats_and_the_minimum_of_the_other_types():
     assert new_cart(CATALOG, "pdt_team", {"full": 27}, PRICES) == team(seat=2, pack_10=2)
     assert new_cart(CATALOG, "pdt_team", {"viewer": 2}, PRICES) == team(seat=2, viewer=2)
     company = new_cart(CATALOG, "pdt_company", {}, None)
@@ -199,6 +200,6 @@ def test_a_new_purchase_below_the_minimum_or_of_an_unknown_product_is_refused():
         new_cart(CATALOG, "pdt_gone", {"full": 5}, PRICES)
 
 
-def test_prices_matter_where_seats_of_a_type_are_sold_in_more_than_one_way():
+def test_prices_matter_only_if_seats_of_a_type_are_sold_in_more_than_one_way():
     choices = {name: is_a_choice(product) for name, product in CATALOG.products.items()}
     assert choices == {"pdt_team": True, "pdt_per_user": False, "pdt_packs": False, "pdt_company": False}

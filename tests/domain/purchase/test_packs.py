@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from domain.purchase import packs
 from domain.purchase.packs import MOST_AT_ONCE, Pack
-from tests.domain.unhurried import unhurried
+from tests.domain.few_examples import few_examples
 
 SEAT = Pack(name="seat", size=1, price=15)
 TEN = Pack(name="ten", size=10, price=100)
@@ -27,8 +27,8 @@ def offers(draw):
     ]
 
 
-def judged(offer, seats, change):
-    """What a change is worth by the written rule, the least being best; None where it is impossible."""
+def cost_of(offer, seats, change):
+    """The cost of a change by the rule as written, the smallest being best; None if it is impossible."""
     units = [pack.spare + change.get(pack.name, 0) for pack in offer]
     is_sold = all(pack.is_sold or change.get(pack.name, 0) <= 0 for pack in offer)
     difference = sum(pack.size * change.get(pack.name, 0) for pack in offer)
@@ -40,7 +40,7 @@ def judged(offer, seats, change):
     return price, difference - seats, gone, large, sum(units)
 
 
-@unhurried
+@few_examples
 @example(
     offer=[Pack(name="seat", size=1), Pack(name="six", size=6, spare=2, price=1, is_sold=False)],
     seats=1,
@@ -49,19 +49,19 @@ def judged(offer, seats, change):
 @given(offers(), st.integers(-12, 12), st.none() | st.integers(0, 9))
 def test_no_other_change_is_better(offer, seats, surplus):
     most = None if surplus is None else seats + surplus
-    # A cart that could lose a unit of the largest pack is none of the best.
+    # A cart that could lose a unit of its largest pack is never the best, so larger carts need no check.
     enough = sum(pack.size * pack.spare for pack in offer) + max(seats, 0) + max(pack.size for pack in offer)
     ranges = [
         range(-pack.spare, (enough // pack.size - pack.spare if pack.is_sold else 0) + 1) for pack in offer
     ]
     names = [pack.name for pack in offer]
     all_changes = [dict(zip(names, units, strict=True)) for units in every(*ranges)]
-    worths = [worth for one in all_changes if (worth := judged(offer, seats, one)) is not None]
-    worths = [worth for worth in worths if surplus is None or worth[1] <= surplus]
+    costs = [cost for one in all_changes if (cost := cost_of(offer, seats, one)) is not None]
+    costs = [cost for cost in costs if surplus is None or cost[1] <= surplus]
     change = packs.change(offer, seats, most=most)
     if seats < -sum(pack.size * pack.spare for pack in offer):
-        return  # more than there is to give back: not for this rule to say
-    assert (judged(offer, seats, change) if change is not None else None) == min(worths, default=None)
+        return  # more seats than can be given back: the callers refuse that before
+    assert (cost_of(offer, seats, change) if change is not None else None) == min(costs, default=None)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_no_other_change_is_better(offer, seats, surplus):
         "the least above, not the fewest units",
     ],
 )
-def test_what_is_added(offer, seats, change):
+def test_more_seats_are_added_at_the_lowest_price(offer, seats, change):
     assert packs.change(offer, seats) == change
 
 
@@ -126,16 +126,16 @@ def test_what_is_added(offer, seats, change):
         "the dearest go first, and are exchanged",
     ],
 )
-def test_what_is_taken_away(offer, seats, change):
+def test_fewer_seats_are_removed_at_the_lowest_price(offer, seats, change):
     assert packs.change(offer, seats) == change
 
 
-def test_nothing_gives_seats_that_are_not_sold():
+def test_there_is_no_change_if_no_pack_is_sold():
     assert packs.change([Pack(name="seat", size=1, is_sold=False, spare=3)], 1) is None
     assert packs.change([], 1) is None
 
 
-def test_the_largest_step_is_worked_out_in_a_moment():
+def test_the_largest_change_is_computed():
     offer = [Pack(name=f"pack {size}", size=size, spare=10, price=size * 10 - 1) for size in (7, 10, 25, 100)]
     change = packs.change(offer, MOST_AT_ONCE)
     assert sum(pack.size * change.get(pack.name, 0) for pack in offer) == MOST_AT_ONCE

@@ -1,25 +1,12 @@
 import pytest
 
-from domain.billing_terms import Proration, When
 from domain.cart import Cart
 from domain.errors import AddonsUnknown
 from domain.purchase.money import Money
-from domain.purchase.plan import Plan
 from domain.snapshot import AddonQuantity, SubscriptionSnapshot
 
 SEAT = AddonQuantity("adn_seat", 3)
 SUPPORT = AddonQuantity("adn_support", 1)
-
-
-def a_plan(**changed):
-    usual = {
-        "subscription_id": "sub_1",
-        "cart": Cart("pdt_team", 1, (SEAT, SUPPORT)),
-        "when": When.NOW,
-        "proration": Proration.PRORATED_IMMEDIATELY,
-        "prevent_on_failure": True,
-    }
-    return Plan(**{**usual, **changed})
 
 
 def a_snapshot(addons):
@@ -37,27 +24,6 @@ def test_a_cart_lists_an_addon_once_in_one_order_and_none_without_units():
 def test_a_cart_that_is_not_known_whole_is_no_cart():
     with pytest.raises(AddonsUnknown):
         Cart.of(a_snapshot(None))
-
-
-def test_equal_plans_have_equal_digests_in_every_release():
-    again = a_plan(cart=Cart("pdt_team", 1, (SUPPORT, SEAT)))
-    assert a_plan().digest() == again.digest()
-    assert a_plan().digest() == "7b4241b35287d2021581c73d2ea5afdf36c787b36f46a20e19a6c2704db4d0b3"
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"subscription_id": "sub_2"},
-        {"cart": Cart("pdt_team", 2, (SEAT, SUPPORT))},
-        {"cart": Cart("pdt_team", 1, (SEAT,))},
-        {"when": When.AT_RENEWAL},
-        {"proration": Proration.DO_NOT_BILL},
-        {"prevent_on_failure": False},
-    ],
-)
-def test_plans_that_differ_in_anything_have_different_digests(changed):
-    assert a_plan(**changed).digest() != a_plan().digest()
 
 
 @pytest.mark.parametrize(

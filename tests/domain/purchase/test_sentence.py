@@ -1,4 +1,4 @@
-"""What a customer reads before they agree to a seat change."""
+"""The sentence that tells a customer what a seat change costs, before they agree to it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def eur(amount: int) -> Money:
     return Money(amount, "EUR")
 
 
-def told(**changes: Any) -> Preview:
-    """The provider's preview: 92.25 EUR now, 219.00 EUR a period, on the date there is already."""
+def a_preview(**changes: Any) -> Preview:
+    """The provider's preview: 92.25 EUR now, then 219.00 EUR a period, with the billing date unchanged."""
     facts: dict[str, Any] = {
         "charged_now": eur(9225),
         "tax": eur(1725),
@@ -38,7 +38,6 @@ def told(**changes: Any) -> Preview:
         "renewal": eur(21900),
         "next_billing_date": DUE,
         "cart_after": Cart("pdt_team", 1),
-        "line_items": (),
     }
     return Preview(**{**facts, **changes})
 
@@ -56,31 +55,31 @@ THEN = "then 219.00 EUR a month before tax from 12 Dec 2026."
 @pytest.mark.parametrize(
     ("steps", "preview", "read"),
     [
-        (ADD, told(), f"Adding 5 full seats costs 92.25 EUR, tax included, today; {THEN}"),
-        (ADD, told(tax=None), f"Adding 5 full seats costs 92.25 EUR today; {THEN}"),
-        (ADD, told(tax=eur(0)), f"Adding 5 full seats costs 92.25 EUR today; {THEN}"),
-        (ADD, told(**NOTHING), f"Adding 5 full seats costs nothing today; {THEN}"),
+        (ADD, a_preview(), f"Adding 5 full seats costs 92.25 EUR, tax included, today; {THEN}"),
+        (ADD, a_preview(tax=None), f"Adding 5 full seats costs 92.25 EUR today; {THEN}"),
+        (ADD, a_preview(tax=eur(0)), f"Adding 5 full seats costs 92.25 EUR today; {THEN}"),
+        (ADD, a_preview(**NOTHING), f"Adding 5 full seats costs nothing today; {THEN}"),
         (
             ADD,
-            told(credit=eur(-500)),
+            a_preview(credit=eur(-500)),
             f"Adding 5 full seats costs 92.25 EUR and 5.00 EUR of credit, tax included, today; {THEN}",
         ),
         (
             ADD,
-            told(tax=None, credit=eur(-500)),
+            a_preview(tax=None, credit=eur(-500)),
             f"Adding 5 full seats costs 92.25 EUR and 5.00 EUR of credit today; {THEN}",
         ),
         (
             ADD,
-            told(**NOTHING, credit=eur(-9225)),
+            a_preview(**NOTHING, credit=eur(-9225)),
             f"Adding 5 full seats costs 92.25 EUR of credit today; {THEN}",
         ),
         (
             GIVE_BACK,
-            told(**NOTHING, credit=eur(7380)),
+            a_preview(**NOTHING, credit=eur(7380)),
             f"Giving back 4 full seats costs nothing and credits 73.80 EUR today; {THEN}",
         ),
-        (GIVE_BACK, told(**NOTHING), f"Giving back 4 full seats costs nothing today; {THEN}"),
+        (GIVE_BACK, a_preview(**NOTHING), f"Giving back 4 full seats costs nothing today; {THEN}"),
     ],
     ids=[
         "paid_with_tax",
@@ -117,14 +116,14 @@ PAID = {"recurring_pre_tax_amount": 20400, "currency": "EUR"}
     ids=["fewer seats", "as many seats", "more seats", "same price", "cheaper", "other currency", "unknown"],
 )
 @pytest.mark.parametrize("when", When)
-def test_the_sentence_warns_where_no_more_seats_cost_more(
+def test_the_sentence_warns_if_the_price_rises_without_more_seats(
     steps: dict[str, SeatStep], snapshot: dict[str, Any], warning: str, when: When
 ):
-    assert sentence(steps, told(), bought(**snapshot), when).endswith(f"from 12 Dec 2026.{warning}")
+    assert sentence(steps, a_preview(), bought(**snapshot), when).endswith(f"from 12 Dec 2026.{warning}")
 
 
-def test_the_sentence_says_that_the_same_seats_are_bought_otherwise():
-    read = sentence({}, told(**NOTHING), bought(), When.NOW)
+def test_the_sentence_says_that_the_same_seats_are_bought_with_other_addons():
+    read = sentence({}, a_preview(**NOTHING), bought(), When.NOW)
     assert read.startswith("Buying the same seats by other add-ons costs nothing today;")
 
 
@@ -133,12 +132,12 @@ def test_the_sentence_says_that_the_same_seats_are_bought_otherwise():
     [DUE, DUE + timedelta(microseconds=1), DUE + timedelta(hours=23, minutes=59), DUE.astimezone(EAST)],
 )
 def test_the_billing_date_does_not_move_within_a_day(same_day: datetime):
-    assert "billing date" not in sentence(ADD, told(next_billing_date=same_day), bought(), When.NOW)
+    assert "billing date" not in sentence(ADD, a_preview(next_billing_date=same_day), bought(), When.NOW)
 
 
 @pytest.mark.parametrize("other_day", [DUE - timedelta(microseconds=1), DUE + timedelta(days=1)])
 def test_the_billing_date_moves_to_another_day(other_day: datetime):
-    read = sentence(ADD, told(next_billing_date=other_day), bought(), When.NOW)
+    read = sentence(ADD, a_preview(next_billing_date=other_day), bought(), When.NOW)
     assert read.endswith(f"The billing date moves to {other_day.day} Dec 2026.")
 
 
@@ -160,45 +159,45 @@ def test_the_billing_date_moves_to_another_day(other_day: datetime):
     ],
 )
 def test_the_sentence_begins_with_the_seats_that_come_and_go(steps: dict[str, SeatStep], what: str):
-    read = sentence(steps, told(), bought(), When.NOW)
+    read = sentence(steps, a_preview(), bought(), When.NOW)
     assert read == f"{what} costs 92.25 EUR, tax included, today; {THEN}"
 
 
 @pytest.mark.parametrize("next_date", [DUE, DUE + timedelta(days=31)])
 def test_at_the_renewal_the_new_price_begins_on_the_date_there_is_and_nothing_is_moved(next_date: datetime):
-    preview = told(**NOTHING, next_billing_date=next_date)
+    preview = a_preview(**NOTHING, next_billing_date=next_date)
     assert sentence(GIVE_BACK, preview, bought(), When.AT_RENEWAL) == (
         f"Giving back 4 full seats at the renewal on 12 Dec 2026 costs nothing today; {THEN}"
     )
 
 
-def test_a_renewal_whose_date_is_not_known_is_told_without_one():
-    read = sentence(GIVE_BACK, told(**NOTHING), bought(next_billing_date=None), When.AT_RENEWAL)
+def test_a_renewal_with_an_unknown_date_is_described_without_a_date():
+    read = sentence(GIVE_BACK, a_preview(**NOTHING), bought(next_billing_date=None), When.AT_RENEWAL)
     assert read == (
         "Giving back 4 full seats at the renewal costs nothing today; then 219.00 EUR a month before tax."
     )
 
 
-def test_a_price_that_is_not_known_is_not_made_up():
-    assert sentence(ADD, told(renewal=None), bought(), When.NOW) == (
+def test_an_unknown_price_is_called_unknown():
+    assert sentence(ADD, a_preview(renewal=None), bought(), When.NOW) == (
         "Adding 5 full seats costs 92.25 EUR, tax included, today; the price of later periods is not known."
     )
 
 
-def test_a_billing_date_that_moves_is_said_last():
-    assert sentence(ADD, told(next_billing_date=IN_A_MONTH), bought(), When.NOW) == (
+def test_a_billing_date_that_moves_is_mentioned_last():
+    assert sentence(ADD, a_preview(next_billing_date=IN_A_MONTH), bought(), When.NOW) == (
         "Adding 5 full seats costs 92.25 EUR, tax included, today; then 219.00 EUR a month before tax from "
         "22 Dec 2026. The billing date moves to 22 Dec 2026."
     )
 
 
-def test_a_billing_date_that_moves_is_said_where_the_price_is_not_known():
-    read = sentence(ADD, told(renewal=None, next_billing_date=IN_A_MONTH), bought(), When.NOW)
+def test_a_billing_date_that_moves_is_mentioned_even_if_the_price_is_unknown():
+    read = sentence(ADD, a_preview(renewal=None, next_billing_date=IN_A_MONTH), bought(), When.NOW)
     assert read.endswith("the price of later periods is not known. The billing date moves to 22 Dec 2026.")
 
 
-def test_a_billing_date_that_the_provider_does_not_tell_is_left_out():
-    read = sentence(ADD, told(next_billing_date=None), bought(), When.NOW)
+def test_a_billing_date_missing_from_the_provider_s_preview_is_left_out():
+    read = sentence(ADD, a_preview(next_billing_date=None), bought(), When.NOW)
     assert read.endswith("today; then 219.00 EUR a month before tax.")
 
 
@@ -219,7 +218,7 @@ def test_a_billing_date_that_the_provider_does_not_tell_is_left_out():
 )
 def test_the_sentence_says_how_often_the_price_is_due(count: int | None, interval: str | None, words: str):
     snapshot = bought(billing_count=count, billing_interval=interval)
-    read = sentence(ADD, told(), snapshot, When.NOW)
+    read = sentence(ADD, a_preview(), snapshot, When.NOW)
     assert read.endswith(f"; then 219.00 EUR {words} before tax from 12 Dec 2026.")
 
 
@@ -232,7 +231,7 @@ def test_the_sentence_says_how_often_the_price_is_due(count: int | None, interva
     ],
 )
 def test_amounts_have_the_decimals_of_their_currency(currency: str, charged: str, credit: str, renewal: str):
-    preview = told(
+    preview = a_preview(
         charged_now=Money(1234, currency),
         tax=None,
         credit=Money(-50, currency),

@@ -1,4 +1,4 @@
-"""What a preview of a seat change holds on to: the state it was made of, its plan, and what became of it."""
+"""A previewed seat change: the state it is based on, its stored plan, and how a snapshot shows its status."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def planned(**changes: Any) -> Plan:
     return Plan(**{**usual, **changes})
 
 
-def told(next_billing_date: datetime | None) -> Preview:
+def a_preview(next_billing_date: datetime | None) -> Preview:
     return Preview(
         charged_now=Money(0, "EUR"),
         tax=None,
@@ -68,11 +68,10 @@ def told(next_billing_date: datetime | None) -> Preview:
         renewal=None,
         next_billing_date=next_billing_date,
         cart_after=Cart("pdt_team", 1),
-        line_items=(),
     )
 
 
-# What the preview was made of.
+# The state that a preview is based on.
 
 
 @pytest.mark.parametrize(
@@ -96,7 +95,7 @@ def told(next_billing_date: datetime | None) -> Preview:
     ],
     ids="_".join,
 )
-def test_a_subscription_that_changed_is_another_basis(change: dict[str, Any]):
+def test_a_changed_subscription_has_another_basis(change: dict[str, Any]):
     assert basis(bought(**change)) != basis(bought())
 
 
@@ -110,7 +109,7 @@ def test_a_subscription_that_changed_is_another_basis(change: dict[str, Any]):
     ],
     ids="_".join,
 )
-def test_another_scheduled_cart_is_another_basis(change: dict[str, Any]):
+def test_another_scheduled_cart_gives_another_basis(change: dict[str, Any]):
     before, after = (bought(scheduled_change=one) for one in (scheduled(), scheduled(**change)))
     assert basis(before) != basis(after)
 
@@ -125,7 +124,7 @@ def test_another_scheduled_cart_is_another_basis(change: dict[str, Any]):
     ],
     ids=["order", "no_units", "metadata", "customer"],
 )
-def test_what_a_plan_does_not_depend_on_leaves_the_basis_as_it_is(change: dict[str, Any]):
+def test_changes_that_do_not_affect_a_plan_do_not_change_the_basis(change: dict[str, Any]):
     assert basis(bought(**change)) == basis(bought())
 
 
@@ -134,7 +133,7 @@ def test_there_is_no_basis_without_the_whole_cart():
         basis(bought(addons=None))
 
 
-# When the next bill comes.
+# The next billing date.
 
 
 @pytest.mark.parametrize(
@@ -153,10 +152,10 @@ def test_there_is_no_basis_without_the_whole_cart():
 def test_only_a_change_that_begins_a_period_today_moves_the_billing_date(
     when: When, next_date: datetime | None, moves: bool
 ):
-    assert moves_billing_date(told(next_date), bought(), when) is moves
+    assert moves_billing_date(a_preview(next_date), bought(), when) is moves
 
 
-# What a look shows of a plan.
+# How a snapshot shows the status of a plan.
 
 PLAN = planned()
 AS_PLANNED = PLAN.cart.addons
@@ -164,7 +163,7 @@ OTHERWISE = (AddonQuantity("adn_seat", 7), SUPPORT)
 
 
 @pytest.mark.parametrize(
-    ("snapshot", "trace"),
+    ("snapshot", "status"),
     [
         (bought(addons=AS_PLANNED), PlanStatus.APPLIED),
         (bought(addons=AS_PLANNED[::-1]), PlanStatus.APPLIED),
@@ -198,21 +197,19 @@ OTHERWISE = (AddonQuantity("adn_seat", 7), SUPPORT)
         "other_product_scheduled",
     ],
 )
-def test_a_look_shows_a_plan_as_applied_or_scheduled_or_not_at_all(
-    snapshot: SubscriptionSnapshot, trace: PlanStatus
+def test_a_snapshot_shows_a_plan_as_applied_or_scheduled_or_not_at_all(
+    snapshot: SubscriptionSnapshot, status: PlanStatus
 ):
-    assert status_of(PLAN, snapshot) is trace
+    assert status_of(PLAN, snapshot) is status
 
 
-# What is kept and shown.
+# Stored and displayed values.
 
 
 @pytest.mark.parametrize("when", When)
 @pytest.mark.parametrize("proration", Proration)
 @pytest.mark.parametrize("prevent_on_failure", [True, False])
-def test_a_plan_that_was_kept_is_the_plan_that_was_made(
-    when: When, proration: Proration, prevent_on_failure: bool
-):
+def test_a_plan_stored_as_json_reads_back_equal(when: When, proration: Proration, prevent_on_failure: bool):
     plan = planned(when=when, proration=proration, prevent_on_failure=prevent_on_failure)
     assert plan_from_json(plan_to_json(plan)) == plan
 
@@ -238,5 +235,5 @@ def test_an_amount_is_shown_as_a_number_and_in_words(money: Money, words: str):
     assert shown(money) == {"amount": money.amount, "currency": money.currency, "text": words}
 
 
-def test_an_amount_that_is_not_known_is_not_shown_as_nothing():
+def test_an_unknown_amount_is_shown_as_null_and_not_as_zero():
     assert shown(None) is None

@@ -7,6 +7,7 @@ import redis
 from domain.errors import BudgetSpent, SettingsError
 from providers.base import Caller
 from providers.rate_limit.budget import Budget, parse_rate
+from providers.rate_limit.redis_log import SharedLog
 from providers.rate_limit.shares import Window
 from tests.providers.stub import closed_port
 
@@ -86,8 +87,8 @@ def test_what_the_provider_says_is_left_is_reserved_in_the_same_proportion(remai
     assert [caller for caller in Caller if wait_of(budget, caller)] == held_back
 
 
-def test_a_provider_with_little_left_for_ever_does_not_starve_the_timer():
-    budget = Budget([Window(100, 60)])
+def test_a_provider_with_little_left_for_ever_does_not_starve_the_timer(shared):
+    budget = Budget([Window(100, 60)], shared)
     budget.told(remaining=39, limit=100, resets_in=60)
     assert wait_of(budget, Caller.RECONCILE) == 0
 
@@ -108,7 +109,14 @@ def test_nothing_is_left_in_redis_for_good(shared):
 def test_without_redis_a_process_takes_an_eighth_of_the_rate():
     budget = Budget([Window(80, 60)], redis.Redis(port=closed_port()), patience=0)
     waits = [wait_of(budget, Caller.INTERACTIVE) for _ in range(12)]
-    assert waits.count(0) == 8  # the other two are the webhooks' floor
+    assert waits.count(0) == 10
+
+
+def test_without_redis_a_429_stops_everybody_all_the_same():
+    budget = Budget([Window(80, 60)], redis.Redis(port=closed_port()))
+    budget.refused(30)
+    waits = [wait_of(budget, caller) for caller in Caller]
+    assert waits == [pytest.approx(30, abs=0.5)] * 3
 
 
 def test_a_refusing_redis_costs_nothing_even_with_a_client_that_retries():
@@ -138,15 +146,4 @@ def test_a_redis_that_comes_back_is_used_again(shared, monkeypatch):
     monkeypatch.undo()
     time.sleep(0.06)
     budget.take(Caller.INTERACTIVE)
-    assert budget.state().uses[0].total == 1
-
-
-def test_the_state_is_that_of_all_processes(shared, redis_port):
-    with redis.Redis(port=redis_port) as elsewhere:
-        Budget([Window(100, 60)], elsewhere).take(Caller.WEBHOOK)
-        assert Budget([Window(100, 60)], shared).state().uses[0].by_caller[Caller.WEBHOOK] == 1
-
-
-def test_the_state_cannot_be_told_while_redis_is_away():
-    with pytest.raises(redis.RedisError):
-        Budget([Window(100, 60)], redis.Redis(port=closed_port())).state()
+    assert SharedLog(shared, [Window(100, 60)], "provider").state().uses[0].total == 1

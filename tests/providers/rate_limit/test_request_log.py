@@ -1,5 +1,4 @@
 import multiprocessing
-import threading
 import time
 
 import pytest
@@ -8,7 +7,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from providers.base import Caller
-from providers.rate_limit.local_log import OwnLog
 from providers.rate_limit.redis_log import SharedLog
 from providers.rate_limit.shares import Window
 from tests.providers.timed_logs import SECOND, TimedLog
@@ -37,7 +35,6 @@ ASKS = st.lists(
     max_size=15,
 )
 
-quickly = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 with_redis = settings(
     max_examples=40,
     deadline=None,
@@ -45,13 +42,9 @@ with_redis = settings(
 )
 
 
-@pytest.fixture(params=["own", "shared"])
-def make_log(request):
-    """Every rule holds for the log of one process and for the log of all."""
-    if request.param == "own":
-        return TimedLog.own
-    client = request.getfixturevalue("shared")
-    return lambda windows: TimedLog.shared(windows, client)
+@pytest.fixture
+def make_log(shared):
+    return lambda windows: TimedLog(windows, shared)
 
 
 def ask_all(log, asks):
@@ -66,10 +59,10 @@ def ask_all(log, asks):
 # Never more than a window.
 
 
-@quickly
-@given(WINDOWS, ASKS)
-def test_no_window_is_ever_exceeded(windows, asks):
-    log = TimedLog.own(windows)
+@with_redis
+@given(windows=WINDOWS, asks=ASKS)
+def test_no_window_is_ever_exceeded(shared, windows, asks):
+    log = TimedLog(windows, shared)
     ask_all(log, asks)
     log.assert_no_window_is_exceeded()
 
@@ -95,20 +88,20 @@ def test_a_window_slides(make_log):
 # Floors: who asks for little gets it at once, whatever the others do.
 
 
-@quickly
-@given(WINDOWS, ASKS)
-def test_nobody_is_refused_who_has_not_had_its_floor(windows, asks):
-    log = TimedLog.own(windows)
+@with_redis
+@given(windows=WINDOWS, asks=ASKS)
+def test_nobody_is_refused_who_has_not_had_its_floor(shared, windows, asks):
+    log = TimedLog(windows, shared)
     for caller, times, later in asks:
         log.passes(later / SECOND)
         for _ in range(times):
             assert log.ask(caller) == 0 or log.has_had_its_floor(caller)
 
 
-@quickly
-@given(WINDOWS, ASKS)
-def test_nobody_touches_what_is_kept_for_others(windows, asks):
-    log = TimedLog.own(windows)
+@with_redis
+@given(windows=WINDOWS, asks=ASKS)
+def test_nobody_touches_what_is_kept_for_others(shared, windows, asks):
+    log = TimedLog(windows, shared)
     for caller, times, later in asks:
         log.passes(later / SECOND)
         for _ in range(times):
@@ -124,9 +117,9 @@ def test_nobody_touches_what_is_kept_for_others(windows, asks):
     [(DEFAULT, 0.25), ([Window(40, 60)], 1), ([Window(1, 60)], 20), ([Window(2, 1)], 0.25)],
 )
 def test_whoever_keeps_asking_gets_its_floor_in_every_window_however_greedy_the_others_are(
-    windows, tick, modest
+    make_log, windows, tick, modest
 ):
-    log = TimedLog.own(windows)
+    log = make_log(windows)
     longest = max(window.seconds for window in log.windows)
     began = log.now
     for _ in range(round(3 * longest / tick)):
@@ -188,10 +181,10 @@ def test_people_and_webhooks_may_burst(make_log):
 # The wait.
 
 
-@quickly
-@given(WINDOWS, ASKS, st.sampled_from(Caller))
-def test_the_wait_is_neither_too_short_nor_too_long_if_nobody_else_asks(windows, asks, caller):
-    log = TimedLog.own(windows)
+@with_redis
+@given(windows=WINDOWS, asks=ASKS, caller=st.sampled_from(Caller))
+def test_the_wait_is_neither_too_short_nor_too_long_if_nobody_else_asks(shared, windows, asks, caller):
+    log = TimedLog(windows, shared)
     ask_all(log, asks)
     if wait := log.ask(caller):
         log.passes((wait - 1) / SECOND)
@@ -272,23 +265,15 @@ def test_to_look_at_the_state_writes_nothing(shared):
 # Redis.
 
 
-@with_redis
-@given(windows=WINDOWS, asks=ASKS)
-def test_both_logs_give_the_same_answers(shared, windows, asks):
-    own, of_all = TimedLog.own(windows), TimedLog.shared(windows, shared)
-    assert ask_all(own, asks) == ask_all(of_all, asks)
-    assert own.state() == of_all.state()
-
-
 def test_a_redis_clock_set_back_far_does_not_block(shared):
-    log = TimedLog.shared([Window(1, 60)], shared)
+    log = TimedLog([Window(1, 60)], shared)
     assert log.ask(Caller.WEBHOOK) == 0
     log.passes(-3600)
     assert log.ask_until_refused(Caller.RECONCILE) == 1
 
 
 def test_a_redis_clock_set_back_by_less_than_a_second_forgets_nothing(shared):
-    log = TimedLog.shared([Window(20, 60)], shared)
+    log = TimedLog([Window(20, 60)], shared)
     assert log.ask_until_refused(Caller.INTERACTIVE) == 15
     log.passes(-0.5)
     assert log.ask(Caller.INTERACTIVE) == 60 * SECOND
@@ -296,7 +281,7 @@ def test_a_redis_clock_set_back_by_less_than_a_second_forgets_nothing(shared):
 
 
 def test_requests_at_the_same_moment_are_all_counted(shared):
-    log = TimedLog.shared([Window(100, 60)], shared)
+    log = TimedLog([Window(100, 60)], shared)
     log.ask(Caller.WEBHOOK)
     log.passes(60)
     assert log.ask_until_refused(Caller.WEBHOOK) == 85
@@ -330,18 +315,3 @@ def test_processes_that_share_a_redis_never_exceed_a_window(shared, redis_port):
             surely_within = [end for begin, end in grants if start <= begin and end <= start + seconds]
             assert len(surely_within) <= allowed
     assert len(grants) >= 23
-
-
-def test_threads_that_share_a_log_never_exceed_a_window():
-    log = OwnLog([Window(40, 60)])
-    granted = []
-
-    def ask():
-        granted.append(sum(log.ask(Caller.WEBHOOK) == 0 for _ in range(100)))
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(granted) == 34

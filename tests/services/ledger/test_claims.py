@@ -12,11 +12,12 @@ from domain.catalog.model import Catalog
 from domain.errors import AccountNotFound, ClaimsBlocked, NoSeatAvailable, UnknownRole
 from models import sync_queue
 from models.account import Account
+from models.assignment import Assignment
 from models.audit import AuditRow
 from models.database import Sessions
 from services.ledger import accounts, claims, subscriptions
 from services.ledger.claims import ClaimOutcome, ClaimRequest
-from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
+from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
 from tests.factories import a_catalog, a_cause, a_snapshot
 
 TEN_SECONDS = timedelta(seconds=10)
@@ -70,13 +71,22 @@ class Books:
 
     def check(self) -> None:
         with self.sessions() as session:
-            assert_audit_tells_the_present(session)
-            assert_counters_are_the_rows(session)
+            assert_audit_matches_the_tables(session)
+            assert_balances_count_the_assignments(session)
 
 
 def test_a_claim_takes_a_seat(books: Books):
     seated = books.claim("ada")
     assert (seated.is_new, seated.assignment.state, books.full()["active"]) == (True, "active", 1)
+
+
+def test_a_new_assignment_is_a_row_of_the_session_like_one_that_was_there(books: Books):
+    with books.sessions.begin() as session:
+        wish = ClaimRequest(member_id="ada", role="member")
+        seated = claims.claim(session, "acme", wish, books.catalog, a_cause())
+        seated.assignment.name = "Ada"
+    with books.sessions() as session:
+        assert session.scalars(select(Assignment.name)).all() == ["Ada"]
 
 
 def test_the_same_member_is_seated_once(books: Books):

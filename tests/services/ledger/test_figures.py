@@ -52,7 +52,7 @@ def answered_with(acme: Acme, error: Exception) -> None:
     """One look at a provider that answers so."""
     acme.clock.advance(timedelta(minutes=5))
     acme.provider.failing = error
-    acme.is_looked_at()
+    acme.is_synced()
     acme.provider.failing = None
 
 
@@ -81,7 +81,7 @@ def test_the_last_good_figure_survives_a_raise(acme: Acme, before, after):
     acme.changes(**cart(10))
     answers(acme, before)
     acme.sold = replace(acme.sold, status="active")
-    acme.body_says(**cart(20))
+    acme.gets_webhook_during_outage(**cart(20))
     assert acme.purchased == 25
     answers(acme, after)
     assert (acme.purchased, acme.status) == (15, "ok")
@@ -97,14 +97,14 @@ def test_an_answer_that_cannot_be_counted_keeps_the_figure_and_says_why(acme: Ac
 
 @pytest.mark.parametrize("answer", UNCOUNTABLE.values(), ids=UNCOUNTABLE)
 def test_what_a_body_said_stays_while_nothing_was_ever_counted(acme: Acme, answer: Mapping[str, Any]):
-    acme.body_says(**cart(20))
+    acme.gets_webhook_during_outage(**cart(20))
     acme.changes(**{**cart(20), **answer})
     assert (acme.purchased, acme.status) == (25, "ok")
 
 
 @pytest.mark.parametrize("answer", [{**cart(3)}, {"status": "cancelled", "addons": None}, NOT_THERE], ids=str)
 def test_what_a_body_said_goes_with_an_answer(acme: Acme, answer: Mapping[str, Any] | Exception):
-    acme.body_says(**cart(20))
+    acme.gets_webhook_during_outage(**cart(20))
     answers(acme, answer)
     assert acme.account.seats.get("full", {}).get("addon", 0) < 20
     assert not acme.account.unverified
@@ -136,7 +136,7 @@ def test_whatever_comes_the_newest_countable_sync_is_the_verified_figure(
             acme.changes(status="active", **cart(value))
             verified = raised = 5 + value
         elif kind == "raise":
-            acme.body_says(status="active", **cart(value))
+            acme.gets_webhook_during_outage(status="active", **cart(value))
             raised = max(raised, 5 + value)
         else:
             answers(acme, NOT_THERE if kind == "missing" else UNCOUNTABLE[value])
@@ -178,7 +178,7 @@ def test_growth_of_a_subscription_that_is_already_late_does_not_count_either(acm
     acme.changes(**cart(2))
     acme.changes(status="past_due")
     acme.changes(status="on_hold", **cart(50))
-    acme.is_looked_at()
+    acme.is_synced()
     assert acme.purchased == 7
 
 
@@ -211,7 +211,7 @@ def test_a_subscription_first_seen_unpaid_counts_whole(acme: Acme):
 
 def test_a_body_raises_no_seats_of_an_unpaid_subscription(acme: Acme):
     acme.changes(status="on_hold", **cart(0))
-    acme.body_says(status="on_hold", **cart(100))
+    acme.gets_webhook_during_outage(status="on_hold", **cart(100))
     assert acme.purchased == 5
 
 
@@ -238,15 +238,15 @@ def test_a_payment_deadline_does_not_outlive_its_period(acme: Acme):
 def test_a_late_body_brings_no_deadline_of_an_earlier_period(acme: Acme):
     acme.buys("strict", 3)
     acme.after(10 * DAY)
-    acme.is_looked_at()
-    acme.shows(status="past_due")
+    acme.is_synced()
+    acme.changes_silently(status="past_due")
     late(acme, status="past_due", past_due_ends_at=NOON + 2 * DAY)
     assert acme.status == "grace"
 
 
 def test_a_body_of_another_status_brings_no_deadline(acme: Acme):
     acme.buys("strict", 3)
-    acme.shows(status="past_due")
+    acme.changes_silently(status="past_due")
     late(acme, status="active", past_due_ends_at=NOON + HOUR)
     assert acme.account.deadline == acme.clock.now + 7 * DAY
 
@@ -280,9 +280,9 @@ def late(acme: Acme, **body) -> None:
     """A delivery that says this arrives, and the provider is asked."""
     acme.provider.failing = AN_OUTAGE
     now = acme.clock.now
-    acme.body_says(**body)
+    acme.gets_webhook_during_outage(**body)
     acme.clock.set(now + timedelta(minutes=20))
-    acme.is_looked_at()
+    acme.is_synced()
 
 
 ROADS = {
@@ -321,7 +321,7 @@ SCHEDULED = ScheduledChange("chg_1", "pdt_team", 1, (), NOON + 30 * DAY)
 def test_a_field_that_is_left_out_stays_as_it_was(acme: Acme, field: str, known, unknown):
     acme.changes(**cart(1), **{field: known})
     acme.changes(**{field: unknown}, unstated=(field,))
-    acme.is_looked_at()
+    acme.is_synced()
     assert getattr(newest(acme), field) == known
     assert standing(acme) == ["field_missing"]
 
@@ -385,7 +385,7 @@ def test_found_again_it_counts_and_its_term_begins_anew(acme: Acme):
     answered_with(acme, NOT_THERE)
     acme.clock.advance(TERM)
     answered_with(acme, NOT_THERE)
-    acme.is_looked_at()
+    acme.is_synced()
     assert (acme.status, acme.purchased, standing(acme)) == ("ok", 3, [])
     answered_with(acme, NOT_THERE)
     assert acme.status == "ok"
@@ -439,7 +439,7 @@ def test_a_new_catalogue_closes_no_finding_that_it_cannot_judge(acme: Acme, kind
         answered_with(acme, AnswerIncomplete("no", field="quantity"))
     else:
         acme.changes(metadata=None if kind == "metadata_missing" else {"account_id": "other"})
-    acme.has_another_catalogue()
+    acme.gets_equivalent_catalogue()
     assert standing(acme) == [kind]
 
 
@@ -447,7 +447,7 @@ def test_a_new_catalogue_closes_what_it_has_learnt(acme: Acme):
     acme.buys("strict", 3)
     acme.changes(product_id="pdt_new", quantity=1)
     assert standing(acme) == ["unknown_product"]
-    acme.has_another_catalogue()
+    acme.gets_equivalent_catalogue()
     assert standing(acme) == []
 
 
@@ -464,7 +464,7 @@ def test_a_dismissed_finding_stays_closed_while_it_stays_as_it_is(acme: Acme):
     acme.changes(product_id="pdt_who")
     with acme.runtime.sessions.begin() as session:
         drift_finding.dismiss(session, the_finding(acme).id, "a test product")
-    acme.is_looked_at()
+    acme.is_synced()
     assert standing(acme) == []
     acme.changes(product_id="pdt_whom")
     assert standing(acme) == ["unknown_product"]

@@ -73,7 +73,7 @@ def claim_beyond(acme: Acme, cell: Cell) -> None:
     """Two seats, both taken, and a third person who asks."""
     acme.buys(cell.policy, 2)
     acme.seats("first", "second")
-    acme.listens()
+    acme.marks_notices_as_seen()
     acme.claims("third")
     acme.after(cell.later)
 
@@ -87,7 +87,7 @@ def test_a_claim_beyond_the_limit_leaves_the_account(acme: Acme, cell: Cell):
 @each(BEYOND, "cell")
 def test_a_claim_beyond_the_limit_is_told(acme: Acme, cell: Cell):
     claim_beyond(acme, cell)
-    assert acme.heard() == cell.told
+    assert acme.new_notices() == cell.told
 
 
 @each(BEYOND, "cell")
@@ -117,7 +117,7 @@ def limit_drops(acme: Acme, cell: Cell) -> None:
     """Four people on four seats, of which two are given back."""
     acme.buys(cell.policy, 4)
     acme.seats("first", "second", "third", "fourth")
-    acme.listens()
+    acme.marks_notices_as_seen()
     acme.buys(cell.policy, 2)
     acme.after(cell.later)
 
@@ -131,7 +131,7 @@ def test_a_limit_below_use_leaves_the_account(acme: Acme, cell: Cell):
 @each(DROP, "cell")
 def test_a_limit_below_use_is_told(acme: Acme, cell: Cell):
     limit_drops(acme, cell)
-    assert acme.heard() == cell.told
+    assert acme.new_notices() == cell.told
 
 
 @each(DROP, "cell")
@@ -278,7 +278,7 @@ LOWERING = {
 def test_a_body_alone_lowers_nothing(acme: Acme, words: Mapping[str, Any]):
     acme.buys("suspending", 3)
     acme.seats("first", "second")
-    acme.body_says(**words)
+    acme.gets_webhook_during_outage(**words)
     assert (acme.status, acme.purchased, acme.active) == ("ok", 3, {"first", "second"})
 
 
@@ -299,30 +299,30 @@ def test_while_the_provider_is_away_no_deadline_suspends_anybody(acme: Acme):
 
 def test_a_body_that_gives_access_back_is_believed(acme: Acme):
     acme.buys("strict", 3, status="paused")
-    acme.body_says(status="active")
+    acme.gets_webhook_during_outage(status="active")
     assert (acme.status, acme.claims("first")) == ("ok", "granted")
 
 
 def test_what_only_a_body_says_is_not_told(acme: Acme):
     acme.buys("strict", 3)
-    acme.listens()
-    acme.body_says(quantity=5)
-    assert acme.heard() == ()
+    acme.marks_notices_as_seen()
+    acme.gets_webhook_during_outage(quantity=5)
+    assert acme.new_notices() == ()
 
 
 def test_what_only_a_body_says_is_not_told_with_the_next_claim(acme: Acme):
     acme.buys("strict", 3)
-    acme.listens()
-    acme.body_says(quantity=5)
+    acme.marks_notices_as_seen()
+    acme.gets_webhook_during_outage(quantity=5)
     acme.seats("first")
-    assert acme.heard() == ()
+    assert acme.new_notices() == ()
 
 
 def test_a_body_that_is_not_confirmed_moves_no_payment_deadline(acme: Acme):
     acme.buys("strict", 3, status="on_hold")
     acme.after(3 * DAY)
-    acme.body_says(quantity=5)
-    acme.is_looked_at()
+    acme.gets_webhook_during_outage(quantity=5)
+    acme.is_synced()
     assert acme.account.deadline == NOON + 7 * DAY
 
 
@@ -337,14 +337,14 @@ def over_the_limit(acme: Acme, policy: str) -> None:
 
 
 REPEATS = {
-    "a further look": Acme.is_looked_at,
+    "a further look": Acme.is_synced,
     "a sweep": Acme.is_swept,
     "a claim beyond": lambda acme: acme.seats("fifth"),
     "a release that leaves too many": lambda acme: acme.releases("first"),
     "still fewer seats": lambda acme: acme.buys("grace", 1),
     "more seats, but too few": lambda acme: acme.buys("grace", 3),
-    "other days from now on": lambda acme: acme.decides(grace_days=30),
-    "a change of the catalogue": lambda acme: acme.has_another_catalogue(),
+    "other days from now on": lambda acme: acme.sets_policy(grace_days=30),
+    "a change of the catalogue": lambda acme: acme.gets_equivalent_catalogue(),
     "a late payment": lambda acme: acme.changes(status="on_hold"),
     "a suspended subscription": lambda acme: acme.changes(status="paused"),
 }
@@ -376,8 +376,8 @@ BACK_UNDER = {
     ],
     "roles that take no seat": lambda acme: [acme.member(one, role="client") for one in ("first", "second")],
     "buying": lambda acme: acme.buys("grace", 4),
-    "a body that says so": lambda acme: acme.body_says(quantity=4),
-    "a policy without a deadline": lambda acme: acme.decides(policy="soft"),
+    "a body that says so": lambda acme: acme.gets_webhook_during_outage(quantity=4),
+    "a policy without a deadline": lambda acme: acme.sets_policy(policy="soft"),
 }
 
 
@@ -420,15 +420,15 @@ def test_an_invitation_whose_time_is_over_starts_no_deadline(acme: Acme):
 def test_an_overage_that_grows_is_told_once(acme: Acme):
     acme.buys("soft", 1)
     acme.seats("first", "second", "third", "fourth")
-    assert acme.told(OVERAGE) == 1
+    assert acme.notice_count(OVERAGE) == 1
 
 
 def test_an_overage_that_lasts_is_told_once(acme: Acme):
     over_the_limit(acme, "grace")
     for _ in range(20):
         acme.after(DAY)
-        acme.is_looked_at()
-    assert (acme.told(OVERAGE), acme.told(STARTED), acme.told(BLOCKED)) == (1, 1, 1)
+        acme.is_synced()
+    assert (acme.notice_count(OVERAGE), acme.notice_count(STARTED), acme.notice_count(BLOCKED)) == (1, 1, 1)
 
 
 def test_every_crossing_is_told(acme: Acme):
@@ -436,26 +436,26 @@ def test_every_crossing_is_told(acme: Acme):
     for _ in range(3):
         acme.seats("first", "second")
         acme.releases("first")
-    assert acme.told(OVERAGE) == 3
+    assert acme.notice_count(OVERAGE) == 3
 
 
 def test_that_grace_ends_is_told_once_three_days_before(acme: Acme):
     over_the_limit(acme, "grace")
-    days = [day for day in range(1, 15) if acme.hears_on_another_day(ENDING)]
+    days = [day for day in range(1, 15) if acme.gets_notice_next_day(ENDING)]
     assert days == [11]
 
 
 def test_that_payment_grace_ends_is_told_once_in_its_last_quarter(acme: Acme):
     acme.buys("strict", 3, status="on_hold")
-    days = [day for day in range(1, 8) if acme.hears_on_another_day(ENDING)]
+    days = [day for day in range(1, 8) if acme.gets_notice_next_day(ENDING)]
     assert days == [6]
 
 
 def test_back_in_order_the_app_is_told(acme: Acme):
     over_the_limit(acme, "grace")
-    acme.listens()
+    acme.marks_notices_as_seen()
     acme.buys("grace", 4)
-    assert acme.heard() == (COUNT, "seat.restored")
+    assert acme.new_notices() == (COUNT, "seat.restored")
 
 
 CONTRACT = """
@@ -470,7 +470,7 @@ notice_days = 10
 def test_that_a_contract_ends_is_told_once_its_notice_days_before(clocked_runtime: Runtime, clock: Clock):
     acme = Acme(clocked_runtime, clock, CONTRACT)
     acme.exists()
-    days = [clock.now.date() for _ in range(60) if acme.hears_on_another_day("contract.ending")]
+    days = [clock.now.date() for _ in range(60) if acme.gets_notice_next_day("contract.ending")]
     assert [str(day) for day in days] == ["2026-12-22"]
 
 
@@ -516,7 +516,7 @@ def test_nobody_is_suspended_unless_the_rules_say_so(acme: Acme):
 def test_a_look_before_the_deadline_suspends_nobody(acme: Acme):
     over_the_limit(acme, "suspending")
     acme.after(GRACE - HOUR)
-    acme.is_looked_at()
+    acme.is_synced()
     acme.provider.failing = AN_OUTAGE
     acme.after(HOUR)
     assert len(acme.active) == 4
@@ -524,7 +524,7 @@ def test_a_look_before_the_deadline_suspends_nobody(acme: Acme):
 
 def test_who_bought_in_time_keeps_everybody_though_no_event_came(acme: Acme):
     over_the_limit(acme, "suspending")
-    acme.shows(quantity=4)
+    acme.changes_silently(quantity=4)
     acme.after(GRACE)
     assert (acme.status, len(acme.active)) == ("ok", 4)
 
@@ -533,7 +533,7 @@ def test_what_a_body_says_confirms_nothing(acme: Acme):
     """It raises the limit too little, and the provider cannot be asked."""
     over_the_limit(acme, "suspending")
     acme.clock.advance(GRACE)
-    acme.body_says(quantity=3)
+    acme.gets_webhook_during_outage(quantity=3)
     acme.provider.failing = AN_OUTAGE
     acme.is_swept()
     assert len(acme.active) == 4
@@ -541,7 +541,7 @@ def test_what_a_body_says_confirms_nothing(acme: Acme):
 
 def test_invitations_go_before_anybody_who_sits(acme: Acme):
     acme.exists()
-    acme.decides(hold_days=100)
+    acme.sets_policy(hold_days=100)
     acme.buys("suspending", 4)
     acme.seats("first", "second")
     acme.seats("third", "fourth", hold=True)
@@ -560,7 +560,7 @@ def test_the_protected_are_never_suspended(acme: Acme):
 
 def test_a_protected_invitation_is_not_released(acme: Acme):
     acme.exists()
-    acme.decides(hold_days=100)
+    acme.sets_policy(hold_days=100)
     acme.buys("suspending", 1)
     acme.seats("first")
     acme.seats("owner", hold=True, protected=True)
@@ -586,7 +586,7 @@ def test_whoever_is_suspended_is_told_of(acme: Acme):
 def test_suspending_twice_suspends_no_further(acme: Acme):
     over_the_limit(acme, "suspending")
     acme.after(GRACE)
-    acme.is_looked_at()
+    acme.is_synced()
     acme.after(DAY)
     assert len(acme.active) == 2
 
@@ -600,7 +600,7 @@ def test_two_sweepers_at_once_suspend_each_person_once(acme: Acme):
     for sweeper in sweepers:
         sweeper.join()
     acme.is_swept()
-    assert (len(acme.active), acme.told("seat.suspended")) == (2, 2)
+    assert (len(acme.active), acme.notice_count("seat.suspended")) == (2, 2)
 
 
 def test_suspending_is_in_the_audit(acme: Acme):
@@ -638,7 +638,7 @@ def test_a_subscription_that_the_provider_does_not_know_is_not_asked_for_without
 
 def test_the_apps_policy_takes_the_place_of_the_products(acme: Acme):
     acme.buys("strict", 1)
-    acme.decides(policy="soft")
+    acme.sets_policy(policy="soft")
     acme.seats("first")
     assert acme.claims("second") == "granted"
 
@@ -646,36 +646,36 @@ def test_the_apps_policy_takes_the_place_of_the_products(acme: Acme):
 def test_taken_back_the_products_policy_decides_again(acme: Acme):
     acme.buys("strict", 1)
     acme.seats("first")
-    acme.decides(policy="soft")
-    acme.decides()
+    acme.sets_policy(policy="soft")
+    acme.sets_policy()
     assert acme.claims("second") == "no_seat_available"
 
 
 def test_the_apps_policy_outlasts_a_look_at_the_provider(acme: Acme):
     acme.buys("strict", 1)
-    acme.decides(policy="soft")
+    acme.sets_policy(policy="soft")
     acme.buys("strict", 0)
     assert acme.claims("first") == "granted"
 
 
 def test_a_seat_type_may_have_a_policy_of_its_own(acme: Acme):
     acme.buys("strict", 0)
-    acme.decides(seat_types={"viewer": "soft"})
+    acme.sets_policy(seat_types={"viewer": "soft"})
     answers = acme.claims("first", role="viewer"), acme.claims("second")
     assert answers == ("granted", "no_seat_available")
 
 
 def test_a_seat_types_policy_taken_back_is_the_accounts(acme: Acme):
     acme.buys("strict", 0)
-    acme.decides(seat_types={"viewer": "soft"})
-    acme.decides()
+    acme.sets_policy(seat_types={"viewer": "soft"})
+    acme.sets_policy()
     assert acme.claims("first", role="viewer") == "no_seat_available"
 
 
 def test_an_account_that_is_over_gets_a_deadline_with_the_policy_that_has_one(acme: Acme):
     over_the_limit(acme, "strict")
     acme.after(3 * DAY)
-    acme.decides(policy="grace", grace_days=5)
+    acme.sets_policy(policy="grace", grace_days=5)
     assert acme.deadline() == NOON + 8 * DAY
 
 
@@ -683,8 +683,8 @@ def test_a_rule_that_begins_to_suspend_gives_everybody_a_whole_period_first(acme
     """Until now they were told that claims would be refused, and no more. That deadline stays."""
     over_the_limit(acme, "grace")
     acme.after(GRACE)
-    acme.is_looked_at()
-    acme.decides(suspend_after_grace=True)
+    acme.is_synced()
+    acme.sets_policy(suspend_after_grace=True)
     assert (acme.status, acme.deadline(), acme.suspends_at()) == ("blocked", DEADLINE, NOON + 2 * GRACE)
     acme.after(GRACE - HOUR)
     assert len(acme.active) == 4
@@ -711,8 +711,8 @@ def test_what_cannot_be_counted_confirms_nothing(acme: Acme):
 
 def test_what_the_app_decided_is_in_the_audit(acme: Acme):
     over_the_limit(acme, "strict")
-    acme.decides(policy="grace")
-    acme.decides()
+    acme.sets_policy(policy="grace")
+    acme.sets_policy()
     acme.check()
 
 
@@ -764,4 +764,4 @@ def test_the_first_crossing_after_an_upgrade_is_told(acme: Acme):
     with acme.runtime.sessions.begin() as session:
         session.execute(text("UPDATE accounts SET notified = NULL"))
     acme.changes(quantity=2)
-    assert acme.told("seat.grace_started") == 1
+    assert acme.notice_count("seat.grace_started") == 1

@@ -30,7 +30,7 @@ def grace(acme: Acme) -> Acme:
     """Two seats that two people have, and a deadline for whoever is beyond them."""
     acme.buys("grace", 2)
     acme.seats("ada", "ben")
-    acme.listens()
+    acme.marks_notices_as_seen()
     return acme
 
 
@@ -103,7 +103,7 @@ def test_what_is_undone_before_it_is_saved_starts_no_deadline_and_is_no_news(gra
             account, ClaimRequest(member_id="cyd", role="member"), grace.runtime.catalog, a_cause()
         )
         claims.release_seat(account, assignment.live(session, "acme", "cyd"), a_cause())
-    assert (grace.deadline(), grace.heard()) == (None, ())
+    assert (grace.deadline(), grace.new_notices()) == (None, ())
     grace.check()
 
 
@@ -111,14 +111,14 @@ def test_a_policy_and_the_seats_it_is_about_are_judged_together(grace: Acme):
     """Somebody more than there are seats, and in the same transaction a policy that sets no deadline."""
     grace.seats("cyd")
     grace.releases("cyd")
-    grace.listens()
+    grace.marks_notices_as_seen()
     with grace.runtime.transaction() as session, changing(session, "acme") as account:
         claims.claim_locked(
             account, ClaimRequest(member_id="dan", role="member"), grace.runtime.catalog, a_cause()
         )
         account.override = {"policy": "soft"}
         accounts.reevaluate_locked(account, grace.runtime.catalog, a_cause())
-    assert (grace.status, grace.heard()) == ("over_limit", ("seat.overage_started",))
+    assert (grace.status, grace.new_notices()) == ("over_limit", ("seat.overage_started",))
 
 
 def test_that_the_time_is_over_is_told_before_who_was_suspended(acme: Acme):
@@ -126,9 +126,9 @@ def test_that_the_time_is_over_is_told_before_who_was_suspended(acme: Acme):
     acme.seats("ada", "ben", "cyd", "dan")
     acme.buys("suspending", 2)
     acme.after(13 * DAY)
-    acme.listens()
+    acme.marks_notices_as_seen()
     acme.after(DAY)
-    assert acme.heard() == ("seat.blocked", "seat.suspended", "seat.suspended", "seat.restored")
+    assert acme.new_notices() == ("seat.blocked", "seat.suspended", "seat.suspended", "seat.restored")
     acme.check()
 
 
@@ -139,7 +139,7 @@ def test_who_is_suspended_at_once_is_suspended_in_one_version(acme: Acme):
     acme.clock.advance(14 * DAY)
     acme.is_swept_for_dates()  # which asks for a look
     before = version(acme)
-    acme.is_swept_for_looks()
+    acme.is_swept_for_syncs()
     assert (len(acme.suspended), version(acme)) == (3, before + 1)
 
 

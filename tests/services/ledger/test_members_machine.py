@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import select
 
+from domain.balance import Balance
 from domain.emails import address_key
 from domain.overage import NO_OVERAGE, OverageClock
 from domain.policies import strict
@@ -24,7 +25,6 @@ from models.assignment import LIVE, Assignment, AssignmentState
 from models.subscription import Subscription
 from runtime.wiring import Runtime
 from services.ledger import deadlines, locked_account
-from services.ledger.locked_account import Balance
 from tests.acme import AN_OUTAGE, POLICIES, Acme
 from tests.clock import Clock, empty
 from tests.factories import NOON
@@ -160,7 +160,7 @@ class Members(RuleBasedStateMachine):
     def decide(self, policy: str, suspending: bool) -> None:
         """The app's own rules for the account."""
         before = self._before()
-        self.acme.decides(policy=policy, suspend_after_grace=suspending)
+        self.acme.sets_policy(policy=policy, suspend_after_grace=suspending)
         self.model.decide(policy, suspending=suspending)
         self._nobody_left_active_without_cause(before)
 
@@ -170,7 +170,7 @@ class Members(RuleBasedStateMachine):
     def buy_silently(self, sold: Sold) -> None:
         """What the provider shows is another thing from now on, and nobody tells us."""
         self.shown = sold
-        self.acme.shows(**_words(sold))
+        self.acme.changes_silently(**_words(sold))
 
     @precondition(lambda self: self.acme.provider.failing is None)
     @rule(sold=SOLD)
@@ -182,7 +182,7 @@ class Members(RuleBasedStateMachine):
     @rule()
     def look(self) -> None:
         before = self._before()
-        self.acme.is_looked_at()
+        self.acme.is_synced()
         self.model.look(self.shown)
         self._nobody_left_active_without_cause(before)
         assert self.acme.status in self._statuses()
@@ -191,7 +191,7 @@ class Members(RuleBasedStateMachine):
     def a_body_says(self, sold: Sold) -> None:
         """A webhook that is not true (any more), and the provider is away."""
         was_away = self.acme.provider.failing
-        self.acme.body_says(**_words(sold))
+        self.acme.gets_webhook_during_outage(**_words(sold))
         self.acme.provider.failing = was_away
         self.model.now = self.acme.clock.now
         self.model.hear(sold)
@@ -212,7 +212,7 @@ class Members(RuleBasedStateMachine):
     def sweep_subscriptions(self) -> None:
         """Whatever is due for a look gets it, if the provider is there."""
         before, asked = self._before(), len(self.acme.provider.retrieved)
-        self.acme.is_swept_for_looks()
+        self.acme.is_swept_for_syncs()
         if len(self.acme.provider.retrieved) > asked and self.acme.provider.failing is None:
             self.model.look(self.shown)
         self._nobody_left_active_without_cause(before)

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from domain import seat_rules
+from domain.balance import Balance
 from domain.overage import NO_OVERAGE, OverageClock
 from domain.snapshot import AddonQuantity
 from runtime.wiring import Runtime
-from services.ledger.locked_account import Balance
 from tests.acme import DAY, Acme
 from tests.clock import Clock, empty
 from tests.factories import NOON
@@ -122,11 +122,11 @@ class Overages(RuleBasedStateMachine):
     def a_body_says(self, seats: int) -> None:
         """A webhook that is not true (any more), and the provider is away."""
         words = self._words("sub_1")
-        self.acme.body_says(**{**words, "quantity": max(seats, 1), "addons": ()})
+        self.acme.gets_webhook_during_outage(**{**words, "quantity": max(seats, 1), "addons": ()})
 
     @rule()
     def look(self) -> None:
-        self.acme.is_looked_at()
+        self.acme.is_synced()
 
     # The app, and the operator.
 
@@ -141,7 +141,7 @@ class Overages(RuleBasedStateMachine):
     @rule(override=OVERRIDES)
     def decide(self, override: dict[str, Any]) -> None:
         self.override = override
-        self.acme.decides(**override)
+        self.acme.sets_policy(**override)
 
     @rule(words=st.sampled_from(WORDS))
     def apply_entitlements(self, words: tuple[str, str]) -> None:
@@ -151,7 +151,7 @@ class Overages(RuleBasedStateMachine):
             plain, changed = changed, plain
         text = self.acme.catalog_text.replace(plain, changed)
         assert text != self.acme.catalog_text
-        self.acme.restates(plain, changed)
+        self.acme.edits_catalogue(plain, changed)
         self.order = OTHER_ORDER if "policy_order" in text else ORDER
 
     @rule(time=st.sampled_from([DAY, 5 * DAY, 20 * DAY, timedelta(minutes=1)]))

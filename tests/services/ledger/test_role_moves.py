@@ -14,7 +14,7 @@ from services.ledger import accounts, claims, role_moves
 from services.ledger.claims import ClaimRequest
 from services.ledger.locked_account import lock_account
 from services.ledger.role_moves import RoleMove
-from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
+from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
 from tests.factories import CATALOG_TEXT, a_catalog, a_cause
 
 FREE = "[free]\nincluded = { full = 5, viewer = 1 }\n"
@@ -69,8 +69,8 @@ def counts(sessions: Sessions, seat_type: str) -> tuple[int, int]:
 
 def check(sessions: Sessions) -> None:
     with sessions() as session:
-        assert_audit_tells_the_present(session)
-        assert_counters_are_the_rows(session)
+        assert_audit_matches_the_tables(session)
+        assert_balances_count_the_assignments(session)
 
 
 def test_the_same_meaning_moves_nobody(sessions: Sessions, before: Catalog):

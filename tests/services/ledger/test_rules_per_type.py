@@ -156,7 +156,7 @@ def test_the_seats_of_a_contract_are_under_the_defaults(account, second):
 def test_a_product_that_sells_other_seats_makes_a_contract_no_stricter(account):
     acme = account("strict", extra=CONTRACT)
     acme.exists()
-    acme.restates('[defaults]\npolicy = "strict"', '[defaults]\npolicy = "soft"')
+    acme.edits_catalogue('[defaults]\npolicy = "strict"', '[defaults]\npolicy = "soft"')
     acme.also_buys("pdt_viewers")
     assert acme.policy_of() == "soft"
 
@@ -248,7 +248,9 @@ def test_of_two_policies_for_a_seat_type_the_stricter_holds(account, first: str,
 
 def test_the_catalogue_may_state_another_order(clocked_runtime: Runtime, clock: Clock):
     acme = Acme(clocked_runtime, clock)
-    acme.restates("[defaults]", '[defaults]\npolicy_order = ["soft", "grace", "auto_expand", "strict"]')
+    acme.edits_catalogue(
+        "[defaults]", '[defaults]\npolicy_order = ["soft", "grace", "auto_expand", "strict"]'
+    )
     acme.buys("strict", 1)
     acme.also_buys("pdt_of_soft", quantity=1)
     assert acme.policy_of() == "soft"
@@ -275,7 +277,7 @@ def test_the_same_rules_in_two_products_are_no_finding(account):
     acme = account("soft")
     acme.buys("soft", 1)
     acme.also_buys("pdt_both", addons=(AddonQuantity("adn_seat", 1),))
-    acme.decides(hold_days=7)
+    acme.sets_policy(hold_days=7)
     assert acme.findings("rules_differ") == []
 
 
@@ -289,11 +291,11 @@ def moves_away(acme: Acme) -> None:
 
 
 def is_decided(acme: Acme) -> None:
-    acme.decides(policy="grace")
+    acme.sets_policy(policy="grace")
 
 
 def is_decided_for_the_type(acme: Acme) -> None:
-    acme.decides(seat_types={"full": "grace"})
+    acme.sets_policy(seat_types={"full": "grace"})
 
 
 @pytest.mark.parametrize("how", [ends, moves_away, is_decided, is_decided_for_the_type])
@@ -310,7 +312,7 @@ def test_the_apps_own_decision_beats_every_product(account, policy: str):
     acme = account()
     acme.buys("strict", 1)
     acme.also_buys("pdt_of_soft", quantity=1)
-    acme.decides(policy=policy)
+    acme.sets_policy(policy=policy)
     assert acme.policy_of() == policy
 
 
@@ -332,17 +334,17 @@ MOVES = {
     "the product becomes a strict one": lambda acme: acme.buys("strict", 1),
     "the product becomes a soft one": lambda acme: acme.buys("soft", 1),
     "the product becomes one with a longer period": lambda acme: acme.changes(product_id="pdt_long"),
-    "the app decides on soft": lambda acme: acme.decides(policy="soft"),
-    "the app decides on a longer period": lambda acme: acme.decides(policy="grace", grace_days=90),
-    "the app decides to suspend": lambda acme: acme.decides(suspend_after_grace=True),
-    "the product's period becomes longer": lambda acme: acme.restates(PRODUCT, LONGER),
-    "a body raises the limit, and is not confirmed": lambda acme: acme.body_says(quantity=9),
+    "the app decides on soft": lambda acme: acme.sets_policy(policy="soft"),
+    "the app decides on a longer period": lambda acme: acme.sets_policy(policy="grace", grace_days=90),
+    "the app decides to suspend": lambda acme: acme.sets_policy(suspend_after_grace=True),
+    "the product's period becomes longer": lambda acme: acme.edits_catalogue(PRODUCT, LONGER),
+    "a body raises the limit, and is not confirmed": lambda acme: acme.gets_webhook_during_outage(quantity=9),
 }
 
 
 def undone(acme: Acme) -> None:
-    acme.restates(LONGER, PRODUCT)
-    acme.decides()
+    acme.edits_catalogue(LONGER, PRODUCT)
+    acme.sets_policy()
     acme.buys("grace", 1)
     acme.also_buys("pdt_of_soft", status="cancelled")
 
@@ -383,7 +385,7 @@ def test_a_new_overage_gets_a_period_of_its_own(account):
 def test_a_body_that_is_confirmed_ends_the_overage(account):
     acme = account()
     over_the_limit(acme)
-    acme.body_says(quantity=3)
+    acme.gets_webhook_during_outage(quantity=3)
     acme.buys("grace", 3)
     acme.after(DAY)
     acme.buys("grace", 1)
@@ -408,16 +410,16 @@ def test_nobody_is_suspended_by_a_new_product_without_a_whole_period(account):
 def test_an_account_from_before_there_were_clocks_keeps_its_deadline(account):
     acme = account()
     over_the_limit(acme)
-    acme.forgets("over_since")
+    acme.loses_balance_keys("over_since")
     acme.after(5 * DAY)
-    acme.is_looked_at()
+    acme.is_synced()
     assert acme.deadline() == DEADLINE
 
 
 def test_the_audit_tells_the_policy_of_a_type_where_it_is_not_the_accounts(account):
     acme = account("soft")
     acme.buys("strict", 1)
-    acme.decides(seat_types={"full": "soft"})
+    acme.sets_policy(seat_types={"full": "soft"})
     acme.check()
     with acme.runtime.sessions() as session:
         past = history.account_at(session, "acme", acme.clock.now)

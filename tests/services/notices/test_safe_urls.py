@@ -1,4 +1,4 @@
-"""Egress: nothing of our own network can be reached by a URL that somebody registered."""
+"""No registered URL can reach our own network."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_an_address_on_the_internet_is_public(address: str):
 
 
 @pytest.mark.parametrize("address", NOT_PUBLIC)
-def test_an_address_that_leads_inwards_is_not_public(address: str):
+def test_a_private_address_is_not_public(address: str):
     assert not safe_urls.is_public(address)
 
 
@@ -78,7 +78,7 @@ def test_an_address_that_leads_inwards_is_not_public(address: str):
         "localhost.",
     ],
 )
-def test_a_url_that_leads_inwards_is_refused_however_it_is_written(host: str):
+def test_a_url_to_a_private_address_is_refused_however_it_is_written(host: str):
     with pytest.raises(UnsafeUrl):
         safe_urls.check(f"https://{host}/", allow_private=False)
 
@@ -116,14 +116,14 @@ def test_a_url_of_another_form_is_refused(url: str):
 @pytest.mark.parametrize(
     "url", ["https://8.8.8.8/", "https://8.8.8.8:8443/hooks?tenant=1", "https://[2606:2800:220:1::1]/"]
 )
-def test_a_public_url_is_taken(url: str):
+def test_a_public_url_is_accepted(url: str):
     safe_urls.check(url, allow_private=False)
 
 
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:9000/", "http://receiver.internal/hooks", "https://10.0.0.1/"]
 )
-def test_private_addresses_are_taken_where_the_operator_allows_them(url: str):
+def test_private_addresses_are_accepted_if_the_operator_allows_them(url: str):
     safe_urls.check(url, allow_private=True)
 
 
@@ -166,7 +166,7 @@ def post(url: str) -> requests.Response:
         return http.post(url, data=b"{}", timeout=(1, 1), allow_redirects=False)
 
 
-def test_a_name_that_leads_nowhere_is_refused(monkeypatch: pytest.MonkeyPatch):
+def test_a_name_that_does_not_resolve_is_refused(monkeypatch: pytest.MonkeyPatch):
     answering(monkeypatch, [])
     with pytest.raises(UnsafeUrl):
         safe_urls.check("https://nowhere.example/", allow_private=False)
@@ -188,7 +188,7 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "169.254.169.254"])
-def test_a_name_that_leads_elsewhere_after_its_check_is_refused_when_sending(
+def test_a_name_that_resolves_to_another_address_after_its_check_is_refused_when_sending(
     monkeypatch: pytest.MonkeyPatch, stub: Stub, address: str
 ):
     answering(monkeypatch, ["93.184.216.34"], [address])
@@ -233,7 +233,7 @@ def test_tls_asks_for_the_name_and_not_for_the_address(monkeypatch: pytest.Monke
     assert b"named.example" in hello[0]
 
 
-def test_proxies_of_the_environment_are_not_heeded(monkeypatch: pytest.MonkeyPatch, stub: Stub):
+def test_proxies_in_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch, stub: Stub):
     monkeypatch.setenv("HTTPS_PROXY", stub.url)
     monkeypatch.setenv("HTTP_PROXY", stub.url)
     with pytest.raises(UnsafeUrl):

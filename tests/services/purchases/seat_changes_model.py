@@ -66,7 +66,7 @@ class Change:
 
 @dataclass
 class Model:
-    """One subscription at the provider, and what the service should have made of it at its last look."""
+    """One subscription at the provider, and what the service should show after its last sync."""
 
     world: World
     subscription_id: str
@@ -102,8 +102,8 @@ class Model:
 
     # The service.
 
-    def look(self, *, is_second: bool = False) -> None:
-        """What is seen decides; a schedule that one look does not show is looked for once more."""
+    def sync(self, *, is_second: bool = False) -> None:
+        """Syncs decide. A scheduled change that one sync does not show is checked once more."""
         self.known = seats_of(self.cart)
         for place, one in enumerate(reversed(self.sent)):
             if not (one.is_open or (place == 0 and one.may_return)):
@@ -123,7 +123,7 @@ class Model:
             one.state, one.may_return = "cancelled", True
 
     def refuses_preview(self, seats: int, *, names_people: bool) -> str | None:
-        self.look()
+        self.sync()
         price, bought = cheapest(seats)
         if seats == self.known or (price_of(self.cart), self.known) == (price, bought):
             return "NothingToChange"
@@ -137,7 +137,7 @@ class Model:
         """Why a preview is not confirmed; nothing is sent then."""
         if one.state == "expired":
             return "PreviewExpired"
-        self.look()
+        self.sync()
         if self.now >= one.expires_at:
             one.state = "expired"
             return "PreviewExpired"
@@ -156,8 +156,8 @@ class Model:
     def settle(self, one: Change) -> None:
         """A good while after it was sent, or missed."""
         if one.state == "submitted":
-            self.look(is_second=True)
+            self.sync(is_second=True)
             if one.state == "submitted" and not self.is_busy:
                 one.state, one.may_return = "failed", True
         elif one.state == "scheduled" and one.missed_at is not None:
-            self.look(is_second=True)
+            self.sync(is_second=True)

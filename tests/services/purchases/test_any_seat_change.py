@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from domain.balance import Balance
 from domain.billing_terms import Proration, When
 from domain.cart import Cart
 from domain.counts import cart_seats
@@ -17,7 +18,6 @@ from domain.snapshot import AddonQuantity
 from models.account import Account
 from models.seat_change import ChangeState
 from runtime.wiring import Runtime
-from services.ledger.locked_account import Balance
 from services.purchases.confirm import confirm
 from services.purchases.preview import SeatRequest, preview
 from services.sync.on_demand import sync_subscription

@@ -1,4 +1,4 @@
-"""A change that was answered as failed or cancelled is carried out later: nobody loses a seat by it."""
+"""A change that was reported as failed or cancelled is applied later: no member loses a seat by it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_nobody_is_released_by_a_change_that_was_over(service: Runtime, world: W
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_a_person_is_asked_what_is_to_become_of_those_who_were_named(
+def test_a_late_change_is_a_held_finding_about_the_members_to_release(
     service: Runtime, world: World, sold: str, end
 ):
     change = end(service, world)
@@ -82,7 +82,7 @@ def test_a_person_is_asked_what_is_to_become_of_those_who_were_named(
     assert f"{len(change.release)} of the members" in message
 
 
-def test_the_question_stands_until_those_who_were_named_are_gone(service: Runtime, world: World, sold: str):
+def test_the_finding_is_held_until_these_members_are_released(service: Runtime, world: World, sold: str):
     change = failed(service, world)
     carried_out(service, world, sold, change)
     sync_subscription(service, sold, patience=5)
@@ -98,7 +98,7 @@ def test_the_question_stands_until_those_who_were_named_are_gone(service: Runtim
     assert held(service) == []
 
 
-def test_where_nobody_was_named_there_is_nothing_to_ask(service: Runtime, world: World):
+def test_without_members_to_release_there_is_no_finding(service: Runtime, world: World):
     sold = sell(world, service, CART)
     change = failed_without_people(service, world)
     carried_out(service, world, sold, change)

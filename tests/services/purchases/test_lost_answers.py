@@ -1,4 +1,4 @@
-"""Changes whose answer never came: asked for once, and in the end what the provider made of them."""
+"""Changes whose response was lost: sent once, and in the end in the state that the provider shows."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def counted(world: World, what: str) -> dict[str, int]:
 
 
 def asked_once(world: World, fault: str) -> bool:
-    """Whether one change was asked for, its answer was lost, and it was made or not as the fault has it."""
+    """True if one change was sent, its response lost, and the change applied or not as the fault says."""
     _, name, is_done = LOST[fault]
     return (
         counted(world, "routes")[CHANGES],
@@ -83,7 +83,7 @@ def asked_once(world: World, fault: str) -> bool:
 
 @pytest.mark.parametrize("fault", LOST)
 @pytest.mark.parametrize("asked", CHANGED.values(), ids=CHANGED)
-def test_it_ends_as_the_provider_has_it_and_is_asked_for_once(
+def test_it_ends_as_the_provider_has_it_and_was_sent_once(
     service: Runtime, world: World, sold: str, asked: Asked, fault: str
 ):
     token, change = lose_the_answer(service, world, asked.wish, fault)
@@ -97,7 +97,7 @@ def test_it_ends_as_the_provider_has_it_and_is_asked_for_once(
 
 
 @pytest.mark.parametrize("fault", LOST)
-def test_one_for_the_renewal_is_carried_out_then_if_it_ever_arrived(
+def test_a_change_at_the_renewal_is_applied_then_if_it_arrived(
     service: Runtime, world: World, sold: str, fault: str
 ):
     _, change = lose_the_answer(service, world, CHANGED["fewer at the renewal"].wish, fault)
@@ -111,7 +111,7 @@ def test_one_for_the_renewal_is_carried_out_then_if_it_ever_arrived(
 
 
 @pytest.mark.parametrize("asked", CHANGED.values(), ids=CHANGED)
-def test_what_was_lost_before_it_arrived_is_not_given_up_while_it_may_still_arrive(
+def test_a_lost_request_does_not_fail_while_it_may_still_arrive(
     service: Runtime, world: World, sold: str, asked: Asked
 ):
     _, change = lose_the_answer(service, world, asked.wish, "cut before the work")
@@ -122,7 +122,9 @@ def test_what_was_lost_before_it_arrived_is_not_given_up_while_it_may_still_arri
 
 
 @pytest.mark.parametrize("asked", CHANGED.values(), ids=CHANGED)
-def test_what_came_to_nothing_can_be_asked_for_anew(service: Runtime, world: World, sold: str, asked: Asked):
+def test_a_change_that_never_arrived_can_be_made_again(
+    service: Runtime, world: World, sold: str, asked: Asked
+):
     _, lost = lose_the_answer(service, world, asked.wish, "cut before the work")
     long_ago(service)
     settle(service, lost.id)

@@ -41,7 +41,7 @@ from simulator.control.actions import Options
 from simulator.world import World
 from tests.factories import a_cause
 from tests.services.sync.passes import drift
-from tests.simulated import CHANGES, applied_writes, sell, sell_beside, units
+from tests.simulated import CHANGES, applied_writes, sell, sell_second_subscription, units
 
 pytestmark = pytest.mark.long(seconds=14)
 
@@ -99,7 +99,7 @@ def test_a_preview_tells_the_price_in_the_providers_words_and_changes_nothing(
     assert (applied_writes(world), units(world, sold)) == (0, CART)
 
 
-def test_what_there_is_already_is_nothing_to_change(service: Runtime, sold: str):
+def test_a_preview_of_the_present_seats_is_refused(service: Runtime, sold: str):
     with pytest.raises(NothingToChange):
         preview(service, "acme", SeatRequest(seats={"full": 18}))
 
@@ -112,7 +112,7 @@ def test_an_account_without_a_subscription_is_told_to_buy_one(service: Runtime, 
 
 
 def test_of_two_subscriptions_the_one_to_change_has_to_be_named(service: Runtime, world: World, sold: str):
-    other = sell_beside(world, service, sold)
+    other = sell_second_subscription(world, service, sold)
     with pytest.raises(NoSubscription, match="name the one"):
         preview(service, "acme", SeatRequest(seats={"full": 30}))
     told = preview(service, "acme", SeatRequest(seats={"full": 30}, subscription_id=other))
@@ -147,9 +147,7 @@ def test_a_token_pressed_twice_is_sent_once(service: Runtime, world: World, sold
     assert (first.id, first.state, applied_writes(world)) == (second.id, second.state, 1)
 
 
-def test_what_was_previewed_before_somebody_elses_change_is_refused(
-    service: Runtime, world: World, sold: str
-):
+def test_a_preview_from_before_somebody_elses_change_is_refused(service: Runtime, world: World, sold: str):
     token = preview(service, "acme", SeatRequest(seats={"full": 23})).token
     more = (*world.state.get(sold).addons[:-1], AddonUnits("adn_support", 2))
     world.apply(sold, lambda one, _: changed(replace(one, addons=more)), silently=True)
@@ -168,7 +166,7 @@ def test_an_old_preview_is_refused(service: Runtime, world: World, sold: str):
     assert applied_writes(world) == 0
 
 
-def test_while_one_change_is_under_way_another_is_refused_and_told_which(
+def test_while_one_change_is_under_way_another_is_refused_with_its_id(
     service: Runtime, world: World, sold: str
 ):
     tokens = [preview(service, "acme", SeatRequest(seats={"full": 18 + n})).token for n in (5, 6)]
@@ -262,7 +260,7 @@ def test_a_change_that_was_taken_for_failed_is_applied_when_it_is_seen_after_all
 
 
 def resynced(service: Runtime, name: str, change: SeatChange) -> str:
-    """What the change has become by a look."""
+    """The state of the change after a sync."""
     with service.sessions.begin() as session:
         session.execute(text("UPDATE subscriptions SET next_at = now(), lease_until = NULL"))
     sync_subscription(service, name, patience=5)
@@ -292,7 +290,9 @@ def test_a_change_whose_answer_is_lost_ends_in_the_right_state_with_one_write_at
     assert purchased(service) == (23 if ends == "applied" else 18)
 
 
-def test_a_process_that_died_after_it_sent_is_made_good_by_reading(service: Runtime, world: World, sold: str):
+def test_if_a_process_dies_after_sending_the_subscription_shows_the_outcome(
+    service: Runtime, world: World, sold: str
+):
     token = preview(service, "acme", SeatRequest(seats={"full": 23})).token
 
     class Dies(type(service.provider)):  # type: ignore[misc]
@@ -312,7 +312,7 @@ def test_a_process_that_was_stopped_before_it_could_send_sends_nothing_any_more(
     service: Runtime, world: World, sold: str, monkeypatch: pytest.MonkeyPatch
 ):
     previewed = preview(service, "acme", SeatRequest(seats={"full": 23}))
-    monkeypatch.setattr(confirming, "_SOON", -1.0)
+    monkeypatch.setattr(confirming, "_SEND_WITHIN_SECONDS", -1.0)
     with pytest.raises(TransientError, match="stopped before it could send"):
         confirm(service, "acme", previewed.token)
     assert (applied_writes(world), the(service, previewed.change).state) == (0, ChangeState.FAILED)
@@ -329,10 +329,10 @@ def test_a_subscription_that_has_left_the_account_is_not_changed_by_its_token(
     assert applied_writes(world) == 0
 
 
-def test_what_the_account_has_lost_elsewhere_since_the_preview_is_not_given_back_twice(
+def test_seats_lost_elsewhere_since_the_preview_are_not_given_back_twice(
     service: Runtime, world: World, sold: str
 ):
-    other = sell_beside(world, service, sold)
+    other = sell_second_subscription(world, service, sold)
     token = preview(service, "acme", SeatRequest(seats={"full": 16}, subscription_id=sold)).token
     world.apply(other, lambda one, _: changed(replace(one, status="cancelled")), silently=True)
     sync_subscription(service, other, patience=5)
@@ -340,7 +340,7 @@ def test_what_the_account_has_lost_elsewhere_since_the_preview_is_not_given_back
         confirm(service, "acme", token)
 
 
-def test_a_provider_that_cannot_be_asked_sends_nothing(
+def test_nothing_is_sent_while_the_provider_is_unreachable(
     service: Runtime, world: World, sold: str, monkeypatch
 ):
     token = preview(service, "acme", SeatRequest(seats={"full": 23})).token
@@ -398,7 +398,7 @@ def test_a_reduction_that_the_provider_refuses_releases_nobody(service: Runtime,
         assert session.get_one(Account, "acme").seats["full"]["active"] == 12
 
 
-def test_only_who_sits_on_what_is_given_back_can_be_released(service: Runtime, sold: str):
+def test_only_holders_of_a_reduced_seat_type_can_be_released(service: Runtime, sold: str):
     seated(service, "boss")
     seated(service, "guest-1", role="guest")
     for seats, release in ((23, ["boss"]), (16, ["guest-1"]), (16, ["nobody"])):
@@ -406,7 +406,7 @@ def test_only_who_sits_on_what_is_given_back_can_be_released(service: Runtime, s
             preview(service, "acme", SeatRequest(seats={"full": seats}, release=release))
 
 
-def test_who_sits_elsewhere_by_the_time_a_reduction_is_carried_out_stays(
+def test_a_member_on_another_seat_type_when_a_reduction_is_applied_stays(
     service: Runtime, world: World, sold: str
 ):
     seated(service, *(f"member-{number}" for number in range(12)))
@@ -422,7 +422,7 @@ def test_who_sits_elsewhere_by_the_time_a_reduction_is_carried_out_stays(
 
 
 def test_seats_that_come_from_elsewhere_cannot_be_given_back_here(service: Runtime, world: World, sold: str):
-    sell_beside(world, service, sold)
+    sell_second_subscription(world, service, sold)
     with pytest.raises(BelowMinimum, match="5 full seats come from"):
         preview(service, "acme", SeatRequest(seats={"full": 4}, subscription_id=sold))
 
@@ -465,13 +465,13 @@ def test_a_reduction_at_the_renewal_keeps_seats_and_people_until_then(
     }
 
 
-def test_a_scheduled_change_can_be_taken_back(service: Runtime, world: World, sold: str):
+def test_a_scheduled_change_can_be_cancelled(service: Runtime, world: World, sold: str):
     change = scheduled(service)
     assert cancel(service, "acme", change.id).state == ChangeState.CANCELLED
     assert world.state.get(sold).scheduled_change is None
 
 
-def test_a_scheduled_change_that_was_taken_back_at_the_provider_is_seen_as_cancelled(
+def test_a_scheduled_change_cancelled_at_the_provider_is_seen_as_cancelled(
     service: Runtime, world: World, sold: str
 ):
     change = scheduled(service)
@@ -483,9 +483,7 @@ def test_a_scheduled_change_that_was_taken_back_at_the_provider_is_seen_as_cance
     assert the(service, change).code == "no_longer_scheduled"
 
 
-def test_a_scheduled_change_that_one_look_does_not_show_is_not_lost(
-    service: Runtime, world: World, sold: str
-):
+def test_a_scheduled_change_missing_in_one_sync_is_not_lost(service: Runtime, world: World, sold: str):
     """As at the renewal, when it may be neither scheduled any more nor carried out yet."""
     seated(service, *(f"member-{number}" for number in range(12)))
     change = scheduled(service, release="suggested")
@@ -501,9 +499,7 @@ def test_a_scheduled_change_that_one_look_does_not_show_is_not_lost(
     assert in_use(service) == (12, change.seats["full"]["after"], "over_limit")
 
 
-def test_what_the_customer_has_scheduled_instead_is_not_taken_back_with_ours(
-    service: Runtime, world: World, sold: str
-):
+def test_what_the_customer_scheduled_instead_is_not_cancelled(service: Runtime, world: World, sold: str):
     change = scheduled(service)
     planned = world.state.get(sold).scheduled_change
     assert planned is not None
@@ -515,19 +511,15 @@ def test_what_the_customer_has_scheduled_instead_is_not_taken_back_with_ours(
     assert kept.id == "spc_portal"
 
 
-def test_a_reduction_is_not_outgrown_by_people_who_sit_on_seats_bought_elsewhere(
-    service: Runtime, world: World, sold: str
-):
+def test_holders_of_seats_bought_elsewhere_cancel_no_reduction(service: Runtime, world: World, sold: str):
     seated(service, *(f"member-{number}" for number in range(10)))
     change = scheduled(service)
-    sell_beside(world, service, sold)
+    sell_second_subscription(world, service, sold)
     seated(service, "one-more")
     assert settle(service, change.id).state == ChangeState.SCHEDULED
 
 
-def test_a_reduction_that_people_have_outgrown_is_taken_back_by_itself(
-    service: Runtime, world: World, sold: str
-):
+def test_a_reduction_whose_seats_are_in_use_by_now_is_cancelled(service: Runtime, world: World, sold: str):
     seated(service, *(f"member-{number}" for number in range(10)))
     change = scheduled(service)
     assert settle(service, change.id).state == ChangeState.SCHEDULED
@@ -536,13 +528,13 @@ def test_a_reduction_that_people_have_outgrown_is_taken_back_by_itself(
     assert world.state.get(sold).scheduled_change is None
 
 
-def test_what_is_done_cannot_be_taken_back(service: Runtime, sold: str):
+def test_an_applied_change_cannot_be_cancelled(service: Runtime, sold: str):
     done = confirm(service, "acme", preview(service, "acme", SeatRequest(seats={"full": 23})).token)
     with pytest.raises(NotCancellable):
         cancel(service, "acme", done.id)
 
 
-def test_an_unwanted_preview_can_be_dropped(service: Runtime, sold: str):
+def test_a_preview_can_be_cancelled(service: Runtime, sold: str):
     previewed = preview(service, "acme", SeatRequest(seats={"full": 23}))
     assert cancel(service, "acme", previewed.change.id).state == ChangeState.EXPIRED
     with pytest.raises(PreviewExpired):

@@ -46,7 +46,7 @@ from tests.services.purchases.seat_changes_model import (
     rest_of,
     seats_of,
 )
-from tests.simulated import CHANGES, emptied, sell, served_by
+from tests.simulated import CHANGES, reset_simulator, sell, with_simulator
 from tests.webhook_app.conftest import SilentDoorbell, client_with
 from webhook_app.app import create_app
 
@@ -69,12 +69,12 @@ class SeatChanges(RuleBasedStateMachine):
         clock.set(NOON)
         runtime.redis.flushdb()
         self.clock, self.simulator = clock, simulator
-        self.world = emptied(simulator.world)
-        self.service = served_by(runtime, simulator.url)
+        self.world = reset_simulator(simulator.world)
+        self.service = with_simulator(runtime, simulator.url)
         self.app = client_with(create_app(self.service, SilentDoorbell()), API_KEY)
         sold = sell(self.world, self.service, CART)
         self.model = Model(self.world, sold, NOON)
-        self.model.look()
+        self.model.sync()
         self.rest = rest_of(CART)
 
     @initialize(count=st.integers(6, 17))
@@ -174,12 +174,12 @@ class SeatChanges(RuleBasedStateMachine):
         if one not in model.sent:
             model.sent.append(one)
             one.state = "submitted"
-            model.look()
+            model.sync()
             assert one.state == self.comes_of(one, payment, fault)
         assert told.state == one.state
 
     def comes_of(self, one: Change, payment: str, fault: str | None) -> str:
-        """What the first look after the write shows, whether or not its answer was heard."""
+        """What the first sync after the write shows, whether or not its response was lost."""
         if fault == "api_cut_before_probability":
             return "submitted"
         if one.at_renewal:
@@ -203,14 +203,14 @@ class SeatChanges(RuleBasedStateMachine):
         assert told.state == one.state
 
     def drop(self, one: Change, call: Callable[[], SeatChange]) -> Any:
-        """Taken back at the provider, if a look just before it still shows it there."""
-        self.model.look()
+        """Cancelled at the provider, if a sync just before still shows it there."""
+        self.model.sync()
         is_there = one.state == "scheduled" and one.missed_at is None
         told = outcome(call)
         if is_there:
             assert self.model.planned is None
             one.state = "cancelled"
-            self.model.look()
+            self.model.sync()
         return told
 
     # Their people.
@@ -246,13 +246,13 @@ class SeatChanges(RuleBasedStateMachine):
         fails = not is_paid and kept.scheduled_change and kept.prevents_scheduled_change
         self.world.board.turn({"plan_change_payment": "fails" if fails else "succeeds"})
         self.happens(actions.renew(self.world, Options()))
-        self.look_if(is_seen)
+        self.sync_if(is_seen)
 
     @precondition(lambda self: self.world.state.get(self.model.subscription_id).pending_change)
     @rule(payment=st.sampled_from(["succeeds", "fails"]), is_seen=st.booleans())
     def payment_ends(self, payment: str, is_seen: bool) -> None:
         self.happens(actions.settle_plan_change(self.world, Options(payment=payment)))
-        self.look_if(is_seen)
+        self.sync_if(is_seen)
 
     @rule(extra=st.integers(1, 12), viewers=st.integers(1, 3), is_seen=st.booleans())
     def change_in_the_portal(self, extra: int, viewers: int, is_seen: bool) -> None:
@@ -262,13 +262,13 @@ class SeatChanges(RuleBasedStateMachine):
         addons = [{"addon_id": name, "quantity": count} for name, count in cart.items()]
         self.in_the_portal("change-plan", {"addons": addons, "effective_at": "immediately"})
         self.rest = rest_of(self.model.cart)
-        self.look_if(is_seen)
+        self.sync_if(is_seen)
 
     @precondition(lambda self: self.model.planned is not None)
     @rule(is_seen=st.booleans())
     def take_back_in_the_portal(self, is_seen: bool) -> None:
         self.in_the_portal("cancel-scheduled-change", {})
-        self.look_if(is_seen)
+        self.sync_if(is_seen)
 
     def in_the_portal(self, action: str, body: object) -> None:
         self.passes()
@@ -279,17 +279,17 @@ class SeatChanges(RuleBasedStateMachine):
         self.passes()
         self.world.apply(self.model.subscription_id, rule, silently=True)
 
-    # Our own looks.
+    # Our own syncs.
 
-    def look_if(self, is_seen: bool) -> None:
+    def sync_if(self, is_seen: bool) -> None:
         if is_seen:
-            self.look()
+            self.sync()
 
     @rule()
-    def look(self) -> None:
+    def sync(self) -> None:
         self.passes()
         sync_subscription(self.service, self.model.subscription_id, patience=5)
-        self.model.look()
+        self.model.sync()
         document = self.app.get("/v1/accounts/acme/seats").json["seats"]
         assert document["full"]["purchased"] == seats_of(self.model.cart)
         assert document["viewer"]["purchased"] == self.model.cart["adn_viewer"]
@@ -378,19 +378,19 @@ def sending_again_what_was_not_answered(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Dodo, "change", twice)
 
 
-def without_a_look_before_sending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confirming, "look_at", lambda *_: None)
+def without_a_sync_before_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirming, "sync_or_raise", lambda *_: None)
 
 
 def taking_what_is_not_seen_for_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(story, "_can_be_asked_for_again", lambda *_: True)
+    monkeypatch.setattr(story, "_would_be_accepted_again", lambda *_: True)
 
 
 # The rules that each safeguard is there for.
 WHAT_EACH_IS_FOR = {
     forgetting_other_addons: ("add", "give_back"),
     sending_again_what_was_not_answered: ("add", "give_back"),
-    without_a_look_before_sending: ("add", "add_too_late"),
+    without_a_sync_before_sending: ("add", "add_too_late"),
     taking_what_is_not_seen_for_failed: ("add", "settle", "payment_ends", "confirm"),
 }
 

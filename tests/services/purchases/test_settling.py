@@ -1,4 +1,4 @@
-"""Changes whose end is not known yet are looked after, whatever becomes of doorbells and processes."""
+"""Changes whose outcome is unknown are settled, even if wake-ups are lost and processes die."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.services.purchases.test_seat_changes import (
     the,
     unscheduled,
 )
-from tests.simulated import sell, served_by
+from tests.simulated import sell, with_simulator
 from worker.celery_app import SeatSync
 from worker.sweep import Sweep
 
@@ -43,7 +43,7 @@ LATER = timedelta(minutes=5)
 
 @pytest.fixture
 def service(clocked_runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
-    return served_by(clocked_runtime, simulator.url)
+    return with_simulator(clocked_runtime, simulator.url)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def asked(world: World) -> int:
 # What is due.
 
 
-def test_a_change_taken_back_in_the_portal_is_seen_as_cancelled_by_itself(
+def test_a_change_cancelled_in_the_portal_is_seen_as_cancelled(
     service: Runtime, world: World, clock: Clock, sold: str
 ):
     change = scheduled(service)
@@ -113,7 +113,7 @@ def test_a_payment_that_takes_days_is_waited_for(
     assert the(service, unpaid).state == ChangeState.APPLIED
 
 
-def test_a_scheduled_reduction_that_people_outgrow_is_taken_back_within_the_hour(
+def test_a_scheduled_reduction_whose_seats_are_in_use_is_cancelled_within_the_hour(
     service: Runtime, world: World, clock: Clock, sold: str
 ):
     seated(service, *(f"member-{number}" for number in range(10)))
@@ -127,14 +127,18 @@ def test_a_scheduled_reduction_that_people_outgrow_is_taken_back_within_the_hour
     assert (the(service, change).state, world.state.get(sold).scheduled_change) == ("cancelled", None)
 
 
-def test_what_is_not_due_is_left_alone(service: Runtime, world: World, clock: Clock, unpaid: SeatChange):
+def test_a_change_that_is_not_due_is_left_alone(
+    service: Runtime, world: World, clock: Clock, unpaid: SeatChange
+):
     settles(world, unpaid.subscription_id, "succeeds")
     before = asked(world)
     settle_all(service)
     assert (the(service, unpaid).state, asked(world)) == (ChangeState.SUBMITTED, before)
 
 
-def test_what_has_ended_is_not_looked_at_again(service: Runtime, world: World, clock: Clock, sold: str):
+def test_a_change_that_has_ended_is_not_settled_again(
+    service: Runtime, world: World, clock: Clock, sold: str
+):
     confirm(service, "acme", preview(service, "acme", SeatRequest(seats={"full": 23})).token)
     clock.advance(timedelta(days=1))
     before = asked(world)
@@ -167,7 +171,7 @@ def test_all_that_is_due_is_settled(service: Runtime, unpaid: SeatChange, behind
     assert states(service, unpaid, behind_it) == ["applied", "applied"]
 
 
-def test_one_that_fails_stops_no_other(service: Runtime, world: World, clock: Clock, sold: str):
+def test_a_failing_change_does_not_stop_the_others(service: Runtime, world: World, clock: Clock, sold: str):
     """What is outgrown cannot be taken back with a key that may only read."""
     seated(service, *(f"member-{number}" for number in range(10)))
     outgrown = scheduled(service)
@@ -182,7 +186,7 @@ def test_one_that_fails_stops_no_other(service: Runtime, world: World, clock: Cl
     assert states(service, outgrown, paid) == ["scheduled", "applied"]
 
 
-def test_it_ends_when_its_time_is_over_and_leaves_the_rest_due(
+def test_settling_stops_in_time_and_leaves_the_rest_due(
     service: Runtime, unpaid: SeatChange, behind_it: SeatChange, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(story, "time", SimpleNamespace(monotonic=count().__next__))
@@ -214,66 +218,66 @@ def test_a_change_that_kills_its_process_is_not_first_again(
     assert states(service, unpaid, behind_it) == ["applied", "applied"]
 
 
-# Who rings, and who hears it.
+# Wake-ups.
 
 
 @dataclass
-class Bell:
-    rings: int = 0
+class Broker:
+    wake_ups: int = 0
     is_away: bool = False
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         if self.is_away:
             raise ConnectionError
-        self.rings += 1
+        self.wake_ups += 1
 
 
 @pytest.fixture
-def bell() -> Bell:
-    return Bell()
+def broker() -> Broker:
+    return Broker()
 
 
 @pytest.fixture
-def sweep(service: Runtime, bell: Bell) -> Sweep:
-    return Sweep(service, lambda _ids: None, wake_changes=bell.ring)
+def sweep(service: Runtime, broker: Broker) -> Sweep:
+    return Sweep(service, lambda _ids: None, wake_changes=broker.wake)
 
 
-def test_the_sweep_rings_while_a_change_is_due_and_not_before(
-    service: Runtime, clock: Clock, sweep: Sweep, bell: Bell, unpaid: SeatChange
+def test_the_sweep_wakes_workers_only_while_a_change_is_due(
+    service: Runtime, clock: Clock, sweep: Sweep, broker: Broker, unpaid: SeatChange
 ):
     sweep.once()
-    assert bell.rings == 0
+    assert broker.wake_ups == 0
     clock.advance(SOON)
     sweep.once()
-    assert bell.rings == 1
+    assert broker.wake_ups == 1
     settle_all(service)
     sweep.once()
-    assert bell.rings == 1
+    assert broker.wake_ups == 1
 
 
-def test_what_nobody_heard_is_rung_for_again_when_the_broker_is_back(
-    clock: Clock, sweep: Sweep, bell: Bell, unpaid: SeatChange
+def test_a_lost_wake_up_is_repeated_when_the_broker_is_back(
+    clock: Clock, sweep: Sweep, broker: Broker, unpaid: SeatChange
 ):
     clock.advance(SOON)
-    bell.is_away = True
+    broker.is_away = True
     for _ in range(2):
         sweep.once()
-    bell.is_away = False
+    broker.is_away = False
     sweep.once()
-    assert bell.rings == 1
+    assert broker.wake_ups == 1
 
 
-def test_the_sweep_asks_the_provider_nothing_itself(
-    world: World, clock: Clock, sweep: Sweep, bell: Bell, unpaid: SeatChange
+def test_the_sweep_makes_no_requests_to_the_provider(
+    world: World, clock: Clock, sweep: Sweep, broker: Broker, unpaid: SeatChange
 ):
     clock.advance(SOON)
     before = asked(world)
-    bell.is_away = True
+    broker.is_away = True
     sweep.once()
     assert asked(world) == before
 
 
-def test_what_the_sweep_rings_for_is_the_task_that_settles(
+def test_the_wake_up_is_the_task_that_settles(
     service: Runtime, settings: Settings, world: World, clock: Clock, unpaid: SeatChange
 ):
     app = SeatSync(settings)
@@ -283,6 +287,6 @@ def test_what_the_sweep_rings_for_is_the_task_that_settles(
     clock.advance(SOON)
     Sweep(service, app.publish, wake_changes=app.wake_changes).once()
     with app.connection_for_read() as broker, broker.SimpleQueue("seatsync") as queue:
-        rung = queue.get(timeout=5).headers["task"]
-    app.tasks[rung].apply()
+        task = queue.get(timeout=5).headers["task"]
+    app.tasks[task].apply()
     assert the(service, unpaid).state == ChangeState.APPLIED

@@ -39,7 +39,7 @@ def five_more(service: Runtime) -> Previewed:
 
 
 def sent(world: World) -> int:
-    """How many changes were asked for at the provider, carried out or turned down."""
+    """How many changes the provider received, applied or refused."""
     routes = world.requests.report(0)["routes"]
     assert isinstance(routes, dict)
     return int(routes.get(CHANGES, 0))
@@ -148,16 +148,14 @@ def test_what_happened_is_in_the_next_preview_which_can_be_confirmed(
     assert units(world, sold) == {"adn_seat": 8, "adn_pack_10": 1, "adn_viewer": 4}
 
 
-def test_what_does_not_concern_the_plan_is_no_reason_to_refuse(service: Runtime, world: World, sold: str):
+def test_changes_outside_the_plan_are_no_reason_to_refuse(service: Runtime, world: World, sold: str):
     token = five_more(service).token
     world.apply(sold, lifecycle.touch, silently=True)
     world.apply(sold, actions.update_payment_method(world, Options()), silently=True)
     assert confirm(service, "acme", token).state == ChangeState.APPLIED
 
 
-def test_a_refused_token_is_kept_as_a_preview_and_nothing_is_told_of_it_as_sent(
-    service: Runtime, world: World, sold: str
-):
+def test_a_refused_token_stays_a_preview_and_is_not_shown_as_sent(service: Runtime, world: World, sold: str):
     previewed = five_more(service)
     renewed(world, sold)
     with pytest.raises(SubscriptionChanged):

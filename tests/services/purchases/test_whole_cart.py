@@ -98,7 +98,7 @@ def test_a_change_at_the_renewal_keeps_the_rest_when_it_comes(
 
 
 @each_step
-def test_a_change_that_was_taken_back_leaves_the_whole_cart_at_the_renewal_too(
+def test_a_cancelled_change_leaves_the_whole_cart_at_the_renewal_too(
     service: Runtime, world: World, sold: str, seats: Units, after: Units
 ):
     change = changed(service, seats, When.AT_RENEWAL)
@@ -109,7 +109,7 @@ def test_a_change_that_was_taken_back_leaves_the_whole_cart_at_the_renewal_too(
     assert sent(world) == [("pdt_team", 1, after)]
 
 
-def test_each_of_many_changes_names_the_cart_that_the_one_before_has_left(
+def test_each_of_many_changes_starts_from_the_cart_of_the_one_before(
     service: Runtime, world: World, sold: str
 ):
     more, fewer, later = ({**CART, "adn_seat": seats} for seats in (6, 1, 0))

@@ -1,4 +1,4 @@
-"""Whom subscriptions belong to: what the provider sells, and where the service puts it."""
+"""Helpers for tests of ownership: what the provider sells, and which account the service links it to."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class Owned:
         self.provider = provider
 
     def sells(self, subscription_id: str, customer: str | None, metadata: Any, **fields: Any) -> None:
-        """The provider has it from now on, and we look."""
+        """The provider has the subscription from now on, and it is synced."""
         self.provider.subscriptions[subscription_id] = a_snapshot(
             subscription_id, customer_id=customer, metadata=metadata, **fields
         )
-        self.look(subscription_id)
+        self.sync_now(subscription_id)
 
     def shows(self, subscription_id: str, **fields: Any) -> None:
-        """The provider shows it otherwise, and we look."""
+        """The provider changes the subscription, and it is synced."""
         shown = replace(self.provider.subscriptions[subscription_id], **fields)
         self.provider.subscriptions[subscription_id] = shown
-        self.look(subscription_id)
+        self.sync_now(subscription_id)
 
-    def look(self, subscription_id: str) -> None:
+    def sync_now(self, subscription_id: str) -> None:
         with self.runtime.sessions.begin() as session:
             sync_queue.raise_hint(session, subscription_id)
         sync(self.runtime, subscription_id)

@@ -1,4 +1,4 @@
-"""Whole passes over the provider's list, and the looks that they ask for."""
+"""Helpers for tests of reconcile: whole passes over the list, and the syncs that they request."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from services.sync.subscription import sync
 ENDLESS = float("inf")
 
 
-def pass_over(runtime: Runtime) -> ReconcilePass:
-    """One pass from its beginning to its end, without a pause; what it found."""
+def complete_pass(runtime: Runtime) -> ReconcilePass:
+    """Run one pass from start to end without a pause; return its row."""
     reconcile.begin(runtime, now=True)
     reconcile.walk(runtime, until=ENDLESS)
     return the_pass(runtime)
@@ -31,23 +31,23 @@ def the_pass(runtime: Runtime) -> ReconcilePass:
     return found
 
 
-def turns_of(runtime: Runtime, minutes: int = 1) -> None:
-    """So many minutes of the rolling verification."""
+def verify_for(runtime: Runtime, minutes: int = 1) -> None:
+    """Run the rolling verification as if this many minutes had passed."""
     for _ in range(minutes):
         with runtime.sessions.begin() as session:
             session.execute(text("DELETE FROM ticks WHERE name = 'verify'"))
         reconcile.verify(runtime)
 
 
-def asked_for(runtime: Runtime) -> Sequence[str]:
+def requested_syncs(runtime: Runtime) -> Sequence[str]:
     with runtime.sessions.begin() as session:
         due = sync_queue.claim_due(session, limit=100_000, routine_limit=100_000, again=timedelta(0))
     return sorted(due.all)
 
 
-def work_off(runtime: Runtime) -> None:
-    """Look at everything that is asked for."""
-    for name in asked_for(runtime):
+def run_requested_syncs(runtime: Runtime) -> None:
+    """Sync everything that is due."""
+    for name in requested_syncs(runtime):
         sync(runtime, name)
 
 

@@ -1,10 +1,10 @@
-"""Whatever happens to deliveries, looks and processes, the count ends right: found by trying to break it.
+"""Whatever happens to deliveries, syncs and processes, the count ends right: a state machine tries to break
+it.
 
 The machine plays a provider whose events are shuffled, repeated, dropped and delayed, whose reads lag behind
 its webhooks, and whose answers lack what seats and owners are found by; workers that are slow, die, or look
 twice at once; outages, and events that are given up on. Invariants are those of the sync algorithm and of
-ownership; taking any safeguard away must make the machine
-find a failure.
+ownership; taking any safeguard away must make the machine find a failure.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from runtime.wiring import Runtime
 from services.ledger import links
 from services.sync.batch import drain
 from services.sync.subscription import LEASE, _write
-from tests.audit_replay import assert_audit_tells_the_present
+from tests.audit_replay import assert_audit_matches_the_tables
 from tests.factories import a_cause, a_snapshot, an_arrival
 from tests.fakes import FakeProvider
 from tests.machines import assert_it_finds_a_failure, only, play
-from tests.services.sync.passes import pass_over, turns_of
+from tests.services.sync.passes import complete_pass, verify_for
 from worker.sweep import Sweep
 
 pytestmark = pytest.mark.long(seconds=35)
@@ -53,7 +53,7 @@ ANSWERS = ("whole", "whole", "whole", "no add-ons", "no metadata", "no name", "f
 
 
 @dataclass(frozen=True)
-class Look:
+class RunningSync:
     """A worker between its fetch and its write: its lease, what it saw, and how new that was."""
 
     lease: Lease
@@ -76,7 +76,7 @@ class Convergence(RuleBasedStateMachine):
         self.provider.subscriptions.clear()
         self.provider.events.clear()
         self.provider.retrieved.clear()
-        self.provider.in_vain.clear()
+        self.provider.failed_retrieves.clear()
         self.provider.failing = None
         self.provider.lagging.clear()
         self.versions: dict[str, int] = defaultdict(int)
@@ -84,9 +84,9 @@ class Convergence(RuleBasedStateMachine):
         self.acknowledged: dict[str, str] = {}
         self.announced: dict[str, SubscriptionSnapshot] = {}
         self.dropped = False
-        self.looks: list[Look] = []
+        self.running: list[RunningSync] = []
         self.steals: Counter[str] = Counter()
-        self.rung: list[str] = []
+        self.wake_ups: list[str] = []
         self.placed: dict[str, str | None] = {}
         self.proved: dict[str, set[str]] = defaultdict(set)
         self.counted: dict[str, Json] = {}
@@ -142,7 +142,7 @@ class Convergence(RuleBasedStateMachine):
         event_id, which = self.undelivered.pop(data.draw(st.integers(0, len(self.undelivered) - 1)))
         self._post(event_id, which)
         if is_heard:
-            self.rung.append(which)
+            self.wake_ups.append(which)
 
     @precondition(lambda self: self.acknowledged)
     @rule(data=st.data())
@@ -153,7 +153,7 @@ class Convergence(RuleBasedStateMachine):
     @precondition(lambda self: self.undelivered)
     @rule(data=st.data())
     def drop(self, data: st.DataObject) -> None:
-        """27 hours pass in vain: nobody will ever hear of it."""
+        """27 hours pass without a delivery: the provider gives the event up."""
         self.undelivered.pop(data.draw(st.integers(0, len(self.undelivered) - 1)))
         self.dropped = True
 
@@ -231,17 +231,17 @@ class Convergence(RuleBasedStateMachine):
 
     # Our side.
 
-    @precondition(lambda self: self.rung)
+    @precondition(lambda self: self.wake_ups)
     @rule()
-    def answer_the_doorbell(self) -> None:
-        self.drain([self.rung.pop(0)])
+    def receive_a_wake_up(self) -> None:
+        self.drain([self.wake_ups.pop(0)])
 
     def drain(self, due: Sequence[str]) -> None:
         drain(self.runtime, due)
 
     @precondition(lambda self: self.acknowledged)
     @rule(which=st.sampled_from(SUBSCRIPTIONS), others_are_slow=st.booleans())
-    def begin_a_look(self, which: str, others_are_slow: bool) -> None:
+    def begin_a_sync(self, which: str, others_are_slow: bool) -> None:
         """Lease and fetch; the write may come late, or never."""
         if others_are_slow:
             self.time_passes()
@@ -253,41 +253,41 @@ class Convergence(RuleBasedStateMachine):
             seen = self.provider.retrieve(which)
         except SubscriptionNotAtProvider:
             return
-        self.looks.append(Look(lease, seen))
+        self.running.append(RunningSync(lease, seen))
 
-    @precondition(lambda self: self.looks)
+    @precondition(lambda self: self.running)
     @rule(data=st.data())
-    def end_a_look(self, data: st.DataObject) -> None:
-        self.write(self.looks.pop(data.draw(st.integers(0, len(self.looks) - 1))))
+    def end_a_sync(self, data: st.DataObject) -> None:
+        self.write(self.running.pop(data.draw(st.integers(0, len(self.running) - 1))))
 
-    def write(self, look: Look) -> None:
+    def write(self, running: RunningSync) -> None:
         """What the worker does with what it saw."""
-        _write(self.runtime, look.lease, look.snapshot)
+        _write(self.runtime, running.lease, running.snapshot)
 
-    @precondition(lambda self: self.looks)
+    @precondition(lambda self: self.running)
     @rule(data=st.data(), seats=st.integers(0, 30))
-    def move_on_during_a_look(self, data: st.DataObject, seats: int) -> None:
+    def change_during_a_sync(self, data: st.DataObject, seats: int) -> None:
         """What a worker has just seen is the past before it can write it down."""
-        self._buy_during(data.draw(st.sampled_from(self.looks)), seats)
+        self._buy_during(data.draw(st.sampled_from(self.running)), seats)
 
-    @precondition(lambda self: self.looks and self.provider.failing is None)
+    @precondition(lambda self: self.running and self.provider.failing is None)
     @rule(data=st.data(), seats=st.integers(0, 30))
     def overtake_a_slow_worker(self, data: st.DataObject, seats: int) -> None:
-        """While one still holds what it saw, the world moves on and another looks and writes."""
-        slow = data.draw(st.sampled_from(self.looks))
+        """Before a worker has written its snapshot, the subscription changes and another worker syncs it."""
+        slow = data.draw(st.sampled_from(self.running))
         self._buy_during(slow, seats)
-        self.begin_a_look(slow.lease.subscription_id, others_are_slow=True)
-        self.write(self.looks.pop())
+        self.begin_a_sync(slow.lease.subscription_id, others_are_slow=True)
+        self.write(self.running.pop())
 
-    @precondition(lambda self: self.looks)
+    @precondition(lambda self: self.running)
     @rule(data=st.data())
     def kill_a_worker(self, data: st.DataObject) -> None:
-        self.looks.pop(data.draw(st.integers(0, len(self.looks) - 1)))
+        self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
 
     @precondition(lambda self: self.acknowledged)
     @rule()
     def time_passes(self) -> None:
-        """Leases run out and pauses are over; whoever still works is slow."""
+        """Leases and backoffs end; workers that still run are slow."""
         with self.runtime.sessions.begin() as session:
             stolen = session.scalars(select(Subscription.id).where(Subscription.lease_until.is_not(None)))
             self.steals.update(stolen)
@@ -306,18 +306,18 @@ class Convergence(RuleBasedStateMachine):
 
     @rule()
     def reconcile(self) -> None:
-        """A whole turn of both gears: the list, and everything not looked at for a day."""
+        """A full reconcile: a pass over the list, and a sync of everything that was not synced for a day."""
         with self.runtime.sessions.begin() as session:
             session.execute(update(Subscription).values(looked_at=Subscription.looked_at - timedelta(days=2)))
-        turns_of(self.runtime)
-        pass_over(self.runtime)
+        verify_for(self.runtime)
+        complete_pass(self.runtime)
 
     # What always holds.
 
     @invariant()
     def all_of_it_holds(self) -> None:
         with self.runtime.sessions() as session:
-            assert_audit_tells_the_present(session)
+            assert_audit_matches_the_tables(session)
             self.no_acknowledged_delivery_has_vanished(session)
             self.accepted_writes_have_rising_fences(session)
             rows = session.scalars(select(Subscription)).all()
@@ -355,7 +355,7 @@ class Convergence(RuleBasedStateMachine):
 
     def no_retrieve_without_a_reason(self, row: Subscription) -> None:
         """(I7)"""
-        reasons = row.hint + self.provider.in_vain.count(row.id) + self.steals[row.id]
+        reasons = row.hint + self.provider.failed_retrieves.count(row.id) + self.steals[row.id]
         assert Counter(self.provider.retrieved)[row.id] <= reasons
 
     def it_moves_by_the_apps_word_or_a_proof_alone(self, row: Subscription) -> None:
@@ -438,8 +438,8 @@ class Convergence(RuleBasedStateMachine):
         paid = ours.paid_seats["full"]
         return min(in_cart, paid["included"] + paid["addon"])
 
-    def _buy_during(self, look: Look, seats: int) -> None:
-        self.change(look.lease.subscription_id, seats, status="active", events=1, arrive=True)
+    def _buy_during(self, running: RunningSync, seats: int) -> None:
+        self.change(running.lease.subscription_id, seats, status="active", events=1, arrive=True)
 
     def _post(self, event_id: str, which: str) -> None:
         now = self.provider.subscriptions[which]
@@ -470,31 +470,31 @@ def test_the_count_ends_right_whatever_happens(runtime: Runtime):
 class WithoutTheFenceTest(Convergence):
     """A slow worker writes whatever happened meanwhile."""
 
-    def write(self, look: Look) -> None:
+    def write(self, running: RunningSync) -> None:
         with self.runtime.sessions() as session:
-            fence = session.get(Subscription, look.lease.subscription_id).fence
-        super().write(replace(look, lease=replace(look.lease, fence=fence)))
+            fence = session.get(Subscription, running.lease.subscription_id).fence
+        super().write(replace(running, lease=replace(running.lease, fence=fence)))
 
 
 class MarkTakenAfterTheFetch(Convergence):
     """The hint that counts as seen is the one at the write, not at the lease."""
 
-    def write(self, look: Look) -> None:
+    def write(self, running: RunningSync) -> None:
         with self.runtime.sessions() as session:
-            hint = session.get(Subscription, look.lease.subscription_id).hint
-        super().write(replace(look, lease=replace(look.lease, mark=hint)))
+            hint = session.get(Subscription, running.lease.subscription_id).hint
+        super().write(replace(running, lease=replace(running.lease, mark=hint)))
 
 
 class WithoutTheSweep(Convergence):
-    """Nobody looks for rows whose wake_ups was lost."""
+    """Rows whose wake-up was lost are not found."""
 
     sweeps = False
 
 
 WHAT_EACH_IS_FOR = {
-    WithoutTheFenceTest: ("change", "begin_a_look", "overtake_a_slow_worker", "end_a_look"),
-    MarkTakenAfterTheFetch: ("change", "begin_a_look", "move_on_during_a_look", "end_a_look"),
-    WithoutTheSweep: ("change", "deliver", "answer_the_doorbell"),
+    WithoutTheFenceTest: ("change", "begin_a_sync", "overtake_a_slow_worker", "end_a_sync"),
+    MarkTakenAfterTheFetch: ("change", "begin_a_sync", "change_during_a_sync", "end_a_sync"),
+    WithoutTheSweep: ("change", "deliver", "receive_a_wake_up"),
 }
 
 

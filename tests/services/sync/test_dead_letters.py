@@ -16,7 +16,14 @@ from services.sync.replay import replay_all
 from services.sync.subscription import MOST_ATTEMPTS, SyncOutcome
 from tests.factories import a_snapshot, an_arrival
 from tests.fakes import FakeProvider
-from tests.services.sync.test_subscription import announced_long_ago, deliver, everything, look, seats_of, the
+from tests.services.sync.test_subscription import (
+    announced_long_ago,
+    deliver,
+    everything,
+    seats_of,
+    sync_now,
+    the,
+)
 from tests.waiting import somebody_waits_for_a_lock, wait_until
 
 
@@ -27,7 +34,7 @@ def given_up(runtime: Runtime, provider: FakeProvider, *event_ids: str) -> None:
         deliver(runtime, event_id)
         with runtime.sessions.begin() as session:
             session.get_one(Subscription, "sub_1").attempts = MOST_ATTEMPTS
-        assert look(runtime) is SyncOutcome.DEAD
+        assert sync_now(runtime) is SyncOutcome.DEAD
     provider.failing = None
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
 
@@ -53,19 +60,19 @@ def keep(runtime: Runtime, **changes) -> inbox.StoredEvent:
 def test_a_repeat_of_a_dead_event_revives_it(runtime: Runtime, provider: FakeProvider):
     given_up(runtime, provider, "msg_1")
     assert not deliver(runtime, "msg_1")
-    assert look(runtime) is SyncOutcome.SYNCED
+    assert sync_now(runtime) is SyncOutcome.SYNCED
     assert states(runtime) == {"msg_1": "done"}
     assert seats_of(runtime) == 15
 
 
-def test_a_repeat_of_a_dead_event_is_told_as_a_repeat_whose_sync_is_due(
+def test_a_repeat_of_a_dead_event_counts_as_a_repeat_and_makes_a_sync_due(
     runtime: Runtime, provider: FakeProvider
 ):
     given_up(runtime, provider, "msg_1")
     assert keep(runtime) == inbox.StoredEvent(is_new=False, due_in=0.0)
 
 
-def test_a_letter_that_can_be_read_when_it_is_repeated_is_stored_as_it_arrives(
+def test_a_dead_letter_that_is_readable_when_repeated_is_stored_as_it_arrives(
     runtime: Runtime, provider: FakeProvider
 ):
     unreadable(runtime, "msg_1")
@@ -73,17 +80,17 @@ def test_a_letter_that_can_be_read_when_it_is_repeated_is_stored_as_it_arrives(
     (event,) = everything(runtime, InboxEvent)
     assert (event.state, event.subscription_id, event.body) == ("pending", "sub_1", b"another body")
     provider.subscriptions["sub_1"] = a_snapshot()
-    assert look(runtime) is SyncOutcome.SYNCED
+    assert sync_now(runtime) is SyncOutcome.SYNCED
 
 
 @pytest.mark.parametrize("state", [InboxState.PENDING, InboxState.DONE, InboxState.IGNORED])
-def test_a_repeat_of_what_is_not_dead_changes_nothing(
+def test_a_repeat_of_an_event_that_is_not_dead_changes_nothing(
     runtime: Runtime, provider: FakeProvider, state: InboxState
 ):
     provider.subscriptions["sub_1"] = a_snapshot()
     deliver(runtime)
     if state is InboxState.DONE:
-        look(runtime)
+        sync_now(runtime)
     with runtime.sessions.begin() as session:
         event = session.get_one(InboxEvent, everything(runtime, InboxEvent)[0].id)
         event.state, event.reason = state, "not ours" if state is InboxState.IGNORED else None
@@ -112,18 +119,16 @@ def test_a_repeat_that_concerns_us_no_longer_is_ignored(runtime: Runtime):
 def test_a_sync_closes_the_dead_letters_it_covers(runtime: Runtime, provider: FakeProvider):
     given_up(runtime, provider, "msg_1", "msg_2")
     deliver(runtime, "msg_3")
-    assert look(runtime) is SyncOutcome.SYNCED
+    assert sync_now(runtime) is SyncOutcome.SYNCED
     assert states(runtime) == {"msg_1": "done", "msg_2": "done", "msg_3": "done"}
 
 
-def test_an_answer_that_there_is_no_such_subscription_closes_them_too(
-    runtime: Runtime, provider: FakeProvider
-):
+def test_a_404_closes_dead_letters_too(runtime: Runtime, provider: FakeProvider):
     given_up(runtime, provider, "msg_1")
     provider.failing = SubscriptionNotAtProvider("No such subscription.")
     announced_long_ago(runtime)
     deliver(runtime, "msg_2")
-    assert look(runtime) is SyncOutcome.NOT_AT_PROVIDER
+    assert sync_now(runtime) is SyncOutcome.NOT_AT_PROVIDER
     assert set(states(runtime).values()) == {"done"}
 
 
@@ -131,7 +136,7 @@ def test_a_sync_that_fails_closes_none(runtime: Runtime, provider: FakeProvider)
     given_up(runtime, provider, "msg_1")
     provider.failing = TransientError("down")
     deliver(runtime, "msg_2")
-    look(runtime)
+    sync_now(runtime)
     assert states(runtime) == {"msg_1": "dead", "msg_2": "pending"}
 
 
@@ -139,7 +144,7 @@ def test_a_sync_closes_no_dead_letter_of_another_subscription(runtime: Runtime, 
     given_up(runtime, provider, "msg_1")
     provider.subscriptions["sub_2"] = a_snapshot("sub_2")
     deliver(runtime, "msg_2", subscription_id="sub_2")
-    look(runtime, "sub_2")
+    sync_now(runtime, "sub_2")
     assert states(runtime) == {"msg_1": "dead", "msg_2": "done"}
 
 
@@ -159,9 +164,7 @@ def test_all_dead_letters_are_replayed_at_once(
     assert {row.id for row in everything(runtime, Subscription)} == {f"sub_{n}" for n in range(5)}
 
 
-def test_while_it_waits_for_one_subscription_a_replay_holds_no_later_one(
-    runtime: Runtime, provider: FakeProvider
-):
+def test_a_replay_locks_subscriptions_in_id_order(runtime: Runtime, provider: FakeProvider):
     """Somebody who locks all subscriptions of an account does so in the order of their ids."""
     for number in (1, 2):
         deliver(runtime, f"msg_of_{number}", subscription_id=f"sub_{number}")
@@ -177,7 +180,7 @@ def test_while_it_waits_for_one_subscription_a_replay_holds_no_later_one(
         assert len(replayed.result()) == 2
 
 
-def test_only_those_of_one_reason_are_replayed_if_it_is_given(runtime: Runtime, provider: FakeProvider):
+def test_with_a_reason_only_matching_dead_letters_are_replayed(runtime: Runtime, provider: FakeProvider):
     readable = Event(type="x", subscription_id="sub_1", concerns_seats=True)
     provider.events = {b"msg_1": readable, b"msg_2": readable, b"msg_3": readable}
     unreadable(runtime, "msg_1", reason="no usable `type`")
@@ -187,12 +190,14 @@ def test_only_those_of_one_reason_are_replayed_if_it_is_given(runtime: Runtime, 
     assert states(runtime) == {"msg_1": "dead", "msg_2": "pending", "msg_3": "dead"}
 
 
-def test_the_signs_of_a_pattern_in_a_reason_stand_for_themselves(runtime: Runtime):
+def test_pattern_characters_in_a_reason_are_literal(runtime: Runtime):
     unreadable(runtime, "msg_1")
     assert list(replay_all(runtime, reason="%")) == []
 
 
-def test_what_still_cannot_be_read_stops_no_other(runtime: Runtime, provider: FakeProvider):
+def test_an_event_that_still_cannot_be_read_does_not_stop_the_others(
+    runtime: Runtime, provider: FakeProvider
+):
     unreadable(runtime, "msg_1")
     unreadable(runtime, "msg_2")
     provider.events[b"msg_2"] = Event(type="x", subscription_id="sub_1", concerns_seats=True)

@@ -1,4 +1,4 @@
-"""A full sync: whoever waits for everything waits for what was so when they asked, and for no more."""
+"""A full sync covers every change from before its start, and does not wait for later ones."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from domain.errors import BudgetSpent, TransientError
 from domain.snapshot import AddonQuantity
 from models.subscription import Subscription
 from runtime.wiring import Runtime
-from services.sync import full_sync as waiting
+from services.sync import full_sync as full_syncing
 from services.sync import reconcile
 from services.sync.full_sync import Progress, full_sync
 from services.sync.subscription import SyncOutcome, sync
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
-from tests.services.sync.passes import ENDLESS, drift, pass_over, the_pass
+from tests.services.sync.passes import ENDLESS, complete_pass, drift, the_pass
 from tests.services.sync.test_reconcile import change, many
 from tests.services.sync.test_subscription import seats_of
 
@@ -32,14 +32,14 @@ def seen(runtime: Runtime) -> int:
         return session.query(Subscription).where(Subscription.snapshot.is_not(None)).count()
 
 
-def test_it_ends_when_everything_listed_was_looked_at(runtime: Runtime, provider: FakeProvider):
+def test_it_ends_when_everything_listed_was_synced(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions = many(30)
     assert whole(runtime) == Progress(listed=30, is_listed=True)
     assert seen(runtime) == 30
 
 
 def test_what_changed_on_a_page_read_before_is_not_missed(runtime: Runtime, provider: FakeProvider):
-    """The timer's pass has read the first of two pages when somebody asks."""
+    """A scheduled pass has read the first of two pages when the full sync starts."""
     provider.subscriptions, provider.page_size = many(2), 1
     whole(runtime)
     reconcile.begin(runtime, now=True)
@@ -51,7 +51,7 @@ def test_what_changed_on_a_page_read_before_is_not_missed(runtime: Runtime, prov
 
 def test_a_pass_that_the_timer_begins_meanwhile_is_not_waited_for(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions, provider.page_size = many(3), 1
-    pass_over(runtime)
+    complete_pass(runtime)
     steps = full_sync(runtime, patience=0.5)
 
     def others_are_quicker() -> None:
@@ -66,7 +66,7 @@ def test_a_pass_that_the_timer_begins_meanwhile_is_not_waited_for(runtime: Runti
     assert the_pass(runtime).finished_at is None
 
 
-def test_full_means_every_known_one(runtime: Runtime, provider: FakeProvider):
+def test_with_everything_every_known_subscription_is_synced(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot()
     whole(runtime)
     provider.subscriptions["sub_1"] = a_snapshot(addons=(AddonQuantity("adn_seat", 4),))
@@ -76,10 +76,8 @@ def test_full_means_every_known_one(runtime: Runtime, provider: FakeProvider):
     assert seats_of(runtime) == 9
 
 
-def test_what_is_asked_for_in_slices_is_asked_for_whole(
-    runtime: Runtime, provider: FakeProvider, monkeypatch
-):
-    monkeypatch.setattr(waiting, "_SLICE", 3)
+def test_requests_in_slices_leave_nobody_out(runtime: Runtime, provider: FakeProvider, monkeypatch):
+    monkeypatch.setattr(full_syncing, "_SLICE", 3)
     provider.subscriptions = many(7)
     whole(runtime)
     provider.retrieved.clear()
@@ -87,7 +85,7 @@ def test_what_is_asked_for_in_slices_is_asked_for_whole(
     assert sorted(provider.retrieved) == sorted(provider.subscriptions)
 
 
-def test_a_look_that_somebody_else_does_counts(runtime: Runtime, provider: FakeProvider):
+def test_a_sync_by_another_process_counts(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions = many(3)
     steps = full_sync(runtime, patience=0.5)
     next(step for step in steps if step.left == 3)
@@ -97,7 +95,7 @@ def test_a_look_that_somebody_else_does_counts(runtime: Runtime, provider: FakeP
     assert len(provider.retrieved) == 3
 
 
-def test_what_is_asked_for_again_meanwhile_is_not_waited_for(runtime: Runtime, provider: FakeProvider):
+def test_requests_after_its_start_are_not_waited_for(runtime: Runtime, provider: FakeProvider):
     """One that gets a webhook every moment would never be done."""
     provider.subscriptions = many(1)
     steps = full_sync(runtime, patience=0.5)
@@ -107,7 +105,7 @@ def test_what_is_asked_for_again_meanwhile_is_not_waited_for(runtime: Runtime, p
     assert next(steps).is_done
 
 
-def test_who_has_an_hour_to_wait_after_failures_is_tried_now(runtime: Runtime, provider: FakeProvider):
+def test_a_subscription_in_a_long_backoff_is_retried_now(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions = many(1)
     whole(runtime)
     change(
@@ -149,13 +147,13 @@ def test_a_pass_that_was_given_up_is_not_taken_for_the_whole_list(runtime: Runti
     assert seen(runtime) == 2
 
 
-def test_an_account_that_somebody_holds_stops_no_other(runtime: Runtime, provider: FakeProvider, monkeypatch):
+def test_a_locked_account_does_not_stop_the_others(runtime: Runtime, provider: FakeProvider, monkeypatch):
     def sync_but_for_the_first(runtime: Runtime, name: str) -> SyncOutcome:
         if name == "sub_0000":
             raise OperationalError("SELECT ... FOR UPDATE", {}, LockNotAvailable())
         return sync(runtime, name)
 
     provider.subscriptions = many(3)
-    monkeypatch.setattr(waiting, "sync", sync_but_for_the_first)
+    monkeypatch.setattr(full_syncing, "sync", sync_but_for_the_first)
     assert whole(runtime).left == 1
     assert seen(runtime) == 2

@@ -16,7 +16,7 @@ from models.audit import AuditRow
 from models.notice import StoredNotice
 from runtime.wiring import Runtime
 from services.ledger import links
-from tests.audit_replay import assert_audit_tells_the_present
+from tests.audit_replay import assert_audit_matches_the_tables
 from tests.factories import a_cause
 from tests.fakes import FakeProvider
 from tests.services.sync.owned import NAMES_ACME, Owned
@@ -274,7 +274,7 @@ def test_the_apps_link_closes_the_finding(owned: Owned):
 def test_the_apps_refusal_closes_the_finding_for_good(owned: Owned):
     doubted(owned)
     owned.unlink("acme", "sub_2")
-    owned.look("sub_2")
+    owned.sync_now("sub_2")
     assert (owned.owner("sub_2"), owned.findings("sub_2")) == (("sub_2", "own_id"), [])
 
 
@@ -299,7 +299,7 @@ def test_every_link_can_be_undone_and_stays_undone(owned: Owned, made: Callable[
     made(owned)
     assert owned.owner("sub_1")[0] == "acme"
     assert owned.unlink("acme", "sub_1")
-    owned.look("sub_1")
+    owned.sync_now("sub_1")
     assert (owned.owner("sub_1"), owned.seats("acme"), owned.seats("sub_1")) == (("sub_1", "own_id"), 0, 5)
     assert not owned.unlink("acme", "sub_1")
 
@@ -321,10 +321,10 @@ def test_a_link_after_the_refusal_is_the_newer_word(owned: Owned):
 
 def test_a_subscription_that_was_never_seen_belongs_to_nobody_once_unlinked(owned: Owned):
     owned.link("acme", "sub_typo")
-    owned.look("sub_typo")
+    owned.sync_now("sub_typo")
     assert owned.findings("sub_typo") == ["not_at_provider"]
     owned.unlink("acme", "sub_typo")
-    owned.look("sub_typo")
+    owned.sync_now("sub_typo")
     assert (owned.owner("sub_typo"), owned.findings("sub_typo")) == ((None, None), [])
 
 
@@ -344,7 +344,7 @@ def test_links_and_their_undoing_are_in_the_audit(owned: Owned):
     owned.link("other", "sub_1")
     owned.unlink("other", "sub_1")
     with owned.runtime.sessions() as session:
-        assert_audit_tells_the_present(session)
+        assert_audit_matches_the_tables(session)
         of_subscription = select(AuditRow).where(AuditRow.subscription_id == "sub_1")
         rows = session.scalars(of_subscription.order_by(AuditRow.id)).all()
     assert [row.account_id for row in rows] == ["acme", "acme", "other", "acme", "other"]

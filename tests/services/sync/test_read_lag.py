@@ -16,7 +16,14 @@ from runtime.wiring import Runtime
 from services.sync.subscription import SyncOutcome, sync
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
-from tests.services.sync.test_subscription import announced_long_ago, deliver, everything, look, seats_of, the
+from tests.services.sync.test_subscription import (
+    announced_long_ago,
+    deliver,
+    everything,
+    seats_of,
+    sync_now,
+    the,
+)
 
 AFTER = {
     "more seats": {"seats": 20},
@@ -42,7 +49,7 @@ def said(runtime: Runtime, provider: FakeProvider, event_id: str, **changes) -> 
 
 def sync_all_that_is_asked_for(runtime: Runtime) -> None:
     for _ in range(10):
-        if look(runtime) is SyncOutcome.NOTHING_DUE:
+        if sync_now(runtime) is SyncOutcome.NOTHING_DUE:
             return
 
 
@@ -52,7 +59,7 @@ def test_a_read_that_lags_behind_its_webhook_is_repeated_once(
 ):
     known(runtime, provider)
     said(runtime, provider, "msg_1", **changes)
-    look(runtime)
+    sync_now(runtime)
     provider.subscriptions["sub_1"] = newer = a_snapshot(**changes)
     sync_all_that_is_asked_for(runtime)
     assert the(runtime, Subscription).newest.addons == newer.addons
@@ -71,7 +78,7 @@ def test_a_contradiction_that_stays_costs_one_further_retrieve(runtime: Runtime,
 def test_the_repeat_waits_for_the_lag_to_pass(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     said(runtime, provider, "msg_1", seats=20)
-    look(runtime)
+    sync_now(runtime)
     assert sync(runtime, "sub_1") is SyncOutcome.NOTHING_DUE
     with runtime.sessions() as session:
         wait = session.scalar(text("SELECT next_at - now() FROM subscriptions"))
@@ -111,13 +118,11 @@ def test_of_a_burst_only_the_last_to_arrive_counts(runtime: Runtime, provider: F
 # A subscription that was never seen.
 
 
-def test_a_new_subscription_that_cannot_be_read_yet_is_asked_for_again(
-    runtime: Runtime, provider: FakeProvider
-):
+def test_a_new_subscription_that_cannot_be_read_yet_is_retried(runtime: Runtime, provider: FakeProvider):
     deliver(runtime)
     assert sync(runtime, "sub_1") is SyncOutcome.POSTPONED
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
-    assert look(runtime) is SyncOutcome.SYNCED
+    assert sync_now(runtime) is SyncOutcome.SYNCED
     assert seats_of(runtime) == 15
     assert [event.state for event in everything(runtime, InboxEvent)] == ["done"]
 
@@ -130,11 +135,11 @@ def test_while_a_new_subscription_cannot_be_read_its_webhook_gives_no_seats(
     assert everything(runtime, Account) == []
 
 
-def test_after_some_minutes_a_404_is_an_answer(runtime: Runtime, provider: FakeProvider):
+def test_after_some_minutes_a_404_is_final(runtime: Runtime, provider: FakeProvider):
     deliver(runtime)
     sync(runtime, "sub_1")
     announced_long_ago(runtime)
-    assert look(runtime) is SyncOutcome.NOT_AT_PROVIDER
+    assert sync_now(runtime) is SyncOutcome.NOT_AT_PROVIDER
 
 
 def test_a_subscription_that_no_webhook_announced_is_answered_at_once(runtime: Runtime):
@@ -147,4 +152,4 @@ def test_a_subscription_that_was_seen_before_is_missing_at_once(runtime: Runtime
     known(runtime, provider)
     provider.subscriptions.clear()
     deliver(runtime, "msg_1")
-    assert look(runtime) is SyncOutcome.NOT_AT_PROVIDER
+    assert sync_now(runtime) is SyncOutcome.NOT_AT_PROVIDER

@@ -1,4 +1,4 @@
-"""Reconcile: what no webhook told is found, and only asked for."""
+"""Reconcile finds what webhooks missed, and only requests syncs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,16 @@ from services.sync.subscription import sync
 from tests.clock import Clock
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
-from tests.services.sync.passes import ENDLESS, asked_for, drift, pass_over, the_pass, turns_of, work_off
-from tests.services.sync.test_subscription import deliver, look, seats_of, the
+from tests.services.sync.passes import (
+    ENDLESS,
+    complete_pass,
+    drift,
+    requested_syncs,
+    run_requested_syncs,
+    the_pass,
+    verify_for,
+)
+from tests.services.sync.test_subscription import deliver, seats_of, sync_now, the
 from worker.sweep import Sweep
 
 pytestmark = pytest.mark.long(seconds=20)
@@ -34,7 +42,7 @@ DAY_AND_MORE = "interval '25 hours'"
 
 
 def known(runtime: Runtime, provider: FakeProvider, *names: str, **changes) -> None:
-    """Sold, told by a webhook, and looked at."""
+    """Sold, announced by a webhook, and synced."""
     for name in names or ("sub_1",):
         provider.subscriptions[name] = a_snapshot(name, **changes)
         deliver(runtime, f"msg of {name}", subscription_id=name)
@@ -54,16 +62,16 @@ def change(runtime: Runtime, statement: str) -> None:
 # The list.
 
 
-def test_where_nothing_differs_nothing_is_asked(runtime: Runtime, provider: FakeProvider):
+def test_without_differences_no_sync_is_requested(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
-    pass_over(runtime)
-    assert asked_for(runtime) == []
+    complete_pass(runtime)
+    assert requested_syncs(runtime) == []
 
 
-def test_a_subscription_never_heard_of_is_found(runtime: Runtime, provider: FakeProvider):
+def test_an_unknown_subscription_is_found(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot(seats=2)
-    assert pass_over(runtime).unheard_of == 1
-    work_off(runtime)
+    assert complete_pass(runtime).unheard_of == 1
+    run_requested_syncs(runtime)
     assert seats_of(runtime) == 7
 
 
@@ -84,39 +92,43 @@ WISH = ScheduledChange("spc_1", "pdt_team", 1, (AddonQuantity("adn_seat", 2),), 
     ],
     ids=lambda changed: next(iter(changed)),
 )
-def test_a_change_the_list_shows_is_asked_for(runtime: Runtime, provider: FakeProvider, changed):
+def test_a_change_that_the_list_shows_requests_a_sync(runtime: Runtime, provider: FakeProvider, changed):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(**changed)
-    assert pass_over(runtime).differing == 1
-    assert asked_for(runtime) == ["sub_1"]
+    assert complete_pass(runtime).differing == 1
+    assert requested_syncs(runtime) == ["sub_1"]
 
 
 def test_reconcile_writes_no_snapshot_itself(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(status="cancelled")
-    pass_over(runtime)
+    complete_pass(runtime)
     assert the(runtime, Subscription).status == "active"
 
 
-def test_what_the_list_no_longer_shows_is_asked_for_before_anything_is_believed(
+def test_a_vanished_subscription_keeps_its_seats_until_it_was_synced(
     runtime: Runtime, provider: FakeProvider
 ):
     known(runtime, provider, "sub_1", "sub_2", seats=2)
     del provider.subscriptions["sub_2"]
-    assert pass_over(runtime).vanished == 1
-    assert asked_for(runtime) == ["sub_2"]
+    assert complete_pass(runtime).vanished == 1
+    assert requested_syncs(runtime) == ["sub_2"]
     assert seats_of(runtime) == 14
 
 
-def test_what_is_known_to_be_missing_is_not_asked_for_in_every_pass(runtime: Runtime, provider: FakeProvider):
+def test_a_subscription_known_to_be_missing_is_not_synced_in_every_pass(
+    runtime: Runtime, provider: FakeProvider
+):
     known(runtime, provider, "sub_1", "sub_2")
     del provider.subscriptions["sub_2"]
-    pass_over(runtime)
-    work_off(runtime)
-    assert pass_over(runtime).vanished == 0
+    complete_pass(runtime)
+    run_requested_syncs(runtime)
+    assert complete_pass(runtime).vanished == 0
 
 
-def test_what_a_webhook_told_first_is_not_taken_for_vanished(runtime: Runtime, provider: FakeProvider):
+def test_a_subscription_newer_than_the_pass_is_not_taken_for_vanished(
+    runtime: Runtime, provider: FakeProvider
+):
     """Created after the pass began, so the list of that moment cannot show it."""
     provider.subscriptions = many(2)
     provider.page_size = 1
@@ -130,51 +142,47 @@ def test_what_a_webhook_told_first_is_not_taken_for_vanished(runtime: Runtime, p
     assert the_pass(runtime).vanished == 0
 
 
-def test_a_list_that_a_look_disproved_is_asked_about_again_but_is_no_second_finding(
+def test_a_difference_that_a_sync_disproved_is_synced_again_but_is_no_second_finding(
     runtime: Runtime, provider: FakeProvider
 ):
     known(runtime, provider)
     provider.listed_otherwise = {"sub_1": a_snapshot(quantity=9)}
     for _ in range(3):
-        assert pass_over(runtime).differing == 1
-        work_off(runtime)
+        assert complete_pass(runtime).differing == 1
+        run_requested_syncs(runtime)
     assert [one.state for one in drift(runtime)] == ["agreed"]
 
 
-def test_what_went_back_and_forth_is_found_though_the_list_was_once_disproved(
-    runtime: Runtime, provider: FakeProvider
-):
+def test_a_real_change_is_found_though_the_list_was_once_disproved(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.listed_otherwise = {"sub_1": a_snapshot(status="on_hold")}
-    pass_over(runtime)
-    work_off(runtime)
+    complete_pass(runtime)
+    run_requested_syncs(runtime)
     provider.subscriptions["sub_1"] = a_snapshot(status="on_hold")
-    pass_over(runtime)
-    work_off(runtime)
+    complete_pass(runtime)
+    run_requested_syncs(runtime)
     assert the(runtime, Subscription).status == "on_hold"
 
 
-def test_what_a_webhook_has_told_and_nobody_has_looked_at_yet_is_no_finding(
-    runtime: Runtime, provider: FakeProvider
-):
+def test_a_difference_with_a_sync_pending_is_no_finding(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(quantity=3)
     deliver(runtime, "msg_2")
-    assert pass_over(runtime).differing == 1
+    assert complete_pass(runtime).differing == 1
     assert drift(runtime) == []
 
 
-def test_a_page_that_is_older_than_our_last_look_is_no_finding(runtime: Runtime, provider: FakeProvider):
+def test_a_page_older_than_the_last_sync_makes_no_finding(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider, "sub_1", "sub_2")
     provider.page_size = 1
     provider.listed_otherwise = {"sub_1": a_snapshot(quantity=9)}
 
     def somebody_looks() -> None:
         deliver(runtime, "msg_3")
-        look(runtime)
+        sync_now(runtime)
 
     provider.between_pages = somebody_looks
-    pass_over(runtime)
+    complete_pass(runtime)
     assert drift(runtime) == []
 
 
@@ -183,41 +191,39 @@ def test_a_subscription_whose_list_item_cannot_be_read_is_found_by_its_id(
 ):
     provider.subscriptions["sub_odd"] = a_snapshot("sub_odd")
     provider.unreadable = {"sub_odd"}
-    pass_over(runtime)
-    assert asked_for(runtime) == ["sub_odd"]
-    work_off(runtime)
-    assert pass_over(runtime).vanished == 0
-    assert asked_for(runtime) == []
+    complete_pass(runtime)
+    assert requested_syncs(runtime) == ["sub_odd"]
+    run_requested_syncs(runtime)
+    assert complete_pass(runtime).vanished == 0
+    assert requested_syncs(runtime) == []
 
 
-def test_what_was_not_at_the_provider_and_is_listed_again_is_asked_for(
-    runtime: Runtime, provider: FakeProvider
-):
+def test_a_missing_subscription_that_is_listed_again_is_synced(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     sold = provider.subscriptions.pop("sub_1")
     deliver(runtime, "msg_2")
-    look(runtime)
+    sync_now(runtime)
     assert [one.state for one in drift(runtime)] == ["held"]
     provider.subscriptions["sub_1"] = sold
-    pass_over(runtime)
-    work_off(runtime)
+    complete_pass(runtime)
+    run_requested_syncs(runtime)
     assert [one.state for one in drift(runtime)] == ["agreed"]
 
 
-def test_what_the_list_never_shows_is_asked_for_once(runtime: Runtime, provider: FakeProvider):
+def test_a_subscription_that_the_list_never_shows_is_synced_once(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider, "sub_1", "sub_2")
     provider.hidden = {"sub_2"}
-    assert [pass_over(runtime).vanished for _ in range(3)] == [1, 0, 0]
+    assert [complete_pass(runtime).vanished for _ in range(3)] == [1, 0, 0]
     provider.hidden = set()
-    pass_over(runtime)
+    complete_pass(runtime)
     provider.hidden = {"sub_2"}
-    assert pass_over(runtime).vanished == 1
+    assert complete_pass(runtime).vanished == 1
 
 
-def test_a_row_without_a_fingerprint_is_compared_by_what_is_kept(runtime: Runtime, provider: FakeProvider):
+def test_a_row_without_a_fingerprint_is_compared_by_its_snapshot(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     change(runtime, "UPDATE subscriptions SET fingerprint = NULL")
-    assert pass_over(runtime).differing == 0
+    assert complete_pass(runtime).differing == 0
     assert the(runtime, Subscription).fingerprint is not None
 
 
@@ -231,7 +237,7 @@ def test_within_one_period_there_is_one_pass(runtime: Runtime, provider: FakePro
     assert provider.listed_pages == 1
 
 
-def test_a_pass_goes_on_where_it_was_stopped(runtime: Runtime, provider: FakeProvider):
+def test_a_pass_continues_where_it_was_stopped(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions, provider.page_size = many(5), 1
     begin(runtime, now=True)
     for _ in range(4):
@@ -240,7 +246,7 @@ def test_a_pass_goes_on_where_it_was_stopped(runtime: Runtime, provider: FakePro
     walk(runtime, until=ENDLESS)
     assert provider.listed_pages == 5
     assert the_pass(runtime).finished_at is not None
-    assert len(asked_for(runtime)) == 5
+    assert len(requested_syncs(runtime)) == 5
 
 
 def test_while_one_reads_a_second_scheduler_does_nothing(runtime: Runtime, provider: FakeProvider):
@@ -252,10 +258,10 @@ def test_while_one_reads_a_second_scheduler_does_nothing(runtime: Runtime, provi
         assert provider.listed_pages == pages
 
     provider.between_pages = another_scheduler_comes
-    assert pass_over(runtime).listed == 3
+    assert complete_pass(runtime).listed == 3
 
 
-def test_a_walker_that_was_overtaken_writes_nothing(runtime: Runtime, provider: FakeProvider):
+def test_a_process_that_lost_the_lease_writes_nothing(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions, provider.page_size = many(2), 1
 
     def another_takes_the_pass() -> None:
@@ -263,11 +269,11 @@ def test_a_walker_that_was_overtaken_writes_nothing(runtime: Runtime, provider: 
         change(runtime, "UPDATE reconcile_passes SET fence = fence + 1")
 
     provider.between_pages = another_takes_the_pass
-    pass_over(runtime)
-    assert (the_pass(runtime).next_page, asked_for(runtime)) == (0, [])
+    complete_pass(runtime)
+    assert (the_pass(runtime).next_page, requested_syncs(runtime)) == (0, [])
 
 
-def test_the_pass_of_a_walker_that_died_is_taken_up_when_its_lease_is_over(
+def test_the_pass_of_a_process_that_died_is_continued_after_its_lease(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
 ):
     provider.subscriptions, provider.page_size = many(2), 1
@@ -277,7 +283,7 @@ def test_the_pass_of_a_walker_that_died_is_taken_up_when_its_lease_is_over(
 
     provider.between_pages = dies
     with pytest.raises(KeyboardInterrupt):
-        pass_over(clocked_runtime)
+        complete_pass(clocked_runtime)
     provider.between_pages = None
     walk(clocked_runtime, until=ENDLESS)
     assert the_pass(clocked_runtime).finished_at is None
@@ -290,7 +296,7 @@ def test_a_pass_is_spread_over_half_its_period(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
 ):
     provider.subscriptions, provider.page_size = many(4), 1
-    pass_over(clocked_runtime)
+    complete_pass(clocked_runtime)
     clock.advance(timedelta(hours=1))
     read_at = []
     for _ in range(60):
@@ -305,7 +311,7 @@ def test_a_list_that_has_grown_is_read_within_its_period_all_the_same(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
 ):
     provider.page_size = 1
-    pass_over(clocked_runtime)
+    complete_pass(clocked_runtime)
     provider.subscriptions = many(40)
     clock.advance(timedelta(hours=1))
     for _ in range(59):
@@ -314,11 +320,11 @@ def test_a_list_that_has_grown_is_read_within_its_period_all_the_same(
     assert the_pass(clocked_runtime).finished_at is not None
 
 
-def test_one_who_waits_while_a_page_is_read_need_not_wait_either(
+def test_a_caller_who_comes_while_a_page_is_read_waits_for_no_pause(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
 ):
     provider.subscriptions, provider.page_size = many(3), 1
-    pass_over(clocked_runtime)
+    complete_pass(clocked_runtime)
     clock.advance(timedelta(hours=1))
     reconcile(clocked_runtime, until=ENDLESS)
     clock.advance(timedelta(minutes=10))
@@ -327,12 +333,12 @@ def test_one_who_waits_while_a_page_is_read_need_not_wait_either(
     assert the_pass(clocked_runtime).next_at == clock.now
 
 
-def test_whoever_waits_for_a_pass_need_not_wait_for_its_pauses(runtime: Runtime, provider: FakeProvider):
+def test_a_pass_that_somebody_waits_for_makes_no_pauses(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions, provider.page_size = many(3), 1
-    pass_over(runtime)
+    complete_pass(runtime)
     reconcile(runtime, until=ENDLESS)
     assert provider.listed_pages == 4
-    assert pass_over(runtime).finished_at is not None
+    assert complete_pass(runtime).finished_at is not None
     assert provider.listed_pages == 6
 
 
@@ -341,7 +347,7 @@ def test_a_spent_budget_is_waited_for_without_holding_the_pass(
 ):
     provider.subscriptions, provider.page_size = many(5), 1
     provider.page_budget = 3
-    pass_over(clocked_runtime)
+    complete_pass(clocked_runtime)
     waiting = the_pass(clocked_runtime)
     assert (waiting.next_page, waiting.lease_until, waiting.failures) == (3, None, 0)
     clock.advance(timedelta(seconds=1))
@@ -349,14 +355,14 @@ def test_a_spent_budget_is_waited_for_without_holding_the_pass(
     assert (the_pass(clocked_runtime).listed, provider.listed_pages) == (5, 5)
 
 
-def test_a_provider_that_fails_is_tried_again_later_and_later(
+def test_a_failing_provider_is_retried_with_growing_pauses(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
 ):
     provider.subscriptions["sub_1"] = a_snapshot()
     provider.failing_pages = TransientError("down")
     pauses = []
     for _ in range(4):
-        pass_over(clocked_runtime)
+        complete_pass(clocked_runtime)
         pauses.append(the_pass(clocked_runtime).next_at - clock.now)
         clock.set(the_pass(clocked_runtime).next_at)
     assert pauses == sorted(pauses)
@@ -366,12 +372,12 @@ def test_a_provider_that_fails_is_tried_again_later_and_later(
     assert (the_pass(clocked_runtime).listed, the_pass(clocked_runtime).last_error) == (1, None)
 
 
-def test_a_page_that_fails_for_ever_does_not_keep_the_next_pass_from_beginning(
+def test_a_page_that_always_fails_does_not_prevent_the_next_pass(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
 ):
     provider.subscriptions, provider.page_size = many(2), 1
-    pass_over(clocked_runtime)
-    work_off(clocked_runtime)
+    complete_pass(clocked_runtime)
+    run_requested_syncs(clocked_runtime)
     known_pages = provider.listed_pages
 
     def page_two_fails() -> None:
@@ -385,7 +391,7 @@ def test_a_page_that_fails_for_ever_does_not_keep_the_next_pass_from_beginning(
     assert provider.listed_pages > known_pages + 1
     with clocked_runtime.sessions() as session:
         assert session.execute(text("SELECT count(*) FROM reconcile_passes WHERE given_up")).scalar() == 1
-    assert asked_for(clocked_runtime) == []
+    assert requested_syncs(clocked_runtime) == []
 
 
 def test_a_list_that_repeats_itself_is_noticed_even_a_page_at_a_time(
@@ -409,7 +415,7 @@ def test_a_page_that_the_database_refused_is_read_again(
     with monkeypatch.context() as broken:
         broken.setattr(list_comparison, "compare", failing)
         with pytest.raises(OperationalError):
-            pass_over(runtime)
+            complete_pass(runtime)
     change(runtime, "UPDATE reconcile_passes SET lease_until = NULL")
     walk(runtime, until=ENDLESS)
     assert the_pass(runtime).listed == 1
@@ -438,20 +444,30 @@ def of_four(runtime: Runtime) -> tuple[Runtime, NewestFirst]:
 
 def test_the_empty_page_behind_a_full_last_one_is_read_once_a_day(of_four: tuple[Runtime, NewestFirst]):
     runtime, provider = of_four
-    assert pass_over(runtime).finished_at is not None
+    assert complete_pass(runtime).finished_at is not None
     assert provider.listed_pages == 3
-    pass_over(runtime)
+    complete_pass(runtime)
     assert provider.listed_pages == 5
     change(runtime, f"UPDATE reconcile_passes SET end_seen_at = end_seen_at - {DAY_AND_MORE}")
-    pass_over(runtime)
+    complete_pass(runtime)
     assert provider.listed_pages == 8
+
+
+def test_a_list_that_ends_with_a_full_batch_was_read_to_its_end(
+    of_four: tuple[Runtime, NewestFirst], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reconciling, "_MOST_PAGES", 2)
+    runtime, provider = of_four
+    assert complete_pass(runtime).end_seen_at is not None
+    complete_pass(runtime)
+    assert provider.listed_pages == 5
 
 
 def test_an_end_is_not_believed_where_the_newest_do_not_come_first(of_four: tuple[Runtime, NewestFirst]):
     runtime, provider = of_four
     provider.subscriptions = dict(reversed(provider.subscriptions.items()))
     for _ in range(2):
-        pass_over(runtime)
+        complete_pass(runtime)
     assert provider.listed_pages == 6
 
 
@@ -466,31 +482,31 @@ def test_a_free_addon_is_found_within_the_time_to_verify(
     for _ in range(24):
         clock.advance(timedelta(hours=1))
         reconcile(clocked_runtime, until=ENDLESS)
-        work_off(clocked_runtime)
+        run_requested_syncs(clocked_runtime)
     assert seats_of(clocked_runtime) == 9
 
 
-def test_those_looked_at_in_one_go_are_verified_one_by_one(
+def test_subscriptions_synced_together_are_verified_one_by_one(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
 ):
     provider.subscriptions = many(240)
-    pass_over(clocked_runtime)
-    work_off(clocked_runtime)
+    complete_pass(clocked_runtime)
+    run_requested_syncs(clocked_runtime)
     provider.retrieved.clear()
     by_hour = []
     for _ in range(24):
         clock.advance(timedelta(hours=1))
         before = len(provider.retrieved)
         for _ in range(3):
-            turns_of(clocked_runtime)
-            work_off(clocked_runtime)
+            verify_for(clocked_runtime)
+            run_requested_syncs(clocked_runtime)
         by_hour.append(len(provider.retrieved) - before)
     assert set(provider.retrieved) == set(provider.subscriptions)
     assert by_hour[:12] == [0] * 12
     assert max(by_hour) <= 40
 
 
-def test_a_subscription_given_up_on_is_verified_again(runtime: Runtime, provider: FakeProvider):
+def test_a_dead_subscription_is_verified_again(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(addons=(AddonQuantity("adn_seat", 4),))
     change(
@@ -498,30 +514,30 @@ def test_a_subscription_given_up_on_is_verified_again(runtime: Runtime, provider
         "UPDATE subscriptions SET hint = hint + 1, dead_reason = 'gave up',"
         f" looked_at = now() - {DAY_AND_MORE}",
     )
-    turns_of(runtime)
-    work_off(runtime)
+    verify_for(runtime)
+    run_requested_syncs(runtime)
     assert seats_of(runtime) == 9
 
 
-def test_those_the_provider_never_knew_do_not_stand_in_the_way_of_others(
+def test_subscriptions_the_provider_never_knew_do_not_delay_others(
     runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(reconciling, "_FEWEST_A_TURN", 1)
+    monkeypatch.setattr(reconciling, "_FEWEST_VERIFIED", 1)
     known(runtime, provider)
     deliver(runtime, "msg_2", subscription_id="sub_never")
     sync(runtime, "sub_never")
     change(runtime, f"UPDATE subscriptions SET looked_at = now() - {DAY_AND_MORE}")
     for _ in range(2):
-        turns_of(runtime)
+        verify_for(runtime)
         for name in ("sub_never", "sub_1"):
-            look(runtime, name)
+            sync_now(runtime, name)
     assert provider.retrieved.count("sub_1") == 2
 
 
-# Who rings.
+# When it runs.
 
 
-def test_reconcile_is_due_until_both_gears_have_done_their_part(
+def test_reconcile_is_due_until_pass_and_verification_have_run(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
 ):
     provider.subscriptions, provider.page_size = many(2), 1
@@ -530,52 +546,50 @@ def test_reconcile_is_due_until_both_gears_have_done_their_part(
     assert not is_due(clocked_runtime)
     clock.advance(timedelta(minutes=1))
     assert is_due(clocked_runtime)
-    turns_of(clocked_runtime)
+    verify_for(clocked_runtime)
     assert not is_due(clocked_runtime)
     clock.advance(timedelta(hours=1))
     begin(clocked_runtime)
-    turns_of(clocked_runtime)
+    verify_for(clocked_runtime)
     assert is_due(clocked_runtime)
 
 
-def test_what_only_the_timer_asks_for_draws_on_its_own_part_of_the_budget(
-    runtime: Runtime, provider: FakeProvider
-):
+def test_routine_syncs_use_their_own_part_of_the_budget(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(quantity=2)
-    pass_over(runtime)
-    work_off(runtime)
+    complete_pass(runtime)
+    run_requested_syncs(runtime)
     assert [caller.value for caller in provider.callers] == ["webhook", "reconcile"]
 
 
-def test_an_event_makes_a_routine_look_urgent(runtime: Runtime, provider: FakeProvider):
+def test_an_event_makes_a_routine_sync_urgent(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(quantity=2)
-    pass_over(runtime)
+    complete_pass(runtime)
     deliver(runtime, "msg_2")
-    work_off(runtime)
+    run_requested_syncs(runtime)
     assert [caller.value for caller in provider.callers] == ["webhook", "webhook"]
 
 
 def test_an_event_does_not_wait_out_the_pause_of_the_timers_budget(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(quantity=2)
-    pass_over(runtime)
+    complete_pass(runtime)
     provider.failing = BudgetSpent("Nothing left for the timer.", retry_after=60)
-    work_off(runtime)
+    run_requested_syncs(runtime)
     provider.failing = None
     change(runtime, "UPDATE subscriptions SET verified_at = now() - interval '1 minute'")
     deliver(runtime, "msg_2")
-    work_off(runtime)
+    run_requested_syncs(runtime)
     assert the(runtime, Subscription).newest.quantity == 2
 
 
-def test_whoever_begins_to_wait_during_a_routine_look_does_not_wait_out_its_pause(
+def test_a_request_during_a_routine_sync_does_not_wait_for_its_backoff(
     runtime: Runtime, provider: FakeProvider
 ):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(quantity=2)
-    pass_over(runtime)
+    complete_pass(runtime)
 
     class Overtaken(FakeProvider):
         def retrieve(self, subscription_id, *, caller):
@@ -584,34 +598,34 @@ def test_whoever_begins_to_wait_during_a_routine_look_does_not_wait_out_its_paus
             raise BudgetSpent("Nothing left for the timer.", retry_after=60)
 
     sync(replace(runtime, provider=Overtaken()), "sub_1")
-    assert asked_for(runtime) == ["sub_1"]
+    assert requested_syncs(runtime) == ["sub_1"]
 
 
 def test_a_spent_budget_is_no_failure_of_the_subscription(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(quantity=2)
-    pass_over(runtime)
+    complete_pass(runtime)
     provider.failing = BudgetSpent("Nothing left for the timer.", retry_after=60)
-    work_off(runtime)
+    run_requested_syncs(runtime)
     row = the(runtime, Subscription)
     assert (row.last_error, row.attempts) == (None, 0)
 
 
-def test_the_timer_hastens_nobody_who_waits_out_a_failure(runtime: Runtime, provider: FakeProvider):
+def test_a_routine_request_ends_no_backoff(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(quantity=2)
     deliver(runtime, "msg_2")
     provider.failing = TransientError("down", retry_after=3600)
-    look(runtime)
+    sync_now(runtime)
     waits_until = the(runtime, Subscription).next_at
     provider.failing = None
-    pass_over(runtime)
+    complete_pass(runtime)
     assert (the(runtime, Subscription).next_at, the(runtime, Subscription).attempts) == (waits_until, 1)
 
 
-def test_no_more_routine_looks_are_rung_for_than_can_be_heard(runtime: Runtime, provider: FakeProvider):
+def test_routine_wake_ups_are_limited(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions = many(120)
-    pass_over(runtime)
+    complete_pass(runtime)
     rung: list[str] = []
     sweep = Sweep(runtime, rung.extend)
     for _ in range(4):
@@ -619,11 +633,9 @@ def test_no_more_routine_looks_are_rung_for_than_can_be_heard(runtime: Runtime, 
     assert len(rung) == 50
 
 
-def test_no_more_are_rung_for_by_a_plan_that_asks_anew_for_every_row(
-    runtime: Runtime, provider: FakeProvider
-):
+def test_the_limit_holds_whatever_plan_the_database_chooses(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions = many(120)
-    pass_over(runtime)
+    complete_pass(runtime)
     with runtime.sessions.begin() as session:
         for other in ("hashjoin", "mergejoin", "hashagg", "sort", "material", "indexscan", "bitmapscan"):
             session.execute(text(f"SET LOCAL enable_{other} = off"))
@@ -631,19 +643,19 @@ def test_no_more_are_rung_for_by_a_plan_that_asks_anew_for_every_row(
     assert len(due.routine) == 50
 
 
-def test_a_routine_look_does_not_slow_down_one_that_was_asked_for(runtime: Runtime, provider: FakeProvider):
+def test_a_routine_request_does_not_make_a_pending_sync_routine(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot()
     deliver(runtime)
-    pass_over(runtime)
-    work_off(runtime)
+    complete_pass(runtime)
+    run_requested_syncs(runtime)
     assert [caller.value for caller in provider.callers] == ["webhook"]
 
 
-def test_a_spent_budget_ends_the_looks_of_this_round(runtime: Runtime, provider: FakeProvider):
+def test_a_spent_budget_ends_the_batch(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions = many(3)
-    pass_over(runtime)
+    complete_pass(runtime)
     provider.failing = BudgetSpent("Nothing left.", retry_after=30)
-    assert drain(runtime, asked_for(runtime)) == 1
+    assert drain(runtime, requested_syncs(runtime)) == 1
     assert len(provider.retrieved) == 1
 
 

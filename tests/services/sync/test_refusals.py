@@ -16,7 +16,7 @@ from services.sync.subscription import GIVEN_UP_AFTER, SyncOutcome, sync
 from tests.clock import Clock
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
-from tests.services.sync.test_subscription import deliver, look, seats_of, the
+from tests.services.sync.test_subscription import deliver, seats_of, sync_now, the
 
 REFUSALS = [f"Dodo Payments answered {status} SOME_CODE." for status in (400, 405, 409, 410, 413, 422, 451)]
 
@@ -68,14 +68,14 @@ def test_an_answer_in_between_begins_the_hours_anew(
     for number in range(3):
         provider.failing = PermanentError("INVALID_REQUEST_PARAMETERS")
         deliver(clocked_runtime, f"msg_{number}")
-        assert look(clocked_runtime) is SyncOutcome.POSTPONED
+        assert sync_now(clocked_runtime) is SyncOutcome.POSTPONED
         clock.advance(GIVEN_UP_AFTER)
         provider.failing = None
         provider.subscriptions["sub_1"] = a_snapshot(seats=number)
-        assert look(clocked_runtime) is SyncOutcome.SYNCED
+        assert sync_now(clocked_runtime) is SyncOutcome.SYNCED
 
 
-def test_news_of_a_refused_subscription_do_not_wait_for_hours(runtime: Runtime, provider: FakeProvider):
+def test_an_event_of_a_refused_subscription_does_not_wait_for_hours(runtime: Runtime, provider: FakeProvider):
     provider.failing = PermanentError("INVALID_REQUEST_PARAMETERS")
     deliver(runtime, "msg_1")
     sync(runtime, "sub_1")
@@ -83,7 +83,7 @@ def test_news_of_a_refused_subscription_do_not_wait_for_hours(runtime: Runtime, 
     assert wait_of(runtime) <= timedelta(minutes=5)
 
 
-def test_others_that_are_answered_again_bring_no_refused_one_forward(
+def test_a_recovery_of_others_does_not_end_the_pause_of_a_refused_one(
     runtime: Runtime, provider: FakeProvider
 ):
     provider.failing = PermanentError("INVALID_REQUEST_PARAMETERS")

@@ -1,4 +1,4 @@
-"""Pages shift while they are read: whatever happens between two of them, nobody is missed."""
+"""Pages shift while they are read: whatever happens between two of them, no subscription is missed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runtime.wiring import Runtime
 from tests.clock import empty
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
-from tests.services.sync.passes import pass_over, work_off
+from tests.services.sync.passes import complete_pass, run_requested_syncs
 
 pytestmark = pytest.mark.long(seconds=35)
 
@@ -45,7 +45,7 @@ def _age(one: SubscriptionSnapshot) -> float:
 
 @dataclass
 class ShiftingProvider(FakeProvider):
-    """Its list is sorted when a page is asked for, and something happens before each page."""
+    """Sorts its list anew for each page; before each page something happens."""
 
     order: Order = TOUCHED
     happenings: list[Sequence[tuple[str, int, int]]] = field(default_factory=list)
@@ -111,17 +111,17 @@ def play(runtime: Runtime, scene: dict) -> set[str]:
     provider.order = STABLE.get(scene["order"], TOUCHED)
     for number in range(scene["known"]):
         provider.sell(f"sub_{number:03}", JANUARY + timedelta(hours=number))
-    pass_over(runtime)
-    work_off(runtime)
+    complete_pass(runtime)
+    run_requested_syncs(runtime)
     for number in scene["unheard_of"]:
         provider.sell(f"sub_{number:03}_silent", JANUARY + timedelta(days=30, hours=number))
     for number in scene["changed"]:
         provider.change(f"sub_{number % scene['known']:03}", quantity=7)
     begun_with = dict(provider.subscriptions)
     provider.happenings = list(scene["happenings"])
-    pass_over(runtime)
+    complete_pass(runtime)
     provider.happenings = []
-    work_off(runtime)
+    run_requested_syncs(runtime)
     unmoved = {name for name, was in begun_with.items() if provider.subscriptions[name] == was}
     is_stable = scene["order"] in STABLE
     return {name for name in unmoved if is_stable or not name.endswith("silent")}
@@ -159,14 +159,14 @@ def find_a_miss(runtime: Runtime, examples: int, orders: Sequence[str] = ORDERS,
         assert_right(shifting, play(shifting, scene))
         if scene["order"] not in STABLE:
             the_end_was_last_seen_long_ago(shifting)
-        pass_over(shifting)
-        work_off(shifting)
+        complete_pass(shifting)
+        run_requested_syncs(shifting)
         assert_right(shifting, set(shifting.provider.subscriptions))
 
     nobody_is_missed()
 
 
-def test_nobody_is_missed_while_pages_shift_and_all_is_right_after_a_quiet_pass(runtime: Runtime):
+def test_shifting_pages_hide_nobody_and_a_quiet_pass_leaves_everything_right(runtime: Runtime):
     find_a_miss(runtime, examples=60)
 
 
@@ -185,7 +185,7 @@ def assert_somebody_is_missed(runtime: Runtime, orders: Sequence[str]) -> None:
         )
 
 
-def test_without_asking_for_what_vanished_somebody_is_missed_where_rows_pass_each_other(
+def test_without_syncing_the_vanished_a_subscription_is_missed_when_rows_pass_each_other(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("models.reconcile_pass.next_vanished", lambda *_, **__: [])

@@ -34,7 +34,15 @@ from simulator.world import World
 from tests.clock import Clock
 from tests.conftest import PROVIDER_KEY, SECRET
 from tests.fakes import FakeProvider
-from tests.services.sync.passes import ENDLESS, asked_for, drift, pass_over, the_pass, turns_of, work_off
+from tests.services.sync.passes import (
+    ENDLESS,
+    complete_pass,
+    drift,
+    requested_syncs,
+    run_requested_syncs,
+    the_pass,
+    verify_for,
+)
 from tests.services.sync.test_reconcile import many
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
@@ -107,14 +115,14 @@ def assert_all_right(runtime: Runtime, world: World) -> None:
 
 def test_with_every_webhook_dropped_all_counts_are_right_after_one_pass(service: Runtime, world: World):
     names = opened(world, 120)
-    pass_over(service)
-    work_off(service)
+    complete_pass(service)
+    run_requested_syncs(service)
     assert_all_right(service, world)
     for number, name in enumerate(names[:40]):
         buys(world, name, seats=number) if number % 4 else changes(world, name, status="cancelled")
     opened(world, 10, seats=4, prefix="newcomer")
-    pass_over(service)
-    work_off(service)
+    complete_pass(service)
+    run_requested_syncs(service)
     assert_all_right(service, world)
     assert {one.cause for one in drift(service)} == {"lost_webhook"}
     assert {one.state for one in drift(service)} == {"repaired"}
@@ -124,7 +132,7 @@ def test_with_every_webhook_dropped_all_counts_are_right_after_one_pass(service:
 
 
 def believe_the_list(runtime: Runtime) -> None:
-    """As if each had been looked at by now; what is on sale here has no add-ons."""
+    """As if each had been synced by now; the products here have no add-ons."""
     rows: list[Json] = []
     seen = {"verified_at": datetime.now(UTC), "looked_at": datetime.now(UTC)}
     for page in runtime.provider.pages(created_before=datetime.fromisoformat("2099-01-01T00:00:00Z")):
@@ -143,7 +151,7 @@ def believe_the_list(runtime: Runtime) -> None:
 def ten_thousand(service: Runtime, world: World) -> list[str]:
     names = world.open_many({"product_id": "pdt_team"}, 10_000, "account")
     believe_the_list(service)
-    pass_over(service)
+    complete_pass(service)
     world.requests.forget()
     return names
 
@@ -154,8 +162,8 @@ def test_a_pass_over_ten_thousand_costs_a_hundred_pages_and_a_retrieve_for_each_
     moved = set(random.Random(4).sample(ten_thousand, 100))
     for name in moved:
         changes(world, name, status="on_hold")
-    pass_over(service)
-    work_off(service)
+    complete_pass(service)
+    run_requested_syncs(service)
     assert calls(world, LIST) == 100
     assert calls(world, RETRIEVE) == 100
     with service.sessions() as session:
@@ -166,7 +174,7 @@ def test_a_pass_over_ten_thousand_costs_a_hundred_pages_and_a_retrieve_for_each_
 def test_the_rolling_retrieves_of_an_hour_are_a_small_part_of_ten_thousand(
     service: Runtime, world: World, ten_thousand: list[str]
 ):
-    """Each was looked at at some time of its own period, and then nobody looked for an hour."""
+    """Each was last synced at a random time of its period, and for an hour nothing was synced."""
     with service.sessions.begin() as session:
         session.execute(
             text(
@@ -175,8 +183,8 @@ def test_the_rolling_retrieves_of_an_hour_are_a_small_part_of_ten_thousand(
                 " * (1 + (hashtext(id)::bigint + 2147483648) / 4294967296.0)"
             )
         )
-    turns_of(service, minutes=60)
-    assert 0 < len(asked_for(service)) < 1000
+    verify_for(service, minutes=60)
+    assert 0 < len(requested_syncs(service)) < 1000
 
 
 # A provider on a bad day.
@@ -217,7 +225,7 @@ def test_a_fifth_of_all_calls_may_fail_and_the_pass_completes_within_its_part_of
     reconcile.begin(service, now=True)
     while time.monotonic() < until and (waits(service) or not the_pass(service).finished_at):
         reconcile.walk(service, until=time.monotonic() + 1)
-        drain(service, asked_for(service))
+        drain(service, requested_syncs(service))
         time.sleep(0.02)
     assert the_pass(service).finished_at is not None
     assert_all_right(service, world)
@@ -238,7 +246,7 @@ def waits(runtime: Runtime) -> bool:
 
 
 def progress(runtime: Runtime) -> tuple[int, int]:
-    """How many pages the pass has read, and how often anything was looked at."""
+    """How many pages the pass has read, and how many syncs there were."""
     with runtime.sessions() as session:
         looks = session.query(Subscription).with_entities(func.sum(Subscription.synced)).scalar()
     return the_pass(runtime).next_page, looks
@@ -256,15 +264,15 @@ def work_until_killed(database_url: str, runtime: Runtime) -> None:
     own = replace(runtime, engine=engine, sessions=session_factory(engine))
     while True:
         reconcile.walk(own, until=ENDLESS)
-        drain(own, asked_for(own))
+        drain(own, requested_syncs(own))
 
 
 def test_killed_fifty_times_the_pass_completes_and_no_finding_is_doubled(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
 ):
     provider.subscriptions, provider.page_size = many(200), 4
-    pass_over(clocked_runtime)
-    work_off(clocked_runtime)
+    complete_pass(clocked_runtime)
+    run_requested_syncs(clocked_runtime)
     clock.advance(timedelta(hours=1))
     for name in list(provider.subscriptions)[::2]:
         provider.subscriptions[name] = replace(provider.subscriptions[name], quantity=3)
@@ -286,7 +294,7 @@ def test_killed_fifty_times_the_pass_completes_and_no_finding_is_doubled(
         interrupted += waits(clocked_runtime)
     assert interrupted > 10
     reconcile.walk(clocked_runtime, until=ENDLESS)
-    work_off(clocked_runtime)
+    run_requested_syncs(clocked_runtime)
     assert the_pass(clocked_runtime).finished_at is not None
     found = [(one.subject, one.kind, one.field) for one in drift(clocked_runtime)]
     assert len(found) == len(set(found)) == 100 + 20

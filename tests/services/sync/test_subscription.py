@@ -1,4 +1,4 @@
-"""Sync: what one look at the provider does, and what it must never do."""
+"""What one sync does, and what it must never do."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def announced_long_ago(runtime: Runtime) -> None:
         session.execute(text("UPDATE subscriptions SET created_at = now() - interval '1 hour'"))
 
 
-def look(runtime: Runtime, subscription_id: str = "sub_1") -> SyncOutcome:
+def sync_now(runtime: Runtime, subscription_id: str = "sub_1") -> SyncOutcome:
     now_due(runtime)
     return sync(runtime, subscription_id)
 
@@ -69,7 +69,7 @@ def test_an_event_makes_the_account_show_what_the_provider_has(runtime: Runtime,
     assert seats_of(runtime) == 15
 
 
-def test_without_an_event_nothing_is_asked(runtime: Runtime, provider: FakeProvider):
+def test_without_an_event_nothing_is_retrieved(runtime: Runtime, provider: FakeProvider):
     assert sync(runtime, "sub_1") is SyncOutcome.NOTHING_DUE
     assert provider.retrieved == []
 
@@ -89,7 +89,7 @@ def test_a_repeated_delivery_raises_no_hint(runtime: Runtime):
     assert the(runtime, Subscription).hint == 1
 
 
-def test_every_event_that_a_look_covers_is_done(runtime: Runtime, provider: FakeProvider):
+def test_every_event_that_a_sync_covers_is_done(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot()
     deliver(runtime, "msg_1")
     deliver(runtime, "msg_2")
@@ -97,7 +97,7 @@ def test_every_event_that_a_look_covers_is_done(runtime: Runtime, provider: Fake
     assert [event.state for event in everything(runtime, InboxEvent)] == ["done", "done"]
 
 
-def test_an_event_that_arrives_during_the_look_is_looked_at_again(runtime: Runtime, provider: FakeProvider):
+def test_an_event_that_arrives_during_a_sync_is_synced_again(runtime: Runtime, provider: FakeProvider):
     deliver(runtime, "msg_1")
     with runtime.sessions.begin() as session:
         lease = sync_queue.lease(session, "sub_1", LEASE)
@@ -106,11 +106,11 @@ def test_an_event_that_arrives_during_the_look_is_looked_at_again(runtime: Runti
         subscriptions.apply(session, lease, a_snapshot(seats=1), runtime.catalog, a_cause())
     assert [event.state for event in everything(runtime, InboxEvent)] == ["done", "pending"]
     provider.subscriptions["sub_1"] = a_snapshot(seats=2)
-    assert look(runtime) is SyncOutcome.SYNCED
+    assert sync_now(runtime) is SyncOutcome.SYNCED
     assert seats_of(runtime) == 7
 
 
-def test_a_look_that_was_overtaken_writes_nothing(runtime: Runtime):
+def test_a_sync_that_lost_its_lease_writes_nothing(runtime: Runtime):
     deliver(runtime)
     with runtime.sessions.begin() as session:
         slow = sync_queue.lease(session, "sub_1", LEASE)
@@ -123,7 +123,7 @@ def test_a_look_that_was_overtaken_writes_nothing(runtime: Runtime):
     assert seats_of(runtime) == 15
 
 
-def test_while_somebody_looks_nobody_else_does(runtime: Runtime, provider: FakeProvider):
+def test_a_subscription_is_synced_by_one_worker_at_a_time(runtime: Runtime, provider: FakeProvider):
     deliver(runtime)
     with runtime.sessions.begin() as session:
         sync_queue.lease(session, "sub_1", LEASE)
@@ -168,7 +168,7 @@ def test_after_the_last_attempt_the_event_is_a_dead_letter_with_its_reason(
     assert (event.state, event.reason) == ("dead", f"gave up after {MOST_ATTEMPTS} attempts")
 
 
-def test_a_mistake_of_ours_postpones_and_is_counted(
+def test_a_bug_postpones_and_is_counted(
     runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
     def stumble(*_, **__):
@@ -224,14 +224,14 @@ def test_a_database_that_cannot_serve_is_no_attempt(
         failing_write(patched, fail)
         for _ in range(3):
             with pytest.raises(SQLAlchemyError):
-                look(runtime)
+                sync_now(runtime)
     found = the(runtime, Subscription)
     assert (found.attempts, found.lease_until, found.last_error) == (0, None, None)
-    assert look(runtime) is SyncOutcome.SYNCED
+    assert sync_now(runtime) is SyncOutcome.SYNCED
 
 
 @pytest.mark.parametrize("fail", [bad_value, broken_constraint])
-def test_a_write_that_the_database_refuses_is_a_mistake_of_ours_and_counted(
+def test_a_write_that_the_database_refuses_is_counted_as_a_bug(
     runtime: Runtime,
     provider: FakeProvider,
     monkeypatch: pytest.MonkeyPatch,
@@ -241,7 +241,7 @@ def test_a_write_that_the_database_refuses_is_a_mistake_of_ours_and_counted(
     provider.subscriptions["sub_1"] = a_snapshot(seats=1)
     deliver(runtime)
     failing_write(monkeypatch, fail)
-    assert look(runtime) is SyncOutcome.POSTPONED
+    assert sync_now(runtime) is SyncOutcome.POSTPONED
     assert the(runtime, Subscription).attempts == 1
     assert "no more than an id" not in caplog.text
 
@@ -258,7 +258,9 @@ def test_a_new_event_brings_a_dead_subscription_back(runtime: Runtime, provider:
     assert sync(runtime, "sub_1") is SyncOutcome.SYNCED
 
 
-def test_the_first_answer_after_a_long_outage_wakes_all_that_wait(runtime: Runtime, provider: FakeProvider):
+def test_the_first_success_after_a_long_outage_ends_the_backoff_of_all(
+    runtime: Runtime, provider: FakeProvider
+):
     provider.failing = TransientError("down", retry_after=300)
     for number in (1, 2):
         deliver(runtime, f"msg_{number}", subscription_id=f"sub_{number}")
@@ -272,7 +274,7 @@ def test_the_first_answer_after_a_long_outage_wakes_all_that_wait(runtime: Runti
     assert sync(runtime, "sub_2") is SyncOutcome.SYNCED
 
 
-def test_an_event_that_arrives_during_a_hopeless_look_gets_one_of_its_own(
+def test_an_event_that_arrives_during_the_last_attempt_gets_a_sync_of_its_own(
     runtime: Runtime, provider: FakeProvider
 ):
     deliver(runtime, "msg_1")
@@ -282,7 +284,7 @@ def test_an_event_that_arrives_during_a_hopeless_look_gets_one_of_its_own(
     with runtime.sessions.begin() as session:
         assert not sync_queue.mark_dead(session, lease, "hopeless")
     provider.subscriptions["sub_1"] = a_snapshot()
-    assert look(runtime) is SyncOutcome.SYNCED
+    assert sync_now(runtime) is SyncOutcome.SYNCED
     assert [event.state for event in everything(runtime, InboxEvent)] == ["done", "done"]
 
 
@@ -306,7 +308,7 @@ def test_what_cannot_be_counted_keeps_the_last_good_figure_and_records_why(
     sync(runtime, "sub_1")
     provider.subscriptions["sub_1"] = a_snapshot(**changes)
     deliver(runtime, "msg_2")
-    look(runtime)
+    sync_now(runtime)
     assert seats_of(runtime) == 15
     (found,) = everything(runtime, DriftFinding)
     assert found.subject == "sub_1"
@@ -319,7 +321,7 @@ def test_an_unknown_status_keeps_the_last_good_state(runtime: Runtime, provider:
     sync(runtime, "sub_1")
     provider.subscriptions["sub_1"] = a_snapshot(status="hibernating")
     deliver(runtime, "msg_2")
-    look(runtime)
+    sync_now(runtime)
     assert (the(runtime, Account, "acme").status, seats_of(runtime)) == ("ok", 15)
     assert [found.kind for found in everything(runtime, DriftFinding)] == ["unknown_status"]
 
@@ -330,7 +332,7 @@ def test_a_finding_closes_itself_when_the_two_sides_agree(runtime: Runtime, prov
     sync(runtime, "sub_1")
     provider.subscriptions["sub_1"] = a_snapshot()
     deliver(runtime, "msg_2")
-    look(runtime)
+    sync_now(runtime)
     (found,) = everything(runtime, DriftFinding)
     assert found.closed_at is not None
 
@@ -351,7 +353,7 @@ def test_a_subscription_the_provider_no_longer_shows_keeps_its_seats(
     sync(runtime, "sub_1")
     provider.subscriptions.clear()
     deliver(runtime, "msg_2")
-    assert look(runtime) is SyncOutcome.NOT_AT_PROVIDER
+    assert sync_now(runtime) is SyncOutcome.NOT_AT_PROVIDER
     assert seats_of(runtime) == 15
 
 
@@ -373,7 +375,7 @@ def known_with_ten_extra_seats(runtime: Runtime, provider: FakeProvider, **chang
 def test_in_an_outage_a_body_raises_the_seats(runtime: Runtime, provider: FakeProvider):
     known_with_ten_extra_seats(runtime, provider)
     claim_in_body(runtime, provider, "msg_1", seats=20)
-    look(runtime)
+    sync_now(runtime)
     assert seats_of(runtime) == 25
     assert the(runtime, Subscription).unverified is not None
 
@@ -381,14 +383,14 @@ def test_in_an_outage_a_body_raises_the_seats(runtime: Runtime, provider: FakePr
 def test_in_an_outage_a_body_gives_a_new_customer_their_seats(runtime: Runtime, provider: FakeProvider):
     provider.failing = TransientError("down")
     claim_in_body(runtime, provider, "msg_1", seats=3)
-    look(runtime)
+    sync_now(runtime)
     assert seats_of(runtime) == 8
 
 
 def test_in_an_outage_a_body_restores_access(runtime: Runtime, provider: FakeProvider):
     known_with_ten_extra_seats(runtime, provider, status="paused")
     claim_in_body(runtime, provider, "msg_1", seats=10, status="active")
-    look(runtime)
+    sync_now(runtime)
     assert the(runtime, Account, "acme").status == "ok"
 
 
@@ -405,16 +407,16 @@ def test_in_an_outage_a_body_restores_access(runtime: Runtime, provider: FakePro
 def test_in_an_outage_a_body_never_lowers(runtime: Runtime, provider: FakeProvider, lower):
     known_with_ten_extra_seats(runtime, provider)
     claim_in_body(runtime, provider, "msg_1", **lower)
-    look(runtime)
+    sync_now(runtime)
     assert (the(runtime, Account, "acme").status, seats_of(runtime)) == ("ok", 15)
 
 
 def test_after_the_outage_the_retrieve_has_the_last_word(runtime: Runtime, provider: FakeProvider):
     known_with_ten_extra_seats(runtime, provider)
     claim_in_body(runtime, provider, "msg_1", seats=20)
-    look(runtime)
+    sync_now(runtime)
     provider.failing = None
-    look(runtime)
+    sync_now(runtime)
     assert seats_of(runtime) == 15
     assert the(runtime, Subscription).unverified is None
 
@@ -443,43 +445,45 @@ def test_metadata_that_names_no_account_gives_the_subscription_one_of_its_own(
     assert the(runtime, Subscription).account_id == "sub_1"
 
 
-def test_a_raise_that_the_provider_does_not_know_of_is_taken_back(runtime: Runtime, provider: FakeProvider):
+def test_raised_seats_end_if_the_provider_does_not_know_the_subscription(
+    runtime: Runtime, provider: FakeProvider
+):
     provider.failing = TransientError("down")
     claim_in_body(runtime, provider, "msg_1", seats=50)
-    look(runtime)
+    sync_now(runtime)
     provider.failing = None
     announced_long_ago(runtime)
-    assert look(runtime) is SyncOutcome.NOT_AT_PROVIDER
+    assert sync_now(runtime) is SyncOutcome.NOT_AT_PROVIDER
     assert the(runtime, Account, "acme").seats["full"]["addon"] == 0
 
 
 def test_a_raise_never_becomes_the_last_good_figure(runtime: Runtime, provider: FakeProvider):
     known_with_ten_extra_seats(runtime, provider)
     claim_in_body(runtime, provider, "msg_1", seats=50)
-    look(runtime)
+    sync_now(runtime)
     provider.failing = None
     provider.subscriptions["sub_1"] = a_snapshot(addons=None)
-    look(runtime)
+    sync_now(runtime)
     assert seats_of(runtime) == 15
 
 
 def test_in_an_outage_a_body_moves_no_subscription_elsewhere(runtime: Runtime, provider: FakeProvider):
     known_with_ten_extra_seats(runtime, provider)
     claim_in_body(runtime, provider, "msg_1", seats=11, metadata={"account_id": "other"})
-    look(runtime)
+    sync_now(runtime)
     assert seats_of(runtime, "acme") == 15
 
 
 # The audit.
 
 
-def test_a_look_that_changes_nothing_leaves_no_audit_row(runtime: Runtime, provider: FakeProvider):
+def test_a_sync_that_changes_nothing_leaves_no_audit_row(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions["sub_1"] = a_snapshot()
     deliver(runtime, "msg_1")
     sync(runtime, "sub_1")
     before = len(everything(runtime, AuditRow))
     deliver(runtime, "msg_2")
-    look(runtime)
+    sync_now(runtime)
     assert len(everything(runtime, AuditRow)) == before
 
 

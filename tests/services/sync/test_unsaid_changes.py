@@ -1,4 +1,4 @@
-"""What nobody says: answers that are lost on the way back, and what others change beside our own changes."""
+"""Changes without an announcement: lost responses, and what others change beside our own changes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ LOST = ["api_cut_probability", "api_cut_before_probability", "api_hang_probabili
 
 
 @pytest.mark.parametrize("fault", LOST)
-def test_a_cancellation_whose_answer_is_lost_is_made_good(
+def test_a_cancellation_whose_response_is_lost_is_retried(
     service: Runtime, world: World, sold: str, fault: str
 ):
     change = scheduled(service)
@@ -120,7 +120,7 @@ def test_our_own_changes_are_no_drift(service: Runtime, world: World, sold: str)
     assert drift(service) == []
 
 
-def test_a_change_that_was_overtaken_before_it_was_seen_is_not_said_to_have_done_nothing(
+def test_a_change_overtaken_before_it_was_seen_is_reported_as_overtaken(
     service: Runtime, world: World, sold: str
 ):
     world.board.turn({"api_cut_probability": 1.0, "api_500_probability": 0.0, "api_fault_routes": [CHANGES]})
@@ -173,7 +173,7 @@ def test_the_audit_names_who_confirmed_the_change_that_moved_the_seats(
     assert (row.actor, row.source, row.reason) == (ADMIN, "seat_change", f"seat change {change.id}")
 
 
-def test_a_change_whose_renewal_came_before_its_cancellation_is_not_said_to_be_taken_back(
+def test_a_change_renewed_before_its_cancellation_is_not_reported_as_cancelled(
     service: Runtime, world: World, sold: str
 ):
     change = scheduled(service)
@@ -182,7 +182,7 @@ def test_a_change_whose_renewal_came_before_its_cancellation_is_not_said_to_be_t
         cancel.cancel(service, "acme", change.id)
 
 
-def test_how_long_the_provider_wants_to_be_left_alone_is_handed_on_with_a_look_that_failed(
+def test_the_providers_retry_after_is_passed_on_when_a_sync_fails(
     service: Runtime, world: World, sold: str, monkeypatch: pytest.MonkeyPatch
 ):
     world.board.turn({"api_429_probability": 1.0, "retry_after": "37", "api_fault_routes": ["GET *"]})
@@ -209,7 +209,7 @@ def test_the_same_cart_months_after_a_cancellation_releases_nobody_who_was_named
     assert (the(service, change).state, in_use(service)) == (ChangeState.CANCELLED, (12, 10, "over_limit"))
 
 
-def test_a_cancellation_that_does_nothing_is_asked_for_more_and_more_rarely(
+def test_a_cancellation_without_effect_is_retried_with_growing_pauses(
     service: Runtime, world: World, sold: str
 ):
     change = scheduled(service)
@@ -224,7 +224,7 @@ def test_a_cancellation_that_does_nothing_is_asked_for_more_and_more_rarely(
     assert all(later > sooner * 1.5 for sooner, later in pairwise(pauses))
 
 
-def test_what_the_customer_buys_while_nobody_looks_is_not_taken_for_part_of_our_plan(
+def test_what_the_customer_buys_between_syncs_is_not_taken_for_our_plan(
     service: Runtime, world: World, sold: str
 ):
     send = service.provider.change

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from runtime.wiring import Runtime
-from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
+from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
 from tests.webhook_app.scenes import bought, rows, seated
 
 BATCH = "/v1/accounts/acme/claims/batch"
@@ -31,8 +31,8 @@ def used(client: FlaskClient) -> int:
 def books_stay_right(runtime: Runtime):
     yield
     with runtime.sessions() as session:
-        assert_audit_tells_the_present(session)
-        assert_counters_are_the_rows(session)
+        assert_audit_matches_the_tables(session)
+        assert_balances_count_the_assignments(session)
 
 
 @pytest.mark.parametrize("mode", ["all", "each"])

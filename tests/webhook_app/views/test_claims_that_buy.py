@@ -17,7 +17,7 @@ from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.server import Simulator
 from simulator.world import World
-from tests.simulated import CATALOG, applied_writes, sell, served_by, units
+from tests.simulated import CATALOG, applied_writes, sell, units, with_simulator
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import rows, seated
 
@@ -28,7 +28,7 @@ SEVEN = {"Idempotency-Key": "seven"}
 @pytest.fixture
 def service(runtime: Runtime, simulator: Simulator) -> Runtime:
     buying = CATALOG.replace('policy = "strict"', 'policy = "auto_expand"\nauto_expand_limit = 4')
-    return replace(served_by(runtime, simulator.url), catalog=parse(buying, "test catalogue"))
+    return replace(with_simulator(runtime, simulator.url), catalog=parse(buying, "test catalogue"))
 
 
 @pytest.fixture

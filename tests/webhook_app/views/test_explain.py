@@ -131,8 +131,8 @@ LATER = {
     "an unknown add-on": lambda acme: acme.changes(**has(adn_unheard_of=3)),
     "an unknown status": lambda acme: acme.changes(status="frozen"),
     "missing add-ons": lambda acme: acme.changes(addons=None),
-    "only a webhook says so": lambda acme: acme.body_says(**has(adn_seat=40)),
-    "another catalogue": lambda acme: acme.has_another_catalogue(),
+    "only a webhook says so": lambda acme: acme.gets_webhook_during_outage(**has(adn_seat=40)),
+    "another catalogue": lambda acme: acme.gets_equivalent_catalogue(),
     "soft and over": lambda acme: (acme.buys("soft", 1), acme.seats("x", "y", "z")),
 }
 
@@ -240,7 +240,7 @@ def test_contracts_and_free_seats_say_why_they_give_or_not(client: FlaskClient, 
 def test_the_look_and_the_webhook_behind_a_subscriptions_figures_are_named(client: FlaskClient, acme: Acme):
     acme.changes(**has(adn_seat=1))
     acme.clock.advance(DAY)
-    acme.body_says(**has(adn_seat=5))
+    acme.gets_webhook_during_outage(**has(adn_seat=5))
     acme.clock.advance(DAY)
     said = explained(client)["sources"][0]["subscription"]
     assert said["last_change"]["event_id"] == "msg_1"
@@ -291,7 +291,7 @@ def test_unasked_it_looks_back_thirty_days(client: FlaskClient, acme: Acme):
 def test_what_moves_nothing_is_left_out(client: FlaskClient, acme: Acme):
     acme.changes(**has(adn_seat=1))
     acme.seats("client", role="client")
-    acme.decides(hold_days=3)
+    acme.sets_policy(hold_days=3)
     assert explained(client)["moves"]["total"] == 1
 
 

@@ -14,7 +14,7 @@ from models import installation
 from models.api_key import Scope
 from runtime.wiring import Runtime
 from simulator.world import World
-from tests.audit_replay import assert_audit_tells_the_present
+from tests.audit_replay import assert_audit_matches_the_tables
 from tests.factories import a_catalog, a_snapshot
 from tests.fakes import FakeProvider
 from tests.webhook_app.conftest import OpenDoor, SilentDoorbell
@@ -122,7 +122,7 @@ def test_created_again_it_goes_on_with_its_audit(client: FlaskClient, runtime: R
     assert versions[0] < versions[1] < document["version"]
     assert document["policy"] == "strict"
     with runtime.sessions() as session:
-        assert_audit_tells_the_present(session)
+        assert_audit_matches_the_tables(session)
 
 
 IN_USE: dict[str, Callable[[Runtime], object]] = {

@@ -14,7 +14,7 @@ from services.purchases import refresh
 from services.purchases.settle import settle_due
 from simulator.server import Simulator
 from simulator.world import World
-from tests.simulated import CHANGES, applied_writes, sell, served_by
+from tests.simulated import CHANGES, applied_writes, sell, with_simulator
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import changed
 from tests.webhook_app.views.test_seat_changes import CART, CHANGE, SEVEN, confirm, preview, purchased
@@ -26,7 +26,7 @@ CUT = ["api_cut_probability", "api_cut_before_probability"]
 def service(runtime: Runtime, simulator: Simulator, world: World, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     """From the write on, every connection to the provider is cut as the test has it."""
     monkeypatch.setattr(refresh, "PATIENCE", 0.3)
-    served = served_by(runtime, simulator.url)
+    served = with_simulator(runtime, simulator.url)
 
     class Cut(Dodo):
         knob = CUT[0]

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 from domain.snapshot import AddonQuantity
 from models.api_key import Scope
 from runtime.wiring import Runtime
-from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
+from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import bought, changed, key_with, rows, seated
 
@@ -33,8 +33,8 @@ def seats(client: FlaskClient) -> dict[str, tuple[int, int]]:
 def books_stay_right(runtime: Runtime):
     yield
     with runtime.sessions() as session:
-        assert_audit_tells_the_present(session)
-        assert_counters_are_the_rows(session)
+        assert_audit_matches_the_tables(session)
+        assert_balances_count_the_assignments(session)
 
 
 # Roles.

@@ -20,7 +20,7 @@ from simulator.billing.lifecycle import changed
 from simulator.server import Simulator
 from simulator.world import World
 from tests.conftest import PROVIDER_KEY
-from tests.simulated import CATALOG, served_by
+from tests.simulated import CATALOG, with_simulator
 from tests.webhook_app.conftest import OpenDoor
 
 CHANGE = "/v1/accounts/acme/seat-changes"
@@ -37,7 +37,7 @@ MOMENT = timedelta(minutes=1)  # between two questions to the provider, whose pe
 
 @pytest.fixture
 def service(runtime: Runtime, simulator: Simulator, world: World) -> Runtime:
-    return replace(served_by(runtime, simulator.url), catalog=parse(CATALOG + BOUNDS, "test catalogue"))
+    return replace(with_simulator(runtime, simulator.url), catalog=parse(CATALOG + BOUNDS, "test catalogue"))
 
 
 def sell(world: World, service: Runtime, **wishes: Any) -> str:

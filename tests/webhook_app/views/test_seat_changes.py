@@ -25,7 +25,7 @@ from simulator.server import Simulator
 from simulator.world import World
 from tests.conftest import API_KEY
 from tests.providers.stub import Stub, reply
-from tests.simulated import CATALOG, CHANGES, applied_writes, sell, served_by, units
+from tests.simulated import CATALOG, CHANGES, applied_writes, sell, units, with_simulator
 from tests.webhook_app.conftest import OpenDoor, client_with
 from tests.webhook_app.scenes import changed, key_with, opened, seated
 
@@ -378,7 +378,7 @@ def scripted(
     """An account that has eight seats at a provider that says what it is told."""
     monkeypatch.setattr(refresh, "PATIENCE", 0.3)
     one_way = "\n".join(line for line in CATALOG.splitlines() if "pack" not in line)  # nobody asks for prices
-    service = replace(served_by(runtime, stub.url), catalog=parse(one_way, "test catalogue"))
+    service = replace(with_simulator(runtime, stub.url), catalog=parse(one_way, "test catalogue"))
     opened(service, "acme")
     changed(service, "INSERT INTO subscriptions (id, account_id, linked_by) VALUES ('sub_1', 'acme', 'app')")
     stub.replies = [reply(body=subscription(3))]

@@ -8,12 +8,12 @@ from runtime.wiring import Runtime
 from simulator.server import Simulator
 from simulator.world import World
 from tests.services.purchases.auto_expand.scenes import CART, OF_FIVE, claim, with_catalog
-from tests.simulated import sell, served_by
+from tests.simulated import sell, with_simulator
 
 
 @pytest.fixture
 def service(runtime: Runtime, simulator: Simulator) -> Runtime:
-    return with_catalog(served_by(runtime, simulator.url), {})
+    return with_catalog(with_simulator(runtime, simulator.url), {})
 
 
 @pytest.fixture

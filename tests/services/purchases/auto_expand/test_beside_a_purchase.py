@@ -17,7 +17,7 @@ from services.sync.on_demand import sync_subscription
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.world import World
-from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
+from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
 from tests.factories import a_cause
 from tests.services.purchases.auto_expand.scenes import (
     OF_FIVE,
@@ -167,8 +167,8 @@ def test_a_deadline_is_never_set_for_who_waits(service: Runtime, sold: str):
         accounts.set_policy(session, "acme", Override(policy="grace"), service.catalog, a_cause())
     assert (people(service), status(service)) == ({"eve": "active"}, "grace")
     with service.sessions() as session:
-        assert_audit_tells_the_present(session)
-        assert_counters_are_the_rows(session)
+        assert_audit_matches_the_tables(session)
+        assert_balances_count_the_assignments(session)
 
 
 def test_a_wait_over_midnight_counts_once(service: Runtime, world: World, sold: str):

@@ -31,7 +31,7 @@ from tests.services.purchases.auto_expand.scenes import (
     with_catalog,
 )
 from tests.services.sync.payment_events import announced, payment_failed
-from tests.services.sync.test_subscription import look
+from tests.services.sync.test_subscription import sync_now
 from tests.simulated import CHANGES
 
 
@@ -149,12 +149,12 @@ def a_person(service: Runtime, sold: str) -> None:
 
 def a_renewal(service: Runtime, sold: str) -> None:
     announced(service, "subscription.renewed", sold, payment_id="pay_1")
-    look(service, sold)
+    sync_now(service, sold)
 
 
 def a_new_card(service: Runtime, sold: str) -> None:
     announced(service, "subscription.update_payment_method", sold)
-    look(service, sold)
+    sync_now(service, sold)
 
 
 def a_seat_change(service: Runtime, sold: str) -> None:
@@ -183,7 +183,7 @@ def test_it_is_turned_on_again(service: Runtime, declined, world: World, sold: s
 def test_an_event_that_says_nothing_of_money_turns_nothing_on(service: Runtime, declined, sold: str):
     declined("eve", "fay", "gil")
     announced(service, "subscription.updated", sold)
-    look(service, sold)
+    sync_now(service, sold)
     assert purse(service).is_stopped
 
 
@@ -209,7 +209,7 @@ def test_a_refusal_that_was_announced_counts_like_one_that_was_found_out(
     with service.sessions() as session:
         change = session.scalars(select(SeatChange)).one()
     payment_failed(service, change)
-    look(service, sold)
+    sync_now(service, sold)
     come_again(service)
     assert (people(service)["eve"], purse(service).failures) == ("released", 1)
     assert "INSUFFICIENT_FUNDS" in reason(service, "eve")

@@ -13,7 +13,7 @@ from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.world import World
 from tests.services.purchases.auto_expand.scenes import claim, long_ago, people, reason, status, with_catalog
-from tests.simulated import applied_writes, sell_beside
+from tests.simulated import applied_writes, sell_second_subscription
 
 
 def test_a_refusal_of_the_provider_is_told_to_who_waits(service: Runtime, world: World, sold: str):
@@ -66,7 +66,7 @@ def test_nothing_is_bought_for_people_who_were_there_before(service: Runtime, wo
 
 
 def test_where_it_is_not_clear_what_to_buy_nothing_is(service: Runtime, world: World, sold: str):
-    sell_beside(world, service, sold)
+    sell_second_subscription(world, service, sold)
     claim(service, *(f"new-{number}" for number in range(5)))
     with pytest.raises(PurchaseNeeded, match="2 active subscriptions and not one"):
         claim(service, "eve")

@@ -14,7 +14,7 @@ from services.ledger.members import MemberUpdate
 from services.purchases import auto_expand
 from services.sync.on_demand import sync_subscription
 from simulator.world import World
-from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
+from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
 from tests.factories import a_cause
 from tests.services.purchases.auto_expand.scenes import OF_FIVE, claim, people, reason, settles
 from tests.simulated import applied_writes
@@ -80,6 +80,6 @@ def test_the_audit_tells_of_every_step(service: Runtime, world: World, sold: str
     settles(world, sold, "succeeds")
     sync_subscription(service, sold, patience=5)
     with service.sessions() as session:
-        assert_audit_tells_the_present(session)
-        assert_counters_are_the_rows(session)
+        assert_audit_matches_the_tables(session)
+        assert_balances_count_the_assignments(session)
     assert people(service) == {"eve": "active", "fay": "active", "gil": "released"}
