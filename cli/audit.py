@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from cli.command_runtime import command_runtime
-from cli.progress import shown
+from cli.progress import progress_output
 from cli.time_option import TimeOption
 from domain.wording import counted
 from runtime.wiring import Runtime
@@ -83,7 +83,7 @@ def _checked(runtime: Runtime, account_id: str | None) -> Iterator[VerificationR
     with runtime.sessions() as session:
         total = audit_verification.count_accounts(session)
     after, done = None, 0
-    with shown() as show:
+    with progress_output() as show:
         while True:
             with runtime.sessions() as session:
                 checked = audit_verification.verify(session, after=after, limit=_BATCH_SIZE)

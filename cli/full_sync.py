@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 import click
 
-from cli.progress import Show, shown
+from cli.progress import ProgressOutput, progress_output
 from domain.errors import BudgetSpent, KeyRefused, ProviderError, SeatSyncError, TransientError
 from domain.wording import counted
 from runtime.wiring import Runtime
@@ -40,7 +40,7 @@ def sync_everything(runtime: Runtime, *, everything: bool, patience: float) -> b
     with runtime.sessions() as session:
         expected = sync_progress.listed_before(session, runtime.provider.name)
     try:
-        with shown() as show:
+        with progress_output() as show:
             _check_provider(runtime, show)
             display = _ProgressDisplay(show, expected)
             for progress in full_sync(runtime, everything=everything, patience=patience):
@@ -54,7 +54,7 @@ def sync_everything(runtime: Runtime, *, everything: bool, patience: float) -> b
     return progress.is_done
 
 
-def with_retries(call: Callable[[], T], show: Show, patience: float) -> T:
+def with_retries(call: Callable[[], T], show: ProgressOutput, patience: float) -> T:
     """The result of a call to the provider, with retries: as long as the request budget is spent, and for
     `patience` seconds if the provider fails. Raises the last `TransientError`, and `KeyRefused` at once.
     """
@@ -63,7 +63,7 @@ def with_retries(call: Callable[[], T], show: Show, patience: float) -> T:
         try:
             return call()
         except BudgetSpent as spent:
-            show.waits(spent.message)
+            show.waiting(spent.message)
             until = time.monotonic() + patience
             time.sleep(spent.retry_after or _PAUSE)
         except KeyRefused:
@@ -71,7 +71,7 @@ def with_retries(call: Callable[[], T], show: Show, patience: float) -> T:
         except TransientError as error:
             if time.monotonic() >= until:
                 raise
-            show.waits(error.message)
+            show.waiting(error.message)
             time.sleep(min(error.retry_after or _PAUSE, patience))
 
 
@@ -91,7 +91,7 @@ def print_failed(runtime: Runtime) -> bool:
 class _ProgressDisplay:
     """Shows the progress of a full sync. `expected` is the length of the list at the last time, if known."""
 
-    show: Show
+    show: ProgressOutput
     expected: int | None
     most: int = 0
 
@@ -105,10 +105,10 @@ class _ProgressDisplay:
         else:
             self.show.step(_LISTING, progress.listed, self.expected)
         if progress.waits_for:
-            self.show.waits(progress.waits_for)
+            self.show.waiting(progress.waits_for)
 
 
-def _check_provider(runtime: Runtime, show: Show) -> None:
+def _check_provider(runtime: Runtime, show: ProgressOutput) -> None:
     """Raise `CannotGoOn` if the provider does not respond or refuses the key."""
     try:
         is_accepted = with_retries(runtime.provider.may_read, show, 0)

@@ -13,7 +13,7 @@ from cli.backfill.staging import Staging
 from cli.backfill.summary import Summary, print_summary, stored_summary
 from cli.command_runtime import command_runtime
 from cli.full_sync import CannotGoOn, print_failed, sync_everything
-from cli.progress import shown
+from cli.progress import progress_output
 from domain.errors import ProviderError
 from domain.wording import counted
 from models import account
@@ -68,7 +68,7 @@ def _preview(runtime: Runtime, shown_accounts: int, patience: float) -> bool:
     with Staging() as staging:
         preview = DryRun(runtime, staging)
         try:
-            with shown() as show:
+            with progress_output() as show:
                 preview.read(show, patience)
         except ProviderError as error:
             raise CannotGoOn(

@@ -11,7 +11,7 @@ from typing import Final
 from cli.backfill.staging import Staging
 from cli.backfill.summary import SeatTotals, Summary
 from cli.full_sync import with_retries
-from cli.progress import Show
+from cli.progress import ProgressOutput
 from domain.counts import SubscriptionShare, account_seats
 from domain.errors import AnswerIncomplete, PermanentError, ProviderError, TransientError
 from domain.findings import Finding
@@ -59,13 +59,13 @@ class DryRun:
     _accounts: int = 0
     _known_accounts: int = 0
 
-    def read(self, show: Show, patience: float) -> None:
+    def read(self, show: ProgressOutput, patience: float) -> None:
         """List and retrieve all subscriptions, within the reconcile part of the request budget.
 
         Raises `TransientError` if the provider fails for longer than `patience` seconds.
         """
         for page in _pages(self.runtime, self.now, show, patience):
-            self.staging.note(listed.subscription_id for listed in page.subscriptions)
+            self.staging.add(listed.subscription_id for listed in page.subscriptions)
             show.step(_LISTING, self.staging.count(), None)
         done, total = 0, self.staging.count()
         for ids in self.staging.listed():
@@ -99,7 +99,7 @@ class DryRun:
             addons=self._addons,
         )
 
-    def _preview(self, row: Subscription, show: Show, patience: float) -> None:
+    def _preview(self, row: Subscription, show: ProgressOutput, patience: float) -> None:
         """Do what a sync would do, on a row that is not in a session, and keep the result in `staging`."""
         retrieved = self._retrieve(row.id, show, patience)
         if isinstance(retrieved, SubscriptionSnapshot):
@@ -111,10 +111,10 @@ class DryRun:
         if row.account_id is not None:
             customer_id = row.newest.customer_id if row.newest is not None else None
             share = share_of(row, self.runtime.catalog, self.now)
-            self.staging.keep(row.id, row.account_id, customer_id, _share_to_json(share))
+            self.staging.store(row.id, row.account_id, customer_id, _share_to_json(share))
 
     def _retrieve(
-        self, subscription_id: str, show: Show, patience: float
+        self, subscription_id: str, show: ProgressOutput, patience: float
     ) -> SubscriptionSnapshot | ProviderError:
         """The subscription, or the error because of which it cannot be counted."""
 
@@ -168,7 +168,9 @@ def _share_from_json(stored: Json) -> SubscriptionShare:
     )
 
 
-def _pages(runtime: Runtime, created_before: datetime, show: Show, patience: float) -> Iterator[ListPage]:
+def _pages(
+    runtime: Runtime, created_before: datetime, show: ProgressOutput, patience: float
+) -> Iterator[ListPage]:
     """The pages of the provider's list. After a failure, reading continues with the page that failed."""
     number = 0
     pages = runtime.provider.pages(created_before=created_before)

@@ -20,7 +20,7 @@ from cli.member_import.importer import Importer, RowOutcome
 from cli.member_import.preview import preview
 from cli.member_import.rows import COLUMNS, REQUIRED
 from cli.member_import.staging import Staging
-from cli.progress import shown
+from cli.progress import progress_output
 from domain import role_names
 from domain.catalog.model import Catalog
 from runtime.wiring import Runtime
@@ -103,7 +103,7 @@ def _rejects_file(rejects: Path | None, file: Path) -> Iterator[TextIO | None]:
 def _load(staging: Staging, file: Path) -> None:
     """Read the file to its end."""
     size = file.stat().st_size
-    with shown(in_bytes=True) as show:
+    with progress_output(in_bytes=True) as show:
         staging.load(file, lambda done: show.step(f"reading {file.name}", done, size))
 
 
@@ -119,7 +119,7 @@ def _import(
         batches = Importer(
             runtime=runtime, staging=staging, run=run, batch=batch, create_accounts=create_accounts
         )
-        with shown(in_bytes=True) as show:
+        with progress_output(in_bytes=True) as show:
             run = batches.import_all(lambda done: show.step("importing", done, staging.bytes))
         importer.collect_rejects(runtime, staging, run)
         _write_rejects(rejects_file, staging)

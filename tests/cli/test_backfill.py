@@ -10,7 +10,7 @@ from cli.backfill.dry_run import DryRun
 from cli.backfill.missing_products import missing_products
 from cli.backfill.staging import Staging
 from cli.backfill.summary import SeatTotals, Summary
-from cli.progress import shown
+from cli.progress import progress_output
 from domain.catalog.model import Catalog
 from domain.catalog.reader import parse
 from domain.catalog_comparison import AddonOnSale, ProductOnSale
@@ -172,7 +172,7 @@ def test_a_list_that_was_broken_off_goes_on_with_the_page_that_it_missed(
     runtime: Runtime, provider: FakeProvider
 ):
     provider.subscriptions, provider.page_size, provider.page_budget = many(4), 1, 2
-    with Staging() as stage, shown() as show:
+    with Staging() as stage, progress_output() as show:
         DryRun(runtime, stage).read(show, patience=1)
         assert (stage.count(), provider.listed_pages) == (4, 4)
 

@@ -302,7 +302,7 @@ def test_the_last_seat_is_not_sold_twice(desk: Desk):
 def test_the_same_member_with_other_values_is_a_mistake(desk: Desk):
     done = desk.run(desk.file("acme,ada,member", "acme,bob,member", "acme,ada,client"))
     assert desk.person("ada").role == "member"
-    assert "line 4: the member stands at 2 already, with other values" in done.err
+    assert "line 4: the member already appears at 2 with other values" in done.err
 
 
 def test_a_role_of_another_seat_type_is_a_move(desk: Desk):
