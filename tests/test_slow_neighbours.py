@@ -23,13 +23,13 @@ from tests.factories import CATALOG_TEXT
 from tests.servers import Databases, RedisDatabases
 from tests.stack import Stack
 from tests.waiting import on_this_machine, wait_until
-from webhook_app.slow_calls import PLACES
+from webhook_app.slow_calls import MAX_WAITING_CALLS
 
 SECONDS = float(os.environ.get("SEATSYNC_TEST_SLOW_SECONDS", "6"))
 """How long the provider hangs and slow clients stay; a minute takes a minute."""
 
 ACCOUNTS = 10
-FULL = 2 * PLACES
+FULL = 2 * MAX_WAITING_CALLS
 HANG_SECONDS = 7.0
 BARS = {"delivery": 1.5, "seats": 1.0, "healthz": 1.0}
 HALF_OPEN, DRIPPING = 40, 24

@@ -126,7 +126,7 @@ def test_up_says_that_its_port_is_taken_before_it_starts_anything(given: dict[st
     with socket.create_server(("127.0.0.1", int(given["PORT"]))):
         told = run_up(given)
     assert told.returncode == 2
-    assert f"Port {given['PORT']} is taken" in told.stderr
+    assert f"Port {given['PORT']} is in use" in told.stderr
     assert not home.exists()
 
 
