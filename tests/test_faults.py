@@ -15,7 +15,7 @@ from runtime.embedded import RedisServer
 from tests.factories import CATALOG_TEXT
 from tests.servers import Databases
 from tests.stack import Stack, all_equal
-from tests.waiting import on_this_machine, wait_until
+from tests.waiting import Pace, wait_until
 
 ACCOUNTS = 40
 AFTER_A_FAULT = 15.0
@@ -51,6 +51,13 @@ def stack(
     postgres.drop_database(name)
 
 
+@pytest.fixture
+def pace() -> Iterator[Pace]:
+    """The machine's while the test runs."""
+    with Pace() as pace:
+        yield pace
+
+
 def burst(stack: Stack, prefix: str = "account") -> dict[str, int]:
     """Many customers buy at once; what each account must show in the end."""
     wanted = {}
@@ -61,8 +68,7 @@ def burst(stack: Stack, prefix: str = "account") -> dict[str, int]:
 
 
 def settles(stack: Stack, wanted: dict[str, int], seconds: float = AFTER_A_FAULT) -> float:
-    bound = on_this_machine(seconds)
-    return wait_until(all_equal(stack, wanted), "every account is right", stack.log, seconds=bound)
+    return wait_until(all_equal(stack, wanted), "every account is right", stack.log, seconds=seconds)
 
 
 def unsent(stack: Stack) -> int:
@@ -79,10 +85,10 @@ def unfinished(stack: Stack) -> int:
     return waiting
 
 
-def assert_all_were_taken_in_time(stack: Stack) -> None:
+def assert_all_were_taken_in_time(stack: Stack, pace: Pace) -> None:
     answers = [attempt for message in stack.deliveries() for attempt in message["attempts"]]
     assert [answer for answer in answers if answer["status"] not in {200, 202}] == []
-    assert max(answer["seconds"] for answer in answers) < on_this_machine(SOON)
+    assert max(answer["seconds"] for answer in answers) < pace.allows(SOON)
 
 
 def test_a_killed_worker_child_loses_nothing(stack: Stack):
@@ -132,7 +138,7 @@ def test_a_wiped_redis_loses_nothing(stack: Stack, own_redis: RedisServer):
 
 @pytest.mark.long(seconds=75)
 def test_with_the_broker_away_for_a_minute_every_delivery_is_taken_in_time(
-    stack: Stack, own_redis: RedisServer
+    stack: Stack, own_redis: RedisServer, pace: Pace
 ):
     wanted = burst(stack)
     settles(stack, wanted, seconds=60)
@@ -146,10 +152,10 @@ def test_with_the_broker_away_for_a_minute_every_delivery_is_taken_in_time(
         time.sleep(1)
     own_redis.start()
     settles(stack, wanted)
-    assert_all_were_taken_in_time(stack)
+    assert_all_were_taken_in_time(stack, pace)
 
 
-def test_a_silent_broker_delays_no_answer(stack: Stack, own_redis: RedisServer):
+def test_a_silent_broker_delays_no_answer(stack: Stack, own_redis: RedisServer, pace: Pace):
     """Worse than a dead one: it accepts connections and never answers."""
     wanted = burst(stack)
     settles(stack, wanted, seconds=60)
@@ -160,4 +166,4 @@ def test_a_silent_broker_delays_no_answer(stack: Stack, own_redis: RedisServer):
     finally:
         os.kill(own_redis.pid, signal.SIGCONT)
     settles(stack, wanted)
-    assert_all_were_taken_in_time(stack)
+    assert_all_were_taken_in_time(stack, pace)
