@@ -6,9 +6,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
+from itertools import count
 
+import psutil
 import pytest
+import requests
 from sqlalchemy import create_engine, text
 
 from runtime.embedded import RedisServer
@@ -18,37 +21,62 @@ from tests.stack import Stack, all_equal
 from tests.waiting import Pace, wait_until
 
 ACCOUNTS = 40
+CHILDREN = 2
 AFTER_A_FAULT = 15.0
 SOON = 1.5
 AWAY = 60.0
 
 pytestmark = pytest.mark.long(seconds=30)
 
+bursts = count()
 
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+
+@pytest.fixture(scope="module")
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Redis that may be killed."""
-    with RedisServer(tmp_path / "redis", durable=False) as server:
+    with RedisServer(tmp_path_factory.mktemp("redis"), durable=False) as server:
         yield server
 
 
-@pytest.fixture
-def stack(
-    postgres: Databases, own_redis: RedisServer, tmp_path: Path, request: pytest.FixtureRequest
+@pytest.fixture(scope="module")
+def started(
+    postgres: Databases, own_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    name = f"faults_{abs(hash(request.node.name))}"
-    catalog = tmp_path / "catalog.toml"
+    folder = tmp_path_factory.mktemp("faults")
+    catalog = folder / "catalog.toml"
     catalog.write_text(CATALOG_TEXT, encoding="utf-8")
     with Stack(
-        tmp_path / "stack",
-        database_url=postgres.create_database(name),
+        folder,
+        database_url=postgres.create_database("faults"),
         redis_url=own_redis.url,
         catalog=catalog,
         SEATSYNC_RECONCILE_SECONDS="4",
     ) as stack:
         stack.start()
         yield stack
-    postgres.drop_database(name)
+
+
+@pytest.fixture
+def stack(started: Stack, own_redis: RedisServer) -> Stack:
+    """Without a fault: every process runs, nothing waits, and no delivery has been tried yet."""
+    if not own_redis.is_alive():
+        own_redis.start()
+    started.turn(drop_probability=0.0, api_latency_seconds=0.0)
+    wait_until(lambda: is_whole(started), "every process runs", started.log)
+    wait_until(lambda: not unsent(started), "all is delivered", started.log)
+    wait_until(lambda: not unfinished(started), "no event waits", started.log)
+    started.simulator.world.dispatcher.reset()
+    return started
+
+
+def is_whole(stack: Stack) -> bool:
+    """Whether every process runs, with its children, and the service is ready."""
+    with suppress(psutil.NoSuchProcess, requests.RequestException):
+        stack.process("beat")
+        stack.process("sweeper")
+        ready = stack.get("/readyz").json()["status"] == "ready"
+        return ready and len(stack.children("web")) == len(stack.children("worker")) == CHILDREN
+    return False
 
 
 @pytest.fixture
@@ -59,9 +87,10 @@ def pace() -> Iterator[Pace]:
 
 
 def burst(stack: Stack, prefix: str = "account") -> dict[str, int]:
-    """Many customers buy at once; what each account must show in the end."""
+    """Many new customers buy at once; what each account must show in the end."""
     wanted = {}
-    for number in range(ACCOUNTS):
+    first = next(bursts) * ACCOUNTS
+    for number in range(first, first + ACCOUNTS):
         stack.subscribe(f"{prefix}-{number}", seats=number % 7)
         wanted[f"{prefix}-{number}"] = 5 + number % 7
     return wanted
