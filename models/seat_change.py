@@ -82,8 +82,6 @@ _MAY_BE_SEEN = {
     NO_LONGER_SCHEDULED: timedelta(hours=2),
     TAKEN_BACK: timedelta(hours=2),
 }
-# More than enough to find three failures in a row.
-_NEWEST_ATTEMPTS = 10
 
 
 class SeatChange(Base):
@@ -153,22 +151,22 @@ class SeatChange(Base):
         return datetime.fromisoformat(self.history[-1]["at"])
 
     @property
-    def came_to_nothing(self) -> bool:
-        """Whether it failed for a reason that asking again at once would not cure, as a payment that failed
-        after the provider had agreed.
+    def failed_permanently(self) -> bool:
+        """Whether it failed for a reason that an immediate retry would not cure: it was refused, or the
+        provider accepted it and the payment then failed.
         """
-        was_not_paid = self.code == NOT_APPLIED and self.answered_at is not None
-        return self.state == ChangeState.FAILED and (was_not_paid or not self.retry_helps)
+        is_unpaid = self.code == NOT_APPLIED and self.answered_at is not None
+        return self.state == ChangeState.FAILED and (is_unpaid or not self.retry_helps)
 
     @property
-    def was_in_vain(self) -> bool:
-        """Whether it failed in a way that may have cost an attempt at a card, or would if repeated."""
-        is_unanswered = self.state == ChangeState.FAILED and self.code == NOT_APPLIED
-        return is_unanswered or self.came_to_nothing
+    def may_have_tried_card(self) -> bool:
+        """Whether it failed and may have charged the card in vain, or a retry would."""
+        is_unconfirmed = self.state == ChangeState.FAILED and self.code == NOT_APPLIED
+        return is_unconfirmed or self.failed_permanently
 
     @property
-    def seats_more(self) -> int:
-        """So many seats more, of all types together."""
+    def added_seats(self) -> int:
+        """How many seats it adds, all seat types together; negative if it removes more than it adds."""
         return sum(step["after"] - step["before"] for step in self.seats.values())
 
 
@@ -327,33 +325,6 @@ def open_changes(session: Session, account_id: str) -> Sequence[SeatChange]:
     ).all()
 
 
-def attempts_since(session: Session, account_id: str, moment: datetime) -> Sequence[SeatChange]:
-    """Automatic purchases since then, whether they were made or in vain, and those under way."""
-    sent = session.scalars(
-        select(SeatChange).where(
-            SeatChange.account_id == account_id,
-            SeatChange.is_automatic,
-            SeatChange.sent_at.is_not(None),
-            or_(SeatChange.sent_at >= moment, SeatChange.state == ChangeState.SUBMITTED),
-        )
-    ).all()
-    counted = (ChangeState.APPLIED, ChangeState.SUBMITTED)
-    return [one for one in sent if one.state in counted or one.was_in_vain]
-
-
-def consecutive_failures(session: Session, account_id: str, since: datetime | None) -> Sequence[SeatChange]:
-    """The newest automatic purchases that were in vain, newest first, with none between them that was made;
-    of those sent after `since`. What is under way, or was refused for the moment, is left out.
-    """
-    row = []
-    for one in _automatic(session, account_id, _NEWEST_ATTEMPTS):
-        if one.state == ChangeState.APPLIED or (since is not None and one.moved_at <= since):
-            break
-        if one.was_in_vain:
-            row.append(one)
-    return row
-
-
 _MONEY_MATTERS = sql(
     """
     SELECT EXISTS (SELECT FROM seat_changes
@@ -370,34 +341,6 @@ def awaits_payment(session: Session, subscription_id: str) -> bool:
     automatic purchase of its account has failed. One query, as nearly every sync asks.
     """
     return bool(session.execute(_MONEY_MATTERS, {"subscription_id": subscription_id}).scalar_one())
-
-
-def newest_automatic(session: Session, account_id: str) -> SeatChange | None:
-    """The newest that was sent by itself, whatever became of it."""
-    return next(iter(_automatic(session, account_id, 1)), None)
-
-
-def is_in_vain(session: Session, change: SeatChange) -> bool:
-    """Whether this newest purchase came to nothing, or was the second in a row for the same people that the
-    provider never answered: a card is not tried for days.
-    """
-    if change.came_to_nothing:
-        return True
-    both = _automatic(session, change.account_id, 2)
-    return (
-        len(both) > 1
-        and all(one.state == ChangeState.FAILED and one.code == NOT_APPLIED for one in both)
-        and bool(set(both[0].buys_for) & set(both[1].buys_for))
-    )
-
-
-def _automatic(session: Session, account_id: str, limit: int) -> Sequence[SeatChange]:
-    return session.scalars(
-        select(SeatChange)
-        .where(SeatChange.account_id == account_id, SeatChange.is_automatic, SeatChange.sent_at.is_not(None))
-        .order_by(SeatChange.sent_at.desc())
-        .limit(limit)
-    ).all()
 
 
 def _step(state: ChangeState, at: datetime, message: str | None) -> Json:

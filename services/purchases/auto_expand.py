@@ -30,7 +30,7 @@ from domain.errors import (
 )
 from domain.purchase.daily_limit import STOP_AFTER, daily_limit_message, stopped_message
 from domain.seat_limit import overage
-from models import assignment, generation, purchase_queue, seat_change
+from models import assignment, automatic_purchases, generation, purchase_queue
 from models.assignment import Assignment
 from models.audit import Cause
 from models.purchase_queue import PurchaseLease
@@ -146,8 +146,8 @@ def _stand(runtime: Runtime, account_id: str) -> _Standing:
     """Seat those for whom there is a seat, refuse those whose purchase failed; what is left to do."""
     with runtime.transaction() as session, changing(session, account_id) as account:
         accounts.reevaluate_locked(account, runtime.catalog, _CAUSE)
-        newest = seat_change.newest_automatic(session, account_id)
-        if newest is not None and seat_change.is_in_vain(session, newest):
+        newest = automatic_purchases.newest(session, account_id)
+        if newest is not None and automatic_purchases.blocks_retry(session, newest):
             _refuse(account, newest.buys_for, newest.message or "The purchase failed.")
         failures = purchase_limits.failures_of(session, account_id)
         if len(failures) >= STOP_AFTER:
@@ -219,9 +219,9 @@ def _check(runtime: Runtime, standing: _Standing, account: LockedAccount, change
     if not is_more or any(wanted.get(name, 0) < number for name, number in standing.demand.items()):
         raise SubscriptionChanged("Somebody has gone by now, or there are other seats.")
     purse = purchase_limits.daily_budget(account.session, AccountView.of(account), runtime.catalog, steps)
-    if purse.today + change.seats_more > purse.per_day:
+    if purse.today + change.added_seats > purse.per_day:
         raise NoSeatAvailable(
-            f"{change.seats_more} seats would have to be bought at once. {daily_limit_message(purse)}"
+            f"{change.added_seats} seats would have to be bought at once. {daily_limit_message(purse)}"
         )
     change.buys_for = sorted(
         _ids(assignment.awaiting_purchase(account.session, account.account_id)) & set(standing.queue)
