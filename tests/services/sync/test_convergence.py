@@ -482,7 +482,7 @@ class MarkTakenAfterTheFetch(Convergence):
     def write(self, look: Look) -> None:
         with self.runtime.sessions() as session:
             hint = session.get(Subscription, look.lease.subscription_id).hint
-        super().write(replace(look, lease=replace(look.lease, mark=hint)))
+        super().write(replace(look, lease=replace(look.lease, covers_hint=hint)))
 
 
 class WithoutTheSweep(Convergence):
