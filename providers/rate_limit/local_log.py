@@ -1,4 +1,4 @@
-"""The log of one process's own requests, for while Redis cannot be asked."""
+"""The request log of a single process, for use without Redis."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from time import monotonic
 
 from providers.base import Caller
 from providers.rate_limit.request_log import SECOND, SLOWED_BY, STOPPED_BY, State, Use
-from providers.rate_limit.shares import PIECE, Window, judged, pace
+from providers.rate_limit.shares import PACE_SECONDS, Window, pace, with_divisible_multiples
 
 
-class OwnLog:
-    """The log of one process: what tests use, and what is left when Redis is away.
-
-    `clock` tells seconds that never go back.
-    """
+class LocalLog:
+    """The request log of a single process. `clock` returns monotonic seconds."""
 
     def __init__(self, windows: Sequence[Window], clock: Callable[[], float] = monotonic) -> None:
-        self._windows = judged(windows)
+        self._windows = with_divisible_multiples(windows)
         self._pace = pace(windows)
         self._clock = clock
         self._longest = max(window.seconds for window in self._windows) * SECOND
@@ -28,14 +25,14 @@ class OwnLog:
         self._paused_until = dict.fromkeys(Caller, 0)
         self._lock = Lock()
 
-    def ask(self, caller: Caller) -> float:
+    def reserve(self, caller: Caller) -> float:
         with self._lock:
             now = self._now()
             wait = max(self._free_at(caller, now) - now, 0)
             if not wait:
                 for times in (self._all, self._sent[caller]):
                     times.append(now)
-                    _forget(times, now - self._longest)
+                    _drop_old(times, now - self._longest)
             return wait / SECOND
 
     def pause(self, caller: Caller, seconds: float) -> None:
@@ -51,14 +48,14 @@ class OwnLog:
         return State(uses, {caller: left / SECOND for caller, left in pauses.items()})
 
     def _free_at(self, caller: Caller, now: int) -> int:
-        """The moment from which the caller may send, if nobody else does before."""
+        """When the caller may send, if no one else sends before."""
         slowed_until = max((self._paused_until[pause] for pause in SLOWED_BY[caller]), default=0)
         moments = [self._paused_until[pause] for pause in STOPPED_BY[caller]]
         for window in self._windows:
             moments.append(self._room_at(window, caller, now))
             moments.append(self._below_ceiling_at(window, caller, slowed_until))
         if caller is Caller.RECONCILE:
-            moments.append(_leaves(self._sent[caller], self._pace, PIECE))
+            moments.append(_leaves_at(self._sent[caller], self._pace, PACE_SECONDS))
         return max(moments)
 
     def _room_at(self, window: Window, caller: Caller, now: int) -> int:
@@ -66,15 +63,16 @@ class OwnLog:
         floors = {other: 0 if other is caller else window.floor(other) for other in Caller}
         if sum(max(used[other], floors[other]) for other in Caller) < window.requests:
             return 0
-        # What others sent within their floors makes no room by leaving: it is kept for them again.
-        above = [other for other in Caller if used[other] > floors[other]]
-        return min(_leaves(self._sent[other], used[other], window.seconds) for other in above)
+        # Only requests above a floor make room when they leave the window. The others are kept for their
+        # caller.
+        above_floor = [other for other in Caller if used[other] > floors[other]]
+        return min(_leaves_at(self._sent[other], used[other], window.seconds) for other in above_floor)
 
     def _below_ceiling_at(self, window: Window, caller: Caller, slowed_until: int) -> int:
         if not (ceiling := window.ceiling(caller)):
             return 0
-        below_ceiling_at = max(_leaves(self._all, ceiling, window.seconds), slowed_until)
-        return min(below_ceiling_at, _leaves(self._sent[caller], window.floor(caller), window.seconds))
+        below_ceiling_at = max(_leaves_at(self._all, ceiling, window.seconds), slowed_until)
+        return min(below_ceiling_at, _leaves_at(self._sent[caller], window.floor(caller), window.seconds))
 
     def _used(self, window: Window, now: int) -> Mapping[Caller, int]:
         since = now - window.seconds * SECOND
@@ -84,13 +82,13 @@ class OwnLog:
         return round(self._clock() * SECOND)
 
 
-def _leaves(times: Sequence[int], nth_newest: int, seconds: int) -> int:
-    """The moment at which this request leaves a window of so many seconds; 0 where there is none."""
+def _leaves_at(times: Sequence[int], nth_newest: int, seconds: int) -> int:
+    """When the nth newest request leaves a window of that many seconds; 0 if there is no such request."""
     return times[-nth_newest] + seconds * SECOND if 0 < nth_newest <= len(times) else 0
 
 
-def _forget(times: list[int], until: int) -> None:
-    """Drop what is older, once it is the half: each drop moves what stays."""
+def _drop_old(times: list[int], until: int) -> None:
+    """Delete times up to `until` once they are more than half, since each deletion moves the others."""
     old = bisect_right(times, until)
     if old * 2 > len(times):
         del times[:old]

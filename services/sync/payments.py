@@ -14,12 +14,12 @@ from models import inbox, purchase_reset, seat_change
 from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription
 from models.sync_queue import Lease
-from providers.base import PaymentNews, PaymentNewsKind, Provider
+from providers.base import PaymentKind, PaymentReport, Provider
 from services.ledger import failed_changes
 
 _TURNED_ON_BY: Final = {
-    PaymentNewsKind.PAID: "a payment",
-    PaymentNewsKind.METHOD_REPLACED: "a new payment method",
+    PaymentKind.PAID: "a payment",
+    PaymentKind.METHOD_REPLACED: "a new payment method",
 }
 _NEXT_STEP: Final = "Use another payment method, or ask the bank, then preview again."
 
@@ -37,13 +37,13 @@ def take_note(session: Session, provider: Provider, lease: Lease) -> None:
         said = provider.read(body, with_state=False).payment
         if said is None:
             continue
-        if said.kind is PaymentNewsKind.FAILED:
+        if said.kind is PaymentKind.FAILED:
             _fail(session, lease, said)
         elif account_id is not None:
             purchase_reset.reset(session, account_id, _TURNED_ON_BY[said.kind])
 
 
-def _fail(session: Session, lease: Lease, said: PaymentNews) -> None:
+def _fail(session: Session, lease: Lease, said: PaymentReport) -> None:
     """Whose change it is decides the row, not the event: a buyer may set a payment's metadata."""
     change = session.get(SeatChange, said.change_id, with_for_update=True, populate_existing=True)
     if change is None or change.subscription_id != lease.subscription_id:
