@@ -82,13 +82,13 @@ Changed since TIME: 5
   gone: full used 3 -> 2; TIME by key:test (test: a test), row N
 
 Counted: 2
-  ada (member): sits on a full seat, since TIME, by key:test (test)
-  eve (member): a full seat is held until the invitation is taken up or lapses, since TIME, by key:test (test)
+  ada (member): holds a full seat, since TIME, by key:test (test)
+  eve (member): a full seat is held until the invitation is accepted or expires, since TIME, by key:test (test)
 
 Not counted: 2
   client (client): the role client is free, since TIME, by key:test (test)
-  gone (member): the seat was given back, since TIME, by key:test (test)
-"""
+  gone (member): the seat was released, since TIME, by key:test (test)
+"""  # noqa: E501  as it is printed
     )
 
 

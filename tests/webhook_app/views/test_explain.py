@@ -311,13 +311,13 @@ def test_who_counts_is_listed_and_who_does_not_with_the_reason(client: FlaskClie
     acme.releases("gone")
     acme.seats("invited", hold=True)
     assert who(client, "counted") == [
-        ("a", "active", "sits on a full seat"),
-        ("invited", "held", "a full seat is held until the invitation is taken up or lapses"),
+        ("a", "active", "holds a full seat"),
+        ("invited", "held", "a full seat is held until the invitation is accepted or expires"),
     ]
     assert who(client, "not_counted") == [
-        ("b", "suspended", "suspended: occupies no seat until reactivated"),
+        ("b", "suspended", "suspended: takes no seat until reactivated"),
         ("client", "active", "the role client is free"),
-        ("gone", "released", "the seat was given back"),
+        ("gone", "released", "the seat was released"),
     ]
 
 

@@ -51,7 +51,7 @@ def test_a_claim_is_201_and_the_assignment(client: FlaskClient, runtime: Runtime
         "state": "active",
         "occupies_seat": True,
         "awaits_purchase": False,
-        "reason": "sits on a full seat",
+        "reason": "holds a full seat",
         "name": None,
         "last_active_at": None,
         "email": "Ada@Example.com",
@@ -459,10 +459,10 @@ def test_everybody_listed_has_a_reason(client: FlaskClient, runtime: Runtime):
     client.delete(f"{MEMBERS}/gone")
     listed = [*client.get(MEMBERS).json["members"], *client.get(f"{MEMBERS}?state=released").json["members"]]
     assert {member["member_id"]: (member["occupies_seat"], member["reason"]) for member in listed} == {
-        "active": (True, "sits on a full seat"),
-        "held": (True, "a full seat is held until the invitation is taken up or lapses"),
+        "active": (True, "holds a full seat"),
+        "held": (True, "a full seat is held until the invitation is accepted or expires"),
         "free": (False, "the role client is free"),
-        "gone": (False, "the seat was given back"),
+        "gone": (False, "the seat was released"),
     }
 
 
