@@ -73,7 +73,7 @@ def test_a_dry_run_shows_what_a_sync_would_write(
         provider.subscriptions["sub_2"] = a_snapshot("sub_2", **fields)
     foreseen = rehearsed(owned.runtime)
     for subscription_id in provider.subscriptions:
-        owned.look(subscription_id)
+        owned.sync_now(subscription_id)
     after = written(owned)
     assert foreseen == {name: seats for name, seats in after.items() if name in foreseen}
     assert all(seats == {} for name, seats in after.items() if name not in foreseen)

@@ -193,7 +193,7 @@ def test_no_proxy_lies_between_the_service_and_the_simulator() -> None:
     assert made["no_proxy"] == made["NO_PROXY"] == "intranet.example,127.0.0.1"
 
 
-def test_servers_and_providers_of_others_are_left_alone(tmp_path: Path) -> None:
+def test_configured_servers_and_providers_are_not_used(tmp_path: Path) -> None:
     theirs = {"DATABASE_URL": "postgresql://somewhere/theirs", "DODO_PAYMENTS_ENVIRONMENT": "live_mode"}
     with sandbox({"SEATSYNC_HOME": str(tmp_path), **theirs}) as here:
         assert here.environment.keys().isdisjoint(theirs)
@@ -238,7 +238,7 @@ def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
     assert "Another demo is running" in told.output
 
 
-def test_a_home_that_cannot_be_is_told_in_one_line(tmp_path: Path) -> None:
+def test_an_unusable_home_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     told = CliRunner().invoke(cli, ["demo"], env={"SEATSYNC_HOME": str(tmp_path / "file")})
     assert told.exit_code == 2
@@ -564,7 +564,7 @@ def backend_of(service: Service) -> tuple[Backend, list[str]]:
     return Backend(service, lambda action: told.append(action.text), random.Random(1)), told
 
 
-def test_the_people_of_a_new_customer_move_in() -> None:
+def test_members_of_a_new_account_join_at_once() -> None:
     backend, told = backend_of(service := Service(10))
     backend.step()
     count = len(service.members)
@@ -590,7 +590,7 @@ def test_an_account_made_by_hand_is_left_alone() -> None:
     assert service.members == told == []
 
 
-def test_an_answer_that_should_not_be_is_told() -> None:
+def test_an_unexpected_status_is_reported() -> None:
     service = Service(10)
     backend, told = backend_of(service)
 
@@ -602,7 +602,7 @@ def test_an_answer_that_should_not_be_is_told() -> None:
     assert told == ["GET /v1/accounts: 500"]
 
 
-def test_nobody_bears_the_name_of_somebody_else() -> None:
+def test_every_new_person_has_another_name() -> None:
     known: set[str] = set()
     people = [new_person(random.Random(1), "acme", known) for _ in range(100)]
     assert len({each.member_id for each in people}) == 100

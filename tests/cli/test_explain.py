@@ -92,7 +92,7 @@ Not counted: 2
     )
 
 
-def test_nobody_is_named_beyond_the_id(run: Run):
+def test_members_are_named_by_id_only(run: Run):
     text = run("acme").stdout + run("acme", "--json").stdout
     assert ("example.com" in text, "Lovelace" in text) == (False, False)
 

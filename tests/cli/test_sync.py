@@ -162,7 +162,7 @@ def test_on_a_terminal_there_are_bars(business: Business, monkeypatch: pytest.Mo
 
 def test_a_spent_budget_is_waited_out(business: Business):
     business.sells_many(13)
-    done = business.run("sync", "--all", SEATSYNC_PROVIDER_RATE="20/3second")
+    done = business.run("sync", "--all", SEATSYNC_PROVIDER_RATE="20/10second")
     assert "waiting: The request budget is spent" in done.stderr
     assert (done.exit_code, business.purchased("team-12")) == (0, 5)
 

@@ -135,13 +135,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("header", REFUSED.values(), ids=REFUSED)
-def test_what_is_no_key_is_401_and_told_how_to_send_one(anyone: FlaskClient, header: str | None):
+def test_a_missing_or_malformed_key_is_401_with_advice(anyone: FlaskClient, header: str | None):
     answer = anyone.get(PATH, headers={} if header is None else {"Authorization": header})
     assert (answer.status_code, answer.json["code"]) == (401, "unauthorized")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_all_that_are_refused_are_told_the_same(anyone: FlaskClient):
+def test_every_refused_key_gets_the_same_response(anyone: FlaskClient):
     told = {anyone.get(PATH, headers={"Authorization": header or ""}).data for header in REFUSED.values()}
     assert len(told) == 1
 

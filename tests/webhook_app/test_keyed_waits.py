@@ -83,7 +83,7 @@ def nobody_waits_long(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(("path", "body"), [SYNC, PREVIEW])
-def test_an_answer_that_means_ask_again_is_not_kept(
+def test_a_response_that_asks_for_a_retry_is_not_stored(
     client: FlaskClient, runtime: Runtime, provider: FakeProvider, path: str, body: Any
 ):
     bought(runtime)

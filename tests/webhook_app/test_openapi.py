@@ -179,7 +179,7 @@ def test_every_writing_call_takes_an_idempotency_key(document: dict[str, Any]):
     }
 
 
-def test_what_is_shown_has_no_room_for_more(document: dict[str, Any]):
+def test_response_schemas_allow_no_further_fields(document: dict[str, Any]):
     shown = set(within([operation["responses"] for _, _, operation in operations(document)], "$ref"))
     models = [model_of(reference) for reference in shown - {"#/components/schemas/Problem"}]
     assert {model.model_config["extra"] for model in models} == {"forbid"}

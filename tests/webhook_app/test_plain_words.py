@@ -82,9 +82,7 @@ def test_every_parameter_of_every_query_is_refused_in_plain_words(client: FlaskC
         ([], [("body", "must be an object")]),
     ],
 )
-def test_what_is_wrong_is_said_once_for_each_place(
-    client: FlaskClient, body: Any, errors: list[tuple[str, str]]
-):
+def test_each_faulty_place_is_reported_once(client: FlaskClient, body: Any, errors: list[tuple[str, str]]):
     answer = client.post("/v1/accounts/acme/seat-changes/preview", json=body)
     assert answer.status_code == 422
     assert [(one["where"], one["problem"]) for one in answer.json["errors"]] == errors
@@ -143,7 +141,7 @@ def test_a_percent_sign_that_begins_no_escape_is_refused(client: FlaskClient, qu
     assert (answer.status_code, answer.json["errors"][0]["where"]) == (422, "query")
 
 
-def test_a_parameter_that_nothing_heeds_is_refused_by_every_call_that_needs_a_key(
+def test_an_unknown_query_parameter_is_refused_by_every_call_that_needs_a_key(
     client: FlaskClient, runtime: Runtime
 ):
     opened(runtime, "acme")
@@ -159,7 +157,7 @@ def test_a_parameter_that_nothing_heeds_is_refused_by_every_call_that_needs_a_ke
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-def test_health_checks_may_add_what_they_like(client: FlaskClient, path: str):
+def test_health_checks_accept_any_query_parameter(client: FlaskClient, path: str):
     assert client.get(f"{path}?t=1").status_code == 200
 
 

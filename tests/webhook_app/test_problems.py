@@ -58,7 +58,7 @@ def test_where_nothing_is_404(client: FlaskClient, method: str, path: str, code:
         ("POST", "/openapi.json", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
-def test_what_cannot_be_done_there_is_405_with_what_can(
+def test_an_unsupported_method_is_405_with_the_supported_ones(
     client: FlaskClient, method: str, path: str, allowed: set[str]
 ):
     answer = client.open(path, method=method)
@@ -76,7 +76,7 @@ def test_what_cannot_be_done_there_is_405_with_what_can(
         ("POST", "/webhooks/other", "The provider 'other' is not configured"),
     ],
 )
-def test_what_is_not_there_is_said_in_words_of_this_api(
+def test_unknown_paths_and_methods_get_this_apis_own_texts(
     client: FlaskClient, method: str, path: str, detail: str
 ):
     assert detail in client.open(path, method=method).json["detail"]
@@ -190,7 +190,7 @@ def test_a_mistake_in_our_own_sql_is_500(client: FlaskClient, runtime: Runtime):
             session.execute(text("ALTER TABLE elsewhere RENAME TO accounts"))
 
 
-def test_what_a_database_error_holds_is_not_logged(
+def test_the_text_of_a_database_error_is_not_logged(
     client: FlaskClient,
     runtime: Runtime,
     monkeypatch: pytest.MonkeyPatch,

@@ -179,7 +179,7 @@ def test_a_malformed_chunked_body_is_400_and_nothing_is_done(web: Web, head: str
     ["POST /v1/accounts/acme/claims HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\n", "POST /nothing HTTP/1.1\r\n"],
     ids=["without a key", "where no body belongs", "where nothing is"],
 )
-def test_a_malformed_body_that_nobody_reads_does_no_harm(web: Web, head: str, body: bytes):
+def test_a_malformed_body_of_a_call_without_body_does_no_harm(web: Web, head: str, body: bytes):
     assert web.send(head + CHUNKED, body).status in {200, 400, 401, 404, CLOSED}
 
 

@@ -77,7 +77,7 @@ def under_one_key(client: FlaskClient) -> Any:
         (lambda client: drop(client, "chg_none"), (404, "seat_change_not_found")),
     ],
 )
-def test_what_cannot_be_had_is_not_worth_asking_for_again(
+def test_retry_does_not_help_if_the_seats_cannot_be_bought(
     buyer: FlaskClient, ask: Ask, refusal: tuple[int, str]
 ):
     assert told(ask(buyer)) == (*refusal, False)
@@ -109,14 +109,14 @@ def test_a_token_that_confirms_nothing_says_whether_it_is_worth_another_preview(
     assert told(confirm(buyer, token)) == refusal
 
 
-def test_what_waits_for_another_change_is_worth_asking_for_again(buyer: FlaskClient, world: World):
+def test_retry_helps_if_another_change_is_open(buyer: FlaskClient, world: World):
     first, second = (preview(buyer).json["token"] for _ in range(2))
     world.board.turn({"plan_change_payment": "waits"})
     confirm(buyer, first)
     assert told(confirm(buyer, second)) == (409, "change_in_flight", True)
 
 
-def test_what_is_done_is_not_worth_taking_back_again(buyer: FlaskClient):
+def test_retry_does_not_help_to_cancel_an_applied_change(buyer: FlaskClient):
     done = confirm(buyer, preview(buyer).json["token"]).json
     assert told(drop(buyer, done["change_id"])) == (409, "not_cancellable", False)
 
@@ -136,7 +136,7 @@ def test_without_the_database_a_retry_helps(buyer: FlaskClient, service: Runtime
     assert told(answer) == (503, "database_unavailable", True)
 
 
-def test_a_look_that_the_provider_does_not_allow_is_worth_asking_for_again(
+def test_retry_helps_if_the_subscription_cannot_be_synced(
     buyer: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(refresh, "PATIENCE", 0.3)
@@ -144,7 +144,7 @@ def test_a_look_that_the_provider_does_not_allow_is_worth_asking_for_again(
     assert told(preview(buyer)) == (503, "provider_unavailable", True)
 
 
-def test_what_the_provider_turns_away_is_worth_asking_for_again(buyer: FlaskClient, world: World):
+def test_retry_helps_if_the_provider_limits_the_rate(buyer: FlaskClient, world: World):
     token = preview(buyer).json["token"]
     world.board.turn({"api_429_probability": 1.0, "api_fault_routes": [CHANGES]})
     assert confirm(buyer, token).json["retry_helps"] is True
@@ -185,6 +185,6 @@ def test_a_key_that_the_provider_does_not_know_is_not_worth_asking_again_with(
     assert "DODO_PAYMENTS_API_KEY" in answer.json["detail"]
 
 
-def test_the_openapi_document_has_a_word_of_it(buyer: FlaskClient):
+def test_the_openapi_document_describes_retry_helps(buyer: FlaskClient):
     problem = buyer.get("/openapi.json").json["components"]["schemas"]["Problem"]
     assert "may succeed later" in problem["properties"]["retry_helps"]["description"]

@@ -122,7 +122,7 @@ def test_who_read_just_before_the_move_sees_it_at_once(client: FlaskClient, runt
     assert client.get("/v1/subscriptions/sub_1/seats").json["account_id"] == "other"
 
 
-def test_who_sits_in_the_account_left_behind_stays_over_the_limit(client: FlaskClient, runtime: Runtime):
+def test_members_of_the_account_left_behind_stay_over_the_limit(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     bought(runtime, subscription_id="sub_2")
     claimed(runtime, *"abcdefg")

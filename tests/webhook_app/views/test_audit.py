@@ -50,7 +50,7 @@ def written(runtime: Runtime, count: int) -> None:
     )
 
 
-def test_everything_is_said_about_a_row(client: FlaskClient):
+def test_an_audit_row_has_all_fields(client: FlaskClient):
     row = listed(client)[1]
     assert {name: row[name] for name in row if name not in ("id", "at", "before", "after", "hash")} == {
         "account_id": "acme",
@@ -142,7 +142,7 @@ def test_more_rows_than_one_slice_are_all_there_once(client: FlaskClient, runtim
     assert [int(row["id"]) for row in as_csv(client)] == kept
 
 
-def test_what_is_written_meanwhile_is_left_out(runtime: Runtime):
+def test_rows_written_during_the_export_are_left_out(runtime: Runtime):
     pieces = exported(runtime.sessions, Format.CSV)
     header = next(pieces)
     claimed(runtime, "late")
@@ -179,7 +179,7 @@ def exported(sessions: Sessions, form: Format) -> Iterator[bytes]:
     return export(sessions, "acme", form, since=None, until=None)
 
 
-def test_it_knows_nobody_by_name_or_address(client: FlaskClient, runtime: Runtime):
+def test_the_audit_contains_no_names_and_no_addresses(client: FlaskClient, runtime: Runtime):
     claimed(runtime, "eve", email="eve@example.com", name="Eve Doe")
     assert "example.com" not in client.get(AUDIT).text + client.get(f"{AUDIT}?format=csv").text
     assert "Doe" not in client.get(AUDIT).text

@@ -36,7 +36,7 @@ def books_stay_right(runtime: Runtime):
 
 
 @pytest.mark.parametrize("mode", ["all", "each"])
-def test_what_fits_is_granted_whole(client: FlaskClient, runtime: Runtime, mode: str):
+def test_a_batch_that_fits_is_granted_completely(client: FlaskClient, runtime: Runtime, mode: str):
     bought(runtime)
     answer = batch(client, mode, people(*"abcde"))
     assert (answer.status_code, answer.json["granted"], answer.json["refused"]) == (200, 5, 0)
@@ -44,7 +44,7 @@ def test_what_fits_is_granted_whole(client: FlaskClient, runtime: Runtime, mode:
     assert used(client) == 5
 
 
-def test_each_grants_what_fits_and_tells_the_rest_why(client: FlaskClient, runtime: Runtime):
+def test_mode_each_grants_what_fits_and_explains_the_refusals(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     answer = batch(client, "each", people(*"abcdefg"))
     assert (answer.status_code, answer.json["granted"], answer.json["refused"]) == (200, 5, 2)
@@ -74,7 +74,7 @@ def test_after_all_came_to_nothing_readers_still_see_every_later_change(
     assert used(client) == 1
 
 
-def test_who_sits_already_counts_once(client: FlaskClient, runtime: Runtime):
+def test_an_existing_member_counts_once(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     claimed(runtime, "a")
     answer = batch(client, "all", people("a", "b", "b"))
@@ -109,7 +109,9 @@ def test_the_same_batch_under_one_key_is_done_once(client: FlaskClient, runtime:
     ],
     ids=["unknown mode", "no claims", "claims missing", "mode missing", "no role", "too many", "odd field"],
 )
-def test_nonsense_is_422_and_seats_nobody(client: FlaskClient, runtime: Runtime, body: dict[str, Any]):
+def test_an_invalid_batch_is_422_and_grants_nothing(
+    client: FlaskClient, runtime: Runtime, body: dict[str, Any]
+):
     bought(runtime)
     assert client.post(BATCH, json=body).status_code == 422
     assert used(client) == 0
@@ -119,7 +121,7 @@ def test_an_account_nobody_knows_is_404(client: FlaskClient):
     assert batch(client, "each", people("a")).json["code"] == "account_not_found"
 
 
-def test_all_is_nothing_also_where_an_invitation_was_made_and_taken_up_in_it(
+def test_mode_all_rolls_back_an_invitation_made_and_confirmed_in_the_batch(
     client: FlaskClient, runtime: Runtime
 ):
     bought(runtime)

@@ -135,7 +135,7 @@ def test_seats_that_are_sold_per_unit_are_the_products_quantity(buyer: FlaskClie
     assert (answer.json["quantity"], answer.json["addons"], answer.json["seats"]) == (12, [], {"full": 12})
 
 
-def test_where_there_is_but_one_way_to_buy_nobody_is_asked_for_prices(buyer: FlaskClient, control: Control):
+def test_prices_are_not_read_if_there_is_only_one_cart(buyer: FlaskClient, control: Control):
     buyer.post(CHECKOUT, json=wish(product_id="pdt_per_user", seats={"full": 12}))
     assert control.call("GET", "/requests")["routes"] == {"POST /checkouts": 1}
 
@@ -196,7 +196,7 @@ def wait_for_webhook(client: FlaskClient) -> None:
     wait_until(lambda: client.get("/v1/inbox").json["events"], "a webhook has come")
 
 
-def test_without_a_metadata_key_nobody_can_tell_whose_purchase_it_is(
+def test_without_a_metadata_key_no_checkout_can_be_assigned(
     service: Runtime, open_door: OpenDoor, control: Control
 ):
     unlinked = parse(CATALOG.replace('"workspace"', '""'), "test catalogue")
@@ -219,7 +219,9 @@ def test_without_a_metadata_key_nobody_can_tell_whose_purchase_it_is(
         ({"customer": {"customer_id": "cus_none"}}, (422, "not_at_provider")),
     ],
 )
-def test_what_cannot_be_bought_is_told(buyer: FlaskClient, changed: dict[str, Any], told: tuple[int, str]):
+def test_a_checkout_that_cannot_be_bought_is_refused_with_the_reason(
+    buyer: FlaskClient, changed: dict[str, Any], told: tuple[int, str]
+):
     assert refused(buyer, **changed) == told
 
 
@@ -243,7 +245,7 @@ def test_an_account_that_does_not_exist_buys_nothing(buyer: FlaskClient, control
         {"coupon": "FREE"},
     ],
 )
-def test_a_malformed_wish_is_refused(buyer: FlaskClient, changed: dict[str, Any]):
+def test_a_malformed_checkout_request_is_refused(buyer: FlaskClient, changed: dict[str, Any]):
     assert refused(buyer, **changed) == (422, "invalid_request")
 
 
@@ -293,7 +295,7 @@ def test_two_calls_at_once_under_one_key_get_the_same_page(buyer: FlaskClient, c
         ({"key_is_read_only": True}, (503, "provider_key_refused")),
     ],
 )
-def test_a_provider_that_gives_no_page_is_told_and_trying_again_works(
+def test_a_failed_checkout_can_be_retried(
     buyer: FlaskClient, control: Control, knobs: dict[str, Any], told: tuple[int, str]
 ):
     control.turn(api_fault_routes=["POST /checkouts"], **knobs)
@@ -340,7 +342,7 @@ MISSING = "UPDATE subscriptions SET missing_since = now()"
 
 
 @pytest.mark.parametrize("known", [UNVERIFIED, NOTHING_KNOWN, MISSING])
-def test_what_may_have_been_paid_for_is_not_bought_again(
+def test_a_possibly_paid_subscription_prevents_a_checkout(
     buyer: FlaskClient, service: Runtime, control: Control, known: str
 ):
     has_bought(service, control, "active")

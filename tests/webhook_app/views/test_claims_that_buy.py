@@ -92,7 +92,7 @@ def test_while_the_payment_takes_its_time_the_claim_is_202_and_the_seat_is_held(
     assert (again.status_code, again.json["state"]) == (200, "active")
 
 
-def test_the_same_key_is_one_wish_and_is_told_what_has_become_of_it(
+def test_a_repeated_key_claims_once_and_returns_the_current_state(
     client: FlaskClient, world: World, service: Runtime, sold: str, slow: None
 ):
     assert claim(client, "eve", SEVEN).status_code == 202
@@ -107,7 +107,7 @@ def test_the_same_key_is_one_wish_and_is_told_what_has_become_of_it(
     assert applied_writes(world) == 1
 
 
-def test_the_same_key_finds_an_invitation_that_was_taken_up_under_another_id(
+def test_a_repeated_key_finds_an_invitation_confirmed_under_another_id(
     client: FlaskClient, world: World, service: Runtime, sold: str, slow: None
 ):
     assert claim(client, "invited", SEVEN, hold=True, email="eve@example.com").status_code == 202
@@ -157,7 +157,7 @@ def test_claims_at_one_moment_are_each_granted_by_one_purchase(
     assert (applied_writes(world), units(world, sold)) == (1, {"adn_seat": 3})
 
 
-def test_of_a_batch_each_is_told_what_became_of_it(client: FlaskClient, world: World):
+def test_each_claim_of_a_batch_gets_its_final_result(client: FlaskClient, world: World):
     asked = [{"member_id": name, "role": "member"} for name in ("a", "f", "g", "h", "i", "j")]
     told = client.post(f"{ACCOUNT}/claims/batch", json={"mode": "each", "claims": asked}).json
     assert [one["status"] for one in told["results"]] == [200, 201, 201, 201, 201, 409]
@@ -165,7 +165,7 @@ def test_of_a_batch_each_is_told_what_became_of_it(client: FlaskClient, world: W
     assert applied_writes(world) == 1
 
 
-def test_of_a_batch_some_may_still_wait(client: FlaskClient, slow: None):
+def test_some_claims_of_a_batch_may_still_be_pending(client: FlaskClient, slow: None):
     asked = [{"member_id": name, "role": "member"} for name in ("a", "f")]
     told = client.post(f"{ACCOUNT}/claims/batch", json={"mode": "each", "claims": asked}).json
     assert [one["status"] for one in told["results"]] == [200, 202]
@@ -199,14 +199,14 @@ def test_can_add_says_where_no_more_would_be_bought(client: FlaskClient):
     assert "auto_expand_limit" in told["message"]
 
 
-def test_what_was_bought_by_itself_is_seen_to_be(client: FlaskClient, service: Runtime, slow: None):
+def test_an_automatic_purchase_is_marked_as_automatic(client: FlaskClient, service: Runtime, slow: None):
     claim(client, "eve")
     (change,) = client.get(f"{ACCOUNT}/seat-changes").json["seat_changes"]
     assert (change["automatic"], change["state"]) == (True, "submitted")
     assert change["seats"] == {"full": {"before": 5, "after": 6}}
 
 
-def test_the_explanation_says_who_waits_for_a_purchase(client: FlaskClient, slow: None):
+def test_the_explanation_lists_pending_claims(client: FlaskClient, slow: None):
     claim(client, "eve")
     told = client.get(f"{ACCOUNT}/explain").json
     (eve,) = [one for one in told["counted"]["members"] if one["member_id"] == "eve"]

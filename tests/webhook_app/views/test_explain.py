@@ -192,7 +192,7 @@ def test_before_a_changed_catalogue_is_carried_out_the_sums_are_ahead(open_door:
         ({"product_id": "pdt_unheard_of"}, False, "its seats have never been counted, and it gives none"),
     ],
 )
-def test_what_a_status_does_is_said(
+def test_the_effect_of_a_status_is_explained(
     client: FlaskClient, acme: Acme, shown: dict[str, Any], gives: bool, because: str
 ):
     acme.changes(**shown)
@@ -204,7 +204,7 @@ def test_the_rule_behind_a_status_is_named(client: FlaskClient, acme: Acme):
     assert explained(client)["sources"][0]["rule"] == "[status] past_due = counts_until_deadline"
 
 
-def test_why_last_good_figures_stand_is_said(client: FlaskClient, acme: Acme):
+def test_the_reason_for_last_good_figures_is_explained(client: FlaskClient, acme: Acme):
     acme.changes(**has(adn_seat=1))
     acme.changes(**has(adn_seat=1, adn_new=2))
     assert formula(client) == "6 as last counted = 6"
@@ -237,7 +237,7 @@ def test_contracts_and_free_seats_say_why_they_give_or_not(client: FlaskClient, 
     assert sources(client)["big"] == (False, f"over: {term}")
 
 
-def test_the_look_and_the_webhook_behind_a_subscriptions_figures_are_named(client: FlaskClient, acme: Acme):
+def test_the_sync_and_the_webhook_behind_the_figures_are_named(client: FlaskClient, acme: Acme):
     acme.changes(**has(adn_seat=1))
     acme.clock.advance(DAY)
     acme.gets_webhook_during_outage(**has(adn_seat=5))
@@ -259,7 +259,7 @@ def test_the_look_and_the_webhook_behind_a_subscriptions_figures_are_named(clien
 # What moved.
 
 
-def test_what_moved_a_figure_is_told_with_who_and_why(client: FlaskClient, acme: Acme):
+def test_each_change_of_a_figure_has_its_actor_and_reason(client: FlaskClient, acme: Acme):
     acme.changes(**has(adn_seat=1))
     acme.seats("a")
     moves = explained(client)["moves"]
@@ -281,7 +281,7 @@ def test_only_what_moved_since_then_is_told_beside_what_stood_before(client: Fla
     assert explained(client)["seats"]["full"]["before"] is None
 
 
-def test_unasked_it_looks_back_thirty_days(client: FlaskClient, acme: Acme):
+def test_by_default_it_covers_thirty_days(client: FlaskClient, acme: Acme):
     acme.changes(**has(adn_seat=1))
     acme.clock.advance(30 * DAY + timedelta(seconds=1))
     told = explained(client)["moves"]
@@ -303,7 +303,7 @@ def who(client: FlaskClient, which: str) -> list[tuple[str, str, str]]:
     return [(one["member_id"], one["state"], one["reason"]) for one in people]
 
 
-def test_who_counts_is_listed_and_who_does_not_with_the_reason(client: FlaskClient, acme: Acme):
+def test_counted_and_uncounted_members_are_listed_with_reasons(client: FlaskClient, acme: Acme):
     acme.buys("strict", 3)
     acme.seats("a", "b", "gone")
     acme.seats("client", role="client")
@@ -370,7 +370,7 @@ def test_of_very_many_a_hundred_are_listed_beside_the_total(client: FlaskClient,
     assert (counted["total"], len(counted["members"])) == (120, 100)
 
 
-def test_nobody_is_named_beyond_the_id(client: FlaskClient, acme: Acme):
+def test_members_are_named_by_id_only(client: FlaskClient, acme: Acme):
     acme.buys("strict", 3)
     acme.seats("a", email="a@example.com", name="Ada Lovelace")
     text = client.get(EXPLAIN).text

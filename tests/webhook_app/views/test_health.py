@@ -56,7 +56,7 @@ def test_a_process_that_answers_is_alive(anyone: FlaskClient):
 
 
 @pytest.mark.usefixtures("no_database")
-def test_alive_asks_nobody_else(anyone: FlaskClient):
+def test_liveness_uses_no_other_server(anyone: FlaskClient):
     assert anyone.get("/healthz").status_code == 200
 
 
@@ -138,7 +138,7 @@ def test_without_the_broker_it_is_ready_and_says_so(runtime: Runtime, open_door:
 
 
 @pytest.mark.parametrize("scheme", ["redis", "amqp"])
-def test_a_broker_that_never_answers_is_away(runtime: Runtime, open_door: OpenDoor, scheme: str):
+def test_a_broker_that_does_not_respond_is_away(runtime: Runtime, open_door: OpenDoor, scheme: str):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/0"
         begun = time.monotonic()
@@ -147,7 +147,7 @@ def test_a_broker_that_never_answers_is_away(runtime: Runtime, open_door: OpenDo
     assert (answer.status_code, answer.json["broker"]) == (200, "away")
 
 
-def test_the_oldest_unprocessed_event_is_told(anyone: FlaskClient, runtime: Runtime):
+def test_readiness_shows_the_age_of_the_oldest_unprocessed_event(anyone: FlaskClient, runtime: Runtime):
     kept(runtime)
     kept(runtime, "msg_2")
     run_sql(runtime, "UPDATE inbox SET received_at = now() - interval '10 seconds' WHERE event_id = 'msg_1'")
@@ -172,7 +172,7 @@ def due_for(runtime: Runtime, seconds: int, **columns: str) -> None:
     )
 
 
-def test_a_subscription_that_nobody_touches_is_lagging_long_before_its_event_is_old(
+def test_an_overdue_subscription_is_lagging_long_before_its_event_is_old(
     anyone: FlaskClient, runtime: Runtime
 ):
     due_for(runtime, 61)
@@ -193,7 +193,7 @@ UNREMARKABLE = {
 
 
 @pytest.mark.parametrize(("seconds", "columns"), UNREMARKABLE.values(), ids=UNREMARKABLE)
-def test_what_is_touched_in_time_or_not_due_is_no_lag(
+def test_a_subscription_leased_in_time_or_not_due_is_no_lag(
     anyone: FlaskClient, runtime: Runtime, seconds: int, columns: dict[str, str]
 ):
     due_for(runtime, seconds, **columns)
@@ -231,7 +231,7 @@ def test_metrics_of_an_empty_service_are_zero(anyone: FlaskClient):
     }
 
 
-def test_metrics_count_what_waits_and_what_is_wrong(anyone: FlaskClient, runtime: Runtime):
+def test_metrics_count_pending_and_failed_work(anyone: FlaskClient, runtime: Runtime):
     bought(runtime)
     bought(runtime, subscription_id="sub_2", metadata={"account_id": "asleep"}, status="paused")
     kept(runtime)

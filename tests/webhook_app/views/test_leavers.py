@@ -30,7 +30,7 @@ def reported(runtime: Runtime, member_id: str, day: str) -> None:
     run_sql(runtime, f"UPDATE assignments SET last_active_at = '{day}Z' WHERE member_id = '{member_id}'")
 
 
-def test_everything_is_said_about_a_leaver(client: FlaskClient, runtime: Runtime):
+def test_a_leaver_has_all_fields(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     claimed(runtime, "ada", "bob")
     run_sql(
@@ -82,13 +82,13 @@ def test_a_member_without_a_name_is_listed_without_one(client: FlaskClient, runt
     assert [one["name"] for one in asked(client, "to=0")["leavers"]] == [None]
 
 
-def test_nobody_leaves_while_everybody_has_a_seat(client: FlaskClient, runtime: Runtime):
+def test_no_leavers_while_every_member_has_a_seat(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     claimed(runtime, "ada")
     assert asked(client) == {"used": 1, "purchased": 5, "target": 5, "total": 0, "leavers": []}
 
 
-def test_unasked_it_tells_who_is_beyond_what_is_purchased(client: FlaskClient, runtime: Runtime):
+def test_by_default_it_lists_the_members_beyond_the_purchased_seats(client: FlaskClient, runtime: Runtime):
     bought(runtime, seats=1)
     claimed(runtime, "a", "b", "c", "d", "e", "f")
     bought(runtime, seats=0)
@@ -102,14 +102,14 @@ def test_unasked_it_tells_of_every_seat_type(client: FlaskClient, runtime: Runti
     assert client.get(LEAVERS).json["seat_types"].keys() == {"full", "viewer"}
 
 
-def test_who_sits_on_another_seat_or_on_none_stays(client: FlaskClient, runtime: Runtime):
+def test_members_of_other_seat_types_and_free_roles_stay(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     claimed(runtime, "ada")
     claimed(runtime, "client", role="client")
     assert (leaving(client, "to=0"), leaving(client, "to=0", "viewer")) == (["ada"], [])
 
 
-def test_nobody_has_to_leave_unlimited_seats(client: FlaskClient, runtime: Runtime):
+def test_unlimited_seats_have_no_leavers(client: FlaskClient, runtime: Runtime):
     bought(runtime, product_id="pdt_unlimited")
     claimed(runtime, "ada")
     told = asked(client)
@@ -156,7 +156,7 @@ def test_the_figures_and_the_people_are_of_one_moment(
     assert (told["total"], [one["member_id"] for one in told["leavers"]]) == (1, ["ada"])
 
 
-def test_nobody_leaves_by_being_listed(client: FlaskClient, runtime: Runtime):
+def test_listing_leavers_releases_nobody(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     claimed(runtime, "ada")
     before = client.get("/v1/accounts/acme/seats").json

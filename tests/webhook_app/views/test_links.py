@@ -39,7 +39,7 @@ def test_a_subscription_that_the_provider_does_not_know_is_not_linked(client: Fl
     assert rows(runtime, "SELECT id FROM subscriptions UNION SELECT id FROM accounts") == []
 
 
-def test_the_refusal_is_not_kept_under_the_key(client: FlaskClient, provider: FakeProvider):
+def test_a_refused_link_is_not_stored_under_the_key(client: FlaskClient, provider: FakeProvider):
     key = {"Idempotency-Key": "k"}
     assert client.put(LINK, headers=key).status_code == 409
     provider.subscriptions["sub_1"] = a_snapshot()
@@ -185,7 +185,7 @@ def test_a_reason_has_to_be_given(client: FlaskClient, runtime: Runtime, body: d
     assert client.post(f"/v1/drift/{held(runtime)}/dismiss", json=body).status_code == 422
 
 
-def test_what_is_not_held_closes_by_itself(client: FlaskClient, runtime: Runtime):
+def test_a_finding_that_is_not_held_cannot_be_dismissed(client: FlaskClient, runtime: Runtime):
     number = held(runtime)
     bought(runtime)
     answer = client.post(f"/v1/drift/{number}/dismiss", json={"reason": "x"})

@@ -100,7 +100,7 @@ def test_an_unknown_role_is_422_with_the_known_ones(client: FlaskClient, runtime
 # Invitations.
 
 
-def test_an_invitation_is_taken_up_on_the_same_row(client: FlaskClient, runtime: Runtime):
+def test_confirming_an_invitation_keeps_its_row(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     claimed(runtime, "ada", hold=True)
     answer = change(client, state="active")
@@ -118,7 +118,7 @@ def test_an_invitation_sent_again_gets_its_whole_time_anew(client: FlaskClient, 
     assert seats(client)["full"] == (0, 1)
 
 
-def test_an_invitation_that_lapsed_cannot_be_taken_up(client: FlaskClient, runtime: Runtime):
+def test_an_expired_invitation_cannot_be_confirmed(client: FlaskClient, runtime: Runtime):
     """Its seat was free from that moment on, and may be somebody else's by now."""
     bought(runtime)
     claimed(runtime, "ada", hold=True)
@@ -289,7 +289,7 @@ def test_it_takes_the_scope_claim(open_door: OpenDoor, runtime: Runtime):
     assert change(reader, role="admin").json["needed_scope"] == "claim"
 
 
-def test_the_same_wish_under_one_key_is_done_once(client: FlaskClient, runtime: Runtime):
+def test_a_repeated_key_carries_the_change_out_once(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     claimed(runtime, "ada")
     headers = {"Idempotency-Key": "one"}
@@ -301,7 +301,7 @@ def test_the_same_wish_under_one_key_is_done_once(client: FlaskClient, runtime: 
     assert seats(client)["full"] == (1, 0)
 
 
-def test_a_claim_for_somebody_suspended_is_refused_with_the_way_back(client: FlaskClient, runtime: Runtime):
+def test_a_claim_for_a_suspended_member_says_how_to_reactivate(client: FlaskClient, runtime: Runtime):
     """200 would say that they have a seat."""
     bought(runtime)
     claimed(runtime, "ada")

@@ -68,7 +68,7 @@ def test_the_next_reader_sees_the_claim(client: FlaskClient, runtime: Runtime):
     assert (seats(client)["active"], seats(client)["available"]) == (1, 4)
 
 
-def test_who_is_seated_already_is_200_with_the_same_assignment(client: FlaskClient, runtime: Runtime):
+def test_claiming_twice_is_200_with_the_same_assignment(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     first, second = claim(client), claim(client)
     assert (second.status_code, second.json) == (200, first.json)
@@ -86,7 +86,7 @@ def test_the_same_e_mail_under_another_id_is_409_with_the_id_that_has_it(
     assert seats(client)["used"] == 1
 
 
-def test_a_free_role_is_seated_without_a_seat(client: FlaskClient, runtime: Runtime):
+def test_a_member_with_a_free_role_takes_no_seat(client: FlaskClient, runtime: Runtime):
     opened(runtime, "acme")
     answer = claim(client, role="client")
     assert (answer.status_code, answer.json["seat_type"], answer.json["occupies_seat"]) == (201, None, False)
@@ -169,7 +169,7 @@ def test_while_claims_are_blocked_409_says_why(
     assert shown in answer.json["detail"]
 
 
-def test_in_an_account_nobody_knows_404(client: FlaskClient):
+def test_claiming_in_an_unknown_account_is_404(client: FlaskClient):
     answer = claim(client)
     assert (answer.status_code, answer.json["code"], answer.json["account_id"]) == (
         404,
@@ -178,7 +178,7 @@ def test_in_an_account_nobody_knows_404(client: FlaskClient):
     )
 
 
-def test_a_role_nobody_knows_422_names_those_known(client: FlaskClient, runtime: Runtime):
+def test_an_unknown_role_is_422_with_the_known_roles(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     answer = claim(client, role="wizard")
     assert (answer.status_code, answer.json["code"]) == (422, "unknown_role")
@@ -248,7 +248,7 @@ def test_only_true_and_false_are_booleans(client: FlaskClient, field: str, value
     assert client.post(CLAIMS, json={**GOOD, field: value}).status_code == 422
 
 
-def test_a_field_nobody_knows_is_422(client: FlaskClient):
+def test_an_unknown_field_is_422(client: FlaskClient):
     answer = client.post(CLAIMS, json={**GOOD, "seat_type": "full"})
     assert [error["where"] for error in answer.json["errors"]] == ["seat_type"]
 
@@ -301,7 +301,7 @@ def test_a_body_that_is_not_called_json_is_415_and_says_so(client: FlaskClient, 
 
 
 @pytest.mark.parametrize("body", [b"", b" \r\n\t"])
-def test_an_empty_body_is_said_to_be_empty(client: FlaskClient, body: bytes):
+def test_an_empty_body_is_reported_as_empty(client: FlaskClient, body: bytes):
     answer = client.post(CLAIMS, data=body, content_type="application/json")
     assert (answer.status_code, answer.json["detail"]) == (400, "The body is empty. Send a JSON object.")
 
@@ -327,7 +327,7 @@ def test_a_thousand_faults_make_a_short_answer(client: FlaskClient):
     assert len(answer.data) < 10_000
 
 
-def test_what_was_sent_is_not_sent_back(client: FlaskClient):
+def test_a_refusal_does_not_repeat_the_values(client: FlaskClient):
     assert b"ada(at)" not in client.post(CLAIMS, json={**GOOD, "email": "ada(at)example.com"}).data
 
 
@@ -366,17 +366,17 @@ def test_releasing_is_200_and_200_again(client: FlaskClient, runtime: Runtime):
     assert seats(client)["used"] == 0
 
 
-def test_releasing_somebody_never_seen_is_200(client: FlaskClient, runtime: Runtime):
+def test_releasing_an_unknown_member_is_200(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     assert client.delete(f"{MEMBERS}/nobody").json == {"member_id": "nobody", "released": False}
 
 
-def test_releasing_in_an_account_nobody_knows_is_404(client: FlaskClient):
+def test_releasing_in_an_unknown_account_is_404(client: FlaskClient):
     answer = client.delete(f"{MEMBERS}/ada")
     assert (answer.status_code, answer.json["code"]) == (404, "account_not_found")
 
 
-def test_who_was_released_claims_anew(client: FlaskClient, runtime: Runtime):
+def test_a_released_member_can_claim_again(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     claimed(runtime, "ada")
     client.delete(f"{MEMBERS}/ada")
@@ -466,7 +466,7 @@ def test_everybody_listed_has_a_reason(client: FlaskClient, runtime: Runtime):
     }
 
 
-def test_the_members_of_nobody_are_404(client: FlaskClient):
+def test_the_members_of_an_unknown_account_are_404(client: FlaskClient):
     assert client.get(MEMBERS).json["code"] == "account_not_found"
 
 
@@ -636,7 +636,7 @@ def test_a_refusal_that_freed_a_lapsed_invitation_is_seen_by_the_next_reader(
     assert seats(client)["held"] == 0
 
 
-def test_can_add_tells_what_a_claim_would_be_told(client: FlaskClient, runtime: Runtime):
+def test_can_add_decides_as_a_claim_would(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     claimed(runtime, *"abcd")
     claimed(runtime, "e", hold=True)

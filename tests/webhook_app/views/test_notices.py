@@ -110,9 +110,7 @@ def test_a_rotation_shows_another_secret(client: FlaskClient):
     assert rotated["rotated_at"] is not None
 
 
-def test_a_disabled_endpoint_is_enabled_again_and_gets_what_is_said_from_then_on(
-    client: FlaskClient, runtime: Runtime
-):
+def test_an_enabled_endpoint_gets_the_notices_from_then_on(client: FlaskClient, runtime: Runtime):
     path = f"/v1/notice-endpoints/{register(client)['endpoint_id']}"
     with runtime.sessions.begin() as session:
         notice_endpoint.disable(session, path.rpartition("/")[2])
@@ -125,17 +123,17 @@ def test_a_disabled_endpoint_is_enabled_again_and_gets_what_is_said_from_then_on
     assert len(rows(runtime, "SELECT id FROM notice_deliveries")) == 1
 
 
-def test_what_is_not_there_cannot_be_enabled(client: FlaskClient):
+def test_an_unknown_endpoint_cannot_be_enabled(client: FlaskClient):
     answer = client.post("/v1/notice-endpoints/ep_none/enable")
     assert (answer.status_code, answer.json["code"]) == (404, "endpoint_not_found")
 
 
-def test_what_is_not_there_cannot_be_rotated(client: FlaskClient):
+def test_an_unknown_endpoint_cannot_be_rotated(client: FlaskClient):
     answer = client.post("/v1/notice-endpoints/ep_none/rotate")
     assert (answer.status_code, answer.json["code"]) == (404, "endpoint_not_found")
 
 
-def test_a_deleted_endpoint_is_gone_with_what_waited_for_it(client: FlaskClient, runtime: Runtime):
+def test_deleting_an_endpoint_drops_its_pending_deliveries(client: FlaskClient, runtime: Runtime):
     path = f"/v1/notice-endpoints/{register(client)['endpoint_id']}"
     said(runtime, NoticeType.BLOCKED)
     assert [client.delete(path).json["deleted"] for _ in range(2)] == [True, False]

@@ -147,7 +147,7 @@ def test_members_are_found_by_id_and_by_address(
 @pytest.mark.parametrize(
     "asked", [{"email": "ada"}, {"email": "ada\u200b@example.com"}, {"member_id": ""}], ids=ascii
 )
-def test_a_question_for_nobody_is_422(client: FlaskClient, runtime: Runtime, asked: dict[str, str]):
+def test_an_unusable_filter_is_422(client: FlaskClient, runtime: Runtime, asked: dict[str, str]):
     bought(runtime)
     answer = client.get(MEMBERS, query_string=asked)
     assert (answer.status_code, answer.json["errors"][0]["where"]) == (422, next(iter(asked)))

@@ -60,7 +60,7 @@ def test_dead_letters_are_found_by_state_page_by_page(client: FlaskClient, runti
 
 
 @pytest.mark.usefixtures("readable")
-def test_a_replay_asks_for_a_look(client: FlaskClient, runtime: Runtime, wake_ups: SilentDoorbell):
+def test_a_replay_requests_a_sync(client: FlaskClient, runtime: Runtime, wake_ups: SilentDoorbell):
     number = dead(runtime)
     answer = client.post(f"/v1/inbox/{number}/replay")
     assert (answer.status_code, answer.json) == (200, {"id": number, "state": "pending"})

@@ -38,7 +38,7 @@ def test_without_a_word_of_the_app_the_catalogue_rules(client: FlaskClient, runt
     assert client.get(POLICY).json == CATALOGUE
 
 
-def test_what_is_set_holds_at_once(client: FlaskClient, runtime: Runtime):
+def test_a_policy_applies_at_once(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     claimed(runtime, *"abcde")
     assert claim(client, "f").json["code"] == "no_seat_available"
@@ -65,7 +65,7 @@ def test_an_empty_word_gives_the_catalogue_s_rules_back(client: FlaskClient, run
     assert client.put(POLICY, json={}).json == BOUGHT
 
 
-def test_a_new_look_at_the_provider_does_not_undo_it(client: FlaskClient, runtime: Runtime):
+def test_a_sync_does_not_undo_a_policy(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     client.put(POLICY, json={"policy": "soft"})
     bought(runtime, seats=3)

@@ -125,13 +125,13 @@ def assert_not_answered(answer: Any, one: Documented) -> None:
 
 
 @each(OF_CHANGES)
-def test_a_refused_preview_is_told_with_what_to_do(buyer: FlaskClient, refuse: Refuse, one: Documented):
+def test_a_refused_preview_says_what_to_do(buyer: FlaskClient, refuse: Refuse, one: Documented):
     refuse(PREVIEW, one)
     assert_refused(preview(buyer), one)
 
 
 @each(NOT_ANSWERED)
-def test_a_preview_that_nobody_answered_is_503(buyer: FlaskClient, refuse: Refuse, one: Documented):
+def test_a_preview_without_a_response_is_503(buyer: FlaskClient, refuse: Refuse, one: Documented):
     refuse(PREVIEW, one)
     answer = preview(buyer)
     assert_not_answered(answer, one)
@@ -142,9 +142,7 @@ def test_a_preview_that_nobody_answered_is_503(buyer: FlaskClient, refuse: Refus
 
 
 @each(OF_CHANGES)
-def test_a_refused_change_is_told_with_what_to_do_and_failed(
-    buyer: FlaskClient, refuse: Refuse, one: Documented
-):
+def test_a_refused_change_failed_and_says_what_to_do(buyer: FlaskClient, refuse: Refuse, one: Documented):
     previewed = preview(buyer).json
     refuse(WRITE, one)
     assert_refused(confirm(buyer, previewed["token"]), one)
@@ -173,7 +171,7 @@ def test_a_change_at_which_the_provider_stumbled_is_202_until_it_is_known(buyer:
 
 
 @pytest.mark.parametrize("call", [PREVIEW, WRITE])
-def test_a_subscription_that_is_gone_at_the_provider_is_told_with_what_to_check(
+def test_a_subscription_unknown_to_the_provider_says_what_to_check(
     buyer: FlaskClient, refuse: Refuse, call: str
 ):
     token = preview(buyer).json["token"]
@@ -188,7 +186,7 @@ def test_a_subscription_that_is_gone_at_the_provider_is_told_with_what_to_check(
 
 
 @each(OF_CANCELLATIONS)
-def test_a_refused_cancellation_is_told_and_the_change_stays_scheduled(
+def test_a_refused_cancellation_leaves_the_change_scheduled(
     buyer: FlaskClient, refuse: Refuse, one: Documented
 ):
     change = scheduled(buyer)
@@ -250,12 +248,12 @@ def test_what_the_customer_took_back_a_moment_before_is_cancelled(
 
 
 @each(OF_PURCHASES)
-def test_a_refused_purchase_is_told_with_what_to_do(buyer: FlaskClient, refuse: Refuse, one: Documented):
+def test_a_refused_purchase_says_what_to_do(buyer: FlaskClient, refuse: Refuse, one: Documented):
     refuse(SELL, one)
     assert_refused(buy(buyer), one)
 
 
 @each(NOT_ANSWERED)
-def test_a_purchase_that_nobody_answered_is_503(buyer: FlaskClient, refuse: Refuse, one: Documented):
+def test_a_purchase_without_a_response_is_503(buyer: FlaskClient, refuse: Refuse, one: Documented):
     refuse(SELL, one)
     assert_not_answered(buy(buyer), one)

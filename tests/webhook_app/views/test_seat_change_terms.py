@@ -172,7 +172,7 @@ def test_a_preview_that_is_too_old_is_refused_however_often_it_is_confirmed(
 @pytest.mark.parametrize(
     ("full", "release"), [(23, "boss"), (12, "guest-1"), (12, "nobody")], ids=["more", "elsewhere", "unknown"]
 )
-def test_who_sits_on_nothing_that_is_given_back_cannot_be_released(
+def test_a_member_without_a_reduced_seat_cannot_be_released(
     buyer: FlaskClient, service: Runtime, full: int, release: str
 ):
     claimed(service, "boss")

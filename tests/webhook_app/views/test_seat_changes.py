@@ -110,7 +110,7 @@ def test_a_change_whose_payment_waits_is_202_and_gives_no_seats(buyer: FlaskClie
     assert (answer.status_code, answer.json["state"], purchased(buyer)) == (202, "submitted", 18)
 
 
-def test_the_same_key_is_told_when_a_change_that_was_under_way_is_done(
+def test_a_repeated_key_returns_the_finished_change(
     buyer: FlaskClient, service: Runtime, world: World, sold: str
 ):
     world.board.turn({"plan_change_payment": "waits"})
@@ -130,12 +130,12 @@ def test_a_scheduled_change_can_be_taken_back(buyer: FlaskClient, world: World, 
     assert world.state.get(sold).scheduled_change is None
 
 
-def test_what_is_done_cannot_be_taken_back(buyer: FlaskClient):
+def test_an_applied_change_cannot_be_cancelled(buyer: FlaskClient):
     done = bought(buyer).json
     assert told(buyer.delete(f"{CHANGE}/{done['change_id']}")) == (409, "not_cancellable")
 
 
-def test_fewer_seats_than_people_is_409_with_those_who_would_leave(buyer: FlaskClient, service: Runtime):
+def test_fewer_seats_than_members_is_409_with_the_leavers(buyer: FlaskClient, service: Runtime):
     claimed(service, *(f"member-{number}" for number in range(12)))
     answer = preview(buyer, 10)
     assert told(answer) == (409, "seats_in_use")
@@ -172,7 +172,7 @@ def test_a_reduction_that_no_cheaper_cart_allows_is_nothing_to_change(buyer: Fla
         {"seats": {"full": 23}, "coupon": "FREE"},
     ],
 )
-def test_a_malformed_wish_is_422_and_says_where(client: FlaskClient, body: dict[str, Any]):
+def test_a_malformed_preview_is_422_and_names_the_place(client: FlaskClient, body: dict[str, Any]):
     answer = client.post(f"{CHANGE}/preview", json=body)
     assert told(answer) == (422, "invalid_request")
     assert answer.json["errors"]
@@ -202,7 +202,9 @@ def test_a_malformed_wish_is_422_and_says_where(client: FlaskClient, body: dict[
         ),
     ],
 )
-def test_what_cannot_be_had_is_told(buyer: FlaskClient, ask: Callable[..., Any], refusal: tuple[int, str]):
+def test_seats_that_cannot_be_bought_are_refused_with_the_reason(
+    buyer: FlaskClient, ask: Callable[..., Any], refusal: tuple[int, str]
+):
     assert told(ask(buyer)) == refusal
 
 
@@ -416,7 +418,7 @@ def as_told(code: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("refused_by", REFUSED_BY)
-def test_every_refusal_of_the_provider_is_told_with_what_to_do(
+def test_every_refusal_of_the_provider_says_what_to_do(
     scripted: FlaskClient, stub: Stub, refused_by: Callable[..., Any]
 ):
     codes = REFUSALS.keys() - {"NOT_FOUND"}
@@ -431,7 +433,7 @@ def test_every_refusal_of_the_provider_is_told_with_what_to_do(
     } == {code: as_told(code) for code in codes}
 
 
-def test_a_refusal_that_nobody_knows_is_told_without_the_providers_words(scripted: FlaskClient, stub: Stub):
+def test_an_unknown_refusal_does_not_repeat_the_providers_text(scripted: FlaskClient, stub: Stub):
     answer = refused_change(scripted, stub, reply(422, {"code": "SOMETHING_NEW", "message": "personal"}))
     assert told(answer) == (409, "change_refused")
     assert "dashboard" in answer.json["detail"]
@@ -439,7 +441,7 @@ def test_a_refusal_that_nobody_knows_is_told_without_the_providers_words(scripte
 
 
 @pytest.mark.parametrize("refused_by", REFUSED_BY)
-def test_a_subscription_that_the_provider_does_not_know_is_told_with_what_to_check(
+def test_an_unknown_subscription_says_what_to_check(
     scripted: FlaskClient, stub: Stub, refused_by: Callable[..., Any]
 ):
     answer = refused_by(scripted, stub, reply(404, {"code": "NOT_FOUND"}))
@@ -513,7 +515,7 @@ def test_a_change_that_may_have_arrived_is_202_until_it_is_known(
 
 
 @pytest.mark.parametrize("status", [401, 429, 500])
-def test_without_a_look_nothing_is_sent_and_it_is_503(scripted: FlaskClient, stub: Stub, status: int):
+def test_without_a_sync_nothing_is_sent_and_it_is_503(scripted: FlaskClient, stub: Stub, status: int):
     stub.replies = [reply(body=subscription(3)), reply(body=offered())]
     token = preview(scripted, 13).json["token"]
     stub.replies = [reply(status)]

@@ -92,7 +92,7 @@ def test_unlimited_is_shown_as_a_word(client: FlaskClient, runtime: Runtime):
     assert (full["purchased"], full["available"]) == ("unlimited", "unlimited")
 
 
-def test_who_has_the_document_already_gets_304(client: FlaskClient, runtime: Runtime):
+def test_a_matching_etag_gets_304(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     etag = client.get("/v1/accounts/acme/seats").headers["ETag"]
     again = client.get("/v1/accounts/acme/seats", headers={"If-None-Match": etag})
@@ -123,7 +123,7 @@ def test_another_account_of_the_same_version_is_another_document(client: FlaskCl
 @pytest.mark.parametrize(
     "path", ["/v1/accounts/acme/seats?on=2026-01-01", "/v1/subscriptions/sub_1/seats?at=2026-01-01T00:00:00Z"]
 )
-def test_a_wish_that_would_not_be_heeded_is_refused(client: FlaskClient, runtime: Runtime, path: str):
+def test_an_unknown_query_parameter_is_refused(client: FlaskClient, runtime: Runtime, path: str):
     bought(runtime)
     answer = client.get(path)
     assert (answer.status_code, answer.json["errors"][0]["where"]) == (422, path.partition("?")[2][:2])
@@ -168,7 +168,7 @@ def test_figures_that_only_a_webhook_vouches_for_are_stale(client: FlaskClient, 
     assert (document["seats"]["full"]["purchased"], document["stale"]) == (9, True)
 
 
-def test_figures_nobody_has_verified_for_two_turns_are_stale(client: FlaskClient, runtime: Runtime):
+def test_figures_unverified_for_two_periods_are_stale(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     with runtime.sessions.begin() as session:
         session.execute(text("UPDATE subscriptions SET verified_at = now() - interval '49 hours'"))
@@ -222,7 +222,7 @@ def test_a_bad_question_is_422_and_says_where(client: FlaskClient, runtime: Runt
     assert (answer.status_code, answer.json["code"]) == (422, code)
 
 
-def test_a_slash_too_many_leads_to_nobody_elses_account(client: FlaskClient, runtime: Runtime):
+def test_an_extra_slash_does_not_reach_another_account(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     assert client.get("/v1/accounts/%2Facme/seats").status_code == 404
 
@@ -250,7 +250,7 @@ def test_nonsense_about_a_subscription_is_a_miss(client: FlaskClient, runtime: R
     assert client.get("/v1/subscriptions/sub_1/seats").json["account_id"] == "acme"
 
 
-def test_a_subscription_that_moved_is_not_looked_for_where_it_was(client: FlaskClient, runtime: Runtime):
+def test_a_moved_subscription_is_found_in_its_new_account(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     client.get("/v1/subscriptions/sub_1/seats")
     with runtime.transaction() as session:

@@ -29,7 +29,9 @@ def purchased(client: FlaskClient) -> int:
     return client.get("/v1/accounts/acme/seats").json["seats"]["full"]["purchased"]
 
 
-def test_what_no_webhook_told_is_there_at_once(client: FlaskClient, runtime: Runtime, provider: FakeProvider):
+def test_a_change_without_a_webhook_is_there_at_once(
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider
+):
     bought(runtime)
     assert purchased(client) == 5
     provider.subscriptions["sub_1"] = a_snapshot(seats=4)
@@ -38,7 +40,7 @@ def test_what_no_webhook_told_is_there_at_once(client: FlaskClient, runtime: Run
     assert purchased(client) == 9
 
 
-def test_what_no_webhook_told_is_shown_as_repaired_drift(
+def test_a_change_without_a_webhook_is_shown_as_repaired_drift(
     client: FlaskClient, runtime: Runtime, provider: FakeProvider
 ):
     bought(runtime)
@@ -70,7 +72,7 @@ def test_where_both_agree_nothing_changes(client: FlaskClient, runtime: Runtime,
     assert client.post(SYNC).json == {"changed": False, "drift": [], "waiting": []}
 
 
-def test_every_subscription_of_the_account_is_looked_at(
+def test_every_subscription_of_the_account_is_synced(
     client: FlaskClient, runtime: Runtime, provider: FakeProvider
 ):
     for subscription_id in ("sub_1", "sub_2"):
@@ -80,7 +82,7 @@ def test_every_subscription_of_the_account_is_looked_at(
     assert sorted(provider.retrieved) == ["sub_1", "sub_2"]
 
 
-def test_what_cannot_be_counted_is_told_as_drift(
+def test_an_uncountable_subscription_is_shown_as_drift(
     client: FlaskClient, runtime: Runtime, provider: FakeProvider
 ):
     bought(runtime)
@@ -92,7 +94,7 @@ def test_what_cannot_be_counted_is_told_as_drift(
     assert purchased(client) == 5
 
 
-def test_a_provider_that_is_away_is_202_with_the_reason_and_rung_for(
+def test_an_unreachable_provider_is_202_with_the_reason_and_a_wake_up(
     client: FlaskClient, runtime: Runtime, provider: FakeProvider, wake_ups: SilentDoorbell
 ):
     bought(runtime)
@@ -113,7 +115,7 @@ def test_a_provider_that_refuses_is_not_waited_for(
     assert provider.retrieved == ["sub_1"]
 
 
-def test_what_was_given_up_on_is_told_as_dead_and_not_rung_for(
+def test_a_dead_subscription_is_shown_as_dead_and_gets_no_wake_up(
     client: FlaskClient, runtime: Runtime, provider: FakeProvider, wake_ups: SilentDoorbell
 ):
     bought(runtime)
@@ -125,7 +127,7 @@ def test_what_was_given_up_on_is_told_as_dead_and_not_rung_for(
     assert wake_ups.rung == []
 
 
-def test_a_dead_letter_is_looked_at_again_when_somebody_asks(
+def test_a_sync_request_retries_a_dead_subscription(
     client: FlaskClient, runtime: Runtime, provider: FakeProvider
 ):
     bought(runtime)
@@ -138,7 +140,7 @@ def test_a_dead_letter_is_looked_at_again_when_somebody_asks(
     assert purchased(client) == 9
 
 
-def test_somebody_else_s_look_that_began_earlier_is_not_taken_for_the_answer(
+def test_a_sync_that_started_earlier_does_not_count(
     client: FlaskClient, runtime: Runtime, provider: FakeProvider
 ):
     """It may have seen the state before the change that the caller knows of."""
@@ -149,7 +151,7 @@ def test_somebody_else_s_look_that_began_earlier_is_not_taken_for_the_answer(
     assert provider.retrieved == ["sub_1"]
 
 
-def test_many_who_ask_at_once_share_their_looks(
+def test_concurrent_callers_share_their_syncs(
     open_door: OpenDoor, runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(
@@ -180,7 +182,7 @@ def test_an_account_nobody_knows_is_404(client: FlaskClient):
     assert client.post(SYNC).json["code"] == "account_not_found"
 
 
-def test_a_refused_key_is_told_at_once_and_with_what_to_do(
+def test_a_refused_api_key_is_reported_at_once_with_advice(
     client: FlaskClient, runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(on_demand, "PATIENCE", 60.0)

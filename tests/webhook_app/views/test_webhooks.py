@@ -87,7 +87,7 @@ def test_new_is_202_and_a_repeat_200_each_with_its_exact_body(sender: FlaskClien
     assert {answer.content_type for answer in answers} == {"application/json"}
 
 
-def test_a_repeat_is_kept_once_hinted_once_and_rung_once(
+def test_a_repeated_delivery_is_stored_hinted_and_woken_for_once(
     sender: FlaskClient, real: Runtime, wake_ups: SilentDoorbell
 ):
     deliver(sender)
@@ -114,7 +114,7 @@ def test_the_same_body_under_another_id_is_another_event(sender: FlaskClient, re
     assert hints(real) == {"sub_1": 2}
 
 
-def test_what_was_signed_is_kept_byte_for_byte(sender: FlaskClient, real: Runtime):
+def test_the_signed_body_is_stored_byte_for_byte(sender: FlaskClient, real: Runtime):
     body = b' {"type" : "subscription.updated",\n "data":{"subscription_id":"sub_1", "x": 1.0} }\n'
     deliver(sender, body, "msg_raw")
     kept = inbox(real)[0]
@@ -234,7 +234,7 @@ def post(sender: FlaskClient, headers: Headers):
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-def test_what_is_not_authentic_is_401_that_tells_nothing(sender: FlaskClient, real: Runtime, spoil: Spoil):
+def test_an_invalid_signature_is_401_without_details(sender: FlaskClient, real: Runtime, spoil: Spoil):
     answer = post(sender, spoil(signed(BODY)))
     assert (answer.status_code, answer.data) == (401, NOT_AUTHENTIC)
     assert inbox(real) == []
@@ -284,7 +284,7 @@ PER_TEST = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 @settings(max_examples=200, deadline=None, suppress_health_check=PER_TEST)
 @given(headers=ANY_HEADERS, body=st.binary(max_size=300))
-def test_whoever_has_no_secret_gets_401_whatever_they_send(sender: FlaskClient, headers, body):
+def test_without_the_secret_every_request_is_401(sender: FlaskClient, headers, body):
     assert sender.post(ADDRESS, data=body, headers=headers).status_code == 401
 
 
@@ -352,7 +352,7 @@ def test_another_provider_is_404(sender: FlaskClient, real: Runtime, name: str):
 # Every event, and what is none.
 
 
-def test_every_event_the_sdk_knows_is_kept_and_those_of_subscriptions_ask_for_a_look(
+def test_every_event_of_the_sdk_is_stored_and_those_of_subscriptions_request_a_sync(
     sender: FlaskClient, real: Runtime, wake_ups: SilentDoorbell
 ):
     about = {name: f"sub_{number}" for number, name in enumerate(SDK_TYPES)}
@@ -374,7 +374,7 @@ def test_the_sdk_knows_48_events_of_which_twelve_are_about_subscriptions():
     ("event_type", "state", "hinted"),
     [("subscription.teleported", "pending", {"sub_1": 1}), ("quota.exhausted", "ignored", {})],
 )
-def test_an_event_of_the_future_is_kept(
+def test_an_event_with_a_future_time_is_stored(
     sender: FlaskClient, real: Runtime, event_type: str, state: str, hinted: dict[str, int]
 ):
     assert deliver(sender, envelope(event_type)).status_code == 202
@@ -436,7 +436,7 @@ PENDING = {
 
 
 @pytest.mark.parametrize("body", DEAD.values(), ids=DEAD)
-def test_what_nobody_can_use_is_202_and_a_dead_letter(sender: FlaskClient, real: Runtime, body: bytes):
+def test_an_unreadable_event_is_202_and_a_dead_letter(sender: FlaskClient, real: Runtime, body: bytes):
     answer = deliver(sender, body)
     assert (answer.status_code, answer.data) == NEW
     (event,) = inbox(real)
@@ -445,7 +445,7 @@ def test_what_nobody_can_use_is_202_and_a_dead_letter(sender: FlaskClient, real:
 
 
 @pytest.mark.parametrize("body", PENDING.values(), ids=PENDING)
-def test_what_names_its_subscription_is_202_and_asks_for_a_look(
+def test_an_event_that_names_its_subscription_is_202_and_requests_a_sync(
     sender: FlaskClient, real: Runtime, body: bytes
 ):
     assert deliver(sender, body).status_code == 202
@@ -524,14 +524,14 @@ def test_another_business_is_ignored_with_a_finding(
 
 
 @pytest.mark.parametrize("business_id", ["bus_ours", None])
-def test_our_business_and_one_that_is_not_named_are_heeded(
+def test_events_of_our_business_or_without_a_business_are_processed(
     ours: FlaskClient, real: Runtime, business_id: str | None
 ):
     deliver(ours, envelope(business_id=business_id))
     assert (hints(real), rows(real, "SELECT kind FROM drift_findings")) == ({"sub_1": 1}, [])
 
 
-def test_what_another_business_sends_that_nobody_can_read_is_dead(ours: FlaskClient, real: Runtime):
+def test_an_unreadable_event_of_another_business_is_dead(ours: FlaskClient, real: Runtime):
     deliver(ours, envelope(business_id="bus_theirs", data=None))
     assert [event.state for event in inbox(real)] == ["dead"]
 
@@ -573,14 +573,14 @@ class BrokenDoorbell:
         raise RuntimeError("can't start new thread")
 
 
-def test_a_broken_doorbell_does_not_matter(real: Runtime, open_door: OpenDoor):
+def test_a_failing_wake_up_does_not_fail_the_delivery(real: Runtime, open_door: OpenDoor):
     sender = open_door(real, key=None, bell=BrokenDoorbell())
     answer = deliver(sender)
     assert (answer.status_code, answer.data) == NEW
     assert hints(real) == {"sub_1": 1}
 
 
-def test_a_broker_that_hangs_makes_nobody_wait(real: Runtime, open_door: OpenDoor):
+def test_a_hanging_broker_does_not_delay_the_delivery(real: Runtime, open_door: OpenDoor):
     reached, over = threading.Event(), threading.Event()
 
     def publish(_: object) -> None:
@@ -596,7 +596,7 @@ def test_a_broker_that_hangs_makes_nobody_wait(real: Runtime, open_door: OpenDoo
     over.set()
 
 
-def test_the_bell_rings_after_the_commit(real: Runtime, open_door: OpenDoor):
+def test_the_wake_up_is_sent_after_the_commit(real: Runtime, open_door: OpenDoor):
     seen = []
 
     class LookingDoorbell:
