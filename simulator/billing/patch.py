@@ -76,7 +76,9 @@ def _paused_or_resumed(subscription: Subscription, now: datetime, patch: Patch) 
 
 
 def _with_plain_fields(subscription: Subscription, patch: Patch) -> Subscription:
-    """Fields that are taken over as they come; null empties them, except where that makes no sense."""
+    """The subscription with the fields that need no rule. Null clears a field, except the address and the
+    name.
+    """
     wanted = {name: getattr(patch, name) for name in AS_GIVEN if name in patch.model_fields_set}
     if "metadata" in wanted:
         wanted["metadata"] = wanted["metadata"] or {}

@@ -1,4 +1,4 @@
-"""Both request logs on a clock that a test moves, and what must hold for all they let through."""
+"""Both request logs with a clock that tests move, and the rules that all granted requests must keep."""
 
 from providers.base import Caller
 from providers.rate_limit.local_log import LocalLog
@@ -9,7 +9,7 @@ SECOND = 1_000_000  # microseconds
 
 
 class Time:
-    """Whole microseconds; Redis is told them too, if there is one."""
+    """The time in whole microseconds, which is also written to Redis if there is a client."""
 
     def __init__(self, client=None):
         self._client = client
@@ -29,7 +29,7 @@ class TimedRedisLog(RedisLog):
 
 
 class TimedLog:
-    """A log, its time, and all that it let through. Waits are microseconds here."""
+    """A log, its time, and all requests that it granted. Waits are in microseconds."""
 
     def __init__(self, log, time, windows):
         self._log = log
@@ -71,14 +71,14 @@ class TimedLog:
         self._time.move(round(seconds * SECOND))
 
     def used(self, seconds, caller=None):
-        """What was sent in the last seconds, by our own book."""
+        """The number of requests granted in the last seconds, by our own count."""
         return self.within(self.now - seconds * SECOND, self.now, caller)
 
     def within(self, since, until, caller=None):
         return sum(since < sent <= until and caller in (None, who) for sent, who in self.granted)
 
     def has_had_its_floor(self, caller):
-        """Whether a refusal is just: the caller has used up a floor, its pace, or there is no room at all."""
+        """Whether a refusal is right: the caller has used up a floor or its pace, or there is no room."""
         paced = caller is Caller.RECONCILE and 0 < self._pace <= self.used(PACE_SECONDS, caller)
         return paced or any(
             self.used(window.seconds, caller) >= floor

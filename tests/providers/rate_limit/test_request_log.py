@@ -47,7 +47,7 @@ with_redis = settings(
 
 @pytest.fixture(params=["own", "shared"])
 def make_log(request):
-    """Every rule holds for the log of one process and for the log of all."""
+    """Both logs, since every rule holds for the local and the shared one."""
     if request.param == "own":
         return TimedLog.own
     client = request.getfixturevalue("shared")
@@ -55,7 +55,7 @@ def make_log(request):
 
 
 def ask_all(log, asks):
-    """What is answered to a stream of asks, one after another."""
+    """The results of a series of requests."""
     answers = []
     for caller, times, later in asks:
         log.passes(later / SECOND)
