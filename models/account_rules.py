@@ -60,7 +60,7 @@ def policies_to_json(general: SeatRules, by_type: Mapping[str, SeatRules]) -> Js
 
 
 def terms_to_json(general: SeatRules, by_type: Mapping[str, SeatRules]) -> Json:
-    """The other rules of each seat type, as far as they differ from the account's."""
+    """The other rules of each seat type that differ from the account's."""
     common = _terms(general)
     differing = {
         name: {term: value for term, value in _terms(rules).items() if value != common[term]}

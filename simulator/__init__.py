@@ -1,1 +1,1 @@
-"""A stand-in for the billing provider: a program of its own that speaks only HTTP."""
+"""A simulator of the billing provider. It is a separate program and is used only over HTTP."""

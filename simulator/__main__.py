@@ -19,15 +19,15 @@ from simulator.world import Settings
 
 @click.command()
 @click.option("--port", default=0, show_default=True, help="0 lets the system choose one.")
-@click.option("--webhook-url", required=True, help="Where deliveries go; http only.")
-@click.option("--webhook-secret", required=True, help="whsec_... signs them.")
-@click.option("--api-key", required=True, help="The key the provider's API expects.")
+@click.option("--webhook-url", required=True, help="The URL to send webhooks to; http only.")
+@click.option("--webhook-secret", required=True, help="The secret to sign webhooks with, whsec_...")
+@click.option("--api-key", required=True, help="The API key that requests must have.")
 @click.option("--business-id", default="bus_simulator", show_default=True)
-@click.option("--speed", default=1.0, show_default=True, help="Divides the retry schedule.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed, the same chances.")
+@click.option("--speed", default=1.0, show_default=True, help="Divides the delays of webhook retries.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed for ids and random faults.")
 @click.option("--delivery-threads", default=16, show_default=True)
-@click.option("--port-file", type=click.Path(path_type=Path), help="Gets the port once requests are served.")
-@click.option("--play", is_flag=True, help="Keep a small business alive.")
+@click.option("--port-file", type=click.Path(path_type=Path), help="Write the port to this file when ready.")
+@click.option("--play", is_flag=True, help="Simulate the customers of a small business.")
 def main(
     *,
     port: int,
@@ -41,7 +41,7 @@ def main(
     port_file: Path | None,
     play: bool,
 ) -> None:
-    """Behave like the billing provider until SIGTERM or SIGINT."""
+    """Simulate the billing provider until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.WARNING, format="simulator: %(message)s")
     settings = Settings(
         webhook_url=webhook_url,
@@ -62,12 +62,12 @@ def main(
         click.echo(f"simulator is ready on {simulator.url}")
         if play:
             business = Business(simulator.world, random.Random(seed))
-            business.run(stopping, lambda story: click.echo(story, err=True))
+            business.run(stopping, lambda step: click.echo(step, err=True))
         stopping.wait()
 
 
 def build(settings: Settings, port: int) -> Simulator:
-    """The simulator, or one line that says what is wrong with the options."""
+    """Create the simulator. Raises `ClickException` with one line if an option is wrong."""
     try:
         return Simulator(settings, port=port)
     except (OSError, ValueError, EmptyWebhookSecretError, Refusal) as error:
@@ -75,7 +75,7 @@ def build(settings: Settings, port: int) -> Simulator:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Whoever waits for the file never reads half of it."""
+    """Write the file at once, so that no reader sees half of it."""
     unfinished = path.with_name(f"{path.name}.new")
     unfinished.write_text(text)
     unfinished.replace(path)

@@ -1,4 +1,4 @@
-"""The Flask application: the provider's API and the control API over one world."""
+"""The Flask application: the provider's API and the control API."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def create_app(world: World, stopping: threading.Event) -> Flask:
 
 
 def _group(name: str, package: ModuleType, world: World, prefix: str | None = None) -> Blueprint:
-    """The routes of every file in a package: a new group of routes is a new file and nothing else."""
+    """The routes of all modules in a package. To add a group of routes, add a module with `routes(world)`."""
     group = Blueprint(name, package.__name__, url_prefix=prefix)
     for found in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{found.name}")
@@ -40,6 +40,6 @@ def _group(name: str, package: ModuleType, world: World, prefix: str | None = No
 
 
 def _refuse_http(error: HTTPException) -> Response:
-    """What the router and Flask itself turn down, in the provider's shape."""
+    """An error raised by Flask or its router, in the provider's format."""
     status = error.code or 500
     return refuse(Refusal(status, CODES.get(status, "INTERNAL_SERVER_ERROR"), error.description or ""))

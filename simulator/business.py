@@ -1,4 +1,4 @@
-"""A small business that keeps itself busy: seats are bought and given back, cards fail, people leave."""
+"""A small business with simulated customers: they buy and give up seats, fail to pay, and leave."""
 
 from __future__ import annotations
 
@@ -28,43 +28,43 @@ Move = tuple[str, Rule]
 
 
 class Business:
-    """Plays through the provider's own rules; every step is one thing that happens to one company."""
+    """Simulates customers by the provider's own rules. Each step is one event of one company."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
         self._world = world
         self._chance = chance
 
-    def run(self, stopping: threading.Event, tell: Callable[[str], object]) -> None:
-        """One step every one to three seconds until told to stop."""
+    def run(self, stopping: threading.Event, report: Callable[[str], object]) -> None:
+        """Run a step every one to three seconds until `stopping` is set, and report each."""
         while not stopping.is_set():
             try:
-                tell(self.step())
+                report(self.step())
             except Refusal as refusal:
-                tell(f"nothing happens: {refusal}")
+                report(f"nothing happens: {refusal}")
             stopping.wait(self._chance.uniform(*PACE))
 
     def step(self) -> str:
-        """Let one thing happen, and say what."""
+        """Let one event happen. Returns its description."""
         live = self._live()
         if company := self._newcomer(live):
-            self._world.open({**company.wishes, **self._first_cart(company)})
+            self._world.open({**company.fields, **self._first_cart(company)})
             return f"{company.name} becomes a customer"
         if not live:
-            return "nobody is left"
+            return "no customers are left"
         subscription = self._chance.choice(live)
-        story, rule = self._chance.choice(self._moves(subscription, len(live)))
+        description, rule = self._chance.choice(self._moves(subscription, len(live)))
         self._world.apply(subscription.subscription_id, rule)
-        return f"{subscription.customer.name} {story}"
+        return f"{subscription.customer.name} {description}"
 
     def _live(self) -> list[Subscription]:
         return [each for each in self._own() if each.status not in ENDED]
 
     def _own(self) -> list[Subscription]:
-        """The companies' subscriptions; what somebody made by hand is left alone."""
+        """The companies' subscriptions, without those created by hand."""
         return [each for each in self._world.state.all() if each.metadata.get("account_id") in ACCOUNTS]
 
     def _newcomer(self, live: list[Subscription]) -> Company | None:
-        """The founders first; later, now and then, somebody who is not there or has left."""
+        """A company that becomes a customer now, if any: first the founders, later sometimes another one."""
         if not self._has_room():
             return None
         present = {subscription.metadata.get("account_id") for subscription in live}
@@ -80,7 +80,7 @@ class Business:
         return {"addons": addons}
 
     def _moves(self, subscription: Subscription, live: int) -> list[Move]:
-        """What may happen next; what happens often stands there often."""
+        """What may happen next. A likely move is listed several times."""
         if subscription.status in {Status.ON_HOLD, Status.PAST_DUE}:
             return [("pays the debt", lifecycle.recover)]
         if subscription.status == Status.PAUSED:
@@ -97,37 +97,37 @@ class Business:
         ]
 
     def _farewells(self, live: int) -> list[Move]:
-        """Most stay after all; there are always some customers, and room for others to come."""
+        """The moves of a customer who has cancelled. Most stay; none leaves while there are few customers."""
         stays: Move = ("stays after all", lifecycle.stay)
         may_leave = live > FEWEST_LIVE and self._has_room()
         return [stays, stays, ("leaves", self._renew)] if may_leave else [stays]
 
     def _has_room(self) -> bool:
-        """Ended subscriptions are kept, so there is an end to how many can begin."""
+        """Whether another subscription may be opened. Ended ones are kept, so their number is limited."""
         return len(self._own()) < MOST_SUBSCRIPTIONS
 
     def _renew(self, subscription: Subscription, now: datetime) -> Outcome:
         return renew(subscription, now, self._world.catalog)
 
     def _shopping(self, subscription: Subscription) -> Move:
-        """Up to three units towards a number drawn anew, so that carts neither fill up nor empty."""
+        """A change of up to three units towards a random number, so that carts neither fill up nor empty."""
         if subscription.product_id == "pdt_per_user":
             step = self._step(subscription.quantity, 1, MOST_USERS)
             cart = replace(subscription.cart, quantity=subscription.quantity + step)
-            return self._deal(step, "user", cart)
+            return self._cart_change(step, "user", cart)
         units = {addon.addon_id: addon.quantity for addon in subscription.addons}
         addon_id = self._chance.choices(list(MOST_UNITS), weights=[8, 1, 3, 1])[0]
         step = self._step(units.get(addon_id, 0), 0, MOST_UNITS[addon_id])
         units[addon_id] = units.get(addon_id, 0) + step
         addons = tuple(AddonUnits(each, quantity) for each, quantity in units.items() if quantity)
-        return self._deal(step, addon_id, replace(subscription.cart, addons=addons))
+        return self._cart_change(step, addon_id, replace(subscription.cart, addons=addons))
 
     def _step(self, held: int, least: int, most: int) -> int:
         goal = self._chance.choice([number for number in range(least, most + 1) if number != held])
         return max(-MOST_AT_ONCE, min(goal - held, MOST_AT_ONCE))
 
-    def _deal(self, step: int, unit: str, cart: Cart) -> Move:
+    def _cart_change(self, step: int, unit: str, cart: Cart) -> Move:
         def rule(subscription: Subscription, _now: datetime) -> Outcome:
             return change(subscription, cart, self._world.catalog)
 
-        return (f"buys {step} x {unit}" if step > 0 else f"gives {-step} x {unit} back", rule)
+        return (f"buys {step} x {unit}" if step > 0 else f"gives up {-step} x {unit}", rule)

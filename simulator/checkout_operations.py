@@ -1,4 +1,4 @@
-"""Where checkout sessions are opened and paid."""
+"""Opens checkout sessions and completes their payment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OUTCOMES = {Result.SUCCEEDED: Status.ACTIVE, Result.FAILED: Status.FAILED}
 
 
 def open_session(world: World, request: CheckoutRequest) -> CheckoutSession:
-    """A session for a cart that can be sold, to a customer who is known or new."""
+    """Open a session for a known or a new customer. Raises `Refusal` if the cart cannot be sold."""
     check_checkout(request, world.catalog)
     with world.state.lock:
         session = CheckoutSession(
@@ -35,21 +35,21 @@ def session_of(world: World, session_id: str) -> CheckoutSession:
 
 
 def pay(world: World, session_id: str, result: Result) -> CheckoutSession:
-    """The customer pays, or fails to and may try again; a subscription is born either way."""
+    """Complete the payment or let it fail; a failed one can be tried again. Either creates a subscription."""
     with world.state.lock:
         session = session_of(world, session_id)
         if session.payment_status == Result.SUCCEEDED:
             raise Refusal.conflict("CHECKOUT_SESSION_COMPLETED", "The session has been paid")
-        born = world.open({**session.wishes(), "status": OUTCOMES[result]})
-        charges = world.ledger.charges(born.subscription_id)
+        subscription = world.open({**session.subscription_fields(), "status": OUTCOMES[result]})
+        charges = world.ledger.charges(subscription.subscription_id)
         world.checkouts[session_id] = session.paid(
-            born.subscription_id, result, charges[-1] if charges else None
+            subscription.subscription_id, result, charges[-1] if charges else None
         )
         return world.checkouts[session_id]
 
 
 def _customer(world: World, buyer: Buyer) -> Customer:
-    """As the provider knows them from an earlier purchase, or as they introduce themselves."""
+    """The customer from an earlier purchase, or a new one with the given details."""
     if buyer.customer_id:
         return world.state.customer(buyer.customer_id)
     blank = Customer(customer_id=world.ids.new("cus"), phone_number=buyer.phone_number)

@@ -1,4 +1,4 @@
-"""The customers of the small business."""
+"""The customers of the simulated business."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """A customer; `account_id` is what the merchant's own product calls its workspace."""
+    """A customer. `account_id` is the id of its workspace in the merchant's product."""
 
     account_id: str
     name: str
@@ -16,8 +16,8 @@ class Company:
     product_id: str = "pdt_team"
 
     @property
-    def wishes(self) -> dict[str, object]:
-        """What a subscription of theirs looks like, whatever is in the cart."""
+    def fields(self) -> dict[str, object]:
+        """The fields of its subscription except the cart."""
         return {
             "product_id": self.product_id,
             "customer": {
@@ -43,5 +43,5 @@ COMPANIES = (
     Company("moss-and-co", "Moss & Co", "Graz", "AT"),
     Company("halyard", "Halyard Shipping", "Gdańsk", "PL"),
 )
-"""The first five are there from the start; the others come later."""
+"""The first five are customers from the start; the others come later."""
 FOUNDERS = 5

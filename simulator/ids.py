@@ -1,4 +1,4 @@
-"""Identifiers as the provider writes them: a prefix and 21 letters and digits, the same for the same seed."""
+"""Ids in the provider's format: a prefix and 21 letters and digits. The same seed gives the same ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LENGTH = 21
 
 
 class Ids:
-    """Draws identifiers and secrets from one seeded source."""
+    """Generates ids and secrets from a seeded random source."""
 
     def __init__(self, seed: int) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Values to JSON and back, as the provider writes and reads them."""
+"""Converts values to and from JSON in the provider's format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def wire_time(moment: datetime) -> str:
 
 
 def encode(value: object) -> bytes:
-    """JSON; dataclasses become objects, times are written as the provider writes them."""
+    """The value as JSON. Dataclasses become objects, and times get the provider's format."""
     return orjson.dumps(value, default=_other, option=orjson.OPT_PASSTHROUGH_DATETIME)
 
 
@@ -32,7 +32,7 @@ def _other(value: object) -> object:
 
 
 def parse_body(wanted: TypeAdapter[Wanted], body: bytes) -> Wanted:
-    """The body as a value: 400 when it is not JSON, 422 when it is not what was asked for."""
+    """The body as a value. Raises `Refusal` with 400 if it is not JSON, and with 422 if it is invalid."""
     try:
         return wanted.validate_json(body, strict=True)
     except ValidationError as error:
@@ -41,7 +41,7 @@ def parse_body(wanted: TypeAdapter[Wanted], body: bytes) -> Wanted:
 
 
 def parse_query(wanted: TypeAdapter[Wanted], arguments: dict[str, str]) -> Wanted:
-    """The query string as a value; everything in it arrives as text."""
+    """The query string as a value. Raises `Refusal` with 400 if it is invalid."""
     try:
         return wanted.validate_python(arguments)
     except ValidationError as error:
@@ -49,7 +49,7 @@ def parse_query(wanted: TypeAdapter[Wanted], arguments: dict[str, str]) -> Wante
 
 
 def explain(error: ValidationError) -> str:
-    """Where the first mistake is, in one line."""
+    """The first error with its place, in one line."""
     first: Any = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     return f"{place}: {first['msg']}" if place else str(first["msg"])

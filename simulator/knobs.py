@@ -1,4 +1,4 @@
-"""The knobs: everything about the provider's behaviour that a test may turn while it runs."""
+"""The knobs: settings of the provider's behaviour that can be changed while it runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Windows = tuple[tuple[Annotated[int, Field(ge=1)], Annotated[float, Field(gt=0)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knobs:
-    """One setting of all knobs; rate-limit windows are `[requests, seconds]`, an empty list is no limit."""
+    """The values of all knobs. Rate-limit windows are `[requests, seconds]`; an empty list means no limit."""
 
     webhook_url: Annotated[str, Field(pattern=r"^http://")]
     speed: Annotated[float, Field(gt=0)] = 1.0
@@ -61,7 +61,7 @@ SETTINGS = TypeAdapter(Knobs)
 
 
 class KnobBoard:
-    """Where the knobs are; `now` is replaced whole, so that readers need no lock."""
+    """The current knobs, `now`. It is replaced as a whole, so readers need no lock."""
 
     def __init__(self, start: Knobs) -> None:
         self._start = check(asdict(start))
@@ -69,7 +69,7 @@ class KnobBoard:
         self.now = self._start
 
     def turn(self, settings: Mapping[str, object]) -> Knobs:
-        """Set the named knobs, all of them or, on any mistake, none."""
+        """Set the named knobs. Raises `Refusal` and sets none of them if one is invalid."""
         with self._lock:
             self.now = check({**asdict(self.now), **settings})
             return self.now

@@ -1,4 +1,4 @@
-"""Where plan changes are asked for: a preview and the change pass the same checks and the same quote."""
+"""Previews and plan changes. Both use the same checks and the same quote."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from simulator.world import World
 
 
 def preview(world: World, subscription_id: str, wanted: PlanRequest) -> Quote:
-    """What the change would lead to now, or the refusal it would meet; nothing happens."""
+    """The quote of the change, without making it. Raises the `Refusal` that the change would get."""
     with world.state.lock:
         return _quoted(world, world.state.get(subscription_id), datetime.now(UTC), wanted)
 
@@ -22,7 +22,10 @@ def preview(world: World, subscription_id: str, wanted: PlanRequest) -> Quote:
 def change(
     world: World, subscription_id: str, wanted: PlanRequest, *, silently: bool = False
 ) -> Subscription:
-    """Carry the change out, schedule it, or leave it waiting for its payment, as the knob has it go."""
+    """Make the change, schedule it, or let it wait for its payment, according to the knob.
+
+    `silently` makes it without a webhook.
+    """
 
     def changed(subscription: Subscription, now: datetime) -> Outcome:
         quoted = _quoted(world, subscription, now, wanted)

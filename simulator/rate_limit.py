@@ -1,4 +1,4 @@
-"""Two windows per caller: so many requests a second, so many a minute."""
+"""Rate limits per caller, with any number of windows (by default per second and per minute)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Window = tuple[int, float]
 
 @dataclass(slots=True)
 class Count:
-    """What one caller has used of one window."""
+    """One caller's use of one window."""
 
     started: float
     used: int = 0
@@ -21,7 +21,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How the tightest window stands after a request."""
+    """The state of the window with the fewest requests left, after a request."""
 
     is_admitted: bool
     limit: int
@@ -30,7 +30,9 @@ class Allowance:
 
 
 class RateLimiter:
-    """Fixed windows that start with a caller's first request in them; refused requests are not counted."""
+    """Counts requests in fixed windows, which start with a caller's first request. Refused ones do not
+    count.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -38,7 +40,7 @@ class RateLimiter:
         self._counts: dict[tuple[str, Window], Count] = {}
 
     def admit(self, caller: str, windows: Sequence[Window]) -> Allowance | None:
-        """Count the request if every window has room; None when nothing is limited."""
+        """Count the request if every window has room for it. Returns None if there are no windows."""
         if not windows:
             return None
         with self._lock:
@@ -63,7 +65,9 @@ class RateLimiter:
 
 
 def headers(allowance: Allowance, reset_as: str) -> dict[str, str]:
-    """The provider does not say whether the reset is a duration or a moment, so both can be had."""
+    """The rate-limit headers. Whether the provider's reset is a duration or a time is not documented, so
+    `reset_as` selects either (`seconds` or `unix`).
+    """
     start = time.time() if reset_as == "unix" else 0.0
     return {
         "X-RateLimit-Limit": str(allowance.limit),

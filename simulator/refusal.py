@@ -1,10 +1,10 @@
-"""The provider's one error shape: a status, a stable code, a message."""
+"""The provider's error format: a status, a stable code, a message."""
 
 from __future__ import annotations
 
 
 class Refusal(Exception):
-    """A request the provider turns down, with one of its documented codes."""
+    """A refused request, with one of the provider's documented error codes."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Who asked what: every request to the provider's API, with counts that outlive the list."""
+"""A log of requests to the provider's API. The counts include requests that the log no longer holds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ KEPT = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request as it was answered.
+    """A request and its response.
 
-    `route` is method and pattern, `caller` the user agent, `fault` what the knobs did to the answer.
+    `route` is method and URL pattern, `caller` the user agent, `fault` the fault that the knobs caused, if
+    any.
     """
 
     method: str
@@ -31,9 +32,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Write:
-    """One request that was to change something, noted when the work was done or turned down.
+    """A request to change something, logged when it was carried out or refused.
 
-    Its answer may still be late, broken or lost: a write is in the log before its answer leaves.
+    It is in the log before its response is sent, which may still be delayed, broken or lost.
     """
 
     route: str
@@ -46,7 +47,7 @@ class Write:
         return self.status < 300
 
     def shown(self) -> dict[str, object]:
-        """`digest` is the SHA-256 of the body as it came, for writes that must be the same one."""
+        """The write as JSON. `digest` is the SHA-256 of the raw body, to compare writes."""
         return {
             "route": self.route,
             "path": self.path,
@@ -58,7 +59,7 @@ class Write:
 
 
 class RequestLog:
-    """The latest requests and writes, and the counts of all of them."""
+    """The latest requests and writes, and the counts of all."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -89,7 +90,7 @@ class RequestLog:
                 self._applied[write.route] += 1
 
     def report(self, limit: int) -> dict[str, object]:
-        """The counts, and the last `limit` requests and writes, oldest first."""
+        """All counts, and the last `limit` requests and writes, oldest first."""
         with self._lock:
             return {
                 "total": self._statuses.total(),

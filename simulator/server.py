@@ -1,4 +1,4 @@
-"""One running simulator: the HTTP server and the deliveries, started and stopped together."""
+"""A running simulator: its HTTP server and its webhook deliveries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simulator.world import Settings, World
 
 
 class Simulator:
-    """Runs in threads of this process; `with Simulator(settings) as simulator:` leaves none behind."""
+    """Runs in threads of this process. `with Simulator(settings) as simulator:` stops them at the end."""
 
     def __init__(self, settings: Settings, *, port: int = 0) -> None:
         self.world = World(settings)

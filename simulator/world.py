@@ -1,4 +1,4 @@
-"""The provider: its subscriptions, its catalogue, and what it announces about them."""
+"""The state of the simulated provider, and the operations on it, which send webhooks."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from simulator.request_log import RequestLog
 from simulator.webhooks.announcements import announced
 from simulator.webhooks.delivery import Dispatcher
 from simulator.webhooks.events import Event, EventType, body_of
-from simulator.webhooks.other_bodies import Occasion, plausible
+from simulator.webhooks.other_bodies import EventContext, plausible
 from simulator.webhooks.outbox import Message
 from simulator.webhooks.signing import Signer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What one provider is started with."""
+    """The settings that a simulator is started with."""
 
     webhook_url: str
     webhook_secret: str
@@ -40,7 +40,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emission:
-    """An event to send whether or not anything happened; `data` or `raw` replace its body."""
+    """An event to send without a change of state. `data` replaces its data, `raw` its whole body."""
 
     type: str
     subscription_id: str | None = None
@@ -52,7 +52,7 @@ class Emission:
 
 
 class World:
-    """Everything that one running simulator knows."""
+    """The state of one simulator."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -74,7 +74,7 @@ class World:
         self.limiter = RateLimiter()
 
     def reset(self) -> None:
-        """As on the first day; the webhook secret too."""
+        """Restore the initial state, including the webhook secret."""
         with self.state.lock:
             self.board.reset()
             self.signer.reset()
@@ -88,36 +88,36 @@ class World:
             self.limiter.forget()
 
     def apply(self, subscription_id: str, rule: Rule, *, silently: bool = False) -> Subscription:
-        """Let a rule change a subscription, and announce it unless it happens behind everyone's back."""
+        """Change a subscription by a rule, and send the webhooks about it unless `silently`."""
         with self.state.lock:
             now = datetime.now(UTC)
-            return self._settle(rule(self.state.get(subscription_id), now), now, silently=silently)
+            return self._store(rule(self.state.get(subscription_id), now), now, silently=silently)
 
-    def open(self, wishes: new_subscription.Wishes, *, silently: bool = False) -> Subscription:
-        """A new subscription with the wished fields."""
+    def open(self, fields: new_subscription.Fields, *, silently: bool = False) -> Subscription:
+        """Create a subscription with these fields."""
         with self.state.lock:
             now = datetime.now(UTC)
-            subscription = new_subscription.draft(wishes, catalog=self.catalog, ids=self.ids, now=now)
-            return self._settle(new_subscription.opened(subscription, wishes, now), now, silently=silently)
+            subscription = new_subscription.draft(fields, catalog=self.catalog, ids=self.ids, now=now)
+            return self._store(new_subscription.opened(subscription, fields, now), now, silently=silently)
 
     def open_many(
-        self, wishes: new_subscription.Wishes, count: int, account: str | None, *, silently: bool = True
+        self, fields: new_subscription.Fields, count: int, account: str | None, *, silently: bool = True
     ) -> list[str]:
-        """Many alike, fast; the ids come oldest first."""
+        """Create many subscriptions with the same fields. Returns their ids, oldest first."""
         with self.state.lock:
             now = datetime.now(UTC)
-            model = new_subscription.draft(wishes, catalog=self.catalog, ids=self.ids, now=now)
-            outcome = new_subscription.opened(model, wishes, now)
-            born = list(new_subscription.copies(outcome.subscription, count, account, self.ids))
+            model = new_subscription.draft(fields, catalog=self.catalog, ids=self.ids, now=now)
+            outcome = new_subscription.opened(model, fields, now)
+            created = list(new_subscription.copies(outcome.subscription, count, account, self.ids))
             if silently:
-                self.state.put(*born)
+                self.state.put(*created)
             else:
-                for subscription in born:
-                    self._settle(Outcome(subscription, outcome.events), now, silently=False)
-            return [subscription.subscription_id for subscription in born]
+                for subscription in created:
+                    self._store(Outcome(subscription, outcome.events), now, silently=False)
+            return [subscription.subscription_id for subscription in created]
 
     def emit(self, emission: Emission) -> Message:
-        """Send an event out of the blue. A subscription nobody knows is made up, and not kept."""
+        """Send an event without a change of state. An unknown subscription is made up for it, not stored."""
         with self.state.lock:
             now = emission.timestamp or datetime.now(UTC)
             subscription = self._find_or_make_up(emission.subscription_id, now)
@@ -131,31 +131,41 @@ class World:
                 data=emission.data,
                 raw=emission.raw,
             )
-            family, _, word = emission.type.partition(".")
-            if emission.data is None and family != "subscription":
-                occasion = Occasion(
-                    word=word, subscription=subscription, now=now, business_id=business_id, ids=self.ids
-                )
-                event = replace(event, data=plausible(family, occasion))
+            if emission.data is None:
+                event = self._with_plausible_data(event, subscription)
             return self._post(event, emission.webhook_id)
 
+    def _with_plausible_data(self, event: Event, subscription: Subscription) -> Event:
+        """The event with data for its type. Events about subscriptions get their data from the state."""
+        family, _, action = event.type.partition(".")
+        if family == "subscription":
+            return event
+        context = EventContext(
+            action=action,
+            subscription=subscription,
+            now=event.occurred_at,
+            business_id=event.business_id,
+            ids=self.ids,
+        )
+        return replace(event, data=plausible(family, context))
+
     def read_body(self, event: Event) -> bytes:
-        """The body to deliver now: the present state under the event's old time, unless frozen by a knob."""
+        """The body to deliver now: the current state with the event's time, unless a knob freezes it."""
         subscription = event.subscription
         if subscription and self.board.now.body == "at_delivery":
             subscription = self.state.find(subscription.subscription_id) or subscription
         return body_of(event, subscription)
 
-    def _settle(self, outcome: Outcome, now: datetime, *, silently: bool) -> Subscription:
-        """Keep the new state and the charges that go with it, and tell."""
+    def _store(self, outcome: Outcome, now: datetime, *, silently: bool) -> Subscription:
+        """Store the new state and its charges, and send the webhooks about them."""
         before = self.state.find(outcome.subscription.subscription_id)
         self.state.put(outcome.subscription)
-        made = list(charges(outcome, before, now, ids=self.ids, ledger=self.ledger))
-        for charge in made:
+        new_charges = list(charges(outcome, before, now, ids=self.ids, ledger=self.ledger))
+        for charge in new_charges:
             self.ledger.enter(charge)
         if not silently:
             business_id = self.settings.business_id
-            for event in announced(outcome, made, now, business_id=business_id, ids=self.ids):
+            for event in announced(outcome, new_charges, now, business_id=business_id, ids=self.ids):
                 self._post(event)
         return outcome.subscription
 
@@ -166,5 +176,5 @@ class World:
 
     def _find_or_make_up(self, subscription_id: str | None, now: datetime) -> Subscription:
         known = self.state.find(subscription_id) if subscription_id else None
-        wishes = {"subscription_id": subscription_id} if subscription_id else {}
-        return known or new_subscription.draft(wishes, catalog=self.catalog, ids=self.ids, now=now)
+        fields = {"subscription_id": subscription_id} if subscription_id else {}
+        return known or new_subscription.draft(fields, catalog=self.catalog, ids=self.ids, now=now)

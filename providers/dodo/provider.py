@@ -102,7 +102,7 @@ class Dodo:
         """Retrieve the subscription.
 
         Raises `SubscriptionNotAtProvider`, `PermanentError`, or `TransientError`; the latter also for a
-        response that makes no sense, since a fault at the provider or in a proxy may be fixed.
+        response that cannot be read, since a fault at the provider or in a proxy may be fixed.
         """
         try:
             snapshot = subscriptions.snapshot(

@@ -1,1 +1,1 @@
-"""The provider's HTTP API. Every file offers `routes(world)`; a new group of routes is a new file."""
+"""The provider's HTTP API. Each module has `routes(world)`; a new group of routes is a new module."""

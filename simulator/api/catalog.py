@@ -82,7 +82,7 @@ def product_body(entry: Product, business_id: str) -> Body:
 
 
 def product_item(entry: Product, business_id: str) -> Body:
-    """A product in a list: its price is a number, and its add-ons are not shown."""
+    """A product in a list, where the price is a number and add-ons are not included."""
     return {
         **_core(entry, business_id),
         "currency": entry.currency,

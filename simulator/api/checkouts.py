@@ -1,4 +1,4 @@
-"""Checkout sessions: open one, ask how it stands."""
+"""Create and retrieve checkout sessions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def routes(world: World) -> Blueprint:
 
     @blueprint.get("/<session_id>")
     def retrieve(session_id: str) -> Response:
-        """No word about the subscription: that comes by webhook."""
+        """The session without its subscription, which only a webhook reports."""
         session = session_of(world, session_id)
         return answer(
             {

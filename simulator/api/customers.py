@@ -1,4 +1,4 @@
-"""The customer portal: a link for a customer the provider knows."""
+"""Links to the customer portal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def routes(world: World) -> Blueprint:
 
     @blueprint.post("/<customer_id>/customer-portal/session")
     def open_portal(customer_id: str) -> Response:
-        """What a customer does behind the link is played through the control API."""
+        """A link for a known customer. What customers do in the portal is simulated by the control API."""
         world.state.customer(customer_id)
         return answer({"link": f"{PORTAL}/{world.ids.new('cps')}"})
 

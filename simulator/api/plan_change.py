@@ -1,4 +1,4 @@
-"""Preview or change the plan of a subscription, or drop a change that is scheduled."""
+"""Preview or change the plan of a subscription, or cancel a scheduled change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def routes(world: World) -> Blueprint:
 
     @blueprint.post("")
     def change_plan(subscription_id: str) -> Response:
-        """Four nulls, whatever becomes of the change: nothing may be provisioned from this answer."""
+        """The response is four nulls whatever the outcome. It does not tell whether the plan was changed."""
         plan_operations.change(world, subscription_id, parse_body(PLAN_REQUEST, request.get_data()))
         return answer(SETTLED_BY_MANDATE)
 

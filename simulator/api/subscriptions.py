@@ -19,7 +19,7 @@ from simulator.world import World
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListQuery:
-    """Pages count from zero. There is no filter by time of change, and no total in the answer."""
+    """Pages are counted from zero. There is no filter by time of change, and no total in the response."""
 
     page_number: Annotated[int, Field(ge=0)] = 0
     page_size: Annotated[int, Field(ge=1, le=100)] = 10

@@ -1,4 +1,4 @@
-"""What a customer owes: amounts, the tax on them, and the credit they use up or leave behind."""
+"""What a customer owes: amounts, tax, and the credit used or granted."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from simulator.billing.tax import tax_on
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """In the smallest unit of the subscription's currency; `total` includes `tax` and is never negative.
+    """An amount due, in the smallest unit of the subscription's currency. `total` includes `tax` and is not
+    negative.
 
-    `customer_credits` is what the balance moves by: negative is used, positive is granted.
+    `customer_credits` is the change of the customer's credit: negative if used, positive if granted.
     """
 
     total: int
@@ -24,13 +25,13 @@ class Due:
 
     @property
     def is_nothing(self) -> bool:
-        """Neither money nor credit moves."""
+        """Whether neither money nor credit changes hands."""
         return not self.total and not self.customer_credits
 
     def charge(
         self, subscription: Subscription, now: datetime, *, payment_id: str, reason: Reason, result: Result
     ) -> Charge:
-        """Carries the subscription's metadata."""
+        """The charge for this amount, with the subscription's metadata."""
         return Charge(
             payment_id=payment_id,
             subscription_id=subscription.subscription_id,
@@ -47,7 +48,9 @@ class Due:
 
 
 def due(amounts: Iterable[int], subscription: Subscription, balance: int) -> Due:
-    """The customer's credit is used first; a sum below nothing becomes credit."""
+    """The amount due for these amounts. The customer's credit (`balance`) is used first; a negative sum
+    becomes credit.
+    """
     priced = list(amounts)
     is_included, country = subscription.tax_inclusive, subscription.billing.country
     tax = sum(tax_on(amount, country, is_included=is_included) for amount in priced)

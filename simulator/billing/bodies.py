@@ -1,4 +1,4 @@
-"""The bodies of a subscription: what a retrieve, a list item and a webhook show of it."""
+"""The JSON bodies of a subscription: in a retrieve, in a list, and in a webhook."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ IN_WEBHOOK, IN_FULL, IN_ITEM = (attrgetter(*names) for names in (WEBHOOK, FULL, 
 
 
 def full(subscription: Subscription) -> Body:
-    """What a retrieve answers."""
+    """The body of a retrieve."""
     body: Body = dict(zip(FULL, IN_FULL(subscription), strict=True))
     return _retouched(body, subscription, ONLY_ON_WEBHOOKS)
 
 
 def item(subscription: Subscription, product: Product | None) -> Body:
-    """A list item: it has the product's name and a short form of the discounts, and no add-ons."""
+    """The list item, which has the product's name and short discounts, but no add-ons."""
     body: Body = dict(zip(ITEM, IN_ITEM(subscription), strict=True))
     body["product_name"] = product.name if product else None
     body["discounts"] = [_short(discount) for discount in subscription.discounts or ()]
@@ -53,12 +53,12 @@ def webhook_data(subscription: Subscription, payment_id: str | None) -> Body:
 
 
 def own(subscription: Subscription) -> Body:
-    """What the control API shows: everything, the simulator's own fields too."""
+    """The body in the control API: all fields, including the simulator's own."""
     return {field.name: getattr(subscription, field.name) for field in fields(Subscription)}
 
 
 def _retouched(body: Body, subscription: Subscription, hidden: frozenset[str]) -> Body:
-    """The body with the verbatim fields this shape would show, and without the absent ones."""
+    """The body with the `verbatim` fields, except hidden ones, and without the `absent` fields."""
     for name, value in subscription.verbatim.items():
         if name not in hidden:
             body[name] = value

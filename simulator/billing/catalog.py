@@ -1,4 +1,4 @@
-"""What the merchant sells: products, add-ons, and what a cart of them costs."""
+"""The merchant's products and add-ons, and the price of a cart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OPENED = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """Something with a price, recurring unless sold once; `addons` are the ids of those offered with it."""
+    """A product. `addons` are the ids of the add-ons sold with it."""
 
     product_id: str
     name: str
@@ -34,7 +34,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addon:
-    """Something bought on top of a product. How many seats a unit is worth is not the provider's business."""
+    """An add-on. The provider does not know how many seats it gives."""
 
     id: str
     name: str
@@ -64,7 +64,7 @@ ADDONS = (
 
 
 class Catalog:
-    """The products and add-ons on sale. Values are replaced whole, so readers need no lock."""
+    """The products and add-ons on sale. Values are replaced as a whole, so readers need no lock."""
 
     def __init__(self) -> None:
         self.restore()
@@ -90,7 +90,7 @@ class Catalog:
         return self.addons[addon_id]
 
     def price(self, cart: Cart) -> int:
-        """The recurring amount before tax; what is not on sale costs nothing."""
+        """The recurring amount before tax. Products and add-ons that are not on sale cost nothing."""
         product = self.products.get(cart.product_id)
         base = product.price * cart.quantity if product else 0
         return base + sum(self._price_of(units) for units in cart.addons)

@@ -1,4 +1,4 @@
-"""A charge: money asked of a customer, what for, and what became of it."""
+"""Charges: amounts charged to a customer, with reason and result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """What a charge is for, in the provider's words for `charge_type`."""
+    """The reason of a charge, as in the provider's `charge_type`."""
 
     NEW = "new"
     RENEWAL = "renewal"
@@ -17,7 +17,7 @@ class Reason(StrEnum):
 
 
 class Result(StrEnum):
-    """What became of a charge, in the provider's words for the status of a payment."""
+    """The result of a charge, as in the provider's payment status."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -26,10 +26,10 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """Amounts in the smallest unit of `currency`; `amount` includes `tax`.
+    """A charge. Amounts are in the smallest unit of `currency`; `amount` includes `tax`.
 
-    `customer_credits` moves the customer's balance once the charge has succeeded: negative is
-    credit used, positive is credit granted.
+    `customer_credits` is added to the customer's credit if the charge succeeds: negative if used, positive if
+    granted.
     """
 
     payment_id: str

@@ -1,4 +1,4 @@
-"""Which charges follow from what happened to a subscription."""
+"""The charges that follow from a change of a subscription."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from simulator.webhooks.events import EventType
 def charges(
     outcome: Outcome, before: Subscription | None, now: datetime, *, ids: Ids, ledger: Ledger
 ) -> Iterator[Charge]:
-    """A plan change brings its own; `renewed` is money collected, `failed` a first payment that was not.
+    """The charges of an outcome. A plan change has its own; `renewed` means a successful payment, `failed` a
+    failed first payment.
 
-    Whatever ends the wait for a payment otherwise, such as a pause, ends it unpaid.
+    If a plan change was waiting for its payment and ends in another way, such as by a pause, the payment
+    failed.
     """
 
     def whole_period(subscription: Subscription, reason: Reason, result: Result) -> Charge:

@@ -1,4 +1,4 @@
-"""Checkout sessions: a cart and a customer, until somebody pays."""
+"""Checkout sessions: a cart and a customer, waiting for payment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CartItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buyer:
-    """A customer the provider knows by id, or a new one by e-mail address."""
+    """A known customer by id, or a new one by e-mail address."""
 
     customer_id: str | None = None
     email: str | None = None
@@ -49,7 +49,7 @@ class SubscriptionData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckoutRequest:
-    """What concerns a subscription in the body of a new session; everything else is read over."""
+    """The fields of a request for a session that concern a subscription. Other fields are ignored."""
 
     product_cart: Annotated[tuple[CartItem, ...], Field(max_length=20)]
     billing_address: Address | None = None
@@ -63,7 +63,7 @@ class CheckoutRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckoutSession:
-    """A cart that waits for its customer; `subscription_id` is what the last payment made of it."""
+    """A checkout session. `subscription_id` is the subscription that the last payment created."""
 
     session_id: str
     request: CheckoutRequest
@@ -73,8 +73,8 @@ class CheckoutSession:
     payment_id: str | None = None
     payment_status: Result | None = None
 
-    def wishes(self) -> dict[str, object]:
-        """The subscription that was asked for, in its own fields."""
+    def subscription_fields(self) -> dict[str, object]:
+        """The fields of the subscription to create."""
         request, terms = self.request, self.request.subscription_data or SubscriptionData()
         (item,) = request.product_cart
         optional = {
@@ -92,7 +92,7 @@ class CheckoutSession:
         }
 
     def paid(self, subscription_id: str, result: Result, charge: Charge | None) -> CheckoutSession:
-        """After an attempt to pay; a free trial starts without a charge."""
+        """The session after a payment. `charge` is None for a free trial."""
         return replace(
             self,
             subscription_id=subscription_id,
@@ -102,7 +102,9 @@ class CheckoutSession:
 
 
 def check_checkout(request: CheckoutRequest, catalog: Catalog) -> None:
-    """Exactly one subscription to something on sale; on demand, without add-ons."""
+    """Raise `Refusal` unless the request is for exactly one subscription product on sale. On-demand
+    subscriptions cannot have add-ons.
+    """
     if len(request.product_cart) != 1:
         raise Refusal.unprocessable(
             "INVALID_REQUEST_BODY", "product_cart: the simulator sells one subscription at a time"

@@ -1,4 +1,4 @@
-"""Sorted indexes: any page of a large list, newest first, without walking the list."""
+"""Sorted indexes of subscriptions: any page of a large list, newest first, without reading the whole list."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ LAST = "\U0010ffff"  # sorts after every identifier
 
 
 class SubscriptionIndex:
-    """Every subscription by time of creation, and once more for each value one can filter by.
+    """All subscriptions by time of creation, and for each filter value those that have it.
 
-    Not locked: its owner's lock guards it together with the subscriptions themselves.
+    It has no lock: the owner's lock protects it together with the subscriptions.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,9 @@ class SubscriptionIndex:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> list[str]:
-        """The ids on page `number`, counted from zero; of several filters the rarest value is walked."""
+        """The ids on page `number`, counted from zero. With several filters, the one with fewest matches is
+        read.
+        """
         found = [self._by_value.get(pair, []) for pair in filters.items()] or [self._all]
         keys = min(found, key=len)
         first = bisect_left(keys, (since, "")) if since else 0

@@ -1,4 +1,4 @@
-"""The ledger: every charge, and the credit each customer has left."""
+"""The ledger: all charges, and the credit of each customer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KEPT = 100_000
 class Ledger:
     """The latest charges by payment id, oldest first.
 
-    Not locked: the lock of the subscriptions guards it, since charges and carts change together.
+    It has no lock: the lock of the subscriptions protects it, since charges and carts change together.
     """
 
     def __init__(self) -> None:
@@ -23,16 +23,16 @@ class Ledger:
         self._credits: Counter[tuple[str, str]] = Counter()
 
     def enter(self, charge: Charge) -> None:
-        """A new charge, or what became of one that was processing. Credit never falls below nothing."""
+        """Store a new charge, or the result of one that was processing. Credit does not fall below zero."""
         self._charges[charge.payment_id] = charge
         if charge.result == Result.SUCCEEDED:
-            purse = charge.customer_id, charge.currency
-            self._credits[purse] = max(0, self._credits[purse] + charge.customer_credits)
+            key = charge.customer_id, charge.currency
+            self._credits[key] = max(0, self._credits[key] + charge.customer_credits)
         if len(self._charges) > KEPT:
             del self._charges[next(iter(self._charges))]
 
     def balance(self, customer_id: str, currency: str) -> int:
-        """In the smallest unit of the currency."""
+        """The customer's credit, in the smallest unit of the currency."""
         return self._credits[customer_id, currency]
 
     def charges(self, subscription_id: str | None = None) -> list[Charge]:
@@ -41,7 +41,7 @@ class Ledger:
         ]
 
     def credits(self) -> list[dict[str, object]]:
-        """Whoever has any, by customer and currency."""
+        """All credit, by customer and currency."""
         return [
             {"customer_id": customer_id, "currency": currency, "balance": balance}
             for (customer_id, currency), balance in self._credits.items()

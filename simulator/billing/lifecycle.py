@@ -1,4 +1,4 @@
-"""The rules of a subscription's life: from one state to the next, and the events that follow."""
+"""The life cycle of a subscription: rules for its changes of status, and the events they cause."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ENDED = frozenset({Status.CANCELLED, Status.FAILED, Status.EXPIRED})
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The new state and what is announced about it.
+    """The result of a rule: the new state and the events about it.
 
-    `charge` is one the rule has made itself; `unpaid` is the plan whose price could not be collected.
+    `charge` is a charge made by the rule; `unpaid` is the subscription whose price could not be collected.
     """
 
     subscription: Subscription
@@ -34,42 +34,42 @@ Rule = Callable[[Subscription, datetime], Outcome]
 
 
 def changed(subscription: Subscription, *events: str) -> Outcome:
-    """Every change of any field is announced as `updated` besides its own event."""
+    """The outcome of a change, which causes `updated` besides its own events."""
     return Outcome(subscription, (*events, EventType.UPDATED))
 
 
 def enter(subscription: Subscription, status: str, **changes: Any) -> Subscription:
-    """In the new status; the marks of the old one are wiped."""
-    unmarked = {"paused_at": None, "past_due_ends_at": None, "pending_change": None}
-    return replace(subscription, **{**unmarked, "status": status, **changes})
+    """The subscription in the new status, without the fields that belong to the old one."""
+    cleared = {"paused_at": None, "past_due_ends_at": None, "pending_change": None}
+    return replace(subscription, **{**cleared, "status": status, **changes})
 
 
 def next_period(subscription: Subscription) -> Subscription:
-    """The period that starts where the present one ends."""
+    """The subscription in the next billing period."""
     start = subscription.next_billing_date
     end = later(start, subscription.payment_frequency_count, subscription.payment_frequency_interval)
     return replace(subscription, previous_billing_date=start, next_billing_date=end)
 
 
 def touch(subscription: Subscription, _now: datetime) -> Outcome:
-    """Nothing but `updated`."""
+    """Change nothing, but cause `updated`."""
     return changed(subscription)
 
 
 def activate(subscription: Subscription, _now: datetime) -> Outcome:
-    """The first payment; a free trial starts without one."""
-    alive = enter(subscription, Status.ACTIVE)
+    """The first payment succeeds. A free trial starts without a payment."""
+    active = enter(subscription, Status.ACTIVE)
     if subscription.trial_period_days and not subscription.trial_amount:
-        return changed(alive, EventType.ACTIVE)
-    return changed(alive, EventType.ACTIVE, EventType.RENEWED)
+        return changed(active, EventType.ACTIVE)
+    return changed(active, EventType.ACTIVE, EventType.RENEWED)
 
 
 def recover(subscription: Subscription, _now: datetime) -> Outcome:
-    """The debt is paid. Only a return from `on_hold` is announced as `active` again."""
-    alive = next_period(enter(subscription, Status.ACTIVE))
+    """The overdue amount is paid. The event `active` is sent only on a return from `on_hold`."""
+    active = next_period(enter(subscription, Status.ACTIVE))
     if subscription.status == Status.ON_HOLD:
-        return changed(alive, EventType.ACTIVE, EventType.RENEWED)
-    return changed(alive, EventType.RENEWED)
+        return changed(active, EventType.ACTIVE, EventType.RENEWED)
+    return changed(active, EventType.RENEWED)
 
 
 def hold(subscription: Subscription, _now: datetime) -> Outcome:
@@ -86,7 +86,7 @@ def pause(subscription: Subscription, now: datetime) -> Outcome:
 
 
 def unpause(subscription: Subscription, now: datetime) -> Outcome:
-    """Both dates move later by the length of the pause."""
+    """End a pause. The next billing date and the end of the term move by its length."""
     length = now - (subscription.paused_at or now)
     expires_at = subscription.expires_at
     running = enter(
@@ -99,7 +99,7 @@ def unpause(subscription: Subscription, now: datetime) -> Outcome:
 
 
 def cancel(subscription: Subscription, now: datetime, by: CancelledBy = MERCHANT) -> Outcome:
-    """At once. The add-ons stay listed, as nothing says that the provider clears them."""
+    """Cancel at once. The add-ons stay, since the provider does not document that it removes them."""
     ended = enter(
         subscription,
         Status.CANCELLED,
@@ -111,13 +111,15 @@ def cancel(subscription: Subscription, now: datetime, by: CancelledBy = MERCHANT
 
 
 def cancel_later(subscription: Subscription, _now: datetime, by: CancelledBy = MERCHANT) -> Outcome:
-    """At the next billing date: `cancelled` is announced although the status stays as it is."""
+    """Cancel at the next billing date. The event `cancelled` is sent now, although the status does not
+    change.
+    """
     leaving = replace(subscription, cancel_at_next_billing_date=True, cancelled_by=by)
     return changed(leaving, EventType.PLAN_CHANGED, EventType.CANCELLED)
 
 
 def stay(subscription: Subscription, _now: datetime) -> Outcome:
-    """A scheduled cancellation is taken back."""
+    """Undo a scheduled cancellation."""
     staying = replace(
         subscription,
         cancel_at_next_billing_date=False,
@@ -133,16 +135,16 @@ def fail(subscription: Subscription, _now: datetime) -> Outcome:
 
 
 def expire(subscription: Subscription, now: datetime) -> Outcome:
-    """The end of the term, and of a scheduled cancellation."""
+    """The subscription ends, by its term or by a scheduled cancellation."""
     cancelled_at = now if subscription.cancel_at_next_billing_date else subscription.cancelled_at
     ended = enter(subscription, Status.EXPIRED, cancelled_at=cancelled_at, scheduled_change=None)
     return changed(ended, EventType.EXPIRED)
 
 
 def replace_payment_method(subscription: Subscription, now: datetime, method_id: str) -> Outcome:
-    """A new card; on a subscription that is on hold it pays the debt at once."""
-    equipped = replace(subscription, payment_method_id=method_id, has_payment_method=True)
-    outcome = recover(equipped, now) if equipped.status == Status.ON_HOLD else changed(equipped)
+    """Replace the card. On a subscription on hold, it pays the overdue amount at once."""
+    updated = replace(subscription, payment_method_id=method_id, has_payment_method=True)
+    outcome = recover(updated, now) if updated.status == Status.ON_HOLD else changed(updated)
     return Outcome(outcome.subscription, (EventType.UPDATE_PAYMENT_METHOD, *outcome.events))
 
 
@@ -150,20 +152,20 @@ def wait_for_mandate(subscription: Subscription, _now: datetime) -> Outcome:
     return changed(enter(subscription, Status.PENDING))
 
 
-def come_alive(subscription: Subscription, now: datetime) -> Outcome:
-    """Active again, by the road that leads there from the present status."""
-    return ROADS_TO_ACTIVE.get(subscription.status, activate)(subscription, now)
+def become_active(subscription: Subscription, now: datetime) -> Outcome:
+    """Become active, by the rule for the current status."""
+    return TO_ACTIVE.get(subscription.status, activate)(subscription, now)
 
 
-ROADS_TO_ACTIVE: Mapping[str, Rule] = {
+TO_ACTIVE: Mapping[str, Rule] = {
     Status.ACTIVE: touch,
     Status.PAUSED: unpause,
     Status.ON_HOLD: recover,
     Status.PAST_DUE: recover,
 }
-ENTRANCES: Mapping[str, Rule] = {
+TO_STATUS: Mapping[str, Rule] = {
     Status.PENDING: wait_for_mandate,
-    Status.ACTIVE: come_alive,
+    Status.ACTIVE: become_active,
     Status.PAST_DUE: past_due,
     Status.ON_HOLD: hold,
     Status.PAUSED: pause,
@@ -174,9 +176,9 @@ ENTRANCES: Mapping[str, Rule] = {
 
 
 def to_status(status: str) -> Rule:
-    """The rule that enters a status; a word the provider never used is entered without ceremony."""
+    """The rule that enters a status. An unknown status is set without other effects."""
 
     def enter_unknown(subscription: Subscription, _now: datetime) -> Outcome:
         return changed(enter(subscription, status))
 
-    return ENTRANCES.get(status, enter_unknown)
+    return TO_STATUS.get(status, enter_unknown)

@@ -1,4 +1,4 @@
-"""New subscriptions: sensible values for everything that was not asked for."""
+"""Creates subscriptions, with defaults for all fields that are not given."""
 
 from __future__ import annotations
 
@@ -18,24 +18,27 @@ from simulator.refusal import Refusal
 
 SUBSCRIPTION = TypeAdapter(Subscription)
 MERGED = ("customer", "billing")
-Wishes = Mapping[str, object]
+Fields = Mapping[str, object]
 
 
-def reshaped(subscription: Subscription, wishes: Wishes) -> Subscription:
-    """The subscription with any of its fields replaced; objects are merged, lists replaced."""
-    fields = asdict(subscription)
-    for name, value in wishes.items():
-        is_part = name in MERGED and isinstance(value, Mapping)
-        fields[name] = fields[name] | value if is_part else value
-    if unknown := sorted(wishes.keys() - Subscription.__dataclass_fields__.keys()):
+def with_fields(subscription: Subscription, fields: Fields) -> Subscription:
+    """The subscription with these fields replaced. Objects are merged, lists replaced.
+
+    Raises `Refusal` if a field is unknown or a value is invalid.
+    """
+    if unknown := sorted(fields.keys() - Subscription.__dataclass_fields__.keys()):
         raise Refusal.unprocessable("UNKNOWN_FIELD", f"A subscription has no {', '.join(unknown)}")
+    values = asdict(subscription)
+    for name, value in fields.items():
+        is_part = name in MERGED and isinstance(value, Mapping)
+        values[name] = values[name] | value if is_part else value
     try:
-        return SUBSCRIPTION.validate_python(fields)
+        return SUBSCRIPTION.validate_python(values)
     except ValidationError as error:
         raise Refusal.unprocessable("INVALID_REQUEST_BODY", explain(error)) from error
 
 
-def draft(wishes: Wishes, *, catalog: Catalog, ids: Ids, now: datetime) -> Subscription:
+def draft(fields: Fields, *, catalog: Catalog, ids: Ids, now: datetime) -> Subscription:
     """A subscription at the start of its first period, priced by the catalogue."""
     blank = Subscription(
         subscription_id=ids.new("sub"),
@@ -46,7 +49,7 @@ def draft(wishes: Wishes, *, catalog: Catalog, ids: Ids, now: datetime) -> Subsc
         previous_billing_date=now,
         next_billing_date=now,
     )
-    wanted = reshaped(blank, wishes)
+    wanted = with_fields(blank, fields)
     product = catalog.products.get(wanted.product_id)
     defaults: dict[str, object] = {}
     if product:
@@ -54,29 +57,29 @@ def draft(wishes: Wishes, *, catalog: Catalog, ids: Ids, now: datetime) -> Subsc
         defaults["payment_frequency_count"] = product.payment_frequency_count
         defaults["payment_frequency_interval"] = product.payment_frequency_interval
     defaults["recurring_pre_tax_amount"] = catalog.price(wanted.cart)
-    return _dated(reshaped(wanted, {**defaults, **wishes}), wishes)
+    return _dated(with_fields(wanted, {**defaults, **fields}), fields)
 
 
-def _dated(subscription: Subscription, wishes: Wishes) -> Subscription:
-    """Unless asked otherwise, the first period and the whole term begin at creation."""
+def _dated(subscription: Subscription, fields: Fields) -> Subscription:
+    """Unless the dates are given, the first period and the term start at creation."""
     start = subscription.created_at
     end = later(start, subscription.payment_frequency_count, subscription.payment_frequency_interval)
     term = later(start, subscription.subscription_period_count, subscription.subscription_period_interval)
     dates = {"previous_billing_date": start, "next_billing_date": end, "expires_at": term}
-    return reshaped(subscription, {**dates, **{name: wishes[name] for name in dates if name in wishes}})
+    return with_fields(subscription, {**dates, **{name: fields[name] for name in dates if name in fields}})
 
 
-def opened(subscription: Subscription, wishes: Wishes, now: datetime) -> Outcome:
-    """The outcome of coming into the wished status straight from `pending`, with the wished fields kept."""
+def opened(subscription: Subscription, fields: Fields, now: datetime) -> Outcome:
+    """The outcome of entering the given status from `pending`, with the given fields."""
     if subscription.status == Status.PENDING:
         return Outcome(subscription, ())
-    born = replace(subscription, status=Status.PENDING)
-    outcome = to_status(subscription.status)(born, now)
-    return Outcome(reshaped(outcome.subscription, wishes), outcome.events)
+    pending = replace(subscription, status=Status.PENDING)
+    outcome = to_status(subscription.status)(pending, now)
+    return Outcome(with_fields(outcome.subscription, fields), outcome.events)
 
 
 def copies(model: Subscription, count: int, account: str | None, ids: Ids) -> Iterator[Subscription]:
-    """Many like one, each with its own ids and a millisecond apart, the newest last."""
+    """Copies with ids of their own, created a millisecond apart, newest last."""
     for number in range(count):
         customer = replace(model.customer, customer_id=ids.new("cus"))
         metadata = {**model.metadata, "account_id": f"{account}-{number}"} if account else model.metadata

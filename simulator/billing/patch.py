@@ -1,4 +1,4 @@
-"""PATCH /subscriptions/{id}: its body, and what it does."""
+"""PATCH /subscriptions/{id}: its body and its effect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class DisableOnDemand(BaseModel):
 
 
 class Patch(BaseModel):
-    """All optional. No `quantity` and no `addons`: seats change only through change-plan."""
+    """The body; all fields are optional. It has no `quantity` and no `addons`, which only change-plan
+    changes.
+    """
 
     billing: Address | None = None
     cancel_at_next_billing_date: bool | None = None
@@ -43,7 +45,7 @@ class Patch(BaseModel):
 
 
 def patched(subscription: Subscription, now: datetime, patch: Patch) -> Outcome:
-    """The outcome of a PATCH; a refusal leaves everything as it was."""
+    """The outcome of a PATCH. Raises `Refusal` if a field is not allowed."""
     if "pause" in patch.model_fields_set:
         raise _invalid("pause: removed, use status")
     if patch.status in {Status.PAUSED, Status.ACTIVE}:
@@ -53,10 +55,10 @@ def patched(subscription: Subscription, now: datetime, patch: Patch) -> Outcome:
         return cancel(onto, now, ACTOR)
     if patch.status is not None:
         raise _invalid(f"status: {patch.status} cannot be set")
-    wish = patch.cancel_at_next_billing_date
-    if wish is None or wish == subscription.cancel_at_next_billing_date:
+    cancels = patch.cancel_at_next_billing_date
+    if cancels is None or cancels == subscription.cancel_at_next_billing_date:
         return changed(onto)
-    return cancel_later(onto, now, ACTOR) if wish else stay(onto, now)
+    return cancel_later(onto, now, ACTOR) if cancels else stay(onto, now)
 
 
 def _invalid(message: str) -> Refusal:
@@ -74,7 +76,9 @@ def _paused_or_resumed(subscription: Subscription, now: datetime, patch: Patch) 
 
 
 def _with_plain_fields(subscription: Subscription, patch: Patch) -> Subscription:
-    """Fields that are taken over as they come; null empties them, except where that makes no sense."""
+    """The subscription with the fields that need no rule. Null clears a field, except the address and the
+    name.
+    """
     wanted = {name: getattr(patch, name) for name in AS_GIVEN if name in patch.model_fields_set}
     if "metadata" in wanted:
         wanted["metadata"] = wanted["metadata"] or {}

@@ -1,4 +1,4 @@
-"""Plan changes: at once, waiting for money, or when a renewal comes."""
+"""Plan changes: made at once, waiting for a payment, or at the renewal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from simulator.webhooks.events import EventType
 
 
 class Payment(StrEnum):
-    """How the charge of a plan change goes."""
+    """The course of the payment of a plan change."""
 
     SUCCEEDS = "succeeds"
     WAITS = "waits"
@@ -33,23 +33,23 @@ RESULTS: Mapping[Payment, Result] = {
 
 
 def change(subscription: Subscription, cart: Cart, catalog: Catalog) -> Outcome:
-    """The cart is replaced, whoever asked for it."""
+    """Replace the cart without checks and charges."""
     return changed(with_cart(subscription, cart, catalog), EventType.PLAN_CHANGED)
 
 
 def change_now(
     quote: Quote, now: datetime, request: PlanRequest, payment: Payment, payment_id: str
 ) -> Outcome:
-    """Apply the change, keep it until its payment settles, or drop it quietly, as the request wants.
+    """Apply the change, let it wait for its payment, or drop it without an event, depending on the request.
 
-    Where nothing is to be paid, nothing can fail.
+    If nothing is due, the payment succeeds.
     """
-    went = payment if quote.due.total else Payment.SUCCEEDS
-    charge = _charge(quote, now, request, payment_id, RESULTS[went])
-    if went == Payment.SUCCEEDS:
+    course = payment if quote.due.total else Payment.SUCCEEDS
+    charge = _charge(quote, now, request, payment_id, RESULTS[course])
+    if course == Payment.SUCCEEDS:
         applied = changed(quote.after, EventType.PLAN_CHANGED)
         return applied if quote.due.is_nothing else replace(applied, charge=charge)
-    if went == Payment.WAITS:
+    if course == Payment.WAITS:
         return _waiting(quote, request, charge)
     if request.prevents_change:
         return Outcome(quote.before, (), charge)
@@ -58,7 +58,7 @@ def change_now(
 
 
 def _charge(quote: Quote, now: datetime, request: PlanRequest, payment_id: str, result: Result) -> Charge:
-    """With the metadata of the request, or without any there, of the subscription."""
+    """The charge, with the metadata of the request, or else of the subscription."""
     reason = Reason.PLAN_CHANGE
     charge = quote.due.charge(quote.before, now, payment_id=payment_id, reason=reason, result=result)
     return charge if request.metadata is None else replace(charge, metadata=request.metadata)
@@ -78,7 +78,7 @@ def _waiting(quote: Quote, request: PlanRequest, charge: Charge) -> Outcome:
 
 
 def settle(subscription: Subscription, now: datetime, catalog: Catalog, payment: Payment) -> Outcome:
-    """The payment a change has been waiting for came in, or did not."""
+    """Complete the payment that a plan change is waiting for, or let it fail."""
     pending = subscription.pending_change
     if pending is None:
         raise Refusal.conflict("NO_PENDING_PLAN_CHANGE", "No plan change waits for its payment")
@@ -96,7 +96,9 @@ def settle(subscription: Subscription, now: datetime, catalog: Catalog, payment:
 def renew(
     subscription: Subscription, now: datetime, catalog: Catalog, payment: Payment = Payment.SUCCEEDS
 ) -> Outcome:
-    """The next billing date has come: the end, a scheduled change, a paid debt, or one more period."""
+    """The next billing date: ends the subscription, makes a scheduled change, pays an overdue amount, or
+    renews.
+    """
     if subscription.cancel_at_next_billing_date:
         return expire(subscription, now)
     if subscription.status in {Status.PAST_DUE, Status.ON_HOLD}:

@@ -1,4 +1,4 @@
-"""A change-plan request: its body, and when the provider turns it down."""
+"""Change-plan requests: the body, and the checks that refuse it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AttachedAddon:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
-    """The absolute wish: `addons` is the whole list, and leaving it out removes every add-on."""
+    """The body, with absolute quantities. `addons` is the whole list; leaving it out removes all add-ons."""
 
     product_id: str
     quantity: Units
@@ -55,7 +55,7 @@ class PlanRequest:
 
     @property
     def prevents_change(self) -> bool:
-        """Left out, the business setting decides; its factory value is `apply_change`."""
+        """Whether a failed payment prevents the change. The default of the business is `apply_change`."""
         return self.on_payment_failure == "prevent_change"
 
     @property
@@ -64,13 +64,13 @@ class PlanRequest:
 
 
 def cart_of(product_id: str, quantity: int, addons: tuple[AttachedAddon, ...] | None) -> Cart:
-    """The cart that a request names; no list is an empty list."""
+    """The cart of a request. An absent list of add-ons is an empty one."""
     units = tuple(AddonUnits(addon.addon_id, addon.quantity) for addon in addons or ())
     return Cart(product_id=product_id, quantity=quantity, addons=units)
 
 
 def check_plan_change(subscription: Subscription, request: PlanRequest, catalog: Catalog) -> None:
-    """Raise the refusal the provider would answer with, if there is one."""
+    """Raise the `Refusal` that the provider would respond with, if any."""
     check_collection(request)
     check_subscription(subscription)
     check_cart(request.cart, catalog)
@@ -81,7 +81,9 @@ def check_plan_change(subscription: Subscription, request: PlanRequest, catalog:
 
 
 def check_scheduled_mode(request: PlanRequest) -> None:
-    """The provider's error page knows this rule and its newer guide does not, hence a knob."""
+    """Only `full_immediately` can be scheduled. A knob turns this on: the provider's error page documents
+    the rule, but its newer guide does not.
+    """
     if request.is_scheduled and request.proration_billing_mode != "full_immediately":
         raise Refusal.unprocessable(
             "INVALID_PRORATION_MODE_WITH_NEXT_BILLING_DATE", "Only full_immediately can be scheduled"
@@ -89,7 +91,7 @@ def check_scheduled_mode(request: PlanRequest) -> None:
 
 
 def check_collection(request: PlanRequest) -> None:
-    """Payment links need a capability this business does not have, and a return URL needs a link."""
+    """Refuse payment links, which this business cannot use, and a return URL, which needs one."""
     if request.collect_via_payment_link:
         raise Refusal.unprocessable(
             "INVALID_REQUEST_BODY", "collect_via_payment_link: this business cannot collect by payment link"
@@ -99,7 +101,7 @@ def check_collection(request: PlanRequest) -> None:
 
 
 def check_subscription(subscription: Subscription) -> None:
-    """Only an active subscription that is meant to go on, and is not on demand, may change its plan."""
+    """Refuse the change unless the subscription is active, not on demand, and not about to be cancelled."""
     if subscription.on_demand:
         raise Refusal.unprocessable(
             "ON_DEMAND_PLAN_CHANGE_NOT_SUPPORTED", "On-demand subscriptions cannot change plans"
@@ -115,7 +117,7 @@ def check_subscription(subscription: Subscription) -> None:
 
 
 def check_cart(cart: Cart, catalog: Catalog) -> None:
-    """The product exists, and every add-on is offered with it and named once."""
+    """Refuse the cart unless the product exists and sells every add-on, each listed once."""
     product = catalog.product(cart.product_id)
     times = Counter(units.addon_id for units in cart.addons)
     if repeated := sorted(addon_id for addon_id, count in times.items() if count > 1):

@@ -1,4 +1,4 @@
-"""What customers do to their own subscription in the provider's portal."""
+"""What customers can do with their subscription in the provider's portal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simulator.refusal import Refusal
 
 
 def check_mode(wanted: PlanRequest) -> None:
-    """Customers cannot let themselves off paying."""
+    """Refuse `do_not_bill`, which customers cannot choose."""
     if wanted.proration_billing_mode == "do_not_bill":
         raise Refusal.unprocessable(
             "DO_NOT_BILL_NOT_ALLOWED_IN_CUSTOMER_PORTAL", "The portal always bills a plan change"
@@ -21,7 +21,7 @@ def check_mode(wanted: PlanRequest) -> None:
 
 
 def default_moment(before: Cart, after: Cart, catalog: Catalog) -> Moment:
-    """The portal's factory setting: upgrades at once, downgrades at the next billing date."""
+    """The portal's default: upgrades at once, downgrades at the next billing date."""
     return "immediately" if catalog.price(after) >= catalog.price(before) else "next_billing_date"
 
 

@@ -1,4 +1,4 @@
-"""The body of a preview: what a plan change would cost at once, and the subscription after it."""
+"""The body of a preview: the cost of a plan change now, and the subscription after it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _line_item(line: Line, number: int, subscription: Subscription) -> Body:
 
 
 def _kind(item: Product | Addon) -> Body:
-    """Products carry their id, add-ons only a name: there is no `addon_id` in a line item."""
+    """The fields by kind. Line items of products have the product's id, those of add-ons have no id."""
     if isinstance(item, Product):
         return {"type": "subscription", "product_id": item.product_id}
     return {"type": "addon", "tax_category": "saas"}

@@ -1,4 +1,4 @@
-"""Proration: which part of the new plan is charged and which part of the old one taken back."""
+"""Proration: the parts of the new plan to charge and of the old plan to credit."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ SHARES: Mapping[str, Shares] = {
     "full_immediately": lambda _unused: (WHOLE, NOTHING),
     "do_not_bill": lambda _unused: (NOTHING, NOTHING),
 }
-"""By mode, from the unused part of the period: how much of the new plan is charged, how much of the old
-one taken back."""
+"""By mode, from the unused part of the period: the parts of the new plan to charge and of the old plan to
+credit.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Units of a product or an add-on for a part of a period; a negative part is taken back."""
+    """Units of a product or an add-on for a part of a period, `factor`. A negative part is credited."""
 
     item: Product | Addon
     quantity: int
@@ -37,20 +38,20 @@ class Line:
 
     @property
     def amount(self) -> int:
-        """Before tax, in the smallest unit."""
+        """The amount before tax, in the smallest unit of the currency."""
         return rounded(self.item.price * self.quantity * self.factor)
 
 
 def lines(
     subscription: Subscription, now: datetime, cart: Cart, mode: str, catalog: Catalog
 ) -> tuple[Line, ...]:
-    """What moving from the subscription's cart to another one costs at once."""
-    charged, taken_back = SHARES[mode](unused_part(subscription, now))
-    return (*_lines(cart, charged, catalog), *_lines(subscription.cart, -taken_back, catalog))
+    """The line items of a change from the subscription's cart to another one now."""
+    charged, credited = SHARES[mode](unused_part(subscription, now))
+    return (*_lines(cart, charged, catalog), *_lines(subscription.cart, -credited, catalog))
 
 
 def unused_part(subscription: Subscription, now: datetime) -> Fraction:
-    """Of the present period, by whole days used: a preview holds until the next day begins."""
+    """The unused part of the current period, by whole days. So a preview stays valid until the next day."""
     start, end = subscription.previous_billing_date, subscription.next_billing_date
     used = timedelta(days=max(now - start, NO_TIME).days)
     if end - start <= used:
@@ -59,7 +60,7 @@ def unused_part(subscription: Subscription, now: datetime) -> Fraction:
 
 
 def _lines(cart: Cart, factor: Fraction, catalog: Catalog) -> Iterator[Line]:
-    """What is not on sale costs nothing and has no line."""
+    """The line items of a cart. Products and add-ons that are not on sale have none."""
     if factor == NOTHING:
         return
     if product := catalog.products.get(cart.product_id):

@@ -1,4 +1,4 @@
-"""What a plan change would lead to and cost: the preview shows it, the change carries it out."""
+"""Quotes of plan changes: the result and the cost. A preview shows the quote, a change applies it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simulator.billing.subscription import Cart, Subscription
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """`before` is the subscription as it is, `after` as it would be; `effective_at` says when."""
+    """A quote. `before` and `after` are the subscription before and after the change at `effective_at`."""
 
     before: Subscription
     after: Subscription
@@ -27,7 +27,7 @@ class Quote:
 def quote(
     subscription: Subscription, now: datetime, request: PlanRequest, catalog: Catalog, balance: int
 ) -> Quote:
-    """The price of a change that has been found allowable; one that is scheduled costs nothing yet.
+    """The quote of a valid change. A scheduled change costs nothing now.
 
     `balance` is the customer's credit in the subscription's currency.
     """
@@ -52,7 +52,9 @@ def quote(
 def moved(
     subscription: Subscription, now: datetime, cart: Cart, catalog: Catalog, *, keeps_cycle: bool
 ) -> Subscription:
-    """The change made real: it takes a schedule with it and starts a new period unless the mode keeps it."""
+    """The subscription after the change: without a scheduled change, and in a new period unless
+    `keeps_cycle`.
+    """
     onto = with_cart(replace(subscription, scheduled_change=None), cart, catalog)
     if keeps_cycle:
         return onto
@@ -61,7 +63,7 @@ def moved(
 
 
 def with_cart(subscription: Subscription, cart: Cart, catalog: Catalog) -> Subscription:
-    """The subscription for another cart, at today's prices."""
+    """The subscription with another cart, at current prices."""
     return replace(
         subscription,
         product_id=cart.product_id,

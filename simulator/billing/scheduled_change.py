@@ -1,4 +1,4 @@
-"""Plan changes that wait for the next billing date."""
+"""Plan changes scheduled for the next billing date."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from simulator.refusal import Refusal
 def schedule(
     subscription: Subscription, now: datetime, request: PlanRequest, catalog: Catalog, change_id: str
 ) -> Outcome:
-    """A wish for the next billing date; nothing but `scheduled_change` moves."""
+    """Schedule a change for the next billing date. Only `scheduled_change` changes now."""
     cart = request.cart
     product = catalog.product(cart.product_id)
-    waiting = ScheduledChange(
+    scheduled = ScheduledChange(
         id=change_id,
         product_id=cart.product_id,
         product_name=product.name,
@@ -34,7 +34,7 @@ def schedule(
         effective_at=subscription.next_billing_date,
     )
     return changed(
-        replace(subscription, scheduled_change=waiting, prevents_scheduled_change=request.prevents_change)
+        replace(subscription, scheduled_change=scheduled, prevents_scheduled_change=request.prevents_change)
     )
 
 

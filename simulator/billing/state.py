@@ -1,4 +1,4 @@
-"""All subscriptions, in memory, behind one lock."""
+"""All subscriptions, in memory, protected by one lock."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from simulator.refusal import Refusal
 
 
 class State:
-    """Current values by id. Values are immutable, so a reader may keep what it was given.
+    """The current subscriptions by id. They are immutable, so readers need no copy.
 
-    `lock` is reentrant and public: a rule reads, decides and writes while holding it.
+    `lock` is reentrant and public: hold it to read, decide and write in one step.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class State:
         return subscription
 
     def customer(self, customer_id: str) -> Customer:
-        """As their newest subscription has them."""
+        """The customer as in their newest subscription. Raises `Refusal` if there is none."""
         for subscription in self.page(number=0, size=1, filters={"customer_id": customer_id}):
             return subscription.customer
         raise Refusal.not_found(f"Customer {customer_id} does not exist")

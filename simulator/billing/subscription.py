@@ -1,4 +1,4 @@
-"""What the provider knows of one subscription: immutable values, so that a snapshot is only a reference."""
+"""The provider's subscription, as immutable values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class AddonUnits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cart:
-    """What is paid for: a product, how many of it, and the whole list of add-ons."""
+    """A product, its quantity, and the whole list of add-ons."""
 
     product_id: str
     quantity: int = 1
@@ -45,7 +45,7 @@ class Cart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Customer:
-    """Who pays."""
+    """The customer who pays."""
 
     customer_id: str
     email: str = "billing@customer.example"
@@ -56,7 +56,7 @@ class Customer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where the invoice goes."""
+    """The billing address."""
 
     country: str = "PT"
     city: str | None = "Porto"
@@ -76,7 +76,7 @@ class CancelledBy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledAddon:
-    """An add-on in a scheduled change; unlike a cart's it carries its name."""
+    """An add-on in a scheduled change. Unlike in a cart, it has a name."""
 
     addon_id: str
     name: str
@@ -85,7 +85,7 @@ class ScheduledAddon:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledChange:
-    """A plan change that waits for the next billing date."""
+    """A plan change scheduled for the next billing date."""
 
     id: str
     product_id: str
@@ -104,7 +104,7 @@ class ScheduledChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingChange:
-    """A plan change that waits for its payment, applied already or not; the provider shows it nowhere."""
+    """A plan change that is waiting for its payment, applied already or not. The API does not show it."""
 
     cart: Cart
     keeps_cycle: bool
@@ -114,11 +114,11 @@ class PendingChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """The provider's fields under the provider's names; `status` may be any word a test asks for.
+    """A subscription, with the provider's field names. `status` may be any text, for tests.
 
-    The last four are the simulator's own: a change that waits for money, whether the scheduled one is
-    dropped when it cannot be paid, fields shown exactly as given whatever the state says, and fields
-    left out, for consumers that must survive both.
+    The last four fields are the simulator's own: a plan change that is waiting for its payment; whether the
+    scheduled change is dropped if it cannot be paid; `verbatim` fields, shown exactly as given; and `absent`
+    fields, left out. The last two are for tests with malformed bodies.
     """
 
     subscription_id: str

@@ -21,16 +21,16 @@ PER_CENT: Mapping[str, int] = {
     "PT": 23,
     "SE": 25,
 }
-"""Standard rates; everywhere else nothing is added."""
+"""Standard rates by country, in per cent. In other countries there is no tax."""
 
 
 def tax_on(amount: int, country: str, *, is_included: bool) -> int:
-    """The tax added to an amount, or the part of the amount that is tax; both in the smallest unit."""
+    """The tax to add to an amount, or the tax included in it, in the smallest unit of the currency."""
     rate = PER_CENT.get(country, 0)
     return rounded(amount * Fraction(rate, 100 + rate if is_included else 100))
 
 
 def rounded(exact: Fraction) -> int:
-    """To the smallest unit, halves away from zero, so that what is taken back mirrors what was charged."""
+    """Rounded to the smallest unit, halves away from zero, so that credits mirror charges."""
     size = int(abs(exact) + Fraction(1, 2))
     return size if exact > 0 else -size

@@ -1,1 +1,1 @@
-"""The control API: how a test or a person plays the provider. Every file offers `routes(world)`."""
+"""The control API, for tests and people to control the simulator. Each module has `routes(world)`."""

@@ -1,4 +1,4 @@
-"""Things that happen to one subscription: POST /_control/subscriptions/{id}/{action}."""
+"""Changes of one subscription: POST /_control/subscriptions/{id}/{action}."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from simulator.world import World
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What an action may be told; each reads what concerns it."""
+    """The options of all actions. Each action uses some of them."""
 
     silently: bool = False
     status: str = "active"
@@ -34,7 +34,7 @@ class Options:
 
 
 OPTIONS = TypeAdapter(Options)
-Making = Callable[[World, Options], Rule]
+RuleFactory = Callable[[World, Options], Rule]
 
 
 def set_status(_world: World, options: Options) -> Rule:
@@ -42,7 +42,7 @@ def set_status(_world: World, options: Options) -> Rule:
 
 
 def set_cart(world: World, options: Options) -> Rule:
-    """What is not named stays as it is."""
+    """Change the cart. Parts that are not given stay as they are."""
 
     def changed(subscription: Subscription, _now: datetime) -> Outcome:
         cart = Cart(
@@ -60,7 +60,7 @@ def past_due(_world: World, options: Options) -> Rule:
 
 
 def renew(world: World, _options: Options) -> Rule:
-    """A scheduled change is paid as the knob has it go."""
+    """Renew. The payment of a scheduled change goes as the knob says."""
     payment = world.board.now.plan_change_payment
     return partial(plan_change.renew, catalog=world.catalog, payment=payment)
 
@@ -73,11 +73,11 @@ def update_payment_method(world: World, _options: Options) -> Rule:
     return partial(lifecycle.replace_payment_method, method_id=world.ids.new("pm"))
 
 
-def always(rule: Rule) -> Making:
+def always(rule: Rule) -> RuleFactory:
     return lambda _world, _options: rule
 
 
-ACTIONS: Mapping[str, Making] = {
+ACTIONS: Mapping[str, RuleFactory] = {
     "status": set_status,
     "cart": set_cart,
     "renew": renew,
@@ -104,7 +104,7 @@ def routes(world: World) -> Blueprint:
     @blueprint.post("/<action>")
     def act(subscription_id: str, action: str) -> Response:
         if action not in ACTIONS:
-            raise Refusal.not_found(f"There is no {action}; there are: {', '.join(ACTIONS)}")
+            raise Refusal.not_found(f"There is no action {action}. Known actions: {', '.join(ACTIONS)}")
         options = parse_body(OPTIONS, request.get_data() or b"{}")
         rule = ACTIONS[action](world, options)
         return answer(own(world.apply(subscription_id, rule, silently=options.silently)))

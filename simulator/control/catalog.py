@@ -1,4 +1,4 @@
-"""Put products and add-ons on sale, or change them."""
+"""Add or change products and add-ons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a customer does with a checkout session."""
+"""The customer's part of a checkout session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn the knobs, rotate the webhook secret, start over."""
+"""Change the knobs, rotate the webhook secret, reset the simulator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simulator.world import World
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """A new secret; without one it is drawn."""
+    """The new secret; None to generate one."""
 
     secret: str | None = None
 
@@ -41,7 +41,7 @@ def routes(world: World) -> Blueprint:
 
     @blueprint.post("/secret/rotate")
     def rotate_secret() -> Response:
-        """The old secret stays valid for a day, divided by the speed."""
+        """The previous secret stays valid for a day divided by the speed."""
         wanted = parse_body(ROTATION, request.get_data() or b"{}")
         world.signer.rotate(wanted.secret or world.ids.secret(), world.board.now.speed)
         return answer({"secret": world.signer.secret})

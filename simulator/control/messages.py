@@ -1,4 +1,4 @@
-"""Messages and their attempts; send any event, send a message again."""
+"""Show messages and their attempts, send events, send messages again."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def routes(world: World) -> Blueprint:
 
     @blueprint.post("/messages/replay")
     def replay_all() -> Response:
-        """Every message in a state: `failed` recovers, `stopped` or `dropped` sends what was never sent."""
+        """Send all messages in a state again, such as `failed`, or `stopped` and `dropped` for the first
+        time.
+        """
         wanted = parse_body(REPLAY, request.get_data())
         messages = outbox.all(wanted.state)
         for message in messages:

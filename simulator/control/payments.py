@@ -1,4 +1,4 @@
-"""The money: every charge with its outcome, and the credit customers have."""
+"""All charges with their results, and the customers' credit."""
 
 from __future__ import annotations
 

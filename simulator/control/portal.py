@@ -1,4 +1,4 @@
-"""The customer in the portal: POST /_control/subscriptions/{id}/portal/{action}."""
+"""The customer's actions in the portal: POST /_control/subscriptions/{id}/portal/{action}."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from simulator.world import World
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """The cart a customer chooses; what is not named stays as it is."""
+    """The cart that a customer chooses. Parts that are not given stay as they are."""
 
     product_id: str | None = None
     quantity: Units | None = None
@@ -47,7 +47,7 @@ def routes(world: World) -> Blueprint:
 
     @blueprint.post("/change-plan")
     def change_plan(subscription_id: str) -> Response:
-        """Through the same checks, prices and payments as the merchant's own change."""
+        """Uses the same checks, prices and payments as the merchant's own plan change."""
         edit = parse_body(EDIT, request.get_data() or b"{}")
         with world.state.lock:
             wanted = chosen(world, world.state.get(subscription_id), edit)
@@ -57,7 +57,9 @@ def routes(world: World) -> Blueprint:
     @blueprint.post("/<action>")
     def act(subscription_id: str, action: str) -> Response:
         if action not in ACTIONS:
-            raise Refusal.not_found(f"There is no {action}; there are: change-plan, {', '.join(ACTIONS)}")
+            raise Refusal.not_found(
+                f"There is no action {action}. Known actions: change-plan, {', '.join(ACTIONS)}"
+            )
         return answer(own(world.apply(subscription_id, ACTIONS[action])))
 
     return blueprint

@@ -1,4 +1,4 @@
-"""What the provider's API was asked, by whom, and how often."""
+"""The log of requests to the provider's API."""
 
 from __future__ import annotations
 

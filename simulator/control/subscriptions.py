@@ -1,4 +1,4 @@
-"""Make, look at, reshape and remove subscriptions."""
+"""Create, show, change and remove subscriptions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter
 
 from simulator.billing.bodies import own
 from simulator.billing.lifecycle import changed
-from simulator.billing.new_subscription import reshaped
+from simulator.billing.new_subscription import with_fields
 from simulator.http.responses import answer, nothing
 from simulator.json_text import parse_body, parse_query
 from simulator.world import World
@@ -43,9 +43,9 @@ def routes(world: World) -> Blueprint:
 
     @blueprint.post("")
     def create() -> Response:
-        wishes = parse_body(FIELDS, request.get_data() or b"{}")
-        silently = bool(wishes.pop("silently", False))
-        return answer(own(world.open(wishes, silently=silently)), 201)
+        fields = parse_body(FIELDS, request.get_data() or b"{}")
+        silently = bool(fields.pop("silently", False))
+        return answer(own(world.open(fields, silently=silently)), 201)
 
     @blueprint.post("/bulk")
     def create_many() -> Response:
@@ -71,21 +71,21 @@ def routes(world: World) -> Blueprint:
         return answer(own(world.state.get(subscription_id)))
 
     @blueprint.patch("/<subscription_id>")
-    def reshape(subscription_id: str) -> Response:
-        """Set any field to any value; the only event is `updated`."""
-        wishes = parse_body(FIELDS, request.get_data())
-        silently = bool(wishes.pop("silently", False))
-        wishes.pop("subscription_id", None)
+    def update(subscription_id: str) -> Response:
+        """Set any field to any value. The only event is `subscription.updated`."""
+        fields = parse_body(FIELDS, request.get_data())
+        silently = bool(fields.pop("silently", False))
+        fields.pop("subscription_id", None)
         after = world.apply(
             subscription_id,
-            lambda subscription, _now: changed(reshaped(subscription, wishes)),
+            lambda subscription, _now: changed(with_fields(subscription, fields)),
             silently=silently,
         )
         return answer(own(after))
 
     @blueprint.delete("/<subscription_id>")
     def remove(subscription_id: str) -> Response:
-        """From now on the provider knows it no more: 404."""
+        """Remove the subscription, so that a retrieve gives a 404."""
         world.state.remove(subscription_id)
         return nothing()
 

@@ -1,1 +1,1 @@
-"""The HTTP server under the API: sockets, checks of requests, faults, responses."""
+"""The HTTP server: sockets, checks of requests, faults, responses."""

@@ -1,4 +1,4 @@
-"""Faults of the provider's API: slow, broken or missing answers, as often as the knobs say."""
+"""Faults of the provider's API: slow, broken or missing responses, with the probabilities of the knobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DRIPS = 50
 
 
 class Faults:
-    """Draws the faults. Waiting ends when the simulator stops."""
+    """Injects the faults at random. Delays end when the simulator stops."""
 
     def __init__(self, seed: int, stopping: threading.Event) -> None:
         self._chance = random.Random(seed)
@@ -26,7 +26,9 @@ class Faults:
         self._stopping = stopping
 
     def instead(self, knobs: Knobs, route: str) -> tuple[Response, str] | None:
-        """An error instead of doing what was asked, or no answer at all, and the name of the fault."""
+        """A fault instead of handling the request: an error or a cut connection, with its name. None if
+        none.
+        """
         if not _concerns(knobs, route):
             return None
         if self._strikes(knobs.api_500_probability):
@@ -38,10 +40,10 @@ class Faults:
         return None
 
     def spoil(self, knobs: Knobs, route: str, answer: Response) -> tuple[Response, str | None]:
-        """The answer as it will arrive, and the name of the fault: by now the work has been done.
+        """The response with a fault, and the name of the fault, if any.
 
-        So an answer that comes late is an old one, and a change whose answer never came did happen. What
-        was cut before the work is a stream already, and stays as it is.
+        The request has been handled by then, so a late response shows an old state, and a change whose
+        response is lost was made. A response that is cut already (a stream) stays as it is.
         """
         if not _concerns(knobs, route) or answer.is_streamed:
             return answer, None
@@ -72,21 +74,21 @@ class Faults:
 
 
 def _concerns(knobs: Knobs, route: str) -> bool:
-    """Routes are patterns over method and path: `GET /subscriptions/*` is every retrieve."""
+    """Whether faults apply to the route. Patterns are like `GET /subscriptions/*`."""
     return any(fnmatchcase(route, pattern) for pattern in knobs.api_fault_routes)
 
 
 def _cut(body: bytes) -> Iterator[bytes]:
-    """Half of it; of nothing, not even the head leaves."""
+    """Send half of the body, then cut the connection. For an empty body, not even the headers are sent."""
     if body:
         yield body[: len(body) // 2]
     raise CutConnection
 
 
 def _streamed(answer: Response, chunks: Iterator[bytes]) -> Response:
-    """The same head, with the promised length, before a body that comes in pieces.
+    """The response with the same headers and full length, but with a body sent in chunks.
 
-    A 204 becomes a 200: of the former no chunk is ever asked for, so that nothing could cut it.
+    A 204 becomes a 200, because the chunks of a 204 are never sent and so could not cut the connection.
     """
     headers = {**answer.headers, "Content-Length": str(len(answer.get_data()))}
     return Response(chunks, 200 if answer.status_code == 204 else answer.status_code, headers)

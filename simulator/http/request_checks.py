@@ -1,4 +1,4 @@
-"""What every request to the provider's API passes: key, rate limits, faults, and the request log."""
+"""Checks of every request to the provider's API: API key, rate limits, faults, and the request log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ READING = frozenset({"GET", "HEAD"})
 
 
 class Gate:
-    """Stands before and behind the provider's routes; the control API has no gate."""
+    """Runs before and after each request to the provider's API. The control API is not checked."""
 
     def __init__(self, world: World, faults: Faults) -> None:
         self._world = world
@@ -85,5 +85,5 @@ def _is_control() -> bool:
 
 
 def _route() -> str:
-    """The method and the pattern that matched, so that ids do not scatter the counts."""
+    """The method and the URL pattern, so that requests with different ids are counted together."""
     return f"{request.method} {request.url_rule.rule if request.url_rule else '(unknown)'}"

@@ -1,4 +1,4 @@
-"""Flask responses in the provider's shapes."""
+"""Flask responses in the provider's formats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def answer(value: object, status: int = 200) -> Response:
 
 
 def nothing() -> Response:
-    """204, and no word about the type of what is not there."""
+    """A 204 without a content type."""
     response = Response(status=204)
     del response.headers["Content-Type"]
     return response

@@ -1,7 +1,7 @@
-"""A small HTTP/1.1 server for a WSGI application: threads, keep-alive, one buffer per answer.
+"""A small HTTP/1.1 server for a WSGI application, with threads and keep-alive.
 
-Header and first body chunk leave in a single write. In two writes, the second would wait for the
-acknowledgement of the first, and each kept-alive GET would take 40 ms.
+The headers and the first chunk of the body are sent in a single write. With two writes, the second would
+wait for the acknowledgement of the first, and each GET on a kept-alive connection would take 40 ms.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ LARGEST_BODY = 64 * 1024 * 1024
 
 
 class CutConnection(Exception):
-    """Raised by an application's answer to hang up in the middle of it."""
+    """Raised while a response is sent, to close the connection in the middle of it."""
 
 
 class BadRequest(Exception):
-    """What came in is not a request this server reads."""
+    """The request is malformed or uses a feature that this server does not support."""
 
 
 class HttpServer(socketserver.ThreadingTCPServer):
-    """Serves one application on the loopback; `stop` ends every connection and thread."""
+    """Serves an application on the loopback interface. `stop` ends all connections and threads."""
 
     allow_reuse_address = True
     request_queue_size = 512
@@ -60,7 +60,7 @@ class HttpServer(socketserver.ThreadingTCPServer):
         self.server_close()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Noted before its thread begins, so that `stop` misses none."""
+        """Register the connection before its thread starts, so that `stop` closes it too."""
         with self._lock:
             self._open_connections.add(request)
         super().process_request(request, client_address)
@@ -72,7 +72,7 @@ class HttpServer(socketserver.ThreadingTCPServer):
 
 
 class Connection(socketserver.StreamRequestHandler):
-    """One client's connection, request after request."""
+    """A client's connection, which serves one request after another."""
 
     server: HttpServer
     disable_nagle_algorithm = True
@@ -83,7 +83,7 @@ class Connection(socketserver.StreamRequestHandler):
                 pass
 
     def _serve_one(self) -> bool:
-        """Answer one request; whether the connection stays open."""
+        """Serve one request. Returns whether the connection stays open."""
         try:
             environ = self._read_request()
         except (BadRequest, ValueError):
@@ -128,7 +128,7 @@ class Connection(socketserver.StreamRequestHandler):
 
     def _read_body(self, environ: WSGIEnvironment) -> bytes:
         if "HTTP_TRANSFER_ENCODING" in environ:
-            raise BadRequest("chunked requests are not read")
+            raise BadRequest("chunked requests are not supported")
         environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE", "")
         environ["CONTENT_LENGTH"] = environ.pop("HTTP_CONTENT_LENGTH", "0")
         length = int(environ["CONTENT_LENGTH"])
@@ -144,12 +144,12 @@ class Connection(socketserver.StreamRequestHandler):
 
 
 def _stays_open(environ: WSGIEnvironment) -> bool:
-    wish = str(environ.get("HTTP_CONNECTION", "")).lower()
-    return wish != "close" if environ["SERVER_PROTOCOL"] == "HTTP/1.1" else wish == "keep-alive"
+    requested = str(environ.get("HTTP_CONNECTION", "")).lower()
+    return requested != "close" if environ["SERVER_PROTOCOL"] == "HTTP/1.1" else requested == "keep-alive"
 
 
 class Answer:
-    """One answer of the application on its way out."""
+    """Sends one response of the application."""
 
     def __init__(self, connection: socket.socket, environ: WSGIEnvironment, *, stays: bool) -> None:
         self._connection = connection

@@ -1,1 +1,1 @@
-"""The webhooks: which events follow from a change, and their signed delivery with retries."""
+"""Webhooks: the events that a change causes, and their signed delivery with retries."""

@@ -1,4 +1,4 @@
-"""Which events follow from what happened to a subscription, and from the money it moved."""
+"""The events that follow from a change of a subscription and from its charges."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from simulator.billing.lifecycle import Outcome
 from simulator.billing.subscription import Subscription
 from simulator.ids import Ids
 from simulator.webhooks.events import Event, EventType
-from simulator.webhooks.other_bodies import Body, Occasion, plausible
+from simulator.webhooks.other_bodies import Body, EventContext, plausible
 
 
 def announced(
     outcome: Outcome, charges: Sequence[Charge], now: datetime, *, business_id: str, ids: Ids
 ) -> Iterator[Event]:
-    """The payments of plan changes, then what happened to the subscription.
+    """The events for payments of plan changes, then those of the subscription.
 
-    A plan change that its payment prevented shows nowhere but in `payment.failed`. `renewed` names the
-    payment that was collected, which is the last of the charges.
+    If a failed payment prevented a plan change, `payment.failed` is the only event. `subscription.renewed`
+    has the id of the payment collected, which is the last charge.
     """
     subscription = outcome.subscription
     for charge in charges:
@@ -42,9 +42,9 @@ def announced(
 
 
 def payment_data(charge: Charge, subscription: Subscription, business_id: str, ids: Ids) -> Body:
-    """A plausible payment with the figures of this charge; only a success pays for a period."""
-    occasion = Occasion(
-        word=charge.result,
+    """The data of a payment event for this charge. Only a successful payment has a service period."""
+    context = EventContext(
+        action=charge.result,
         subscription=subscription,
         now=charge.created_at,
         business_id=business_id,
@@ -57,7 +57,7 @@ def payment_data(charge: Charge, subscription: Subscription, business_id: str, i
         "proration_factor": "1",
     }
     return {
-        **plausible("payment", occasion),
+        **plausible("payment", context),
         "payment_id": charge.payment_id,
         "charge_type": charge.reason,
         "metadata": charge.metadata,

@@ -1,4 +1,4 @@
-"""Deliveries: signed posts by several threads, on the provider's retry schedule."""
+"""Delivery of webhooks: signed POST requests by several threads, with the provider's retry schedule."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from simulator.webhooks.sender import Sender
 from simulator.webhooks.signing import Signer
 
 RETRY_DELAYS = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)
-"""Each counted from the failure of the attempt before; the first attempt is immediate."""
+"""Seconds after the failure of the previous attempt. The first attempt is immediate."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The attempt of this number at delivering a message. A copy is sent once and decides nothing."""
+    """An attempt to deliver a message; `number` counts from 1. A copy is sent once, without effect on the
+    state.
+    """
 
     message: Message
     number: int = 1
@@ -34,7 +36,7 @@ class Job:
 
 
 class Dispatcher:
-    """Decides what reaches the receiver, how often and when; `read_body` is asked at each attempt anew."""
+    """Delivers messages according to the knobs. `read_body` gives the body of each attempt."""
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class Dispatcher:
             thread.start()
 
     def stop(self) -> None:
-        """End all threads at once; posts under way are cut."""
+        """Stop all threads at once and abort requests in progress."""
         self._schedule.close()
         for sender in self._senders:
             sender.cut()
@@ -78,11 +80,11 @@ class Dispatcher:
             self._chance = random.Random(self._seed)
 
     def unfinished(self) -> int:
-        """Attempts that are due, under way, or waiting for their time."""
+        """The number of attempts that are scheduled or in progress."""
         return self._schedule.unfinished()
 
     def post(self, message: Message) -> None:
-        """Let chance decide over a new message: lost, delayed, sent more than once."""
+        """Schedule a new message, which may be lost, delayed or repeated with the knobs' probabilities."""
         self.outbox.add(message)
         knobs = self._board.now
         if not knobs.webhooks_enabled:
@@ -104,7 +106,7 @@ class Dispatcher:
             self._schedule.add(Job(message, is_copy=True), delay)
 
     def replay(self, message: Message) -> None:
-        """Send it again from the start of the schedule, under its old id."""
+        """Send the message again with the same id, from the start of the retry schedule."""
         message.state = MessageState.PENDING
         self._plan(Job(message), 0.0)
 
@@ -117,7 +119,7 @@ class Dispatcher:
             try:
                 self._carry_out(job, sender)
             except Exception:
-                log.exception("delivery broke", extra={"webhook_id": job.message.webhook_id})
+                log.exception("webhook delivery failed", extra={"webhook_id": job.message.webhook_id})
             finally:
                 self._schedule.done()
         sender.close()

@@ -1,4 +1,4 @@
-"""Events: what happened, and the body a delivery of it carries."""
+"""Events and the bodies of their deliveries."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened at a time.
+    """An event.
 
-    `subscription` is the state at that moment; `data` is the fixed body of the other families;
-    `raw` replaces the whole body, for receivers that must survive signed nonsense.
+    `subscription` is the state when it occurred. `data` is the fixed data of events of other kinds. `raw`
+    replaces the whole body, to test receivers with signed but malformed bodies.
     """
 
     type: str
@@ -47,7 +47,7 @@ class Event:
 
 
 def body_of(event: Event, subscription: Subscription | None) -> bytes:
-    """The bytes to sign: the event's own type and time around the state that is passed in."""
+    """The body to sign: the event's type and time, and the state that is passed in."""
     if event.raw is not None:
         return event.raw.encode()
     data = event.data

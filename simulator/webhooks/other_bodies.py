@@ -1,4 +1,4 @@
-"""Plausible bodies for the events that are not about a subscription's own state."""
+"""Plausible data for events that are not about the state of a subscription."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Body = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Occasion:
-    """What a body is made from: `word` is the part of the event type after the dot."""
+class EventContext:
+    """What the data is made from. `action` is the part of the event type after the dot."""
 
-    word: str
+    action: str
     subscription: Subscription
     now: datetime
     business_id: str
@@ -24,7 +24,7 @@ class Occasion:
 
     @property
     def owner(self) -> Body:
-        """The fields that nearly every body shares."""
+        """The fields that most events have."""
         return {
             "brand_id": self.subscription.brand_id,
             "business_id": self.business_id,
@@ -36,9 +36,9 @@ class Occasion:
         return self.subscription.customer.customer_id
 
 
-def payment(occasion: Occasion) -> Body:
-    """The charge of one renewal."""
-    subscription = occasion.subscription
+def payment(context: EventContext) -> Body:
+    """The payment of a renewal."""
+    subscription = context.subscription
     amount = subscription.recurring_pre_tax_amount
     period = {
         "subscription_id": subscription.subscription_id,
@@ -47,11 +47,11 @@ def payment(occasion: Occasion) -> Body:
         "proration_factor": "1",
     }
     return {
-        **occasion.owner,
-        "payment_id": occasion.ids.new("pay"),
+        **context.owner,
+        "payment_id": context.ids.new("pay"),
         "subscription_id": subscription.subscription_id,
         "subscription_ids": [subscription.subscription_id],
-        "status": occasion.word,
+        "status": context.action,
         "charge_type": "renewal",
         "retry_attempt": 0,
         "billing": subscription.billing,
@@ -65,146 +65,146 @@ def payment(occasion: Occasion) -> Body:
         "payment_provider": "dodo",
         "payment_method": "card",
         "payment_method_id": subscription.payment_method_id,
-        "service_periods": [period] if occasion.word == "succeeded" else [],
+        "service_periods": [period] if context.action == "succeeded" else [],
         "digital_products_delivered": False,
         "includes_usage": False,
         "is_multi_subscription": False,
         "is_update_payment_method": False,
         "disputes": [],
         "refunds": [],
-        "error_code": "INSUFFICIENT_FUNDS" if occasion.word == "failed" else None,
+        "error_code": "INSUFFICIENT_FUNDS" if context.action == "failed" else None,
     }
 
 
-def refund(occasion: Occasion) -> Body:
+def refund(context: EventContext) -> Body:
     return {
-        **occasion.owner,
-        "refund_id": occasion.ids.new("ref"),
-        "payment_id": occasion.ids.new("pay"),
-        "status": occasion.word,
-        "customer": occasion.subscription.customer,
-        "metadata": occasion.subscription.metadata,
-        "amount": occasion.subscription.recurring_pre_tax_amount,
-        "currency": occasion.subscription.currency,
+        **context.owner,
+        "refund_id": context.ids.new("ref"),
+        "payment_id": context.ids.new("pay"),
+        "status": context.action,
+        "customer": context.subscription.customer,
+        "metadata": context.subscription.metadata,
+        "amount": context.subscription.recurring_pre_tax_amount,
+        "currency": context.subscription.currency,
         "is_partial": False,
         "reason": None,
     }
 
 
-def dispute(occasion: Occasion) -> Body:
+def dispute(context: EventContext) -> Body:
     return {
-        **occasion.owner,
-        "dispute_id": occasion.ids.new("dsp"),
-        "payment_id": occasion.ids.new("pay"),
-        "amount": str(occasion.subscription.recurring_pre_tax_amount),
-        "currency": occasion.subscription.currency,
+        **context.owner,
+        "dispute_id": context.ids.new("dsp"),
+        "payment_id": context.ids.new("pay"),
+        "amount": str(context.subscription.recurring_pre_tax_amount),
+        "currency": context.subscription.currency,
         "dispute_stage": "dispute",
-        "dispute_status": f"dispute_{occasion.word}",
+        "dispute_status": f"dispute_{context.action}",
     }
 
 
-def license_key(occasion: Occasion) -> Body:
+def license_key(context: EventContext) -> Body:
     return {
-        **occasion.owner,
-        "id": occasion.ids.new("lic"),
-        "key": occasion.ids.new("key"),
-        "customer_id": occasion.customer_id,
-        "product_id": occasion.subscription.product_id,
-        "subscription_id": occasion.subscription.subscription_id,
+        **context.owner,
+        "id": context.ids.new("lic"),
+        "key": context.ids.new("key"),
+        "customer_id": context.customer_id,
+        "product_id": context.subscription.product_id,
+        "subscription_id": context.subscription.subscription_id,
         "instances_count": 0,
         "source": "auto",
         "status": "active",
     }
 
 
-def payout(occasion: Occasion) -> Body:
+def payout(context: EventContext) -> Body:
     return {
-        **occasion.owner,
-        "payout_id": occasion.ids.new("pyt"),
-        "status": {"created": "not_initiated"}.get(occasion.word, occasion.word),
+        **context.owner,
+        "payout_id": context.ids.new("pyt"),
+        "status": {"created": "not_initiated"}.get(context.action, context.action),
         "amount": 125000,
-        "currency": occasion.subscription.currency,
+        "currency": context.subscription.currency,
         "fee": 500,
         "tax": 0,
         "refunds": 0,
         "chargebacks": 0,
         "payment_method": "bank_transfer",
-        "updated_at": occasion.now,
+        "updated_at": context.now,
     }
 
 
-def credit(occasion: Occasion) -> Body:
-    """An entry in the credit ledger, or the warning that the balance runs low."""
-    entitlement = {"credit_entitlement_id": occasion.ids.new("cde"), "customer_id": occasion.customer_id}
-    if occasion.word == "balance_low":
+def credit(context: EventContext) -> Body:
+    """An entry in the credit ledger, or the warning of a low balance."""
+    entitlement = {"credit_entitlement_id": context.ids.new("cde"), "customer_id": context.customer_id}
+    if context.action == "balance_low":
         return {
             **entitlement,
-            "brand_id": occasion.subscription.brand_id,
+            "brand_id": context.subscription.brand_id,
             "credit_entitlement_name": "Credits",
-            "subscription_id": occasion.subscription.subscription_id,
+            "subscription_id": context.subscription.subscription_id,
             "subscription_credits_amount": "100",
             "available_balance": "9",
             "threshold_amount": "10",
             "threshold_percent": 10,
         }
-    kept = {"overage_charged", "overage_reset", "rollover_forfeited", "manual_adjustment"}
+    unprefixed = {"overage_charged", "overage_reset", "rollover_forfeited", "manual_adjustment"}
     return {
-        **occasion.owner,
+        **context.owner,
         **entitlement,
-        "id": occasion.ids.new("cle"),
+        "id": context.ids.new("cle"),
         "amount": "10",
         "balance_before": "90",
         "balance_after": "100",
         "overage_before": "0",
         "overage_after": "0",
-        "is_credit": occasion.word == "added",
+        "is_credit": context.action == "added",
         "metadata": {},
-        "transaction_type": occasion.word if occasion.word in kept else f"credit_{occasion.word}",
+        "transaction_type": context.action if context.action in unprefixed else f"credit_{context.action}",
     }
 
 
-def abandoned_checkout(occasion: Occasion) -> Body:
-    is_recovered = occasion.word == "recovered"
+def abandoned_checkout(context: EventContext) -> Body:
+    is_recovered = context.action == "recovered"
     return {
-        "brand_id": occasion.subscription.brand_id,
-        "customer_id": occasion.customer_id,
-        "payment_id": occasion.ids.new("pay"),
-        "recovered_payment_id": occasion.ids.new("pay") if is_recovered else None,
-        "abandoned_at": occasion.now - timedelta(hours=1),
+        "brand_id": context.subscription.brand_id,
+        "customer_id": context.customer_id,
+        "payment_id": context.ids.new("pay"),
+        "recovered_payment_id": context.ids.new("pay") if is_recovered else None,
+        "abandoned_at": context.now - timedelta(hours=1),
         "abandonment_reason": "checkout_incomplete",
         "status": "recovered" if is_recovered else "abandoned",
     }
 
 
-def dunning(occasion: Occasion) -> Body:
+def dunning(context: EventContext) -> Body:
     return {
-        "brand_id": occasion.subscription.brand_id,
-        "created_at": occasion.now,
-        "customer_id": occasion.customer_id,
-        "subscription_id": occasion.subscription.subscription_id,
+        "brand_id": context.subscription.brand_id,
+        "created_at": context.now,
+        "customer_id": context.customer_id,
+        "subscription_id": context.subscription.subscription_id,
         "payment_id": None,
-        "status": "recovered" if occasion.word == "recovered" else "recovering",
+        "status": "recovered" if context.action == "recovered" else "recovering",
         "trigger_state": "on_hold",
     }
 
 
-def entitlement_grant(occasion: Occasion) -> Body:
-    """Its statuses are capitalised words."""
+def entitlement_grant(context: EventContext) -> Body:
+    """An entitlement grant, whose statuses are capitalised."""
     return {
-        **occasion.owner,
-        "id": occasion.ids.new("egr"),
-        "entitlement_id": occasion.ids.new("ent"),
-        "customer_id": occasion.customer_id,
-        "subscription_id": occasion.subscription.subscription_id,
+        **context.owner,
+        "id": context.ids.new("egr"),
+        "entitlement_id": context.ids.new("ent"),
+        "customer_id": context.customer_id,
+        "subscription_id": context.subscription.subscription_id,
         "integration_type": "feature_flag",
         "metadata": {},
-        "status": {"created": "Pending"}.get(occasion.word, occasion.word.capitalize()),
-        "revocation_reason": "subscription_cancelled" if occasion.word == "revoked" else None,
-        "updated_at": occasion.now,
+        "status": {"created": "Pending"}.get(context.action, context.action.capitalize()),
+        "revocation_reason": "subscription_cancelled" if context.action == "revoked" else None,
+        "updated_at": context.now,
     }
 
 
-FAMILIES: Mapping[str, tuple[str, Callable[[Occasion], Body]]] = {
+FAMILIES: Mapping[str, tuple[str, Callable[[EventContext], Body]]] = {
     "payment": ("Payment", payment),
     "refund": ("Refund", refund),
     "dispute": ("Dispute", dispute),
@@ -217,12 +217,12 @@ FAMILIES: Mapping[str, tuple[str, Callable[[Occasion], Body]]] = {
 }
 
 
-def plausible(family: str, occasion: Occasion) -> Body:
-    """The `data` of an event of that family; of a family nobody knows, just whom it is about."""
+def plausible(family: str, context: EventContext) -> Body:
+    """The `data` of an event of that family; for an unknown family, only the subscription's id."""
     if family not in FAMILIES:
         name = family.title().replace("_", "")
-        return {"payload_type": name, "subscription_id": occasion.subscription.subscription_id}
+        return {"payload_type": name, "subscription_id": context.subscription.subscription_id}
     payload_type, body = FAMILIES[family]
-    if (family, occasion.word) == ("credit", "balance_low"):
+    if (family, context.action) == ("credit", "balance_low"):
         payload_type = "CreditBalanceLow"
-    return {**body(occasion), "payload_type": payload_type}
+    return {**body(context), "payload_type": payload_type}

@@ -1,4 +1,4 @@
-"""Messages: every event on its way to the receiver, with all attempts to deliver it."""
+"""Messages: the events to deliver, with all attempts to deliver them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEPT = 200_000
 
 
 class MessageState(StrEnum):
-    """Where a message stands: `dropped` by a knob, `stopped` because the endpoint was disabled."""
+    """The state of a message. `dropped`: by a knob; `stopped`: because webhooks were disabled."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -27,7 +27,7 @@ class MessageState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One POST: answered with a status, or not answered."""
+    """One POST request, with the status of the response or the error."""
 
     at: datetime
     seconds: float
@@ -42,7 +42,7 @@ class Attempt:
 
 @dataclass(slots=True)
 class Message:
-    """An event under the id it keeps on every attempt."""
+    """An event and its webhook id, which is the same for every attempt."""
 
     webhook_id: str
     event: Event
@@ -98,7 +98,7 @@ class Outbox:
             return dict(Counter(str(message.state) for message in self._messages.values()))
 
     def find(self, *, limit: int, **wanted: str) -> list[dict[str, object]]:
-        """The latest messages whose shown fields have the wanted values, oldest first."""
+        """The latest `limit` messages whose fields have the wanted values, oldest first."""
         with self._lock:
             latest = list(reversed(self._messages.values()))
         matching = (

@@ -1,4 +1,4 @@
-"""Jobs by the time they are due; several threads wait for the next one."""
+"""A queue of jobs with due times, for several threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Job = TypeVar("Job")
 
 
 class Schedule(Generic[Job]):
-    """A queue whose entries can be taken only once their time has come."""
+    """A queue whose jobs can be taken only when they are due."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -27,7 +27,7 @@ class Schedule(Generic[Job]):
             self._changed.notify()
 
     def take(self) -> Job | None:
-        """The next due job, waiting for it; None once the schedule is closed."""
+        """Wait for the next due job and take it. Returns None once the schedule is closed."""
         with self._changed:
             while not self._is_closed:
                 wait = self._heap[0][0] - time.monotonic() if self._heap else None
@@ -38,12 +38,12 @@ class Schedule(Generic[Job]):
             return None
 
     def done(self) -> None:
-        """A job that was taken has ended."""
+        """Mark a job that was taken as finished."""
         with self._changed:
             self._running -= 1
 
     def unfinished(self) -> int:
-        """Jobs that wait or run."""
+        """The number of jobs that are waiting or running."""
         with self._changed:
             return len(self._heap) + self._running
 

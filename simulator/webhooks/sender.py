@@ -1,4 +1,4 @@
-"""One kept-alive connection to the receiver, which another thread can cut."""
+"""A keep-alive connection to the receiver, which another thread can abort."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 
 class Sender:
-    """Posts bodies, one at a time; a connection that went stale while idle is simply opened anew."""
+    """Sends bodies, one at a time. A connection that was closed while idle is opened again."""
 
     def __init__(self) -> None:
         self._connection: http.client.HTTPConnection | None = None
@@ -20,9 +20,10 @@ class Sender:
         self._is_cut = False
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> int:
-        """The status of the answer; OSError or HTTPException when there is none.
+        """Send a POST request and return the status of the response.
 
-        Connecting and reading share one time limit.
+        Raises `OSError` or `HTTPException` if there is none. `timeout`, in seconds, covers connecting and
+        reading.
         """
         ends = time.monotonic() + timeout
         place = urlsplit(url)
@@ -39,7 +40,7 @@ class Sender:
         return response.status
 
     def cut(self) -> None:
-        """Make a post that is under way in another thread fail at once."""
+        """Abort a request in progress in another thread."""
         self._is_cut = True
         connection = self._connection
         if connection is not None and connection.sock is not None:
@@ -66,7 +67,7 @@ class Sender:
 
 
 def _is_stale(connection: http.client.HTTPConnection) -> bool:
-    """An idle connection has nothing to say, so one that is readable was closed from the other side."""
+    """Whether the receiver closed the idle connection: only then is there anything to read on it."""
     if connection.sock is None:
         return False
     poll = select.poll()

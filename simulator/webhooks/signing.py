@@ -1,4 +1,4 @@
-"""Signatures of deliveries, and the rotation of the secret they are made with."""
+"""Signs deliveries, and rotates the secret."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OVERLAP_SECONDS = 24 * 3600.0
 
 
 class Signer:
-    """Signs with the present secret, and for a day after a rotation with the one before too."""
+    """Signs with the current secret, and for a day after a rotation also with the previous one."""
 
     def __init__(self, secret: str) -> None:
         self._first = secret
@@ -32,7 +32,7 @@ class Signer:
             self._overlap_ends = time.monotonic() + OVERLAP_SECONDS / speed
 
     def headers(self, webhook_id: str, body: bytes, now: datetime) -> dict[str, str]:
-        """`now` is the time of this attempt, not of the event."""
+        """The signed headers. `now` is the time of this attempt, not of the event."""
         return {
             "content-type": "application/json",
             "webhook-id": webhook_id,

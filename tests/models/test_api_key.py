@@ -1,4 +1,4 @@
-"""API keys: found by whoever has the whole of one, stored so that nobody who reads them does."""
+"""API keys: found only by the whole key, and stored only as hashes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL that does not answer: no thread waits for it without end."""
+"""A PostgreSQL that does not respond: no thread waits for it forever."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.long(seconds=20, alone=False)
 
 @pytest.fixture(scope="module")
 def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """One that may be frozen."""
+    """A server of its own, which tests may freeze."""
     with PostgresServer(tmp_path_factory.mktemp("postgres"), durable=False) as server:
         yield server
 
@@ -39,7 +39,7 @@ def engine(own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @contextmanager
 def frozen(server: PostgresServer) -> Iterator[None]:
-    """Every process of the server stands still; its connections stay open."""
+    """Stop every process of the server. Its connections stay open."""
     assert server.pid is not None
     server_process = psutil.Process(server.pid)
     processes = [server_process, *server_process.children(recursive=True)]
@@ -66,7 +66,7 @@ def commit(connection: Connection, freeze: ContextManager) -> None:
 
 
 def read_on(connection: Connection, freeze: ContextManager) -> None:
-    """A result that comes piece by piece."""
+    """A result that arrives piece by piece."""
     piecemeal = connection.execution_options(yield_per=1)
     with piecemeal.execute(text("SELECT generate_series(1, 100000)")) as rows:
         rows.fetchone()

@@ -1,4 +1,4 @@
-"""Statements past SQLAlchemy still fail, and recover, the way SQLAlchemy's do."""
+"""Statements sent directly through the driver fail and recover like those of SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_broken_rule_is_told_as_sqlalchemy_tells_it_without_the_values(runtime
 
 
 def test_after_the_server_went_away_one_call_fails_and_the_next_succeeds(runtime):
-    """Several connections wait in the pool, all dead: one failure is enough to find that out."""
+    """All pooled connections are broken: a single failure replaces them all."""
     runtime.engine.dispose()  # the pool holds these connections and none that another test left
     held = [runtime.sessions() for _ in range(3)]
     pids = [first_row(session, "SELECT pg_backend_pid()", {}) for session in held]
@@ -57,7 +57,7 @@ def test_after_the_server_went_away_one_call_fails_and_the_next_succeeds(runtime
 
 
 def test_a_signal_in_the_middle_of_a_statement_costs_its_connection_and_nothing_else(runtime):
-    """Ctrl-C in an import, a worker's time limit: the transaction ends, and no error hides the signal."""
+    """As Ctrl-C or a worker's time limit: the transaction ends, and no other error hides the signal."""
     before = signal.signal(signal.SIGALRM, _raise)
     signal.setitimer(signal.ITIMER_REAL, 0.2)
     try:

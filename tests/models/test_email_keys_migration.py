@@ -1,4 +1,4 @@
-"""Addresses from before they had keys: all get one, what collides is marked and nothing is merged."""
+"""The migration that adds normalised addresses: all rows get one, duplicates are marked and not merged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def revision_before(engine: Engine) -> str:
 
 @pytest.fixture
 def before(postgres: Databases) -> Iterator[Engine]:
-    """A database of the revision before, with members in it."""
+    """A database with members, at the previous revision."""
     engine = create_engine(postgres.create_database("email_keys"))
     migrations.upgrade(engine, revision_before(engine))
     with engine.begin() as connection:

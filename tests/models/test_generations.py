@@ -1,4 +1,4 @@
-"""Two catalogues, or two releases, side by side: the newer one evaluates, and nothing goes back and forth."""
+"""Two catalogues or releases at the same time: only the newer one evaluates accounts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CHANGES = {
 
 @pytest.fixture
 def acme(clocked_runtime: Runtime, clock: Clock) -> Acme:
-    """Three people on one seat, under a deadline."""
+    """An account with three members on one seat, under a deadline."""
     acme = Acme(clocked_runtime, clock)
     acme.buys("grace", 1)
     acme.seats("first", "second", "third")
@@ -44,7 +44,7 @@ def acme(clocked_runtime: Runtime, clock: Clock) -> Acme:
 
 @pytest.fixture(params=CHANGES.values(), ids=CHANGES.keys())
 def old(request: pytest.FixtureRequest, acme: Acme) -> Runtime:
-    """A process of the generation before: `acme` is of a newer one since, and has been evaluated by it."""
+    """A process of the previous generation, after a newer one has evaluated `acme`."""
     before = acme.runtime
     if request.param is None:
         acme.runtime = replace(before, catalog=replace(before.catalog, release="newer"))
@@ -55,7 +55,7 @@ def old(request: pytest.FixtureRequest, acme: Acme) -> Runtime:
 
 
 def facts(acme: Acme) -> Any:
-    """The account's row in full, and how often it was changed."""
+    """The account's whole row, and how often it was changed."""
     with acme.runtime.sessions() as session:
         row = session.execute(select(Account.__table__).where(Account.id == "acme")).one()
         return row, session.scalar(select(func.count()).select_from(AuditRow))

@@ -1,4 +1,4 @@
-"""The installation: each database has an id of its own, which no other service shares."""
+"""The installation: each database has its own id, which no other one shares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def id_of(sessions: Sessions) -> str:
 
 @pytest.fixture
 def another(postgres: Databases) -> Iterator[Engine]:
-    """A database that was copied from the same one as ours."""
+    """Another copy of the database that ours was copied from."""
     engine = connect(postgres.create_database("another", is_migrated=True))
     yield engine
     engine.dispose()

@@ -1,4 +1,4 @@
-"""The schema's history ends where the models are, and can be walked both ways."""
+"""The migrations lead to the schema of the models, and can be applied and reverted."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ FIVE, SIX, NINE = ({"full": {"included": 5, "addon": number}} for number in (0, 
 
 
 def test_links_and_figures_from_before_ownership_are_kept(empty: Engine):
-    """A subscription that a body raises gets its verified figures back from the audit."""
+    """A subscription raised by a webhook body gets its verified figures back from the audit."""
     migrations.upgrade(empty, "0015")
     _fill_as_before_ownership(empty)
     migrations.upgrade(empty, "0016")

@@ -1,4 +1,4 @@
-"""Ticks: one run per slot, however many schedulers ring."""
+"""Scheduled jobs: one run per period, however many schedulers trigger it."""
 
 from __future__ import annotations
 

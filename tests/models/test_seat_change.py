@@ -1,4 +1,4 @@
-"""Seat changes: which of those that were sent a sync can tell something of."""
+"""Seat changes: those whose outcome a sync may show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.seat_change import ChangeState, SeatChange
 
 
 def sent(sessions: Sessions, number: int, state: ChangeState, code: str | None = None) -> str:
-    """A change that was sent as the one of this number."""
+    """A change, sent as the nth of its subscription."""
     with sessions.begin() as session:
         change = SeatChange(
             account_id="acme", subscription_id="sub_1", plan={}, basis="", seats={}, shown={}, release=[]

@@ -1,4 +1,4 @@
-"""A loopback server that answers what it is told, byte by byte if need be."""
+"""A loopback HTTP server with prepared responses, down to single bytes."""
 
 import contextlib
 import socket
@@ -11,7 +11,9 @@ Reply = bytes | Callable[[socket.socket], None]
 
 
 def reply(status: int = 200, body: object = b"", **headers: str) -> bytes:
-    """One buffer: header and body sent apart cost 40 ms of delayed acknowledgement each time."""
+    """A response in one buffer. Sending header and body separately would cost 40 ms of delayed
+    acknowledgement.
+    """
     payload = body if isinstance(body, bytes) else orjson.dumps(body)
     lines = [f"HTTP/1.1 {status} Said", f"Content-Length: {len(payload)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -19,8 +21,8 @@ def reply(status: int = 200, body: object = b"", **headers: str) -> bytes:
 
 
 class Stub:
-    """Gives its replies one after another, and the last one ever after. A reply that is a function gets
-    the socket, which is closed when it returns.
+    """Sends its replies one after another, then repeats the last one. A reply that is a function gets the
+    socket, which is closed when it returns.
     """
 
     def __init__(self) -> None:
@@ -37,7 +39,9 @@ class Stub:
         return [request.split(" ")[1] for request in self.requests]
 
     def close(self) -> None:
-        """End the thread first: it would accept for the next stub, whose listener may get the same number."""
+        """Stop the thread first: it could accept connections for the next stub, whose socket may get the
+        same number.
+        """
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._accepting.join(timeout=1)
@@ -78,6 +82,6 @@ class Stub:
 
 
 def closed_port() -> int:
-    """A port nobody listens on."""
+    """A port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The provider behind a proxy: every request goes through it, none by itself."""
+"""The provider behind a proxy: every request goes through the proxy."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ BODY = b'{"type":"subscription.active","data":{}}'
 
 
 def sign(body=BODY, *, secret=SECRET, event_id="msg_1", at=NOW):
-    """What the reference library sends; it wants the body as text."""
+    """The headers of the reference library, which needs the body as text."""
     return Webhook(secret).sign(msg_id=event_id, timestamp=at, data=body.decode())
 
 

@@ -25,7 +25,7 @@ def _running() -> Iterator[tuple[Simulator, Receiver]]:
 
 @pytest.fixture
 def simulator(_running: tuple[Simulator, Receiver]) -> Simulator:
-    """Reset, without rate limits, and with nothing on its way any more that an earlier test sent."""
+    """A reset simulator without rate limits and without deliveries left from an earlier test."""
     simulator, receiver = _running
     simulator.world.reset()
     wait_until(lambda: not simulator.world.dispatcher.unfinished(), "nothing is on its way")
@@ -59,7 +59,7 @@ def provider(simulator: Simulator) -> Iterator[Provider]:
 
 @pytest.fixture(scope="session")
 def _sdk(_running: tuple[Simulator, Receiver]) -> Iterator[DodoPayments]:
-    """One for all tests: making one loads every trusted certificate."""
+    """One client for all tests, because creating one loads all trusted certificates."""
     with DodoPayments(
         bearer_token=KEY,
         webhook_key=SECRET,

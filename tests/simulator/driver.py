@@ -1,4 +1,4 @@
-"""Short words for the simulator's two HTTP interfaces."""
+"""Helpers to call the simulator's two HTTP APIs."""
 
 from __future__ import annotations
 

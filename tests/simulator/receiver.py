@@ -1,4 +1,4 @@
-"""The merchant's side of the tests: takes deliveries and answers as it is told."""
+"""A receiver of webhooks, which records deliveries and responds with given statuses."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Delivery:
 
 
 class Receiver:
-    """`answers` are the statuses of the next deliveries; after them everything is accepted."""
+    """`answers` are the statuses for the next deliveries. All later ones are accepted."""
 
     def __init__(self) -> None:
         self.deliveries: list[Delivery] = []
@@ -77,7 +77,7 @@ class Receiver:
             return list(self.deliveries)
 
     def wait_for_type(self, event_type: str, seconds: float = PATIENCE_SECONDS) -> Delivery:
-        """The first delivery of an event of this type, whatever else comes, and in whatever order."""
+        """Wait for the first delivery of an event of this type. Other deliveries are ignored."""
 
         def first() -> Delivery | None:
             return next((each for each in self.deliveries if each.type == event_type), None)

@@ -1,4 +1,4 @@
-"""Lists of products and add-ons: archived ones are lists of their own."""
+"""Lists of products and add-ons, where archived ones are separate lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkout sessions: what the SDK sends, and what comes of it when the customer pays."""
+"""Checkout sessions, created by the SDK and paid through the control API."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ NEW_SECRET = "whsec_" + "bmV3LXNlY3JldC1uZXctc2VjcmV0LW5ldy1zZWNyZXQ="
 
 
 def update(control, **fields):
-    """One subscription with one `subscription.updated` about it."""
+    """A subscription with a single `subscription.updated` event."""
     made = control.create(**fields)
     control.act(made, "touch")
     return made

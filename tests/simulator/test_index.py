@@ -1,4 +1,4 @@
-"""The index against the obvious way of doing the same."""
+"""The index gives the same pages as a plain sorted list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which events follow from what, and what it does to the dates."""
+"""The events and dates that follow from each change of a subscription."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ACTIVE = Subscription(
 
 
 def told(rule, **state):
-    """The events that follow, without their common prefix."""
+    """The types of the events that follow, without the prefix `subscription.`."""
     outcome = rule(replace(ACTIVE, **state), NOW)
     return [event.removeprefix("subscription.") for event in outcome.events]
 

@@ -1,4 +1,4 @@
-"""The money of a plan change: how its payment goes, what it leaves behind, who has credit."""
+"""Payments of plan changes: results, effects on the subscription, and credit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GROSS = NET + 3 * 1500 * 23 // 100
 
 
 def buy(provider, made, **fields):
-    """Three seats more, for the difference."""
+    """Buy three more seats, and pay the difference."""
     request = {"addons": SEATS, "proration_billing_mode": "difference_immediately", **fields}
     assert provider.change_plan(made, **request).status_code == 200
 

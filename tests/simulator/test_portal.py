@@ -1,4 +1,4 @@
-"""The customer portal: a link by the API, and the customer behind it by the control API."""
+"""The customer portal: a link from the API, and the customer's actions through the control API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A preview, as the SDK reads it."""
+"""Previews, as the SDK reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan change costs by each mode, and that the preview and the change say the same."""
+"""The cost of a plan change in each proration mode, equal in the preview and the change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README names everything there is."""
+"""The simulator's README lists all routes, actions and knobs."""
 
 from __future__ import annotations
 

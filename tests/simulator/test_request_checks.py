@@ -1,4 +1,4 @@
-"""What the key may do."""
+"""API keys with and without write access."""
 
 from __future__ import annotations
 

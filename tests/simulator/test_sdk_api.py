@@ -1,4 +1,4 @@
-"""The provider's own SDK, validating strictly, takes the simulator for the provider."""
+"""The provider's own SDK, with strict validation, accepts the simulator's responses."""
 
 from __future__ import annotations
 

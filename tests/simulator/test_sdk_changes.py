@@ -1,4 +1,4 @@
-"""What the SDK, validating strictly, makes of scheduled changes, of what they announce, and of refusals."""
+"""Scheduled changes, their events and refusals, as the SDK reads them with strict validation."""
 
 from __future__ import annotations
 

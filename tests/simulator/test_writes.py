@@ -1,4 +1,4 @@
-"""Writes whose answer is lost: done or not done, and what the log says about it."""
+"""Writes whose response is lost: whether they took effect, and the request log."""
 
 from __future__ import annotations
 
