@@ -1,1 +1,1 @@
-"""The hand: the `seatsync` command, which starts the same stories by hand."""
+"""The `seatsync` command, for operators. It calls the same services as the web process and the worker."""

@@ -1,4 +1,4 @@
-"""`seatsync budget`: how much of the provider's allowance is used, by whom, and what is kept for whom."""
+"""The command `seatsync budget`: used and reserved parts of the provider's rate limit."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from providers.rate_limit.redis_log import SharedLog
 from providers.rate_limit.request_log import State, Use
 from runtime.wiring import namespace_of, redis_client
 
-# What a pause of each means, since it holds back the less urgent too.
+# A pause of one caller also pauses the less urgent ones.
 _PAUSED: Final = {
     Caller.INTERACTIVE: "all calls are paused",
     Caller.WEBHOOK: "webhook and reconcile are paused",
-    Caller.RECONCILE: "reconcile keeps to its floor",
+    Caller.RECONCILE: "reconcile is limited to its minimum",
 }
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def budget(*, as_json: bool) -> None:
-    """Show the request budget of the provider's API, as all processes share it.
+    """Show the request budget for the provider's API, which all processes share.
 
-    Changes nothing. Exit code: 0 it can be told, 2 Redis does not answer.
+    Changes nothing. Exit code: 0 shown, 2 Redis does not respond.
     """
     try:
         state = _state()
     except RedisError as error:
         click.echo(
-            f"Redis does not answer ({type(error).__name__}): look at REDIS_URL, and whether it runs. "
-            "Until it does, every process counts for itself and takes an eighth of the allowance.",
+            f"Redis does not respond ({type(error).__name__}). Check that it runs, and check REDIS_URL. "
+            "Meanwhile every process counts its own requests and uses an eighth of the rate limit.",
             err=True,
         )
         sys.exit(2)
@@ -81,7 +81,7 @@ def _used(use: Use) -> str:
 
 
 def _part(use: Use, caller: Caller) -> str:
-    return f"{use.by_caller[caller]}, {use.kept_free[caller]} kept free"
+    return f"{use.by_caller[caller]}, {use.kept_free[caller]} reserved"
 
 
 def _document(state: State) -> dict[str, Any]:

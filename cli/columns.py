@@ -1,4 +1,4 @@
-"""Tables as plain lines, the same on a terminal, in a pipe and in a file: nothing is cut or wrapped."""
+"""Formats tables as plain lines, identical on terminals and in files: nothing is cut or wrapped."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ _GAP: Final = "  "
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A line for each row, its cells below those of the row before."""
+    """One line per row, with aligned columns. All rows must have the same number of cells."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield _GAP.join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def printable(text: str) -> str:
-    """The text with everything escaped that a terminal would not show as a sign of its own."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    """The text with all non-printable characters escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )

@@ -1,4 +1,4 @@
-"""The runtime of a command that needs more than the database: catalogue, provider, Redis."""
+"""The runtime of a command that needs the catalogue, the provider or Redis, and not only the database."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from cli.connections import servers
 from runtime import installation
 from runtime.wiring import Runtime, build
 
-_SILENCE: Final = logging.NullHandler()
+_NO_OUTPUT: Final = logging.NullHandler()
 
 
 @contextmanager
 def command_runtime(application: str, *, pool_size: int = 2) -> Iterator[Runtime]:
-    """Everything that a command works with, on servers that exist. The log of the services is not shown: a
-    command reports by itself what they do.
+    """The runtime for a command. Log messages of the services are dropped, because the command itself prints
+    what they did.
 
-    Raises `SettingsError` like `cli.connections.servers`, or if the database belongs to another mode or
-    business, and `CatalogError`.
+    Raises `SettingsError` as `cli.connections.servers` does, and if the database belongs to another mode or
+    business. Raises `CatalogError` if the catalogue has mistakes.
     """
-    logging.getLogger("services").addHandler(_SILENCE)
+    logging.getLogger("services").addHandler(_NO_OUTPUT)
     with (
         servers() as settings,
-        closing(build(settings, pool_size=pool_size, application=application)) as made,
+        closing(build(settings, pool_size=pool_size, application=application)) as built,
     ):
-        installation.check(made.sessions, settings)
-        yield made
+        installation.check(built.sessions, settings)
+        yield built

@@ -1,4 +1,4 @@
-"""What a command works with: the settings, and servers that exist."""
+"""The settings and server connections of a command. It uses existing servers and never creates any."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from runtime.settings import Settings, unknown_variables
 
 
 def read_settings() -> Settings:
-    """The settings of the environment; raises `SettingsError`. Standard error names variables that look like
-    settings and are none.
+    """The settings from the environment. Warns about unknown variables; raises `SettingsError` if a setting
+    is missing or malformed.
     """
     name_unknown_variables()
     return Settings.from_env()
 
 
 def name_unknown_variables() -> None:
-    """Write to standard error which variables begin like settings and are none."""
+    """Warn on standard error about variables that look like settings but are not."""
     for name, nearest in unknown_variables().items():
         hint = f"; did you mean {nearest}?" if nearest else "."
         click.echo(f"The environment variable {name} is not a setting and has no effect{hint}", err=True)
@@ -29,9 +29,9 @@ def name_unknown_variables() -> None:
 
 @contextmanager
 def servers() -> Iterator[Settings]:
-    """The settings with the addresses of servers that exist; an embedded database is named on standard error.
+    """The settings with the URLs of the running servers. Prints which embedded database is used.
 
-    Raises `SettingsError` if a server has no address and no embedded one was created before.
+    Raises `SettingsError` if a URL is not set and no embedded server was created before.
     """
     settings = read_settings()
     with existing_servers(settings) as running:
@@ -41,7 +41,7 @@ def servers() -> Iterator[Settings]:
 
 @contextmanager
 def database(application: str) -> Iterator[Sessions]:
-    """Sessions of a command that needs the database alone. Raises `SettingsError` like `servers`."""
+    """Sessions for a command that needs only the database. Raises `SettingsError` as `servers` does."""
     settings = read_settings()
     with existing_database(settings) as url:
         name_embedded_database(settings)
@@ -53,7 +53,7 @@ def database(application: str) -> Iterator[Sessions]:
 
 
 def name_embedded_database(settings: Settings) -> None:
-    """Write to standard error which embedded database is used; nothing if DATABASE_URL is set."""
+    """Print to standard error which embedded database is used; nothing if DATABASE_URL is set."""
     if settings.database_url is None:
         folder = settings.home.resolve() / "postgres"
         click.echo(f"Using the embedded database in {folder}.", err=True)

@@ -1,4 +1,4 @@
-"""`seatsync drift`: where we and the provider do not agree, since when, and what to do about it."""
+"""The command `seatsync drift`: list and dismiss differences from the provider."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from models import drift_finding
 from models.drift_finding import DriftFinding, FindingState
 from services.reports.drift import finding_shown
 
-_STANDS: Final = (FindingState.OPEN.value, FindingState.HELD.value)
-_PAGE: Final = 500
+_UNRESOLVED: Final = (FindingState.OPEN.value, FindingState.HELD.value)
+_PAGE_SIZE: Final = 500
 
 Counts = Mapping[tuple[str, str], int]
 
@@ -30,43 +30,45 @@ Counts = Mapping[tuple[str, str], int]
     "states",
     type=click.Choice([state.value for state in FindingState]),
     multiple=True,
-    default=_STANDS,
-    help="Findings in this state; give it several times for several. Default: what stands, open and held.",
+    default=_UNRESOLVED,
+    help="Findings in this state; may be repeated. Default: unresolved findings, open and held.",
 )
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Show so many.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=100, show_default=True, help="Maximum number of findings."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option(
     "--dismiss",
     "dismissed",
     type=click.IntRange(1),
     metavar="ID",
-    help="Close the held finding with this number.",
+    help="Dismiss the held finding with this number.",
 )
-@click.option("--reason", help="Why it may be closed; kept with the finding.")
+@click.option("--reason", help="Why it may be dismissed; stored with the finding.")
 def drift(
     states: tuple[str, ...], *, limit: int, as_json: bool, dismissed: int | None, reason: str | None
 ) -> None:
-    """Show drift findings, oldest first: since when, about what, our side -> the provider's, likely cause.
+    """Show drift findings, oldest first: first seen, subject, our value -> the provider's, likely cause.
 
-    The next look repairs what is `open`; what is `held` waits for a person to do what it says, or to dismiss
-    it with a reason. Exit code: 0 nothing stands, 1 something does.
+    The next sync repairs `open` findings. For a `held` finding a person has to do what its message says, or
+    dismiss it with a reason. Exit code: 0 no unresolved findings, 1 there are some.
     """
     if (dismissed is None) != (reason is None or not reason.strip()):
-        raise click.UsageError("--dismiss ID and --reason TEXT belong together.")
+        raise click.UsageError("Use --dismiss ID and --reason TEXT together.")
     if dismissed is not None and reason is not None:
         _dismiss(dismissed, reason.strip())
         return
     with command_runtime("seatsync-drift") as runtime, runtime.sessions() as session:
         found = _first(session, states, limit)
         counts = drift_finding.count_by_cause(session, states=states)
-        stands = drift_finding.count_by_cause(session, states=_STANDS)
+        unresolved = drift_finding.count_by_cause(session, states=_UNRESOLVED)
         if as_json:
             _print_json(list(found), counts)
         elif counts:
             _print(found, counts)
         else:
-            click.echo(_nothing(sum(stands.values())))
-    sys.exit(1 if stands else 0)
+            click.echo(_nothing(sum(unresolved.values())))
+    sys.exit(1 if unresolved else 0)
 
 
 def _dismiss(finding_id: int, reason: str) -> None:
@@ -83,10 +85,12 @@ def in_a_line(one: DriftFinding) -> str:
 
 def _first(session: Session, states: Sequence[str], limit: int) -> Iterator[DriftFinding]:
     after, left = None, limit
-    while left and (page := drift_finding.page(session, states=states, after=after, limit=min(left, _PAGE))):
+    while left and (
+        page := drift_finding.page(session, states=states, after=after, limit=min(left, _PAGE_SIZE))
+    ):
         yield from page
         after, left = page[-1].id, left - len(page)
-        session.expunge_all()  # what was shown need not be remembered
+        session.expunge_all()  # free the memory of the rows that were shown
 
 
 def _print(found: Iterator[DriftFinding], counts: Counts) -> None:
@@ -100,18 +104,16 @@ def _print(found: Iterator[DriftFinding], counts: Counts) -> None:
         if one.closed_because:
             click.echo(f"  Dismissed: {one.closed_because}")
     if (more := sum(counts.values()) - shown) > 0:
-        click.echo(f"... and {more} more; --limit shows more of them")
+        click.echo(f"... and {more} more; raise --limit to see more")
     for (state, cause), count in counts.items():
         click.echo(f"{count} {state}, likely cause {cause}")
 
 
-def _nothing(stands: int) -> str:
-    """Why there is nothing to show; what stands in other states decides the exit code all the same."""
-    return (
-        f"Nothing in this state; {counted(stands, 'finding stands', 'findings stand')}."
-        if stands
-        else "Nothing."
-    )
+def _nothing(unresolved: int) -> str:
+    """The message if no finding is in the requested states. Unresolved ones in others set the exit code."""
+    if unresolved:
+        return f"No findings in this state; {counted(unresolved, 'unresolved finding')} in others."
+    return "No findings."
 
 
 def _print_json(found: Sequence[DriftFinding], counts: Counts) -> None:

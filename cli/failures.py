@@ -1,6 +1,6 @@
-"""Errors from outside in one line for the command line: database, Redis, disk. Nobody needs their traceback.
+"""One-line messages for errors of the database, Redis and the disk, so that commands need no traceback.
 
-Messages of other libraries are not repeated: they may hold addresses and passwords.
+Messages of libraries are not repeated, since they may contain URLs with passwords.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 _DISK_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TEMPORARY: Final = (
-    "The temporary folder cannot be used, or its disk is full. Free space there, or set TMPDIR to another "
+    "The temporary folder is not usable, or its disk is full. Free some space, or set TMPDIR to another "
     "folder, then try again."
 )
 _BUSY: Final = "The database is busy. Try again in a minute."
-# What PostgreSQL says, the narrower errors first.
+# Messages for PostgreSQL's errors, the more specific classes first.
 _OF_DATABASE: Final[Sequence[tuple[tuple[type[psycopg.Error], ...], str]]] = (
     (
         (sqlstates.UndefinedTable, sqlstates.UndefinedColumn, sqlstates.UndefinedFunction),
-        "The database is not migrated, or not to this release's schema. Run `seatsync migrate` first.",
+        "The database schema does not match this release. Run `seatsync migrate` first.",
     ),
     (
         (sqlstates.DiskFull,),
-        "The database's disk is full. Free space on the database's machine, then try again.",
+        "The database's disk is full. Free some space on the database server, then try again.",
     ),
     (
         (sqlstates.InsufficientPrivilege,),
-        "The user in DATABASE_URL lacks a right. Grant it, or use the user that owns the tables.",
+        "The user in DATABASE_URL lacks a privilege. Grant it, or use the user that owns the tables.",
     ),
     (
         (sqlstates.ReadOnlySqlTransaction,),
@@ -52,21 +52,21 @@ _OF_DATABASE: Final[Sequence[tuple[tuple[type[psycopg.Error], ...], str]]] = (
     ),
     (
         (psycopg.OperationalError, psycopg.InterfaceError),
-        "The database is away, or refuses the connection: see that PostgreSQL runs, and DATABASE_URL.",
+        "The database is unreachable or refuses the connection. Check PostgreSQL and DATABASE_URL.",
     ),
 )
 
 
 _OTHERS: Final[Sequence[tuple[type[Exception], str]]] = (
     (PoolTimeout, _BUSY),
-    (RedisError, "Redis does not answer. Check that it runs, and REDIS_URL."),
+    (RedisError, "Redis does not respond. Check that it runs, and REDIS_URL."),
     (sqlite3.OperationalError, _TEMPORARY),
-    (UnicodeEncodeError, "An argument holds bytes that are no text in UTF-8."),
+    (UnicodeEncodeError, "An argument contains bytes that are not UTF-8 text. Pass it in UTF-8."),
 )
 
 
 def explain(error: Exception) -> str | None:
-    """What is wrong and what to do. None if the error is none of these, and so a fault of this program."""
+    """What is wrong and what to do. None for any other error, which is then a bug."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, psycopg.Error):
         return _of_database(cause)
@@ -77,12 +77,14 @@ def explain(error: Exception) -> str | None:
 
 def _of_database(error: psycopg.Error) -> str | None:
     if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
-        return "DATABASE_URL holds an option that PostgreSQL does not know. Correct what follows its `?`."
+        return (
+            "DATABASE_URL contains an option that PostgreSQL does not know. Correct the part after its `?`."
+        )
     return next((message for kinds, message in _OF_DATABASE if isinstance(error, kinds)), None)
 
 
 def _of_files(error: OSError) -> str | None:
-    """A broken pipe is no fault: the reader of the output has closed it."""
+    """The message for an error of a file. None for a broken pipe: the reader of the output has closed it."""
     if error.errno is None or error.errno == errno.EPIPE:
         return None
     where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "the output"

@@ -1,4 +1,4 @@
-"""What `seatsync sync --all` and `seatsync backfill` share: the whole business, while somebody looks on."""
+"""Full sync of all subscriptions with progress output, for `seatsync sync --all` and `seatsync backfill`."""
 
 from __future__ import annotations
 
@@ -9,58 +9,61 @@ from typing import Final, TypeVar
 
 import click
 
-from cli.progress import Show, shown
+from cli.progress import ProgressOutput, progress_output
 from domain.errors import BudgetSpent, KeyRefused, ProviderError, SeatSyncError, TransientError
 from domain.wording import counted
 from runtime.wiring import Runtime
-from services.sync import progress as awaited
+from services.sync import progress as sync_progress
 from services.sync.full_sync import Progress, full_sync
 
 T = TypeVar("T")
 
 _LISTING: Final = "reading the list"
-_LOOKING: Final = "looking at subscriptions"
+_SYNCING: Final = "syncing subscriptions"
 _SHOWN: Final = 20
-_PAUSE: Final = 1.0  # seconds, where the provider does not say how long
+_PAUSE: Final = 1.0  # seconds, if the provider does not say how long to wait
 
 
 class CannotGoOn(SeatSyncError):
-    """The command cannot do, or not finish, what it was asked for."""
+    """The command cannot start or cannot finish."""
 
     code = "cannot_go_on"
 
 
 def sync_everything(runtime: Runtime, *, everything: bool, patience: float) -> bool:
-    """Carry a full sync out and show how far it is; whether it came to its end.
+    """Sync with the provider and show the progress. False if it stopped before its end.
 
-    Raises `CannotGoOn` where the provider cannot be asked at all.
+    `everything`: sync all known subscriptions, not only those that the list shows as different. `patience`:
+    seconds to wait for a failing provider. Raises `CannotGoOn` if the provider fails at the start.
     """
     progress, is_interrupted = Progress(listed=0), False
     with runtime.sessions() as session:
-        expected = awaited.listed_before(session, runtime.provider.name)
+        expected = sync_progress.listed_before(session, runtime.provider.name)
     try:
-        with shown() as show:
-            _greet(runtime, show)
-            watch = _Watch(show, expected)
+        with progress_output() as show:
+            _check_provider(runtime, show)
+            display = _ProgressDisplay(show, expected)
             for progress in full_sync(runtime, everything=everything, patience=patience):
-                watch.see(progress)
+                display.update(progress)
     except KeyboardInterrupt:
         is_interrupted = True
     if not progress.is_done:
-        _tell_stopped(progress, "Interrupted." if is_interrupted else progress.waits_for or "Nothing moves.")
+        _print_stopped(
+            progress, "Interrupted." if is_interrupted else progress.waits_for or "There is no progress."
+        )
     return progress.is_done
 
 
-def patiently(ask: Callable[[], T], show: Show, patience: float) -> T:
-    """The provider's answer. A spent budget is waited out; a failing provider for `patience` seconds, and
-    one that refuses the key not at all. Raises the last `TransientError`.
+def with_retries(call: Callable[[], T], show: ProgressOutput, patience: float) -> T:
+    """The result of a call to the provider, with retries: as long as the request budget is spent, and for
+    `patience` seconds if the provider fails. Raises the last `TransientError`, and `KeyRefused` at once.
     """
     until = time.monotonic() + patience
     while True:
         try:
-            return ask()
+            return call()
         except BudgetSpent as spent:
-            show.waits(spent.message)
+            show.waiting(spent.message)
             until = time.monotonic() + patience
             time.sleep(spent.retry_after or _PAUSE)
         except KeyRefused:
@@ -68,66 +71,65 @@ def patiently(ask: Callable[[], T], show: Show, patience: float) -> T:
         except TransientError as error:
             if time.monotonic() >= until:
                 raise
-            show.waits(error.message)
+            show.waiting(error.message)
             time.sleep(min(error.retry_after or _PAUSE, patience))
 
 
-def tell_failed(runtime: Runtime) -> bool:
-    """Which subscriptions could not be looked at, and why; whether there are any."""
+def print_failed(runtime: Runtime) -> bool:
+    """Print the subscriptions whose sync failed, with the reasons. False if there are none."""
     with runtime.sessions() as session:
-        failed = awaited.failed(session, limit=_SHOWN + 1)
+        failed = sync_progress.failed(session, limit=_SHOWN + 1)
     for one in failed[:_SHOWN]:
-        what = "given up on" if one.is_dead else "still waits"
-        click.echo(f"{what}: {one.subscription_id}: {one.reason}")
+        state = "dead" if one.is_dead else "will be retried"
+        click.echo(f"{state}: {one.subscription_id}: {one.reason}")
     if len(failed) > _SHOWN:
         click.echo("... and more")
     return bool(failed)
 
 
 @dataclass(slots=True)
-class _Watch:
-    """Shows how far a full sync is. `expected` is how long the list was before, if there was one."""
+class _ProgressDisplay:
+    """Shows the progress of a full sync. `expected` is the length of the list at the last time, if known."""
 
-    show: Show
+    show: ProgressOutput
     expected: int | None
     most: int = 0
 
-    def see(self, progress: Progress) -> None:
-        """Some may come to wait meanwhile: the bar is as long as there ever were."""
+    def update(self, progress: Progress) -> None:
+        """Show the progress. The total is the largest number ever left, since syncs may be added."""
         self.most = max(self.most, progress.left)
         if progress.is_listed:
             self.show.step(_LISTING, progress.listed, progress.listed)
             if self.most:
-                self.show.step(_LOOKING, self.most - progress.left, self.most)
+                self.show.step(_SYNCING, self.most - progress.left, self.most)
         else:
             self.show.step(_LISTING, progress.listed, self.expected)
         if progress.waits_for:
-            self.show.waits(progress.waits_for)
+            self.show.waiting(progress.waits_for)
 
 
-def _greet(runtime: Runtime, show: Show) -> None:
-    """Find out before anything is begun whether the provider answers, and takes the key."""
+def _check_provider(runtime: Runtime, show: ProgressOutput) -> None:
+    """Raise `CannotGoOn` if the provider does not respond or refuses the key."""
     try:
-        takes_the_key = patiently(runtime.provider.may_read, show, 0)
+        is_accepted = with_retries(runtime.provider.may_read, show, 0)
     except ProviderError as error:
         raise CannotGoOn(
-            f"{error.message} Nothing was begun: try again later; `seatsync doctor` looks closer."
+            f"{error.message} Nothing was started. Try again later, or run `seatsync doctor`."
         ) from None
-    if not takes_the_key:
+    if not is_accepted:
         raise CannotGoOn(
-            "The provider refuses the API key: see that DODO_PAYMENTS_API_KEY and DODO_PAYMENTS_ENVIRONMENT "
-            "belong together; `seatsync doctor` looks closer."
+            "The provider refuses the API key. Check that DODO_PAYMENTS_API_KEY belongs to "
+            "DODO_PAYMENTS_ENVIRONMENT, or run `seatsync doctor`."
         )
 
 
-def _tell_stopped(progress: Progress, reason: str) -> None:
-    where = (
-        counted(progress.left, "look is left", "looks are left")
+def _print_stopped(progress: Progress, reason: str) -> None:
+    left = (
+        f"{counted(progress.left, 'subscription is', 'subscriptions are')} still to sync"
         if progress.is_listed
-        else "The list is not read to its end"
+        else "The provider's list was not read to its end"
     )
     click.echo(
-        f"{reason} {where}. What was asked for stays asked for: the workers go on with it, and so does this "
-        "command when it is started again.",
+        f"{reason} {left}. Workers continue in the background; run the command again to follow them.",
         err=True,
     )

@@ -1,4 +1,4 @@
-"""`seatsync keys`: API keys for app backends."""
+"""The commands `seatsync keys create`, `list` and `revoke`: API keys for app backends."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def keys() -> None:
     multiple=True,
     default=[Scope.READ.value, Scope.CLAIM.value],
     show_default=True,
-    help="What the key may do; give it several times for several scopes.",
+    help="What the key may do; may be repeated.",
 )
 def create(name: str, scopes: tuple[str, ...]) -> None:
-    """Make a key for NAME and print it, this once."""
+    """Create a key for NAME and print it. It is not shown again."""
     if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
         raise click.UsageError(f"NAME must be 1 to {_LONGEST_NAME} printable characters.")
     with database(_APPLICATION) as sessions, sessions.begin() as session:
-        # Shown before it is kept: a key that nobody could read must not be valid.
+        # Printed before the commit, so that a key that could not be printed is not valid.
         click.echo(api_key.create(session, name, [Scope(scope) for scope in dict.fromkeys(scopes)]))
-    click.echo("Keep it now: only its hash is stored.", err=True)
+    click.echo("Store it now: only its hash is kept here.", err=True)
 
 
 @keys.command("list")
 def list_keys() -> None:
-    """Show all keys, without their secrets."""
+    """List all keys without their secrets."""
     with database(_APPLICATION) as sessions, sessions.begin() as session:
         rows = [_row(key) for key in api_key.all_keys(session)]
     for line in aligned([("id", "name", "scopes", "created", "revoked"), *rows]):
@@ -60,10 +60,12 @@ def _row(key: ApiKey) -> Sequence[str]:
 @keys.command()
 @click.argument("key_id")
 def revoke(key_id: str) -> None:
-    """End the key with the id KEY_ID; it stops working within five seconds."""
+    """Revoke the key with the id KEY_ID. It stops working within five seconds."""
     with database(_APPLICATION) as sessions, sessions.begin() as session:
         revoked = api_key.revoke(session, key_id)
     if not revoked:
-        click.echo(f"There is no live key with the id {key_id}. `seatsync keys list` shows them.", err=True)
+        click.echo(
+            f"There is no active key with the id {key_id}. `seatsync keys list` lists all keys.", err=True
+        )
         sys.exit(1)
     click.echo(f"Key {key_id} is revoked.")

@@ -1,4 +1,4 @@
-"""The `seatsync` command."""
+"""The `seatsync` command with its subcommands."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _OF_CLICK: Final = (click.ClickException, click.exceptions.Exit, click.Abort)
 
 
 class _Commands(click.Group):
-    """Imports the command that is called and no other: together they take seconds of CPU time.
+    """Imports only the subcommand that is called: importing all of them takes seconds.
 
-    Errors of our own and of what we depend on are shown as messages, not as tracebacks.
+    Errors of this service, and of the database, Redis and disk, are shown as messages without a traceback.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -73,7 +73,7 @@ class _Commands(click.Group):
 
 
 def _explain(error: Exception) -> str | None:
-    """As `cli.failures` does, which imports every library whose errors it knows."""
+    """Call `cli.failures.explain`, imported only now: it imports every library whose errors it explains."""
     explain: Callable[[Exception], str | None] = pkgutil.resolve_name("cli.failures:explain")
     return explain(error)
 
@@ -81,6 +81,6 @@ def _explain(error: Exception) -> str | None:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="seatsync")
 def cli() -> None:
-    """Right, readable, claimable seat counts for SaaS teams billed through Dodo Payments."""
-    if isinstance(sys.stdout, TextIOWrapper):  # names come in every script, terminals in every encoding
+    """Count and enforce the seats of SaaS teams billed through Dodo Payments."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal's encoding may lack characters of a name
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""`seatsync migrate`: bring the database up to date before a release."""
+"""The command `seatsync migrate`: update the database schema for this release."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from runtime.wiring import read_catalog
 @click.option(
     "--reassign",
     is_flag=True,
-    help="Let the database belong to the mode and the business of these settings, whatever it did before.",
+    help="Assign the database to the mode and business of these settings, even if it belonged to others.",
 )
 def migrate(*, reassign: bool) -> None:
-    """Bring the database's schema up to date, and a catalogue that was replaced back into force."""
+    """Update the database schema, and put this catalogue into force if another one had replaced it."""
     settings = read_settings()
     with running_servers(settings) as running:
         name_embedded_database(settings)
@@ -33,17 +33,18 @@ def migrate(*, reassign: bool) -> None:
     click.echo("The database is up to date.")
     if migrated.is_back:
         click.echo(
-            "This catalogue was in force before and is again: processes with another one stop evaluating."
+            "This catalogue was replaced before and is in force again. Processes with another one stop "
+            "evaluating accounts."
         )
     _report(migrated.shared)
 
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """What to report of a migration.
+    """The result of a migration.
 
-    `is_back`: the catalogue had been replaced and is in force again. `shared`: members whom one address does
-    not tell apart.
+    `is_back`: the catalogue had been replaced and is in force again. `shared`: members with the same e-mail
+    address.
     """
 
     is_back: bool
@@ -51,7 +52,7 @@ class Migrated:
 
 
 def migrate_to_head(settings: Settings, *, reassign: bool = False) -> Migrated:
-    """Run every migration that is missing, and put the catalogue into force.
+    """Run all missing migrations and put the catalogue into force.
 
     Raises `SettingsError` if the database belongs to another mode or business, unless `reassign` is set.
     """
@@ -69,12 +70,13 @@ def migrate_to_head(settings: Settings, *, reassign: bool = False) -> Migrated:
 
 
 def _report(shared: Sequence[SharedAddress]) -> None:
-    """Name the members who have one address; nothing was merged."""
+    """Print the members with the same e-mail address. They are not merged."""
     if not shared:
         return
-    click.echo("Members with an address that another member of the account has too; both keep their seats:")
-    for one in shared:
-        click.echo(f"  {one.account_id}: {one.member_id} has the address of {one.other_member_id}")
+    click.echo("Members with the e-mail address of another member of their account; both keep their seats:")
+    for pair in shared:
+        click.echo(f"  {pair.account_id}: {pair.member_id} has the address of {pair.other_member_id}")
     click.echo(
-        "Claims under such an address mean the second. Release, or give another address to, one of each."
+        "Claims with such an address go to the second member. Release one of each pair, or change its "
+        "address."
     )

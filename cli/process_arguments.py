@@ -1,7 +1,7 @@
-"""The programs that the service's processes run, and their options.
+"""The command lines of the service's processes, defined only here.
 
-This is the only place that has them: `seatsync up` starts them as children, `seatsync web`, `worker` and
-`beat` become them. It imports nothing slow.
+`seatsync up` starts them as child processes. `seatsync web`, `worker` and `beat` replace themselves with
+them. This module imports nothing slow.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Final
 _BIN: Final = Path(sys.executable).parent
 
 ENVIRONMENT: Final[Mapping[str, str]] = {
-    # SIGTERM then ends a worker softly: what runs may finish, the rest goes back to the queue.
+    # On SIGTERM, a worker finishes its running tasks and returns the others to the queue.
     "REMAP_SIGTERM": "SIGQUIT",
     "PYTHONUNBUFFERED": "1",
 }
-"""What each of them has in its environment besides the settings."""
+"""Environment variables that each process gets in addition to the settings."""
 
 
 def web(bind: str, port: int | str) -> list[str]:
-    """The web server, gunicorn, on this address and port."""
+    """The web server gunicorn, listening on this address and port."""
     return _argv(
         "gunicorn",
         "webhook_app.main:create()",
@@ -33,7 +33,7 @@ def web(bind: str, port: int | str) -> list[str]:
         "--timeout=30",
         "--graceful-timeout=10",
         "--no-control-socket",
-        "--forwarder-headers=",  # or a client could name the path's prefix
+        "--forwarder-headers=",  # otherwise a client could set the prefix of the path
         "--log-level=warning",
         f"--bind={bind}:{port}",
     )
@@ -55,15 +55,15 @@ def worker() -> list[str]:
 
 
 def beat() -> list[str]:
-    """Celery's timer."""
+    """Celery beat, which starts periodic tasks."""
     return _argv("celery", "--app=worker.main", "--quiet", "beat", "--loglevel=warning")
 
 
 def sweeper() -> list[str]:
-    """The sweeper, which is a command of our own."""
+    """The command `seatsync sweeper`."""
     return _argv("seatsync", "sweeper")
 
 
 def _argv(program: str, *arguments: str) -> list[str]:
-    """The program of this very installation, whatever the PATH says."""
+    """The arguments with the absolute path of this installation's program, whatever PATH is."""
     return [str(_BIN / program), *arguments]

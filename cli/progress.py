@@ -1,4 +1,4 @@
-"""How far a long command is: bars where somebody looks on, else a line now and then. Both on stderr."""
+"""Progress of long commands on standard error: bars on a terminal, otherwise lines."""
 
 from __future__ import annotations
 
@@ -19,84 +19,87 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-_SAY_AGAIN_AFTER: Final = 60.0  # seconds
-_A_LOT: Final = 1000
+_REPEAT_AFTER_SECONDS: Final = 60.0
+_LINE_EVERY: Final = 1000  # items, if the total is unknown
 
 
-class Show(Protocol):
-    """Whoever shows it."""
+class ProgressOutput(Protocol):
+    """Shows the progress of a command."""
 
-    def step(self, what: str, done: int, total: int | None) -> None:
-        """So many of a step are done, of `total` if that is known."""
+    def step(self, title: str, done: int, total: int | None) -> None:
+        """Show that `done` items of a step are done, of `total` if that is known."""
         ...
 
-    def waits(self, reason: str) -> None:
-        """Nothing moves, for this reason."""
+    def waiting(self, reason: str) -> None:
+        """Show why there is no progress at the moment."""
         ...
 
 
 @contextmanager
-def shown(*, in_bytes: bool = False) -> Iterator[Show]:
-    """Bars on a terminal, lines elsewhere. With `in_bytes` the numbers of a step are bytes."""
+def progress_output(*, in_bytes: bool = False) -> Iterator[ProgressOutput]:
+    """Bars on a terminal, lines elsewhere. With `in_bytes`, the numbers of a step are bytes."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(in_bytes=in_bytes)
+        yield _LineOutput(in_bytes=in_bytes)
         return
     count = DownloadColumn() if in_bytes else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
-        yield _Bars(progress)
+        yield _BarOutput(progress)
 
 
-class _Reasons:
-    """The same reason is given once a minute."""
+class _ReasonFilter:
+    """Shows the same reason at most once per minute."""
 
     def __init__(self) -> None:
-        self._told: dict[str, float] = {}
+        self._shown_until: dict[str, float] = {}
 
-    def is_news(self, reason: str) -> bool:
+    def should_show(self, reason: str) -> bool:
         now = time.monotonic()
-        if now < self._told.get(reason, 0.0):
+        if now < self._shown_until.get(reason, 0.0):
             return False
-        self._told[reason] = now + _SAY_AGAIN_AFTER
+        self._shown_until[reason] = now + _REPEAT_AFTER_SECONDS
         return True
 
 
-class _Lines:
-    """A line at every tenth; where the total is not known, at every thousand. Nobody counts bytes."""
+class _LineOutput:
+    """Prints a line for every 10 %; if the total is unknown, for every thousand items.
+
+    With `in_bytes`, the total is left out: a number of bytes tells the user nothing.
+    """
 
     def __init__(self, *, in_bytes: bool) -> None:
         self._in_bytes = in_bytes
-        self._reasons = _Reasons()
-        self._told: dict[str, int] = {}
+        self._reasons = _ReasonFilter()
+        self._printed: dict[str, int] = {}
 
-    def step(self, what: str, done: int, total: int | None) -> None:
-        reached = done // _A_LOT if total is None else min(done * 10 // max(total, 1), 10)
-        if reached > self._told.get(what, 0):
-            self._told[what] = reached
+    def step(self, title: str, done: int, total: int | None) -> None:
+        reached = done // _LINE_EVERY if total is None else min(done * 10 // max(total, 1), 10)
+        if reached > self._printed.get(title, 0):
+            self._printed[title] = reached
             if total is None:
-                click.echo(f"{what}: {done}", err=True)
+                click.echo(f"{title}: {done}", err=True)
             else:
-                click.echo(f"{what}: {reached}0 %{'' if self._in_bytes else f' of {total}'}", err=True)
+                click.echo(f"{title}: {reached}0 %{'' if self._in_bytes else f' of {total}'}", err=True)
 
-    def waits(self, reason: str) -> None:
-        if self._reasons.is_news(reason):
+    def waiting(self, reason: str) -> None:
+        if self._reasons.should_show(reason):
             click.echo(f"waiting: {reason}", err=True)
 
 
-class _Bars:
-    """One bar per step."""
+class _BarOutput:
+    """Draws one bar per step."""
 
     def __init__(self, progress: Progress) -> None:
-        self._reasons = _Reasons()
+        self._reasons = _ReasonFilter()
         self._progress = progress
         self._bars: dict[str, TaskID] = {}
 
-    def step(self, what: str, done: int, total: int | None) -> None:
-        if what not in self._bars:
-            self._bars[what] = self._progress.add_task(what, total=total, completed=done)
-        self._progress.update(self._bars[what], completed=done, total=total)
+    def step(self, title: str, done: int, total: int | None) -> None:
+        if title not in self._bars:
+            self._bars[title] = self._progress.add_task(title, total=total, completed=done)
+        self._progress.update(self._bars[title], completed=done, total=total)
 
-    def waits(self, reason: str) -> None:
-        if self._reasons.is_news(reason):
+    def waiting(self, reason: str) -> None:
+        if self._reasons.should_show(reason):
             self._progress.console.print(f"waiting: {reason}", markup=False, highlight=False)

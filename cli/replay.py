@@ -1,4 +1,4 @@
-"""`seatsync replay`: give dead letters another chance, one or many."""
+"""The command `seatsync replay`: replay dead letters, singly or in bulk."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from services.sync import replay as replays
 
 @click.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=int)
-@click.option("--all", "every", is_flag=True, help="Every dead letter.")
+@click.option("--all", "every", is_flag=True, help="Replay all dead letters.")
 @click.option(
     "--reason", default="", metavar="TEXT", help="With --all: only those whose reason contains TEXT."
 )
 def replay(ids: tuple[int, ...], *, every: bool, reason: str) -> None:
-    """Read dead letters again and request a sync of each of their subscriptions.
+    """Read dead letters again and request a sync of their subscriptions.
 
-    ID is the number of the inbox event, see GET /v1/inbox?state=dead. The workers do the rest. Exit code: 0
-    all of them are replayed, 1 some still cannot be read, 2 the command could not run.
+    ID is the number of the inbox event, see GET /v1/inbox?state=dead. The workers do the syncs. Exit code: 0
+    all were replayed, 1 some still cannot be read, 2 the command could not run.
     """
     if bool(ids) == every or (reason and not every):
-        raise click.UsageError("Give the ids of dead letters, or --all, with --reason TEXT if need be.")
+        raise click.UsageError("Give the ids of dead letters, or --all (optionally with --reason TEXT).")
     with command_runtime("seatsync-replay") as runtime:
         results = list(_each(runtime, ids) if ids else replays.replay_all(runtime, reason=reason))
-    refused = [one for one in results if isinstance(one, NotReplayable)]
-    for one in refused:
-        click.echo(one.message, err=True)
+    refused = [result for result in results if isinstance(result, NotReplayable)]
+    for error in refused:
+        click.echo(error.message, err=True)
     click.echo(f"Replayed: {len(results) - len(refused)}. Still dead: {len(refused)}.")
     sys.exit(1 if refused else 0)
 

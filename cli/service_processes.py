@@ -1,4 +1,4 @@
-"""The processes of a running service, as `seatsync up` starts them."""
+"""The processes of the service, as started by `seatsync up` and `seatsync demo`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runtime.supervisor import Command
 
 
 def commands(settings: Settings, environment: Mapping[str, str] = os.environ) -> list[Command]:
-    """Web, worker, beat and sweeper on the servers of these settings."""
+    """The commands for web, worker, beat and sweeper, which use the servers of these settings."""
     env = {
         **environment,
         **process_arguments.ENVIRONMENT,

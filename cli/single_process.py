@@ -1,7 +1,7 @@
-"""`seatsync web`, `seatsync worker` and `seatsync beat`: one process each, for a process manager.
+"""The commands `seatsync web`, `worker` and `beat`: one process each, for a process manager.
 
-The command replaces itself with the program, which therefore gets every signal. It imports no settings, which
-would double the start-up work: the program reads and checks them.
+Each command replaces itself with the program, so the program gets all signals. It does not read the settings,
+because the program reads and checks them again, and reading them takes time.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from cli import process_arguments
 def web() -> None:
     """Receive webhooks and serve the API: gunicorn on SEATSYNC_BIND and PORT."""
     bind, port = os.environ.get("SEATSYNC_BIND") or "127.0.0.1", os.environ.get("PORT") or "8000"
-    _become(process_arguments.web(bind, port))
+    _replace_process(process_arguments.web(bind, port))
 
 
 @click.command()
 def worker() -> None:
     """Sync subscriptions, send notices and settle seat changes: a Celery worker."""
-    _become(process_arguments.worker())
+    _replace_process(process_arguments.worker())
 
 
 @click.command()
 def beat() -> None:
-    """Start periodic work: Celery's timer."""
-    _become(process_arguments.beat())
+    """Start periodic tasks: Celery beat."""
+    _replace_process(process_arguments.beat())
 
 
-def _become(argv: list[str]) -> NoReturn:
+def _replace_process(argv: list[str]) -> NoReturn:
     os.execve(argv[0], argv, {**os.environ, **process_arguments.ENVIRONMENT})  # noqa: S606

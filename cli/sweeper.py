@@ -1,4 +1,4 @@
-"""`seatsync sweeper`: sweep on time, beside the workers."""
+"""The command `seatsync sweeper`: run the sweep periodically."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.sweeper import run
 
 @click.command()
 def sweeper() -> None:
-    """Ring for every row that is due, and work it off here while the broker is away."""
+    """Wake workers for all due rows, and process them here while the broker is unreachable."""
     configure()
     with (
         servers() as settings,

@@ -1,4 +1,4 @@
-"""Times on the command line, told as in the API."""
+"""Times as command-line options, and how they are printed. They have the same format as in the API."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ class TimeOption(click.ParamType[datetime]):
 
 
 def shown(moment: datetime) -> str:
-    """To the second, in UTC."""
+    """The time in UTC with seconds, for people."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,4 +1,4 @@
-"""`seatsync up`: the whole service on one machine."""
+"""The command `seatsync up`: run the whole service on one machine."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ _CELERY_HINT = "worker: Hitting Ctrl+C again"
 
 @click.command()
 def up() -> None:
-    """Start everything: servers (unless given), web, worker, beat and sweeper. Ctrl-C ends it."""
+    """Start web, worker, beat and sweeper, and PostgreSQL and Redis unless their URLs are set. Ctrl-C ends
+    it.
+    """
     settings = read_settings()
-    read_catalog(settings)  # its mistakes should be told before anything is started
+    read_catalog(settings)  # report mistakes in the catalogue before anything is started
     check_port(settings)
     configure(logging.WARNING)
     with watched_servers(settings) as running:
@@ -45,8 +47,8 @@ def up() -> None:
 
 
 def without_hints(write: OnLine) -> OnLine:
-    """Passes lines on, without Celery's hint to press Ctrl-C again: it would end everything at once, and the
-    worker never sees it.
+    """Wrap `write` so that it drops empty lines and Celery's hint to press Ctrl-C again, which does not apply
+    here.
     """
 
     def write_unless_hint(name: str, line: str) -> None:
@@ -69,25 +71,25 @@ def check_port(settings: Settings) -> None:
                     f"SEATSYNC_BIND: {settings.bind} is not an address of this machine."
                 ) from None
             raise SettingsError(
-                f"Port {settings.port} is taken ({error.strerror}). Set PORT to a free one, for example "
+                f"Port {settings.port} is in use ({error.strerror}). Set PORT to a free port, for example "
                 "PORT=8001."
             ) from None
 
 
-def when_ready(url: str, tell: Callable[[], None]) -> None:
-    """Call `tell` from another thread as soon as the web process answers."""
-    threading.Thread(target=_await_web, args=(url, tell), daemon=True).start()
+def when_ready(url: str, call: Callable[[], None]) -> None:
+    """Call `call` from another thread as soon as the web process is ready."""
+    threading.Thread(target=_await_web, args=(url, call), daemon=True).start()
 
 
-def _await_web(url: str, tell: Callable[[], None]) -> None:
+def _await_web(url: str, call: Callable[[], None]) -> None:
     if wait_until(lambda: is_ready(url), seconds=_START_SECONDS, pause=_PAUSE_SECONDS):
-        tell()
+        call()
 
 
 def is_ready(url: str) -> bool:
-    """Whether a web process answers there and has its database."""
+    """True if the web process at this URL responds and can use its database."""
     with requests.Session() as session:
-        session.trust_env = False  # no proxy lies between a machine and itself
+        session.trust_env = False  # calls to this machine must not go through a proxy
         try:
             return session.get(f"{url}/readyz", timeout=2).status_code == HTTPStatus.OK
         except requests.RequestException:

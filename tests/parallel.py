@@ -15,7 +15,6 @@ from xdist.scheduler import LoadFileScheduling
 SPREAD: Final = frozenset(
     {
         "tests/services/ledger/test_members_machine.py",
-        "tests/test_faults.py",
         "tests/services/sync/test_convergence.py",
         "tests/services/purchases/test_seat_changes_machine.py",
         "tests/services/sync/test_shifting_pages.py",

@@ -95,7 +95,7 @@ class Stack:
 
     def kill(self, name: str) -> None:
         """kill -9 of the parent; its children are left to find out by themselves."""
-        self._process(name).kill()
+        self.process(name).kill()
 
     def kill_children(self, name: str) -> None:
         for child in self.children(name):
@@ -103,11 +103,11 @@ class Stack:
 
     def children(self, name: str) -> list[psutil.Process]:
         try:
-            return self._process(name).children()
+            return self.process(name).children()
         except psutil.NoSuchProcess:
             return []
 
-    def _process(self, name: str) -> psutil.Process:
+    def process(self, name: str) -> psutil.Process:
         """The running web, worker, beat or sweeper process."""
         assert self._up is not None
         for process in psutil.Process(self._up.pid).children():

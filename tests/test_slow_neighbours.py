@@ -22,14 +22,14 @@ from tests.conftest import API_KEY, SECRET
 from tests.factories import CATALOG_TEXT
 from tests.servers import Databases, RedisDatabases
 from tests.stack import Stack
-from tests.waiting import on_this_machine, wait_until
-from webhook_app.slow_calls import PLACES
+from tests.waiting import Pace, wait_until
+from webhook_app.slow_calls import MAX_WAITING_CALLS
 
 SECONDS = float(os.environ.get("SEATSYNC_TEST_SLOW_SECONDS", "6"))
 """How long the provider hangs and slow clients stay; a minute takes a minute."""
 
 ACCOUNTS = 10
-FULL = 2 * PLACES
+FULL = 2 * MAX_WAITING_CALLS
 HANG_SECONDS = 7.0
 BARS = {"delivery": 1.5, "seats": 1.0, "healthz": 1.0}
 HALF_OPEN, DRIPPING = 40, 24
@@ -153,9 +153,10 @@ def test_a_provider_that_hangs_delays_only_those_who_wait_for_it(stack: Stack):
             waiting.extend(islice(send(callers, stack), max(places, 0)))
             return time.monotonic() > ends
 
-        slowest = slowest_answers(stack, keep_rooms_full)
+        with Pace() as pace:
+            slowest = slowest_answers(stack, keep_rooms_full)
     stack.turn(api_hang_probability=0)
-    assert {name: took for name, took in slowest.items() if took > on_this_machine(BARS[name])} == {}
+    assert {name: took for name, took in slowest.items() if took > pace.allows(BARS[name])} == {}
 
     answers = [one.result() for one in waiting]
     assert {answer.status_code for answer, _ in answers} <= {202, 503}
@@ -196,6 +197,7 @@ def test_slow_clients_change_nothing_for_others(stack: Stack):
                 request, begun = DRIPS[number % 2], (10, len(HEADERS) + 1)[number % 2]
                 connection.sendall(request[:begun])
                 drippers.submit(drip, connection, request, begun, is_over)
-        slowest = slowest_answers(stack, lambda: time.monotonic() > ends)
+        with Pace() as pace:
+            slowest = slowest_answers(stack, lambda: time.monotonic() > ends)
         is_over.set()
-    assert {name: took for name, took in slowest.items() if took > on_this_machine(1.0)} == {}
+    assert {name: took for name, took in slowest.items() if took > pace.allows(1.0)} == {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
-from typing import Any, Final
+from time import monotonic, sleep
+from typing import Any, Final, Self
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -12,9 +13,12 @@ from sqlalchemy.orm import Session
 # Far more than anything takes, also on a busy machine. What must be quick is asserted by its own bound.
 PATIENCE_SECONDS: Final = 120.0
 
-_ADDITIONS: Final = 2_000_000
-_REFERENCE_SECONDS: Final = 0.12  # for so many, on the quiet machine that the promised bounds are meant for
-_MOST: Final = 3.0
+_SHORTEST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 0.5
+
+_ADDITIONS: Final = 200_000
+_REFERENCE_SECONDS: Final = 0.012  # for so many, on the quiet machine that the promised bounds are meant for
+_MEASURED_EVERY: Final = 1.0
 
 
 def wait_until(
@@ -24,13 +28,18 @@ def wait_until(
     *,
     seconds: float = PATIENCE_SECONDS,
 ) -> float:
-    """Seconds until it holds; a failure names it and shows the log."""
-    start = time.monotonic()
+    """Seconds until it holds; a failure names it and shows the log.
+
+    The bound is in `seconds` of a quiet machine, see `Bound`. Asking takes time from what is waited for, so
+    it happens less often the longer the wait has been.
+    """
+    start, bound = monotonic(), Bound(seconds)
     while not holds():
-        if time.monotonic() - start > seconds:
-            raise AssertionError(f"after {seconds} s still not: {what}\n{log()}")
-        time.sleep(0.02)
-    return time.monotonic() - start
+        passed = monotonic() - start
+        if bound.is_over():
+            raise AssertionError(f"after {passed:.1f} s (bound: {seconds} s) still not: {what}\n{log()}")
+        sleep(min(max(_SHORTEST_PAUSE, passed / 20), _LONGEST_PAUSE))
+    return monotonic() - start
 
 
 def somebody_waits_for_a_lock(session: Session) -> bool:
@@ -45,11 +54,58 @@ def somebody_waits_for_a_lock(session: Session) -> bool:
     return bool(session.scalar(text(waiting)))
 
 
-def on_this_machine(seconds: float) -> float:
-    """What a promised bound comes to here and now: longer by as much as this machine is slower at the moment
-    than a quiet one of the usual speed, but three times as long at most.
-    """
-    began, total = time.monotonic(), 0
+def slowdown() -> float:
+    """How many times slower than a quiet machine of the usual speed this one is at the moment, at least 1."""
+    began, total = monotonic(), 0
     for number in range(_ADDITIONS):
         total += number
-    return seconds * min(max((time.monotonic() - began) / _REFERENCE_SECONDS, 1.0), _MOST)
+    return max((monotonic() - began) / _REFERENCE_SECONDS, 1.0)
+
+
+class Bound:
+    """A promised number of seconds, which begins now and counts as a quiet machine would.
+
+    Beside other work everything takes longer. So the machine is measured about every second, and where it is
+    twice as slow only half of that second counts.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self._counted_until = monotonic()
+
+    def is_over(self) -> bool:
+        passed = monotonic() - self._counted_until
+        if passed < min(self._left, _MEASURED_EVERY):
+            return False
+        self._left -= passed / slowdown()
+        self._counted_until += passed
+        return self._left <= 0
+
+
+class Pace:
+    """Measures the machine once a second for as long as a block of code runs, from a thread.
+
+    For bounds on what others have timed meanwhile, such as the latency of an answer.
+    """
+
+    def __init__(self) -> None:
+        self._slowest = 1.0
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._measure)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def allows(self, seconds: float) -> float:
+        """What a promised bound came to at the machine's slowest moment in the block."""
+        return seconds * self._slowest
+
+    def _measure(self) -> None:
+        self._slowest = slowdown()
+        while not self._is_over.wait(_MEASURED_EVERY):
+            self._slowest = max(self._slowest, slowdown())

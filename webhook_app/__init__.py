@@ -1,1 +1,1 @@
-"""HTTP in, HTTP out. `webhook_app.app.create_app` makes the application."""
+"""The HTTP API. `webhook_app.app.create_app` builds the Flask application."""

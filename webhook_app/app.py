@@ -1,4 +1,4 @@
-"""The web application, put together of all routes."""
+"""Builds the Flask application from its routes, error handlers and OpenAPI document."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from runtime.wiring import Runtime
 from webhook_app import openapi, problems
 from webhook_app.auth import ApiKeyAuth
 from webhook_app.context import NAME, AppContext
-from webhook_app.request_body import MOST_BYTES
+from webhook_app.request_body import MAX_BYTES
 from webhook_app.views.accounts import accounts_api
 from webhook_app.views.audit import audit_api
 from webhook_app.views.checkout import checkout_api
@@ -27,9 +27,9 @@ from worker.wake_ups import WakeUps
 
 
 def create_app(runtime: Runtime, wake_ups: WakeUps, reserved: Runtime | None = None) -> Flask:
-    """The web application over one runtime; deliveries and reads of seats use `reserved`, if it is given."""
+    """Build the web application. Deliveries and reads of seats use the `reserved` runtime, if it is given."""
     app = openapi.described_app()
-    app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     app.extensions[NAME] = AppContext(runtime, wake_ups, ApiKeyAuth(runtime), reserved=reserved)
     problems.install(app)
     for routes in (

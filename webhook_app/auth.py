@@ -1,4 +1,4 @@
-"""Who may call what: bearer keys with scopes, checked before anything else of a request is read."""
+"""Authentication and authorisation: bearer API keys with scopes, checked before a request is read."""
 
 from __future__ import annotations
 
@@ -18,58 +18,59 @@ from webhook_app import problems
 
 View = TypeVar("View", bound=Callable[..., object])
 
-# A revoked key works for so many seconds more; looking each one up again costs a trip to the database.
-_REMEMBERED: Final = 5.0
-_MOST_REMEMBERED: Final = 1_000
+# Valid keys are cached to save a database query per request. A revoked key works until its entry expires.
+_CACHE_SECONDS: Final = 5.0
+_MAX_CACHED_KEYS: Final = 1_000
 _BOOTSTRAP: Final = Caller("key:bootstrap", frozenset(Scope))
-_NEEDS: Final = "needed_scope"
+_SCOPE_ATTRIBUTE: Final = "needed_scope"
 
 
 def needs(scope: Scope) -> Callable[[View], View]:
-    """The view is for callers whose key has this scope."""
+    """Decorator: the view requires an API key with this scope."""
 
     def mark(view: View) -> View:
-        setattr(view, _NEEDS, scope)
+        setattr(view, _SCOPE_ATTRIBUTE, scope)
         return view
 
     return mark
 
 
 def public(view: View) -> View:
-    """The view is for anybody."""
-    setattr(view, _NEEDS, None)
+    """Decorator: the view needs no API key."""
+    setattr(view, _SCOPE_ATTRIBUTE, None)
     return view
 
 
 def needed_scope(view: Callable[..., object]) -> Scope | None:
-    """What a key must have to call the view; None for public ones. Raises where the view does not say."""
-    return cast("Scope | None", getattr(view, _NEEDS))
+    """The scope that the view requires; None if it is public. `AttributeError` if neither is declared."""
+    return cast("Scope | None", getattr(view, _SCOPE_ATTRIBUTE))
 
 
 def caller() -> Caller:
-    """Who makes the present request."""
-    found: Caller = g.caller
-    return found
+    """The authenticated caller of the current request."""
+    authenticated: Caller = g.caller
+    return authenticated
 
 
 class ApiKeyAuth:
-    """Checks the key of each request and remembers good ones for a few seconds."""
+    """Checks the API key of each request. Valid keys are cached for a few seconds."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._known: dict[bytes, tuple[Caller, float]] = {}
+        self._cache: dict[bytes, tuple[Caller, float]] = {}
 
     def refusal(self, scope: Scope) -> Response | None:
-        """Why the present request may not pass; None lets it, and `caller` knows who makes it."""
+        """The response that refuses the current request; None if it is allowed, and then `caller` is set."""
         found = self._find(request.environ.get("HTTP_AUTHORIZATION", ""))
         if found is None:
-            answer = problems.response(
+            refused = problems.response(
                 HTTPStatus.UNAUTHORIZED,
                 "unauthorized",
-                "Send a valid API key as `Authorization: Bearer KEY`. `seatsync keys create` makes one.",
+                "The API key is missing or invalid. Send a valid one as `Authorization: Bearer KEY`; "
+                "`seatsync keys create` makes one.",
             )
-            answer.headers["WWW-Authenticate"] = "Bearer"
-            return answer
+            refused.headers["WWW-Authenticate"] = "Bearer"
+            return refused
         if scope not in found.scopes:
             return problems.response(
                 HTTPStatus.FORBIDDEN,
@@ -85,19 +86,19 @@ class ApiKeyAuth:
         presented = presented.strip()
         if kind.lower() != "bearer" or not presented:
             return None
-        # WSGI hands over each byte of a header as one character.
+        # WSGI passes each byte of a header as one character.
         digest = hashlib.sha256(presented.encode("latin-1", "replace")).digest()
-        remembered = self._known.get(digest)
-        if remembered is not None and remembered[1] > time.monotonic():
-            return remembered[0]
-        found = self._ask(presented, digest)
+        cached = self._cache.get(digest)
+        if cached is not None and cached[1] > time.monotonic():
+            return cached[0]
+        found = self._look_up(presented, digest)
         if found is not None:
-            if len(self._known) >= _MOST_REMEMBERED:
-                self._known.clear()
-            self._known[digest] = (found, time.monotonic() + _REMEMBERED)
+            if len(self._cache) >= _MAX_CACHED_KEYS:
+                self._cache.clear()
+            self._cache[digest] = (found, time.monotonic() + _CACHE_SECONDS)
         return found
 
-    def _ask(self, presented: str, digest: bytes) -> Caller | None:
+    def _look_up(self, presented: str, digest: bytes) -> Caller | None:
         bootstrap = self._runtime.settings.bootstrap_key
         if bootstrap is not None:
             expected = hashlib.sha256(bootstrap.get_secret_value().encode()).digest()

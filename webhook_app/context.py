@@ -1,4 +1,4 @@
-"""What every view needs: the runtime behind this app, its wake_ups, and who lets callers in."""
+"""What every view needs: the runtime, the sender of wake-ups and the API key check."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ NAME: Final = "seatsync"
 class AppContext:
     runtime: Runtime
     wake_ups: WakeUps
-    gatekeeper: ApiKeyAuth
+    auth: ApiKeyAuth
     refusals: RefusalLog = field(default_factory=lambda: RefusalLog("delivery refused"))
     slow_calls: SlowCalls = field(default_factory=SlowCalls)
     reserved: Runtime | None = None
 
     @property
     def priority_runtime(self) -> Runtime:
-        """The runtime for deliveries and for reading seats, which have connections of their own if any are
-        reserved: however many other calls wait for one, these do not.
+        """The runtime for deliveries and for reading seats. With `reserved` they have database connections of
+        their own, and never wait for a connection that other calls use.
         """
         return self.reserved or self.runtime
 
-    def ring(self, subscription_id: str, delay: float = 0.0) -> None:
-        """Have the subscription looked at soon. The row that asks for it is committed: a bell that is
-        broken must not turn the answer into an error, the sweep will ring.
+    def wake_worker(self, subscription_id: str, delay: float = 0.0) -> None:
+        """Wake a worker to sync the subscription, after `delay` seconds. Never raises: the request for the
+        sync is committed, so the sweep finds it even if the wake-up is lost.
         """
         try:
             self.wake_ups.ring(subscription_id, delay)
-        except Exception as error:  # noqa: BLE001  a thread that cannot start, most likely
-            log.warning("wake_ups broken", extra={"error": type(error).__name__})
+        except Exception as error:  # noqa: BLE001  most likely a thread that cannot start
+            log.warning("wake-up not sent", extra={"error": type(error).__name__})
 
 
 def app_context() -> AppContext:
-    """The door of the app that serves the present request."""
+    """The context of the app that serves the current request."""
     return cast("AppContext", current_app.extensions[NAME])

@@ -1,4 +1,4 @@
-"""What a model found wrong with a request, in plain words instead of the library's."""
+"""Turns pydantic's validation errors into faults that an API user understands."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from webhook_app.problems import Fault
 
 _MOST_FAULTS: Final = 10
 _LONGEST_PLACE: Final = 100
-"""Of a request with thousands of faults, and of names a caller made up, so much is repeated."""
+"""Limits of the response: a request may have thousands of faults, and names of any length."""
 
 _WHOLE_NUMBER: Final = "must be a whole number, in digits"
 _OBJECT: Final = "must be an object"
 _TIME: Final = "must be a time with an offset, as 2026-11-22T12:00:00Z"
 _NO_SUCH_TIME: Final = "is no time that exists: check month, day, hour, minute, second and offset"
-_TRUTH: Final = "must be true or false"
+_BOOLEAN: Final = "must be true or false"
 _WORDS: Final[Mapping[str, str]] = {
     "missing": "is missing",
     "extra_forbidden": "is not known here",
     "string_type": "must be text",
     "string_too_long": "must have at most {max_length} characters",
     "string_pattern_mismatch": "does not have the expected form",
-    "bool_type": _TRUTH,
-    "bool_parsing": _TRUTH,
+    "bool_type": _BOOLEAN,
+    "bool_parsing": _BOOLEAN,
     "int_type": _WHOLE_NUMBER,
     "int_parsing": _WHOLE_NUMBER,
     "int_parsing_size": _WHOLE_NUMBER,
@@ -52,15 +52,15 @@ _FALLBACK: Final = "is not valid"
 
 
 def faults_of(error: ValidationError) -> list[Fault]:
-    """What the model found wrong, one fault for each place.
+    """The faults of a request, one for each place.
 
-    A value that may be of several kinds fails each of them: what is wrong deepest inside it is kept, since
-    that kind is the one that was meant.
+    A value that fits none of several allowed types has errors for each of them. Only the errors deepest
+    inside the value are reported: they belong to the type that was most likely meant.
     """
     found: dict[str, list[str]] = {}
-    for one in error.errors(include_input=False, include_url=False):
-        problems = found.setdefault(_place(one["loc"], one["type"]), [])
-        if (problem := _problem(one["type"], one["msg"], one.get("ctx", {}))) not in problems:
+    for raw in error.errors(include_input=False, include_url=False):
+        problems = found.setdefault(_place(raw["loc"], raw["type"]), [])
+        if (problem := _problem(raw["type"], raw["msg"], raw.get("ctx", {}))) not in problems:
             problems.append(problem)
     inner = [place for place in found if not any(other.startswith(f"{place}.") for other in found)]
     return [
@@ -69,12 +69,12 @@ def faults_of(error: ValidationError) -> list[Fault]:
 
 
 def _place(path: Sequence[str | int], kind: str) -> str:
-    """The names and numbers that lead to the value, without the library's names for its possible kinds."""
+    """The path to the value, without the names that pydantic inserts for the alternatives of a union."""
     *parents, last = path or ("",)
-    kept = [str(part) for part in parents if "[" not in str(part)]
+    names = [str(part) for part in parents if "[" not in str(part)]
     if "[" not in str(last) or kind == "extra_forbidden":
-        kept.append(str(last))
-    return ".".join(kept)
+        names.append(str(last))
+    return ".".join(names)
 
 
 def _problem(kind: str, message: str, context: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Writing calls under an `Idempotency-Key`: the same wish is granted once and answered alike."""
+"""Idempotency keys: a call repeated under the same key is carried out once and gets the same response."""
 
 from __future__ import annotations
 
@@ -21,121 +21,119 @@ from webhook_app.context import app_context
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
-"""The header of an answer that was given before under the same key."""
-LONGEST: Final = 255
+"""Response header: this response was given before under the same key."""
+MAX_LENGTH: Final = 255
 
-_ASK_AGAIN: Final = frozenset({HTTPStatus.ACCEPTED, HTTPStatus.SERVICE_UNAVAILABLE})
-_ASK_AGAIN_SECONDS: Final = 2
+_RETRY: Final = frozenset({HTTPStatus.ACCEPTED, HTTPStatus.SERVICE_UNAVAILABLE})
+"""Responses that ask the caller to repeat the call later."""
+_RETRY_AFTER_SECONDS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a writing call has to say. `is_replay`: it was given before under the same key."""
+    """Status and JSON body of a writing call. `is_replay`: stored by an earlier call under the same key."""
 
     status: int
     body: dict[str, Any]
     is_replay: bool = False
 
 
-def _always(_session: Session, _answer: Result) -> bool:
+Work = Callable[[Session], Result]
+StillHolds = Callable[[Session, Result], bool]
+
+
+def _always(_session: Session, _result: Result) -> bool:
     return True
 
 
 def respond_once(
-    work: Callable[[Session], Result],
-    conclude: Callable[[Result], Result] | None = None,
+    work: Work,
+    finish: Callable[[Result], Result] | None = None,
     *,
-    still_holds: Callable[[Session, Result], bool] = _always,
+    still_holds: StillHolds = _always,
 ) -> Response:
-    """Do the work in one transaction, with its answer kept beside it if the caller sent a key.
+    """Run `work` in one transaction, which also stores its result if the caller sent an Idempotency-Key.
 
-    A kept success is replayed only as long as it `still_holds`; otherwise the work is done again.
+    A repeated key gets the stored result, refusals included. A stored success for which `still_holds` is
+    false is out of date: the work runs again.
 
-    Refusals are answers too: the same key gets the same refusal, a new key a new look. Work whose outcome
-    only the outside decides is answered twice: `conclude` finds out, outside of any transaction, what has
-    become of it, and that is kept instead.
+    `finish` turns the first result into the final one outside any transaction, for instance after waiting
+    for a purchase. The final result then replaces the first one under the key.
     """
     key = _key()
     with app_context().runtime.transaction() as session:
-        first = _answer(session, work) if key is None else _kept_answer(session, key, work, still_holds)
-    answer = first if conclude is None else conclude(first)
-    if key is not None and answer is not first:
+        first = _run(lambda: work(session)) if key is None else _run_once(session, key, work, still_holds)
+    final = first if finish is None else finish(first)
+    if key is not None and final is not first:
         with app_context().runtime.transaction() as session:
-            before = orjson.loads(_dumped(first.body))
-            _keep(session, key, answer, instead_of=before)
-    return _response(replace(answer, is_replay=first.is_replay))
+            _store(session, key, final, instead_of=first)
+    return _response(replace(final, is_replay=first.is_replay))
 
 
-def respond_after_call(ask: Callable[[], Result]) -> Response:
-    """Call the provider outside any transaction, then store the answer if the caller sent a key.
+def respond_after_call(call: Callable[[], Result]) -> Response:
+    """Run `call`, which asks the provider, outside any transaction; then store its result under the key.
 
-    For work that may be done twice: concurrent calls under one key may both run, and the first stored answer
-    is the answer to both. An answer that means "ask again" is not stored.
+    For calls that may safely run twice: of two concurrent calls under one key both may run, and both get
+    the result that was stored first. A result that asks the caller to retry is not stored.
     """
     key = _key()
     if key is None:
-        return _response(_told(ask))
+        return _response(_run(call))
     with app_context().runtime.sessions() as session:  # never committed: it only reads
-        before = _begin(session, key)
-    answer = _told(ask) if before is None else before
-    if answer.status in _ASK_AGAIN:
-        return _response(answer)
+        stored = _stored(session, key)
+    result = _run(call) if stored is None else stored
+    if result.status in _RETRY:
+        return _response(result)
     with app_context().runtime.transaction() as session:
-        return _response(_kept_answer(session, key, lambda _: answer))
+        return _response(_run_once(session, key, lambda _: result))
 
 
-def _response(answer: Result) -> Response:
-    is_problem = answer.status >= HTTPStatus.BAD_REQUEST
+def _response(result: Result) -> Response:
+    is_problem = result.status >= HTTPStatus.BAD_REQUEST
     mimetype = "application/problem+json" if is_problem else "application/json"
-    response = Response(_dumped(answer.body), answer.status, mimetype=mimetype)
-    if answer.is_replay:
+    response = Response(_json(result.body), result.status, mimetype=mimetype)
+    if result.is_replay:
         response.headers[REPLAYED] = "true"
-    if answer.status in _ASK_AGAIN:
-        response.headers["Retry-After"] = str(_ASK_AGAIN_SECONDS)
+    if result.status in _RETRY:
+        response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
     return response
 
 
-def _answer(session: Session, work: Callable[[Session], Result]) -> Result:
-    return _told(lambda: work(session))
-
-
-def _told(work: Callable[[], Result]) -> Result:
-    """The work's answer, or the refusal it raised; the ledger raises before it writes."""
+def _run(work: Callable[[], Result]) -> Result:
+    """The result of the work, or the refusal it raised. The ledger refuses before it writes anything."""
     try:
         return work()
     except (Refused, NotFound, UnknownRole) as error:
-        told = problems.of_error(error)
-        return Result(told["status"], told)
+        problem = problems.of_error(error)
+        return Result(problem["status"], problem)
 
 
-def _kept_answer(
-    session: Session,
-    key: str,
-    work: Callable[[Session], Result],
-    still_holds: Callable[[Session, Result], bool] = _always,
-) -> Result:
-    before = _begin(session, key)
-    if before is not None and (before.status >= HTTPStatus.BAD_REQUEST or still_holds(session, before)):
-        return before
-    answer = _answer(session, work)
-    _keep(session, key, answer)
-    return answer
+def _run_once(session: Session, key: str, work: Work, still_holds: StillHolds = _always) -> Result:
+    """The stored result if there is one that still holds; otherwise run the work and store its result."""
+    stored = _stored(session, key)
+    if stored is not None and (stored.status >= HTTPStatus.BAD_REQUEST or still_holds(session, stored)):
+        return stored
+    result = _run(lambda: work(session))
+    _store(session, key, result)
+    return result
 
 
-def _keep(session: Session, key: str, answer: Result, *, instead_of: dict[str, Any] | None = None) -> None:
-    body = orjson.loads(_dumped(answer.body))
-    idempotency_key.store(session, _scope(), key, answer.status, body, instead_of=instead_of)
+def _store(session: Session, key: str, result: Result, *, instead_of: Result | None = None) -> None:
+    """Store the result under the key. `instead_of`: only if that result is still the stored one."""
+    body = orjson.loads(_json(result.body))
+    replaced = None if instead_of is None else orjson.loads(_json(instead_of.body))
+    idempotency_key.store(session, _scope(), key, result.status, body, instead_of=replaced)
 
 
-def _begin(session: Session, key: str) -> Result | None:
-    """The answer that was kept under the key, if there is one."""
-    wish = hashlib.sha256(request.query_string + b"\n" + _body_without_spelling()).digest()
-    before = idempotency_key.begin(session, _scope(), key, wish)
-    return None if before is None else Result(before.status, before.body, is_replay=True)
+def _stored(session: Session, key: str) -> Result | None:
+    """The result stored under the key; None if the key is new, which reserves it for this transaction."""
+    request_hash = hashlib.sha256(request.query_string + b"\n" + _normalised_body()).digest()
+    stored = idempotency_key.begin(session, _scope(), key, request_hash)
+    return None if stored is None else Result(stored.status, stored.body, is_replay=True)
 
 
-def _body_without_spelling() -> bytes:
-    """The body, in one spelling if it is JSON: blanks and the order of names make no other request."""
+def _normalised_body() -> bytes:
+    """The body; JSON is serialised anew, so that whitespace and the order of names make no difference."""
     body = request.get_data()
     try:
         return orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)
@@ -147,13 +145,13 @@ def _scope() -> str:
     return f"{caller().actor} {request.method} {request.path}"
 
 
-def _dumped(body: dict[str, Any]) -> bytes:
-    """The same bytes for the first answer and for one that was kept: the database does not keep the order."""
+def _json(body: dict[str, Any]) -> bytes:
+    """Names are sorted, because the database does not preserve their order: a replay has the same bytes."""
     return orjson.dumps(body, option=orjson.OPT_UTC_Z | orjson.OPT_SORT_KEYS)
 
 
 def _key() -> str | None:
     key = request.headers.get(HEADER)
-    if key is not None and not (0 < len(key) <= LONGEST and key.isascii() and key.isprintable()):
-        raise BadRequest(f"{HEADER} must be 1 to {LONGEST} visible ASCII characters.")
+    if key is not None and not (0 < len(key) <= MAX_LENGTH and key.isascii() and key.isprintable()):
+        raise BadRequest(f"{HEADER} must be 1 to {MAX_LENGTH} visible ASCII characters.")
     return key

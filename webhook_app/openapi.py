@@ -1,4 +1,4 @@
-"""`/openapi.json`: what the routes declare, and what holds for all of them alike."""
+"""`/openapi.json`: what the routes declare, and what applies to all of them."""
 
 from __future__ import annotations
 
@@ -8,45 +8,46 @@ import orjson
 from flask import Response
 from flask_openapi3 import Info, OpenAPI
 
-from webhook_app.idempotency import HEADER, LONGEST, REPLAYED
+from webhook_app.idempotency import HEADER, MAX_LENGTH, REPLAYED
 from webhook_app.problems import Problem
 from webhook_app.sent_path import Segment, SentPath
 
 _INFO: Final = Info(
     title="Seat Sync",
     version="1",
-    description="Seat counts, claims and limits for SaaS teams billed through Dodo Payments. Ids in a path "
-    "are percent-encoded, a slash as %2F: an encoded slash belongs to the id. Every error is a problem "
-    "document (RFC 9457) with a stable `code`.",
+    description="Seat counts, claims and limits for SaaS teams billed through Dodo Payments. Percent-encode "
+    "the ids in a path; a slash inside an id is %2F. Every error is a problem document (RFC 9457) with a "
+    "stable `code`.",
 )
 _IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "name": HEADER,
     "in": "header",
     "required": False,
-    "description": "For 24 hours the same key and body get the same answer, marked `Idempotency-Replayed`; "
-    "with another body 422. Blanks and the order of names make no other body. Send a random key for each "
-    "wish of a person, and repeat it only when the answer was lost. An answer that shows a member who was "
-    "released since, or a release of one who is there again, is not repeated: the call is carried out again.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST},
+    "description": "For 24 hours, the same key with the same body gets the same response, marked "
+    "`Idempotency-Replayed`; with another body it gets 422. Whitespace and the order of JSON names do not "
+    "matter. Send a new random key for each action of a user, and repeat a key only if the response was "
+    "lost. A stored response that is out of date (it shows a member who was released since, or a release of "
+    "a member who is back) is not repeated: the call is carried out again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH},
 }
 _REPLAYED: Final[dict[str, Any]] = {
     REPLAYED: {
-        "description": "`true` if this answer was given before under the same Idempotency-Key",
+        "description": "`true` if this response was given before under the same Idempotency-Key",
         "schema": {"type": "string", "const": "true"},
     }
 }
-_WRITING: Final = frozenset({"post", "put", "patch", "delete"})
+_WRITING_METHODS: Final = frozenset({"post", "put", "patch", "delete"})
 
 
 def described_app() -> OpenAPI:
-    """An app without routes but `/openapi.json`: no pages, no static files."""
+    """An app without any routes yet: no documentation pages, no static files."""
     app = OpenAPI(
         "webhook_app",
         info=_INFO,
         security_schemes={"bearer": {"type": "http", "scheme": "bearer"}},
         doc_ui=False,
         static_folder=None,
-        # The library adds its own error document wherever this status is not described; ours all have it.
+        # The library adds its own error schema to routes that do not describe this status. All of ours do.
         validation_error_model=Problem,
         validation_error_status=500,
     )
@@ -57,11 +58,11 @@ def described_app() -> OpenAPI:
 
 
 def publish(app: OpenAPI) -> None:
-    """Serve the document of the routes the app has now."""
+    """Serve the OpenAPI document of the routes that are registered now."""
     document = app.api_doc
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            if path.startswith("/v1/") and method in _WRITING:
+            if path.startswith("/v1/") and method in _WRITING_METHODS:
                 operation["parameters"] = [*operation.get("parameters", []), _IDEMPOTENCY_KEY]
                 operation["responses"] = {
                     status: {**described, "headers": _REPLAYED}

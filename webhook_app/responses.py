@@ -1,4 +1,4 @@
-"""Answers: JSON bodies, and what the OpenAPI document says of them."""
+"""JSON responses, and their description in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel
 
 KEYED: Final = (400, 401, 403, 422, 503)
-"""The problems of every call that needs a key."""
+"""Statuses of the problems that every call with an API key may return."""
 
 WRITING: Final = (*KEYED, 413)
-"""The problems of every call that writes."""
+"""Statuses of the problems that every writing call may return."""
 
 WITH_BODY: Final = (*WRITING, 415)
-"""The problems of every call that takes a JSON body."""
+"""Statuses of the problems that every call with a JSON body may return."""
 
 _PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
-def answer(body: Any, status: int = HTTPStatus.OK) -> Response:
-    """A JSON answer; times in UTC with a `Z`."""
-    return Response(dumped(body), status, mimetype="application/json")
+def json_response(body: Any, status: int = HTTPStatus.OK) -> Response:
+    """A JSON response. Times are in UTC and end in `Z`."""
+    return Response(json_bytes(body), status, mimetype="application/json")
 
 
-def dumped(body: Any) -> bytes:
-    """The JSON of an answer; times in UTC with a `Z`."""
+def json_bytes(body: Any) -> bytes:
+    """The body of a JSON response. Times are in UTC and end in `Z`."""
     return orjson.dumps(body, option=orjson.OPT_UTC_Z)
 
 
-def conditional(body: bytes, etag: str) -> Response:
-    """The finished JSON body under its validator; 304 if the caller has it already."""
+def conditional_response(body: bytes, etag: str) -> Response:
+    """The JSON body with its ETag; 304 without a body if the caller sent the same ETag."""
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-    known = request.environ.get("HTTP_IF_NONE_MATCH")
-    if known is not None and _names(known, etag):
+    if_none_match = request.environ.get("HTTP_IF_NONE_MATCH")
+    if if_none_match is not None and _matches(if_none_match, etag):
         return Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     return Response(body, headers=headers, mimetype="application/json")
 
 
-def _names(known: str, etag: str) -> bool:
-    """True if the header names the validator, strong or weak: a proxy may have changed that."""
-    tags = [one.strip().removeprefix("W/") for one in known.split(",")]
+def _matches(if_none_match: str, etag: str) -> bool:
+    """True if the header contains the ETag. Weak ones match too: a proxy may have weakened ours."""
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
     return "*" in tags or etag.removeprefix("W/") in tags
 
 
@@ -53,14 +53,14 @@ class _Numbered(Protocol):
 
 
 def next_cursor(page: Sequence[_Numbered], limit: int) -> int | None:
-    """Where the next page begins, behind the last of a full one; None where this was not full."""
+    """The cursor of the next page: the id of the last row. None if the page is not full: it is the last."""
     return page[-1].id if len(page) == limit else None
 
 
 def responses(
     shown: type[BaseModel] | None, *problems: int, also: int | tuple[int, ...] = ()
 ) -> ResponseDict:
-    """The OpenAPI responses of a route: its document under 200 (and `also`), problems under the rest."""
+    """The OpenAPI responses of a route: `shown` under 200 and `also`, problem documents under the others."""
     described: ResponseDict = {} if shown is None else {"200": shown}
     for status in (also,) if isinstance(also, int) else also:
         described[str(status)] = shown

@@ -1,7 +1,7 @@
-"""Request paths as they were sent: an encoded slash belongs to an id and separates nothing.
+"""Keeps an encoded slash in a request path apart from a separator, so that an id may contain a slash.
 
 A WSGI server decodes the path before the app sees it (PEP 3333), after which `a%2Fb` and `a/b` are the same.
-So the path is taken from the request line, which gunicorn passes as `RAW_URI`, and other servers as
+So the path is read from the request line, which gunicorn passes as `RAW_URI` and other servers as
 `REQUEST_URI`.
 """
 
@@ -24,11 +24,11 @@ _WITH_IDS: Final = "/v1/"
 
 
 class SentPath:
-    """WSGI middleware that leaves the segments of `PATH_INFO` percent-encoded, in one spelling.
+    """WSGI middleware that leaves the segments of `PATH_INFO` percent-encoded, in a canonical form.
 
-    `Segment` decodes them one by one. A request below /v1/ is refused if the server does not pass the path
-    as it was sent, since it is not known then which resource it names. So is a path that can be read in two
-    ways: with a percent sign that begins no escape, or with bytes that are not UTF-8.
+    `Segment` decodes them one by one. A request below /v1/ is refused with 501 if the server passes neither
+    variable. A path is refused with 400 if it contains a percent sign that begins no escape, or bytes that
+    are not UTF-8.
     """
 
     def __init__(self, app: WSGIApplication) -> None:
@@ -36,7 +36,7 @@ class SentPath:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         sent = environ.get("RAW_URI") or environ.get("REQUEST_URI")
-        if environ["PATH_INFO"].startswith("//"):  # the router would drop the first one
+        if environ["PATH_INFO"].startswith("//"):  # the router would drop the first slash
             return problems.not_found()(environ, start_response)
         if not sent:
             if environ["PATH_INFO"].startswith(_WITH_IDS):
@@ -44,7 +44,7 @@ class SentPath:
         elif "%" in sent.partition("?")[0]:
             path = _sent_path(sent, environ)
             if path is None:
-                return _unreadable()(environ, start_response)
+                return _differs()(environ, start_response)
             if not _is_well_formed(path):
                 return _malformed()(environ, start_response)
             environ["PATH_INFO"] = "/".join(
@@ -54,10 +54,10 @@ class SentPath:
 
 
 class Segment(UnicodeConverter):
-    """One segment of a path, decoded; no route matches one that is not UTF-8."""
+    """URL converter: one decoded segment of a path. A segment that is not UTF-8 matches no route."""
 
     def to_python(self, value: str) -> str:
-        """The text that the segment stands for."""
+        """Decode the segment."""
         try:
             return unquote(value, errors="strict")
         except UnicodeDecodeError:
@@ -65,7 +65,7 @@ class Segment(UnicodeConverter):
 
 
 def _sent_path(sent: str, environ: WSGIEnvironment) -> str | None:
-    """The encoded path below the app's own prefix; None if it is not the one that the server decoded."""
+    """The encoded path below SCRIPT_NAME; None if it differs from the path that the server decoded."""
     try:
         path = sent.partition("?")[0] if sent.startswith("/") else urlsplit(sent).path
     except ValueError:
@@ -89,7 +89,7 @@ def _is_well_formed(path: str) -> bool:
 
 
 def _decoded(path: str) -> str:
-    """As PEP 3333 passes it: each byte as one character."""
+    """The path in the form of PEP 3333: each byte is one character."""
     return unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
 
 
@@ -98,8 +98,8 @@ def _not_passed() -> Response:
         HTTPStatus.NOT_IMPLEMENTED,
         "path_not_passed",
         "The web server does not pass the path as it was sent, so an encoded slash in an id cannot be "
-        "distinguished from a separator. "
-        "Run the service under gunicorn, or another server that sets RAW_URI or REQUEST_URI.",
+        "distinguished from a separator. Run the service under gunicorn, or under another server that sets "
+        "RAW_URI or REQUEST_URI.",
     )
 
 
@@ -111,9 +111,9 @@ def _malformed() -> Response:
     )
 
 
-def _unreadable() -> Response:
+def _differs() -> Response:
     return problems.response(
         HTTPStatus.BAD_REQUEST,
         "path_unreadable",
-        "The path as it was sent is not the one that the web server passed on. Percent-encode each id in it.",
+        "The path differs from the one that the web server passed on. Percent-encode each id in it.",
     )

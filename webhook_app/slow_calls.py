@@ -1,4 +1,4 @@
-"""Calls that wait for the provider or for a purchase: so many at once, others are answered at once."""
+"""Limits how many calls wait for the provider or for a purchase at once. Further calls do not wait."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from domain.errors import TooManyWaiting
 
 T = TypeVar("T")
 
-PLACES: Final = 8
-"""Waiting calls of one process. More would get no further: the provider answers a few calls a second."""
+MAX_WAITING_CALLS: Final = 8
+"""Per process. More would not help: the provider answers only a few calls a second."""
 
 _RETRY_AFTER_SECONDS: Final = 2.0
 
 
 class SlowCalls:
-    """The places of one process."""
+    """The waiting calls of one process. Each takes a place; the number of places is limited."""
 
-    def __init__(self, places: int = PLACES) -> None:
+    def __init__(self, places: int = MAX_WAITING_CALLS) -> None:
         self._free = threading.BoundedSemaphore(places)
 
     @contextmanager
     def place(self) -> Iterator[bool]:
-        """Take a place for the block if one is free; yields whether it is."""
+        """Take a place for the duration of the block. Yields False if none is free."""
         has_place = self._free.acquire(blocking=False)
         try:
             yield has_place
@@ -33,13 +33,13 @@ class SlowCalls:
             if has_place:
                 self._free.release()
 
-    def wait_for(self, ask: Callable[[], T]) -> T:
-        """What `ask` returns, which may take long; raises `TooManyWaiting` if no place is free."""
+    def wait_for(self, call: Callable[[], T]) -> T:
+        """The result of a slow `call`. Raises `TooManyWaiting` without calling if no place is free."""
         with self.place() as has_place:
             if not has_place:
                 raise TooManyWaiting(
-                    "As many calls as may wait for the provider at once are waiting already, and nothing was "
-                    "sent. Try again in a few seconds.",
+                    "Too many calls are waiting for the billing provider, so nothing was sent. Try again in "
+                    "a few seconds.",
                     retry_after=_RETRY_AFTER_SECONDS,
                 )
-            return ask()
+            return call()

@@ -1,4 +1,4 @@
-"""The dry run: everything is looked at and counted as a backfill would, and nothing is written."""
+"""The dry run of a backfill: retrieves and counts everything, and writes nothing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Final
 
 from cli.backfill.staging import Staging
 from cli.backfill.summary import SeatTotals, Summary
-from cli.full_sync import patiently
-from cli.progress import Show
+from cli.full_sync import with_retries
+from cli.progress import ProgressOutput
 from domain.counts import SubscriptionShare, account_seats
 from domain.errors import AnswerIncomplete, PermanentError, ProviderError, TransientError
 from domain.findings import Finding
@@ -29,12 +29,12 @@ from services.ledger.takeover import adopt_snapshot
 from services.reports import business_totals
 
 _LISTING: Final = "reading the list"
-_LOOKING: Final = "looking at subscriptions"
+_RETRIEVING: Final = "retrieving subscriptions"
 
 
 @dataclass(frozen=True, slots=True)
-class AccountSeen:
-    """What an account would have, of how many subscriptions."""
+class AccountPreview:
+    """The seats that an account would have, and the number of its subscriptions."""
 
     account_id: str
     subscriptions: int
@@ -43,10 +43,13 @@ class AccountSeen:
 
 @dataclass(slots=True)
 class DryRun:
-    """Reads into a stage, and then tells account by account; `summary` is whole once all are told."""
+    """Reads all subscriptions into `staging`, then yields account by account.
+
+    `summary` is complete after `accounts` was read to its end.
+    """
 
     runtime: Runtime
-    stage: Staging
+    staging: Staging
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     _statuses: Counter[str] = field(default_factory=Counter)
     _held: Counter[str] = field(default_factory=Counter)
@@ -56,34 +59,36 @@ class DryRun:
     _accounts: int = 0
     _known_accounts: int = 0
 
-    def read(self, show: Show, patience: float) -> None:
-        """List and retrieve everything, out of the timer's part of the budget; raises `TransientError`
-        where the provider fails for longer than `patience` seconds.
+    def read(self, show: ProgressOutput, patience: float) -> None:
+        """List and retrieve all subscriptions, within the reconcile part of the request budget.
+
+        Raises `TransientError` if the provider fails for longer than `patience` seconds.
         """
         for page in _pages(self.runtime, self.now, show, patience):
-            self.stage.note(listed.subscription_id for listed in page.subscriptions)
-            show.step(_LISTING, self.stage.count(), None)
-        done, total = 0, self.stage.count()
-        for ids in self.stage.listed():
+            self.staging.add(listed.subscription_id for listed in page.subscriptions)
+            show.step(_LISTING, self.staging.count(), None)
+        done, total = 0, self.staging.count()
+        for ids in self.staging.listed():
             with self.runtime.sessions() as session:
                 known = business_totals.known(session, ids)
             for subscription_id in ids:
                 row = known.get(subscription_id) or Subscription(id=subscription_id)
-                self._rehearse(row, show, patience)
+                self._preview(row, show, patience)
                 done += 1
-                show.step(_LOOKING, done, total)
+                show.step(_RETRIEVING, done, total)
 
-    def accounts(self) -> Iterator[AccountSeen]:
-        """What each account would have, by id."""
-        for ids in self.stage.account_ids():
+    def accounts(self) -> Iterator[AccountPreview]:
+        """What each account would have, ordered by id."""
+        for ids in self.staging.account_ids():
             with self.runtime.sessions() as session:
                 self._known_accounts += business_totals.count_known_accounts(session, ids)
             for account_id in ids:
                 self._accounts += 1
-                yield self._counted(account_id)
+                yield self._account(account_id)
 
     @property
     def summary(self) -> Summary:
+        """Totals of the subscriptions and accounts read so far."""
         return Summary(
             statuses=self._statuses,
             accounts=self._accounts,
@@ -94,37 +99,39 @@ class DryRun:
             addons=self._addons,
         )
 
-    def _rehearse(self, row: Subscription, show: Show, patience: float) -> None:
-        """Do to a detached row what a sync would do, and keep what comes of it."""
-        answer = self._retrieve(row.id, show, patience)
-        if isinstance(answer, SubscriptionSnapshot):
-            found = self._take_over(row, answer)
+    def _preview(self, row: Subscription, show: ProgressOutput, patience: float) -> None:
+        """Do what a sync would do, on a row that is not in a session, and keep the result in `staging`."""
+        retrieved = self._retrieve(row.id, show, patience)
+        if isinstance(retrieved, SubscriptionSnapshot):
+            found = self._adopt(row, retrieved)
             self._held.update({one.message for one in found if one.held_because})
-            self._note(answer)
+            self._count(retrieved)
         else:
-            self._held[answer.message] += 1
+            self._held[retrieved.message] += 1
         if row.account_id is not None:
             customer_id = row.newest.customer_id if row.newest is not None else None
             share = share_of(row, self.runtime.catalog, self.now)
-            self.stage.keep(row.id, row.account_id, customer_id, _share_to_json(share))
+            self.staging.store(row.id, row.account_id, customer_id, _share_to_json(share))
 
     def _retrieve(
-        self, subscription_id: str, show: Show, patience: float
+        self, subscription_id: str, show: ProgressOutput, patience: float
     ) -> SubscriptionSnapshot | ProviderError:
-        """The subscription, or why there is no count of it."""
+        """The subscription, or the error because of which it cannot be counted."""
 
-        def ask() -> SubscriptionSnapshot | ProviderError:
+        def call() -> SubscriptionSnapshot | ProviderError:
             try:
                 return self.runtime.provider.retrieve(subscription_id, caller=Caller.RECONCILE)
             except (AnswerIncomplete, PermanentError) as error:
                 return error
 
-        return patiently(ask, show, patience)
+        return with_retries(call, show, patience)
 
-    def _take_over(self, row: Subscription, snapshot: SubscriptionSnapshot) -> Sequence[Finding]:
+    def _adopt(self, row: Subscription, snapshot: SubscriptionSnapshot) -> Sequence[Finding]:
+        """Decide the account and adopt the snapshot; returns the findings that a sync would record."""
+
         def doubt_of(account_id: str) -> Doubt | None:
-            """By the subscriptions that this rehearsal has placed."""
-            is_other = self.stage.has_other_customer(account_id, snapshot.customer_id)
+            """Whether this dry run has assigned the account to another customer of the provider."""
+            is_other = self.staging.has_other_customer(account_id, snapshot.customer_id)
             return Doubt.OTHER_CUSTOMER if is_other else None
 
         catalog = self.runtime.catalog
@@ -132,14 +139,14 @@ class DryRun:
             decision = ownership.decide(session, row, snapshot, catalog, doubt_first=doubt_of)
         return adopt_snapshot(row, snapshot, decision, catalog, self.now)
 
-    def _counted(self, account_id: str) -> AccountSeen:
-        shares = [_share_from_json(kept) for kept in self.stage.of_account(account_id)]
+    def _account(self, account_id: str) -> AccountPreview:
+        shares = [_share_from_json(stored) for stored in self.staging.of_account(account_id)]
         evaluated = account_seats(self.runtime.catalog, account_id, shares, now=self.now)
         seats = {seat_type: one.purchased for seat_type, one in evaluated.seats.items()}
         self._totals.add(seats.items())
-        return AccountSeen(account_id, len(shares), seats)
+        return AccountPreview(account_id, len(shares), seats)
 
-    def _note(self, snapshot: SubscriptionSnapshot) -> None:
+    def _count(self, snapshot: SubscriptionSnapshot) -> None:
         self._statuses[snapshot.status] += 1
         self._products[snapshot.product_id] += 1
         self._addons.update({(snapshot.product_id, addon.addon_id) for addon in snapshot.addons or ()})
@@ -154,26 +161,28 @@ def _share_to_json(share: SubscriptionShare) -> Json:
     }
 
 
-def _share_from_json(kept: Json) -> SubscriptionShare:
-    until = None if kept["until"] is None else datetime.fromisoformat(kept["until"])
+def _share_from_json(stored: Json) -> SubscriptionShare:
+    until = None if stored["until"] is None else datetime.fromisoformat(stored["until"])
     return SubscriptionShare(
-        seats_from_json(kept["seats"]), SubscriptionStanding(Phase(kept["phase"]), until)
+        seats_from_json(stored["seats"]), SubscriptionStanding(Phase(stored["phase"]), until)
     )
 
 
-def _pages(runtime: Runtime, moment: datetime, show: Show, patience: float) -> Iterator[ListPage]:
-    """The list; a walk that was ended by a failure goes on with the page that it missed."""
+def _pages(
+    runtime: Runtime, created_before: datetime, show: ProgressOutput, patience: float
+) -> Iterator[ListPage]:
+    """The pages of the provider's list. After a failure, reading continues with the page that failed."""
     number = 0
-    walk = runtime.provider.pages(created_before=moment)
+    pages = runtime.provider.pages(created_before=created_before)
 
     def next_page() -> ListPage | None:
-        nonlocal walk
+        nonlocal pages
         try:
-            return next(walk, None)
+            return next(pages, None)
         except TransientError:
-            walk = runtime.provider.pages(created_before=moment, first_page=number)
+            pages = runtime.provider.pages(created_before=created_before, first_page=number)
             raise
 
-    while (page := patiently(next_page, show, patience)) is not None:
+    while (page := with_retries(next_page, show, patience)) is not None:
         number += 1
         yield page

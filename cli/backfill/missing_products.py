@@ -1,4 +1,4 @@
-"""What the catalogue does not know, as TOML that is ready to be pasted into it."""
+"""Products and add-ons that are missing in the catalogue, as TOML to be pasted into it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from providers.base import Provider
 T = TypeVar("T", AddonOnSale, ProductOnSale)
 
 
-def sections(summary: Summary, catalog: Catalog, provider: Provider) -> str:
-    """Products and add-ons that subscriptions have and the catalogue has not; nothing where it has all.
+def missing_products(summary: Summary, catalog: Catalog, provider: Provider) -> str:
+    """TOML sections for the products and add-ons in use that are not in the catalogue; empty if none.
 
-    Their names are asked for at the provider; where it does not tell, they stand there without.
+    Names and currencies come from the provider, and are left out if it cannot be read.
     """
-    told = [
+    sections = [
         *(
             _unknown_product(product_id, summary, provider)
             for product_id in sorted(summary.products)
@@ -31,19 +31,19 @@ def sections(summary: Summary, catalog: Catalog, provider: Provider) -> str:
         ),
         *(_unknown_addons(product, summary, provider) for product in catalog.products.values()),
     ]
-    return "\n".join(filter(None, told))
+    return "\n".join(filter(None, sections))
 
 
 def _unknown_product(product_id: str, summary: Summary, provider: Provider) -> str:
-    product = _asked(lambda: provider.product(product_id))
+    product = _if_readable(lambda: provider.product(product_id))
     about = _about(product, summary.products[product_id])
     offered = (product.addons or ()) if product is not None else ()
     lines = [
         f"[{dotted(('products', product_id))}]  # {about}",
-        "included = {}  # say how many seats are included, as in { full = 5 }",
+        "included = {}  # how many seats are included, for example { full = 5 }",
         *(
             f"{addon_field(addon_id)} = {{}}  # {_addon(addon_id, product_id, summary, provider)}: "
-            "{} is no seat, { full = 1 } is one"
+            "{} gives no seat, { full = 1 } gives one"
             for addon_id in sorted({*offered, *_in_carts(product_id, summary)})
         ),
     ]
@@ -51,19 +51,21 @@ def _unknown_product(product_id: str, summary: Summary, provider: Provider) -> s
 
 
 def _unknown_addons(product: Product, summary: Summary, provider: Provider) -> str:
-    """A section may not be opened twice, but each new add-on of it may be one of its own."""
+    """One section per add-on: the product's own section exists already and must not be repeated."""
     product_id = product.product_id
     return "".join(
         f"[{dotted(('products', product_id, 'addons', addon_id))}]"
         f"  # {_addon(addon_id, product_id, summary, provider)}\n"
-        "# full = 1  # how many seats one unit is; empty it is no seat\n"
+        "# full = 1  # how many seats one unit gives; without this line none\n"
         for addon_id in _in_carts(product_id, summary)
         if addon_id not in product.addons
     )
 
 
 def _addon(addon_id: str, product_id: str, summary: Summary, provider: Provider) -> str:
-    return _about(_asked(lambda: provider.addon(addon_id)), summary.addons.get((product_id, addon_id), 0))
+    return _about(
+        _if_readable(lambda: provider.addon(addon_id)), summary.addons.get((product_id, addon_id), 0)
+    )
 
 
 def _in_carts(product_id: str, summary: Summary) -> Iterator[str]:
@@ -71,23 +73,23 @@ def _in_carts(product_id: str, summary: Summary) -> Iterator[str]:
 
 
 def _about(sold: ProductOnSale | AddonOnSale | None, count: int) -> str:
-    """`"Team Pro", in EUR, 12 subscriptions`: a comment must be one line of plain signs."""
+    """`"Team Pro", in EUR, 12 subscriptions`: a TOML comment, so one line of printable characters."""
     name, currency = (sold.name, sold.currency) if sold is not None else (None, None)
     facts = (
-        json.dumps(_plain(name), ensure_ascii=False) if name else "of unknown name",
-        f"in {_plain(currency)}" if currency else "",
+        json.dumps(_printable(name), ensure_ascii=False) if name else "name unknown",
+        f"in {_printable(currency)}" if currency else "",
         counted(count, "subscription"),
     )
     return ", ".join(filter(None, facts))
 
 
-def _plain(text: str) -> str:
-    return "".join(sign if sign.isprintable() else " " for sign in text)
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _asked(question: Callable[[], T | None]) -> T | None:
-    """The sections are of use without it, so no failure is told."""
+def _if_readable(read: Callable[[], T | None]) -> T | None:
+    """The result of the call; None if the provider fails, since the sections are useful without names."""
     try:
-        return question()
+        return read()
     except ProviderError:
         return None

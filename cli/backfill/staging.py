@@ -1,6 +1,4 @@
-"""The stage of a dry run: what the provider showed, by account, in a scratch file, so that a business of any
-size fits.
-"""
+"""Staging area of a dry run: the provider's subscriptions by account, on disk, so that any number fits."""
 
 from __future__ import annotations
 
@@ -12,47 +10,48 @@ from models.base import Json
 
 _TABLES = """
 CREATE TABLE subscriptions (
-    place INTEGER PRIMARY KEY, id TEXT UNIQUE, account_id TEXT, customer_id TEXT, kept TEXT
+    place INTEGER PRIMARY KEY, id TEXT UNIQUE, account_id TEXT, customer_id TEXT, share TEXT
 );
 CREATE INDEX by_account ON subscriptions (account_id, id);
 """
-_PAGE = 1000
+_PAGE_SIZE = 1000
 
 
 class Staging(ScratchFile):
-    """Subscriptions as listed, and then each as retrieved."""
+    """The listed subscriptions, and what was retrieved of each."""
 
     def __init__(self) -> None:
         super().__init__(_TABLES)
 
-    def note(self, subscription_ids: Iterable[str]) -> None:
-        """The list shows these; one that it shows twice is one."""
+    def add(self, subscription_ids: Iterable[str]) -> None:
+        """Add listed subscriptions. Repeated ids are ignored."""
         self._scratch.executemany(
             "INSERT OR IGNORE INTO subscriptions (id) VALUES (?)", ((one,) for one in subscription_ids)
         )
 
     def count(self) -> int:
+        """The number of listed subscriptions."""
         (count,) = self._scratch.execute("SELECT count(*) FROM subscriptions").fetchone()
         return int(count)
 
     def listed(self) -> Iterator[Sequence[str]]:
-        """The ids in the order of the list, a page at a time."""
+        """The ids in the order of the list, page by page."""
         place = 0
         while page := self._scratch.execute(
-            "SELECT place, id FROM subscriptions WHERE place > ? ORDER BY place LIMIT ?", (place, _PAGE)
+            "SELECT place, id FROM subscriptions WHERE place > ? ORDER BY place LIMIT ?", (place, _PAGE_SIZE)
         ).fetchall():
             yield [name for _, name in page]
             place = page[-1][0]
 
-    def keep(self, subscription_id: str, account_id: str, customer_id: str | None, kept: Json) -> None:
-        """What a retrieve showed, the account it belongs to, and who pays for it."""
+    def store(self, subscription_id: str, account_id: str, customer_id: str | None, share: Json) -> None:
+        """Store the account of a retrieved subscription, its paying customer, and its share of the seats."""
         self._scratch.execute(
-            "UPDATE subscriptions SET account_id = ?, customer_id = ?, kept = ? WHERE id = ?",
-            (account_id, customer_id, json.dumps(kept), subscription_id),
+            "UPDATE subscriptions SET account_id = ?, customer_id = ?, share = ? WHERE id = ?",
+            (account_id, customer_id, json.dumps(share), subscription_id),
         )
 
     def has_other_customer(self, account_id: str, customer_id: str | None) -> bool:
-        """Whether another customer, or one who is not known, pays for a subscription of the account."""
+        """True if another or an unknown customer pays for a subscription of the account."""
         others = self._scratch.execute(
             "SELECT 1 FROM subscriptions WHERE account_id = ? AND (customer_id = ?) IS NOT TRUE LIMIT 1",
             (account_id, customer_id),
@@ -60,18 +59,18 @@ class Staging(ScratchFile):
         return others.fetchone() is not None
 
     def account_ids(self) -> Iterator[Sequence[str]]:
-        """The accounts by id, a page at a time."""
+        """The account ids in order, page by page."""
         after = ""
         while page := self._scratch.execute(
             "SELECT DISTINCT account_id FROM subscriptions WHERE account_id > ? ORDER BY account_id LIMIT ?",
-            (after, _PAGE),
+            (after, _PAGE_SIZE),
         ).fetchall():
             yield [account_id for (account_id,) in page]
             after = page[-1][0]
 
     def of_account(self, account_id: str) -> Sequence[Json]:
-        """What was kept of the account's subscriptions, by id."""
+        """The stored shares of the account's subscriptions, ordered by subscription id."""
         found = self._scratch.execute(
-            "SELECT kept FROM subscriptions WHERE account_id = ? ORDER BY id", (account_id,)
+            "SELECT share FROM subscriptions WHERE account_id = ? ORDER BY id", (account_id,)
         )
-        return [json.loads(kept) for (kept,) in found]
+        return [json.loads(share) for (share,) in found]

@@ -1,4 +1,4 @@
-"""The business in figures, as a backfill found it or would find it."""
+"""The totals that a backfill prints."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _SHOWN: Final = 20
 
 @dataclass(slots=True)
 class SeatTotals:
-    """Purchased seats of all accounts together, by type; unlimited ones are counted by account."""
+    """Purchased seats of all accounts, by type. For unlimited seats, the accounts are counted."""
 
     seats: Counter[str] = field(default_factory=Counter)
     unlimited: Counter[str] = field(default_factory=Counter)
 
     def add(self, purchased: Iterable[tuple[str, SeatLimit]]) -> None:
-        """What one account has."""
+        """Add the purchased seats of one account."""
         for seat_type, limit in purchased:
             if isinstance(limit, Unlimited):
                 self.unlimited[seat_type] += 1
@@ -45,8 +45,10 @@ class SeatTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """`held` says how many subscriptions cannot be counted for which reason; `products` and `addons` how
-    many have each, an add-on beside its product.
+    """Numbers of subscriptions and accounts.
+
+    `held`: subscriptions that cannot be counted, by reason. `products` and `addons`: subscriptions by product
+    id, and by product id and add-on id.
     """
 
     statuses: Mapping[str, int]
@@ -58,11 +60,11 @@ class Summary:
     addons: Mapping[tuple[str, str], int]
 
 
-def of_the_rows(session: Session, *, since: datetime) -> Summary:
-    """What the database holds; accounts created since then count as new."""
+def stored_summary(session: Session, *, since: datetime) -> Summary:
+    """The totals in the database. Accounts created after `since` count as new."""
     totals = SeatTotals()
     for seats in business_totals.balances(session):
-        totals.add((seat_type, Balance.from_json(kept).purchased) for seat_type, kept in seats.items())
+        totals.add((seat_type, Balance.from_json(stored).purchased) for seat_type, stored in seats.items())
     return Summary(
         statuses=business_totals.subscriptions_by_status(session),
         accounts=business_totals.count_accounts(session),
@@ -74,18 +76,18 @@ def of_the_rows(session: Session, *, since: datetime) -> Summary:
     )
 
 
-def tell(summary: Summary) -> None:
-    """Four lines, and one for each reason why something is held."""
-    statuses = ", ".join(f"{count} {status}" for status, count in _most_first(summary.statuses))
+def print_summary(summary: Summary) -> None:
+    """Print the totals, and one line for each reason why something is held."""
+    statuses = ", ".join(f"{count} {status}" for status, count in _largest_first(summary.statuses))
     click.echo(f"subscriptions: {sum(summary.statuses.values())}{f' ({statuses})' if statuses else ''}")
     click.echo(f"accounts: {summary.accounts}, {summary.new_accounts} of them new")
     click.echo(f"seats: {summary.seats}")
     click.echo("held:" if summary.held else "held: nothing")
-    for reason, count in _most_first(summary.held)[:_SHOWN]:
+    for reason, count in _largest_first(summary.held)[:_SHOWN]:
         click.echo(f"  {count} x {reason}")
     if len(summary.held) > _SHOWN:
         click.echo(f"  ... and {len(summary.held) - _SHOWN} more reasons")
 
 
-def _most_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+def _largest_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda counted: (-counted[1], counted[0]))

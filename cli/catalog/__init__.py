@@ -1,1 +1,1 @@
-"""`seatsync catalog`: check a catalogue, and show what a changed one would do."""
+"""`seatsync catalog`: check a catalogue, and show what it would change."""

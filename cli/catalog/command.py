@@ -1,4 +1,4 @@
-"""`seatsync catalog`: is it right, and what would it change?"""
+"""The commands `seatsync catalog check` and `seatsync catalog diff`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from domain.wording import counted
 from runtime.catalogs import load_catalog
 from services.ledger.role_moves import RoleMove
 
-# Given or not, the file is the one of SEATSYNC_CATALOG in the end; checking needs no other setting.
+# Without the argument, the file is the one in SEATSYNC_CATALOG. No other setting is needed for a check.
 _FILE = click.argument(
     "file", envvar="SEATSYNC_CATALOG", type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
@@ -27,22 +27,22 @@ _FILE = click.argument(
 
 @click.group()
 def catalog() -> None:
-    """Check a catalogue, and see what it would change."""
+    """Check a catalogue, and show what it would change."""
 
 
 @catalog.command()
 @_FILE
 def check(file: Path) -> None:
-    """Read the catalogue FILE (default: SEATSYNC_CATALOG) and tell its mistakes, or what is in it.
+    """Check the catalogue FILE (default: SEATSYNC_CATALOG) and print its mistakes, or a summary.
 
-    Warns of roles that differ in case or blanks alone. Exit code: 0 it is right, 2 it is not.
+    Warns about roles that differ only in letter case or whitespace. Exit code: 0 valid, 2 invalid.
     """
     found = load_catalog(file)
     free = sum(seat_type is None for seat_type in found.roles.values())
-    click.echo(f"{file} is right.")
+    click.echo(f"{file} is valid.")
     click.echo(f"  seat types: {', '.join(found.seat_types)}")
     click.echo(f"  products: {len(found.products)}, contracts: {len(found.contracts)}")
-    click.echo(f"  roles: {len(found.roles)}, of which {free} free")
+    click.echo(f"  roles: {len(found.roles)}, {free} of them free")
     click.echo(f"  policy: {found.defaults.policy}")
     for warning in role_names.warnings(found):
         click.echo(f"warning: {warning}")
@@ -50,23 +50,24 @@ def check(file: Path) -> None:
 
 @catalog.command()
 @_FILE
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, with every move.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document with all members who would move."
+)
 @click.option(
     "--names",
     type=click.IntRange(0),
     default=10,
     show_default=True,
-    help="How many of the members who move are named in each account.",
+    help="How many of the members who would move are listed per account.",
 )
 def diff(file: Path, *, as_json: bool, names: int) -> None:
     """Show what the catalogue FILE (default: SEATSYNC_CATALOG) would change in each account.
 
-    Compares it with what the database was worked out by; writes nothing. Accounts that would stay as they
-    are do not show.
+    Compares it with the figures in the database; writes nothing. Accounts that would not change are left out.
     """
-    taught = load_catalog(file)
+    new_catalog = load_catalog(file)
     with database("seatsync-catalog") as sessions:
-        found = changes(sessions, taught)
+        found = changes(sessions, new_catalog)
         if as_json:
             _print_json(found)
         else:
@@ -102,11 +103,11 @@ def _facts(change: AccountChange) -> Iterator[str]:
     if change.moves:
         yield counted(len(change.moves), "member moves", "members move")
     for role in change.unknown_roles:
-        yield f"the role {role} is not described: its members stay where they are"
+        yield f"the role {role} is not in the catalogue: its members keep their seat type"
 
 
 def _print_json(found: Iterable[AccountChange]) -> None:
-    """Account by account, so that no number of them has to fit into memory."""
+    """Print account by account, so that memory use does not grow with their number."""
     total, comma = Counter[str](), ""
     click.echo('{"accounts": [', nl=False)
     for change in found:

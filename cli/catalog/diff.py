@@ -1,4 +1,4 @@
-"""What a changed catalogue would do to each account: worked out for real, and rolled back."""
+"""What a changed catalogue would do to each account: evaluated in a transaction that is rolled back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PAGE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What an account may use, by which rules, and where it stands."""
+    """The status, policies and balances of an account."""
 
     status: str
     policy: str
@@ -46,7 +46,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class AccountChange:
-    """One account before and after, the members who would move, and roles nobody described."""
+    """One account before and after; members who would move, and roles missing in the catalogue."""
 
     account_id: str
     before: Figures
@@ -60,19 +60,19 @@ class AccountChange:
 
     @property
     def purchased(self) -> Mapping[str, tuple[int | str, int | str]]:
-        """The seat types whose purchased seats would be others."""
+        """Purchased seats that would change, by seat type: before, after."""
         both = {name: (self.before.purchased(name), self.after.purchased(name)) for name in self.seat_types}
         return {name: (before, after) for name, (before, after) in both.items() if before != after}
 
     @property
     def policies(self) -> Mapping[str, tuple[str, str]]:
-        """The seat types that another policy would decide about."""
+        """Policies that would change, by seat type: before, after."""
         both = {name: (self.before.policy_of(name), self.after.policy_of(name)) for name in self.seat_types}
         return {name: (before, after) for name, (before, after) in both.items() if before != after}
 
     @property
     def newly_over(self) -> Mapping[str, int]:
-        """The seat types that would come over their limit, and by how many seats."""
+        """Seats over the limit, for the seat types that are within it now."""
         return {
             name: self.after.overage(name)
             for name in self.seat_types
@@ -81,15 +81,16 @@ class AccountChange:
 
     @property
     def status(self) -> tuple[str, str] | None:
+        """Before and after; None if it would not change."""
         return None if self.before.status == self.after.status else (self.before.status, self.after.status)
 
     @property
-    def is_any(self) -> bool:
+    def is_change(self) -> bool:
         return bool(self.purchased or self.policies or self.status or self.moves or self.unknown_roles)
 
 
 def changes(sessions: Sessions, catalog: Catalog) -> Iterator[AccountChange]:
-    """The accounts that the catalogue would change, by id; each is locked briefly, nothing is written."""
+    """The accounts that the catalogue would change, by id. Each is locked briefly; nothing is written."""
     after: str | None = None
     while True:
         with sessions() as session:
@@ -102,8 +103,10 @@ def changes(sessions: Sessions, catalog: Catalog) -> Iterator[AccountChange]:
 
 
 def _change(sessions: Sessions, account_id: str, catalog: Catalog) -> Iterator[AccountChange]:
-    """Evaluate the account as if the catalogue were in force: one that names no release never was, so that no
-    generation stands in the way, and the one it begins is rolled back as well.
+    """Evaluate the account as if the catalogue were in force, and roll back.
+
+    A catalogue read from a file has no release, so it counts as a new generation, which may evaluate. That
+    generation is rolled back too.
     """
     with sessions() as session:
         before = _figures(session, account_id)
@@ -112,12 +115,12 @@ def _change(sessions: Sessions, account_id: str, catalog: Catalog) -> Iterator[A
         accounts.reevaluate(session, account_id, catalog, _CAUSE)
         change = AccountChange(account_id, before, _figures(session, account_id), moves, unknown)
         session.rollback()
-    if change.is_any:
+    if change.is_change:
         yield change
 
 
 def _figures(session: Session, account_id: str) -> Figures:
-    """As the row says now, within the transaction."""
+    """The figures of the account as seen by the current transaction."""
     status, policy, seat_policies, seats = session.execute(
         select(Account.status, Account.policy, Account.seat_policies, Account.seats).where(
             Account.id == account_id

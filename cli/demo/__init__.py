@@ -1,1 +1,1 @@
-"""`seatsync demo`: the whole service with a simulated business and a small app, to be watched."""
+"""`seatsync demo`: runs the whole service with a simulated business and app, and shows what happens."""

@@ -1,4 +1,4 @@
-"""What the HTTP API shows, as far as the demo looks at it."""
+"""The parts of the API's documents that the demo uses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNLIMITED = "unlimited"
 
 @dataclass(frozen=True, slots=True)
 class Seats:
-    """One seat type of an account; `purchased` is None where it is unlimited."""
+    """The seats of one type; `purchased` is None if they are unlimited."""
 
     purchased: int | None
     active: int = 0
@@ -31,18 +31,18 @@ class Seats:
         return 0 if self.purchased is None else max(self.used - self.purchased, 0)
 
     @property
-    def purchased_words(self) -> str:
+    def purchased_text(self) -> str:
         return _UNLIMITED if self.purchased is None else str(self.purchased)
 
     @classmethod
-    def from_json(cls, shown: Mapping[str, Any]) -> Self:
-        purchased = None if shown["purchased"] == _UNLIMITED else shown["purchased"]
-        return cls(purchased, shown["active"], shown["held"])
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        purchased = None if document["purchased"] == _UNLIMITED else document["purchased"]
+        return cls(purchased, document["active"], document["held"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """The seats document; `subscriptions` maps ids to statuses."""
+    """The seats document. `subscriptions` maps ids to statuses; `is_leaving`: one ends with its period."""
 
     account_id: str
     status: str = "ok"
@@ -60,13 +60,13 @@ class Account:
         return self.status in {"suspended", "ended", "blocked"}
 
     @classmethod
-    def from_json(cls, shown: Mapping[str, Any]) -> Self:
-        subscriptions = shown["subscriptions"]
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        subscriptions = document["subscriptions"]
         return cls(
-            account_id=shown["account_id"],
-            status=shown["status"],
-            policy=shown["policy"],
-            seats={seat_type: Seats.from_json(seats) for seat_type, seats in shown["seats"].items()},
+            account_id=document["account_id"],
+            status=document["status"],
+            policy=document["policy"],
+            seats={seat_type: Seats.from_json(seats) for seat_type, seats in document["seats"].items()},
             subscriptions={each["subscription_id"]: each["status"] for each in subscriptions},
             is_leaving=any(each["cancel_at_next_billing_date"] for each in subscriptions),
         )
@@ -74,7 +74,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A row of the inbox."""
+    """A stored webhook delivery of the inbox."""
 
     inbox_id: int
     type: str
@@ -88,12 +88,12 @@ class Event:
         return self.state == "pending"
 
     @classmethod
-    def from_json(cls, shown: Mapping[str, Any]) -> Self:
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
         return cls(
-            inbox_id=shown["id"],
-            type=shown["type"],
-            subscription_id=shown["subscription_id"],
-            state=shown["state"],
-            reason=shown["reason"],
-            received_at=datetime.fromisoformat(shown["received_at"]),
+            inbox_id=document["id"],
+            type=document["type"],
+            subscription_id=document["subscription_id"],
+            state=document["state"],
+            reason=document["reason"],
+            received_at=datetime.fromisoformat(document["received_at"]),
         )

@@ -1,4 +1,4 @@
-"""The command `seatsync demo`, which is what `make run` runs."""
+"""The command `seatsync demo`, which `make run` runs."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from types import FrameType
 import click
 
 from cli.connections import name_unknown_variables
-from cli.demo.runner import play
+from cli.demo.runner import run
 from cli.demo.sandbox import Sandbox, sandbox
 
 
 @click.command()
 def demo() -> None:
-    """Start everything with a simulated business and watch seats move. Ctrl-C ends it."""
+    """Start everything with a simulated business and show how seats change. Ctrl-C ends it."""
     name_unknown_variables()
-    with _one_interrupt(), sandbox(os.environ) as here:
+    with _one_interrupt(), sandbox(os.environ) as started:
         with contextlib.suppress(KeyboardInterrupt):
-            play(here)
-        click.echo(farewell(here))
+            run(started)
+        click.echo(farewell(started))
 
 
-def farewell(here: Sandbox) -> str:
-    """What to do next, with calls that work again in the next demo."""
+def farewell(ended: Sandbox) -> str:
+    """The text at the end of a demo: API calls that work again in the next demo."""
     return (
         "\nThe demo has ended.\n"
-        f"Next time, while it runs on {here.url}, call its API with the key {here.examples.key}:\n\n"
-        f"{here.examples.text()}"
+        f"Next time, while it runs on {ended.url}, call its API with the key {ended.examples.key}:\n\n"
+        f"{ended.examples.text()}"
     )
 
 
 @contextlib.contextmanager
 def _one_interrupt() -> Iterator[None]:
-    """The first SIGINT or SIGTERM interrupts; the next ones find that everything is ending already."""
+    """Raise KeyboardInterrupt on the first SIGINT, SIGTERM or SIGHUP, and ignore the signals after it."""
     signals = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored under nohup
         signals.append(signal.SIGHUP)
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -50,6 +50,8 @@ def _one_interrupt() -> Iterator[None]:
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # once ignored, they are until we are gone
+        if (
+            signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+        ):  # after an interrupt they stay ignored until the process ends
             for each, handler in before.items():
                 signal.signal(each, handler)

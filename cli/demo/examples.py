@@ -1,4 +1,4 @@
-"""How to call the API with curl, ready to be copied."""
+"""Example API calls with curl, ready to be copied."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _MEMBER: Final = "you"
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """The calls for one address; `key` is the API key, or the shell's word for it."""
+    """The calls to one address; `key` is the API key, or a shell variable that contains it."""
 
     url: str
     key: str
 
     @property
     def accounts(self) -> str:
-        """The shortest of all; curl needs no scheme."""
+        """The shortest call; curl needs no scheme."""
         return f"{self._curl()} {self.url.removeprefix('http://')}/v1/accounts"
 
     @property
@@ -40,14 +40,14 @@ class Examples:
         return f"{self._curl()} -X DELETE {self._account}/members/{_MEMBER}"
 
     def text(self) -> str:
-        """All of them, each under what it asks."""
-        asked = {
-            "how many seats has acme, and how many of them are used?": self.seats,
-            "may one more person join?": self.can_add,
-            "give that person a seat": self.claim,
-            "take it back": self.release,
+        """All calls, each under a comment that says what it does."""
+        calls = {
+            "how many seats does acme have, and how many are used?": self.seats,
+            "can one more person join?": self.can_add,
+            "claim a seat for that person": self.claim,
+            "release it": self.release,
         }
-        return "\n".join(f"  # {question}\n  {call}" for question, call in asked.items())
+        return "\n".join(f"  # {title}\n  {call}" for title, call in calls.items())
 
     @property
     def _account(self) -> str:

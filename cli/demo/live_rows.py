@@ -1,4 +1,4 @@
-"""The rows of the live view: one account, one webhook, one thing the app did."""
+"""The rows of the live view: an account, a webhook, an action of the app."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cli.demo.plain_view import clock
 from cli.demo.seat_bars import Glyphs, Part
 from cli.demo.view import Action, Tone
 
-QUIET: Final = "dim"  # the one shade that every colour scheme can show
+QUIET: Final = "dim"  # readable in every colour scheme
 _STATUS: Final = {
     "ok": "green",
     "over_limit": "yellow",
@@ -31,27 +31,27 @@ _TONE: Final = {
     Tone.ASKED: ("?", "dim", "dim"),
     Tone.TROUBLE: ("!", "bold yellow", "bold yellow"),
 }
-_WIDE: Final = 100
+_WIDE_COLUMNS: Final = 100
 _COUNTS_WIDTH: Final = 24
 _STATUS_WIDTH: Final = 10
 _MARGINS: Final = 9
-_SHORT_ID: Final = 10
-_LONGEST_NAME: Final = 20
+_SHORT_ID_LENGTH: Final = 10
+_MAX_NAME_LENGTH: Final = 20
 
 
 def accounts(found: Sequence[Account], rows: int, width: int, glyphs: Glyphs) -> list[Text]:
-    """A bar for each account, on one scale; those that find no room are counted."""
+    """At most `rows` lines: a bar for each account, all on one scale, and the number of accounts left out."""
     shown = found if len(found) <= rows else found[: rows - 1]
-    name = min(max((len(each.account_id) for each in shown), default=0), _LONGEST_NAME)
-    policy = max((len(each.policy) for each in shown), default=0)
-    cells = width - name - policy - _STATUS_WIDTH - _COUNTS_WIDTH - _MARGINS
+    name_width = min(max((len(each.account_id) for each in shown), default=0), _MAX_NAME_LENGTH)
+    policy_width = max((len(each.policy) for each in shown), default=0)
+    cells = width - name_width - policy_width - _STATUS_WIDTH - _COUNTS_WIDTH - _MARGINS
     drawn = [each.seats[seat_type] for each in shown if (seat_type := seat_bars.main_type(each))]
     scale = seat_bars.cells_per_seat(drawn, max(cells - 3, 1))
     lines = [
         Text.assemble(
-            f" {each.account_id:<{name}.{name}}  ",
+            f" {each.account_id:<{name_width}.{name_width}}  ",
             (f"{each.status.replace('_', ' '):<{_STATUS_WIDTH}}", _STATUS.get(each.status, "")),
-            (f"  {each.policy:<{policy}}  ", QUIET),
+            (f"  {each.policy:<{policy_width}}  ", QUIET),
             _bar(each, scale, cells, glyphs),
             _counts(each),
         )
@@ -63,27 +63,29 @@ def accounts(found: Sequence[Account], rows: int, width: int, glyphs: Glyphs) ->
 
 
 def webhook(entry: Entry, width: int) -> Text:
-    """When, what, about whom, how far it is, and what it changed."""
+    """A webhook: time, type, subscription, account, state, and what it changed."""
     event = entry.event
-    is_wide = width >= _WIDE
+    is_wide = width >= _WIDE_COLUMNS
     kind = f"{event.type:<26.26}" if is_wide else f"{event.type.rpartition('.')[2]:<12.12}"
-    whose = f"{event.subscription_id or '-':<26.26}" if is_wide else f"{_short(event):<10}"
+    subject = f"{event.subscription_id or '-':<26.26}" if is_wide else f"{_short(event):<10}"
     return Text.assemble(
         (f" {clock(event.received_at)}  ", QUIET),
         kind,
-        (f" {whose} ", QUIET),
+        (f" {subject} ", QUIET),
         f"{entry.account_id or '-':<13.13} ",
         (f"{event.state:<8}", _STATE.get(event.state, "")),
-        (entry.effect, "bold" if entry.is_news else QUIET),
+        (entry.effect, "bold" if entry.is_change else QUIET),
     )
 
 
-def deed(done: Action) -> Text:
+def action(done: Action) -> Text:
+    """An action: time, sign and text."""
     sign, sign_style, style = _TONE[done.tone]
     return Text.assemble((f" {clock(done.at)}  ", QUIET), (f"{sign} ", sign_style), (done.text, style))
 
 
 def legend(glyphs: Glyphs) -> Text:
+    """The characters of the bars and the colours of the statuses."""
     text = Text(" ")
     for part in Part:
         text.append(glyphs.of(part), _part_style(part, "ok"))
@@ -103,13 +105,13 @@ def _bar(account: Account, scale: float, cells: int, glyphs: Glyphs) -> Text:
 
 
 def _counts(account: Account) -> Text:
-    """The figures beside the bar; types that nobody bought or uses are left out."""
+    """The figures next to the bar. Seat types that are neither bought nor used are left out."""
     text = Text()
     for seat_type, seats in account.seats.items():
         if seats.purchased == 0 and not seats.used:
             continue
         text.append(f"{seat_type} ", QUIET)
-        text.append(f"{seats.used}/{seats.purchased_words}", "bold red" if seats.overage else "bold")
+        text.append(f"{seats.used}/{seats.purchased_text}", "bold red" if seats.overage else "bold")
         text.append("  ")
     return text
 
@@ -121,6 +123,6 @@ def _part_style(part: Part, status: str) -> str:
 
 
 def _short(event: Event) -> str:
-    """The beginning of the subscription's id, for where the whole has no room."""
-    shown = event.subscription_id or "-"
-    return shown if len(shown) <= _SHORT_ID else f"{shown[: _SHORT_ID - 1]}~"
+    """The subscription's id, shortened for a narrow terminal."""
+    full = event.subscription_id or "-"
+    return full if len(full) <= _SHORT_ID_LENGTH else f"{full[: _SHORT_ID_LENGTH - 1]}~"

@@ -1,4 +1,4 @@
-"""People who work in the accounts of the simulated business."""
+"""The people who work in the accounts of the simulated business."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Person:
 
     @property
     def member_id(self) -> str:
-        """What the app calls the person."""
+        """The id that the app gives the person."""
         return self.email.partition("@")[0]
 
 
 @dataclass(slots=True)
-class Waiting:
-    """Somebody who was refused, and since when."""
+class WaitingPerson:
+    """A person whose claim was refused, and when (monotonic clock, in seconds)."""
 
     person: Person
     since: float
@@ -39,21 +39,21 @@ class Waiting:
 
 @dataclass(slots=True)
 class Team:
-    """Who works in one account, as the app knows it."""
+    """The people of one account, as the app knows them. `names` are those in use."""
 
     account_id: str
     names: set[str] = field(default_factory=set)
     members: list[Person] = field(default_factory=list)
     guests: list[Person] = field(default_factory=list)
     invited: list[Person] = field(default_factory=list)
-    waiting: deque[Waiting] = field(default_factory=deque)
+    waiting: deque[WaitingPerson] = field(default_factory=deque)
 
 
-def somebody_new(chance: random.Random, account_id: str, known: set[str]) -> Person:
-    """A person whose name nobody in `known` bears; the name is added."""
+def new_person(random_numbers: random.Random, account_id: str, used_names: set[str]) -> Person:
+    """A person with a name that is not in `used_names`, to which it is added."""
     while True:
-        first, last = (chance.choice(names.split()) for names in (_FIRST, _LAST))
+        first, last = (random_numbers.choice(names.split()) for names in (_FIRST, _LAST))
         name = f"{first} {last}"
-        if name not in known:
-            known.add(name)
+        if name not in used_names:
+            used_names.add(name)
             return Person(name, f"{first}.{last}@{account_id}.example".lower())

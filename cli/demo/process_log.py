@@ -1,4 +1,4 @@
-"""What the demo's processes write: all of it into a file, the last lines also into memory."""
+"""Writes the output of the demo's processes to a file, and keeps the last lines of each."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
-_LAST: Final = 15
+_MAX_LINES: Final = 15
 
 
 class ProcessLog:
-    """The supervisor's `on_line`."""
+    """The callback `on_line` of the supervisor."""
 
     def __init__(self, stream: TextIO, on_restart: Callable[[str], None]) -> None:
-        """`on_restart` is told of every process that ended by itself, in words."""
+        """`on_restart` is called with a message when a process ended by itself and will be restarted."""
         self._stream = stream
         self._on_restart = on_restart
-        self._last: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_LAST))
+        self._last: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_MAX_LINES))
 
     def __call__(self, name: str, line: str) -> None:
         self._stream.write(f"{datetime.now(UTC).astimezone():%H:%M:%S} {name:<9} | {line}\n")
@@ -27,4 +27,5 @@ class ProcessLog:
             self._on_restart(f"{name} {line}")
 
     def last_lines(self, name: str) -> str:
+        """The last lines of a process, indented."""
         return "\n".join(f"  {line}" for line in self._last[name])

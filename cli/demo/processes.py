@@ -1,4 +1,4 @@
-"""The demo's processes, and the threads that work beside them."""
+"""The demo's processes, and the threads that run beside them."""
 
 from __future__ import annotations
 
@@ -7,37 +7,38 @@ from collections.abc import Callable
 
 from runtime.supervisor import Supervisor
 
-IsOver = Callable[[], bool]
+IsEnding = Callable[[], bool]
 
 
 class DemoProcesses(Supervisor):
-    """A supervisor of which one can see from any thread that it is ending."""
+    """A supervisor whose `is_ending` can be read from any thread."""
 
     is_ending = False
 
     def stop(self) -> None:
-        """The mark is a plain one, as a signal may ask for this in the middle of anything."""
+        """Stop all processes. A plain flag is set, because a signal handler may call this at any moment."""
         self.is_ending = True
         super().stop()
 
 
 class BackgroundThread(threading.Thread):
-    """Works beside a fleet until that ends. A fault in the work ends the fleet, and can be raised then."""
+    """Runs `work` until the processes end. An error in it stops the processes; see `raise_error`."""
 
-    def __init__(self, work: Callable[[IsOver], None], fleet: DemoProcesses) -> None:
+    def __init__(self, work: Callable[[IsEnding], None], processes: DemoProcesses) -> None:
         super().__init__(daemon=True)
         self._work = work
-        self._fleet = fleet
-        self._fault: Exception | None = None
+        self._processes = processes
+        self._error: Exception | None = None
 
     def run(self) -> None:
         try:
-            self._work(lambda: self._fleet.is_ending)
-        except Exception as fault:  # noqa: BLE001  whatever it is, the main thread has to hear of it
-            self._fault = fault
-            if not self._fleet.is_ending:
-                self._fleet.stop()
+            self._work(lambda: self._processes.is_ending)
+        except Exception as error:  # noqa: BLE001  raised in the main thread by raise_error
+            self._error = error
+            if not self._processes.is_ending:
+                self._processes.stop()
 
-    def raise_fault(self) -> None:
-        if self._fault is not None:
-            raise self._fault
+    def raise_error(self) -> None:
+        """Raise the error that ended the work, if there was one."""
+        if self._error is not None:
+            raise self._error

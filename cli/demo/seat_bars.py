@@ -1,4 +1,4 @@
-"""Seats as a bar: who sits, what is held, what is available, and what is over the limit."""
+"""Draws seats as a bar with the parts active, held, available and over the limit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """One character for each part; they differ without colours too."""
+    """One character for each part, so that the parts differ without colours too."""
 
     active: str
     held: str
@@ -42,18 +42,18 @@ _SCALES: Final = (2, 1, *(1 / each for each in (2, 3, 4, 5, 10, 20, 50, 100, 200
 
 
 def main_type(account: Account) -> str | None:
-    """The seat type that the bar shows: the one with the most seats."""
+    """The seat type that the bar shows: the one with the most seats. None if there are no seat types."""
     return max(account.seats, key=lambda each: _length(account.seats[each]), default=None)
 
 
 def cells_per_seat(bars: Iterable[Seats], width: int) -> float:
-    """One scale for all bars, so that they can be compared; a round one, so that it seldom changes."""
+    """One scale for all bars, so that they are comparable. It is a round number, so it rarely changes."""
     longest = max((_length(seats) for seats in bars), default=0)
     return next((scale for scale in _SCALES if longest * scale <= width), _SCALES[-1])
 
 
 def parts(seats: Seats, scale: float) -> Iterator[tuple[Part, int]]:
-    """The parts of a bar in their order, each with its cells; what there is gets at least one."""
+    """The parts of a bar in order, each with its number of cells: at least one if it is not empty."""
     limit = seats.used if seats.purchased is None else seats.purchased
     active = min(seats.active, limit)
     held = min(seats.held, limit - active)

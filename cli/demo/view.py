@@ -1,4 +1,4 @@
-"""What there is to see at one moment, and the two ways to show it: a live view, or line by line."""
+"""What the demo shows at one moment. There are two displays for it: a live view, and plain lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cli.demo.event_log import Entry
 
 
 class Tone(StrEnum):
-    """How a line of the app or of the demo itself is meant."""
+    """The kind of an action, which decides its sign and colour."""
 
     GRANTED = "granted"
     REFUSED = "refused"
@@ -24,7 +24,7 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something that the app did, or that happened to the demo's own processes."""
+    """Something the app did, or something that happened to the demo's processes."""
 
     at: datetime
     tone: Tone
@@ -33,24 +33,27 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One look at the service. `finished` and `done` are new since the last one, oldest first."""
+    """The state of the service at one moment. Entries and actions are newest first.
+
+    `finished` and `done` are only those that are new since the previous view, oldest first.
+    """
 
     accounts: Sequence[Account] = ()
     entries: Sequence[Entry] = ()
-    deeds: Sequence[Action] = ()
+    actions: Sequence[Action] = ()
     finished: Sequence[Entry] = ()
     done: Sequence[Action] = ()
     lag: float | None = None
-    """Seconds that the oldest event has waited; None while the web process does not answer."""
+    """Age of the oldest unprocessed event in seconds; None while the web process does not respond."""
     seconds: float = 0.0
-    """Since the service was ready."""
+    """Seconds since the service was ready."""
 
 
 class Display(Protocol):
-    """Shows pictures between its start and its end, both of which may be called from one thread only."""
+    """Draws views between `start` and `end`. All three must be called from the same thread."""
 
     def start(self) -> None: ...
 
-    def draw(self, picture: View) -> None: ...
+    def draw(self, view: View) -> None: ...
 
     def end(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Looks at the service twice a second, through its HTTP API, and has each picture shown."""
+"""Reads the state of the service through its HTTP API twice a second and draws it."""
 
 from __future__ import annotations
 
@@ -9,54 +9,55 @@ from dataclasses import replace
 from typing import Final
 
 from cli.demo.api_client import Api, ApiError
-from cli.demo.event_log import KEPT, EventLog
-from cli.demo.processes import IsOver
+from cli.demo.event_log import MAX_ENTRIES, EventLog
+from cli.demo.processes import IsEnding
 from cli.demo.view import Action, Display, View
 
-_EVERY: Final = 0.5
-_TICK: Final = 0.05
+_INTERVAL_SECONDS: Final = 0.5
+_POLL_SECONDS: Final = 0.05
 
 
 class Watcher:
-    """The only one who draws. Others tell it what they did, from any thread."""
+    """The only thread that draws. Others report actions to it, from any thread."""
 
-    def __init__(self, api: Api, show: Display) -> None:
+    def __init__(self, api: Api, display: Display) -> None:
         self._api = api
-        self._show = show
-        self._chronicle = EventLog()
-        self._told: deque[Action] = deque()
-        self._deeds: deque[Action] = deque(maxlen=KEPT)
+        self._display = display
+        self._events = EventLog()
+        self._reported: deque[Action] = deque()
+        self._actions: deque[Action] = deque(maxlen=MAX_ENTRIES)
         self._last = View()
 
-    def tell(self, deed: Action) -> None:
-        self._told.append(deed)
+    def report(self, action: Action) -> None:
+        """Have the action shown in the next view. May be called from any thread."""
+        self._reported.append(action)
 
-    def run(self, is_over: IsOver) -> None:
-        """Show pictures, two a second, until it is over."""
+    def run(self, is_ending: IsEnding) -> None:
+        """Draw views, two per second, until the demo ends."""
         started = time.monotonic()
-        self._show.start()
+        self._display.start()
         try:
-            while not is_over():
-                self._show.draw(self.look(time.monotonic() - started))
-                until = time.monotonic() + _EVERY
-                while time.monotonic() < until and not is_over():
-                    time.sleep(_TICK)
+            while not is_ending():
+                self._display.draw(self.read(time.monotonic() - started))
+                until = time.monotonic() + _INTERVAL_SECONDS
+                while time.monotonic() < until and not is_ending():
+                    time.sleep(_POLL_SECONDS)
         finally:
-            self._show.end()
+            self._display.end()
             self._api.close()
 
-    def look(self, seconds: float) -> View:
-        """The service as it is now; while it does not answer, as it was last seen."""
-        done = [self._told.popleft() for _ in range(len(self._told))]
-        self._deeds.extendleft(done)
+    def read(self, seconds: float) -> View:
+        """The current state of the service; while it does not respond, the last known state."""
+        done = [self._reported.popleft() for _ in range(len(self._reported))]
+        self._actions.extendleft(done)
         self._last = replace(
-            self._last, deeds=tuple(self._deeds), done=done, finished=(), lag=None, seconds=seconds
+            self._last, actions=tuple(self._actions), done=done, finished=(), lag=None, seconds=seconds
         )
         with contextlib.suppress(ApiError):
-            events = self._api.newest_events(KEPT)
+            events = self._api.newest_events(MAX_ENTRIES)
             accounts = [self._api.account(each) for each in self._api.account_ids()]
             lag = self._api.lag()
-            finished = self._chronicle.note(events, accounts)
-            entries = self._chronicle.entries
+            finished = self._events.update(events, accounts)
+            entries = self._events.entries
             self._last = replace(self._last, accounts=accounts, entries=entries, finished=finished, lag=lag)
         return self._last

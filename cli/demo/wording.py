@@ -1,4 +1,4 @@
-"""The demo's words: what a webhook changed, how an account's seats stand, why a claim was refused."""
+"""The texts of the demo: what a webhook changed, an account's seats, and why a claim was refused."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ from typing import Any
 
 from cli.demo.api_documents import Account, Seats
 
-NOTHING_NEW = "nothing new"
-SAME_NEWS = "same news"
+NO_CHANGE = "no change"
+SAME_CHANGE = "same change"
 
 
 def effect(before: Account | None, after: Account) -> str:
-    """What became of an account, as in `full 10 -> 15`; empty if its seats and standing are the same.
+    """What changed in an account, such as `full 10 -> 15`; empty if neither its seats nor its status changed.
 
-    Who sits in the seats is not told here: that is the app's doing, not billing's.
+    Used seats are not compared: the app changes them, not the billing provider.
     """
     known = before or Account(account_id=after.account_id)
-    moved = list(_moved(known, after))
-    told = [*moved, *_turned(before, after, has_moved=bool(moved))]
-    if moved and after.overage:
-        told.append(f"{after.overage} over the limit")
-    return ", ".join(told)
+    seats = list(_seat_changes(known, after))
+    texts = [*seats, *_status_changes(before, after, seats_changed=bool(seats))]
+    if seats and after.overage:
+        texts.append(f"{after.overage} over the limit")
+    return ", ".join(texts)
 
 
-def _moved(before: Account, after: Account) -> Iterator[str]:
-    """The purchased seats that changed."""
+def _seat_changes(before: Account, after: Account) -> Iterator[str]:
+    """The changes of purchased seats, by type."""
     for seat_type in dict.fromkeys((*before.seats, *after.seats)):
         old = before.seats.get(seat_type, Seats(0))
         new = after.seats.get(seat_type, Seats(0))
         if old.purchased != new.purchased:
-            yield f"{seat_type} {old.purchased_words} -> {new.purchased_words}"
+            yield f"{seat_type} {old.purchased_text} -> {new.purchased_text}"
 
 
-def _turned(before: Account | None, after: Account, *, has_moved: bool) -> Iterator[str]:
-    """What became of the subscription, and what that does to the seats."""
+def _status_changes(before: Account | None, after: Account, *, seats_changed: bool) -> Iterator[str]:
+    """The changes of subscription statuses, with their effect on the seats if the figures did not change."""
     if before is None:
         return
     for subscription_id, status in after.subscriptions.items():
         if before.subscriptions.get(subscription_id, status) != status:
-            yield f"{status}, {_standing(before, after)}" if not has_moved else status
+            yield status if seats_changed else f"{status}, {_effect_on_seats(before, after)}"
     if after.is_leaving != before.is_leaving:
-        yield "leaves when the period ends" if after.is_leaving else "leaves no more"
+        yield "ends with its period" if after.is_leaving else "does not end with its period any more"
 
 
-def _standing(before: Account, after: Account) -> str:
+def _effect_on_seats(before: Account, after: Account) -> str:
     if after.status == "suspended":
         return "seats suspended"
     return "seats count again" if before.status == "suspended" else "seats kept"
@@ -56,20 +56,20 @@ def seats_of(account: Account, seat_type: str | None) -> str:
     if seats is None:
         return ""
     over = f", {seats.overage} over" if seats.overage else ""
-    return f"{seat_type} {seats.used} of {seats.purchased_words}{over}"
+    return f"{seat_type} {seats.used} of {seats.purchased_text}{over}"
 
 
 def refusal(problem: Mapping[str, Any]) -> str:
-    """Why a claim was refused: the API's own reason, shortened to the first of what it says."""
+    """Why a claim was refused: the first part of the API's reason, or the figures if no seat is available."""
     if problem["code"] != "no_seat_available":
         reason = str(problem["detail"]).partition(":")[0]
         return reason[:1].lower() + reason[1:]
     return f"no seat available ({problem['seat_type']} {problem['used']} of {problem['purchased']})"
 
 
-def permission(told: Mapping[str, Any]) -> str:
-    """The answer to whether more people may be added."""
-    if told["code"] == "granted_over_limit":
+def permission(document: Mapping[str, Any]) -> str:
+    """`yes` or `no` with the available seats, from the response of can-add."""
+    if document["code"] == "granted_over_limit":
         return "yes, over the limit"
-    left = "" if told["available"] is None else f", {told['available']} available"
-    return ("yes" if told["allowed"] else "no") + left
+    left = "" if document["available"] is None else f", {document['available']} available"
+    return ("yes" if document["allowed"] else "no") + left

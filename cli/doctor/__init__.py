@@ -1,1 +1,1 @@
-"""`seatsync doctor`: one file per group of checks, each a function of the runtime."""
+"""`seatsync doctor`: one file per group of checks. Each group is a function that takes the runtime."""

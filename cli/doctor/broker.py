@@ -1,4 +1,4 @@
-"""The broker and the cache: without them all is slower, and nothing is lost."""
+"""Checks of the broker and the cache. Without them the service is slower, but loses nothing."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from worker import broker
 
 
 def check(runtime: Runtime) -> Iterator[Result]:
-    """Whether they answer."""
+    """Check that the broker and Redis respond."""
     url = str(runtime.settings.broker_url)
     if broker.answers(url):
-        yield ok("broker", f"It answers ({urlsplit(url).scheme}).")
+        yield ok("broker", f"The broker responds ({urlsplit(url).scheme}).")
     else:
         yield Result(
             Level.WARNING,
             "broker",
-            "It does not answer: the sweeper does the work itself, more slowly.",
-            "Check that it runs, and CELERY_BROKER_URL, or REDIS_URL where that is not set.",
+            "The broker does not respond. The sweeper does the work itself, more slowly.",
+            "Check that the broker runs, and check CELERY_BROKER_URL, or REDIS_URL if that is not set.",
         )
     try:
         runtime.redis.ping()
-        yield ok("cache", "Redis answers.")
+        yield ok("cache", "Redis responds.")
     except RedisError as error:
         yield Result(
             Level.WARNING,
             "cache",
-            f"Redis does not answer ({type(error).__name__}): reads go to the database, and each process "
-            "takes its own small part of the provider's allowance.",
-            "Check that it runs, and REDIS_URL.",
+            f"Redis does not respond ({type(error).__name__}). Seats are read from the database, and each "
+            "process uses a fixed small part of the provider's rate limit.",
+            "Check that Redis runs, and check REDIS_URL.",
         )

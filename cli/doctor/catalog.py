@@ -1,4 +1,4 @@
-"""The catalogue against what the provider sells, and against what is subscribed to."""
+"""Checks of the catalogue against the provider's products and against the products in use."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from runtime.wiring import Runtime
 from services.reports import service_health
 
 _CHECK = "catalogue"
-_NO_FAULTS = {MismatchKind.PRODUCT_ARCHIVED, MismatchKind.ADDON_ARCHIVED, MismatchKind.PRODUCT_UNUSED}
+_ONLY_NOTES = {MismatchKind.PRODUCT_ARCHIVED, MismatchKind.ADDON_ARCHIVED, MismatchKind.PRODUCT_UNUSED}
 
 
 def check(runtime: Runtime) -> Iterator[Result]:
-    """Every mismatch, or that there is none."""
+    """Compare the catalogue with the provider and with the subscriptions; yields every difference."""
     yield from _against_provider(runtime)
     yield from _against_subscriptions(runtime)
 
@@ -30,13 +30,12 @@ def _against_provider(runtime: Runtime) -> Iterator[Result]:
     try:
         mismatches = list(compare(catalog, on_sale(runtime.provider, catalog)))
     except ProviderError as error:
-        advice = "See what is said of the provider and the API key; then run this again."
+        advice = "Follow the advice for the provider and the API key, then run this again."
         yield Result(Level.WARNING, _CHECK, f"Not compared with the provider: {error.message}", advice)
         return
     yield from map(_result, mismatches)
     if not mismatches:
-        products = counted(len(catalog.products), "product is", "products are")
-        yield ok(_CHECK, f"{products} at the provider as they stand here.")
+        yield ok(_CHECK, f"{counted(len(catalog.products), 'product')} compared, no differences.")
 
 
 def _against_subscriptions(runtime: Runtime) -> Iterator[Result]:
@@ -44,28 +43,31 @@ def _against_subscriptions(runtime: Runtime) -> Iterator[Result]:
         with runtime.sessions() as session:
             used = service_health.products_in_use(session)
     except SQLAlchemyError:
-        found = "Which products are in use is not known: the database is away, or not migrated."
-        yield Result(Level.WARNING, _CHECK, found, "See what is said of the database.")
+        found = "The products in use are unknown: the database is unreachable or not migrated."
+        yield Result(Level.WARNING, _CHECK, found, "Follow the advice for the database.")
         return
     if used:
         yield from map(_result, unused(runtime.catalog, used))
     else:
-        found = "Which products are in use is not known: no subscription was looked at yet."
+        found = "The products in use are unknown: no subscription was synced yet."
         yield Result(Level.NOTE, _CHECK, found)
 
 
 def on_sale(provider: Provider, catalog: Catalog) -> OnSale:
-    """What the provider lists, archived or not, and its word on each product that the catalogue names."""
+    """The provider's products and add-ons, archived ones included; those in the catalogue with their add-ons.
+
+    Raises `ProviderError` if the provider cannot be read.
+    """
     archived_products = {product.product_id: product for product in provider.products(archived=True)}
     archived_addons = {addon.addon_id: addon for addon in provider.addons(archived=True)}
     products = archived_products | {product.product_id: product for product in provider.products()}
     addons = archived_addons | {addon.addon_id: addon for addon in provider.addons()}
-    for product_id in catalog.products:  # only a product that is retrieved shows its add-ons
+    for product_id in catalog.products:  # the list does not contain the add-ons of a product
         if (product := provider.product(product_id)) is not None:
             products[product_id] = product
     return OnSale(products=products, addons=addons, archived={*archived_products, *archived_addons})
 
 
 def _result(mismatch: Mismatch) -> Result:
-    level = Level.NOTE if mismatch.kind in _NO_FAULTS else Level.WARNING
+    level = Level.NOTE if mismatch.kind in _ONLY_NOTES else Level.WARNING
     return Result(level, f"{_CHECK} {mismatch.place}", mismatch.found, mismatch.advice)

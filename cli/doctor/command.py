@@ -1,4 +1,4 @@
-"""`seatsync doctor`: is everything set up right, and is everybody at work?"""
+"""The command `seatsync doctor`: check the configuration and that all processes are running."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 from cli.command_runtime import command_runtime
 from cli.doctor import broker, catalog, database, links, provider, work
 from cli.doctor.result import Level, Result, worst
-from cli.doctor.runner import Check, examine
+from cli.doctor.runner import Check, run_checks
 
 CHECKS: Final[Mapping[str, Check]] = {
     "provider": provider.check,
@@ -29,15 +29,15 @@ _SECONDS: Final = 30.0
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def doctor(*, as_json: bool) -> None:
-    """Look at keys, secrets, catalogue, clocks, servers and processes, and say what to do.
+    """Check keys, secrets, catalogue, clocks, servers and processes, and say what to do.
 
-    Changes nothing, here or at the provider. Exit code: 0 nothing is worse than a note, 1 there are
-    warnings, 2 there are failures, or settings that no process would start with.
+    Changes nothing, neither here nor at the provider. Exit code: 0 no warnings, 1 there are warnings, 2 there
+    are failures, or settings with which no process would start.
     """
     with command_runtime("seatsync-doctor", pool_size=8) as runtime:
-        results = examine(CHECKS, runtime, seconds=_SECONDS)
+        results = run_checks(CHECKS, runtime, seconds=_SECONDS)
     if as_json:
         _print_json(results)
     else:

@@ -1,4 +1,4 @@
-"""The database: there, migrated, and with the right time."""
+"""Checks of the database: reachable, migrated, clock, and members who share an e-mail address."""
 
 from __future__ import annotations
 
@@ -14,63 +14,65 @@ from models import account
 from models.assignment import shared_addresses
 from runtime.wiring import Runtime
 
-_TOLERABLE_SKEW = timedelta(minutes=1)
+_MAX_SKEW = timedelta(minutes=1)
 
 
 def check(runtime: Runtime) -> Iterator[Result]:
-    """Nothing else is asked of one that does not answer."""
+    """Check the database; the further checks are skipped if it does not respond."""
     try:
         with runtime.sessions() as session:
-            theirs = account.now(session)
+            database_time = account.now(session)
     except SQLAlchemyError as error:
         yield Result(
             Level.FAILURE,
             "database",
-            f"It does not answer ({type(error).__name__}).",
-            "Check that PostgreSQL runs, and DATABASE_URL. Deliveries are refused meanwhile, and come again.",
+            f"The database does not respond ({type(error).__name__}).",
+            "Check that PostgreSQL runs, and check DATABASE_URL. Meanwhile deliveries are refused, and the "
+            "provider sends them again.",
         )
         return
-    yield ok("database", "It answers.")
+    yield ok("database", "The database responds.")
     yield schema(migrations.revision_of(runtime.engine), migrations.newest())
-    yield clock(theirs - datetime.now(UTC))
+    yield clock(database_time - datetime.now(UTC))
     yield from _addresses(runtime)
 
 
 def _addresses(runtime: Runtime) -> Iterator[Result]:
-    """Members who have one address, from before that was refused; a database without it has a worse fault."""
+    """Members who share an e-mail address, from before that was refused."""
+    # The query fails if the database is not migrated, which the other check reports.
     with suppress(SQLAlchemyError), runtime.sessions() as session:
         if shared := shared_addresses(session):
             yield Result(
                 Level.WARNING,
-                "members with one address",
+                "members with the same address",
                 ", ".join(
                     f"{one.account_id}: {one.member_id} and {one.other_member_id}" for one in shared[:10]
                 ),
-                "Each keeps a seat. Release one of each, or give it another address; `seatsync migrate` "
-                "lists all of them.",
+                "Each of them holds a seat. Release one of each pair, or change its address. "
+                "`seatsync migrate` lists all of them.",
             )
 
 
 def schema(applied: str | None, newest: str | None) -> Result:
-    """Whether the database's revision is this release's."""
+    """Compare the database's schema revision with the one of this release."""
     if applied == newest:
-        return ok("database schema", f"It is at revision {applied}, the newest.")
+        return ok("database schema", f"The schema is at revision {applied}, the newest.")
     if applied is None:
         advice = "Run `seatsync migrate`."
-        return Result(Level.FAILURE, "database schema", "There is none yet.", advice)
+        return Result(Level.FAILURE, "database schema", "The database has no schema yet.", advice)
     return Result(
         Level.FAILURE,
         "database schema",
         f"The database is at revision {applied}, this release at {newest}.",
-        "Run `seatsync migrate`. If the database is the newer one, install the release that made it so.",
+        "Run `seatsync migrate`. If the database's revision is newer, install the release that migrated it.",
     )
 
 
 def clock(skew: timedelta) -> Result:
-    """How far the database's clock, which all deadlines go by, is from this machine's."""
+    """Compare the database's clock, which decides all deadlines, with this machine's."""
     seconds = round(skew.total_seconds())
-    if abs(skew) > _TOLERABLE_SKEW:
-        found = f"{abs(seconds)} s {'ahead of' if seconds > 0 else 'behind'} this machine's"
-        advice = "Let both machines take their time from NTP: deadlines go by the database's clock."
+    if abs(skew) > _MAX_SKEW:
+        found = f"{abs(seconds)} s {'ahead of' if seconds > 0 else 'behind'} this machine's clock"
+        advice = "Use NTP on both machines: the database's clock decides all deadlines."
         return Result(Level.WARNING, "database's clock", found, advice)
-    return ok("database's clock", "as this machine's")
+    return ok("database's clock", "same as this machine's clock")

@@ -1,4 +1,4 @@
-"""The links between subscriptions and accounts: which rest on plain metadata where that may be wrong."""
+"""Checks of the links between subscriptions and accounts that come from unproved metadata."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from runtime.wiring import Runtime
 from services.ledger import ownership
 from services.ledger.ownership import SharedLink
 
-_WHAT: Final = "links by plain metadata"
+_CHECK: Final = "links by plain metadata"
 _SHOWN: Final = 20
 
 
 def check(runtime: Runtime) -> Iterator[Result]:
-    """Links that a buyer may have made up; nothing is reported if there are none."""
+    """Report links that a buyer may have forged; nothing if there are none."""
     if runtime.catalog.metadata_names is MetadataNames.TRUSTED:
         yield Result(
             Level.NOTE,
-            _WHAT,
-            'metadata_names = "trusted": anybody who can set metadata can join any account.',
-            "Have no static payment links: on these every buyer sets metadata.",
+            _CHECK,
+            'metadata_names = "trusted": anyone who can set metadata can add a subscription to any account.',
+            "Do not use static payment links: their buyers can set metadata.",
         )
         return
     with suppress(SQLAlchemyError), runtime.sessions() as session:  # another check reports the database
@@ -34,13 +34,13 @@ def check(runtime: Runtime) -> Iterator[Result]:
 
 
 def shared(links: Sequence[SharedLink]) -> Result:
-    """The links that share an account with another customer of the provider."""
+    """The result for links to an account for which another customer of the provider pays too."""
     shown = ", ".join(f"{one.subscription_id} in {one.account_id}" for one in links[:_SHOWN])
     more = " and more" if len(links) > _SHOWN else ""
     return Result(
         Level.WARNING,
-        _WHAT,
-        f"In an account that another customer of the provider pays for too: {shown}{more}.",
-        "Link each if it is right (PUT /v1/accounts/ACCOUNT_ID/subscriptions/SUBSCRIPTION_ID), or refuse it "
-        "(DELETE at the same address).",
+        _CHECK,
+        f"Another customer of the provider pays for the same account: {shown}{more}.",
+        "For each: confirm the link if it is right (PUT /v1/accounts/ACCOUNT_ID/subscriptions/"
+        "SUBSCRIPTION_ID), or remove it (DELETE at the same path).",
     )

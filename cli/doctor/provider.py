@@ -1,4 +1,4 @@
-"""Between us and the provider: mode, secrets, what the key may do, whose clock is wrong."""
+"""Checks of the connection to the provider: mode, secrets, permissions of the API key, clock."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from providers.dodo.urls import BASE_URLS
 from runtime.settings import Settings
 from runtime.wiring import Runtime
 
-_TOLERABLE_SKEW = timedelta(minutes=1)
-_FINENESS = 1  # second: the header that tells the provider's time counts whole ones
+_MAX_SKEW = timedelta(minutes=1)
+_RESOLUTION = 1  # second: the header with the provider's time has whole seconds
 
 
 def check(runtime: Runtime) -> Iterator[Result]:
-    """Mode and secrets as they are set, then the provider's word on the key, and its clock."""
+    """Check the settings, then ask the provider what the key may do, and compare its clock."""
     settings, provider = runtime.settings, runtime.provider
     yield mode(settings)
     yield secrets(settings)
@@ -26,28 +26,31 @@ def check(runtime: Runtime) -> Iterator[Result]:
         if may_read:
             yield _writing(may_write=provider.may_write())
     except ProviderError as error:
-        yield _away(error)
+        yield _unreachable(error)
     yield clock(provider.clock_skew, settings.tolerance)
 
 
 def mode(settings: Settings) -> Result:
-    """Which of the provider's worlds is asked, and whether two settings contradict each other."""
+    """The provider's mode, and whether the two settings for it contradict each other."""
     environment, url = settings.environment, settings.provider_url
     if url == BASE_URLS[environment]:
         return ok("mode", f"{environment}, {url}")
-    advice = "Unset DODO_PAYMENTS_BASE_URL, or set DODO_PAYMENTS_ENVIRONMENT to where it leads."
+    advice = "Unset DODO_PAYMENTS_BASE_URL, or set DODO_PAYMENTS_ENVIRONMENT to the mode of that URL."
     if url in BASE_URLS.values():
         return Result(
-            Level.FAILURE, "mode", f"{environment}, but DODO_PAYMENTS_BASE_URL is the other mode's.", advice
+            Level.FAILURE,
+            "mode",
+            f"{environment}, but DODO_PAYMENTS_BASE_URL belongs to the other mode.",
+            advice,
         )
     if environment == "live_mode":
-        found = f"live_mode, but DODO_PAYMENTS_BASE_URL leads to {url}."
-        return Result(Level.WARNING, "mode", found, f"{advice} If that is a proxy of yours, all is well.")
-    return Result(Level.NOTE, "mode", f"{environment}; DODO_PAYMENTS_BASE_URL leads to {url}.")
+        found = f"live_mode, but DODO_PAYMENTS_BASE_URL is {url}."
+        return Result(Level.WARNING, "mode", found, f"{advice} Ignore this if it is your own proxy.")
+    return Result(Level.NOTE, "mode", f"{environment}; DODO_PAYMENTS_BASE_URL is {url}.")
 
 
 def secrets(settings: Settings) -> Result:
-    """How many there are; that they can be read was seen when the settings were."""
+    """The number of webhook secrets. Their form was checked when the settings were read."""
     number = len(settings.webhook_secrets)
     if number == 1:
         return ok("webhook secrets", "one, well-formed")
@@ -55,58 +58,58 @@ def secrets(settings: Settings) -> Result:
         Level.NOTE,
         "webhook secrets",
         f"{number}, well-formed, the newest first",
-        "A day after a rotation the provider signs with the newest alone: then drop the others.",
+        "One day after a rotation the provider signs only with the newest secret. Then remove the others.",
     )
 
 
 def clock(skew: timedelta | None, tolerance: timedelta) -> Result:
-    """How far the provider's clock is from ours, beside what a delivery's timestamp may be off."""
+    """Compare the provider's clock with this machine's, which may differ by `tolerance` at most."""
     if skew is None:
-        return Result(Level.NOTE, "provider's clock", "Not known: no answer told the time.")
+        return Result(Level.NOTE, "provider's clock", "Unknown: no response contained the time.")
     seconds = abs(skew.total_seconds())
-    found = f"{seconds:.0f} s {'ahead of' if skew > timedelta() else 'behind'} ours"
+    found = f"{seconds:.0f} s {'ahead of' if skew > timedelta() else 'behind'} this machine's clock"
     advice = (
-        "Let this machine take its time from NTP: a delivery whose timestamp is off by more than "
-        f"{tolerance.total_seconds():.0f} s is refused."
+        "Use NTP on this machine: a delivery is refused if its timestamp differs by more than "
+        f"{tolerance.total_seconds():.0f} s."
     )
     if abs(skew) > tolerance / 2:
         return Result(Level.FAILURE, "provider's clock", found, advice)
-    if abs(skew) > _TOLERABLE_SKEW:
+    if abs(skew) > _MAX_SKEW:
         return Result(Level.WARNING, "provider's clock", found, advice)
-    return ok("provider's clock", found if seconds > _FINENESS else "as ours")
+    return ok("provider's clock", found if seconds > _RESOLUTION else "same as this machine's clock")
 
 
 def _reading(settings: Settings, *, may_read: bool) -> Result:
     if may_read:
-        return ok("API key, reading", "The provider takes the key.")
+        return ok("API key, reading", "The provider accepts the key.")
     return Result(
         Level.FAILURE,
         "API key, reading",
         "The provider refuses the key.",
-        "Check DODO_PAYMENTS_API_KEY. Each key is for one mode, and the one asked is "
+        "Check DODO_PAYMENTS_API_KEY. A key is valid in one mode only; the configured mode is "
         f"{settings.environment} at {settings.provider_url}.",
     )
 
 
 def _writing(*, may_write: bool) -> Result:
     if may_write:
-        return ok("API key, writing", "The key may write as well.")
+        return ok("API key, writing", "The key may write too.")
     return Result(
         Level.NOTE,
         "API key, writing",
-        "The key may read and not write, which is enough for right counts.",
-        "Nothing, unless seats are to be bought from here: that takes a key with write access.",
+        "The key may only read, which is enough for correct counts.",
+        "Nothing to do, unless seats are to be bought through this service: that needs write access.",
     )
 
 
-def _away(error: ProviderError) -> Result:
+def _unreachable(error: ProviderError) -> Result:
     if isinstance(error, BudgetSpent):
-        advice = "Others ask at the same time: run this again in a minute."
+        advice = "Other processes use the request budget. Run this again in a minute."
         return Result(Level.WARNING, "provider", error.message, advice)
     return Result(
         Level.FAILURE,
         "provider",
         error.message,
-        "Check the way to it (DNS, proxy, firewall) and DODO_PAYMENTS_BASE_URL, then its status page. "
-        "Deliveries are kept meanwhile.",
+        "Check DNS, proxy, firewall and DODO_PAYMENTS_BASE_URL, then the provider's status page. "
+        "Deliveries are stored meanwhile.",
     )

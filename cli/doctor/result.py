@@ -1,4 +1,4 @@
-"""What a check says: how bad it is, what was looked at, what was found, what to do."""
+"""The result of a check: level, what was checked, what was found, and what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is, the worst last. A note is worth knowing and no fault."""
+    """From harmless to severe. A note is information, not a problem."""
 
     OK = "ok"
     NOTE = "note"
@@ -17,7 +17,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One thing looked at. `advice` is None where there is nothing to do; nothing secret stands in any."""
+    """One result. `advice` is None if there is nothing to do. No field contains secrets."""
 
     level: Level
     check: str
@@ -26,10 +26,10 @@ class Result:
 
 
 def ok(check: str, found: str) -> Result:
-    """Nothing to do."""
+    """A result without a problem."""
     return Result(Level.OK, check, found)
 
 
 def worst(results: list[Result]) -> Level:
-    """The level of the worst of them."""
+    """The most severe level of the results; OK if there are none."""
     return max((result.level for result in results), key=list(Level).index, default=Level.OK)

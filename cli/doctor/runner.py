@@ -1,4 +1,4 @@
-"""Runs the groups of checks side by side: one that breaks or hangs does not stop the others."""
+"""Runs the groups of checks in parallel: one that fails or hangs does not stop the others."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from runtime.wiring import Runtime
 Check = Callable[[Runtime], Iterator[Result]]
 
 
-class Examination:
-    """One group in a thread of its own, which is left behind if it hangs."""
+class _Run:
+    """One group of checks in its own daemon thread, which is abandoned if it hangs."""
 
     def __init__(self, name: str, check: Check, runtime: Runtime) -> None:
         self._name = name
@@ -25,12 +25,12 @@ class Examination:
         self._thread.start()
 
     def results(self, until: float) -> list[Result]:
-        """What was found when the group is done, or the monotonic clock reaches `until`."""
+        """The results when the group is done, or those so far when the monotonic clock reaches `until`."""
         self._thread.join(max(until - time.monotonic(), 0.0))
         found = list(self._found)
         if self._thread.is_alive():
-            advice = "See what the other lines say is slow or away, then run this again."
-            found.append(Result(Level.FAILURE, self._name, "The check was not done in time.", advice))
+            advice = "Follow the advice of the other checks, then run this again."
+            found.append(Result(Level.FAILURE, self._name, "The check did not finish in time.", advice))
         return found
 
     def _run(self) -> None:
@@ -41,14 +41,16 @@ class Examination:
             self._found.append(self._broken(error))
 
     def _broken(self, error: Exception) -> Result:
-        """The messages of other people's errors may hold addresses and passwords; ours do not."""
-        said = error.message if isinstance(error, SeatSyncError) else type(error).__name__
-        advice = "See what the other lines say; if they are all well, report this with the release you run."
-        return Result(Level.FAILURE, self._name, f"The check broke off: {said}", advice)
+        """Only our own error messages are shown: those of libraries may contain URLs with passwords."""
+        text = error.message if isinstance(error, SeatSyncError) else type(error).__name__
+        advice = (
+            "Follow the advice of the other checks. If there is none, report this with your release number."
+        )
+        return Result(Level.FAILURE, self._name, f"The check failed: {text}", advice)
 
 
-def examine(checks: Mapping[str, Check], runtime: Runtime, *, seconds: float) -> list[Result]:
-    """The results of all groups, in their order; each has so many seconds, all of them the same ones."""
+def run_checks(checks: Mapping[str, Check], runtime: Runtime, *, seconds: float) -> list[Result]:
+    """Run all groups in parallel and return their results in order, after `seconds` at most."""
     until = time.monotonic() + seconds
-    begun = [Examination(name, check, runtime) for name, check in checks.items()]
-    return [result for examination in begun for result in examination.results(until)]
+    runs = [_Run(name, check, runtime) for name, check in checks.items()]
+    return [result for run in runs for result in run.results(until)]

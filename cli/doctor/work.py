@@ -1,4 +1,4 @@
-"""The work: who should be at it, and what was left undone."""
+"""Checks of the running processes, and of work that was not done."""
 
 from __future__ import annotations
 
@@ -18,106 +18,107 @@ from runtime.waiting import wait_until
 from runtime.wiring import Runtime
 from services.reports import service_health
 
-_STANDING = (FindingState.HELD, FindingState.OPEN)
-_SILENT = 3 * scheduled_job.EVERY_HEARTBEAT
-_FIRST_SIGN = 15.0  # seconds; a service that was started a moment ago shows that it is at work within these
-_POLL = 0.5  # seconds
-_LATE = 1.5  # times the period within which each subscription is looked at
+_UNRESOLVED = (FindingState.HELD, FindingState.OPEN)
+_MAX_SILENCE = 3 * scheduled_job.EVERY_HEARTBEAT
+_STARTUP_SECONDS = 15.0  # within these, processes that were just started send their first heartbeat
+_POLL_SECONDS = 0.5
+_LATE = 1.5  # times the verification period
 
 
 def check(runtime: Runtime) -> Iterator[Result]:
-    """The heartbeats of beat and sweeper, and the rows that somebody should have dealt with."""
+    """Check the heartbeats of beat and sweeper, and look for work that was not done."""
     try:
-        _await_first_signs(runtime)
+        _await_heartbeats(runtime)
         with runtime.sessions() as session:
-            found = [
+            results = [
                 _beat(session),
                 _sweeper(session),
-                looks(service_health.oldest_sync(session), runtime.settings.verify_every),
-                *_given_up(session),
-                *_standing(session),
+                oldest_sync(service_health.oldest_sync(session), runtime.settings.verify_every),
+                *_dead(session),
+                *_drift(session),
                 *_replaced(session, runtime.catalog),
             ]
     except SQLAlchemyError:
-        advice = "See what is said of the database."
-        found = [
-            Result(Level.WARNING, "work", "Not looked at: the database is away, or is not migrated.", advice)
+        advice = "Follow the advice for the database."
+        results = [
+            Result(Level.WARNING, "work", "Not checked: the database is unreachable or not migrated.", advice)
         ]
-    yield from found
+    yield from results
 
 
-def _await_first_signs(runtime: Runtime) -> None:
-    """Give processes that may have been started a moment ago the time to show that they are at work."""
+def _await_heartbeats(runtime: Runtime) -> None:
+    """Wait for the first heartbeats of processes that may just have been started."""
 
     def are_seen() -> bool:
         with runtime.sessions() as session:
             return all(_is_alive(session, name) for name in (scheduled_job.BEAT, scheduled_job.SWEEPER))
 
-    wait_until(are_seen, seconds=_FIRST_SIGN, pause=_POLL)
+    wait_until(are_seen, seconds=_STARTUP_SECONDS, pause=_POLL_SECONDS)
 
 
 def _is_alive(session: Session, name: str) -> bool:
     last = scheduled_job.last_claimed(session, name)
-    return last is not None and account.now(session) - last <= _SILENT
+    return last is not None and account.now(session) - last <= _MAX_SILENCE
 
 
-def looks(oldest: timedelta, period: timedelta) -> Result:
-    """Whether every subscription is looked at within the period, or nearly so."""
-    found = f"The one that has waited longest was looked at {_hours(oldest)} ago"
+def oldest_sync(oldest: timedelta, period: timedelta) -> Result:
+    """Check that every subscription was synced within the verification period, with some tolerance."""
+    found = f"The subscription that was not synced for the longest time was synced {_hours(oldest)} ago"
     if oldest > period * _LATE:
         return Result(
             Level.WARNING,
-            "oldest look at a subscription",
-            f"{found}, where {_hours(period)} are promised.",
-            "See that the provider answers and the workers run; if both do, the allowance is too small: "
-            "raise SEATSYNC_PROVIDER_RATE with the provider's consent, or SEATSYNC_VERIFY_HOURS.",
+            "oldest sync of a subscription",
+            f"{found}; the limit is {_hours(period)}.",
+            "Check that the provider responds and the workers run. If both do, the request budget is too "
+            "small: raise SEATSYNC_PROVIDER_RATE with the provider's consent, or SEATSYNC_VERIFY_HOURS.",
         )
-    return ok("oldest look at a subscription", f"{found}.")
+    return ok("oldest sync of a subscription", f"{found}.")
 
 
 def _beat(session: Session) -> Result:
-    advice = "Run one `beat` and at least one `worker`, as in the Procfile; both need the broker."
+    advice = "Run one `beat` and at least one `worker`, as in the Procfile. Both need the broker."
     return _heartbeat(session, scheduled_job.BEAT, "beat and worker", advice)
 
 
 def _sweeper(session: Session) -> Result:
-    advice = "Run a `seatsync sweeper`: without it nothing is tried again, and no deadline is carried out."
+    advice = "Run `seatsync sweeper`. Without it, nothing is retried and no deadline takes effect."
     return _heartbeat(session, scheduled_job.SWEEPER, "sweeper", advice)
 
 
-def _heartbeat(session: Session, name: str, who: str, advice: str) -> Result:
+def _heartbeat(session: Session, name: str, check: str, advice: str) -> Result:
     last = scheduled_job.last_claimed(session, name)
     if last is None:
-        return Result(Level.FAILURE, who, "No sign of life was ever seen.", advice)
+        return Result(Level.FAILURE, check, "There was never a heartbeat.", advice)
     silence = account.now(session) - last
-    if silence > _SILENT:
-        return Result(Level.FAILURE, who, f"The last sign of life is {_minutes(silence)} old.", advice)
-    return ok(who, f"The last sign of life is {silence.total_seconds():.0f} s old.")
+    if silence > _MAX_SILENCE:
+        return Result(Level.FAILURE, check, f"The last heartbeat is {_minutes(silence)} old.", advice)
+    return ok(check, f"The last heartbeat is {silence.total_seconds():.0f} s old.")
 
 
-def _given_up(session: Session) -> Iterator[Result]:
-    now = service_health.read(session)
+def _dead(session: Session) -> Iterator[Result]:
+    health = service_health.read(session)
     yield _none_of(
         "dead letters",
-        now.inbox.get(InboxState.DEAD, 0),
-        "GET /v1/inbox?state=dead tells why; once that is mended, POST /v1/inbox/ID/replay.",
+        health.inbox.get(InboxState.DEAD, 0),
+        "GET /v1/inbox?state=dead shows the reasons. Remove them, then POST /v1/inbox/ID/replay.",
     )
     yield _none_of(
-        "subscriptions given up on",
-        now.subscriptions_dead,
-        "Their dead letters tell why; POST /v1/accounts/ID/sync looks at them again.",
+        "dead subscriptions",
+        health.subscriptions_dead,
+        "Their syncs failed too often. Their dead letters show the reasons; POST /v1/accounts/ID/sync tries "
+        "again.",
     )
 
 
-def _standing(session: Session) -> Iterator[Result]:
-    """Drift findings that stand; open ones are repaired by the next look, held ones wait for a person."""
+def _drift(session: Session) -> Iterator[Result]:
+    """Unresolved drift findings. Open ones are repaired by the next sync; held ones need a person."""
     counts = Counter[str]()
-    for (state, _cause), count in drift_finding.count_by_cause(session, states=_STANDING).items():
+    for (state, _cause), count in drift_finding.count_by_cause(session, states=_UNRESOLVED).items():
         counts[state] += count
     if counts:
         level = Level.WARNING if counts[FindingState.HELD] else Level.NOTE
-        found = ", ".join(f"{counts[state]} {state}" for state in _STANDING if counts[state])
-        advice = "`seatsync drift` shows each of them, its likely cause, and what to do about it."
+        found = ", ".join(f"{counts[state]} {state}" for state in _UNRESOLVED if counts[state])
+        advice = "`seatsync drift` shows each finding with its likely cause and what to do."
         yield Result(level, "drift findings", found, advice)
 
 
@@ -134,13 +135,14 @@ def _hours(age: timedelta) -> str:
 
 
 def _replaced(session: Session, catalog: Catalog) -> Iterator[Result]:
-    """Processes with a catalogue that was replaced evaluate nothing, and would not be missed at once."""
-    found = generation.state_of(session, catalog)
-    if found.was_replaced:
+    """Report if this catalogue or release was replaced: processes with it evaluate no accounts."""
+    in_force = generation.state_of(session, catalog)
+    if in_force.was_replaced:
         yield Result(
             Level.FAILURE,
             "catalogue in force",
-            f"Generation {found.newest} has replaced this catalogue and release: processes with it "
-            "evaluate no accounts.",
-            "Restart them with the newer one, or run `seatsync migrate` to bring this one back into force.",
+            f"Generation {in_force.newest} replaced this catalogue and release. Processes that still use "
+            "them evaluate no accounts.",
+            "Restart the processes with the newer ones, or run `seatsync migrate` to put these back into "
+            "force.",
         )

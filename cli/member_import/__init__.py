@@ -1,1 +1,1 @@
-"""`seatsync import members`: a file is read and checked whole, sorted by account, then seated in batches."""
+"""`seatsync import members`: reads and checks the whole file, sorts it by account, imports it in batches."""

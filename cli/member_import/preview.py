@@ -1,4 +1,4 @@
-"""A dry run: what an import would do to each account, from one read of it. No account is locked."""
+"""The dry run: what an import would do to each account. Reads each account once and locks none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
-from cli.member_import.seating import Result, RowOutcome, result_of
+from cli.member_import.importer import RowOutcome, RowResult, result_of
 from cli.member_import.staging import Staged, Staging
 from domain.errors import AccountNotFound
 from domain.seat_limit import to_json
@@ -27,7 +27,10 @@ _OUTCOMES: Final = {
 
 @dataclass(slots=True)
 class AccountPreview:
-    """What the import would do to one account; `first_added` are the first rows it would add."""
+    """What an import would do to one account.
+
+    `first_added` are the first new members; `before` and `after` are the seats in use of each type.
+    """
 
     account_id: str
     counts: Counter[str] = field(default_factory=Counter)
@@ -37,15 +40,18 @@ class AccountPreview:
 
 
 def preview(
-    runtime: Runtime, stage: Staging, *, create_accounts: bool, names: int
+    runtime: Runtime, staging: Staging, *, create_accounts: bool, names: int
 ) -> Iterator[AccountPreview]:
-    """Account by account what would happen, with up to so many names each; refused rows go to the stage."""
-    for account_id, rows in groupby(stage.all(), key=lambda staged: staged.row.account_id):
+    """Preview the import account by account, with at most `names` new members each.
+
+    Rejected rows are added to `staging`.
+    """
+    for account_id, rows in groupby(staging.all(), key=lambda staged: staged.row.account_id):
         found = AccountPreview(account_id)
         account = _read(runtime, account_id, create_accounts=create_accounts)
         found.before = "none" if account is None or account.is_new else _in_words(account.state)
         for staged in rows:
-            _note(found, staged, _try(account, staged), names, stage.reject)
+            _add(found, staged, _result(account, staged), names, staging.reject)
         found.after = "none" if account is None else _in_words(account.state)
         yield found
 
@@ -58,17 +64,17 @@ def _read(runtime: Runtime, account_id: str, *, create_accounts: bool) -> ClaimP
             return None
 
 
-def _try(account: ClaimPreview | None, staged: Staged) -> Result:
-    def claim(wish: ClaimRequest) -> RowOutcome:
+def _result(account: ClaimPreview | None, staged: Staged) -> RowResult:
+    def claim(request: ClaimRequest) -> RowOutcome:
         if account is None:
             raise AccountNotFound(staged.row.account_id)
-        return _OUTCOMES[account.claim(wish)]
+        return _OUTCOMES[account.claim(request)]
 
     return result_of(staged.row, claim)
 
 
-def _note(
-    found: AccountPreview, staged: Staged, result: Result, names: int, reject: Callable[[int, str], None]
+def _add(
+    found: AccountPreview, staged: Staged, result: RowResult, names: int, reject: Callable[[int, str], None]
 ) -> None:
     found.counts[result.outcome.value] += 1
     if result.outcome is RowOutcome.REJECTED:
@@ -78,7 +84,7 @@ def _note(
 
 
 def _in_words(account: AccountState) -> str:
-    """`full 3/5`, used of purchased, for every seat type of the account; `none` if it has none."""
+    """`full 3/5` (used/purchased) for every seat type of the account; `none` if it has no seat types."""
     figures = (
         f"{name} {balance.used}/{to_json(balance.purchased)}"
         for name, balance in sorted(account.balances.items())

@@ -43,7 +43,7 @@ def tampered(runtime: Runtime, statement: str) -> None:
 
 def test_what_was_written_verifies(run: Run):
     done = run("verify")
-    assert (done.exit_code, done.stdout) == (0, "4 rows of 2 accounts: all as written.\n")
+    assert (done.exit_code, done.stdout) == (0, "4 rows of 2 accounts: unchanged.\n")
 
 
 def test_how_far_it_is_is_shown_beside_the_answer(run: Run):
@@ -69,7 +69,7 @@ def test_missing_rows_are_told(run: Run, runtime: Runtime):
 
 def test_one_account_is_verified_alone(run: Run, runtime: Runtime):
     tampered(runtime, "UPDATE audit SET actor = 'nobody' WHERE account_id = 'other'")
-    assert run("verify", "acme").stdout == "3 rows of 1 account: all as written.\n"
+    assert run("verify", "acme").stdout == "3 rows of 1 account: unchanged.\n"
     assert run("verify", "other").exit_code == 1
 
 
@@ -84,7 +84,7 @@ def test_an_unknown_account_ends_with_two(run: Run, command: str):
 def test_a_database_that_is_away_ends_with_two(run: Run, command: list[str]):
     done = run(*command, DATABASE_URL="postgresql://nobody@127.0.0.1:9/none")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "The database is away" in done.stderr
+    assert "The database is unreachable" in done.stderr
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from cli.backfill.dry_run import DryRun
-from cli.backfill.missing_products import sections
+from cli.backfill.missing_products import missing_products
 from cli.backfill.staging import Staging
 from cli.backfill.summary import SeatTotals, Summary
-from cli.progress import shown
+from cli.progress import progress_output
 from domain.catalog.model import Catalog
 from domain.catalog.reader import parse
 from domain.catalog_comparison import AddonOnSale, ProductOnSale
@@ -55,11 +55,11 @@ under [products.pdt_new].
 """
 UNKNOWN = """
 [products.pdt_new]  # "Team Max", in EUR, 1 subscription
-included = {}  # say how many seats are included, as in { full = 5 }
-addons.adn_seat = {}  # "Extra seat", in EUR, 1 subscription: {} is no seat, { full = 1 } is one
+included = {}  # how many seats are included, for example { full = 5 }
+addons.adn_seat = {}  # "Extra seat", in EUR, 1 subscription: {} gives no seat, { full = 1 } gives one
 
 [products.pdt_team.addons.adn_pack_10]  # "Pack of ten seats", in EUR, 1 subscription
-# full = 1  # how many seats one unit is; empty it is no seat
+# full = 1  # how many seats one unit gives; without this line none
 """
 
 
@@ -129,7 +129,7 @@ def test_what_could_not_be_looked_at_still_waits(business: Business):
     business.fails(RETRIEVES)
     done = business.run("backfill", "--wait", "0")
     assert done.exit_code == 1
-    assert "2 looks are left" in done.stderr
+    assert "2 subscriptions are still to sync" in done.stderr
     assert "subscriptions: 0" in done.stdout
 
 
@@ -172,7 +172,7 @@ def test_a_list_that_was_broken_off_goes_on_with_the_page_that_it_missed(
     runtime: Runtime, provider: FakeProvider
 ):
     provider.subscriptions, provider.page_size, provider.page_budget = many(4), 1, 2
-    with Staging() as stage, shown() as show:
+    with Staging() as stage, progress_output() as show:
         DryRun(runtime, stage).read(show, patience=1)
         assert (stage.count(), provider.listed_pages) == (4, 4)
 
@@ -237,7 +237,7 @@ def unknown(shop: Shop, *, product_id: str, addon_id: str) -> str:
         products={product_id: 1},
         addons={(product_id, addon_id): 1},
     )
-    return sections(found, a_catalog(), shop)
+    return missing_products(found, a_catalog(), shop)
 
 
 @pytest.mark.parametrize("name", ["Plain", 'A "quoted"\n]name[', "\x1b[31m\x7f\u2028 # = {", "Équipe", None])
@@ -251,4 +251,4 @@ def test_whatever_it_is_called_it_can_be_pasted(odd_id: str, name: str | None):
 
 def test_names_that_cannot_be_asked_for_are_left_out():
     told = unknown(Shop(failing=TransientError("down")), product_id="pdt_x", addon_id="adn_y")
-    assert told.startswith("[products.pdt_x]  # of unknown name, 1 subscription\n")
+    assert told.startswith("[products.pdt_x]  # name unknown, 1 subscription\n")

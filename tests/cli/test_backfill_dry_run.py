@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from cli.backfill.dry_run import DryRun
 from cli.backfill.staging import Staging
-from cli.progress import shown
+from cli.progress import progress_output
 from domain.balance import Balance
 from domain.catalog.model import MetadataNames
 from domain.snapshot import AddonQuantity
@@ -39,7 +39,7 @@ NEWCOMERS: dict[str, Callable[[Owned], Mapping[str, object]]] = {
 
 
 def rehearsed(runtime: Runtime) -> dict[str, dict[str, object]]:
-    with Staging() as stage, shown() as show:
+    with Staging() as stage, progress_output() as show:
         rehearsal = DryRun(runtime, stage)
         rehearsal.read(show, patience=1)
         return {one.account_id: seats_that_are_there(one.seats) for one in rehearsal.accounts()}

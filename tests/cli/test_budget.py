@@ -46,7 +46,7 @@ def test_it_shows_what_was_used_and_what_is_kept_free(run, worker: Budget):
     shown = run()
     assert shown.exit_code == 0
     assert shown.stdout.splitlines()[1] == (
-        "60 s: 1 of 240 used; interactive 0, 24 kept free; webhook 1, 47 kept free; reconcile 0, 12 kept free"
+        "60 s: 1 of 240 used; interactive 0, 24 reserved; webhook 1, 47 reserved; reconcile 0, 12 reserved"
     )
 
 
@@ -83,5 +83,5 @@ def test_without_redis_it_says_so(run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("REDIS_URL", f"redis://:not-to-be-seen@127.0.0.1:{closed_port()}/0")
     refused = run()
     assert refused.exit_code == 2
-    assert "Redis does not answer" in refused.stderr
+    assert "Redis does not respond" in refused.stderr
     assert "not-to-be-seen" not in refused.stderr

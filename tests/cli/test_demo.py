@@ -23,15 +23,15 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from cli.demo import runner, seat_bars, wording
-from cli.demo.api_client import Reply, Unexpected
+from cli.demo.api_client import Reply, UnexpectedStatus
 from cli.demo.api_documents import Account, Event, Seats
 from cli.demo.app_backend import Backend
 from cli.demo.environment import environment
 from cli.demo.event_log import Entry, EventLog
 from cli.demo.examples import Examples
-from cli.demo.live_view import About, LiveView
-from cli.demo.people import somebody_new
-from cli.demo.plain_view import deed_line, webhook_line
+from cli.demo.live_view import Header, LiveView
+from cli.demo.people import new_person
+from cli.demo.plain_view import action_line, webhook_line
 from cli.demo.process_log import ProcessLog
 from cli.demo.sandbox import sandbox
 from cli.demo.seat_bars import Part
@@ -198,7 +198,7 @@ def test_servers_and_providers_of_others_are_left_alone(tmp_path: Path) -> None:
     with sandbox({"SEATSYNC_HOME": str(tmp_path), **theirs}) as here:
         assert here.environment.keys().isdisjoint(theirs)
         assert here.environment["DODO_PAYMENTS_BASE_URL"].startswith("http://127.0.0.1:")
-        assert here.left_alone == tuple(theirs)
+        assert here.ignored == tuple(theirs)
 
 
 def test_everything_lies_in_a_folder_of_the_demos_own(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_home_that_cannot_be_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     told = CliRunner().invoke(cli, ["demo"], env={"SEATSYNC_HOME": str(tmp_path / "file")})
     assert told.exit_code == 2
-    assert "Set SEATSYNC_HOME to a folder that can be written" in told.output
+    assert "Set SEATSYNC_HOME to a folder that is writable" in told.output
 
 
 # When a process keeps ending
@@ -252,12 +252,12 @@ def test_a_process_that_keeps_ending_ends_the_demo_with_its_last_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(runner, "_show", lambda _here: None)
+    monkeypatch.setattr(runner, "_display", lambda _here: None)
     broken = Command("worker", [sys.executable, "-c", "raise SystemExit('no such broker')"])
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     try:
         with sandbox({"SEATSYNC_HOME": str(tmp_path)}) as here, pytest.raises(KeepsEnding) as told:
-            runner._perform(here, [broken], StringIO())
+            runner._run_processes(here, [broken], StringIO())
     finally:
         for each, handler in zip((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), before, strict=True):
             signal.signal(each, handler)
@@ -306,8 +306,8 @@ def account(purchased: int = 12, active: int = 0, held: int = 0, **more: Any) ->
         ),
         (account(), account(subscriptions={"sub_1": "past_due"}), "past_due, seats kept"),
         (account(), account(1, subscriptions={"sub_1": "expired"}), "full 12 -> 1, expired"),
-        (account(), account(is_leaving=True), "leaves when the period ends"),
-        (account(is_leaving=True), account(), "leaves no more"),
+        (account(), account(is_leaving=True), "ends with its period"),
+        (account(is_leaving=True), account(), "does not end with its period any more"),
     ],
 )
 def test_what_a_webhook_changed_is_told_in_words(before: Account | None, after: Account, effect: str) -> None:
@@ -388,45 +388,45 @@ def test_a_webhook_is_one_line() -> None:
 def test_what_the_app_does_is_one_line() -> None:
     clock = f"{NOON.astimezone():%H:%M:%S}"
     joins = Action(NOON, Tone.GRANTED, "Ada Moreau joins acme (full 11 of 15)")
-    assert deed_line(joins) == f"{clock} app     Ada Moreau joins acme (full 11 of 15)"
-    assert deed_line(replace(joins, tone=Tone.TROUBLE, text="web ended")) == f"{clock} demo    web ended"
+    assert action_line(joins) == f"{clock} app     Ada Moreau joins acme (full 11 of 15)"
+    assert action_line(replace(joins, tone=Tone.TROUBLE, text="web ended")) == f"{clock} demo    web ended"
 
 
 # Webhooks and what they changed
 
 
 def test_a_webhook_is_told_once_and_only_when_it_is_worked_off() -> None:
-    chronicle = EventLog()
-    assert chronicle.note([event(state="pending")], []) == []
-    assert [each.effect for each in chronicle.note([event()], [account(12)])] == ["full 0 -> 12"]
-    assert chronicle.note([event()], [account(15)]) == []
+    event_log = EventLog()
+    assert event_log.update([event(state="pending")], []) == []
+    assert [each.effect for each in event_log.update([event()], [account(12)])] == ["full 0 -> 12"]
+    assert event_log.update([event()], [account(15)]) == []
 
 
 def test_of_several_webhooks_about_one_change_the_plainest_tells_it() -> None:
-    told = EventLog().note([event(3, "active"), event(2, "updated"), event(1, "renewed")], [account(12)])
+    told = EventLog().update([event(3, "active"), event(2, "updated"), event(1, "renewed")], [account(12)])
     assert [(each.event.type, each.effect) for each in told] == [
-        ("subscription.renewed", wording.SAME_NEWS),
-        ("subscription.updated", wording.SAME_NEWS),
+        ("subscription.renewed", wording.SAME_CHANGE),
+        ("subscription.updated", wording.SAME_CHANGE),
         ("subscription.active", "full 0 -> 12"),
     ]
-    assert told[2].echoes == ("renewed", "updated")
+    assert told[2].repetitions == ("renewed", "updated")
 
 
 def test_a_webhook_that_changed_nothing_says_so() -> None:
-    chronicle = EventLog()
-    chronicle.note([event(1)], [account(12)])
-    assert chronicle.note([event(2)], [account(12)])[0].effect == wording.NOTHING_NEW
+    event_log = EventLog()
+    event_log.update([event(1)], [account(12)])
+    assert event_log.update([event(2)], [account(12)])[0].effect == wording.NO_CHANGE
 
 
 def test_a_dead_letter_is_told_with_its_reason() -> None:
     dead = event(state="dead", reason="the body is not JSON", subscription_id=None)
-    assert EventLog().note([dead], [])[0].effect == "dead: the body is not JSON"
+    assert EventLog().update([dead], [])[0].effect == "dead: the body is not JSON"
 
 
 def test_old_webhooks_are_forgotten() -> None:
-    chronicle = EventLog()
-    chronicle.note([event(each) for each in range(250)], [account()])
-    assert [each.event.inbox_id for each in chronicle.entries] == list(range(249, 149, -1))
+    event_log = EventLog()
+    event_log.update([event(each) for each in range(250)], [account()])
+    assert [each.event.inbox_id for each in event_log.entries] == list(range(249, 149, -1))
 
 
 # Bars
@@ -464,23 +464,23 @@ def test_the_bar_shows_the_seat_type_with_the_most_seats() -> None:
 
 # The view
 
-PICTURE = View(
+VIEW = View(
     accounts=[
         account(15, active=9, held=1),
         account(8, active=10, account_id="tidewater", status="over_limit"),
     ],
     entries=[Entry(event(2, state="pending"), "acme"), Entry(event(), "acme", "full 10 -> 15")],
-    deeds=[Action(NOON, Tone.REFUSED, "Ada Moreau waits for acme: no seat available (full 15 of 15)")],
+    actions=[Action(NOON, Tone.REFUSED, "Ada Moreau waits for acme: no seat available (full 15 of 15)")],
     lag=0.25,
     seconds=75,
 )
-ABOUT = About("http://127.0.0.1:8000", "curl " + "x" * 85, "curl short", "More calls: here")
+HEADER = Header("http://127.0.0.1:8000", "curl " + "x" * 85, "curl short", "More calls: here")
 
 
-def drawn(picture: View, width: int, height: int) -> list[str]:
+def drawn(view: View, width: int, height: int) -> list[str]:
     console = Console(width=width, height=height, file=StringIO(), color_system=None)
     with console.capture() as captured:
-        console.print(LiveView(ABOUT, width, height).of(picture))
+        console.print(LiveView(HEADER, width, height).of(view))
     return captured.get().splitlines()
 
 
@@ -489,9 +489,9 @@ def places_of_titles(lines: Sequence[str]) -> list[int]:
 
 
 @pytest.mark.parametrize(("width", "height"), [(120, 40), (80, 24), (60, 16)])
-@pytest.mark.parametrize("picture", [View(), PICTURE])
-def test_the_view_fits_its_terminal_and_never_moves(picture: View, width: int, height: int) -> None:
-    lines = drawn(picture, width, height)
+@pytest.mark.parametrize("view", [View(), VIEW])
+def test_the_view_fits_its_terminal_and_never_moves(view: View, width: int, height: int) -> None:
+    lines = drawn(view, width, height)
     assert len(lines) == height
     assert max(map(len, lines)) <= width
     assert places_of_titles(lines) == places_of_titles(drawn(View(), width, height))
@@ -499,11 +499,11 @@ def test_the_view_fits_its_terminal_and_never_moves(picture: View, width: int, h
 
 @pytest.mark.parametrize("size", [(20, 5), (1, 1), (300, 100)])
 def test_no_terminal_is_too_small_or_too_large(size: tuple[int, int]) -> None:
-    assert drawn(PICTURE, *size)
+    assert drawn(VIEW, *size)
 
 
 def test_the_view_shows_accounts_webhooks_and_the_app() -> None:
-    text = "\n".join(drawn(PICTURE, 120, 40))
+    text = "\n".join(drawn(VIEW, 120, 40))
     assert re.search(r"acme +ok +strict +█{18}▓▓░{10} +full 10/15", text)
     assert re.search(r"tidewater +over limit +strict +█{16}▒{4} +full 10/8", text)
     assert re.search(r"subscription.plan_changed +sub_1 +acme +done +full 10 -> 15", text)
@@ -513,17 +513,17 @@ def test_the_view_shows_accounts_webhooks_and_the_app() -> None:
 
 
 def test_a_web_process_that_is_away_is_said_to_be() -> None:
-    assert "does not answer" in drawn(replace(PICTURE, lag=None), 120, 40)[0]
+    assert "does not respond" in drawn(replace(VIEW, lag=None), 120, 40)[0]
 
 
 def test_accounts_that_find_no_room_are_counted() -> None:
     many = [account(account_id=f"account-{each}") for each in range(20)]
-    assert any("and 11 more" in line for line in drawn(replace(PICTURE, accounts=many), 80, 24))
+    assert any("and 11 more" in line for line in drawn(replace(VIEW, accounts=many), 80, 24))
 
 
 def test_the_call_to_copy_is_never_cut() -> None:
-    assert f" {ABOUT.curl}" in [line.rstrip() for line in drawn(PICTURE, 120, 40)]
-    assert f" {ABOUT.short_curl}" in [line.rstrip() for line in drawn(PICTURE, 80, 24)]
+    assert f" {HEADER.curl}" in [line.rstrip() for line in drawn(VIEW, 120, 40)]
+    assert f" {HEADER.short_curl}" in [line.rstrip() for line in drawn(VIEW, 80, 24)]
 
 
 # The app
@@ -559,21 +559,21 @@ class Service:
         pass
 
 
-def played(service: Service) -> tuple[Backend, list[str]]:
+def backend_of(service: Service) -> tuple[Backend, list[str]]:
     told: list[str] = []
-    return Backend(service, lambda deed: told.append(deed.text), random.Random(1)), told
+    return Backend(service, lambda action: told.append(action.text), random.Random(1)), told
 
 
 def test_the_people_of_a_new_customer_move_in() -> None:
-    backend, told = played(service := Service(10))
+    backend, told = backend_of(service := Service(10))
     backend.step()
     count = len(service.members)
     assert 7 <= count <= 10
-    assert told == [f"{count} people of acme move in (full {count} of 10)"]
+    assert told == [f"{count} people join acme (full {count} of 10)"]
 
 
 def test_who_was_refused_waits_until_seats_are_bought() -> None:
-    backend, told = played(service := Service(3))
+    backend, told = backend_of(service := Service(3))
     backend.step()
     for _ in range(2):
         backend._join(backend._team("acme"))
@@ -584,7 +584,7 @@ def test_who_was_refused_waits_until_seats_are_bought() -> None:
 
 
 def test_an_account_made_by_hand_is_left_alone() -> None:
-    backend, told = played(service := Service(10, subscriptions={}))
+    backend, told = backend_of(service := Service(10, subscriptions={}))
     for _ in range(20):
         backend.step()
     assert service.members == told == []
@@ -592,10 +592,10 @@ def test_an_account_made_by_hand_is_left_alone() -> None:
 
 def test_an_answer_that_should_not_be_is_told() -> None:
     service = Service(10)
-    backend, told = played(service)
+    backend, told = backend_of(service)
 
     def fails() -> list[str]:
-        raise Unexpected("GET /v1/accounts: 500")
+        raise UnexpectedStatus("GET /v1/accounts: 500")
 
     service.account_ids = fails  # type: ignore[method-assign]
     backend.run(lambda: bool(told))
@@ -604,5 +604,5 @@ def test_an_answer_that_should_not_be_is_told() -> None:
 
 def test_nobody_bears_the_name_of_somebody_else() -> None:
     known: set[str] = set()
-    people = [somebody_new(random.Random(1), "acme", known) for _ in range(100)]
+    people = [new_person(random.Random(1), "acme", known) for _ in range(100)]
     assert len({each.member_id for each in people}) == 100

@@ -20,7 +20,7 @@ import migrations
 from cli.doctor import database, links, provider, work
 from cli.doctor import result as results
 from cli.doctor.result import Level
-from cli.doctor.runner import examine
+from cli.doctor.runner import run_checks
 from cli.main import cli
 from domain.catalog.model import MetadataNames, Rules
 from models import account, inbox, scheduled_job
@@ -123,7 +123,7 @@ def levels(checked: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody was started a moment ago."""
-    monkeypatch.setattr("cli.doctor.work._FIRST_SIGN", 0.0)
+    monkeypatch.setattr("cli.doctor.work._STARTUP_SECONDS", 0.0)
 
 
 # As a whole.
@@ -144,9 +144,9 @@ def test_where_all_is_well_nothing_is_worse_than_a_note(found: Found):
         "cache": "ok",
         "beat and worker": "ok",
         "sweeper": "ok",
-        "oldest look at a subscription": "ok",
+        "oldest sync of a subscription": "ok",
         "dead letters": "ok",
-        "subscriptions given up on": "ok",
+        "dead subscriptions": "ok",
     }
 
 
@@ -228,14 +228,14 @@ def works(runtime: Runtime) -> Iterator[results.Result]:
 
 
 def test_a_check_that_breaks_does_not_stop_the_others(runtime: Runtime):
-    told = examine({"broken": breaks, "working": works}, runtime, seconds=5)
+    told = run_checks({"broken": breaks, "working": works}, runtime, seconds=5)
     assert [one.check for one in told] == ["before", "broken", "works"]
-    assert (told[1].level, told[1].found) == (Level.FAILURE, "The check broke off: ValueError")
+    assert (told[1].level, told[1].found) == (Level.FAILURE, "The check failed: ValueError")
 
 
 def test_a_check_that_hangs_is_left_behind_with_what_it_found(runtime: Runtime):
     start = time.monotonic()
-    told = examine({"hanging": hangs, "working": works}, runtime, seconds=0.5)
+    told = run_checks({"hanging": hangs, "working": works}, runtime, seconds=0.5)
     assert time.monotonic() - start < 5
     assert [(one.level, one.check) for one in told] == [
         ("ok", "begun"),
@@ -276,7 +276,7 @@ def test_more_than_one_secret_is_noted_with_when_to_drop_them(found: Found):
 def test_a_key_of_the_other_mode_is_found(found: Found):
     told = found(exit_code=2, DODO_PAYMENTS_API_KEY="the-key-of-live-mode")
     assert told["API key, reading"]["level"] == "failure"
-    assert "the one asked is test_mode" in told["API key, reading"]["advice"]
+    assert "the configured mode is test_mode" in told["API key, reading"]["advice"]
     assert "API key, writing" not in told
 
 
@@ -300,7 +300,7 @@ def test_a_provider_that_fails_is_found(found: Found, control: Control):
 
 def test_an_allowance_others_have_used_up_is_found(found: Found):
     told = found(exit_code=1, SEATSYNC_PROVIDER_RATE="1/minute")
-    assert told["provider"]["advice"] == "Others ask at the same time: run this again in a minute."
+    assert told["provider"]["advice"] == "Other processes use the request budget. Run this again in a minute."
 
 
 TOLERANCE = timedelta(minutes=5)
@@ -324,8 +324,8 @@ def test_a_clock_that_endangers_deliveries_is_found(skew: timedelta | None, tole
 
 
 def test_a_skew_says_whose_clock_is_ahead():
-    assert provider.clock(2 * MINUTE, TOLERANCE).found == "120 s ahead of ours"
-    assert provider.clock(-2 * MINUTE, TOLERANCE).found == "120 s behind ours"
+    assert provider.clock(2 * MINUTE, TOLERANCE).found == "120 s ahead of this machine's clock"
+    assert provider.clock(-2 * MINUTE, TOLERANCE).found == "120 s behind this machine's clock"
 
 
 # The catalogue.
@@ -378,7 +378,7 @@ def test_without_subscriptions_nothing_is_said_to_be_unused(run: Run, sessions: 
     with sessions.begin() as session:
         session.execute(text("DELETE FROM subscriptions"))
     done = run()
-    assert "in use is not known: no subscription was looked at yet" in done.stdout
+    assert "in use are unknown: no subscription was synced yet" in done.stdout
     assert done.exit_code == 0
 
 
@@ -450,7 +450,7 @@ def test_a_process_that_is_silent_is_found(found: Found, sessions: Sessions, nam
     told = found(exit_code=2)
     assert (told[check]["level"], told[check]["found"]) == (
         "failure",
-        "The last sign of life is 4 minutes old.",
+        "The last heartbeat is 4 minutes old.",
     )
 
 
@@ -458,7 +458,7 @@ def test_processes_that_never_ran_are_found(found: Found, sessions: Sessions):
     with sessions.begin() as session:
         session.execute(text("DELETE FROM ticks"))
     told = found(exit_code=2)
-    assert {told["beat and worker"]["found"], told["sweeper"]["found"]} == {"No sign of life was ever seen."}
+    assert {told["beat and worker"]["found"], told["sweeper"]["found"]} == {"There was never a heartbeat."}
 
 
 def test_right_after_the_start_the_first_signs_of_life_are_waited_for(
@@ -472,7 +472,7 @@ def test_right_after_the_start_the_first_signs_of_life_are_waited_for(
             for name in (scheduled_job.BEAT, scheduled_job.SWEEPER):
                 scheduled_job.claim_run(session, name, scheduled_job.EVERY_HEARTBEAT)
 
-    monkeypatch.setattr("cli.doctor.work._FIRST_SIGN", 60.0)
+    monkeypatch.setattr("cli.doctor.work._STARTUP_SECONDS", 60.0)
     monkeypatch.setattr("runtime.waiting.time.sleep", show_life)
     told = found()
     assert (told["beat and worker"]["level"], told["sweeper"]["level"]) == ("ok", "ok")
@@ -501,13 +501,13 @@ def test_findings_that_stand_are_named(
 def test_a_subscription_that_waits_too_long_for_its_look_is_found(found: Found, sessions: Sessions):
     with sessions.begin() as session:
         session.add(Subscription(id="sub_waiting", created_at=datetime.now(UTC) - 37 * HOUR))
-    told = found(exit_code=1)["oldest look at a subscription"]
-    assert told["found"].endswith("37.0 h ago, where 24.0 h are promised.")
+    told = found(exit_code=1)["oldest sync of a subscription"]
+    assert told["found"].endswith("37.0 h ago; the limit is 24.0 h.")
 
 
 @pytest.mark.parametrize(("age", "level"), [(35 * HOUR, "ok"), (37 * HOUR, "warning")])
 def test_a_look_may_be_late_by_half_the_period(age: timedelta, level: str):
-    assert work.looks(age, 24 * HOUR).level == level
+    assert work.oldest_sync(age, 24 * HOUR).level == level
 
 
 def test_dead_letters_are_counted(found: Found, sessions: Sessions):
@@ -521,7 +521,7 @@ def test_dead_letters_are_counted(found: Found, sessions: Sessions):
 def test_subscriptions_given_up_on_are_counted(found: Found, sessions: Sessions):
     with sessions.begin() as session:
         session.execute(text("UPDATE subscriptions SET dead_reason = 'no answer' WHERE id LIKE '%team'"))
-    assert found(exit_code=1)["subscriptions given up on"]["found"] == "1"
+    assert found(exit_code=1)["dead subscriptions"]["found"] == "1"
 
 
 # Links.
@@ -551,7 +551,7 @@ def test_links_that_a_buyer_may_have_made_up_are_listed(sessions: Sessions, runt
     (told,) = links.check(runtime)
     assert told.level == Level.WARNING
     assert told.found.endswith(": sub_2 in acme, sub_5 in gamma, sub_6 in gamma.")
-    assert "Link each if it is right" in told.advice
+    assert "confirm the link if it is right" in told.advice
 
 
 def test_where_every_link_is_the_customers_own_nothing_is_said(sessions: Sessions, runtime: Runtime):

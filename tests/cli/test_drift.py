@@ -28,7 +28,7 @@ def found(sessions: Sessions) -> None:
 
 def test_where_all_agrees_it_says_so(business: Business):
     done = business.run("drift")
-    assert (done.exit_code, done.stdout) == (0, "Nothing.\n")
+    assert (done.exit_code, done.stdout) == (0, "No findings.\n")
 
 
 def test_people_read_what_stands_oldest_first(business: Business, found: None):
@@ -61,7 +61,10 @@ def test_what_is_over_does_not_stand(business: Business, found: None):
 
 def test_an_exit_code_of_what_is_not_shown_is_explained(business: Business, found: None):
     done = business.run("drift", "--state", "agreed")
-    assert (done.exit_code, done.stdout) == (1, "Nothing in this state; 2 findings stand.\n")
+    assert (done.exit_code, done.stdout) == (
+        1,
+        "No findings in this state; 2 unresolved findings in others.\n",
+    )
 
 
 def test_a_side_without_a_value_is_left_out(business: Business, sessions: Sessions):
@@ -75,7 +78,7 @@ def test_a_side_without_a_value_is_left_out(business: Business, sessions: Sessio
 def test_more_than_the_limit_is_told_by_its_number(business: Business, found: None):
     lines = business.run("drift", "--limit", "1").stdout.splitlines()
     assert lines[2:] == [
-        "... and 1 more; --limit shows more of them",
+        "... and 1 more; raise --limit to see more",
         "1 held, likely cause catalogue_change",
         "1 open, likely cause portal_change",
     ]
@@ -114,7 +117,7 @@ def test_a_held_finding_is_dismissed_with_a_reason(business: Business, found: No
 )
 def test_a_finding_is_not_dismissed_without_a_reason(business: Business, found: None, wrong: list[str]):
     done = business.run("drift", *wrong)
-    assert (done.exit_code, "belong together" in done.stderr) == (2, True)
+    assert (done.exit_code, "--reason TEXT together" in done.stderr) == (2, True)
 
 
 def test_what_cannot_be_dismissed_says_why(business: Business, found: None):

@@ -68,13 +68,13 @@ viewer: 0 of 0 used
   purchased: nothing gives any = 0
   used: 0 active + 0 held = 0 used; 0 purchased - 0 used = 0 available
 
-What gives seats
+Sources of seats
   subscription sub_1: status active: its seats count ([status] active = counts)
     1 pdt_team, 10 adn_seat
-    looked at TIME; linked by metadata
+    last synced: TIME; linked by metadata
     last changed TIME by key:test (test: a test), row N
 
-Moved since TIME: 5
+Changed since TIME: 5
   sub_1: full purchased 0 -> 15; TIME by key:test (test: a test), row N
   ada: full used 0 -> 1; TIME by key:test (test: a test), row N
   gone: full used 1 -> 2; TIME by key:test (test: a test), row N
@@ -129,7 +129,9 @@ def test_people_read_names_of_keys_and_programs_their_ids(run: Run, runtime: Run
 
 
 def test_what_moved_before_is_left_out(run: Run):
-    assert "Moved since 2030-01-01 00:00:00 UTC: 0\n" in run("acme", "--since", "2030-01-01T00:00:00Z").stdout
+    assert (
+        "Changed since 2030-01-01 00:00:00 UTC: 0\n" in run("acme", "--since", "2030-01-01T00:00:00Z").stdout
+    )
 
 
 def test_a_long_list_says_that_there_is_more(run: Run, runtime: Runtime):
@@ -138,7 +140,7 @@ def test_a_long_list_says_that_there_is_more(run: Run, runtime: Runtime):
         "INSERT INTO assignments (account_id, member_id, role, seat_type, state) "
         "SELECT 'acme', 'member-' || n, 'member', 'full', 'active' FROM generate_series(1, 120) AS n",
     )
-    assert "Counted: 122, of which 100 are shown" in run("acme").stdout
+    assert "Counted: 122, 100 of them shown" in run("acme").stdout
 
 
 def test_an_unknown_account_ends_with_two(run: Run):

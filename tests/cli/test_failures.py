@@ -50,7 +50,7 @@ def test_every_command_is_listed():
 def test_a_database_that_is_away_is_told_in_one_line(run: Run, command: str):
     done = run(command, DATABASE_URL="postgresql://u:s3cret@127.0.0.1:9/db")
     told = done.stderr.splitlines()[-1]
-    assert (done.exit_code, told.startswith("The database is away")) == (2, True), done.stderr
+    assert (done.exit_code, told.startswith("The database is unreachable")) == (2, True), done.stderr
     assert "s3cret" not in done.output
 
 
@@ -94,7 +94,10 @@ def test_output_to_a_full_disk_is_told_in_one_line(
         (psycopg.OperationalError("postgres://u:s3cret@host"), "DATABASE_URL"),
         (OperationalError("SELECT 1", {}, psycopg.errors.DiskFull("s3cret")), "disk is full"),
         (OperationalError("SELECT 1", {}, psycopg.errors.QueryCanceled("s3cret")), "busy"),
-        (ProgrammingError("SELECT 1", {}, psycopg.errors.InsufficientPrivilege("s3cret")), "lacks a right"),
+        (
+            ProgrammingError("SELECT 1", {}, psycopg.errors.InsufficientPrivilege("s3cret")),
+            "a privilege",
+        ),
         (ProgrammingError("SELECT 1", {}, psycopg.ProgrammingError('option "s3cret"')), "an option"),
     ],
 )
@@ -130,7 +133,7 @@ sys.meta_path.insert(0, Interrupter())
     [
         ("keys list", "cli.keys"),
         ("up", "cli.up"),
-        ("sweeper", "cli.migrate"),
+        ("sweeper", "cli.sweeper"),
         ("catalog check", "cli.catalog.command"),
         ("import members people.csv", "cli.member_import.command"),
         ("demo", "cli.demo.command"),

@@ -108,7 +108,7 @@ def an_object(**values: object) -> dict[str, object]:
 def test_half_of_a_surrogate_pair_is_no_text(read, column: str, text: str):
     content = json.dumps([an_object(**{column: "HERE"})]).replace("HERE", text)
     stage = read(content, "people.json")
-    assert (members(stage), rejects(stage)) == ([], [f"{column} is no UTF-8 text"])
+    assert (members(stage), rejects(stage)) == ([], [f"{column} is not UTF-8 text"])
 
 
 def test_a_whole_surrogate_pair_is_a_character(read):
@@ -124,7 +124,7 @@ def test_a_file_nested_without_end_is_refused_at_once(read, opening: str):
 
 @pytest.mark.parametrize("tail", [" x", ",", "", ' {"a": nan}', "]]"])
 def test_json_that_breaks_off_names_the_last_good_object(read, tail: str):
-    with pytest.raises(ImportRefused, match="is no JSON behind object 1"):
+    with pytest.raises(ImportRefused, match="is not valid JSON after object 1"):
         read(json.dumps([an_object()])[:-1] + ("]" if tail in (" x", "]]") else "") + tail, "people.json")
 
 
@@ -184,7 +184,7 @@ def test_rejects_of_json_have_every_column(run: Run):
     run("people.json")
     header, first, second = table("bad.csv")
     assert dict(zip(header, first, strict=True))["role"] == "7"
-    assert (dict(zip(header, first, strict=True))["hold"], second[1]) == ("true", "is no object")
+    assert (dict(zip(header, first, strict=True))["hold"], second[1]) == ("true", "is not an object")
 
 
 def test_rejects_are_for_our_eyes_only(run: Run):

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from sqlalchemy import func, select, text
 
 from cli.main import cli
-from cli.member_import import seating
+from cli.member_import import importer
 from domain.catalog.model import Catalog
 from domain.errors import NoSeatAvailable
 from models.account import Account
@@ -238,7 +238,7 @@ def test_roles_in_another_case_are_warned_of_once_each(
         ("acme,ada,member", "has 3 cells where the header has 4"),
         ('acme,"ada"x,member,', "cannot be read"),
         (f"acme,{'a' * 201},member,", "member_id is longer than 200 characters"),
-        ("acme,ada,\udcffmember,", "role is no UTF-8 text"),
+        ("acme,ada,\udcffmember,", "role is not UTF-8 text"),
     ],
 )
 def test_a_bad_row_is_told_and_stops_nobody(desk: Desk, row: str, reason: str):
@@ -256,7 +256,7 @@ def test_a_bad_row_is_told_and_stops_nobody(desk: Desk, row: str, reason: str):
         ("0001-01-01T00:00:00+01:00", "is no time since 1970"),
         ("1969-12-31T23:59:59Z", "is no time since 1970"),
         ("9999-12-31T23:59:59-14:00", "is no time since 1970"),
-        ("9999-12-31T23:59:59Z", "is still to come"),
+        ("9999-12-31T23:59:59Z", "is in the future"),
     ],
 )
 def test_an_activity_that_nobody_can_have_had_is_told_and_stops_nobody(
@@ -285,7 +285,7 @@ def test_a_row_the_database_does_not_take_stops_nobody(desk: Desk, monkeypatch: 
     rows = ["acme,first,member", "fresh,ada,member", "acme,ada,member", "acme,last,member"]
     done = desk.run(desk.file(*rows), "--create-accounts")
     assert (done.code, "2 added, 0 updated, 0 unchanged, 2 rejected" in done.said) == (1, True)
-    assert "line 4: the database does not take it: DivisionByZero" in done.err
+    assert "line 4: the database refuses its values: DivisionByZero" in done.err
     assert desk.seated() == ["first", "last"]
     desk.check()
 
@@ -302,7 +302,7 @@ def test_the_last_seat_is_not_sold_twice(desk: Desk):
 def test_the_same_member_with_other_values_is_a_mistake(desk: Desk):
     done = desk.run(desk.file("acme,ada,member", "acme,bob,member", "acme,ada,client"))
     assert desk.person("ada").role == "member"
-    assert "line 4: the member stands at 2 already, with other values" in done.err
+    assert "line 4: the member already appears at 2 with other values" in done.err
 
 
 def test_a_role_of_another_seat_type_is_a_move(desk: Desk):
@@ -324,7 +324,7 @@ def test_one_address_is_one_person(desk: Desk):
 
 def test_line_numbers_stay_right_behind_line_ends_in_quotes(desk: Desk):
     done = desk.run(desk.file('acme,ada,member,"a\n\nb"', "acme,bob,wizard,", header=f"{HEADER},name"))
-    assert "line 2: name holds a line end; is a quote left open? (lines 2 to 4)" in done.err
+    assert "line 2: name contains a line break; is a quote not closed? (lines 2 to 4)" in done.err
     assert "line 5: " in done.err
 
 
@@ -339,18 +339,18 @@ def test_a_stray_quote_tells_every_line_it_swallowed(desk: Desk):
     ]
     done = desk.run(desk.file(*rows, header="account_id,member_id,name,role"))
     assert (done.code, desk.seated()) == (1, ["m13"])
-    assert "line 2: name holds a line end; is a quote left open? (lines 2 to 13)" in done.err
+    assert "line 2: name contains a line break; is a quote not closed? (lines 2 to 13)" in done.err
     assert "line 15: member_id is missing" in done.err
 
 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ('acme,"ada\n",member,', "member_id holds a line end; is a quote left open? (lines 2 to 3)"),
-        ('acme,ada,member,"\r\n"', "email holds a line end; is a quote left open? (lines 2 to 3)"),
+        ('acme,"ada\n",member,', "member_id contains a line break; is a quote not closed? (lines 2 to 3)"),
+        ('acme,ada,member,"\r\n"', "email contains a line break; is a quote not closed? (lines 2 to 3)"),
         ('acme,"ada\nacme,bob"', "has 2 cells where the header has 4 (lines 2 to 3)"),
-        ('acme,"ada\nacme"x,member,', "is a quote left open? (lines 2 to 3)"),
-        ('"ac\nme","ada\n",member,', "account_id and member_id hold a line end"),
+        ('acme,"ada\nacme"x,member,', "is a quote not closed? (lines 2 to 3)"),
+        ('"ac\nme","ada\n",member,', "account_id and member_id contain a line break"),
     ],
 )
 def test_a_row_of_several_lines_is_told_with_all_of_them(desk: Desk, row: str, reason: str):
@@ -363,7 +363,7 @@ def test_a_quote_left_open_does_not_swallow_the_whole_file(desk: Desk):
     rows = [f"guest-{number:04},client" for number in range(2000)]
     done = desk.run(desk.file('acme,"ada,member', *(f"acme,{row}" for row in rows)))
     assert "line 2: cannot be read" in done.err
-    assert "is a quote left open? (lines 2 to" in done.err
+    assert "is a quote not closed? (lines 2 to" in done.err
     assert len(desk.seated()) > 1000
 
 
@@ -391,7 +391,7 @@ def test_the_file_itself_is_no_place_for_its_rejects(desk: Desk):
         (b"", "missing columns: account_id, member_id, role"),
         (b"account_id,role\nacme,member\n", "missing columns: member_id"),
         (b"account_id,member_id,role,shoe\na,b,c,d\n", "unknown columns: 'shoe'"),
-        (b"account_id,member_id,role,role\na,b,c,d\n", "stand there twice: role"),
+        (b"account_id,member_id,role,role\na,b,c,d\n", "repeated columns: role"),
         ("account_id\n".encode("utf-16"), "is UTF-16"),
         (b"account_id,member_id,role\n" + b"x" * 2_000_000, "is longer than"),
     ],
@@ -405,10 +405,10 @@ def test_a_file_that_is_none_of_members_is_refused_at_once(desk: Desk, content: 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b'{"account_id": "acme"}', "is an array of objects"),
-        (b'[{"account_id": "acme", "member_id": "a", "role": "member"}, {"shoe', "is no JSON"),
+        (b'{"account_id": "acme"}', "must contain an array of objects"),
+        (b'[{"account_id": "acme", "member_id": "a", "role": "member"}, {"shoe', "is not valid JSON"),
         (b'[{"account_id": "acme", "member_id": "a", "role": "member", "shoe": 1}]', "object 1: unknown"),
-        (b"", "is an array of objects"),
+        (b"", "must contain an array of objects"),
     ],
 )
 def test_json_that_is_none_of_members_is_refused_at_once(desk: Desk, content: bytes, told: str):
@@ -468,7 +468,7 @@ def test_killed_half_way_it_goes_on_where_it_was(desk: Desk):
 
     done = desk.run_process(path, *options)
     assert done.code == 1
-    assert f"going on after {desk_rows(done)} of 3000 rows" in done.out
+    assert f"after {desk_rows(done)} of 3000 rows" in done.out
     assert done.said == "Imported: 2970 added, 0 updated, 0 unchanged, 31 rejected."
     assert (desk.count(), desk.newest_import().id) == (2970, begun.id)
     lines = [line.partition(",")[0] for line in rejects.read_text(encoding="utf-8").splitlines()[1:]]
@@ -485,11 +485,11 @@ def test_interrupted_it_says_how_to_go_on(desk: Desk):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 2, err
-    assert "rows are done and kept; start the same import again to go on." in err
+    assert "rows are imported. Run the same command again to continue." in err
 
 
 def desk_rows(done: Done) -> str:
-    return done.out.partition("going on after ")[2].partition(" ")[0]
+    return done.out.partition("import of this file after ")[2].partition(" ")[0]
 
 
 def test_two_imports_of_one_file_are_not_carried_out_at_once(desk: Desk):
@@ -497,7 +497,7 @@ def test_two_imports_of_one_file_are_not_carried_out_at_once(desk: Desk):
     desk.run(path, "--dry-run")
     with desk.sessions() as session:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        with seating.alone(session.get_bind(), digest):
+        with importer.exclusive_lock(session.get_bind(), digest):
             refused = desk.run_process(path)
     assert (refused.code, desk.count()) == (2, 0)
     assert "being imported by another process" in refused.err

@@ -40,7 +40,7 @@ def test_revoke_ends_a_key_once(run):
     assert run("keys", "revoke", public_id).exit_code == 0
     again = run("keys", "revoke", public_id)
     assert again.exit_code == 1
-    assert "no live key" in again.stderr
+    assert "no active key" in again.stderr
 
 
 def test_an_unknown_scope_is_refused_with_those_there_are(run):

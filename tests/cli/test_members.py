@@ -161,7 +161,7 @@ def test_erasing_twice_erases_once(run: Run):
 
 def test_nobody_is_found_under_an_unknown_name(run: Run):
     done = run("nobody", "--yes")
-    assert (done.exit_code, done.stderr) == (1, "Nothing was found of this person in any account.\n")
+    assert (done.exit_code, done.stderr) == (1, "No personal data of this person was found in any account.\n")
 
 
 @pytest.mark.parametrize("named", [["ada"], ["--email", ADA]])
@@ -169,13 +169,13 @@ def test_an_account_that_is_not_known_is_told_and_nothing_is_said_of_the_person(
     run: Run, sessions: Sessions, named: list[str]
 ):
     done = run(*named, "--account", "typo", "--yes")
-    assert (done.exit_code, "No account 'typo' is known" in done.stderr) == (1, True)
+    assert (done.exit_code, "There is no account 'typo'" in done.stderr) == (1, True)
     assert sum(personal(sessions).values()) == 4
 
 
 def test_what_other_accounts_keep_is_not_denied(run: Run):
     done = run("bob", "--account", "other", "--yes")
-    assert (done.exit_code, "other accounts were not searched" in done.stderr) == (1, True)
+    assert (done.exit_code, "Other accounts were not searched" in done.stderr) == (1, True)
 
 
 def test_who_took_an_invitation_up_under_another_id_is_erased_under_both(
@@ -253,7 +253,7 @@ def test_kept_answers_that_repeat_the_person_are_dropped(run: Run, client: Flask
     claim(client, "bob", "bob@example.com", "second")
     claim(client, "eve", "eve@example.com", f"invite {ADA}")
     done = run("ada", "--yes")
-    assert "acme: erased from 2 assignments; 2 kept answers dropped" in done.output
+    assert "acme: erased from 2 assignments; 2 stored responses deleted" in done.output
     assert keys(sessions) == ["second"]
 
 

@@ -51,7 +51,7 @@ def test_a_catalogue_that_was_replaced_is_in_force_again(
 ):
     evaluated(sessions, environment, catalog_file, CATALOG_TEXT, NEWER)
     stdout, may_evaluate = migrated(CATALOG_TEXT)
-    assert "in force before and is again" in stdout
+    assert "replaced before and is in force again" in stdout
     assert may_evaluate
 
 

@@ -17,7 +17,7 @@ from tests.factories import an_arrival
 from tests.providers.stub import closed_port
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
-ALL_WELL = "All agrees."
+ALL_WELL = "In sync."
 
 
 def last(output: str) -> str:
@@ -69,7 +69,7 @@ def test_a_known_subscription_is_looked_at_by_its_id(business: Business, sold: s
 def test_a_name_that_nobody_knows_is_not_asked_for(business: Business, sold: str):
     done = business.run("sync", "acne")
     assert done.exit_code == 2
-    assert "No account and no subscription 'acne' is known here." in done.stderr
+    assert "There is no account and no subscription 'acne'." in done.stderr
     assert business.value("SELECT count(*) FROM subscriptions") == 1
 
 
@@ -89,7 +89,7 @@ def test_what_the_provider_does_not_know_is_held(business: Business):
 def test_what_cannot_be_looked_at_in_time_still_waits(business: Business, sold: str):
     business.fails(RETRIEVES)
     done = business.run("sync", "acme", "--wait", "1")
-    assert f"still waits: {sold}: Dodo Payments answered 500" in done.stdout
+    assert f"still to sync: {sold}: Dodo Payments answered 500" in done.stdout
     assert done.exit_code == 1
 
 
@@ -151,7 +151,7 @@ def test_what_no_list_shows_is_found_by_a_full_one(business: Business, sold: str
 def test_it_says_how_far_it_is(business: Business):
     business.sells_many(20)
     read, *_, looked_at = business.run("sync", "--all").stderr.splitlines()
-    assert (read, looked_at) == ("reading the list: 100 % of 20", "looking at subscriptions: 100 % of 20")
+    assert (read, looked_at) == ("reading the list: 100 % of 20", "syncing subscriptions: 100 % of 20")
 
 
 def test_on_a_terminal_there_are_bars(business: Business, monkeypatch: pytest.MonkeyPatch):
@@ -172,8 +172,8 @@ def test_what_fails_still_waits_and_is_done_by_the_next(business: Business):
     business.fails(RETRIEVES)
     done = business.run("sync", "--all", "--wait", "0")
     assert done.exit_code == 1
-    assert "3 looks are left" in done.stderr
-    assert "still waits: sub_" in done.stdout
+    assert "3 subscriptions are still to sync" in done.stderr
+    assert "will be retried: sub_" in done.stdout
     business.fails()
     assert business.run("sync", "--all").exit_code == 0
     assert business.purchased("team-2") == 5
@@ -186,7 +186,7 @@ def test_one_that_always_fails_stops_no_other(business: Business):
     for subscription_id in ids[1:]:
         business.changes(subscription_id, addons=cart(1))
     done = business.run("sync", "--all", "--full", "--wait", "1")
-    assert f"still waits: {ids[0]}: Dodo Payments showed a subscription without" in done.stdout
+    assert f"will be retried: {ids[0]}: Dodo Payments showed a subscription without" in done.stdout
     assert (done.exit_code, business.purchased("team-1"), business.purchased("team-2")) == (1, 6, 6)
 
 
@@ -202,7 +202,7 @@ def test_what_is_held_is_told_with_the_reason(business: Business):
         done = business.run("sync", "--all")
         assert done.exit_code == 1
         assert "The catalogue does not know product 'pdt_per_user'" in done.stdout
-        assert last(done.stdout) == "Not all agrees."
+        assert last(done.stdout) == "Not in sync, see above."
 
 
 def test_a_provider_that_is_away_is_the_answer(business: Business):
@@ -223,7 +223,7 @@ def test_a_database_that_is_away_is_the_answer(business: Business):
     url = f"postgresql://someone:hidden-word@127.0.0.1:{closed_port()}/none"
     done = business.run("sync", "--all", DATABASE_URL=url)
     assert done.exit_code == 2
-    assert "The database is away" in done.stderr
+    assert "The database is unreachable" in done.stderr
     assert "hidden-word" not in done.output
 
 
@@ -236,7 +236,7 @@ def test_interrupted_it_leaves_the_rest_to_the_workers(business: Business):
     _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1, err
     assert "Interrupted." in err
-    assert "the workers go on with it" in err
+    assert "Workers continue in the background" in err
     assert 0 < business.value("SELECT count(*) FROM subscriptions WHERE hint > synced") < 60
     business.control.turn(api_latency_seconds=0)
     business.change("UPDATE subscriptions SET lease_until = NULL")

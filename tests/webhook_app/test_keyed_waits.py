@@ -23,7 +23,7 @@ from tests.fakes import FakeProvider
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.scenes import bought, changed, rows
 from tests.webhook_app.views.test_operators import dead
-from webhook_app.slow_calls import PLACES
+from webhook_app.slow_calls import MAX_WAITING_CALLS
 
 KEY = {"Idempotency-Key": "k"}
 PREVIEW = ("/v1/accounts/acme/seat-changes/preview", {"seats": {"full": 9}})
@@ -177,5 +177,5 @@ def test_without_a_place_to_wait_a_sync_is_left_to_the_workers(
 
 def test_a_place_is_free_again_after_a_call_that_failed(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    answers = [client.post(CONFIRM[0], json=CONFIRM[1]) for _ in range(PLACES + 1)]
+    answers = [client.post(CONFIRM[0], json=CONFIRM[1]) for _ in range(MAX_WAITING_CALLS + 1)]
     assert {answer.json["code"] for answer in answers} == {"seat_change_not_found"}

@@ -165,7 +165,7 @@ def test_health_checks_may_add_what_they_like(client: FlaskClient, path: str):
 
 def test_a_parameter_without_a_name_is_refused(client: FlaskClient):
     answer = client.get("/v1/accounts?=1")
-    assert (answer.status_code, answer.json["detail"]) == (422, "query: holds a parameter without a name")
+    assert (answer.status_code, answer.json["detail"]) == (422, "query: has a parameter without a name")
 
 
 def test_raw_bytes_in_a_query_are_read_as_utf_8_too(client: FlaskClient):

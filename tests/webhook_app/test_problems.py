@@ -71,9 +71,9 @@ def test_what_cannot_be_done_there_is_405_with_what_can(
     [
         ("GET", "/nothing", "There is nothing at this path."),
         ("PUT", "/v1/accounts/acme/polcy", "There is nothing at this path."),
-        ("PUT", "/v1/accounts/acme/seats", "What can be done here: GET, HEAD, OPTIONS."),
-        ("GET", "/webhooks/dodo", "What can be done here: OPTIONS, POST."),
-        ("POST", "/webhooks/other", "No provider 'other' is known here"),
+        ("PUT", "/v1/accounts/acme/seats", "It supports: GET, HEAD, OPTIONS."),
+        ("GET", "/webhooks/dodo", "It supports: OPTIONS, POST."),
+        ("POST", "/webhooks/other", "The provider 'other' is not configured"),
     ],
 )
 def test_what_is_not_there_is_said_in_words_of_this_api(
@@ -126,7 +126,8 @@ def test_the_unexpected_is_500_and_says_nothing_more(
             "title": "Internal Server Error",
             "status": 500,
             "code": "internal_error",
-            "detail": "Something went wrong here; it was logged.",
+            "detail": "An unexpected error occurred and was logged. Tell the operator of the service if it "
+            "happens again.",
         },
     )
 
@@ -208,5 +209,5 @@ def test_what_a_database_error_holds_is_not_logged(
     monkeypatch.setattr(claims, "claim_locked", clash)
     assert client.post(CLAIMS, json=ADA).status_code == 500
     assert "IntegrityError" in caplog.text
-    assert "claims_api.py" in caplog.text
+    assert "views/claims.py" in caplog.text
     assert ADA["email"] not in caplog.text

@@ -187,4 +187,4 @@ def test_a_key_that_the_provider_does_not_know_is_not_worth_asking_again_with(
 
 def test_the_openapi_document_has_a_word_of_it(buyer: FlaskClient):
     problem = buyer.get("/openapi.json").json["components"]["schemas"]["Problem"]
-    assert "may be granted later" in problem["properties"]["retry_helps"]["description"]
+    assert "may succeed later" in problem["properties"]["retry_helps"]["description"]

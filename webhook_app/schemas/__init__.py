@@ -1,1 +1,1 @@
-"""Requests and responses: one file per group of API calls."""
+"""Pydantic models of requests and responses, one file per group of API calls."""

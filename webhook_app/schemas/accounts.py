@@ -1,4 +1,4 @@
-"""Accounts and their links, as they are asked for and shown."""
+"""Requests and responses of the calls for accounts, their rules and their linked subscriptions."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ class LinkPath(BaseModel):
 
 class AccountsQuery(PageQuery):
     status: AccountStatus | None = None
-    cursor: Id | None = Field(None, description="`next_cursor` of the page before")
+    cursor: Id | None = Field(None, description="`next_cursor` of the previous page")
 
 
 class PolicyBody(RequestModel):
-    """The account's own rules; what is left out, or null, is the catalogue's again."""
+    """The account's own rules. For a field that is absent or null, the catalogue applies."""
 
     policy: PolicyName | None = None
     grace_days: Annotated[StrictInt, Field(ge=0, le=365)] | None = None
     suspend_after_grace: StrictBool | None = None
     hold_days: Annotated[StrictInt, Field(ge=1, le=365)] | None = None
-    seat_types: dict[Id, PolicyName] = Field({}, description="policies of single seat types")
+    seat_types: dict[Id, PolicyName] = Field({}, description="policies of single seat types, by seat type")
 
 
 class PurchasesResumed(ResponseModel):
     account_id: str
-    failures_forgiven: int = Field(description="purchases in a row that had failed until now")
+    failures_forgiven: int = Field(description="how many consecutive failed purchases were reset")
 
 
 class SeatRulesShown(ResponseModel):
@@ -58,13 +58,15 @@ class SeatRulesShown(ResponseModel):
 class PolicyInForce(ResponseModel):
     account_id: str
     policy: str
-    seat_types: dict[str, str] = Field(description="policies of single seat types that differ")
+    seat_types: dict[str, str] = Field(description="policies of the seat types that differ from `policy`")
     grace_days: int
     suspend_after_grace: bool
     payment_grace_days: int
     hold_days: int
-    rules: dict[str, SeatRulesShown] = Field(description="all rules in force, by seat type")
-    override: dict[str, Any] | None = Field(description="what the app decided; the rest is the catalogue's")
+    rules: dict[str, SeatRulesShown] = Field(description="the rules in force, by seat type")
+    override: dict[str, Any] | None = Field(
+        description="the rules that the app set; all others come from the catalogue"
+    )
 
 
 class AccountShown(ResponseModel):

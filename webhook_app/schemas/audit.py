@@ -1,4 +1,4 @@
-"""What goes over the wire about the audit, and about the figures it explains."""
+"""Requests and responses of the audit and of the explanation of figures."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from webhook_app.schemas.seats import SeatsOfType
 
 
 class AuditQuery(RequestModel):
-    since: Time | None = Field(None, alias="from", description="rows written then or later")
-    until: Time | None = Field(None, alias="to", description="rows written before")
+    since: Time | None = Field(None, alias="from", description="rows written at or after this time")
+    until: Time | None = Field(None, alias="to", description="rows written before this time")
     format: Format = Format.JSON
 
     @field_validator("until")
@@ -37,17 +37,17 @@ class AuditRowShown(ResponseModel):
     actor: str
     source: str
     reason: str
-    event_id: str | None = Field(description="the webhook behind it, if any")
-    fence: int | None = Field(description="the look at the provider behind it, if any")
+    event_id: str | None = Field(description="the webhook event that caused it, if any")
+    fence: int | None = Field(description="fencing token of the sync that caused it, if any")
     member_id: str | None
     subscription_id: str | None
     before: dict[str, Any] | None = Field(
-        description="the account's balance; null before the first row. Its times are spelled as hashed"
+        description="the account's seats before the change; null in the first row. Times as in the hash"
     )
-    after: dict[str, Any]
-    subject_before: dict[str, Any] | None = Field(description="the member or the subscription that moved")
+    after: dict[str, Any] = Field(description="the account's seats after the change")
+    subject_before: dict[str, Any] | None = Field(description="the member or subscription that changed")
     subject_after: dict[str, Any] | None
-    previous: str | None = Field(description="the hash of the account's row before it")
+    previous: str | None = Field(description="hash of the account's previous row")
     hash: str
 
 
@@ -55,7 +55,7 @@ _AS_CSV = {"text/csv; charset=utf-8": {"schema": {"type": "string"}}}
 
 
 class AuditDocument(ResponseModel):
-    # flask-openapi3 reads it: what else the same answer may be.
+    # Read by flask-openapi3: the response may also be CSV.
     model_config = ConfigDict(openapi_extra={"content": _AS_CSV})  # type: ignore[typeddict-unknown-key]
 
     account_id: str
@@ -65,14 +65,16 @@ class AuditDocument(ResponseModel):
 
 
 class ExplainQuery(RequestModel):
-    since: Time | None = Field(None, description="what moved the figures from then on; unset: 30 days ago")
+    since: Time | None = Field(None, description="start of the listed changes; default: 30 days ago")
 
 
 class TermShown(ResponseModel):
     seats: SeatCount
     text: str
-    catalog: str | None = Field(description="the place in the catalogue; null for last good figures")
-    source: str = Field(description="the name of the source that gives it")
+    catalog: str | None = Field(
+        description="the place in the catalogue; null if the last good figures are used"
+    )
+    source: str = Field(description="name of the source that gives these seats")
 
 
 class FiguresThen(ResponseModel):
@@ -81,10 +83,10 @@ class FiguresThen(ResponseModel):
 
 
 class TypeExplained(SeatsOfType):
-    formula: str = Field(description="purchased, as a sum")
+    formula: str = Field(description="`purchased`, written as a sum")
     terms: list[TermShown]
-    use: str = Field(description="used and available, as sums")
-    before: FiguresThen | None = Field(description="just before `since`; null where nothing was known yet")
+    use: str = Field(description="`used` and `available`, written as sums")
+    before: FiguresThen | None = Field(description="just before `since`; null if nothing was known then")
 
 
 class LastChange(ResponseModel):
@@ -93,8 +95,8 @@ class LastChange(ResponseModel):
     actor: str
     source: str
     reason: str
-    event_id: str | None = Field(description="the webhook behind it, if any")
-    fence: int | None = Field(description="the look at the provider behind it, if any")
+    event_id: str | None = Field(description="the webhook event that caused it, if any")
+    fence: int | None = Field(description="fencing token of the sync that caused it, if any")
 
 
 class AddonUnits(ResponseModel):
@@ -103,22 +105,24 @@ class AddonUnits(ResponseModel):
 
 
 class SubscriptionExplained(ResponseModel):
-    product_id: str | None = Field(description="null: nobody has said anything of it yet")
+    product_id: str | None = Field(description="null: not known yet")
     quantity: int | None
     addons: list[AddonUnits] | None = Field(description="null: not known")
-    linked_by: str = Field(description="who said that it belongs to the account")
-    verified_at: datetime | None = Field(description="the last look at the provider that was answered")
-    verified: bool = Field(description="false: only a webhook vouches for its figures")
-    last_change: LastChange | None = Field(description="what gave it the figures it has")
+    linked_by: str = Field(description="how the subscription was assigned to the account")
+    verified_at: datetime | None = Field(description="the last successful sync with the provider")
+    verified: bool = Field(
+        description="false: the figures come from a webhook and no sync has confirmed them yet"
+    )
+    last_change: LastChange | None = Field(description="the change that set its current figures")
 
 
 class SourceExplained(ResponseModel):
     kind: SourceKind
     name: str
-    gives: bool = Field(description="whether its seats are in the formula")
+    gives: bool = Field(description="true: its seats are in the formula")
     because: str
-    rule: str | None = Field(description="the place in the catalogue that decides")
-    kept: str | None = Field(description="why the last good figures stand, where they do")
+    rule: str | None = Field(description="the place in the catalogue that decides this")
+    kept: str | None = Field(description="why the last good figures are used, if they are")
     subscription: SubscriptionExplained | None
 
 
@@ -131,14 +135,14 @@ class MoveShown(LastChange):
     member_id: str | None
     subscription_id: str | None
     status: tuple[AccountStatus | None, AccountStatus] = Field(description="before, after")
-    seats: dict[str, FigureMoved] = Field(description="the seat types whose figures moved")
-    text: str = Field(description="what moved, for people")
+    seats: dict[str, FigureMoved] = Field(description="the seat types whose figures changed")
+    text: str = Field(description="the change as text")
 
 
 class MovesShown(ResponseModel):
     since: datetime
     total: int
-    rows: list[MoveShown] = Field(description="the newest 100, the oldest of them first")
+    rows: list[MoveShown] = Field(description="the newest 100, oldest first")
 
 
 class PersonExplained(ResponseModel):
@@ -148,7 +152,7 @@ class PersonExplained(ResponseModel):
     state: AssignmentState
     reason: str
     since: datetime
-    by: LastChange | None = Field(description="what brought the member there")
+    by: LastChange | None = Field(description="the change that led to this state")
 
 
 class PeopleExplained(ResponseModel):
@@ -163,7 +167,8 @@ class Explained(ResponseModel):
     version: int
     as_of: datetime
     is_current: bool = Field(
-        description="false: a date has come or the catalogue changed, and the sums are ahead of the figures"
+        description="false: a deadline has passed or the catalogue has changed, and the stored figures do "
+        "not show it yet"
     )
     seats: dict[str, TypeExplained]
     sources: list[SourceExplained]

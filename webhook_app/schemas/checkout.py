@@ -1,4 +1,4 @@
-"""What goes over the wire about checkouts. Unknown request fields are refused."""
+"""Requests and responses of the checkout call."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ Seats = Annotated[int, Field(ge=0, le=_MOST_SEATS)]
 _A_URL: Final = re.compile(r"https?://[!-~]+")
 
 
-def _a_url(text: str) -> str:
+def _valid_url(text: str) -> str:
     if not _A_URL.fullmatch(text):
         raise ValueError("must be a URL that begins with https:// or http://, in visible ASCII characters")
     return text
 
 
-Url = Annotated[str, StringConstraints(max_length=LONGEST_URL), AfterValidator(_a_url)]
+Url = Annotated[str, StringConstraints(max_length=LONGEST_URL), AfterValidator(_valid_url)]
 
 
 class CustomerBody(RequestModel):
-    """A customer the provider knows, or a new one; the rest is asked on the page."""
+    """A customer known to the provider, or a new one. The checkout page asks for everything else."""
 
-    customer_id: Id | None = Field(None, description="as the provider knows the customer")
+    customer_id: Id | None = Field(None, description="the provider's customer id")
     email: Email | None = Field(None, description="of a new customer")
     name: Name | None = Field(None, description="of a new customer")
 
     @model_validator(mode="after")
     def _is_one_customer(self) -> Self:
         if (self.customer_id is None) == (self.email is None):
-            raise ValueError("must name either customer_id or email")
+            raise ValueError("must have either customer_id or email, and not both")
         if self.customer_id is not None and self.name is not None:
-            raise ValueError("takes no name beside customer_id: the provider has it")
+            raise ValueError("must not have a name with customer_id: the provider knows it")
         return self
 
 
@@ -49,14 +49,14 @@ class CheckoutBody(RequestModel):
     product_id: Id
     seats: dict[Id, Seats] = Field(
         {},
-        description="purchased seats of each type in all, included ones among them; the others: the minimum",
+        description="total seats per type, including those in the base plan; types not named: the minimum",
     )
-    return_url: Url | None = Field(None, description="where the page leads once it is paid")
+    return_url: Url | None = Field(None, description="where the customer is sent after the payment")
     second_subscription: bool = Field(
         False,
-        description="true: a further subscription is meant, beside one that the account pays for already",
+        description="true: create a second subscription for an account that already has one",
     )
-    customer: CustomerBody | None = Field(None, description="unset: asked on the page")
+    customer: CustomerBody | None = Field(None, description="default: the checkout page asks for it")
 
 
 class CheckoutOpened(ResponseModel):
@@ -66,5 +66,5 @@ class CheckoutOpened(ResponseModel):
     quantity: int
     addons: list[AddonShown]
     seats: dict[str, SeatCount] = Field(
-        description="purchased seats of each type once it is paid; more than wanted where packs give no fewer"
+        description="seats per type after the payment; packs may give more than requested"
     )

@@ -1,4 +1,4 @@
-"""Claims, as they are asked for and answered."""
+"""Requests and responses of the claim calls."""
 
 from __future__ import annotations
 
@@ -16,27 +16,33 @@ from webhook_app.schemas.members import Member
 
 
 class ClaimBody(RequestModel):
-    # JSON has types of its own: "yes" is no boolean.
+    # Values are not converted: the text "yes" is not a boolean.
     model_config = ConfigDict(strict=True)
 
     member_id: NewId
     role: Id
-    email: Email | None = Field(None, description="outer blanks and letter case do not make another person")
-    name: Name | None = Field(None, description="for people who choose who leaves; erased on request")
-    hold: bool = Field(False, description="keep the seat for an invitation; it lapses by itself")
-    protected: bool = Field(False, description="the last to leave when seats are reduced")
+    email: Email | None = Field(
+        None, description="identifies the person too; surrounding whitespace and letter case are ignored"
+    )
+    name: Name | None = Field(
+        None, description="shown when members are chosen for release; erased on request"
+    )
+    hold: bool = Field(False, description="true: hold the seat for an invitation, which expires")
+    protected: bool = Field(False, description="true: released last when seats are reduced")
 
 
 class BatchBody(RequestModel):
     model_config = ConfigDict(strict=True)
 
-    mode: Literal["all", "each"] = Field(description="`all`: all or none; `each`: every claim for itself")
+    mode: Literal["all", "each"] = Field(
+        description="`all`: all claims or none; `each`: each claim by itself"
+    )
     claims: Annotated[list[ClaimBody], Field(min_length=1, max_length=1000)]
 
 
 class ClaimResult(ResponseModel):
     member_id: str
-    status: int = Field(description="what the claim alone would have been answered")
+    status: int = Field(description="the HTTP status that this claim would get by itself")
     assignment: Member | None = None
     problem: Problem | None = None
 
@@ -44,6 +50,6 @@ class ClaimResult(ResponseModel):
 class BatchResult(ResponseModel):
     mode: Literal["all", "each"]
     granted: int
-    waiting: int = Field(description="held until their seats are bought")
+    waiting: int = Field(description="claims whose seats are held until they are bought")
     refused: int
     results: list[ClaimResult]

@@ -1,4 +1,4 @@
-"""What requests and responses share: paths, pages, numbers. Unknown fields are refused in both directions."""
+"""Models shared by requests and responses: paths, pages, numbers. Unknown fields are refused in both."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _A_NUMBER: Final = re.compile(r"-?[0-9]{1,20}")
 
 
 def _in_digits(value: object) -> object:
-    """`int` alone would also read `1_000`, `+1`, ` 1 ` and `1.0`."""
+    """Accept digits only: `int` would also accept `1_000`, `+1`, ` 1 ` and `1.0`."""
     if isinstance(value, str) and not _A_NUMBER.fullmatch(value):
         raise ValueError("must be a whole number, in digits")
     return value
@@ -50,7 +50,7 @@ class SubscriptionPath(BaseModel):
 
 
 class NoQuery(RequestModel):
-    """A question with nothing to choose: what we would not heed is refused, not ignored."""
+    """The query of a call without query parameters: any parameter is refused, not ignored."""
 
 
 class PageQuery(RequestModel):

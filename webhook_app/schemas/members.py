@@ -1,4 +1,4 @@
-"""Members, as they are asked for and shown."""
+"""Requests and responses of the calls for members."""
 
 from __future__ import annotations
 
@@ -25,55 +25,55 @@ class MemberPath(BaseModel):
 
 class MembersQuery(PageQuery):
     member_id: Id | None = None
-    email: Email | None = Field(None, description="in any spelling of the address")
-    state: AssignmentState | None = Field(None, description="unset: all but released")
+    email: Email | None = Field(None, description="letter case and surrounding whitespace are ignored")
+    state: AssignmentState | None = Field(None, description="default: all except released")
     role: Id | None = None
     type: Id | None = Field(None, description="a seat type, or `free`")
     cursor: Cursor | None = None
 
 
 class LeaversQuery(RequestModel):
-    type: Id | None = Field(None, description="a seat type; unset: all of them")
+    type: Id | None = Field(None, description="a seat type; default: all")
     to: Annotated[Number, Field(ge=0, lt=2**63)] | None = Field(
-        None, description="so many seats to come down to; unset: what is purchased now"
+        None, description="number of seats after the reduction; default: the purchased seats"
     )
 
 
 class MemberChange(RequestModel):
-    """What is to be different; what is left out stays. At least one field."""
+    """The fields to change, at least one. Absent fields keep their values."""
 
-    role: Id | None = Field(None, description="another role: a move between seat types, in one step")
+    role: Id | None = Field(None, description="a role of another seat type moves the seat in one step")
     state: Literal["active", "held", "suspended"] | None = Field(
         None,
-        description="`active` takes an invitation up or reactivates; `held` sends an invitation again; "
-        "`suspended` frees the seat and keeps the member",
+        description="`active` confirms an invitation or reactivates a suspended member; `held` renews an "
+        "invitation; `suspended` frees the seat and keeps the member",
     )
     protected: StrictBool | None = None
     name: Name | None = None
     email: Email | None = None
-    last_active_at: Time | None = Field(None, description="kept only if later than what is known")
+    last_active_at: Time | None = Field(None, description="stored only if it is later than the stored time")
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _has_a_field(self) -> Self:
         if all(value is None for value in self.model_dump().values()):
-            raise ValueError("must name at least one thing to change")
+            raise ValueError("must have at least one field to change")
         return self
 
 
 class RenameBody(RequestModel):
     model_config = ConfigDict(strict=True)
 
-    member_id: NewId = Field(description="the id that the member has from now on")
+    member_id: NewId = Field(description="the new id of the member")
 
 
 class Member(ResponseModel):
     member_id: str
     role: str
-    seat_type: str | None = Field(description="null: the role is free and occupies no seat")
+    seat_type: str | None = Field(description="null: the role is free and takes no seat")
     state: AssignmentState
     occupies_seat: bool
-    awaits_purchase: bool = Field(description="the seat is held until it is bought")
-    reason: str = Field(description="why the member counts, or does not")
+    awaits_purchase: bool = Field(description="true: the seat is held until it is bought")
+    reason: str = Field(description="why the member counts as a seat holder, or does not")
     name: str | None
     email: str | None
     protected: bool
@@ -83,8 +83,8 @@ class Member(ResponseModel):
     released_at: datetime | None
     warnings: list[str] = Field(
         [],
-        description="left out if there are none: a role that the catalogue has only in another case, or with "
-        "other blanks, and that therefore means what `*` means",
+        description="absent if there are none. A role that the catalogue has only in other letter case or "
+        "whitespace is treated like `*`, and this warns of it",
     )
 
 
@@ -95,11 +95,11 @@ class Members(ResponseModel):
 
 class Released(ResponseModel):
     member_id: str
-    released: bool = Field(description="false: there was no seat to free")
+    released: bool = Field(description="false: the member had no seat")
 
 
 class LeaverShown(ResponseModel):
-    place: int = Field(description="1 leaves first")
+    place: int = Field(description="1 would be released first")
     member_id: str
     name: str | None
     role: str
@@ -107,15 +107,15 @@ class LeaverShown(ResponseModel):
     protected: bool
     claimed_at: datetime
     last_active_at: datetime | None = Field(description="as the app reported it")
-    reason: str = Field(description="why the member has that place")
+    reason: str = Field(description="why the member has this place")
 
 
 class LeaversOfType(ResponseModel):
     used: int
     purchased: SeatCount
     target: SeatCount
-    total: int = Field(description="so many would have to leave, listed or not")
-    leavers: list[LeaverShown] = Field(description="the first 1000 of them")
+    total: int = Field(description="how many would have to leave, whether listed or not")
+    leavers: list[LeaverShown] = Field(description="the first 1000")
 
 
 class Leavers(ResponseModel):

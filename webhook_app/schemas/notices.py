@@ -1,4 +1,4 @@
-"""What goes over the wire about notices. Unknown request fields are refused."""
+"""Requests and responses of the calls for notices and their endpoints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NoticePath(BaseModel):
 
 
 class NoticesQuery(PageQuery):
-    state: DeliveryState | None = Field(None, description="that of one of the notice's deliveries")
+    state: DeliveryState | None = Field(None, description="notices with at least one delivery in this state")
     account_id: Id | None = None
     cursor: Cursor | None = None
 
@@ -31,7 +31,7 @@ class NoticesQuery(PageQuery):
 class EndpointBody(RequestModel):
     url: Annotated[str, Field(min_length=1, max_length=LONGEST_URL)]
     types: Annotated[list[NoticeType], Field(min_length=1, max_length=len(NoticeType))] | None = Field(
-        None, description="unset: all"
+        None, description="default: all"
     )
 
 
@@ -40,12 +40,16 @@ class EndpointShown(ResponseModel):
     url: str
     types: list[NoticeType] | None = Field(description="null: all")
     created_at: datetime
-    rotated_at: datetime | None = Field(description="the secret before this signs as well for 24 hours")
-    disabled_at: datetime | None = Field(description="it answered 410 and gets nothing any more")
+    rotated_at: datetime | None = Field(
+        description="for 24 hours from then on, the previous secret signs as well"
+    )
+    disabled_at: datetime | None = Field(
+        description="when the endpoint answered 410; nothing is sent to it since"
+    )
 
 
 class EndpointWithSecret(EndpointShown):
-    secret: str = Field(description="`whsec_...`, shown this once")
+    secret: str = Field(description="`whsec_...`; shown only in this response")
 
 
 class Endpoints(ResponseModel):
@@ -54,14 +58,14 @@ class Endpoints(ResponseModel):
 
 class EndpointDeleted(ResponseModel):
     endpoint_id: str
-    deleted: bool = Field(description="false: there was none")
+    deleted: bool = Field(description="false: there was no such endpoint")
 
 
 class DeliveryShown(ResponseModel):
     endpoint_id: str
     state: DeliveryState
     attempts: int
-    next_at: datetime | None = Field(description="null: nothing more is tried")
+    next_at: datetime | None = Field(description="null: no further attempt")
     last_error: str | None
     delivered_at: datetime | None
 
@@ -83,4 +87,4 @@ class Notices(ResponseModel):
 
 class Resent(ResponseModel):
     id: int
-    deliveries: int = Field(description="to how many endpoints it is sent")
+    deliveries: int = Field(description="number of endpoints to which it is sent")

@@ -1,4 +1,4 @@
-"""The inbox, drift findings and the service's health, as operators see them."""
+"""Requests and responses of the operators' calls: inbox, drift findings, sync, and service health."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FindingPath(BaseModel):
 class DismissBody(RequestModel):
     model_config = ConfigDict(strict=True)
 
-    reason: Name = Field(description="why it may be closed; kept with the finding")
+    reason: Name = Field(description="why the finding may be closed; stored with it")
 
 
 class InboxQuery(PageQuery):
@@ -42,7 +42,7 @@ class InboxQuery(PageQuery):
 
 
 class DriftQuery(PageQuery):
-    state: FindingState | None = Field(None, description="default: those that stand, open or held")
+    state: FindingState | None = Field(None, description="default: unresolved findings, `open` or `held`")
     cursor: Cursor | None = None
 
 
@@ -58,13 +58,19 @@ class Alive(ResponseModel):
 class Readiness(ResponseModel):
     status: Literal["ready", "lagging", "outdated"]
     database: Literal["ok"]
-    schema_: str = Field(alias="schema", description="the revision of the database's schema")
-    generation: int | None = Field(description="the generation in force; null before the first evaluation")
-    evaluates: bool = Field(description="false: this process is of an older generation")
-    broker: Literal["ok", "away"] = Field(description="without it deliveries are still taken and worked off")
+    schema_: str = Field(alias="schema", description="revision of the database schema")
+    generation: int | None = Field(
+        description="number of the catalogue and release in force; null before any account was evaluated"
+    )
+    evaluates: bool = Field(
+        description="false: this process has an older catalogue or release and evaluates no accounts"
+    )
+    broker: Literal["ok", "away"] = Field(
+        description="`away`: unreachable; deliveries are still stored and processed"
+    )
     oldest_unprocessed_seconds: float
     longest_untouched_seconds: float = Field(
-        description="how long the subscription that has been due longest was touched by no worker"
+        description="for the most overdue subscription: seconds since it became due without being leased"
     )
 
 
@@ -99,12 +105,12 @@ class DriftShown(ResponseModel):
     theirs: str | None
     likely_cause: LikelyCause
     state: FindingState
-    held_because: str | None = Field(description="why it is not repaired, if it is held")
+    held_because: str | None = Field(description="why the finding is held and not repaired automatically")
     message: str
     first_seen: datetime
     last_seen: datetime
     closed_at: datetime | None
-    closed_because: str | None = Field(description="why a person closed it, if its state is `dismissed`")
+    closed_because: str | None = Field(description="the reason given when it was dismissed")
 
 
 class DriftPage(ResponseModel):
@@ -114,10 +120,8 @@ class DriftPage(ResponseModel):
 
 class SyncWaiting(ResponseModel):
     subscription_id: str
-    reason: str | None = Field(description="why the last look failed, if it did")
-    dead: bool = Field(
-        description="given up on: nobody looks again before the daily verification or a replay"
-    )
+    reason: str | None = Field(description="why the last sync failed, if it did")
+    dead: bool = Field(description="true: syncing was given up until the daily verification or a replay")
 
 
 class Synced(ResponseModel):

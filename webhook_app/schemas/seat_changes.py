@@ -1,4 +1,4 @@
-"""What goes over the wire about seat changes. Unknown request fields are refused."""
+"""Requests and responses of the seat change calls."""
 
 from __future__ import annotations
 
@@ -23,14 +23,12 @@ class ChangePath(BaseModel):
 class PreviewBody(RequestModel):
     seats: Annotated[
         dict[Id, Annotated[int, Field(ge=0, le=_MOST_SEATS, strict=True)]], Field(min_length=1)
-    ] = Field(
-        description="purchased seats of each type the account should have in all; others stay as they are"
-    )
-    subscription_id: Id | None = Field(None, description="unset: the account's only active one")
-    when: When | None = Field(None, description="unset: increases now, reductions as the catalogue says")
-    proration: Proration | None = Field(None, description="unset: as the catalogue says")
+    ] = Field(description="total purchased seats per type after the change; types not named stay unchanged")
+    subscription_id: Id | None = Field(None, description="default: the account's only active subscription")
+    when: When | None = Field(None, description="default: increases now, reductions as the catalogue says")
+    proration: Proration | None = Field(None, description="default: as the catalogue says")
     release: Annotated[list[Id], Field(max_length=10_000)] | Literal["suggested"] = Field(
-        [], description="members whose seats are given back with it, or `suggested`: the usual order"
+        [], description="member ids to release with the change, or `suggested` for the usual order"
     )
 
 
@@ -46,7 +44,7 @@ class StepShown(ResponseModel):
 class MoneyShown(ResponseModel):
     amount: int = Field(description="in the smallest unit of the currency")
     currency: str
-    text: str = Field(description="for people, such as `25.00 USD`")
+    text: str = Field(description="formatted, such as `25.00 USD`")
 
 
 class AddonShown(ResponseModel):
@@ -82,29 +80,31 @@ class ChangeShown(ResponseModel):
     proration: Proration
     release: list[str]
     confirmed_by: str | None
-    automatic: bool = Field(description="bought for claims that waited for a seat (`auto_expand`)")
-    cart: CartsShown = Field(description="the whole cart: what is not named in it would be removed")
-    charged_now: MoneyShown = Field(description="tax included, after credit")
+    automatic: bool = Field(description="true: bought automatically for pending claims (`auto_expand`)")
+    cart: CartsShown = Field(description="the whole cart; items not in it are removed")
+    charged_now: MoneyShown = Field(description="including tax, after credit")
     tax: MoneyShown | None
-    credit: MoneyShown | None = Field(description="gained by the customer; negative: used")
-    renewal: MoneyShown | None = Field(description="each period from then on, before tax")
-    renewal_before: MoneyShown | None = Field(None, description="each period until then, before tax")
+    credit: MoneyShown | None = Field(description="credit the customer gains; negative: credit used")
+    renewal: MoneyShown | None = Field(description="per billing period after the change, before tax")
+    renewal_before: MoneyShown | None = Field(
+        None, description="per billing period before the change, before tax"
+    )
     next_billing_date: datetime | None
     billing_date_moves: bool
     minimum: dict[str, int]
     maximum: dict[str, int]
-    sentence: str = Field(description="fit for a customer")
-    code: str | None = Field(description="why it failed, or what is not known")
+    sentence: str = Field(description="a summary that may be shown to the customer")
+    code: str | None = Field(description="why it failed, or what is still unknown")
     message: str | None
     retry_helps: bool | None
     created_at: datetime
-    expires_at: datetime = Field(description="until when a preview can be confirmed")
+    expires_at: datetime = Field(description="a preview can be confirmed until then")
     sent_at: datetime | None
     history: list[HistoryStep]
 
 
 class ChangePreviewed(ChangeShown):
-    token: str = Field(description="confirms exactly this; shown this once")
+    token: str = Field(description="confirms exactly this change; shown only in this response")
 
 
 class ChangesShown(ResponseModel):

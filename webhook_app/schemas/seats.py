@@ -1,4 +1,4 @@
-"""Seats, as they are asked for and shown."""
+"""Requests and responses of the calls that read seats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from webhook_app.schemas.common import Number, RequestModel, ResponseModel, Seat
 
 class SeatsQuery(RequestModel):
     at: Time | None = Field(
-        None, description="the document as it was then, from the audit; ISO 8601 with an offset"
+        None, description="read the document as of this time, from the audit; ISO 8601 with an offset"
     )
 
 
@@ -26,7 +26,7 @@ class CanAddQuery(RequestModel):
 
 
 class SeatsOfType(ResponseModel):
-    policy: str = Field(description="the policy that decides about this seat type")
+    policy: str = Field(description="the policy of this seat type")
     purchased: SeatCount
     included: SeatCount
     addon: int
@@ -36,41 +36,40 @@ class SeatsOfType(ResponseModel):
     used: int
     available: SeatCount
     overage: int
-    waiting: int = Field(
-        0, description="held seats that are still to be bought; left out where there are none"
-    )
+    waiting: int = Field(0, description="held seats that are still to be bought; absent if there are none")
     deadline: datetime | None = Field(
         None,
-        description="when new claims are refused unless use is back within what was bought; left out where "
-        "there is none",
+        description="new claims are refused from then on, unless use is back within the limit; absent if "
+        "there is no deadline",
     )
     suspends_at: datetime | None = Field(
-        None, description="when members are suspended unless it is; left out where nobody would be"
+        None,
+        description="members are suspended then, unless use is back within the limit; absent if nobody is",
     )
 
 
 class ScheduledChangeShown(ResponseModel):
     effective_at: datetime | None
     seats: dict[str, SeatCount] | None = Field(
-        None, description="those the subscription will give; absent where the catalogue cannot count them"
+        None, description="seats after the change; absent if the catalogue cannot count them"
     )
 
 
 class SubscriptionShown(ResponseModel):
     subscription_id: str
-    status: str | None = Field(description="null only with `at`: it was one that nobody had described")
+    status: str | None = Field(description="null only with `at`, if it was not known at that time")
     product_id: str
     cancel_at_next_billing_date: bool | None = Field(description="null only with `at`")
     next_billing_date: datetime | None
     scheduled_change: ScheduledChangeShown | None = Field(
-        None, description="absent unless the provider has a change scheduled, by whomever"
+        None, description="absent unless the provider has a scheduled change"
     )
 
 
 class SeatsDocument(ResponseModel):
     account_id: str
     status: AccountStatus
-    policy: str = Field(description="the account's, for every seat type that has no other")
+    policy: str = Field(description="the account's policy, for seat types without their own")
     version: int | None = Field(description="null only with `at`")
     seats: dict[str, SeatsOfType]
     subscriptions: list[SubscriptionShown]

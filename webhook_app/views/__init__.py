@@ -1,1 +1,1 @@
-"""Views: one file per group of API calls. They read the request, call a service, and show its answer."""
+"""Views, one file per group of API calls. Each reads the request, calls a service and shapes the response."""

@@ -1,4 +1,4 @@
-"""Accounts: create them before any purchase, give them rules of their own, list them, delete them."""
+"""Accounts: create before any purchase, list, delete, set rules, and resume automatic purchases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from services.ledger import entitlements, purchase_limits
 from webhook_app.auth import caller, needs
 from webhook_app.context import app_context
 from webhook_app.idempotency import Result, respond_once
-from webhook_app.responses import KEYED, WITH_BODY, WRITING, answer, responses
+from webhook_app.responses import KEYED, WITH_BODY, WRITING, json_response, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.accounts import (
     AccountDeleted,
@@ -40,8 +40,9 @@ accounts_api = Routes("accounts", tag="Accounts")
 
 @accounts_api.put(
     "/v1/accounts/<account_id>",
-    summary="Make sure that an account exists",
-    description="201 new, 200 known. A new account has the catalogue's free seats, and its contracts'.",
+    summary="Create an account if it does not exist",
+    description="201 if it is new, 200 if it exists. A new account has the seats that the catalogue and its "
+    "contracts give without a subscription.",
     responses=responses(AccountShown, *WRITING, also=201),
 )
 @needs(Scope.CLAIM)
@@ -59,8 +60,8 @@ def put_account(path: NewAccountPath) -> Response:
 @accounts_api.delete(
     "/v1/accounts/<account_id>",
     summary="Delete an empty account",
-    description="409 `account_not_empty` while it has a subscription, a member or a contract. Its audit is "
-    "kept, and goes on if the account is created again.",
+    description="409 `account_not_empty` while it has a subscription, a member or a contract. The audit is "
+    "kept, and continues if the account is created again.",
     responses=responses(AccountDeleted, *WRITING, 404, 409),
 )
 @needs(Scope.ADMIN)
@@ -76,9 +77,9 @@ def delete_account(path: AccountPath) -> Response:
 
 @accounts_api.put(
     "/v1/accounts/<account_id>/policy",
-    summary="Give the account rules of its own",
-    description="Replaces the account's own rules as a whole; `{}` takes them back, and the catalogue's "
-    "hold again. Audited.",
+    summary="Set the account's own rules",
+    description="Replaces all of the account's own rules. With `{}` it has none, and the catalogue's rules "
+    "apply again. Audited.",
     responses=responses(PolicyInForce, *WITH_BODY, 404),
 )
 @needs(Scope.ADMIN)
@@ -98,7 +99,7 @@ def put_policy(path: AccountPath, body: PolicyBody) -> Response:
 
 @accounts_api.get(
     "/v1/accounts/<account_id>/policy",
-    summary="The rules in force for the account",
+    summary="Get the rules in force for the account",
     responses=responses(PolicyInForce, *KEYED, 404),
 )
 @needs(Scope.READ)
@@ -106,14 +107,15 @@ def get_policy(path: AccountPath) -> Response:
     with app_context().runtime.sessions() as session:
         found = account.get(session, path.account_id)
         rules = entitlements.rules_of(session, found.id, found.override, app_context().runtime.catalog)
-    return answer(_rules_shown(path.account_id, rules, found.override))
+    return json_response(_rules_shown(path.account_id, rules, found.override))
 
 
 @accounts_api.post(
     "/v1/accounts/<account_id>/purchases/resume",
-    summary="Buy seats automatically again",
-    description="After three purchases in a row that failed, `auto_expand` buys nothing for the account. "
-    "This forgives them; so do a payment, a new payment method and a seat change that is applied.",
+    summary="Resume automatic purchases",
+    description="After three consecutive failed purchases, `auto_expand` stops buying for the account. This "
+    "call resets the failures and resumes it. So do a payment, a new payment method, and an applied seat "
+    "change.",
     responses=responses(PurchasesResumed, *WRITING, 404),
 )
 @needs(Scope.BILLING)
@@ -131,7 +133,7 @@ def _check_seat_types(override: Override, catalog: Catalog) -> None:
     for seat_type in override.seat_types:
         if seat_type not in catalog.seat_types:
             raise UnknownSeatType(
-                f"No seat type {seat_type!r} is sold or given. Known: {', '.join(catalog.seat_types)}.",
+                f"The catalogue has no seat type {seat_type!r}. Use one of: {', '.join(catalog.seat_types)}.",
                 details={"seat_type": seat_type, "known_seat_types": catalog.seat_types},
             )
 
@@ -160,14 +162,16 @@ def _terms(rules: Rules) -> dict[str, Any]:
 
 @accounts_api.get(
     "/v1/accounts",
-    summary="Accounts, by id",
+    summary="List accounts, ordered by id",
     responses=responses(Accounts, *KEYED),
 )
 @needs(Scope.READ)
 def accounts(query: AccountsQuery) -> Response:
     with app_context().runtime.sessions() as session:
         page = account.page(session, status=query.status, after=query.cursor, limit=query.limit)
-    return answer({"accounts": [_shown(one) for one in page.accounts], "next_cursor": page.next_cursor})
+    return json_response(
+        {"accounts": [_shown(one) for one in page.accounts], "next_cursor": page.next_cursor}
+    )
 
 
 def _shown(found: Account) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The audit of one account, whole or between two times, for people and for files."""
+"""The audit of one account, complete or between two times, as JSON or CSV."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ audit_api = Routes("audit", tag="Audit")
 
 @audit_api.get(
     "/v1/accounts/<account_id>/audit",
-    summary="Every change of the account's seats, oldest first",
-    description="Streamed. As JSON one document with a line for each row. As CSV (RFC 4180, UTF-8) with a "
-    "header; objects are JSON in their cell, and a text cell that a spreadsheet might take for a formula, or "
-    "that begins with an apostrophe, has an apostrophe in front.",
+    summary="List every change of the account's seats, oldest first",
+    description="Streamed. JSON: one document with one line per row. CSV: RFC 4180, UTF-8, with a header; a "
+    "cell with an object contains JSON. A text cell that a spreadsheet might take for a formula, or that "
+    "begins with an apostrophe, gets an apostrophe in front.",
     responses=responses(AuditDocument, *KEYED, 404),
 )
 @needs(Scope.READ)

@@ -1,4 +1,4 @@
-"""Checkout: where an account that has no subscription yet buys its seats."""
+"""Checkout: open the provider's page on which an account buys its first subscription."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ checkout_api = Routes("checkout", tag="Seat changes")
 
 @checkout_api.post(
     "/v1/accounts/<account_id>/checkout",
-    summary="Open a page on which the account buys its seats",
-    description="Turns the seats into the product's add-ons or packs, the cheapest by the provider's prices, "
-    "and puts the account's id into the subscription's metadata: once it is paid, the first webhook finds "
-    "the account. For one that pays for a subscription already 409 `subscription_exists`: change its seats "
-    "instead, or send `second_subscription`.",
+    summary="Open a checkout page for the account",
+    description="Converts the seats to the cheapest add-ons or packs of the product and writes the account "
+    "id to the subscription's metadata, so that the first webhook after the payment assigns the "
+    "subscription to the account. 409 `subscription_exists` if the account already pays for a subscription: "
+    "use a seat change instead, or send `second_subscription`.",
     responses=responses(CheckoutOpened, *WITH_BODY, 404, 409, 502, also=201),
 )
 @needs(Scope.BILLING)
 def checkout(path: NewAccountPath, body: CheckoutBody) -> Response:
-    wanted = body.customer.model_dump() if body.customer else {}
+    customer = body.customer.model_dump() if body.customer else {}
     purchase = CheckoutRequest(
         product_id=body.product_id,
         seats=body.seats,
-        buyer=Buyer(**wanted),
+        buyer=Buyer(**customer),
         return_url=body.return_url,
         is_second=body.second_subscription,
     )
 
-    def ask() -> Result:
+    def open_page() -> Result:
         opened = open_checkout(app_context().runtime, path.account_id, purchase)
         return Result(HTTPStatus.CREATED, _shown(opened))
 
-    return respond_after_call(lambda: app_context().slow_calls.wait_for(ask))
+    return respond_after_call(lambda: app_context().slow_calls.wait_for(open_page))
 
 
 def _shown(opened: OpenedCheckout) -> dict[str, Any]:

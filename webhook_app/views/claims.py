@@ -1,4 +1,4 @@
-"""Claims: a seat for a person, or for many; bought first, where the policy buys what is missing."""
+"""Claims: give seats to one person or to many, and wait for the purchase if missing seats are bought."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from webhook_app.schemas.claims import BatchBody, BatchResult, ClaimBody
 from webhook_app.schemas.common import AccountPath
 from webhook_app.schemas.members import Member
 from webhook_app.views.members import (
-    asked_for,
-    role_warned_of,
+    app_cause,
+    member_document,
     role_warnings,
-    shown,
+    role_warnings_on_refusal,
     still_members,
 )
 
@@ -39,165 +39,208 @@ claims_api = Routes("claims", tag="Members")
 
 @claims_api.post(
     "/v1/accounts/<account_id>/claims",
-    summary="Claim a seat for a person, once",
-    description="201: seated. 200: the person has a seat already, or an invitation that is confirmed, under "
-    "this id from now on. A role of another seat type is a move, granted or refused like a claim; another "
-    "role of the same type, and an address that differs, stay as they were: PATCH changes them. 409 "
-    "`no_seat_available`, `claims_blocked` or `purchase_needed`, with the numbers; `email_taken` with the id "
-    "that has the address; `wrong_state` for somebody suspended. Under the policy "
-    "`auto_expand` a seat that is missing is bought: 201 once a look at the provider shows it; 202 if it "
-    "does not yet, with the seat held, and a notice tells what comes of it. Takes an `Idempotency-Key`.",
+    summary="Claim a seat for one person",
+    description="201: the person has a new seat. 200: the person already had a seat, or an invitation that "
+    "this call confirms; from now on the member has the id in this request. A role of another seat type is "
+    "a move and is granted or refused like a claim. Another role of the same seat type, or a different "
+    "e-mail address, is not stored: use PATCH. 409 `no_seat_available`, `claims_blocked` or "
+    "`purchase_needed`, with the seat figures; `email_taken` with the id of the member who has the address; "
+    "`wrong_state` for a suspended member. Under the policy `auto_expand` a missing seat is bought: 201 "
+    "once a sync with the provider shows the seat; 202 if the purchase is still under way: the seat is "
+    "held, and a notice reports the outcome. Takes an `Idempotency-Key`.",
     responses=responses(Member, *WITH_BODY, 404, 409, also=(201, 202)),
 )
 @needs(Scope.CLAIM)
 def claim(path: AccountPath, body: ClaimBody) -> Response:
-    wish = ClaimRequest(**body.model_dump())
-    held: dict[str, int] = {}
-
-    def work(session: Session) -> Result:
-        with role_warned_of(wish.role):
-            seated = pending_claims.claim(
-                session, path.account_id, wish, app_context().runtime.catalog, asked_for("claim")
-            )
-        held.update(_held([seated]))
-        return Result(_status(seated), shown(seated.assignment, wish.role))
-
-    def conclude(first: Result) -> Result:
-        if first.status != HTTPStatus.ACCEPTED:
-            return first
-        (became,) = _after_purchase(path.account_id, [first.body], held).values()
-        return became
-
-    return respond_once(work, conclude, still_holds=still_members(path.account_id))
+    call = _SingleClaim(path.account_id, ClaimRequest(**body.model_dump()))
+    return respond_once(call.claim, call.finish, still_holds=still_members(path.account_id))
 
 
 @claims_api.post(
     "/v1/accounts/<account_id>/claims/batch",
     summary="Claim seats for many people",
-    description="One result per claim, in their order. `each`: 200, whatever they came to. `all`: 200 if all "
-    "were granted, else 409 `batch_refused` and nothing was changed; nothing is bought for it. Takes an "
-    "`Idempotency-Key`.",
+    description="One result per claim, in request order. Mode `each`: always 200, each claim is granted or "
+    "refused by itself. Mode `all`: 200 if every claim is granted; otherwise 409 `batch_refused` and nothing "
+    "is changed. Mode `all` never buys seats. Takes an `Idempotency-Key`.",
     responses=responses(BatchResult, *WITH_BODY, 404, 409),
 )
 @needs(Scope.CLAIM)
 def claim_batch(path: AccountPath, body: BatchBody) -> Response:
-    wishes = [ClaimRequest(**one.model_dump()) for one in body.claims]
-    held: dict[str, int] = {}
+    call = _BatchClaim(path.account_id, body.mode, [ClaimRequest(**one.model_dump()) for one in body.claims])
+    return respond_once(call.claim, call.finish, still_holds=still_members(path.account_id))
 
-    def work(session: Session) -> Result:
-        asked = (session, path.account_id, wishes, app_context().runtime.catalog, asked_for("batch"))
-        granted, outcomes = (
-            batch_claims.claim_all(*asked) if body.mode == "all" else (True, batch_claims.claim_each(*asked))
-        )
-        held.update(_held(one for one in outcomes if granted and isinstance(one, ClaimOutcome)))
-        told = [
-            _result(wish, outcome, is_granted=granted) for wish, outcome in zip(wishes, outcomes, strict=True)
+
+class _PendingClaims:
+    """The pending claims of one call: seats that are held until they are bought."""
+
+    def __init__(self, account_id: str) -> None:
+        self._account_id = account_id
+        self._created: dict[str, int] = {}
+
+    def add(self, outcomes: Iterable[ClaimOutcome]) -> None:
+        """Remember the assignments that this call created and that wait for a purchase."""
+        for outcome in outcomes:
+            if outcome.assignment.awaits is not None:
+                self._created[outcome.assignment.member_id] = outcome.assignment.id
+
+    def wait(self, documents: Sequence[Mapping[str, Any]]) -> Mapping[str, Result]:
+        """Wait for the purchase, then return the final result by member id.
+
+        `documents` are the member documents of the first response. If too many calls are waiting already,
+        the current state is returned at once.
+        """
+        runtime = app_context().runtime
+        with runtime.sessions() as session:
+            assignment_ids = {one["member_id"]: self._assignment_id(session, one) for one in documents}
+        with app_context().slow_calls.place() as has_place:
+            if has_place:
+                known_ids = [one for one in assignment_ids.values() if one is not None]
+                auto_expand.wait_for_seats(runtime, self._account_id, known_ids)
+        with runtime.sessions() as session:
+            return {member_id: _final_result(session, one) for member_id, one in assignment_ids.items()}
+
+    def _assignment_id(self, session: Session, document: Mapping[str, Any]) -> int | None:
+        """The assignment behind a member document. A repeated call did not create it, and looks it up; an
+        invitation that was confirmed under another member id meanwhile is found by its address.
+        """
+        member_id, email = document["member_id"], document["email"]
+        if member_id in self._created:
+            return self._created[member_id]
+        live = assignment.live(session, self._account_id, member_id)
+        if live is None and email is not None:
+            live = assignment.live_address(session, self._account_id, email)
+        return assignment.newest_id(session, self._account_id, member_id) if live is None else live.id
+
+
+class _SingleClaim:
+    """One call that claims a seat for one person."""
+
+    def __init__(self, account_id: str, request: ClaimRequest) -> None:
+        self._account_id = account_id
+        self._request = request
+        self._pending = _PendingClaims(account_id)
+
+    def claim(self, session: Session) -> Result:
+        """Claim the seat, or hold one that is to be bought: then the status is 202."""
+        catalog, cause = app_context().runtime.catalog, app_cause("claim")
+        with role_warnings_on_refusal(self._request.role):
+            outcome = pending_claims.claim(session, self._account_id, self._request, catalog, cause)
+        self._pending.add([outcome])
+        return Result(_status(outcome), member_document(outcome.assignment, self._request.role))
+
+    def finish(self, first: Result) -> Result:
+        """The final result: if the seat is to be bought, after waiting for the purchase."""
+        if first.status != HTTPStatus.ACCEPTED:
+            return first
+        return self._pending.wait([first.body])[first.body["member_id"]]
+
+
+class _BatchClaim:
+    """One call that claims seats for many people."""
+
+    def __init__(self, account_id: str, mode: str, requests: Sequence[ClaimRequest]) -> None:
+        self._account_id = account_id
+        self._mode = mode
+        self._requests = requests
+        self._pending = _PendingClaims(account_id)
+
+    def claim(self, session: Session) -> Result:
+        """Claim the seats: all or none, or each by itself. Results with status 202 are still to be bought."""
+        is_granted, outcomes = self._outcomes(session)
+        if is_granted:
+            self._pending.add(one for one in outcomes if isinstance(one, ClaimOutcome))
+        results = [
+            _claim_result(request, outcome, is_granted=is_granted)
+            for request, outcome in zip(self._requests, outcomes, strict=True)
         ]
-        return _answered(body.mode, told) if granted else _nothing_granted(body.mode, told)
+        return self._response(results) if is_granted else self._refusal(results)
 
-    def conclude(first: Result) -> Result:
+    def finish(self, first: Result) -> Result:
+        """The final result: if some seats are to be bought, after waiting for the purchase."""
         if first.status != HTTPStatus.OK:
             return first
-        told = first.body["results"]
-        waiting_ones = [one["assignment"] for one in told if _waits(one)]
-        if not waiting_ones:
+        results = first.body["results"]
+        pending = [one["assignment"] for one in results if _is_pending(one)]
+        if not pending:
             return first
-        became = _after_purchase(path.account_id, waiting_ones, held)
-        return _answered(body.mode, [_concluded(one, became) if _waits(one) else one for one in told])
+        final = self._pending.wait(pending)
+        return self._response([_with_final(one, final) if _is_pending(one) else one for one in results])
 
-    return respond_once(work, conclude, still_holds=still_members(path.account_id))
+    def _outcomes(self, session: Session) -> tuple[bool, Sequence[Outcome]]:
+        """False if the whole batch is refused, and the outcome of each claim."""
+        catalog, cause = app_context().runtime.catalog, app_cause("batch")
+        if self._mode == "all":
+            return batch_claims.claim_all(session, self._account_id, self._requests, catalog, cause)
+        return True, batch_claims.claim_each(session, self._account_id, self._requests, catalog, cause)
+
+    def _response(self, results: Sequence[Mapping[str, Any]]) -> Result:
+        return Result(HTTPStatus.OK, {"mode": self._mode, **_totals(results), "results": results})
+
+    def _refusal(self, results: Sequence[Mapping[str, Any]]) -> Result:
+        totals = {**_totals(results), "granted": 0}
+        refusal = BatchRefused(
+            f"{totals['refused']} of {len(results)} claims are refused, so none was granted.",
+            details={"mode": self._mode, **totals, "results": results},
+        )
+        return Result(HTTPStatus.CONFLICT, problems.of_error(refusal))
 
 
-def _held(claims: Iterable[ClaimOutcome]) -> Mapping[str, int]:
-    """The assignments that wait for a seat, by member id."""
-    people = (seated.assignment for seated in claims)
-    return {person.member_id: person.id for person in people if person.awaits is not None}
-
-
-def _status(seated: ClaimOutcome) -> HTTPStatus:
-    if seated.assignment.awaits is not None:
+def _status(outcome: ClaimOutcome) -> HTTPStatus:
+    if outcome.assignment.awaits is not None:
         return HTTPStatus.ACCEPTED
-    return HTTPStatus.CREATED if seated.is_new else HTTPStatus.OK
+    return HTTPStatus.CREATED if outcome.is_new else HTTPStatus.OK
 
 
-def _result(wish: ClaimRequest, outcome: Outcome, *, is_granted: bool) -> dict[str, Any]:
-    """What the claim came to. One that was taken back with the others has no assignment to show."""
-    if isinstance(outcome, ClaimOutcome):
-        status: int = HTTPStatus.CREATED if outcome.is_new else HTTPStatus.OK
-        person, problem = None, None
-        if is_granted:
-            status, person = _status(outcome), shown(outcome.assignment, wish.role)
-    else:
-        person, problem = None, {**problems.of_error(outcome), **role_warnings(wish.role)}
-        status = problem["status"]
-    return {"member_id": wish.member_id, "status": status, "assignment": person, "problem": problem}
+def _claim_result(request: ClaimRequest, outcome: Outcome, *, is_granted: bool) -> dict[str, Any]:
+    """One entry of `results`. If the whole batch is refused, a granted claim was rolled back and has no
+    assignment to show.
+    """
+    if not isinstance(outcome, ClaimOutcome):
+        problem = {**problems.of_error(outcome), **role_warnings(request.role)}
+        return _entry(request.member_id, problem["status"], problem=problem)
+    if not is_granted:
+        return _entry(request.member_id, HTTPStatus.CREATED if outcome.is_new else HTTPStatus.OK)
+    return _entry(
+        request.member_id, _status(outcome), assignment=member_document(outcome.assignment, request.role)
+    )
 
 
-def _waits(result: Mapping[str, Any]) -> bool:
+def _entry(
+    member_id: str,
+    status: int,
+    *,
+    assignment: Mapping[str, Any] | None = None,
+    problem: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    return {"member_id": member_id, "status": status, "assignment": assignment, "problem": problem}
+
+
+def _is_pending(result: Mapping[str, Any]) -> bool:
     return bool(result["status"] == HTTPStatus.ACCEPTED)
 
 
-def _concluded(result: Mapping[str, Any], became: Mapping[str, Result]) -> dict[str, Any]:
-    answer = became[result["assignment"]["member_id"]]
-    is_refused = answer.status == HTTPStatus.CONFLICT
-    told = {"assignment": None, "problem": answer.body} if is_refused else {"assignment": answer.body}
-    return {**result, "status": answer.status, **told}
+def _with_final(result: Mapping[str, Any], final: Mapping[str, Result]) -> dict[str, Any]:
+    """The entry of a pending claim, with the final result of its member in place of the first one."""
+    answer = final[result["assignment"]["member_id"]]
+    if answer.status == HTTPStatus.CONFLICT:
+        return {**result, "status": answer.status, "assignment": None, "problem": answer.body}
+    return {**result, "status": answer.status, "assignment": answer.body}
 
 
-def _answered(mode: str, told: Sequence[dict[str, Any]]) -> Result:
-    return Result(HTTPStatus.OK, {"mode": mode, **_totals(told), "results": told})
+def _totals(results: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    refused = sum(result["problem"] is not None for result in results)
+    pending = sum(map(_is_pending, results))
+    return {"granted": len(results) - refused - pending, "waiting": pending, "refused": refused}
 
 
-def _nothing_granted(mode: str, told: Sequence[dict[str, Any]]) -> Result:
-    totals = {**_totals(told), "granted": 0}
-    refusal = BatchRefused(
-        f"{totals['refused']} of {len(told)} claims are refused, so none was granted.",
-        details={"mode": mode, **totals, "results": told},
-    )
-    return Result(HTTPStatus.CONFLICT, problems.of_error(refusal))
-
-
-def _totals(told: Sequence[dict[str, Any]]) -> dict[str, int]:
-    refused = sum(result["problem"] is not None for result in told)
-    held = sum(map(_waits, told))
-    return {"granted": len(told) - refused - held, "waiting": held, "refused": refused}
-
-
-def _after_purchase(
-    account_id: str, people: Sequence[Mapping[str, Any]], held: Mapping[str, int]
-) -> Mapping[str, Result]:
-    """Wait for the purchase, then return what became of each claim, by member id. If too many calls wait
-    already, return that at once. `held` maps member ids to the assignments that this call created.
-    """
-    runtime = app_context().runtime
-    with runtime.sessions() as session:
-        theirs = {
-            one["member_id"]: held.get(one["member_id"]) or _find(session, account_id, one) for one in people
-        }
-    with app_context().slow_calls.place() as has_place:
-        if has_place:
-            auto_expand.wait_for_seats(
-                runtime, account_id, [one for one in theirs.values() if one is not None]
-            )
-    with runtime.sessions() as session:
-        return {member_id: _became(session, one) for member_id, one in theirs.items()}
-
-
-def _find(session: Session, account_id: str, shown_then: Mapping[str, Any]) -> int | None:
-    """The person's assignment: an invitation that was taken up since is found by its address."""
-    member_id, email = shown_then["member_id"], shown_then["email"]
-    live = assignment.live(session, account_id, member_id)
-    if live is None and email is not None:
-        live = assignment.live_address(session, account_id, email)
-    return assignment.newest_id(session, account_id, member_id) if live is None else live.id
-
-
-def _became(session: Session, assignment_id: int | None) -> Result:
-    person = None if assignment_id is None else session.get(Assignment, assignment_id)
-    if person is not None and person.state != AssignmentState.RELEASED:
-        return Result(_status(ClaimOutcome(person, is_new=True)), shown(person))
-    reason = "The seat has been given back since."
-    if person is not None:
-        last = audit.newest_of_member(session, person.account_id, person.member_id)
-        reason = last.reason if last is not None and last.source == pending_claims.SOURCE else reason
+def _final_result(session: Session, assignment_id: int | None) -> Result:
+    """The member if the seat is still held or was bought; 409 with the reason if it was released."""
+    found = None if assignment_id is None else session.get(Assignment, assignment_id)
+    if found is not None and found.state != AssignmentState.RELEASED:
+        return Result(_status(ClaimOutcome(found, is_new=True)), member_document(found))
+    reason = "The seat was released while the purchase was under way. Claim again."
+    if found is not None:
+        newest = audit.newest_of_member(session, found.account_id, found.member_id)
+        if newest is not None and newest.source == pending_claims.SOURCE:
+            reason = newest.reason
     return Result(HTTPStatus.CONFLICT, problems.of_error(NoSeatAvailable(reason)))

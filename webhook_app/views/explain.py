@@ -1,4 +1,4 @@
-"""Every figure explained: the sum behind it, what gave each summand, what moved it, and who is counted."""
+"""Explains every seat figure: its sum, the sources of the sum, recent changes, and who is counted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from models.api_key import Scope
 from services.reports.explanation_document import _MOST_LISTED, document
 from webhook_app.auth import needs
 from webhook_app.context import app_context
-from webhook_app.responses import KEYED, answer, responses
+from webhook_app.responses import KEYED, json_response, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.audit import Explained, ExplainQuery
 from webhook_app.schemas.common import AccountPath
@@ -18,11 +18,12 @@ explain_api = Routes("explain", tag="Audit")
 
 @explain_api.get(
     "/v1/accounts/<account_id>/explain",
-    summary="Why the account's figures are what they are",
-    description="The figures of the seats document, with the sum behind each, what gives the summands, what "
-    f"moved them, and who is counted or not and why. Of rows and members {_MOST_LISTED} are listed.",
+    summary="Explain the account's seat figures",
+    description="For each figure of the seats document: its sum, the source of each term, the changes that "
+    "led to it, and who is counted or not, with reasons. At most "
+    f"{_MOST_LISTED} changes and members are listed.",
     responses=responses(Explained, *KEYED, 404),
 )
 @needs(Scope.READ)
 def explain(path: AccountPath, query: ExplainQuery) -> Response:
-    return answer(document(app_context().runtime, path.account_id, since=query.since))
+    return json_response(document(app_context().runtime, path.account_id, since=query.since))

@@ -1,8 +1,9 @@
-"""Health: liveness, readiness, metrics. All figures come from the database, so any process can answer."""
+"""Health checks: liveness, readiness, metrics. Figures come from the database, so any process can answer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final
@@ -23,43 +24,43 @@ from services.reports.service_health import ServiceHealth
 from webhook_app import problems
 from webhook_app.auth import public
 from webhook_app.context import app_context
-from webhook_app.responses import answer, responses
+from webhook_app.responses import json_response, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.operators import Alive, Readiness
 from worker import broker
 
 health = Routes("health", tag="Health", is_public=True)
 
-# Events wait for seconds; one that has waited this long says that no worker works, or that the
-# provider is away.
-_TOO_OLD: Final = timedelta(minutes=5)
-# A subscription that is due is touched within seconds, by a worker or by the sweeper.
-_UNTOUCHED_TOO_LONG: Final = timedelta(minutes=1)
+# Events are normally processed within seconds. An older one means that no worker is running, or that the
+# provider is unreachable.
+_EVENT_TOO_OLD: Final = timedelta(minutes=5)
+# A due subscription is normally leased within seconds, by a worker or by the sweeper.
+_SUBSCRIPTION_TOO_LATE: Final = timedelta(minutes=1)
 _METRICS: Final[dict[str, Any]] = {
-    "description": "All figures come from the database, so any process can tell them.",
+    "description": "All figures come from the database, so any process reports the same ones.",
     "content": {CONTENT_TYPE_PLAIN_0_0_4: {"schema": {"type": "string"}}},
 }
 
 
 @health.get(
     "/healthz",
-    summary="The process answers; nothing else is asked",
+    summary="Liveness: the process answers",
     responses=responses(Alive),
 )
 @public
 def alive() -> Response:
-    return answer({"status": "ok"})
+    return json_response({"status": "ok"})
 
 
 @health.get(
     "/readyz",
-    summary="Database, broker and the age of the oldest unprocessed event",
-    description="Without the broker deliveries are still taken and worked off, so only the database decides: "
-    "503 while it is away, not migrated, or another mode's or business's. An event that has waited for "
-    "minutes is a warning, `lagging`, and so is a subscription that has been due for a minute and was "
-    "touched by no worker; all ages are by the database's clock. `outdated`: a newer catalogue or release is "
-    "in force, so this process evaluates no accounts and should be restarted with that one; its other calls "
-    "work as before.",
+    summary="Readiness: database, broker and processing lag",
+    description="503 while the database is unreachable, not migrated, or belongs to another mode or "
+    "business. A missing broker is only reported, since deliveries are stored and processed without it. "
+    "`lagging` is a warning: an event has been unprocessed for five minutes, or a subscription has been due "
+    "for a minute and no worker has leased it (ages by the database clock). `outdated`: a newer catalogue or "
+    "release is in force, so this process evaluates no accounts; restart it with the newer one. Its other "
+    "calls work as before.",
     responses=responses(Readiness, 503),
 )
 @public
@@ -71,45 +72,54 @@ def ready() -> Response:
             if schema.is_behind(revision):
                 return _not_migrated(revision)
             installation.check_in(session, runtime.settings)
-            waited = service_health.oldest_unprocessed(session)
-            untouched = sync_queue.longest_overdue(session)
-            found = generation.state_of(session, runtime.catalog)
+            lag = _Lag(service_health.oldest_unprocessed(session), sync_queue.longest_overdue(session))
+            in_force = generation.state_of(session, runtime.catalog)
     except SQLAlchemyError:
-        return problems.response(
-            HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", "The database is away.", {"database": "away"}
-        )
+        return _not_ready("The database is unreachable.", {"database": "away"})
     except SettingsError as error:
-        return problems.response(
-            HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", error.message, {"database": "not_ours"}
-        )
-    return answer(
+        return _not_ready(error.message, {"database": "not_ours"})
+    return json_response(
         {
-            "status": _status(waited, untouched, found),
+            "status": _status(lag, in_force),
             "database": "ok",
             "schema": revision,
-            "generation": found.newest,
-            "evaluates": found.may_evaluate,
+            "generation": in_force.newest,
+            "evaluates": in_force.may_evaluate,
             "broker": "ok" if broker.answers(runtime.settings.broker_url) else "away",
-            "oldest_unprocessed_seconds": round(waited.total_seconds(), 3),
-            "longest_untouched_seconds": round(untouched.total_seconds(), 3),
+            "oldest_unprocessed_seconds": round(lag.event.total_seconds(), 3),
+            "longest_untouched_seconds": round(lag.subscription.total_seconds(), 3),
         }
     )
 
 
-def _status(waited: timedelta, untouched: timedelta, found: GenerationState) -> str:
-    if found.was_replaced:
+@dataclass(frozen=True, slots=True)
+class _Lag:
+    """Age of the oldest unprocessed event, and how long the most overdue subscription was left alone."""
+
+    event: timedelta
+    subscription: timedelta
+
+    @property
+    def is_too_long(self) -> bool:
+        return self.event >= _EVENT_TOO_OLD or self.subscription >= _SUBSCRIPTION_TOO_LATE
+
+
+def _status(lag: _Lag, in_force: GenerationState) -> str:
+    if in_force.was_replaced:
         return "outdated"
-    return "lagging" if waited >= _TOO_OLD or untouched >= _UNTOUCHED_TOO_LONG else "ready"
+    return "lagging" if lag.is_too_long else "ready"
 
 
 def _not_migrated(revision: str | None) -> Response:
-    return problems.response(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "not_ready",
-        f"The database's schema is at revision {revision or 'none'}, and this release needs "
+    return _not_ready(
+        f"The database schema is at revision {revision or 'none'}, and this release needs "
         f"{schema.newest()}. Run `seatsync migrate`.",
         {"database": "not_migrated", "schema": revision},
     )
+
+
+def _not_ready(detail: str, further: dict[str, str | None]) -> Response:
+    return problems.response(HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", detail, further)
 
 
 @health.get(
@@ -126,29 +136,44 @@ def metrics() -> Response:
 
 
 class _Gauges(Collector):
-    def __init__(self, now: ServiceHealth) -> None:
-        self._now = now
+    def __init__(self, current: ServiceHealth) -> None:
+        self._current = current
 
     def collect(self) -> Iterable[Metric]:
-        now = self._now
-        yield _by_label("seatsync_inbox_events", "Deliveries kept, by state", "state", now.inbox)
-        yield _by_label("seatsync_accounts", "Accounts, by status", "status", now.accounts)
+        current = self._current
+        yield _by_label("seatsync_inbox_events", "Stored deliveries, by state", "state", current.inbox)
+        yield _by_label("seatsync_accounts", "Accounts, by status", "status", current.accounts)
         yield _by_label(
-            "seatsync_drift_findings", "Drift findings that stand, by state", "state", now.findings
+            "seatsync_drift_findings", "Unresolved drift findings, by state", "state", current.findings
         )
         yield _by_label(
             "seatsync_drift_found_in_a_day",
-            "Drift findings of the last 24 hours, by likely cause; none is what to expect",
+            "Drift findings of the last 24 hours, by likely cause; normally none",
             "cause",
-            now.causes_of_a_day,
+            current.causes_of_a_day,
         )
-        for name, help_text, value in (
-            ("subscriptions_waiting", "Subscriptions to be looked at", now.subscriptions_waiting),
-            ("subscriptions_dead", "Subscriptions given up on", now.subscriptions_dead),
-            ("oldest_unprocessed_seconds", "Age of the oldest waiting event", now.oldest_unprocessed_seconds),
-            ("oldest_unverified_seconds", "Age of the oldest verification", now.oldest_unverified_seconds),
-        ):
-            yield GaugeMetricFamily(f"seatsync_{name}", help_text, value=value)
+        yield _single(
+            "seatsync_subscriptions_waiting", "Subscriptions due for a sync", current.subscriptions_waiting
+        )
+        yield _single(
+            "seatsync_subscriptions_dead",
+            "Subscriptions that are dead letters: their sync was given up",
+            current.subscriptions_dead,
+        )
+        yield _single(
+            "seatsync_oldest_unprocessed_seconds",
+            "Age of the oldest unprocessed event",
+            current.oldest_unprocessed_seconds,
+        )
+        yield _single(
+            "seatsync_oldest_unverified_seconds",
+            "Time since the verification of a subscription that is longest ago",
+            current.oldest_unverified_seconds,
+        )
+
+
+def _single(name: str, help_text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, help_text, value=value)
 
 
 def _by_label(name: str, help_text: str, label: str, counts: dict[str, int]) -> Metric:

@@ -1,4 +1,4 @@
-"""Which account a subscription belongs to: the app's word, and how it is taken back."""
+"""Links: the app decides which account a subscription belongs to, or that it does not belong to one."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ links_api = Routes("links", tag="Accounts")
 
 @links_api.put(
     "/v1/accounts/<account_id>/subscriptions/<subscription_id>",
-    summary="Say that a subscription belongs to an account",
-    description="The app's word is final, whatever the subscription's metadata says, and settles a finding "
-    "about it. Creates the account if need be, and has the subscription synced. One that was never seen is "
-    "looked up at the provider first: 409 `subscription_not_at_provider` if there is none.",
+    summary="Link a subscription to an account",
+    description="A link takes precedence over the subscription's metadata and closes a finding about its "
+    "owner. Creates the account if it does not exist, and requests a sync. A subscription that was never "
+    "seen is checked at the provider first: 409 `subscription_not_at_provider` if it does not exist.",
     responses=responses(Linked, *WRITING, 409),
 )
 @needs(Scope.BILLING)
 def put_link(path: LinkPath) -> Response:
-    def ask() -> Result:
+    def link() -> Result:
         runtime, subscription_id = app_context().runtime, path.subscription_id
         if not was_seen(runtime, subscription_id):
             app_context().slow_calls.wait_for(lambda: check_at_provider(runtime, subscription_id))
@@ -46,20 +46,21 @@ def put_link(path: LinkPath) -> Response:
             )
         return _linked(path, changed=changed)
 
-    return _moved(path, lambda: respond_after_call(ask))
+    return _after_move(path, lambda: respond_after_call(link))
 
 
 @links_api.delete(
     "/v1/accounts/<account_id>/subscriptions/<subscription_id>",
-    summary="Say that a subscription does not belong to an account",
-    description="Undoes a link, or refuses the account that the subscription's metadata names, and settles "
-    "the finding about it. Metadata that names this account is not believed until the app links the two. "
-    "A subscription that leaves the account goes where its metadata or its own id says. Safe to repeat.",
+    summary="Unlink a subscription from an account",
+    description="Undoes a link, or rejects the account that the subscription's metadata names, and closes "
+    "the finding about it. Afterwards, metadata that names this account is ignored until the app links the "
+    "two. The subscription moves to the account that its metadata names otherwise, or to one under its own "
+    "id. Safe to repeat.",
     responses=responses(Linked, *WRITING, 404, 409),
 )
 @needs(Scope.BILLING)
 def delete_link(path: LinkPath) -> Response:
-    def work(session: Session) -> Result:
+    def unlink(session: Session) -> Result:
         changed = links.unlink(
             session,
             path.account_id,
@@ -69,20 +70,20 @@ def delete_link(path: LinkPath) -> Response:
         )
         return _linked(path, changed=changed)
 
-    return _moved(path, lambda: respond_once(work))
+    return _after_move(path, lambda: respond_once(unlink))
 
 
 def _linked(path: LinkPath, *, changed: bool) -> Result:
     return Result(HTTPStatus.OK, {**path.model_dump(), "changed": changed})
 
 
-def _moved(path: LinkPath, answer: Callable[[], Response]) -> Response:
-    """Readers by subscription find its account anew, and a worker syncs it."""
-    given = answer()
+def _after_move(path: LinkPath, respond: Callable[[], Response]) -> Response:
+    """Respond, drop the cached account of the subscription, and wake a worker to sync it."""
+    response = respond()
     app_context().runtime.cache.forget_account_of(path.subscription_id)
-    if given.status_code == HTTPStatus.OK:
-        app_context().ring(path.subscription_id)
-    return given
+    if response.status_code == HTTPStatus.OK:
+        app_context().wake_worker(path.subscription_id)
+    return response
 
 
 def _cause(reason: str) -> Cause:

@@ -1,4 +1,4 @@
-"""Members: change them, free their seats, see who sits where."""
+"""Members: list and read them, change and rename them, release their seats."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ from services.ledger.members import MemberUpdate
 from webhook_app.auth import caller, needs
 from webhook_app.context import app_context
 from webhook_app.idempotency import Result, respond_once
-from webhook_app.responses import KEYED, WITH_BODY, WRITING, answer, conditional, dumped, responses
+from webhook_app.responses import (
+    KEYED,
+    WITH_BODY,
+    WRITING,
+    conditional_response,
+    json_bytes,
+    json_response,
+    responses,
+)
 from webhook_app.routes import Routes
 from webhook_app.schemas.common import AccountPath
 from webhook_app.schemas.members import (
@@ -36,69 +44,74 @@ from webhook_app.schemas.members import (
     RenameBody,
 )
 
-_GIVEN: Final = frozenset({HTTPStatus.OK, HTTPStatus.CREATED})
+_SEATED: Final = frozenset({HTTPStatus.OK, HTTPStatus.CREATED})
 
 members_api = Routes("members", tag="Members")
 
 
 @members_api.get(
     "/v1/accounts/<account_id>/members/<member_id>",
-    summary="One member: whether they have a seat, and why",
-    description="Held, active and suspended members; `occupies_seat` is the answer. 404 `member_not_found` "
-    "if nobody of this id is there, with `released_at` if somebody was. Answers 304 to If-None-Match.",
+    summary="Get one member: whether they hold a seat, and why",
+    description="Returns held, active and suspended members; `occupies_seat` tells whether the member holds "
+    "a seat. 404 `member_not_found` if the id is unknown or was released; then with `released_at`. Supports "
+    "If-None-Match (304).",
     responses={**responses(Member, *KEYED, 404), "304": None},
 )
 @needs(Scope.READ)
 def member(path: MemberPath) -> Response:
     with app_context().runtime.sessions() as session:
-        session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})  # one trip and not three
-        body = dumped(shown(member_changes.get(session, path.account_id, path.member_id)))
-    return conditional(body, f'"{blake2b(path.account_id.encode() + body, digest_size=12).hexdigest()}"')
+        session.connection(
+            execution_options={"isolation_level": "AUTOCOMMIT"}
+        )  # one round trip instead of three
+        body = json_bytes(member_document(member_changes.get(session, path.account_id, path.member_id)))
+    return conditional_response(
+        body, f'"{blake2b(path.account_id.encode() + body, digest_size=12).hexdigest()}"'
+    )
 
 
 @members_api.post(
     "/v1/accounts/<account_id>/members/<member_id>/rename",
-    summary="Give a member another id",
-    description="Seat, state, address and history stay; the old id names nobody from then on, and changes of "
-    "seats that are to release the member do so under the new id. An invitation under the new id is merged. "
-    "409 `member_id_taken` if another member has it. Audited.",
+    summary="Change the id of a member",
+    description="The seat, state, address and history are kept. The old id is unknown afterwards, and open "
+    "seat changes that release the member use the new id. An invitation under the new id is merged. 409 "
+    "`member_id_taken` if another member has the new id. Audited.",
     responses=responses(Member, *WITH_BODY, 404, 409),
 )
 @needs(Scope.CLAIM)
 def rename_member(path: MemberPath, body: RenameBody) -> Response:
     def work(session: Session) -> Result:
         renamed = member_changes.rename(
-            session, path.account_id, path.member_id, body.member_id, asked_for("rename")
+            session, path.account_id, path.member_id, body.member_id, app_cause("rename")
         )
-        return Result(HTTPStatus.OK, shown(renamed))
+        return Result(HTTPStatus.OK, member_document(renamed))
 
     return respond_once(work, still_holds=still_members(path.account_id))
 
 
 @members_api.patch(
     "/v1/accounts/<account_id>/members/<member_id>",
-    summary="Change a member: role, state, protection, name, address, last activity",
-    description="A change of role is a move between seat types in one step, reactivating is a claim: both "
-    "may be refused like one. The address of an invitation is merged into the member. 409 `wrong_state`, "
-    "`hold_expired`, `email_taken`.",
+    summary="Update a member: role, state, protection, name, e-mail address, last activity",
+    description="A new role may move the member to another seat type, in one step. That and reactivating a "
+    "suspended member may be refused like a claim. An invitation with the same e-mail address is merged "
+    "into the member. 409 `wrong_state`, `hold_expired`, `email_taken`.",
     responses=responses(Member, *WITH_BODY, 404, 409),
 )
 @needs(Scope.CLAIM)
 def patch_member(path: MemberPath, body: MemberChange) -> Response:
-    wanted = body.model_dump()
+    fields = body.model_dump()
     state = None if body.state is None else AssignmentState(body.state)
 
     def work(session: Session) -> Result:
-        with role_warned_of(body.role):
-            person = member_changes.update_member(
+        with role_warnings_on_refusal(body.role):
+            updated = member_changes.update_member(
                 session,
                 path.account_id,
                 path.member_id,
-                MemberUpdate(**{**wanted, "state": state}),
+                MemberUpdate(**{**fields, "state": state}),
                 catalog=app_context().runtime.catalog,
-                cause=asked_for("change"),
+                cause=app_cause("change"),
             )
-        return Result(HTTPStatus.OK, shown(person))
+        return Result(HTTPStatus.OK, member_document(updated))
 
     return respond_once(work, still_holds=still_members(path.account_id))
 
@@ -106,13 +119,13 @@ def patch_member(path: MemberPath, body: MemberChange) -> Response:
 @members_api.delete(
     "/v1/accounts/<account_id>/members/<member_id>",
     summary="Release a member's seat",
-    description="200, and 200 again: `released` tells whether there was a seat to free.",
+    description="200, also if repeated; `released` tells whether the member had a seat.",
     responses=responses(Released, *WRITING, 404),
 )
 @needs(Scope.CLAIM)
 def release(path: MemberPath) -> Response:
     def work(session: Session) -> Result:
-        freed = claims.release(session, path.account_id, path.member_id, asked_for("release"))
+        freed = claims.release(session, path.account_id, path.member_id, app_cause("release"))
         return Result(HTTPStatus.OK, {"member_id": path.member_id, "released": freed})
 
     def is_still_gone(session: Session, _answer: Result) -> bool:
@@ -123,8 +136,8 @@ def release(path: MemberPath) -> Response:
 
 @members_api.get(
     "/v1/accounts/<account_id>/members",
-    summary="Who sits in the account",
-    description="Free roles are listed with the reason why they occupy nothing.",
+    summary="List the members of the account",
+    description="Members with free roles are listed too, with the reason why they take no seat.",
     responses=responses(Members, *KEYED, 404),
 )
 @needs(Scope.READ)
@@ -142,34 +155,36 @@ def members(path: AccountPath, query: MembersQuery) -> Response:
             after=query.cursor,
             limit=query.limit,
         )
-    return answer({"members": [shown(one) for one in page.assignments], "next_cursor": page.next_cursor})
+    return json_response(
+        {"members": [member_document(one) for one in page.assignments], "next_cursor": page.next_cursor}
+    )
 
 
 def still_members(account_id: str) -> Callable[[Session, Result], bool]:
-    """Whether everybody whom a kept answer shows as a member of the account is still there.
+    """A check for `respond_once`: are all seat holders in a stored response still members of the account?
 
-    A key that is used again after a release is a new request: its answer must not show a seat that was given
-    back. What waits for a purchase is not judged here.
+    If one was released since, the repeated call is carried out again: its response must not show a seat that
+    the member no longer holds. Pending claims are not checked.
     """
 
-    def judge(session: Session, answer: Result) -> bool:
-        shown_then = set(_shown_members(answer))
-        return shown_then <= set(assignment.live_ids(session, account_id, shown_then))
+    def are_still_members(session: Session, stored: Result) -> bool:
+        member_ids = set(_seat_holders(stored))
+        return member_ids <= set(assignment.live_ids(session, account_id, member_ids))
 
-    return judge
+    return are_still_members
 
 
-def _shown_members(answer: Result) -> Iterator[str]:
-    """The ids of the members in the answer, a single one or the results of a batch."""
-    alone = {"status": answer.status, "assignment": answer.body}
-    for result in answer.body.get("results", [alone]):
-        if result["status"] in _GIVEN and result["assignment"] is not None:
+def _seat_holders(stored: Result) -> Iterator[str]:
+    """The ids of the members in a stored response: of a single call, or of the results of a batch."""
+    single = {"status": stored.status, "assignment": stored.body}
+    for result in stored.body.get("results", [single]):
+        if result["status"] in _SEATED and result["assignment"] is not None:
             yield result["assignment"]["member_id"]
 
 
-def shown(person: Assignment, asked_role: str | None = None) -> dict[str, Any]:
-    """The assignment as the API shows it, with a warning if the role is probably a slip: the role that a
-    claim asked for, else the member's own.
+def member_document(person: Assignment, requested_role: str | None = None) -> dict[str, Any]:
+    """The member as the API returns it. `warnings` are about `requested_role`, by default the member's role;
+    see `role_warnings`.
     """
     return {
         "member_id": person.member_id,
@@ -186,19 +201,19 @@ def shown(person: Assignment, asked_role: str | None = None) -> dict[str, Any]:
         "last_active_at": person.last_active_at,
         "expires_at": person.expires_at,
         "released_at": person.released_at,
-        **role_warnings(asked_role or person.role),
+        **role_warnings(requested_role or person.role),
     }
 
 
 def role_warnings(role: str) -> Mapping[str, Sequence[str]]:
-    """The field `warnings` of an answer about this role; nothing if there is none."""
+    """The field `warnings` if the role is probably misspelled (case, whitespace); otherwise nothing."""
     warning = role_names.warning(app_context().runtime.catalog, role)
     return {} if warning is None else {"warnings": [warning]}
 
 
 @contextmanager
-def role_warned_of(role: str | None) -> Iterator[None]:
-    """Give a refusal the warnings about the role that was asked for, which may be why it was refused."""
+def role_warnings_on_refusal(role: str | None) -> Iterator[None]:
+    """Add the warnings about the requested role to a refusal, since a misspelled role may be its reason."""
     try:
         yield
     except Refused as refused:
@@ -206,6 +221,6 @@ def role_warned_of(role: str | None) -> Iterator[None]:
         raise
 
 
-def asked_for(source: str) -> Cause:
-    """The app's own wish, through this door."""
-    return Cause(actor=caller().actor, source=source, reason="asked for by the app")
+def app_cause(source: str) -> Cause:
+    """The audit cause of a change that the app requested through this API."""
+    return Cause(actor=caller().actor, source=source, reason="requested by the app")

@@ -1,4 +1,4 @@
-"""Notices to the app: where they are sent, what became of them, and once more."""
+"""Notices to the app: register endpoints, list notices with their deliveries, and resend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.notices import safe_urls
 from webhook_app.auth import needs
 from webhook_app.context import app_context
 from webhook_app.idempotency import Result, respond_once
-from webhook_app.responses import KEYED, WITH_BODY, WRITING, answer, next_cursor, responses
+from webhook_app.responses import KEYED, WITH_BODY, WRITING, json_response, next_cursor, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.notices import (
     EndpointBody,
@@ -37,14 +37,15 @@ notices_api = Routes("notices", tag="Notices")
 
 @notices_api.post(
     "/v1/notice-endpoints",
-    summary="Have notices sent to a URL",
-    description="Each is a `POST` signed by Standard Webhooks with the secret that is shown here once. "
-    "The URL must lead to public addresses by https, unless the operator allows private ones.",
+    summary="Register an endpoint for notices",
+    description="Each notice is a `POST` request signed according to Standard Webhooks, with the secret that "
+    "only this response shows. The URL must use https and resolve to public addresses, unless the operator "
+    "allows private ones.",
     responses=responses(EndpointWithSecret, *WITH_BODY, 409, also=201),
 )
 @needs(Scope.ADMIN)
 def add_endpoint(body: EndpointBody) -> Response:
-    # Names are looked up here, so outside of the transaction.
+    # Resolves the host name, so it must not run inside the transaction.
     safe_urls.check(body.url, allow_private=app_context().runtime.settings.notices_allow_private)
 
     def work(session: Session) -> Result:
@@ -57,20 +58,20 @@ def add_endpoint(body: EndpointBody) -> Response:
 
 @notices_api.get(
     "/v1/notice-endpoints",
-    summary="Where notices are sent",
+    summary="List the endpoints for notices",
     responses=responses(Endpoints, *KEYED),
 )
 @needs(Scope.ADMIN)
 def endpoints() -> Response:
     with app_context().runtime.sessions() as session:
         found = notice_endpoint.all_endpoints(session)
-    return answer({"endpoints": [_endpoint(one) for one in found]})
+    return json_response({"endpoints": [_endpoint(one) for one in found]})
 
 
 @notices_api.delete(
     "/v1/notice-endpoints/<endpoint_id>",
-    summary="Send no more notices there",
-    description="What waits for it is forgotten. 200, and 200 again.",
+    summary="Remove an endpoint",
+    description="Its pending deliveries are dropped. 200, also if repeated.",
     responses=responses(EndpointDeleted, *WRITING),
 )
 @needs(Scope.ADMIN)
@@ -84,8 +85,8 @@ def remove_endpoint(path: EndpointPath) -> Response:
 
 @notices_api.post(
     "/v1/notice-endpoints/<endpoint_id>/rotate",
-    summary="Give an endpoint a new secret",
-    description="For 24 hours every notice carries a signature by the old secret too.",
+    summary="Rotate the secret of an endpoint",
+    description="For 24 hours, every notice also carries a signature with the previous secret.",
     responses=responses(EndpointWithSecret, *WRITING, 404),
 )
 @needs(Scope.ADMIN)
@@ -98,9 +99,9 @@ def rotate_secret(path: EndpointPath) -> Response:
 
 @notices_api.post(
     "/v1/notice-endpoints/<endpoint_id>/enable",
-    summary="Send notices there again",
-    description="For an endpoint that was disabled because it answered 410. What happened meanwhile is not "
-    "sent by itself: resend the dead notices. 200, and 200 again.",
+    summary="Enable an endpoint again",
+    description="For an endpoint that was disabled because it answered 410. Notices of the meantime are not "
+    "sent automatically: resend the dead ones. 200, also if repeated.",
     responses=responses(EndpointShown, *WRITING, 404),
 )
 @needs(Scope.ADMIN)
@@ -113,8 +114,8 @@ def enable_endpoint(path: EndpointPath) -> Response:
 
 @notices_api.get(
     "/v1/notices",
-    summary="Notices and their deliveries, newest first",
-    description="`state=dead` are those that some endpoint never took, each with its reason.",
+    summary="List notices with their deliveries, newest first",
+    description="`state=dead` lists notices with a delivery that failed for good, with the reason.",
     responses=responses(Notices, *KEYED),
 )
 @needs(Scope.ADMIN)
@@ -125,13 +126,13 @@ def notices(query: NoticesQuery) -> Response:
         )
         deliveries = notice.deliveries_of(session, found)
     shown = [_notice(one, deliveries.get(one.id, ())) for one in found]
-    return answer({"notices": shown, "next_cursor": next_cursor(found, query.limit)})
+    return json_response({"notices": shown, "next_cursor": next_cursor(found, query.limit)})
 
 
 @notices_api.post(
     "/v1/notices/<notice_id>/resend",
-    summary="Send a notice once more",
-    description="To every endpoint that wants it now, under its old `webhook-id`.",
+    summary="Resend a notice",
+    description="Sends it to every endpoint that now subscribes to its type, under the same `webhook-id`.",
     responses=responses(Resent, *WRITING, 404, 409),
 )
 @needs(Scope.ADMIN)

@@ -1,4 +1,4 @@
-"""For operators: what waits in the inbox, dead letters and their replay, what does not agree."""
+"""Calls for operators: inbox, replay of dead letters, drift findings, and an immediate sync."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.sync import on_demand, replay
 from webhook_app.auth import needs
 from webhook_app.context import app_context
 from webhook_app.idempotency import Result, respond_after_call, respond_once
-from webhook_app.responses import KEYED, WITH_BODY, WRITING, answer, next_cursor, responses
+from webhook_app.responses import KEYED, WITH_BODY, WRITING, json_response, next_cursor, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.common import AccountPath
 from webhook_app.schemas.operators import (
@@ -38,20 +38,22 @@ operator_api = Routes("operator", tag="Operators")
 
 @operator_api.get(
     "/v1/inbox",
-    summary="Deliveries kept, newest first",
-    description="`state=dead` are the dead letters, each with its reason. Bodies are not shown.",
+    summary="List stored deliveries, newest first",
+    description="`state=dead` lists the dead letters with their reasons. Bodies are not shown.",
     responses=responses(InboxPage, *KEYED),
 )
 @needs(Scope.ADMIN)
 def events(query: InboxQuery) -> Response:
     with app_context().runtime.sessions() as session:
         found = inbox.page(session, state=query.state, after=query.cursor, limit=query.limit)
-    return answer({"events": [_event(one) for one in found], "next_cursor": next_cursor(found, query.limit)})
+    return json_response(
+        {"events": [_event(one) for one in found], "next_cursor": next_cursor(found, query.limit)}
+    )
 
 
 @operator_api.post(
     "/v1/inbox/<inbox_id>/replay",
-    summary="Give a dead letter another chance",
+    summary="Replay a dead letter",
     responses=responses(Replayed, *WRITING, 404, 409),
 )
 @needs(Scope.ADMIN)
@@ -63,19 +65,19 @@ def replay_event(path: InboxPath) -> Response:
         replayed.append(event)
         return Result(HTTPStatus.OK, {"id": event.id, "state": event.state})
 
-    told = respond_once(work)
+    response = respond_once(work)
     for event in replayed:
         if event.subscription_id is not None:
-            app_context().ring(event.subscription_id)
-    return told
+            app_context().wake_worker(event.subscription_id)
+    return response
 
 
 @operator_api.get(
     "/v1/drift",
-    summary="What does not agree with the provider, oldest first",
-    description="Without `state`: what stands, that is `open` (the next look repairs it) and `held` (a "
-    "person has to do what the message says). Closed ones were `repaired`, or `agreed` by themselves, or "
-    "`dismissed` by a person.",
+    summary="List differences from the provider, oldest first",
+    description="Without `state`: unresolved findings, that is `open` (the next sync repairs it) and `held` "
+    "(a person has to do what the message says). Closed findings are `repaired`, `agreed` (the difference "
+    "disappeared) or `dismissed` (by a person).",
     responses=responses(DriftPage, *KEYED),
 )
 @needs(Scope.ADMIN)
@@ -83,16 +85,16 @@ def drift(query: DriftQuery) -> Response:
     with app_context().runtime.sessions() as session:
         states = [query.state] if query.state else [FindingState.OPEN, FindingState.HELD]
         found = drift_finding.page(session, states=states, after=query.cursor, limit=query.limit)
-    return answer(
+    return json_response(
         {"findings": [finding_shown(one) for one in found], "next_cursor": next_cursor(found, query.limit)}
     )
 
 
 @operator_api.post(
     "/v1/drift/<finding_id>/dismiss",
-    summary="Close a held finding, with a reason",
-    description="It is not opened again while it stays as it is. 409 `finding_not_held` for one that the "
-    "next sync closes, or that is closed already. Safe to repeat.",
+    summary="Dismiss a held finding, with a reason",
+    description="The finding is not opened again unless it changes. 409 `finding_not_held` if the next sync "
+    "will close it, or if it is closed already. Safe to repeat.",
     responses=responses(DriftShown, *WITH_BODY, 404, 409),
 )
 @needs(Scope.ADMIN)
@@ -106,23 +108,23 @@ def dismiss_finding(path: FindingPath, body: DismissBody) -> Response:
 
 @operator_api.post(
     "/v1/accounts/<account_id>/sync",
-    summary="Look at the provider now",
-    description="Waits up to ten seconds. 200: every subscription of the account was looked at; `changed` "
-    "tells whether that moved anything, `drift` what does not agree. 202: some still wait, and are looked "
-    "at as soon as they can be; one that is `dead` was given up on, and is not looked at again by itself "
-    "before its daily verification: deal with the reason, then replay its dead letter or ask again here.",
+    summary="Sync the account with the provider now",
+    description="Waits up to ten seconds. 200: every subscription of the account was synced; `changed` tells "
+    "whether anything changed, and `drift` lists the differences. 202: the subscriptions in `waiting` are "
+    "still to be synced, as soon as possible. One that is `dead` is not synced again before its daily "
+    "verification: remove the reason, then replay its dead letter or repeat this call.",
     responses=responses(Synced, *WRITING, 404, also=202),
 )
 @needs(Scope.CLAIM)
 def sync_account(path: AccountPath) -> Response:
-    def ask() -> Result:
+    def sync() -> Result:
         with app_context().slow_calls.place() as has_place:
             patience = on_demand.PATIENCE if has_place else 0
             done = on_demand.sync_account(app_context().runtime, path.account_id, patience=patience)
         for one in done.waiting:
             if not one.is_dead:
-                app_context().ring(one.subscription_id)
-        told = {
+                app_context().wake_worker(one.subscription_id)
+        body = {
             "changed": done.changed,
             "drift": [finding_shown(one) for one in done.drift],
             "waiting": [
@@ -130,9 +132,9 @@ def sync_account(path: AccountPath) -> Response:
                 for one in done.waiting
             ],
         }
-        return Result(HTTPStatus.ACCEPTED if done.waiting else HTTPStatus.OK, told)
+        return Result(HTTPStatus.ACCEPTED if done.waiting else HTTPStatus.OK, body)
 
-    return respond_after_call(ask)
+    return respond_after_call(sync)
 
 
 def _event(event: InboxEvent) -> dict[str, Any]:

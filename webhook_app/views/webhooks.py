@@ -1,4 +1,4 @@
-"""The receiver: verify the raw bytes, keep them, commit, answer, ring. No business rule lives here."""
+"""The webhook receiver: verify the raw bytes, store them, respond, wake a worker. No business rules."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ webhooks = Routes("webhooks", tag="Billing provider", is_public=True)
 
 @webhooks.post(
     "/webhooks/<provider>",
-    summary="Take a delivery in",
-    description="For the billing provider alone: the raw body is signed (Standard Webhooks: `webhook-id`, "
-    "`webhook-timestamp`, `webhook-signature`). 202 new, 200 repeat; also for what we cannot use, "
-    "since sending it again would help nobody. 401 says no more than that it is not authentic.",
+    summary="Receive a webhook delivery",
+    description="Only for the billing provider, which signs the raw body (Standard Webhooks: `webhook-id`, "
+    "`webhook-timestamp`, `webhook-signature`). 202 if the delivery is new, 200 if it is a repeat. "
+    "Deliveries that the service cannot use get the same response, since sending them again would not help. "
+    "401 if the signature or timestamp is invalid; it gives no details.",
     responses=responses(Received, 400, 401, 404, 413, 415, 503, also=202),
 )
 @public
@@ -46,33 +47,33 @@ def receive(path: ProviderPath) -> Response:
     runtime = app_context().priority_runtime
     if path.provider != runtime.provider.name:
         raise NotFound(
-            f"No provider {path.provider!r} is known here; this service listens at "
+            f"The provider {path.provider!r} is not configured. This service receives webhooks at "
             f"/webhooks/{runtime.provider.name}."
         )
-    body = raw_body()  # as it was signed; never decoded, unpacked or re-serialised
+    body = raw_body()  # the signed bytes; never decoded, decompressed or re-serialised
     try:
         delivery = runtime.provider.verify(list(request.headers.items()), body, datetime.now(UTC))
     except InvalidSignature as error:
         app_context().refusals.note(error.reason)
         raise
-    event = runtime.provider.read(delivery.body, with_state=False)  # the worker's to look at
+    event = runtime.provider.read(delivery.body, with_state=False)  # the worker reads the state
     arrival = _arrival(runtime, delivery, event)
     try:
-        kept = _keep(runtime, arrival, event)
+        stored = _store(runtime, arrival, event)
     except SQLAlchemyError as error:
-        log.error("delivery not stored", extra={"error": type(error).__name__})  # noqa: TRY400  may hold the body
+        log.error("delivery not stored", extra={"error": type(error).__name__})  # noqa: TRY400  its text may contain the body
         return problems.response(
             HTTPStatus.SERVICE_UNAVAILABLE, "not_stored", "The delivery could not be stored. Send it again."
         )
-    if kept.due_in is not None and arrival.subscription_id is not None:
-        app_context().ring(arrival.subscription_id, kept.due_in)
-    if not kept.is_new:
+    if stored.due_in is not None and arrival.subscription_id is not None:
+        app_context().wake_worker(arrival.subscription_id, stored.due_in)
+    if not stored.is_new:
         return Response(_REPEAT, HTTPStatus.OK, mimetype="application/json")
     return Response(_NEW, HTTPStatus.ACCEPTED, mimetype="application/json")
 
 
 def _arrival(runtime: Runtime, delivery: Delivery, event: Event) -> Arrival:
-    state, reason = _fate(runtime, event)
+    state, reason = _initial_state(runtime, event)
     return Arrival(
         provider=runtime.provider.name,
         event_id=delivery.event_id,
@@ -85,27 +86,29 @@ def _arrival(runtime: Runtime, delivery: Delivery, event: Event) -> Arrival:
     )
 
 
-def _fate(runtime: Runtime, event: Event) -> tuple[InboxState, str | None]:
-    """Whether the event waits for a look, concerns us not, or cannot be used by anybody."""
+def _initial_state(runtime: Runtime, event: Event) -> tuple[InboxState, str | None]:
+    """Initial inbox state with its reason: pending, ignored (not about seats, or of another business) or dead
+    (unreadable). Pending events have no reason.
+    """
     if event.unreadable is not None:
         return InboxState.DEAD, event.unreadable
-    if _is_foreign(runtime, event):
+    if _is_of_other_business(runtime, event):
         return InboxState.IGNORED, f"belongs to business {event.business_id}"
     if not event.concerns_seats:
         return InboxState.IGNORED, f"{event.type} does not concern seats"
     return InboxState.PENDING, None
 
 
-def _is_foreign(runtime: Runtime, event: Event) -> bool:
+def _is_of_other_business(runtime: Runtime, event: Event) -> bool:
     ours = runtime.settings.business_id
     return ours is not None and event.business_id is not None and event.business_id != ours
 
 
-def _keep(runtime: Runtime, arrival: Arrival, event: Event) -> StoredEvent:
+def _store(runtime: Runtime, arrival: Arrival, event: Event) -> StoredEvent:
     with runtime.sessions.begin() as session:
-        kept = inbox.store(session, arrival)
-        if kept.is_new and _is_foreign(runtime, event):
+        stored = inbox.store(session, arrival)
+        if stored.is_new and _is_of_other_business(runtime, event):
             drift_finding.record(
                 session, f"business:{event.business_id}", [findings.other_business(event.business_id)]
             )
-    return kept
+    return stored

@@ -296,7 +296,7 @@ def test_a_body_that_is_not_called_json_is_415_and_says_so(client: FlaskClient, 
     assert (answer.status_code, answer.json["code"], answer.json["detail"]) == (
         415,
         "unsupported_media_type",
-        "The body must be JSON, sent with Content-Type: application/json.",
+        "Send the body as JSON, with Content-Type: application/json.",
     )
 
 

@@ -37,7 +37,7 @@ from tests.webhook_app.deliveries import (
     signed,
 )
 from tests.webhook_app.scenes import rows
-from webhook_app.request_body import MOST_BYTES
+from webhook_app.request_body import MAX_BYTES
 from worker.wake_ups import WakeUps
 
 NEW = (202, b'{"received": true, "duplicate": false}')
@@ -311,22 +311,22 @@ def chunked(sender: FlaskClient, body: bytes, headers: Headers):
 
 
 def test_one_mebibyte_is_taken(sender: FlaskClient):
-    assert deliver(sender, padded(MOST_BYTES)).status_code == 202
+    assert deliver(sender, padded(MAX_BYTES)).status_code == 202
 
 
 def test_one_byte_more_is_413(sender: FlaskClient, real: Runtime):
-    answer = deliver(sender, padded(MOST_BYTES + 1))
+    answer = deliver(sender, padded(MAX_BYTES + 1))
     assert (answer.status_code, answer.json["code"]) == (413, "request_entity_too_large")
     assert inbox(real) == []
 
 
 def test_one_byte_more_in_chunks_is_413(sender: FlaskClient, real: Runtime):
-    body = padded(MOST_BYTES + 1)
+    body = padded(MAX_BYTES + 1)
     assert chunked(sender, body, signed(body)).status_code == 413
     assert inbox(real) == []
 
 
-@pytest.mark.parametrize("body", [BODY, padded(MOST_BYTES)], ids=["few", "one mebibyte"])
+@pytest.mark.parametrize("body", [BODY, padded(MAX_BYTES)], ids=["few", "one mebibyte"])
 def test_chunks_are_taken(sender: FlaskClient, body: bytes):
     assert chunked(sender, body, signed(body)).status_code == 202
 
