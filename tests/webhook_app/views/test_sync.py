@@ -14,7 +14,7 @@ from runtime.wiring import Runtime
 from services.sync import on_demand
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
-from tests.webhook_app.conftest import OpenDoor, SilentDoorbell
+from tests.webhook_app.conftest import OpenDoor, RecordedWakeUps
 from tests.webhook_app.scenes import bought, changed, opened, rows
 
 SYNC = "/v1/accounts/acme/sync"
@@ -93,14 +93,14 @@ def test_what_cannot_be_counted_is_told_as_drift(
 
 
 def test_a_provider_that_is_away_is_202_with_the_reason_and_rung_for(
-    client: FlaskClient, runtime: Runtime, provider: FakeProvider, wake_ups: SilentDoorbell
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider, wake_ups: RecordedWakeUps
 ):
     bought(runtime)
     provider.failing = TransientError("Dodo Payments did not answer.")
     answer = client.post(SYNC)
     waiting = [{"subscription_id": "sub_1", "reason": "Dodo Payments did not answer.", "dead": False}]
     assert (answer.status_code, answer.json["waiting"]) == (202, waiting)
-    assert wake_ups.rung == ["sub_1"]
+    assert wake_ups.woken == ["sub_1"]
 
 
 def test_a_provider_that_refuses_is_not_waited_for(
@@ -114,7 +114,7 @@ def test_a_provider_that_refuses_is_not_waited_for(
 
 
 def test_what_was_given_up_on_is_told_as_dead_and_not_rung_for(
-    client: FlaskClient, runtime: Runtime, provider: FakeProvider, wake_ups: SilentDoorbell
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider, wake_ups: RecordedWakeUps
 ):
     bought(runtime)
     changed(runtime, "UPDATE subscriptions SET refused_since = now() - interval '1 day'")
@@ -122,7 +122,7 @@ def test_what_was_given_up_on_is_told_as_dead_and_not_rung_for(
     answer = client.post(SYNC)
     waiting = [{"subscription_id": "sub_1", "reason": "The key may not read.", "dead": True}]
     assert (answer.status_code, answer.json["waiting"]) == (202, waiting)
-    assert wake_ups.rung == []
+    assert wake_ups.woken == []
 
 
 def test_a_dead_letter_is_looked_at_again_when_somebody_asks(
