@@ -16,7 +16,7 @@ from cli.connections import servers
 from providers.base import Caller
 from providers.dodo.provider import Dodo
 from providers.rate_limit.budget import parse_rate
-from providers.rate_limit.redis_log import SharedLog
+from providers.rate_limit.redis_log import RedisLog
 from providers.rate_limit.request_log import State, Use
 from runtime.wiring import namespace_of, redis_client
 
@@ -54,7 +54,7 @@ def _state() -> State:
     with servers() as settings, closing(redis_client(str(settings.redis_url))) as client:
         prefix = namespace_of(str(settings.database_url))
         windows = parse_rate(settings.provider_rate)
-        return SharedLog(client, windows, Dodo.name, lambda: prefix).state()
+        return RedisLog(client, windows, Dodo.name, lambda: prefix).state()
 
 
 def _print(state: State) -> None:

@@ -1,8 +1,8 @@
-"""Accounts: the app's teams, each with one balance of seats and one lock.
+"""Accounts: the app's teams. Each row holds the account's seat balance and is the account's lock.
 
 `seats` is the balance per seat type, `{"full": {"included": 5, "addon": 10, "contract": 0, "active": 9,
-"held": 1}}`; `included` and `contract` may be the word "unlimited". It lies in the account's own row so
-that taking the lock and reading the newest balance are one and the same statement.
+"held": 1}}`; `included` and `contract` may be the string "unlimited". It is a column of the account, so that
+one statement takes the lock and reads the current balance.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Account(Base):
     created_at: Mapped[Written]
     version: Mapped[Counter]
     status: Mapped[str]
-    # The rules in force, worked out from the catalogue and the app's own decisions (`override`): the policy,
-    # the time to come back under the limit, whether people are suspended after it, and how long an invitation
-    # holds a seat. `seat_policies` and `seat_terms` hold what differs for single seat types;
-    # `models.account_rules` reads and writes them.
+    # The rules in force, derived from the catalogue and the app's `override`: the policy, the time to come
+    # back under the limit, whether members are suspended after it, and how long an invitation holds a seat.
+    # `seat_policies` and `seat_terms` hold what differs for single seat types; `models.account_rules` reads
+    # and writes them.
     policy: Mapped[str]
     seat_policies: Mapped[Json] = mapped_column(server_default="{}")
     seat_terms: Mapped[Json] = mapped_column(server_default="{}")
@@ -65,27 +65,28 @@ class Account(Base):
     hold: Mapped[timedelta]
     override: Mapped[Json | None]
     seats: Mapped[Json]
-    # Whether figures stand that only a webhook's body vouches for.
+    # Whether the balance includes figures that come from a webhook body and are not confirmed by a sync.
     unverified: Mapped[bool] = mapped_column(server_default=sql("false"))
     deadline: Mapped[Moment | None]
-    # The balance as the app was last told of it; what differs from it is news.
+    # The balance in the last notice to the app. A different balance needs a new notice.
     notified: Mapped[Json | None]
-    # When the passing of time alone will change the balance (a deadline, a contract's first or last
-    # day, an invitation that lapses), and the catalogue by which it was worked out.
+    # When time alone will next change the balance (a deadline, the first or last day of a contract, the
+    # expiry of an invitation), and the digest of the catalogue it was derived from.
     evaluate_at: Mapped[Moment | None]
     catalog_digest: Mapped[str]
-    # When plain subscription metadata brought it into being, if it did; these are limited per hour.
+    # When it was created because plain subscription metadata named it; None if it was created otherwise. Such
+    # accounts are limited per hour.
     opened_by_metadata_at: Mapped[Moment | None]
-    # A deleted account keeps its row for its audit; otherwise it is as if there were none.
+    # A deleted account keeps its row for the audit. To callers it does not exist.
     deleted_at: Mapped[Moment | None]
 
     def rules_of(self, seat_type: str) -> SeatRules:
-        """The rules that decide about claims on this type."""
+        """The rules for claims on this seat type."""
         general = SeatRules(self.policy, self.grace, self.suspend_after_grace, self.hold)
         return read_seat_rules(general, self.seat_policies, self.seat_terms).get(seat_type, general)
 
 
-_IS_THERE = Account.deleted_at.is_(None)
+_NOT_DELETED = Account.deleted_at.is_(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class AccountPage:
 
 
 def get(session: Session, account_id: str) -> Account:
-    """The account as last committed, without a lock. Raises `AccountNotFound`."""
+    """The account as last committed, not locked. Raises `AccountNotFound` if it is unknown or deleted."""
     found = session.get(Account, account_id)
     if found is None or found.deleted_at is not None:
         raise AccountNotFound(account_id)
@@ -103,19 +104,20 @@ def get(session: Session, account_id: str) -> Account:
 
 
 def check_known(session: Session, account_id: str) -> None:
-    """Raise `AccountNotFound` unless there is such an account, or was before it was deleted."""
+    """Raise `AccountNotFound` if the account never existed. A deleted account passes."""
     if session.get(Account, account_id) is None:
         raise AccountNotFound(account_id)
 
 
 def exists(session: Session, account_id: str) -> bool:
-    """Whether there is such an account."""
-    return session.scalar(select(Account.id).where(Account.id == account_id, _IS_THERE)) is not None
+    """Whether the account exists and is not deleted."""
+    return session.scalar(select(Account.id).where(Account.id == account_id, _NOT_DELETED)) is not None
 
 
 def insert_if_absent(session: Session, account_id: str, rules: Rules, *, by_metadata: bool = False) -> bool:
-    """An empty account that still has to be evaluated; False if it was there. One that was deleted is there
-    again. `by_metadata`: nothing but plain subscription metadata asks for it.
+    """Create an empty account, still to be evaluated, or restore a deleted one. Returns False if it exists.
+
+    `by_metadata` marks an account created only because plain subscription metadata named it.
     """
     opened_at = func.now() if by_metadata else None
     new = insert(Account).values(
@@ -129,25 +131,26 @@ def insert_if_absent(session: Session, account_id: str, rules: Rules, *, by_meta
     )
     if affected(session, new.on_conflict_do_nothing()):
         return True
-    # Apart from the insert, or a row that stays as it is would be locked, out of the order of ids.
+    # Not as ON CONFLICT DO UPDATE: that would lock an existing row even if it is not changed, and so break
+    # the locking order.
     deleted = update(Account).where(Account.id == account_id, Account.deleted_at.is_not(None))
     return bool(affected(session, deleted.values(deleted_at=None, opened_by_metadata_at=opened_at)))
 
 
 def count_opened_by_metadata(session: Session, *, within: timedelta) -> int:
-    """How many accounts plain metadata has brought into being in that time."""
+    """How many accounts were created by plain metadata within that time."""
     opened = select(func.count()).where(Account.opened_by_metadata_at > func.now() - within)
     return session.scalar(opened) or 0
 
 
 def mark_deleted(session: Session, account_id: str) -> None:
-    """There is no such account any more."""
+    """Mark the account as deleted. Its row and audit stay."""
     affected(session, update(Account).where(Account.id == account_id).values(deleted_at=func.now()))
 
 
 def page(session: Session, *, status: str | None, after: str | None, limit: int) -> AccountPage:
-    """Accounts by id, from the one behind the cursor `after`."""
-    wanted = select(Account).where(_IS_THERE).order_by(Account.id).limit(limit + 1)
+    """A page of accounts by id, starting after the cursor `after` (an account id)."""
+    wanted = select(Account).where(_NOT_DELETED).order_by(Account.id).limit(limit + 1)
     if status is not None:
         wanted = wanted.where(Account.status == status)
     if after is not None:
@@ -158,10 +161,12 @@ def page(session: Session, *, status: str | None, after: str | None, limit: int)
 
 
 def due_for_evaluation(session: Session, *, catalog_digest: str, limit: int) -> Sequence[str]:
-    """Accounts whose balance the passing of time, or a changed catalogue, has made out of date."""
+    """Ids of accounts whose balance is out of date because of time or a changed catalogue, longest due
+    first.
+    """
     return session.scalars(
         select(Account.id)
-        .where(or_(Account.evaluate_at <= func.now(), Account.catalog_digest != catalog_digest), _IS_THERE)
+        .where(or_(Account.evaluate_at <= func.now(), Account.catalog_digest != catalog_digest), _NOT_DELETED)
         .order_by(Account.evaluate_at.nulls_last())
         .limit(limit)
     ).all()

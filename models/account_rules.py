@@ -1,4 +1,4 @@
-"""The rules of an account: the app's own decisions over those of its products, and how they are kept."""
+"""The rules of an account: the app's overrides of its products' rules, and how both are stored as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.base import Json
 
 
 class Override(BaseModel):
-    """What the app decided for one account; None leaves a rule to the catalogue."""
+    """The app's overrides for one account. None leaves a rule to the catalogue."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,23 +26,26 @@ class Override(BaseModel):
     seat_types: dict[str, str] = {}
 
     def to_json(self) -> Json | None:
-        """As it is kept; None when it overrides nothing."""
+        """The JSON to store; None if nothing is overridden."""
         return self.model_dump(exclude_defaults=True) or None
 
     def applied_to(self, rules: Rules, seat_type: str | None) -> Rules:
-        """The rules of a seat type (None: of the account) with the app's decisions laid over them."""
+        """The rules of a seat type, or of the account if `seat_type` is None, with the overrides applied."""
         own_policy = self.seat_types.get(seat_type) if seat_type is not None else None
-        decided: dict[str, Any] = {
+        overrides: dict[str, Any] = {
             "policy": own_policy or self.policy,
             "grace": _days(self.grace_days),
             "suspend_after_grace": self.suspend_after_grace,
             "hold": _days(self.hold_days),
         }
-        return replace(rules, **{rule: value for rule, value in decided.items() if value is not None})
+        return replace(rules, **{rule: value for rule, value in overrides.items() if value is not None})
 
 
 def read_seat_rules(general: SeatRules, policies: Json, terms: Json) -> Mapping[str, SeatRules]:
-    """The rules of single seat types, from what `policies_to_json` and `terms_to_json` made of them."""
+    """The rules per seat type, for the types that differ from `general`.
+
+    `policies` and `terms` are the results of `policies_to_json` and `terms_to_json`.
+    """
     return {
         seat_type: _seat_rules(
             policies.get(seat_type, general.policy), {**_terms(general), **terms.get(seat_type, {})}
@@ -52,12 +55,12 @@ def read_seat_rules(general: SeatRules, policies: Json, terms: Json) -> Mapping[
 
 
 def policies_to_json(general: SeatRules, by_type: Mapping[str, SeatRules]) -> Json:
-    """The policies of the seat types whose policy is not the account's."""
+    """The policies of the seat types whose policy differs from the account's."""
     return {name: rules.policy for name, rules in sorted(by_type.items()) if rules.policy != general.policy}
 
 
 def terms_to_json(general: SeatRules, by_type: Mapping[str, SeatRules]) -> Json:
-    """What else of the rules of single seat types is not the account's."""
+    """The other rules of each seat type, as far as they differ from the account's."""
     common = _terms(general)
     differing = {
         name: {term: value for term, value in _terms(rules).items() if value != common[term]}

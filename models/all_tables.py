@@ -1,4 +1,4 @@
-"""All tables in one place, for the migrations to compare with."""
+"""All tables, imported in one place so that Alembic can compare them with the database."""
 
 from __future__ import annotations
 

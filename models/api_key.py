@@ -1,6 +1,6 @@
-"""API keys: only hashes are kept; a key is found by its public id and compared in constant time.
+"""API keys. Only hashes are stored; a key is found by its public id and its hash compared in constant time.
 
-A key reads `ss_<public id>_<secret>`. The secret has 256 random bits, so one plain SHA-256 is enough.
+A key has the form `ss_<public id>_<secret>`. The secret has 256 random bits, so a single SHA-256 is enough.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, Moment, Written, affected
 
-_SHAPE = re.compile(r"ss_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_FORMAT = re.compile(r"ss_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 
 class Scope(StrEnum):
@@ -44,14 +44,14 @@ class ApiKey(Base):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever presented a valid key: `actor` is what the audit calls them."""
+    """The holder of a valid key. `actor` is the name for the audit."""
 
     actor: str
     scopes: frozenset[Scope]
 
 
 def create(session: Session, name: str, scopes: Sequence[Scope]) -> str:
-    """A new key with these scopes; the return value is the only time the whole key is seen."""
+    """Create a key with these scopes. Returns the whole key, which cannot be read again later."""
     public_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     session.add(
         ApiKey(id=public_id, name=name, secret_hash=_hash(secret), scopes=[scope.value for scope in scopes])
@@ -61,13 +61,13 @@ def create(session: Session, name: str, scopes: Sequence[Scope]) -> str:
 
 
 def revoke(session: Session, public_id: str) -> bool:
-    """End the key; False if there is no live key of that id."""
-    ended = (
+    """Revoke the key. Returns False if there is no valid key with that id."""
+    revoked = (
         update(ApiKey)
         .where(ApiKey.id == public_id, ApiKey.revoked_at.is_(None))
         .values(revoked_at=func.now())
     )
-    return bool(affected(session, ended))
+    return bool(affected(session, revoked))
 
 
 def all_keys(session: Session) -> Sequence[ApiKey]:
@@ -75,11 +75,11 @@ def all_keys(session: Session) -> Sequence[ApiKey]:
 
 
 def find(session: Session, presented: str) -> Caller | None:
-    """The caller behind a presented key, or None: malformed, unknown, wrong and revoked look alike."""
-    shape = _SHAPE.fullmatch(presented)
-    if shape is None:
+    """The caller with this key; None if the key is malformed, unknown, wrong or revoked."""
+    match = _FORMAT.fullmatch(presented)
+    if match is None:
         return None
-    public_id, secret = shape.groups()
+    public_id, secret = match.groups()
     key = session.get(ApiKey, public_id)
     stored = key.secret_hash if key is not None and key.revoked_at is None else bytes(32)
     if not hmac.compare_digest(stored, _hash(secret)) or key is None:

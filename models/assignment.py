@@ -1,7 +1,7 @@
-"""Assignments: who sits in an account, on what kind of seat, and who is listed without one.
+"""Assignments: the members of an account and the seats they hold. Members with a free role hold none.
 
-held -> active -> released, with suspended beside active. The partial unique indexes make a second
-live assignment for one member, or for one e-mail address, impossible whatever the code does.
+held -> active -> released, with suspended beside active. An assignment is live until it is released. Partial
+unique indexes allow one live assignment per member and per e-mail address.
 """
 
 from __future__ import annotations
@@ -55,25 +55,27 @@ class Assignment(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
     member_id: Mapped[str]
-    # Personal, like the address: for people who choose who leaves, never in the audit, erased on request.
+    # Personal data, like the address: shown to people who choose which members to release, never written to
+    # the audit, erased on request.
     name: Mapped[str | None]
     email: Mapped[str | None]
-    # What all spellings of the address have in common (`domain.emails`).
+    # The normalised address, equal for all its spellings (`domain.emails`).
     email_key: Mapped[str | None]
-    # Another live row had the address as well when addresses began to be compared by their keys. Claims under
-    # the address mean that row, and a person decides what becomes of this one.
+    # Another live row already had the same normalised address when these were introduced. Claims for the
+    # address use that row; a person has to decide about this one.
     email_shared: Mapped[bool] = mapped_column(server_default=sql("false"))
     role: Mapped[str]
-    # None is a free role: listed, occupying nothing.
+    # None for a free role, which takes no seat.
     seat_type: Mapped[str | None]
     state: Mapped[str]
     protected: Mapped[bool] = mapped_column(server_default=sql("false"))
     claimed_at: Mapped[Written]
     expires_at: Mapped[Moment | None]
     released_at: Mapped[Moment | None]
-    # What it becomes once its seat is bought, `active` or an invitation; None for one that is there.
+    # While its seat is being bought: the state it gets then, `active`, or `held` for an invitation. Else
+    # None.
     awaits: Mapped[str | None]
-    # By the app's own report; None where it never reported any.
+    # As reported by the app; None if it never did.
     last_active_at: Mapped[Moment | None]
 
     @property
@@ -82,27 +84,27 @@ class Assignment(Base):
 
     @property
     def is_invitation(self) -> bool:
-        """Whether nobody has taken the held seat up yet; a claim that waits for its seat is a member's."""
+        """Whether it is an invitation not yet accepted. The pending claim of an active member is not one."""
         return self.state == AssignmentState.HELD and self.awaits != AssignmentState.ACTIVE
 
     @property
     def reason(self) -> str:
-        """Why the member counts, or does not."""
+        """Why the member counts or does not count, as a phrase for people."""
         if self.seat_type is None:
             return f"the role {self.role} is free"
         seat = f"a {self.seat_type} seat"
         if self.awaits is not None:
             return f"{seat} is held until it is bought"
         return {
-            AssignmentState.HELD: f"{seat} is held until the invitation is taken up or lapses",
-            AssignmentState.ACTIVE: f"sits on {seat}",
-            AssignmentState.SUSPENDED: "suspended: occupies no seat until reactivated",
-            AssignmentState.RELEASED: "the seat was given back",
+            AssignmentState.HELD: f"{seat} is held until the invitation is accepted or expires",
+            AssignmentState.ACTIVE: f"holds {seat}",
+            AssignmentState.SUSPENDED: "suspended: takes no seat until reactivated",
+            AssignmentState.RELEASED: "the seat was released",
         }[AssignmentState(self.state)]
 
     @property
     def counted(self) -> Counted:
-        """How it stands in the balance."""
+        """What it adds to the balance of its seat type."""
         return Counted(
             active=int(self.state == AssignmentState.ACTIVE),
             held=int(self.state == AssignmentState.HELD),
@@ -110,16 +112,16 @@ class Assignment(Base):
         )
 
     def set_address(self, email: str) -> None:
-        """The member's address from now on, as it was given."""
+        """Set the member's address and its normalised form."""
         self.email, self.email_key, self.email_shared = email.strip(), address_key(email), False
 
     def give_back(self, at: datetime) -> None:
-        """Released from this moment on."""
+        """Release the seat at this time."""
         self.state, self.expires_at, self.awaits = AssignmentState.RELEASED, None, None
         self.released_at = at
 
     def facts(self) -> Json:
-        """What the audit keeps of it: enough to replay who sat where, and nothing personal."""
+        """The assignment as stored in the audit: enough to replay who held which seat, no personal data."""
         return {
             "id": self.id,
             "member_id": self.member_id,
@@ -139,14 +141,14 @@ class AssignmentPage:
 
 
 def live(session: Session, account_id: str, member_id: str) -> Assignment | None:
-    """The member's live assignment."""
+    """The member's live assignment; None if there is none."""
     return session.scalar(
         select(Assignment).where(Assignment.account_id == account_id, LIVE, Assignment.member_id == member_id)
     )
 
 
 def live_ids(session: Session, account_id: str, member_ids: Collection[str]) -> Collection[str]:
-    """Those of the members who are held, active or suspended."""
+    """Those of the members who have a live assignment."""
     wanted = select(Assignment.member_id).where(
         Assignment.account_id == account_id, LIVE, Assignment.member_id.in_(member_ids)
     )
@@ -164,16 +166,17 @@ ORDER BY state = 'released', id DESC LIMIT 1
 
 
 def newest(session: Session, account_id: str, member_id: str) -> Assignment | None:
-    """The member's live assignment, else the one that was released last; for showing, not for changing.
+    """The member's live assignment, else the last released one; None if there never was one.
 
-    Read as often as an app asks who has a seat, so it is sent through the driver's own cursor.
+    The object is detached from the session, so changes to it are not saved. The query goes through the
+    driver's cursor because apps ask for single members very often.
     """
     row = first_row(session, _NEWEST, {"account_id": account_id, "member_id": member_id})
     return None if row is None else Assignment(**dict(zip(_COLUMNS, row, strict=True)))
 
 
 def live_address(session: Session, account_id: str, email: str) -> Assignment | None:
-    """The live assignment under an e-mail address, however it is spelled."""
+    """The live assignment with this e-mail address, in any spelling; None if there is none."""
     return session.scalar(
         select(Assignment).where(
             Assignment.account_id == account_id,
@@ -186,7 +189,7 @@ def live_address(session: Session, account_id: str, email: str) -> Assignment | 
 
 @dataclass(frozen=True, slots=True)
 class SharedAddress:
-    """A live member whose address another live member has as well, since before that was refused."""
+    """A live member with the address of another live member, from before addresses had to be unique."""
 
     account_id: str
     member_id: str
@@ -194,7 +197,7 @@ class SharedAddress:
 
 
 def shared_addresses(session: Session) -> Sequence[SharedAddress]:
-    """All members who share an address, in the order of their accounts."""
+    """All members who share an address with another member, by account."""
     other = aliased(Assignment)
     found = session.execute(
         select(Assignment.account_id, Assignment.member_id, other.member_id)
@@ -214,7 +217,7 @@ def shared_addresses(session: Session) -> Sequence[SharedAddress]:
 
 
 def has_members(session: Session, account_id: str) -> bool:
-    """Whether the account has a member, whatever their state but released."""
+    """Whether the account has a live assignment."""
     return (
         session.scalar(select(Assignment.id).where(Assignment.account_id == account_id, LIVE).limit(1))
         is not None
@@ -222,7 +225,7 @@ def has_members(session: Session, account_id: str) -> bool:
 
 
 def lapsed_invitations(session: Session, account_id: str) -> Sequence[Assignment]:
-    """Invitations of the account whose time is over, oldest first."""
+    """The account's expired invitations, oldest first."""
     return session.scalars(
         select(Assignment)
         .where(
@@ -235,7 +238,7 @@ def lapsed_invitations(session: Session, account_id: str) -> Sequence[Assignment
 
 
 def newest_id(session: Session, account_id: str, member_id: str) -> int | None:
-    """The newest assignment of the member, whatever has become of it."""
+    """The id of the member's newest assignment in any state; None if there never was one."""
     return session.scalar(
         select(func.max(Assignment.id)).where(
             Assignment.account_id == account_id, Assignment.member_id == member_id
@@ -244,7 +247,7 @@ def newest_id(session: Session, account_id: str, member_id: str) -> int | None:
 
 
 def awaiting_purchase(session: Session, account_id: str) -> Sequence[Assignment]:
-    """Held seats of the account that are still to be bought, in the order in which they were claimed."""
+    """The account's pending claims (held seats that are still being bought), oldest first."""
     return session.scalars(
         select(Assignment)
         .where(Assignment.account_id == account_id, Assignment.awaits.is_not(None))
@@ -264,9 +267,10 @@ def page(
     after: int | None,
     limit: int,
 ) -> AssignmentPage:
-    """Assignments of an account, oldest first; without a `state` the live ones.
+    """A page of the account's assignments, oldest first, starting after the id `after`.
 
-    `email` finds every spelling of the address. `seat_type` may be `free`, the members who occupy nothing.
+    Without a `state`, the live ones. `email` matches any spelling of the address. `seat_type` may be `free`
+    for members who take no seat.
     """
     wanted = select(Assignment).where(Assignment.account_id == account_id).order_by(Assignment.id)
     wanted = wanted.where(LIVE if state is None else Assignment.state == state)

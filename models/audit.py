@@ -1,7 +1,8 @@
-"""The audit: one row per real change of an account's seats, written with it, never changed after.
+"""The audit: one row per change of an account's seats, written in the same transaction and never updated.
 
-`before` and `after` are the account's balance, so each row's `before` is the last one's `after` and
-the rows replayed from nothing give the present. `subject_*` is the member or subscription that moved.
+`before` and `after` are the account's balance. Each row's `before` equals the previous row's `after`, so
+replaying the rows from empty gives the current state. `subject_before` and `subject_after` describe the
+member or subscription that changed.
 """
 
 from __future__ import annotations
@@ -41,14 +42,16 @@ class AuditRow(Base):
     after: Mapped[Json]
     subject_before: Mapped[Json | None]
     subject_after: Mapped[Json | None]
-    # Set by the database; `services.reports.audit_verification` says of what.
+    # The hash chain, set by a database trigger; see `services.reports.audit_verification`.
     previous: Mapped[bytes | None]
     hash: Mapped[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """Who moved seats, through which door, and why; `event_id` is the webhook behind it, if any."""
+    """Who changed seats, through which entry point, and why. `event_id` is the webhook that led to it, if
+    any.
+    """
 
     actor: str
     source: str
@@ -58,25 +61,25 @@ class Cause:
 
 
 def newest(session: Session) -> int:
-    """The id of the newest row; 0 before the first."""
+    """The id of the newest row; 0 if there is none."""
     return session.scalar(select(func.max(AuditRow.id))) or 0
 
 
 def newest_of_member(session: Session, account_id: str, member_id: str) -> AuditRow | None:
-    """What last happened to the member, and why."""
+    """The newest row about the member; None if there is none."""
     of_member = select(AuditRow).where(AuditRow.account_id == account_id, AuditRow.member_id == member_id)
     return session.scalar(of_member.order_by(AuditRow.id.desc()).limit(1))
 
 
 def was_changed_by(session: Session, subscription_ids: Collection[str], *, after: int) -> bool:
-    """Whether one of these subscriptions changed an account after that row."""
-    moved = select(AuditRow.id).where(AuditRow.subscription_id.in_(subscription_ids), AuditRow.id > after)
-    return session.scalar(moved.limit(1)) is not None
+    """Whether one of these subscriptions changed an account after the row with the id `after`."""
+    changes = select(AuditRow.id).where(AuditRow.subscription_id.in_(subscription_ids), AuditRow.id > after)
+    return session.scalar(changes.limit(1)) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class AccountChange:
-    """An account that subscriptions changed: its balance before the first change and after the last."""
+    """An account changed by subscriptions: its balance before the first change and after the last."""
 
     account_id: str
     before: Json | None
@@ -86,7 +89,10 @@ class AccountChange:
 def changed_accounts(
     session: Session, *, after: int, subscription_ids: Collection[str] | None = None
 ) -> Iterator[AccountChange]:
-    """What subscriptions, or these of them, changed after that row, account by account."""
+    """The accounts that subscriptions changed after the row with the id `after`, by account id.
+
+    With `subscription_ids`, only changes by these subscriptions.
+    """
     wanted = (
         select(
             AuditRow.account_id,
@@ -104,7 +110,7 @@ def changed_accounts(
 
 
 class AuditHead(Base):
-    """Which row of an account is the newest, in a place of its own: one that is cut off is missed."""
+    """The newest audit row of each account, so that a deletion at the end of its chain is detected."""
 
     __tablename__ = "audit_heads"
 

@@ -1,4 +1,4 @@
-"""What all tables share: one naming convention, aware times, JSON that is JSONB."""
+"""The base of all tables: naming convention of constraints, time-zone-aware times, JSONB columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, CursorResult, DateTime, Executable, MetaData,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 
-# PostgreSQL jsonb; what is in it is said where the column stands.
+# PostgreSQL jsonb. The comment at each column describes its content.
 Json = dict[str, Any]
 
 Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
@@ -35,9 +35,9 @@ class Base(DeclarativeBase):
 
 
 def affected(session: Session, statement: Executable) -> int:
-    """Execute a writing statement; how many rows it wrote. Rows already loaded are not updated."""
-    # Without `preserve_rowcount` an INSERT may answer -1, which is not nothing.
+    """Execute a writing statement and return how many rows it wrote. Loaded objects are not updated."""
+    # Without `preserve_rowcount`, the row count of an INSERT may be -1.
     options = {"synchronize_session": False, "preserve_rowcount": True}
-    done = cast("CursorResult[Any]", session.execute(statement, execution_options=options))
-    assert done.rowcount >= 0
-    return done.rowcount
+    result = cast("CursorResult[Any]", session.execute(statement, execution_options=options))
+    assert result.rowcount >= 0
+    return result.rowcount

@@ -1,6 +1,6 @@
-"""The engine and the session factory; each process makes its own, after any fork.
+"""The database engine and the session factory. Each process creates its own, after any fork.
 
-A session remembers which accounts it wrote, for whoever shows copies of them (`runtime.wiring`).
+A session records which accounts it wrote, so that `runtime.wiring` can invalidate their cache entries.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from sqlalchemy.orm import Session, sessionmaker
 
 Sessions = sessionmaker[Session]
 
-# Aware UTC times whatever the server thinks; nobody waits for a lock or a statement longer than a
-# caller would, and a transaction that its process forgot frees its locks by itself.
+# UTC whatever the server's setting. No statement waits longer for a lock, or runs longer, than a caller would
+# wait; and a transaction left open by its process releases its locks.
 _SERVER_OPTIONS = (
     "-c timezone=utc -c lock_timeout=5s -c statement_timeout=15s -c idle_in_transaction_session_timeout=30s"
 )
 
-# A server that is away is noticed in two seconds, one that the network swallowed in about ten: without
-# these a half-open connection holds its thread for as long as the kernel pleases.
-_PATIENCE = {
+# An unreachable server is detected within 2 seconds, a broken connection within about 10. Without these, a
+# half-open connection would block its thread until the kernel's own time-outs.
+_TIMEOUTS = {
     "connect_timeout": 2,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -34,23 +34,23 @@ _PATIENCE = {
 
 
 ANSWER_SECONDS: Final = 18.0
-"""How long a statement is waited for; more than `statement_timeout`, so that the server can end it first."""
+"""How long to wait for a statement's result. Longer than `statement_timeout`, so the server ends it first."""
 
 T = TypeVar("T")
 
 
 class PatientConnection(psycopg.Connection[Any]):
-    """Gives a server up that does not answer in time, as one that is frozen: its kernel still keeps the TCP
-    connection alive, so no time-out of the network ends the wait.
+    """A connection that gives up on a server that does not respond in time.
 
-    `patience` in seconds holds for each statement; None waits without end.
+    The kernel of a frozen server keeps the TCP connection alive, so no network time-out would end the wait.
+    `patience` is in seconds and per statement; None waits forever.
     """
 
     patience: float | None = ANSWER_SECONDS
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """As psycopg's. After an error that is not the server's the connection is closed: nobody knows what
-        the server still does with it.
+        """As in psycopg, with `patience` as the time limit. After an error that the server did not send, the
+        connection is closed, because its state at the server is unknown.
         """
         try:
             return super().wait(gen, interval, self.patience if timeout is None else timeout)
@@ -61,7 +61,7 @@ class PatientConnection(psycopg.Connection[Any]):
 
 
 def connect(url: str, *, pool_size: int = 8, application: str = "seatsync") -> Engine:
-    """An engine on PostgreSQL. A server that is away is noticed within two seconds, one that is frozen after
+    """An engine for PostgreSQL. An unreachable server is detected within 2 seconds, a frozen one after
     `ANSWER_SECONDS`.
     """
     engine = create_engine(
@@ -69,7 +69,7 @@ def connect(url: str, *, pool_size: int = 8, application: str = "seatsync") -> E
         pool_size=pool_size,
         max_overflow=4,
         pool_timeout=5,
-        connect_args={**_PATIENCE, "options": _SERVER_OPTIONS, "application_name": application},
+        connect_args={**_TIMEOUTS, "options": _SERVER_OPTIONS, "application_name": application},
     )
     event.listen(engine, "do_connect", _connect_patiently)
     return engine
@@ -83,10 +83,10 @@ def _connect_patiently(
 
 @contextmanager
 def dedicated_connection(engine: Engine) -> Iterator[Connection]:
-    """A connection for a lock that goes with it, and so with the process.
+    """A connection for a session-level lock, which ends with the connection and so with the process.
 
-    Outside of transactions, or the server would end one that seems forgotten; closed at the end and not
-    given back, so that nobody inherits its lock or its settings.
+    It autocommits, because the server would end a transaction that stays idle. At the end it is closed rather
+    than returned to the pool, so that no other user inherits its lock or settings.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         try:
@@ -96,7 +96,7 @@ def dedicated_connection(engine: Engine) -> Iterator[Connection]:
 
 
 def session_factory(engine: Engine) -> Sessions:
-    """`with sessions.begin() as session:` is one transaction."""
+    """A session factory. `with sessions.begin() as session:` runs one transaction."""
     return sessionmaker(engine, expire_on_commit=False)
 
 
@@ -104,11 +104,11 @@ _WRITTEN: Final = "seatsync accounts written"
 
 
 def record_written(session: Session, account_id: str, version: int) -> None:
-    """Remember that the session wrote the account, which has this version now."""
+    """Record that the session wrote the account, which now has this version."""
     session.info.setdefault(_WRITTEN, {})[account_id] = version
 
 
 def written_accounts(session: Session) -> Mapping[str, int]:
-    """The accounts that the session wrote, with their newest versions: what caches must be told."""
+    """The accounts that the session wrote, with their newest versions, for cache invalidation."""
     written: Mapping[str, int] = session.info.get(_WRITTEN, {})
     return written

@@ -1,13 +1,12 @@
-"""Drift findings: what we and the provider do not agree on, or what we could not make sense of.
+"""Drift findings: differences between our data and the provider's, and provider data we cannot interpret.
 
-One open finding per subject, kind and field; seen again it only grows older. It closes itself when
-the two sides agree.
+There is at most one open finding per subject, kind and field; a repeat updates `last_seen`.
 
-open  -> repaired   the next look took the provider's side over
-      -> agreed     the next look found nothing to repair
-held  -> agreed     what stood in the way of a repair is gone
-      -> dismissed  a person, or the app, has dealt with it, and said how; it is not opened again while it
-                    stays as it is
+open  -> repaired   a sync adopted the provider's value
+      -> agreed     a sync found no difference any more
+held  -> agreed     the obstacle to a repair is gone
+      -> dismissed  closed by a person or the app, with a reason; not opened again while the provider's value
+                    stays the same
 """
 
 from __future__ import annotations
@@ -83,22 +82,22 @@ class DriftFinding(Base):
     first_seen: Mapped[Written]
     last_seen: Mapped[Written]
     closed_at: Mapped[Moment | None]
-    # Why a person closed it.
+    # The reason given for dismissing it.
     closed_because: Mapped[str | None]
 
 
 # As text, for statements of both kinds: SQLAlchemy's, and those sent through the driver's cursor.
 _STANDS = sql("closed_at IS NULL")
 _WAS_DISMISSED = sql("state = 'dismissed'")
-# The provider gives a delivery up after 27 h 35 min (Dodo documentation, webhooks); until then a webhook
-# that seems lost may be late.
+# The provider retries a delivery for 27 h 35 min (Dodo documentation, webhooks). Until then a webhook that
+# seems lost may only be late.
 _MAY_BE_LATE = sql("closed_at > now() - interval '28 hours'")
 MAY_BE_SETTLED = f"({_STANDS} OR {_WAS_DISMISSED} OR {_MAY_BE_LATE})"
 """The findings that `update_findings` and `close_differences` may change."""
-# Differences, which a look repairs; the other kinds are about what a look could not make sense of.
+# The kinds that a sync repairs. The others are about data that a sync could not interpret.
 _DIFFERENCES = tuple(kind.value for kind in DIFFERENCES)
 
-# All of them in one statement. `xmax = 0` is PostgreSQL's own mark of a row that this statement inserted.
+# `xmax = 0` is true of the rows that this statement inserted and false of those it updated.
 _RECORD = sql(
     """
     INSERT INTO drift_findings (subject, kind, field, ours, theirs, message, cause, state, held_because)
@@ -122,12 +121,14 @@ _RECORD = sql(
 
 
 def record(session: Session, subject: str, findings: Iterable[Finding]) -> None:
-    """Open these findings, with a notice of each new one, or note that they are still there."""
+    """Open these findings about the subject, with a notice for each new one. A finding that is open already
+    is updated.
+    """
     record_all(session, [(subject, finding) for finding in findings])
 
 
 def record_all(session: Session, seen: Iterable[tuple[str, Finding]]) -> None:
-    """The same for findings about many subjects, each beside its own."""
+    """Like `record`, for pairs of a subject and a finding about it."""
     by_key = {(subject, one.kind.value, one.field): (subject, one) for subject, one in seen}
     if not by_key:
         return
@@ -145,33 +146,42 @@ def record_all(session: Session, seen: Iterable[tuple[str, Finding]]) -> None:
         for subject, one in by_key.values()
     ]
     written = session.execute(_RECORD, {"findings": orjson.dumps(rows).decode()})
-    news = [by_key[row.subject, row.kind, row.field] for row in written if row.is_new]
-    notice.add(session, None, [_notice(subject, one) for subject, one in news])
+    opened = [by_key[row.subject, row.kind, row.field] for row in written if row.is_new]
+    notice.add(session, None, [_notice(subject, one) for subject, one in opened])
 
 
 def update_findings(
     session: Session, subject: str, still_there: Sequence[Finding], *, kinds: Collection[FindingKind] = SYNCED
 ) -> None:
-    """Of these kinds, record what is still there and close what no longer is. What was dismissed and is gone
-    would be opened again if it came back. What the findings cannot judge stays.
+    """Record the findings that still exist, and close all others of these kinds about the subject.
+
+    Kinds that the findings leave undecided (see `answered_kinds`) are left as they are.
     """
-    kinds = answered_kinds(kinds, still_there)
-    kept = [(finding.kind.value, finding.field) for finding in still_there]
-    gone = (
-        update(DriftFinding)
-        .where(DriftFinding.subject == subject, DriftFinding.kind.in_([kind.value for kind in kinds]))
-        .where(or_(_STANDS, _WAS_DISMISSED))
-        .where(tuple_(DriftFinding.kind, DriftFinding.field).not_in(kept))
-    )
-    closed_at = func.coalesce(DriftFinding.closed_at, func.now())
-    affected(session, gone.values(state=FindingState.AGREED, closed_at=closed_at))
+    _close_others(session, subject, still_there, kinds=answered_kinds(kinds, still_there))
     record(session, subject, still_there)
 
 
-def dismiss(session: Session, finding_id: int, reason: str) -> DriftFinding:
-    """Close a held finding for this reason; the finding as it is then. Safe to repeat.
+def _close_others(
+    session: Session, subject: str, still_there: Sequence[Finding], *, kinds: Collection[FindingKind]
+) -> None:
+    """Mark findings that no longer exist as agreed. This includes dismissed ones: if such a finding comes
+    back, it is a new finding and is opened again.
+    """
+    existing = [(finding.kind.value, finding.field) for finding in still_there]
+    others = (
+        update(DriftFinding)
+        .where(DriftFinding.subject == subject, DriftFinding.kind.in_([kind.value for kind in kinds]))
+        .where(or_(_STANDS, DriftFinding.state == FindingState.DISMISSED))
+        .where(tuple_(DriftFinding.kind, DriftFinding.field).not_in(existing))
+    )
+    closed_at = func.coalesce(DriftFinding.closed_at, func.now())
+    affected(session, others.values(state=FindingState.AGREED, closed_at=closed_at))
 
-    Raises `FindingNotFound`, and `FindingNotHeld` for one that closes by itself, or is closed.
+
+def dismiss(session: Session, finding_id: int, reason: str) -> DriftFinding:
+    """Close a held finding for this reason and return it. Dismissing a dismissed finding changes nothing.
+
+    Raises `FindingNotFound`, or `FindingNotHeld` if the finding is in another state.
     """
     found = session.get(DriftFinding, finding_id, with_for_update=True)
     if found is None:
@@ -180,8 +190,8 @@ def dismiss(session: Session, finding_id: int, reason: str) -> DriftFinding:
         return found
     if found.state != FindingState.HELD:
         raise FindingNotHeld(
-            f"Drift finding {finding_id} is {found.state}. Only a held finding can be closed by hand: the "
-            "next sync closes an open one.",
+            f"Drift finding {finding_id} is {found.state}. Only held findings can be dismissed; syncs close "
+            "open ones.",
             details={"finding_id": finding_id, "state": found.state},
         )
     _dismiss(found, reason, session)
@@ -189,7 +199,7 @@ def dismiss(session: Session, finding_id: int, reason: str) -> DriftFinding:
 
 
 def dismiss_kinds(session: Session, subject: str, kinds: Collection[FindingKind], reason: str) -> None:
-    """Close what stands of these kinds about the subject: the app has dealt with it."""
+    """Dismiss all open findings of these kinds about the subject, for this reason."""
     wanted = select(DriftFinding).where(
         DriftFinding.subject == subject, _STANDS, DriftFinding.kind.in_([kind.value for kind in kinds])
     )
@@ -208,36 +218,30 @@ def close_differences(
     subject: str,
     moved: Sequence[Difference],
     *,
-    look: Lease,
-    seen_before: datetime | None,
+    lease: Lease,
+    last_synced_at: datetime | None,
     has_known: bool = True,
 ) -> None:
-    """A look has taken the provider's side over, which `moved` what we knew: what differed before it no
-    longer does. What a list showed after the look had begun stands until the next one.
+    """Close drift findings after a sync adopted the provider's values; `moved` is what it changed.
 
-    What nobody told, and no list had shown, is written down as a difference found and repaired at once.
-    `seen_before` is when we had looked last. Without `has_known` there are no findings about the subject yet.
+    Findings seen after the sync started stay open. Changes that no webhook and no list page announced are
+    recorded as found and repaired.
+
+    `lease` is that of the sync, `last_synced_at` the time of the previous sync (None before the first).
+    `has_known=False` saves a query if the subject has no findings.
     """
-    known = _known_differences(session, subject) if has_known else ()
-    standing = [one for one in known if one.closed_at is None and one.last_seen <= look.taken_at]
-    fields = {one.field for one in moved}
-    for one in standing:
-        is_repaired = one.kind == FindingKind.UNHEARD_OF or one.field in fields
-        one.state = FindingState.REPAIRED if is_repaired else FindingState.AGREED
-        one.closed_at = func.now()
-    if look.told_of is not None:
-        for one in known:
-            if look.told_of <= one.first_seen:
-                one.cause = LikelyCause.LATE_WEBHOOK
-    if not look.events and seen_before is not None:
-        open_fields = {one.field for one in known if one.closed_at is None or one in standing}
-        silent = [one for one in moved if one.field not in open_fields]
-        _write_down_as_repaired(session, subject, silent, seen_before)
+    known = _lock_known_differences(session, subject) if has_known else ()
+    open_fields = {finding.field for finding in known if finding.closed_at is None}
+    _close_seen_before_sync(known, lease, changed_fields={one.field for one in moved})
+    _attribute_to_late_webhooks(known, lease)
+    if not lease.events and last_synced_at is not None:
+        unannounced = [one for one in moved if one.field not in open_fields]
+        _record_as_repaired(session, subject, unannounced, last_synced_at)
     session.flush()
 
 
-def _known_differences(session: Session, subject: str) -> Sequence[DriftFinding]:
-    """Those that stand, and those that a late webhook may still explain; locked."""
+def _lock_known_differences(session: Session, subject: str) -> Sequence[DriftFinding]:
+    """The open differences, and the closed ones that a late webhook may still explain."""
     return session.scalars(
         select(DriftFinding)
         .where(DriftFinding.subject == subject, DriftFinding.kind.in_(_DIFFERENCES))
@@ -246,14 +250,33 @@ def _known_differences(session: Session, subject: str) -> Sequence[DriftFinding]
     ).all()
 
 
-def _write_down_as_repaired(
-    session: Session, subject: str, moved: Sequence[Difference], seen_before: datetime
+def _close_seen_before_sync(
+    known: Iterable[DriftFinding], lease: Lease, *, changed_fields: Collection[str]
 ) -> None:
-    """What no list had shown before."""
+    """Close the open findings that were last seen before the sync started."""
+    for finding in known:
+        if finding.closed_at is None and finding.last_seen <= lease.taken_at:
+            is_repaired = finding.kind == FindingKind.UNHEARD_OF or finding.field in changed_fields
+            finding.state = FindingState.REPAIRED if is_repaired else FindingState.AGREED
+            finding.closed_at = func.now()
+
+
+def _attribute_to_late_webhooks(known: Iterable[DriftFinding], lease: Lease) -> None:
+    """An event that occurred before a finding was made and arrives only now was a late webhook."""
+    if lease.oldest_event_at is None:
+        return
+    for finding in known:
+        if lease.oldest_event_at <= finding.first_seen:
+            finding.cause = LikelyCause.LATE_WEBHOOK
+
+
+def _record_as_repaired(
+    session: Session, subject: str, moved: Sequence[Difference], last_synced_at: datetime
+) -> None:
     if not moved:
         return
     newest = inbox.newest_arrival(session)
-    cause = likely_cause(moved, deliveries_arrive=newest is not None and newest > seen_before)
+    cause = likely_cause(moved, deliveries_arrive=newest is not None and newest > last_synced_at)
     found = [differs(one, cause) for one in moved]
     for one in found:
         session.add(
@@ -273,7 +296,7 @@ def _write_down_as_repaired(
 
 
 def hold_differences(session: Session, subject: str, reason: str) -> None:
-    """No look is to be had: what differs stays as it is, for this reason."""
+    """Mark the subject's open differences as held, with this reason, because it cannot be synced."""
     open_ones = update(DriftFinding).where(
         DriftFinding.subject == subject, _STANDS, DriftFinding.kind.in_(_DIFFERENCES)
     )
@@ -283,7 +306,7 @@ def hold_differences(session: Session, subject: str, reason: str) -> None:
 def recently_disproved(
     session: Session, subjects: Collection[str], *, within: timedelta
 ) -> set[tuple[str, str, str | None]]:
-    """Subject, field and the provider's side of differences which a look did not confirm."""
+    """Differences that a sync did not confirm within that time: subject, field and the provider's value."""
     found = session.execute(
         select(DriftFinding.subject, DriftFinding.field, DriftFinding.theirs).where(
             DriftFinding.subject.in_(subjects),
@@ -298,7 +321,7 @@ def recently_disproved(
 def page(
     session: Session, *, states: Collection[str], after: int | None, limit: int
 ) -> Sequence[DriftFinding]:
-    """Findings in these states, oldest first, from the one behind the id `after`."""
+    """Findings in these states with ids greater than `after`, oldest first."""
     wanted = select(DriftFinding).where(DriftFinding.state.in_(states)).order_by(DriftFinding.id)
     if after is not None:
         wanted = wanted.where(DriftFinding.id > after)
@@ -306,7 +329,7 @@ def page(
 
 
 def count_by_cause(session: Session, *, states: Collection[str]) -> Mapping[tuple[str, str], int]:
-    """How many findings are in these states, by state and likely cause."""
+    """The number of findings in these states, by state and likely cause."""
     counted = (
         select(DriftFinding.state, DriftFinding.cause, func.count())
         .where(DriftFinding.state.in_(states))
@@ -317,7 +340,7 @@ def count_by_cause(session: Session, *, states: Collection[str]) -> Mapping[tupl
 
 
 def changed_since(session: Session, moment: datetime, *, limit: int) -> Sequence[DriftFinding]:
-    """Findings that are new since then or were closed since then, by kind and age."""
+    """Findings first seen or closed at `moment` or later, by kind, oldest first."""
     wanted = select(DriftFinding).where(
         or_(DriftFinding.first_seen >= moment, DriftFinding.closed_at >= moment)
     )
@@ -325,7 +348,7 @@ def changed_since(session: Session, moment: datetime, *, limit: int) -> Sequence
 
 
 def about(session: Session, subjects: Collection[str], *, since: datetime) -> Sequence[DriftFinding]:
-    """Findings about these subjects that stand or were closed since then, oldest first."""
+    """Findings about these subjects that are open or were closed at `since` or later, oldest first."""
     wanted = select(DriftFinding).where(
         DriftFinding.subject.in_(subjects), or_(_STANDS, DriftFinding.closed_at >= since)
     )
@@ -333,7 +356,7 @@ def about(session: Session, subjects: Collection[str], *, since: datetime) -> Se
 
 
 def delete_old(session: Session, age: timedelta) -> int:
-    """Drop findings that were closed so long ago."""
+    """Delete findings that were closed more than `age` ago. Returns their number."""
     return affected(session, delete(DriftFinding).where(DriftFinding.closed_at < func.now() - age))
 
 

@@ -1,7 +1,8 @@
-"""Statements sent through the driver's own cursor: for claims, where every caller waits in one row's line.
+"""Statements sent directly through the driver, for claims and other hot paths.
 
-SQLAlchemy's share of a short statement costs as much as the statement. The connection, the transaction
-and the kinds of errors stay SQLAlchemy's; only compiling a statement and describing its result is left out.
+For a short statement, SQLAlchemy's overhead is as large as the statement itself, and concurrent claims wait
+for the same row lock. The session's connection, transaction and error types are still used; only statement
+compilation and result processing are skipped.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from models.base import Json
 
 
 def first_row(session: Session, statement: str, parameters: Mapping[str, object]) -> tuple[Any, ...] | None:
-    """The first row that the statement returns, within the session's transaction.
+    """The first row of the statement's result, in the session's transaction; None if there is no row.
 
-    `statement` has the driver's placeholders, `%(name)s`. Raises what the session itself would raise.
+    `statement` uses the driver's placeholders, `%(name)s`. Raises the same errors as `session.execute`.
     """
     connection = session.connection()
     driver = cast("psycopg.Connection[tuple[Any, ...]]", connection.connection.driver_connection)
     try:
         return driver.execute(statement, parameters).fetchone()
     except psycopg.Error as error:
-        if driver.closed:  # the server went away, and the connections that wait in the pool with it
+        if driver.closed:  # the server is gone, so the pooled connections are broken too
             connection.engine.dispose()
         raise DBAPIError.instance(
             statement,
@@ -39,11 +40,11 @@ def first_row(session: Session, statement: str, parameters: Mapping[str, object]
             dialect=connection.dialect,
         ) from None
     except BaseException:
-        # A signal in the middle of a statement: its answer is still to come, and the connection of no use.
+        # A signal interrupted the statement. Its result is still outstanding, so the connection is unusable.
         connection.invalidate()
         raise
 
 
 def jsonb(value: Json | None) -> Jsonb | None:
-    """The value as a parameter; None is the database's NULL and not JSON's."""
+    """The value as a statement parameter. None becomes SQL NULL, not JSON null."""
     return None if value is None else Jsonb(value)

@@ -1,8 +1,9 @@
-"""Generations: by which catalogue and which release accounts are evaluated, while several run side by side.
+"""Generations: which catalogue and release accounts are evaluated with, while processes of several versions
+run.
 
-The newest row is in force. A process whose catalogue and release were in force before evaluates nothing: in
-a rolling restart, old and new processes would otherwise rewrite each other's accounts. A catalogue that was
-never in force comes into force when a process first evaluates by it, an older one only by `activate`.
+The newest row is in force. A process whose catalogue and release were replaced evaluates nothing; otherwise,
+in a rolling restart, old and new processes would overwrite each other's results. A new catalogue comes into
+force when a process first evaluates with it, a replaced one only by `activate`.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ class Generation(Base):
 
 @dataclass(frozen=True, slots=True)
 class GenerationState:
-    """What a process knows of the generation in force, `newest` (None before the first): whether it is the
-    process's own, or has replaced that.
+    """The generation in force, `newest` (None before the first), compared with that of this process.
+
+    `is_in_force`: they are the same. `was_replaced`: this process's generation was in force earlier.
     """
 
     newest: int | None
@@ -39,12 +41,12 @@ class GenerationState:
 
     @property
     def may_evaluate(self) -> bool:
-        """Whether the process may evaluate accounts: not if its generation was replaced by a newer one."""
+        """Whether the process may evaluate accounts: False if its generation was replaced by a newer one."""
         return not self.was_replaced
 
 
 def state_of(session: Session, catalog: Catalog) -> GenerationState:
-    """The generation in force, seen by a process that works by this catalogue."""
+    """The generation in force, compared with that of a process that uses this catalogue."""
     newest = session.scalar(select(Generation).order_by(Generation.number.desc()).limit(1))
     if newest is None:
         return GenerationState(None, is_in_force=False, was_replaced=False)
@@ -55,9 +57,9 @@ def state_of(session: Session, catalog: Catalog) -> GenerationState:
 
 
 def may_evaluate(session: Session, catalog: Catalog) -> bool:
-    """Whether this process may evaluate accounts in this transaction. Brings a new catalogue into force.
+    """Whether this process may evaluate accounts in this transaction. Puts a new catalogue into force.
 
-    To be called with the account locked: a newer generation that has evaluated the account is then seen.
+    Call it with the account locked, so that a newer generation that has evaluated the account is visible.
     """
     found = state_of(session, catalog)
     if found.may_evaluate and not found.is_in_force:
@@ -66,10 +68,10 @@ def may_evaluate(session: Session, catalog: Catalog) -> bool:
 
 
 def activate(session: Session, catalog: Catalog) -> bool:
-    """Bring a catalogue that was replaced back into force; whether it had been.
+    """Put a replaced catalogue back into force. Returns False if it was not replaced.
 
-    One that was never in force is left to the first process that evaluates by it: until then the processes
-    that run go on.
+    A catalogue that was never in force is left alone: it comes into force when a process first evaluates
+    with it, and running processes continue until then.
     """
     was_replaced = state_of(session, catalog).was_replaced
     if was_replaced:

@@ -1,4 +1,4 @@
-"""Idempotency keys: the answer of a writing call, kept in the transaction that did the work."""
+"""Idempotency keys: the response to each writing call, stored in the transaction that did the work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEPT_FOR = timedelta(hours=24)
 class IdempotencyKey(Base):
     __tablename__ = "idempotency_keys"
 
-    # Who called, which method and path, and the caller's key: the same key elsewhere is another key.
+    # The caller, the method and the path. The same key in another scope is a different key.
     scope: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     request_hash: Mapped[bytes] = mapped_column(LargeBinary)
@@ -37,10 +37,11 @@ class StoredAnswer:
 
 
 def begin(session: Session, scope: str, key: str, request_hash: bytes) -> StoredAnswer | None:
-    """The answer given before under this key, or None: the caller's work is the first.
+    """Claim the key. Returns the stored response, or None if the key is new and the caller should do the
+    work.
 
-    A second call at the same moment waits here for the first one's commit, and then finds its answer.
-    Raises `IdempotencyKeyReused` if the key came with another body before.
+    A concurrent call with the same key waits here until the first one commits, and then returns its response.
+    Raises `IdempotencyKeyReused` if the key was used with a different request body.
     """
     session.execute(
         delete(IdempotencyKey).where(
@@ -62,7 +63,8 @@ def begin(session: Session, scope: str, key: str, request_hash: bytes) -> Stored
     ).one()
     if stored.request_hash != request_hash:
         raise IdempotencyKeyReused(
-            f"The Idempotency-Key {key!r} was used before with another body. Send a new key for a new wish."
+            f"The Idempotency-Key {key!r} was already used with a different body. Send a new key for a new "
+            "request."
         )
     return StoredAnswer(stored.status or 200, stored.body or {})
 
@@ -70,16 +72,16 @@ def begin(session: Session, scope: str, key: str, request_hash: bytes) -> Stored
 def store(
     session: Session, scope: str, key: str, status: int, body: Json, *, instead_of: Json | None = None
 ) -> None:
-    """Keep the answer beside the work, to be committed with it; or `instead_of` another one, unless somebody
-    has put theirs there before.
+    """Store the response in the same transaction as the work. With `instead_of`, replace the stored response
+    only if its body still equals that value.
     """
-    kept = update(IdempotencyKey).where(IdempotencyKey.scope == scope, IdempotencyKey.key == key)
+    claimed = update(IdempotencyKey).where(IdempotencyKey.scope == scope, IdempotencyKey.key == key)
     if instead_of is not None:
-        kept = kept.where(IdempotencyKey.body == instead_of)
-    session.execute(kept.values(status=status, body=body))
+        claimed = claimed.where(IdempotencyKey.body == instead_of)
+    session.execute(claimed.values(status=status, body=body))
 
 
-_FORGET_PERSON = sql(
+_DELETE_ANSWERS = sql(
     """
     DELETE FROM idempotency_keys
     WHERE position(:path IN scope) > 0
@@ -93,17 +95,17 @@ _FORGET_PERSON = sql(
 def delete_answers(
     session: Session, account_id: str, *, member_ids: Sequence[str], values: Sequence[str]
 ) -> int:
-    """Drop the account's answers that speak of these members or repeat one of these values.
+    """Delete the account's stored responses that name these members or contain one of these values.
 
-    A key may have been made of an address, so keys are looked into as well. Who sends such a key again
-    has the work done again, which finds it done.
+    Keys are searched for e-mail addresses too, because apps may build keys from them. A call repeated with a
+    deleted key is carried out again. Returns the number of responses deleted.
     """
     facts = {"ids": list(member_ids), "values": list(values)}
     addresses = [value.lower() for value in values if "@" in value]
     path = f" /v1/accounts/{path_segment(account_id)}/"
-    return affected(session, _FORGET_PERSON.bindparams(path=path, facts=facts, addresses=addresses))
+    return affected(session, _DELETE_ANSWERS.bindparams(path=path, facts=facts, addresses=addresses))
 
 
 def delete_old(session: Session) -> int:
-    """Drop answers that are past their time."""
+    """Delete responses older than `KEPT_FOR`. Returns their number."""
     return affected(session, delete(IdempotencyKey).where(IdempotencyKey.created_at < func.now() - KEPT_FOR))

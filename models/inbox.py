@@ -1,8 +1,8 @@
-"""The inbox: every authentic delivery, kept before anything else happens, never lost afterwards.
+"""The inbox: every authentic webhook delivery, stored before anything else is done with it.
 
-pending -> done      a retrieve that started after the delivery was kept has been written
-        -> ignored   it does not concern seats, or another business
-        -> dead      nobody can use it, or every attempt failed; `reason` says which. Can be replayed.
+pending -> done      the result of a retrieve that started after the delivery was stored has been written
+        -> ignored   not about seats, or for another business
+        -> dead      unreadable, or every sync attempt failed; `reason` says which. Can be replayed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class InboxEvent(Base):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A delivery about to be kept, and the state it starts in."""
+    """A delivery to be stored, and its initial state."""
 
     provider: str
     event_id: str
@@ -78,8 +78,8 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """`is_new` is false for a repeat. `due_in` is the seconds until the raised hint may be worked off; None
-    if no hint was raised.
+    """The result of `store`. `is_new` is False for a repeated delivery. `due_in` is the number of seconds
+    until the requested sync is due; None if no sync was requested.
     """
 
     is_new: bool
@@ -88,21 +88,21 @@ class StoredEvent:
 
 _FEW, _MANY = 5, 50
 
-# One statement: a second trip to the database would cost more than the signature check. A repeat
-# writes nothing and so raises nothing, unless it repeats a dead letter: that is stored anew, as it arrives
-# now. A hint during a sync, or closely after one, waits a second, so that a burst of events costs one or two
-# retrieves; a dead row comes back to life. A refused subscription waits for hours, but not if there is news.
-_KEEP = sql(
+# One statement, because a second round trip would cost more than the signature check. A repeated delivery
+# writes nothing, except that it replaces a dead letter. A hint raised during a sync or within a second after
+# it is due a second later, so a burst of events costs one or two retrieves. A dead subscription becomes due
+# again. The backoff of a refused subscription can be hours; a new event shortens it to five minutes.
+_STORE = sql(
     """
     WITH event AS (
-        INSERT INTO inbox AS kept
+        INSERT INTO inbox AS stored
             (provider, event_id, type, subscription_id, occurred_at, state, reason, body)
         VALUES (:provider, :event_id, :type, :subscription_id, :occurred_at, :state, :reason, :body)
         ON CONFLICT (provider, event_id) DO UPDATE SET
             type = excluded.type, subscription_id = excluded.subscription_id,
             occurred_at = excluded.occurred_at, received_at = excluded.received_at,
             state = excluded.state, reason = excluded.reason, body = excluded.body
-            WHERE kept.state = 'dead' AND excluded.state <> 'dead'
+            WHERE stored.state = 'dead' AND excluded.state <> 'dead'
         RETURNING subscription_id, state, xmax = 0 AS is_new
     ), hint AS (
         INSERT INTO subscriptions AS known (id, hint, next_at)
@@ -128,11 +128,11 @@ _KEEP = sql(
 
 
 def store(session: Session, arrival: Arrival) -> StoredEvent:
-    """Insert the event or recognise it. Raises the subscription's hint if the event concerns seats, and is
-    new or repeats a dead letter.
+    """Store the event unless it is stored already. Requests a sync of its subscription if it is pending and
+    either new or a repeat of a dead letter.
     """
     row = session.execute(
-        _KEEP,
+        _STORE,
         {
             "provider": arrival.provider,
             "event_id": arrival.event_id,
@@ -148,14 +148,16 @@ def store(session: Session, arrival: Arrival) -> StoredEvent:
 
 
 def newest_bodies(session: Session, inbox_ids: Sequence[int]) -> Sequence[bytes]:
-    """The bodies of these events, the last few to arrive, oldest first."""
+    """The bodies of the last 50 of these events to arrive, oldest first."""
     return session.scalars(
         select(InboxEvent.body).where(InboxEvent.id.in_(sorted(inbox_ids)[-_MANY:])).order_by(InboxEvent.id)
     ).all()
 
 
 def pending_bodies(session: Session, subscription_id: str) -> Sequence[bytes]:
-    """The bodies of the newest few events that wait for this subscription, by the time they occurred."""
+    """The bodies of the 5 newest pending events of the subscription, by the time they occurred, newest
+    first.
+    """
     newest = (InboxEvent.occurred_at.desc().nulls_last(), InboxEvent.id.desc())
     return session.scalars(
         select(InboxEvent.body)
@@ -166,7 +168,7 @@ def pending_bodies(session: Session, subscription_id: str) -> Sequence[bytes]:
 
 
 def recent_bodies(session: Session, inbox_ids: Sequence[int], *, age: timedelta) -> Sequence[bytes]:
-    """The bodies of the last few of these events to arrive within `age`, newest first."""
+    """The bodies of the last 5 of these events that arrived within `age`, newest first."""
     return session.scalars(
         select(InboxEvent.body)
         .where(InboxEvent.id.in_(sorted(inbox_ids)[-_FEW:]), InboxEvent.received_at > func.now() - age)
@@ -175,13 +177,13 @@ def recent_bodies(session: Session, inbox_ids: Sequence[int], *, age: timedelta)
 
 
 def newest_arrival(session: Session) -> datetime | None:
-    """When a delivery about any subscription was last kept."""
+    """When the last delivery about any subscription arrived; None if none is stored."""
     newest = select(InboxEvent.received_at).where(InboxEvent.subscription_id.is_not(None))
     return session.scalar(newest.order_by(InboxEvent.received_at.desc()).limit(1))
 
 
 def page(session: Session, *, state: str | None, after: int | None, limit: int) -> Sequence[InboxEvent]:
-    """Events newest first, from the one behind the id `after`."""
+    """A page of events, newest first, starting after the id `after`."""
     wanted = select(InboxEvent).order_by(InboxEvent.id.desc()).limit(limit)
     if state is not None:
         wanted = wanted.where(InboxEvent.state == state)
@@ -191,12 +193,12 @@ def page(session: Session, *, state: str | None, after: int | None, limit: int) 
 
 
 def dead_letter(session: Session, inbox_id: int) -> InboxEvent:
-    """The dead letter, locked. Raises `InboxEventNotFound`, `NotReplayable`."""
+    """The dead letter, locked. Raises `InboxEventNotFound`, or `NotReplayable` if it is in another state."""
     found = session.get(InboxEvent, inbox_id, with_for_update=True)
     if found is None:
         raise InboxEventNotFound(f"There is no inbox event {inbox_id}.")
     if found.state != InboxState.DEAD:
-        raise NotReplayable(f"Inbox event {inbox_id} is {found.state}; only dead letters can be replayed.")
+        raise NotReplayable(f"Inbox event {inbox_id} is {found.state}. Only dead letters can be replayed.")
     return found
 
 
@@ -208,7 +210,7 @@ def newest_id(session: Session) -> int:
 def dead_letters(
     session: Session, *, reason: str, after: int, until: int, limit: int
 ) -> Sequence[InboxEvent]:
-    """Dead letters with ids beyond `after` up to `until` whose reason contains the text, by id, locked."""
+    """Dead letters whose reason contains `reason`, by id, locked; with `after` < id <= `until`."""
     return session.scalars(
         select(InboxEvent)
         .where(InboxEvent.state == InboxState.DEAD, InboxEvent.id > after, InboxEvent.id <= until)
@@ -220,7 +222,7 @@ def dead_letters(
 
 
 def delete_old(session: Session, age: timedelta) -> int:
-    """Drop events older than `age` that need no work any more."""
+    """Delete done and ignored events older than `age`. Returns how many."""
     return affected(
         session,
         delete(InboxEvent).where(

@@ -1,8 +1,8 @@
-"""The installation: this database's own id, under which all its names at Redis and at the broker lie; the
-mode and the business its data belongs to; and the secret by which checkouts prove the account they name.
+"""The installation: one row with this database's id, the provider mode and business its data comes from, and
+the secret that signs the account into checkouts.
 
-A cache entry, a wake-up or a request count of another database is thus never taken for one of ours, even if
-both use the same Redis.
+The id prefixes all our keys in Redis and queue names at the broker. So two installations that share a Redis
+never use each other's cache entries, wake-ups or request counts.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ _SECRET_BYTES: Final = 32
 
 
 class Installation(Base):
-    """One row, made by the migration that made the table."""
+    """A single row, created by the migration that creates the table."""
 
     __tablename__ = "installation"
     __table_args__ = (CheckConstraint("is_only", name="one_row"),)
 
     is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=sql("true"))
     id: Mapped[UUID] = mapped_column(server_default=sql("gen_random_uuid()"))
-    # Made when it is first needed.
+    # Created when first needed.
     checkout_secret: Mapped[bytes | None]
-    # The provider's mode and business that the data comes from; NULL until a process has said so.
+    # The provider mode and business that the data comes from; NULL until a process has set them.
     environment: Mapped[str | None]
     business_id: Mapped[str | None]
 
 
 _ADD = sql("INSERT INTO installation DEFAULT VALUES ON CONFLICT DO NOTHING")
-# A database that was copied within its server has the id of its original, but another number.
+# A copy of a database on the same server has the same id but another oid.
 _READ = sql(
     """
     SELECT replace(installation.id::text, '-', '') || '-' || pg_database.oid
@@ -49,7 +49,7 @@ _READ = sql(
 
 
 def read_id(session: Session) -> str:
-    """The database's id, of letters, digits and hyphens; a database without one is given one."""
+    """The id of this database, made of letters, digits and hyphens. Created if there is none."""
     if (found := session.scalar(_READ)) is None:
         session.execute(_ADD)
         found = session.scalar(_READ)
@@ -57,13 +57,13 @@ def read_id(session: Session) -> str:
 
 
 def current(session: Session) -> Installation:
-    """The one row, for an update."""
+    """The row, locked. Created if there is none."""
     session.execute(_ADD)
     return session.scalars(select(Installation).with_for_update()).one()
 
 
 def checkout_secret(session: Session) -> bytes:
-    """The secret by which a checkout proves the account that it names; made if there is none."""
+    """The secret that signs the account's id into a checkout. Created if there is none."""
     found: bytes | None = session.scalar(select(Installation.checkout_secret))
     if found is not None:
         return found
@@ -75,9 +75,9 @@ def checkout_secret(session: Session) -> bytes:
 
 
 class Namespace:
-    """The prefix of this service's names outside the database, `seatsync:ID:`.
+    """The prefix of this installation's names in Redis and at the broker, `seatsync:ID:`.
 
-    Read at the first call and kept, so that connections stay lazy; safe for threads and across a fork.
+    Read from the database at the first call and cached. Safe for threads and across a fork.
     """
 
     def __init__(self, sessions: Sessions) -> None:
@@ -85,14 +85,14 @@ class Namespace:
         self._prefix: str | None = None
 
     def __call__(self) -> str:
-        """The prefix; raises `NamespaceUnknown` until the database was read once."""
+        """The prefix. Raises `NamespaceUnknown` if the database cannot be read at the first call."""
         if self._prefix is None:
             try:
                 with self._sessions.begin() as session:
                     self._prefix = f"seatsync:{read_id(session)}:"
             except SQLAlchemyError as error:
                 raise NamespaceUnknown(
-                    f"The database's id could not be read ({type(error).__name__}): see that DATABASE_URL is "
-                    "right, that the database runs, and that `seatsync migrate` has run."
+                    f"The database could not be read ({type(error).__name__}). Check that DATABASE_URL is "
+                    "correct, that the database is running, and that `seatsync migrate` has been run."
                 ) from error
         return self._prefix

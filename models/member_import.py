@@ -1,7 +1,7 @@
-"""Imports: how far each file has come, committed with the rows themselves, so that one that was killed
-goes on where it was.
+"""Member imports: the progress of each file, committed with the imported rows, so an interrupted import
+resumes.
 
-`account_id` and `line` are the place of the last row worked off, in the order of accounts and lines.
+Rows are imported by account and line; `account_id` and `line` identify the last one imported.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ class Import(Base):
     line: Mapped[int | None] = mapped_column(BigInteger)
     rows_done: Mapped[Counter]
     bytes_done: Mapped[Counter]
-    # What became of the rows: {"added": 10, "rejected": 1}.
+    # The number of rows by result: {"added": 10, "rejected": 1}.
     counts: Mapped[Json] = mapped_column(server_default="{}")
     started_at: Mapped[Written]
     finished_at: Mapped[Moment | None]
 
     @property
     def place(self) -> tuple[str, int] | None:
-        """The last row worked off; None before the first."""
+        """Account and line of the last row imported; None before the first."""
         return None if self.account_id is None or self.line is None else (self.account_id, self.line)
 
 
@@ -72,13 +72,17 @@ class ImportReject(Base):
 
     import_id: Mapped[int] = mapped_column(ForeignKey("imports.id"), primary_key=True)
     line: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    # In our words and by ids: nothing personal of the row is kept.
+    # Our own text with ids only, no personal data from the row.
     reason: Mapped[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one batch did: the rows it refused by line, the place and the bytes it came to."""
+    """The progress made by one batch.
+
+    `place` is the account and line of its last row, `rows` and `size` the rows and bytes it read, `counts`
+    the import's rows by result so far, `rejects` the line and reason of each row it rejected.
+    """
 
     place: tuple[str, int]
     rows: int
@@ -88,7 +92,7 @@ class Step:
 
 
 def begin(session: Session, kind: ImportKind, file_digest: str) -> Import:
-    """The file's import under way, else a new one."""
+    """The unfinished import of this file, or a new one."""
     found = session.scalar(
         select(Import).where(Import.kind == kind, Import.file_digest == file_digest, _UNDER_WAY)
     )
@@ -101,8 +105,11 @@ def begin(session: Session, kind: ImportKind, file_digest: str) -> Import:
 
 
 def advance(session: Session, run: Import, step: Step) -> None:
-    """Write down what a batch did, in its transaction; `Contended` if somebody else has gone on since."""
-    gone_on = (
+    """Record the progress of a batch, in the batch's transaction.
+
+    Raises `Contended` if another process has continued the import since `run` was read.
+    """
+    advanced = (
         update(Import)
         .where(Import.id == run.id, Import.rows_done == run.rows_done, _UNDER_WAY)
         .values(
@@ -113,28 +120,28 @@ def advance(session: Session, run: Import, step: Step) -> None:
             counts=step.counts,
         )
     )
-    if not affected(session, gone_on):
-        raise Contended("Another process has gone on with this import.")
-    refused = [{"import_id": run.id, "line": line, "reason": reason} for line, reason in step.rejects]
-    if refused:
-        session.execute(insert(ImportReject), refused)
+    if not affected(session, advanced):
+        raise Contended("Another process is running this import. Wait for it to finish.")
+    rejected = [{"import_id": run.id, "line": line, "reason": reason} for line, reason in step.rejects]
+    if rejected:
+        session.execute(insert(ImportReject), rejected)
 
 
 def current(session: Session, run: Import) -> Import:
-    """The import as it is now."""
+    """The import, read again from the database."""
     return session.scalars(
         select(Import).where(Import.id == run.id), execution_options={"populate_existing": True}
     ).one()
 
 
 def finish(session: Session, run: Import) -> None:
-    """The whole file is worked off and its rejects are told: they are not kept any longer."""
+    """Finish the import of the whole file. Its rejects, reported by then, are deleted."""
     session.execute(delete(ImportReject).where(ImportReject.import_id == run.id))
     session.execute(update(Import).where(Import.id == run.id).values(finished_at=func.now()))
 
 
 def rejects(session: Session, run: Import) -> Iterable[Row[int, str]]:
-    """The rows that were refused so far, with their reasons."""
+    """The line and reason of each row rejected so far."""
     return session.execute(
         select(ImportReject.line, ImportReject.reason).where(ImportReject.import_id == run.id),
         execution_options={"yield_per": 1000},

@@ -1,10 +1,10 @@
-"""The outbox: notices written in the transaction that made them true, and their deliveries.
+"""The outbox: notices, written in the transaction of the change they report, and their deliveries.
 
-pending -> delivered   the endpoint answered 2xx
+pending -> delivered   the endpoint responded with 2xx
         -> dead        every attempt failed, or the endpoint is gone; `last_error` says why. Can be resent.
 
-A delivery's row is its schedule and its retry clock: taking it counts the attempt and moves `next_at`
-past the lease, so that what a dead worker took comes back by itself.
+Leasing a delivery counts the attempt and moves `next_at` to the end of the lease. So if the worker dies, the
+delivery is due again by itself.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class StoredNotice(Base):
     __table_args__ = (Index(None, "account_id", "id"), Index(None, "created_at"))
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    # The `webhook-id`: the same at every attempt, so that a receiver knows a repeat.
+    # The `webhook-id`: the same for every attempt, so that receivers can recognise repeats.
     message_id: Mapped[str] = mapped_column(unique=True)
     account_id: Mapped[str | None] = mapped_column(ForeignKey("accounts.id"))
     type: Mapped[str]
     data: Mapped[Json]
-    # What may be said only once, where no crossing says so: a deadline that comes near.
+    # A key that is unique per occasion, for notices that may be sent only once (a deadline is near).
     once: Mapped[str | None] = mapped_column(unique=True)
     created_at: Mapped[Written]
 
@@ -85,24 +85,24 @@ class NoticeDelivery(Base):
 
 _IS_PENDING = NoticeDelivery.state == DeliveryState.PENDING
 
-# One statement for all: claims call this. The endpoints are locked against their deletion alone, or one
-# that is deleted meanwhile would fail the claim by its foreign key.
-_PUT = sql(
+# One statement, because claims call this. The endpoints get the weakest lock, against deletion only;
+# otherwise deleting one concurrently would make the claim fail on its foreign key.
+_ADD = sql(
     """
-    WITH said AS (
+    WITH added AS (
         INSERT INTO notices (message_id, account_id, type, data, once)
         SELECT message_id, :account_id, type, data, once
         FROM jsonb_to_recordset(cast(:notices AS jsonb))
-             AS told (message_id text, type text, data jsonb, once text)
+             AS given (message_id text, type text, data jsonb, once text)
         ON CONFLICT (once) DO NOTHING
         RETURNING id, type
     )
     INSERT INTO notice_deliveries (notice_id, endpoint_id)
-    SELECT said.id, endpoint.id
+    SELECT added.id, endpoint.id
     FROM notice_endpoints AS endpoint
-    JOIN said ON endpoint.types IS NULL OR said.type = ANY (endpoint.types)
+    JOIN added ON endpoint.types IS NULL OR added.type = ANY (endpoint.types)
     WHERE endpoint.disabled_at IS NULL
-    ORDER BY said.id
+    ORDER BY added.id
     FOR KEY SHARE OF endpoint
     """
 )
@@ -112,28 +112,28 @@ _TIMES: Final = frozenset({"deadline", "suspends_at", "ends_at"})
 
 
 def add(session: Session, account_id: str | None, notices: Iterable[Notice]) -> None:
-    """Write the notices down, and a delivery of each for every endpoint that wants it now."""
-    told = [
+    """Store the notices, with a delivery to every enabled endpoint that subscribes to their type."""
+    rows = [
         {
             "message_id": f"msg_{secrets.token_hex(16)}",
             "type": notice.type.value,
-            "data": {name: _spelled_alike(name, value) for name, value in notice.data.items()},
-            "once": None if notice.once is None else _occasion(account_id, notice),
+            "data": {name: _parse_time(name, value) for name, value in notice.data.items()},
+            "once": None if notice.once is None else _once_key(account_id, notice),
         }
         for notice in notices
     ]
-    if told:
+    if rows:
         session.execute(
-            _PUT, {"account_id": account_id, "notices": orjson.dumps(told, option=orjson.OPT_UTC_Z).decode()}
+            _ADD, {"account_id": account_id, "notices": orjson.dumps(rows, option=orjson.OPT_UTC_Z).decode()}
         )
 
 
-def _spelled_alike(name: str, value: object) -> object:
-    """The value; a time of a balance as all times in a notice are spelled."""
+def _parse_time(name: str, value: object) -> object:
+    """The value; a time stored as a string is parsed, so that all times in a notice have the same format."""
     return datetime.fromisoformat(value) if name in _TIMES and isinstance(value, str) else value
 
 
-def _occasion(account_id: str | None, notice: Notice) -> str:
+def _once_key(account_id: str | None, notice: Notice) -> str:
     return orjson.dumps([notice.type, account_id, notice.data.get("seat_type"), notice.once]).decode()
 
 
@@ -142,7 +142,11 @@ def _occasion(account_id: str | None, notice: Notice) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PendingDelivery:
-    """A delivery to be tried now; `attempt` counts this try and is the right to write its outcome."""
+    """A leased delivery, to be attempted now.
+
+    `attempt` includes this attempt. It also serves as the fencing token: only its holder may write the
+    outcome.
+    """
 
     delivery_id: int
     attempt: int
@@ -153,17 +157,17 @@ class PendingDelivery:
     created_at: datetime
 
 
-_TAKE = sql(
+_LEASE = sql(
     """
     WITH next AS (
         SELECT id FROM notice_deliveries
         WHERE endpoint_id = :endpoint_id AND state = 'pending' AND next_at <= now()
         ORDER BY notice_id LIMIT :limit FOR UPDATE SKIP LOCKED
     )
-    UPDATE notice_deliveries AS taken SET attempts = taken.attempts + 1, next_at = now() + :lease
+    UPDATE notice_deliveries AS leased SET attempts = leased.attempts + 1, next_at = now() + :lease
     FROM next, notices AS notice
-    WHERE taken.id = next.id AND notice.id = taken.notice_id
-    RETURNING taken.id, taken.attempts, notice.id AS notice_id, notice.message_id, notice.account_id,
+    WHERE leased.id = next.id AND notice.id = leased.notice_id
+    RETURNING leased.id, leased.attempts, notice.id AS notice_id, notice.message_id, notice.account_id,
               notice.type, notice.data, notice.created_at
     """
 )
@@ -172,55 +176,55 @@ _TAKE = sql(
 def lease_due(
     session: Session, endpoint_id: str, *, limit: int, lease: timedelta
 ) -> Sequence[PendingDelivery]:
-    """The oldest letters due for the endpoint; nobody else gets them until `lease` is over."""
-    taken = session.execute(_TAKE, {"endpoint_id": endpoint_id, "limit": limit, "lease": lease})
+    """Lease up to `limit` due deliveries of the endpoint for the time `lease`, oldest notice first."""
+    leased = session.execute(_LEASE, {"endpoint_id": endpoint_id, "limit": limit, "lease": lease})
     return [
         PendingDelivery(
             row.id, row.attempts, row.message_id, row.account_id, row.type, row.data, row.created_at
         )
-        for row in sorted(taken, key=lambda row: row.notice_id)
+        for row in sorted(leased, key=lambda row: row.notice_id)
     ]
 
 
-def delivered(session: Session, letter: PendingDelivery) -> bool:
-    """The endpoint has it; False if somebody else took the letter meanwhile, as in all that follow."""
-    return _write(session, letter, state=DeliveryState.DELIVERED, delivered_at=func.now(), last_error=None)
+def delivered(session: Session, leased: PendingDelivery) -> bool:
+    """Mark the delivery as delivered. Returns False if another worker has leased it since."""
+    return _write(session, leased, state=DeliveryState.DELIVERED, delivered_at=func.now(), last_error=None)
 
 
-def retry_later(session: Session, letter: PendingDelivery, error: str, delay: timedelta) -> bool:
-    """Try again after `delay`."""
-    return _write(session, letter, next_at=func.now() + delay, last_error=error)
+def retry_later(session: Session, leased: PendingDelivery, error: str, delay: timedelta) -> bool:
+    """Attempt the delivery again after `delay`. Returns False if another worker has leased it since."""
+    return _write(session, leased, next_at=func.now() + delay, last_error=error)
 
 
-def mark_dead(session: Session, letter: PendingDelivery, error: str) -> bool:
-    """Give up: a dead letter, for a person to resend."""
-    return _write(session, letter, state=DeliveryState.DEAD, last_error=error)
+def mark_dead(session: Session, leased: PendingDelivery, error: str) -> bool:
+    """Give the delivery up as a dead letter. Returns False if another worker has leased it since."""
+    return _write(session, leased, state=DeliveryState.DEAD, last_error=error)
 
 
-def release(session: Session, letters: Sequence[PendingDelivery]) -> None:
-    """These were not tried after all: due at once, and the attempt does not count."""
-    mine = [(letter.delivery_id, letter.attempt) for letter in letters]
-    untried = (
+def release(session: Session, leased: Sequence[PendingDelivery]) -> None:
+    """Release deliveries that were not attempted. They are due at once, and the attempt does not count."""
+    ours = [(delivery.delivery_id, delivery.attempt) for delivery in leased]
+    released = (
         update(NoticeDelivery)
-        .where(tuple_(NoticeDelivery.id, NoticeDelivery.attempts).in_(mine), _IS_PENDING)
+        .where(tuple_(NoticeDelivery.id, NoticeDelivery.attempts).in_(ours), _IS_PENDING)
         .values(attempts=NoticeDelivery.attempts - 1, next_at=func.now())
     )
-    affected(session, untried)
+    affected(session, released)
 
 
 def mark_all_dead(session: Session, endpoint_id: str, error: str) -> None:
-    """Give up everything that waits for the endpoint."""
-    waiting = update(NoticeDelivery).where(NoticeDelivery.endpoint_id == endpoint_id, _IS_PENDING)
-    affected(session, waiting.values(state=DeliveryState.DEAD, last_error=error))
+    """Give up all pending deliveries to the endpoint as dead letters."""
+    pending = update(NoticeDelivery).where(NoticeDelivery.endpoint_id == endpoint_id, _IS_PENDING)
+    affected(session, pending.values(state=DeliveryState.DEAD, last_error=error))
 
 
-def _write(session: Session, letter: PendingDelivery, **values: object) -> bool:
-    mine = update(NoticeDelivery).where(
-        NoticeDelivery.id == letter.delivery_id,
-        NoticeDelivery.attempts == letter.attempt,
+def _write(session: Session, leased: PendingDelivery, **values: object) -> bool:
+    still_ours = update(NoticeDelivery).where(
+        NoticeDelivery.id == leased.delivery_id,
+        NoticeDelivery.attempts == leased.attempt,
         _IS_PENDING,
     )
-    return bool(affected(session, mine.values(**values)))
+    return bool(affected(session, still_ours.values(**values)))
 
 
 # For operators.
@@ -229,7 +233,10 @@ def _write(session: Session, letter: PendingDelivery, **values: object) -> bool:
 def page(
     session: Session, *, state: str | None, account_id: str | None, after: int | None, limit: int
 ) -> Sequence[StoredNotice]:
-    """Notices newest first, from the one behind the id `after`; one delivery of each is in `state`."""
+    """A page of notices, newest first, starting after the id `after`.
+
+    With `state`, only notices with a delivery in that state.
+    """
     wanted = select(StoredNotice).order_by(StoredNotice.id.desc()).limit(limit)
     if state is not None:
         wanted = wanted.where(_any_delivery(NoticeDelivery.state == state))
@@ -243,7 +250,7 @@ def page(
 def deliveries_of(
     session: Session, notices: Sequence[StoredNotice]
 ) -> Mapping[int, Sequence[NoticeDelivery]]:
-    """Each notice's deliveries, by the notice's id."""
+    """The deliveries of each notice, by notice id."""
     found: dict[int, list[NoticeDelivery]] = defaultdict(list)
     ids = [notice.id for notice in notices]
     wanted = select(NoticeDelivery).where(NoticeDelivery.notice_id.in_(ids)).order_by(NoticeDelivery.id)
@@ -252,7 +259,8 @@ def deliveries_of(
     return found
 
 
-# What is under way right now needs no second start.
+# A pending delivery keeps its number of attempts, which is the fencing token of a worker that may have
+# leased it.
 _RESEND = sql(
     """
     INSERT INTO notice_deliveries AS known (notice_id, endpoint_id)
@@ -269,22 +277,22 @@ _RESEND = sql(
 
 
 def resend(session: Session, notice_id: int) -> int:
-    """Send it to every endpoint that wants it now, under its old message id; to how many.
+    """Deliver the notice again, with its message id, to every enabled endpoint that subscribes to its type.
 
-    Raises `NoticeNotFound`, and `NotResendable` where no endpoint wants it.
+    Returns the number of endpoints. Raises `NoticeNotFound`, or `NotResendable` if there is no such endpoint.
     """
     if session.get(StoredNotice, notice_id) is None:
         raise NoticeNotFound(f"There is no notice {notice_id}.")
     sent_to = affected(session, _RESEND.bindparams(notice_id=notice_id))
     if not sent_to:
-        raise NotResendable("No endpoint that is in use wants notices of this type. Register one first.")
+        raise NotResendable("No enabled endpoint subscribes to notices of this type. Register one first.")
     return sent_to
 
 
 def delete_old(session: Session, age: timedelta, *, occasions: timedelta) -> int:
-    """Drop notices older than `age` that need no work any more; dead letters stay until dealt with.
-
-    What may be said only once is dropped when it is older than `occasions`: it is said again after that.
+    """Delete delivered notices older than `age`, and those that may be sent only once when older than
+    `occasions`, since they could be sent again after that. Notices with pending or dead deliveries stay.
+    Returns how many.
     """
     unfinished = _any_delivery(NoticeDelivery.state != DeliveryState.DELIVERED)
     kept_for = case((StoredNotice.once.is_(None), age), else_=occasions)

@@ -1,7 +1,8 @@
-"""Endpoints: the URLs that the app wants its notices sent to, and the secrets that sign them.
+"""Notice endpoints: the app's URLs that notices are sent to, and the secrets that sign them.
 
-`busy_until` is lease and rest in one: one worker at a time sends to an endpoint, and one that stayed
-silent is left alone for a while, so that it holds up nobody else's notices. All times are the database's.
+`busy_until` is the end of a worker's lease, or of a pause after a time-out. One worker at a time sends to an
+endpoint; the pause keeps an endpoint that does not respond from delaying the notices of others. All times
+come from the database clock.
 """
 
 from __future__ import annotations
@@ -36,14 +37,15 @@ class Endpoint(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     url: Mapped[str] = mapped_column(unique=True)
-    # Newest first. Each of the others signs as well until a day after the rotation that replaced it: the
-    # second secret until a day after `rotated_at`, those behind it until a day after `earlier_rotations`.
+    # Newest first. The older ones sign as well, each until a day after the rotation that replaced it: the
+    # second secret until a day after `rotated_at`, the next ones until a day after each time in
+    # `earlier_rotations`.
     secrets: Mapped[list[str]] = mapped_column(ARRAY(Text))
     rotated_at: Mapped[Moment | None]
     earlier_rotations: Mapped[list[datetime]] = mapped_column(
         ARRAY(DateTime(timezone=True)), server_default="{}"
     )
-    # None: whatever there is to tell.
+    # The notice types it subscribes to; None for all.
     types: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     created_at: Mapped[Written]
     disabled_at: Mapped[Moment | None]
@@ -51,7 +53,7 @@ class Endpoint(Base):
 
 
 def register(session: Session, url: str, types: Sequence[NoticeType] | None) -> Endpoint:
-    """A new endpoint with a secret of its own. Raises `EndpointExists` for a URL that has one."""
+    """Create an endpoint with a new secret. Raises `EndpointExists` if the URL is already registered."""
     wanted = (
         insert(Endpoint)
         .values(
@@ -65,7 +67,9 @@ def register(session: Session, url: str, types: Sequence[NoticeType] | None) -> 
     )
     found = session.scalar(wanted)
     if found is None:
-        raise EndpointExists("This URL is registered. Delete its endpoint first, or rotate its secret.")
+        raise EndpointExists(
+            "This URL is already registered. Delete its endpoint first, or rotate its secret."
+        )
     return found
 
 
@@ -87,8 +91,8 @@ _ROTATE = sql(
 
 
 def rotate(session: Session, endpoint_id: str) -> Endpoint:
-    """Give the endpoint a new secret. The one before signs beside it for a day, however often it is rotated
-    meanwhile. Raises `EndpointNotFound`.
+    """Give the endpoint a new secret. The previous one keeps signing beside it for a day, even if the secret
+    is rotated again meanwhile. Raises `EndpointNotFound`.
     """
     wanted = {"endpoint_id": endpoint_id, "fresh": _new_secret(), "old_for": OLD_SECRETS_SIGN_FOR}
     affected(session, _ROTATE.bindparams(**wanted))
@@ -96,7 +100,7 @@ def rotate(session: Session, endpoint_id: str) -> Endpoint:
 
 
 def enable(session: Session, endpoint_id: str) -> Endpoint:
-    """Send notices there again, from now on; one that is enabled stays so. Raises `EndpointNotFound`."""
+    """Enable the endpoint for notices from now on. Safe to repeat. Raises `EndpointNotFound`."""
     affected(session, update(Endpoint).where(Endpoint.id == endpoint_id).values(disabled_at=None))
     return _get(session, endpoint_id)
 
@@ -109,7 +113,7 @@ def _get(session: Session, endpoint_id: str) -> Endpoint:
 
 
 def remove(session: Session, endpoint_id: str) -> bool:
-    """Forget the endpoint and what was to be sent to it; False if there is none."""
+    """Delete the endpoint with its deliveries. Returns False if there is no such endpoint."""
     return bool(affected(session, delete(Endpoint).where(Endpoint.id == endpoint_id)))
 
 
@@ -117,7 +121,7 @@ def all_endpoints(session: Session) -> Sequence[Endpoint]:
     return session.scalars(select(Endpoint).order_by(Endpoint.created_at, Endpoint.id)).all()
 
 
-_HAS_MAIL = (
+_HAS_DUE_DELIVERY = (
     select(NoticeDelivery.id)
     .where(
         NoticeDelivery.endpoint_id == Endpoint.id,
@@ -129,13 +133,13 @@ _HAS_MAIL = (
 _DUE = select(Endpoint.id).where(
     Endpoint.disabled_at.is_(None),
     or_(Endpoint.busy_until.is_(None), Endpoint.busy_until <= func.now()),
-    _HAS_MAIL,
+    _HAS_DUE_DELIVERY,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class TargetEndpoint:
-    """An endpoint taken to be sent to, and the secrets that sign for it, newest first."""
+    """A leased endpoint to send to, and the secrets to sign with, newest first."""
 
     endpoint_id: str
     url: str
@@ -143,46 +147,46 @@ class TargetEndpoint:
 
 
 def any_due(session: Session) -> bool:
-    """Whether there is anything that `lease_next` would take."""
+    """Whether `lease_next` would find an endpoint."""
     return bool(session.scalar(select(_DUE.exists())))
 
 
 def lease_next(session: Session, *, lease: timedelta) -> TargetEndpoint | None:
-    """The endpoint left alone the longest of those that have something due and are not busy.
+    """Lease the longest idle endpoint that has a due delivery and is not busy; None if there is none.
 
-    Until `lease` is over, or it is freed, nobody else gets it.
+    No other worker gets it until it is released or the time `lease` is over.
     """
-    longest = _DUE.order_by(Endpoint.busy_until.nulls_first(), Endpoint.id).limit(1)
-    # The weaker lock lets claims write deliveries for the endpoint meanwhile.
-    next_one = longest.with_for_update(key_share=True, skip_locked=True).cte("next")
-    taken = (
+    longest_idle = _DUE.order_by(Endpoint.busy_until.nulls_first(), Endpoint.id).limit(1)
+    # FOR NO KEY UPDATE, so that claims can add deliveries for the endpoint at the same time.
+    next_one = longest_idle.with_for_update(key_share=True, skip_locked=True).cte("next")
+    leased = (
         update(Endpoint)
         .where(Endpoint.id == next_one.c.id)
         .values(busy_until=func.now() + lease)
         .returning(Endpoint, func.now())
     )
-    row = session.execute(taken, execution_options={"synchronize_session": False}).one_or_none()
+    row = session.execute(leased, execution_options={"synchronize_session": False}).one_or_none()
     if row is None:
         return None
     found, now = row
-    return TargetEndpoint(found.id, found.url, _signing(found, now))
+    return TargetEndpoint(found.id, found.url, _signing_secrets(found, now))
 
 
-def _signing(found: Endpoint, now: datetime) -> Sequence[str]:
-    """The secrets that sign at that time: the newest, and those replaced within a day."""
+def _signing_secrets(found: Endpoint, now: datetime) -> Sequence[str]:
+    """The newest secret, and those replaced less than a day ago."""
     rotations = () if found.rotated_at is None else (found.rotated_at, *found.earlier_rotations)
     old_ones = sum(rotation > now - OLD_SECRETS_SIGN_FOR for rotation in rotations)
     return found.secrets[: 1 + old_ones]
 
 
 def release(session: Session, endpoint_id: str, *, rest: timedelta = timedelta(0)) -> None:
-    """The lease is over; `rest` is how long the endpoint is left alone."""
-    ended = update(Endpoint).where(Endpoint.id == endpoint_id).values(busy_until=func.now() + rest)
-    affected(session, ended)
+    """Release the endpoint. Nothing more is sent to it for the time `rest`."""
+    released = update(Endpoint).where(Endpoint.id == endpoint_id).values(busy_until=func.now() + rest)
+    affected(session, released)
 
 
 def disable(session: Session, endpoint_id: str) -> None:
-    """Nothing is sent there any more; it stays to be seen, until somebody enables or deletes it."""
+    """Stop sending to the endpoint until it is enabled again. It stays listed."""
     affected(session, update(Endpoint).where(Endpoint.id == endpoint_id).values(disabled_at=func.now()))
 
 

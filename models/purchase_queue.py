@@ -1,7 +1,7 @@
-"""Expansion: accounts whose claims wait for seats to be bought, and what may be bought for them.
+"""Purchase queue: the accounts with pending claims, for which seats must be bought (policy `auto_expand`).
 
-A row says that somebody waits. One buyer at a time takes it, for a while, so that claims made at once come
-to one purchase. It goes when nobody waits any more.
+One worker at a time leases an account's row, so that concurrent claims lead to a single purchase. The row is
+deleted when no claim is pending.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class QueuedPurchase(Base):
     __table_args__ = (Index(None, "next_at"),)
 
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
-    # When a buyer should come, and until when one is there.
+    # When the next purchase attempt is due.
     next_at: Mapped[Written]
     lease_until: Mapped[Moment | None]
     attempts: Mapped[Counter]
@@ -30,7 +30,9 @@ class QueuedPurchase(Base):
 
 @dataclass(frozen=True, slots=True)
 class PurchaseLease:
-    """A buyer's right to buy for the account, until then; `attempt` counts visits since somebody came."""
+    """The right to buy seats for the account until `until`. `attempt` counts leases since the last new
+    claim.
+    """
 
     account_id: str
     attempt: int
@@ -38,7 +40,9 @@ class PurchaseLease:
 
 
 def enqueue(session: Session, account_id: str) -> None:
-    """Somebody waits from now on; called with the account locked."""
+    """Queue the account for a purchase now, because it has a new pending claim. Call it with the account
+    locked.
+    """
     session.execute(
         insert(QueuedPurchase)
         .values(account_id=account_id)
@@ -52,7 +56,7 @@ _FREE = or_(QueuedPurchase.lease_until.is_(None), QueuedPurchase.lease_until <= 
 
 
 def due_accounts(session: Session, *, limit: int) -> Sequence[str]:
-    """Accounts to which a buyer should come now."""
+    """Ids of accounts with a purchase attempt due and no live lease, most overdue first."""
     return session.scalars(
         select(QueuedPurchase.account_id)
         .where(QueuedPurchase.next_at <= func.now(), _FREE)
@@ -62,31 +66,33 @@ def due_accounts(session: Session, *, limit: int) -> Sequence[str]:
 
 
 def lease(session: Session, account_id: str, lease: timedelta) -> PurchaseLease | None:
-    """The right to buy for the account for so long; None where another buyer is there, or it is not time."""
+    """Lease the account's purchases for the time `lease`. None if nothing is due or another lease is live."""
     until = func.now() + lease
-    taken = session.execute(
+    leased = session.execute(
         update(QueuedPurchase)
         .where(QueuedPurchase.account_id == account_id, QueuedPurchase.next_at <= func.now(), _FREE)
         .values(lease_until=until, next_at=until, attempts=QueuedPurchase.attempts + 1)
         .returning(QueuedPurchase.attempts, QueuedPurchase.lease_until)
     ).one_or_none()
-    return None if taken is None else PurchaseLease(account_id, taken.attempts, taken.lease_until)
+    return None if leased is None else PurchaseLease(account_id, leased.attempts, leased.lease_until)
 
 
-def release(session: Session, visit: PurchaseLease, again: timedelta) -> None:
-    """The buyer leaves, unless the visit has been over for long. Another should come after that time, or at
-    once where something has happened meanwhile.
+def release(session: Session, held: PurchaseLease, again: timedelta) -> None:
+    """Release the purchase lease, if it is still ours. Retry after `again`, or at once if a claim arrived
+    meanwhile.
     """
-    calm = QueuedPurchase.next_at >= visit.until
+    is_unchanged = QueuedPurchase.next_at >= held.until
     session.execute(
         update(QueuedPurchase)
-        .where(QueuedPurchase.account_id == visit.account_id, QueuedPurchase.lease_until == visit.until)
-        .values(lease_until=None, next_at=case((calm, func.now() + again), else_=QueuedPurchase.next_at))
+        .where(QueuedPurchase.account_id == held.account_id, QueuedPurchase.lease_until == held.until)
+        .values(
+            lease_until=None, next_at=case((is_unchanged, func.now() + again), else_=QueuedPurchase.next_at)
+        )
     )
 
 
 def retry_now(session: Session, account_id: str) -> None:
-    """The purchase that is waited for has come to its end: a buyer should come now."""
+    """Make the account due now, because its purchase in progress has ended."""
     session.execute(
         update(QueuedPurchase)
         .where(QueuedPurchase.account_id == account_id)
@@ -95,5 +101,7 @@ def retry_now(session: Session, account_id: str) -> None:
 
 
 def remove(session: Session, account_id: str) -> None:
-    """Nobody waits any more; called with the account locked, so that nobody comes in between."""
+    """Remove the account, which has no pending claim left. Call it with the account locked, or a new claim
+    could be lost.
+    """
     session.execute(delete(QueuedPurchase).where(QueuedPurchase.account_id == account_id))

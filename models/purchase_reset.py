@@ -1,4 +1,4 @@
-"""Purchase resets: since when automatic purchases that failed no longer count against an account."""
+"""Purchase resets: failed automatic purchases before this time no longer count against the account."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class PurchaseReset(Base):
 
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
     reset_at: Mapped[Written]
-    # What turned automatic purchases on again: a person, a payment, a new payment method.
+    # What caused the reset: a person, a payment or a new payment method.
     reason: Mapped[str]
 
 
 def reset(session: Session, account_id: str, reason: str) -> None:
-    """Purchases that failed before now are forgiven."""
+    """Let purchases that failed before now no longer count, for this reason."""
     values = {"reset_at": func.now(), "reason": reason}
     added = insert(PurchaseReset).values(account_id=account_id, **values)
     session.execute(added.on_conflict_do_update(index_elements=[PurchaseReset.account_id], set_=values))
 
 
 def last_reset(session: Session, account_id: str) -> datetime | None:
-    """When that was last done for the account; None if never."""
+    """When failed purchases of the account were last reset; None if never."""
     return session.scalar(select(PurchaseReset.reset_at).where(PurchaseReset.account_id == account_id))

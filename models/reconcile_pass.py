@@ -1,8 +1,9 @@
-"""Passes over the provider's list. Each is a row, so that one that was stopped goes on where it was.
+"""Reconcile passes: reads of the provider's whole subscription list, page by page, for comparison with ours.
 
-A pass fixes its moment: subscriptions created after it are the next one's. `next_page` moves in the
-transaction that compares the page before it, and only while the walker's `fence` is still the row's. What
-the list shows is noted, so that in the end we know what it did not show.
+Each pass is a row, so an interrupted one resumes at its next page. It covers the subscriptions created
+before `started_at`; later ones belong to the next pass. The transaction that compares a page also advances
+`next_page`, and only if the lease's fencing token is still in the row. The listed ids are stored as
+sightings, so that the end of the pass can tell which subscriptions were not listed.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ class ReconcilePass(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     provider: Mapped[str]
-    # The list is read as it was at this moment: what was created later is not asked for.
+    # The pass requests only subscriptions created before this time.
     started_at: Mapped[Written]
-    # A pause between two pages, so that a pass is spread over its period, and the moment from which there
-    # is none: the list may have grown since its pages were counted.
+    # The pause between two pages, which spreads the pass over its period. After `pauses_until` there are no
+    # more pauses, since the list may have grown since its pages were counted.
     spacing: Mapped[timedelta]
     pauses_until: Mapped[Moment]
 
@@ -63,27 +64,27 @@ class ReconcilePass(Base):
     failures: Mapped[Counter]
     last_error: Mapped[str | None]
     finished_at: Mapped[Moment | None]
-    # It came to no end: the provider failed for too long, and the next pass may do better.
+    # Ended without reading the whole list, because the provider failed for too long.
     given_up: Mapped[bool] = mapped_column(server_default=sql("false"))
 
-    # What it has found so far.
+    # Counts so far: subscriptions listed, unknown to us, and different; at the end, those no longer listed.
     listed: Mapped[Counter]
     unheard_of: Mapped[Counter]
     differing: Mapped[Counter]
     vanished: Mapped[Counter]
 
-    # The last subscription of the list, and when a page behind it was last seen to be empty.
+    # The last subscription listed, and when the page after it was last seen to be empty.
     ends_with: Mapped[str | None]
     end_seen_at: Mapped[Moment | None]
-    # Whether the list has shown the newest first so far, and when the last one shown was created.
+    # Whether the list has been newest first so far, and when the last subscription listed was created.
     newest_first: Mapped[bool] = mapped_column(server_default=sql("true"))
     oldest: Mapped[Moment | None]
-    # How many pages in a row have ended like the one before them.
+    # How many pages in a row ended with the same subscription as the page before them.
     repeated: Mapped[Counter]
 
 
 class Sighting(Base):
-    """The list has shown these subscriptions in the pass that is under way."""
+    """Subscriptions listed so far in the running pass."""
 
     __tablename__ = "reconcile_sightings"
 
@@ -96,12 +97,13 @@ class Sighting(Base):
 
 @dataclass(frozen=True, slots=True)
 class PassLease:
-    """The right to go on with a pass, valid while the row still carries its fence.
+    """The right to continue a pass. It is valid while `fence` is still the row's.
 
-    `as_of` is a moment before the next page is asked for (database time), `pause` the time to wait after
-    it. `is_first`: no pass has listed anything before, so that nothing new to us is a surprise. `known_end`
-    is the last subscription of the list as the pass before saw it, where it looked behind it lately. `last`
-    is the last one listed until now, created at `oldest`; `newest_first` says that it went so all along.
+    `as_of` is a time before the next page is requested (database clock), `pause` the time to wait after that
+    page. `is_first` is true if no pass has listed anything yet, so unknown subscriptions are expected.
+    `known_end` is the last subscription of the list according to the previous pass, if that was confirmed
+    recently; else None. `last` is the last subscription listed so far, created at `oldest`; `newest_first` is
+    true while the list has been in that order, and `repeated` counts pages in a row that ended alike.
     """
 
     pass_id: int
@@ -119,9 +121,9 @@ class PassLease:
     repeated: int
 
     def past(self, page: Sequence[SubscriptionSnapshot]) -> PassLease:
-        """The same after one page more."""
-        born = [*([self.oldest] if self.oldest else []), *(listed.created_at for listed in page)]
-        goes_on = all(one and after and one > after for one, after in pairwise(born))
+        """The lease after one more page of the list."""
+        created = [*([self.oldest] if self.oldest else []), *(listed.created_at for listed in page)]
+        is_descending = all(newer and older and newer > older for newer, older in pairwise(created))
         is_repeated = bool(page) and page[-1].subscription_id == self.last
         return replace(
             self,
@@ -130,22 +132,23 @@ class PassLease:
             failures=0,
             last=page[-1].subscription_id if page else self.last,
             oldest=page[-1].created_at if page else self.oldest,
-            newest_first=self.newest_first and goes_on,
+            newest_first=self.newest_first and is_descending,
         )
 
     @property
     def is_at_the_known_end(self) -> bool:
-        """Whether the pages end with what was lately seen to be the end of the list.
+        """Whether the pages read so far end with the confirmed last subscription of the list.
 
-        That saves the empty page after a full last one. It holds only for a list with the newest first,
-        where nothing comes in behind what was the oldest before.
+        This saves requesting an empty page after a full last one. It requires a list that is newest first,
+        where new subscriptions are never added behind the oldest one.
         """
         return self.last is not None and self.last == self.known_end and self.newest_first
 
 
 def begin(session: Session, provider: str, *, spread_over: timedelta) -> bool:
-    """Begin a pass unless one is under way; its pages are spread over that time, as the last pass counted
-    them. False if there is one already.
+    """Begin a pass, with its pages spread over that time. The previous pass tells how many pages to expect.
+
+    Returns False if a pass is already running.
     """
     pages = session.scalar(
         select(ReconcilePass.next_page)
@@ -162,7 +165,7 @@ def begin(session: Session, provider: str, *, spread_over: timedelta) -> bool:
 
 
 def speed_up(session: Session, provider: str) -> None:
-    """Somebody waits for the pass that is under way: no pause between its pages."""
+    """Remove the pauses from the running pass, for a caller that waits for it."""
     under_way = update(ReconcilePass).where(
         ReconcilePass.provider == provider, ReconcilePass.finished_at.is_(None)
     )
@@ -170,7 +173,7 @@ def speed_up(session: Session, provider: str) -> None:
 
 
 def is_due(session: Session, provider: str) -> bool:
-    """Whether a pass is under way that nobody is at, and that may go on."""
+    """Whether a running pass can be continued now: its next page is due and no worker holds a lease on it."""
     due = select(ReconcilePass.id).where(
         ReconcilePass.provider == provider,
         ReconcilePass.finished_at.is_(None),
@@ -180,23 +183,23 @@ def is_due(session: Session, provider: str) -> bool:
     return session.scalar(due) is not None
 
 
-_TAKE = sql(
+_LEASE = sql(
     """
-    UPDATE reconcile_passes AS taken SET fence = fence + 1, lease_until = now() + :lease
-    FROM (SELECT :provider AS name) AS asked
+    UPDATE reconcile_passes AS leased SET fence = fence + 1, lease_until = now() + :lease
+    FROM (SELECT :provider AS name) AS wanted
     LEFT JOIN LATERAL (
         SELECT ends_with, end_seen_at FROM reconcile_passes
-        WHERE provider = asked.name AND finished_at IS NOT NULL AND NOT given_up ORDER BY id DESC LIMIT 1
-    ) AS before ON true
-    WHERE taken.provider = asked.name AND taken.finished_at IS NULL AND taken.next_at <= now()
-      AND (taken.lease_until IS NULL OR taken.lease_until < now())
-    RETURNING taken.id, taken.fence, taken.started_at, now() AS as_of, taken.next_page, taken.failures,
-              CASE WHEN taken.pauses_until > now() THEN taken.spacing ELSE interval '0' END AS pause,
-              taken.ends_with AS last, taken.oldest, taken.newest_first, taken.repeated,
+        WHERE provider = wanted.name AND finished_at IS NOT NULL AND NOT given_up ORDER BY id DESC LIMIT 1
+    ) AS previous ON true
+    WHERE leased.provider = wanted.name AND leased.finished_at IS NULL AND leased.next_at <= now()
+      AND (leased.lease_until IS NULL OR leased.lease_until < now())
+    RETURNING leased.id, leased.fence, leased.started_at, now() AS as_of, leased.next_page, leased.failures,
+              CASE WHEN leased.pauses_until > now() THEN leased.spacing ELSE interval '0' END AS pause,
+              leased.ends_with AS last, leased.oldest, leased.newest_first, leased.repeated,
               NOT EXISTS (SELECT FROM reconcile_passes AS earlier
-                          WHERE earlier.provider = asked.name AND earlier.id < taken.id
+                          WHERE earlier.provider = wanted.name AND earlier.id < leased.id
                             AND earlier.listed > 0) AS is_first,
-              CASE WHEN before.end_seen_at > now() - cast(:trusted AS interval) THEN before.ends_with END
+              CASE WHEN previous.end_seen_at > now() - cast(:trusted AS interval) THEN previous.ends_with END
                   AS known_end
     """
 )
@@ -205,9 +208,13 @@ _TAKE = sql(
 def lease(
     session: Session, provider: str, *, lease: timedelta, end_trusted_for: timedelta
 ) -> PassLease | None:
-    """Take the pass that is under way, to go on with it; None if nothing is due or somebody else has it."""
-    asked = {"provider": provider, "lease": lease, "trusted": end_trusted_for}
-    row = session.execute(_TAKE, asked).one_or_none()
+    """Lease the running pass to continue it. Returns None if no page is due or another worker holds the
+    lease.
+
+    `end_trusted_for` is how long the end of the list, once confirmed, is taken as known.
+    """
+    parameters = {"provider": provider, "lease": lease, "trusted": end_trusted_for}
+    row = session.execute(_LEASE, parameters).one_or_none()
     if row is None:
         return None
     return PassLease(
@@ -227,7 +234,7 @@ def lease(
     )
 
 
-_TURN = sql(
+_ADVANCE = sql(
     """
     UPDATE reconcile_passes
     SET next_page = :next_page, lease_until = now() + :lease, failures = 0, last_error = NULL,
@@ -242,33 +249,35 @@ _TURN = sql(
 def advance(
     session: Session, walk: PassLease, after: PassLease, listed: Sequence[str], *, lease: timedelta
 ) -> PassLease | None:
-    """The pages from one walk to the other, which listed these, are compared in this transaction.
+    """Advance the pass from `walk` to `after`, over pages that listed these ids, and extend the lease.
 
-    None if somebody else has the pass by now: then nothing of it may be written. Else how it goes on.
+    Call it in the transaction that compares those pages. Returns the lease to continue with, or None if
+    another worker has leased the pass since; then the caller must not write anything about these pages.
     """
-    turned = session.execute(
-        _TURN,
-        {
-            "pass_id": walk.pass_id,
-            "fence": walk.fence,
-            "lease": lease,
-            "next_page": after.next_page,
-            "listed": len(listed),
-            "last": after.last,
-            "oldest": after.oldest,
-            "newest_first": after.newest_first,
-            "repeated": after.repeated,
-        },
+    progress = {
+        "next_page": after.next_page,
+        "listed": len(listed),
+        "last": after.last,
+        "oldest": after.oldest,
+        "newest_first": after.newest_first,
+        "repeated": after.repeated,
+    }
+    advanced = session.execute(
+        _ADVANCE, {"pass_id": walk.pass_id, "fence": walk.fence, "lease": lease, **progress}
     ).one_or_none()
-    if turned is None:
+    if advanced is None:
         return None
-    shown = {"pass_id": walk.pass_id, "first_page": walk.next_page, "subscription_ids": list(listed)}
-    affected(session, insert(Sighting).values(shown))
-    return replace(after, as_of=turned.as_of, pause=turned.pause)
+    _add_sightings(session, walk, listed)
+    return replace(after, as_of=advanced.as_of, pause=advanced.pause)
+
+
+def _add_sightings(session: Session, walk: PassLease, listed: Sequence[str]) -> None:
+    sighting = {"pass_id": walk.pass_id, "first_page": walk.next_page, "subscription_ids": list(listed)}
+    affected(session, insert(Sighting).values(sighting))
 
 
 def add_differences(session: Session, walk: PassLease, *, unheard_of: int, differing: int) -> None:
-    """Remember how many of the listed were news."""
+    """Add to the pass's counts of unknown and different subscriptions."""
     _write(
         session,
         walk,
@@ -278,7 +287,7 @@ def add_differences(session: Session, walk: PassLease, *, unheard_of: int, diffe
 
 
 def pause(session: Session, walk: PassLease) -> None:
-    """Let go of the pass until its next page is to be read."""
+    """Release the pass until its next page is due."""
     pause_ends = func.least(
         func.now() + ReconcilePass.spacing, func.greatest(ReconcilePass.pauses_until, func.now())
     )
@@ -286,7 +295,7 @@ def pause(session: Session, walk: PassLease) -> None:
 
 
 def release(session: Session, walk: PassLease, *, delay: timedelta, error: str, failed: bool = False) -> None:
-    """Let go of the pass; whoever comes first after `delay` goes on with it."""
+    """Release the pass; any worker may continue it after `delay`. `failed` adds one to its failures."""
     _write(
         session,
         walk,
@@ -298,8 +307,10 @@ def release(session: Session, walk: PassLease, *, delay: timedelta, error: str, 
 
 
 def give_up(session: Session, walk: PassLease, *, older_than: timedelta) -> bool:
-    """End a pass that has failed for so long, lest one page that always fails keeps all others from being
-    read for ever; False for a younger one. Nothing is concluded from what it did not list.
+    """End a failing pass that started more than `older_than` ago. Returns False if it is younger.
+
+    Without this, a page that always fails would block the pages after it forever. Subscriptions that the
+    pass did not list are not treated as gone.
     """
     ended = (
         update(ReconcilePass)
@@ -313,24 +324,24 @@ def give_up(session: Session, walk: PassLease, *, older_than: timedelta) -> bool
     )
     is_over = bool(affected(session, ended))
     if is_over:
-        _forget_sightings(session, walk)
+        _delete_sightings(session, walk)
     return is_over
 
 
-# Sets taken from each other are hashed whatever the planner thinks of their sizes; asked row by row, it took
-# seconds for 20 000 where the statistics of a table that is mostly empty were old. Locked in the order of
-# their ids, since a sync locks all subscriptions of its account.
-_VANISHED = sql(
+# EXCEPT always hashes. A join or NOT IN took seconds for 20 000 rows when the planner had old statistics of a
+# table that is mostly empty. The rows are locked in id order to avoid deadlocks, because a sync locks all
+# subscriptions of its account.
+_MARK_VANISHED = sql(
     """
-    WITH chosen AS MATERIALIZED (
-        SELECT id FROM subscriptions WHERE id IN (
-            SELECT id FROM subscriptions
-            WHERE snapshot IS NOT NULL AND unlisted_since IS NULL AND created_at < :started_at
-            EXCEPT SELECT unnest(subscription_ids) FROM reconcile_sightings WHERE pass_id = :pass_id
-            EXCEPT SELECT subject FROM drift_findings WHERE kind = :missing AND closed_at IS NULL)
-        ORDER BY looked_at LIMIT :limit
+    WITH not_listed AS (
+        SELECT id FROM subscriptions
+        WHERE snapshot IS NOT NULL AND unlisted_since IS NULL AND created_at < :started_at
+        EXCEPT SELECT unnest(subscription_ids) FROM reconcile_sightings WHERE pass_id = :pass_id
+        EXCEPT SELECT subject FROM drift_findings WHERE kind = :missing AND closed_at IS NULL
+    ), longest_unsynced AS MATERIALIZED (
+        SELECT id FROM subscriptions WHERE id IN (SELECT id FROM not_listed) ORDER BY looked_at LIMIT :limit
     ), vanished AS MATERIALIZED (
-        SELECT id FROM subscriptions WHERE id IN (SELECT id FROM chosen) ORDER BY id FOR UPDATE
+        SELECT id FROM subscriptions WHERE id IN (SELECT id FROM longest_unsynced) ORDER BY id FOR UPDATE
     )
     UPDATE subscriptions SET unlisted_since = now() FROM vanished WHERE subscriptions.id = vanished.id
     RETURNING subscriptions.id
@@ -339,50 +350,57 @@ _VANISHED = sql(
 
 
 def next_vanished(session: Session, walk: PassLease, *, limit: int) -> Sequence[str]:
-    """What we have seen before and the list did not show, but for what is known to be missing; each once,
-    until the list shows it again.
+    """Mark up to `limit` known subscriptions that the pass did not list as unlisted, and return their ids.
+
+    Least recently synced first. Subscriptions that the provider is known not to have are left out. Each is
+    returned once, until the list shows it again.
     """
-    asked: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "pass_id": walk.pass_id,
         "started_at": walk.started_at,
         "missing": FindingKind.NOT_AT_PROVIDER.value,
         "limit": limit,
     }
-    return session.execute(_VANISHED, asked).scalars().all()
+    return session.execute(_MARK_VANISHED, parameters).scalars().all()
 
 
 def finish(
     session: Session, walk: PassLease, *, saw_the_end: bool, most_vanished: int
 ) -> Sequence[str] | None:
-    """The list is read to its end: what it did not show, for a look; None if somebody else has the pass."""
-    before = select(func.max(ReconcilePass.end_seen_at)).where(ReconcilePass.id < walk.pass_id)
-    provider = select(ReconcilePass.provider).where(ReconcilePass.id == walk.pass_id).scalar_subquery()
-    is_mine = _write(
-        session,
-        walk,
-        finished_at=func.now(),
-        lease_until=None,
-        end_seen_at=func.now()
-        if saw_the_end
-        else before.where(ReconcilePass.provider == provider).scalar_subquery(),
-    )
-    if not is_mine:
+    """Finish a pass that read the whole list. Returns up to `most_vanished` known subscriptions that it did
+    not list, to be synced; None if another worker has leased the pass since.
+
+    `saw_the_end` is true if the pass saw an empty page after the last subscription.
+    """
+    end_seen_at = func.now() if saw_the_end else _earlier_end_seen_at(walk)
+    is_ours = _write(session, walk, finished_at=func.now(), lease_until=None, end_seen_at=end_seen_at)
+    if not is_ours:
         return None
-    gone = next_vanished(session, walk, limit=most_vanished)
+    vanished = next_vanished(session, walk, limit=most_vanished)
     affected(
         session,
-        update(ReconcilePass).where(ReconcilePass.id == walk.pass_id).values(vanished=len(gone)),
+        update(ReconcilePass).where(ReconcilePass.id == walk.pass_id).values(vanished=len(vanished)),
     )
-    _forget_sightings(session, walk)
-    return gone
+    _delete_sightings(session, walk)
+    return vanished
 
 
-def _forget_sightings(session: Session, walk: PassLease) -> None:
+def _earlier_end_seen_at(walk: PassLease) -> ColumnElement[datetime | None]:
+    """When an earlier pass of the same provider last saw the end of the list."""
+    provider = select(ReconcilePass.provider).where(ReconcilePass.id == walk.pass_id).scalar_subquery()
+    return (
+        select(func.max(ReconcilePass.end_seen_at))
+        .where(ReconcilePass.id < walk.pass_id, ReconcilePass.provider == provider)
+        .scalar_subquery()
+    )
+
+
+def _delete_sightings(session: Session, walk: PassLease) -> None:
     affected(session, delete(Sighting).where(Sighting.pass_id == walk.pass_id))
 
 
 def completed_passes(provider: str) -> tuple[ColumnElement[bool], ...]:
-    """The passes that read the whole list; one that was given up is over without having done so."""
+    """The condition for passes that read the whole list, which excludes those given up."""
     return (
         ReconcilePass.provider == provider,
         ReconcilePass.finished_at.is_not(None),
@@ -391,7 +409,7 @@ def completed_passes(provider: str) -> tuple[ColumnElement[bool], ...]:
 
 
 def newest(session: Session, provider: str) -> ReconcilePass | None:
-    """The pass under way, or else the last one."""
+    """The running pass, or else the last one; None before the first."""
     return session.scalar(
         select(ReconcilePass)
         .where(ReconcilePass.provider == provider)
@@ -401,7 +419,7 @@ def newest(session: Session, provider: str) -> ReconcilePass | None:
 
 
 def delete_old(session: Session, age: timedelta) -> int:
-    """Drop passes that ended so long ago, but for the newest of each provider."""
+    """Delete passes that ended more than `age` ago, except each provider's newest. Returns how many."""
     newest_ones = select(func.max(ReconcilePass.id)).group_by(ReconcilePass.provider)
     old = delete(ReconcilePass).where(
         ReconcilePass.finished_at < func.now() - age, ReconcilePass.id.not_in(newest_ones)

@@ -1,4 +1,4 @@
-"""Ticks: each scheduled job runs once per time slot, however many schedulers ring for it."""
+"""Runs of scheduled jobs. Each job runs once per period, however many schedulers trigger it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, Written, affected
 
-# Heartbeats: a process that takes one of these every minute is alive.
+# Heartbeats: a process that claims one of these every minute is alive.
 BEAT: Final = "beat"
 SWEEPER: Final = "sweeper"
 EVERY_HEARTBEAT: Final = timedelta(minutes=1)
@@ -24,25 +24,25 @@ class JobRun(Base):
     __tablename__ = "ticks"
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    # Whole periods since 1970, by the database's clock.
+    # The number of whole periods since 1970, by the database clock.
     slot: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     taken_at: Mapped[Written]
 
 
 def claim_run(session: Session, name: str, period: timedelta) -> bool:
-    """True for the first caller within the present period, False for every other."""
+    """Claim the job's run for the current period. True for the first caller, False for every other."""
     wanted = insert(JobRun).from_select(["name", "slot"], select(literal(name), _slot(period)))
     return bool(affected(session, wanted.on_conflict_do_nothing()))
 
 
 def is_unclaimed(session: Session, name: str, period: timedelta) -> bool:
-    """Whether nobody has taken the tick of the present period yet."""
-    taken = select(JobRun.slot).where(JobRun.name == name, JobRun.slot == _slot(period))
-    return session.scalar(taken) is None
+    """Whether the job's run for the current period is still unclaimed."""
+    claimed = select(JobRun.slot).where(JobRun.name == name, JobRun.slot == _slot(period))
+    return session.scalar(claimed) is None
 
 
 def last_claimed(session: Session, name: str) -> datetime | None:
-    """When the job's newest tick was taken; None if none is remembered."""
+    """When the job's last run was claimed; None if none is stored."""
     return session.scalar(select(func.max(JobRun.taken_at)).where(JobRun.name == name))
 
 
@@ -51,5 +51,5 @@ def _slot(period: timedelta) -> ColumnElement[int]:
 
 
 def delete_old(session: Session, age: timedelta = timedelta(days=7)) -> int:
-    """Drop ticks nobody can ask for again."""
+    """Delete runs claimed more than `age` ago. Returns how many."""
     return affected(session, delete(JobRun).where(JobRun.taken_at < func.now() - age))

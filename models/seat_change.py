@@ -1,16 +1,16 @@
-"""Seat changes: what was previewed, what of it was confirmed, and what became of it.
+"""Seat changes: purchases and reductions at the provider, with their previews, states and history.
 
-previewed -> submitted   confirmed: the one write to the provider is under way, or its outcome is not known
-          -> expired     nobody confirmed it in time
-submitted -> applied     a snapshot shows the cart
-          -> scheduled   a snapshot shows it as scheduled for the renewal
-          -> failed      the provider refused, its payment failed, or nothing is seen of it; no seats moved
-scheduled -> applied     a snapshot shows the cart
-          -> cancelled   taken back, here or at the provider
-failed, cancelled -> applied   a later look shows the cart after all; nobody is released for it any more
+previewed -> submitted   confirmed: the one write to the provider is in flight, or its outcome is unknown
+          -> expired     not confirmed in time
+submitted -> applied     a sync shows the new cart
+          -> scheduled   a sync shows the cart as scheduled for the renewal
+          -> failed      refused by the provider, not paid, or never seen in a sync; no seats changed
+scheduled -> applied     a sync shows the new cart
+          -> cancelled   cancelled here or at the provider
+failed, cancelled -> applied   a later sync shows the cart after all; no members are released for it then
 
-A change is sent once: `sent_at` is committed before the write leaves, and whatever happens after that, only
-looks at the subscription decide. One change of a subscription is under way at a time.
+A change is sent exactly once: `sent_at` is committed before the request leaves, and from then on only syncs
+of the subscription decide its state. A subscription has at most one change in flight.
 """
 
 from __future__ import annotations
@@ -46,18 +46,21 @@ from models.account import now
 from models.base import Base, Counter, Json, Moment, Written, affected
 
 PREVIEW_LASTS = timedelta(minutes=15)
-# Between the look that no longer showed a scheduled change and the one that is believed.
+# A scheduled change counts as cancelled once two syncs at least this far apart did not show it.
 SECOND_LOOK = timedelta(minutes=1)
 
-# Why a change is as it is. What a later look may find to be otherwise:
+# Codes: why a change is in its state.
+# No sync showed it in time.
 NOT_APPLIED = "not_applied"
+# A sync showed that it was removed at the provider.
 NO_LONGER_SCHEDULED = "no_longer_scheduled"
+# We cancelled it.
 TAKEN_BACK = "taken_back"
-# Somebody else has changed the cart before a look could tell what became of ours.
+# Another change replaced the cart before a sync could show the outcome of ours.
 OVERTAKEN = "overtaken"
-# A webhook said that its payment failed.
+# A webhook reported that its payment failed.
 PAYMENT_FAILED = "payment_failed"
-# Seen after it was taken for failed or cancelled.
+# A sync showed it after it had been marked as failed or cancelled.
 APPLIED_LATE = "applied_late"
 
 
@@ -72,18 +75,17 @@ class ChangeState(StrEnum):
 
 
 OPEN = (ChangeState.SUBMITTED, ChangeState.SCHEDULED)
-_TAKEN_FOR = (ChangeState.FAILED, ChangeState.CANCELLED)
-# For so long a look may still show what was taken for failed, or for cancelled: a slow payment, the moments
-# around a renewal. The same cart later is somebody else's doing, and concerns nobody who was named then.
-_MAY_BE_SEEN = {
+_PRESUMED_OVER = (ChangeState.FAILED, ChangeState.CANCELLED)
+# How long after it was marked failed or cancelled a change may still turn out to be applied: a payment may be
+# slow, and reads lag around a renewal. The same cart seen later comes from somebody else's change, so it does
+# not release the members named in ours.
+_MAY_STILL_APPLY = {
     NOT_APPLIED: timedelta(days=4),
     OVERTAKEN: timedelta(days=4),
     PAYMENT_FAILED: timedelta(days=4),
     NO_LONGER_SCHEDULED: timedelta(hours=2),
     TAKEN_BACK: timedelta(hours=2),
 }
-# More than enough to find three failures in a row.
-_NEWEST_ATTEMPTS = 10
 
 
 class SeatChange(Base):
@@ -113,62 +115,64 @@ class SeatChange(Base):
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    # Only the hash of the token that confirms it.
+    # The hash of the confirmation token; the token itself is not stored.
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
     subscription_id: Mapped[str] = mapped_column(ForeignKey("subscriptions.id"))
     state: Mapped[str] = mapped_column(server_default=ChangeState.PREVIEWED.value)
-    # The plan as it is sent, and what the subscription was when it was made; see `domain.purchase.steps`.
+    # The plan as sent, and the state of the subscription it was made for; see `domain.purchase.steps`.
     plan: Mapped[Json]
     basis: Mapped[str]
     # Seats of each type that the plan changes, before and after it: {"full": {"before": 15, "after": 20}}.
     seats: Mapped[Json]
-    # What the caller was shown.
+    # The preview as shown to the caller.
     shown: Mapped[Json]
-    # Since when looks no longer show it as scheduled.
+    # Since when syncs no longer show it as scheduled.
     missed_at: Mapped[Moment | None]
-    # Who confirmed it, and when the provider said that it agreed; None where it never said so.
+    # Who confirmed it.
     actor: Mapped[str | None]
+    # When the provider accepted it; None if no such response arrived.
     answered_at: Mapped[Moment | None]
-    # Whether claims that wait asked for it, and no person; and the assignments that waited as it was sent.
+    # Whether pending claims triggered it rather than a person, and the ids of the assignments that were
+    # pending when it was sent.
     is_automatic: Mapped[bool] = mapped_column(server_default=sql("false"))
     buys_for: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default="{}")
-    # The members whose seats are given back with it.
+    # The ids of the members whose seats it releases.
     release: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     created_at: Mapped[Written]
     expires_at: Mapped[Moment]
     sent_at: Mapped[Moment | None]
     attempts: Mapped[Counter]
     next_at: Mapped[Written]
-    # Why it is as it is: a stable code, a sentence, and whether the same wish may be granted later.
+    # Why it is in its state: a stable code, a sentence, and whether the same request may succeed later.
     code: Mapped[str | None]
     message: Mapped[str | None]
     retry_helps: Mapped[bool | None]
-    # Each state it was in: [{"state": "previewed", "at": "...", "message": "..."}].
+    # Every state so far, oldest first: [{"state": "previewed", "at": "...", "message": "..."}].
     history: Mapped[list[Json]] = mapped_column(JSONB)
 
     @property
     def moved_at(self) -> datetime:
-        """Since when it is in this state."""
+        """When it entered its current state."""
         return datetime.fromisoformat(self.history[-1]["at"])
 
     @property
-    def came_to_nothing(self) -> bool:
-        """Whether it failed for a reason that asking again at once would not cure, as a payment that failed
-        after the provider had agreed.
+    def failed_permanently(self) -> bool:
+        """Whether it failed for a reason that an immediate retry would not cure: it was refused, or the
+        provider accepted it and the payment then failed.
         """
-        was_not_paid = self.code == NOT_APPLIED and self.answered_at is not None
-        return self.state == ChangeState.FAILED and (was_not_paid or not self.retry_helps)
+        is_unpaid = self.code == NOT_APPLIED and self.answered_at is not None
+        return self.state == ChangeState.FAILED and (is_unpaid or not self.retry_helps)
 
     @property
-    def was_in_vain(self) -> bool:
-        """Whether it failed in a way that may have cost an attempt at a card, or would if repeated."""
-        is_unanswered = self.state == ChangeState.FAILED and self.code == NOT_APPLIED
-        return is_unanswered or self.came_to_nothing
+    def may_have_tried_card(self) -> bool:
+        """Whether it failed in a way that may have tried the card, or would try it on a retry."""
+        is_unconfirmed = self.state == ChangeState.FAILED and self.code == NOT_APPLIED
+        return is_unconfirmed or self.failed_permanently
 
     @property
-    def seats_more(self) -> int:
-        """So many seats more, of all types together."""
+    def added_seats(self) -> int:
+        """How many seats it adds, all seat types together; negative if it removes more than it adds."""
         return sum(step["after"] - step["before"] for step in self.seats.values())
 
 
@@ -177,7 +181,7 @@ MAY_SHOW = sql("sent_at IS NOT NULL AND (state <> 'applied' OR code = 'applied_l
 
 
 def add_preview(session: Session, change: SeatChange) -> str:
-    """Keep a preview; the token that confirms it, which is not kept."""
+    """Store a preview. Returns its confirmation token, of which only the hash is stored."""
     token = f"sct_{secrets.token_urlsafe(32)}"
     moment = now(session)
     change.id = f"chg_{secrets.token_hex(12)}"
@@ -191,7 +195,7 @@ def add_preview(session: Session, change: SeatChange) -> str:
 
 
 def get(session: Session, account_id: str, change_id: str) -> SeatChange:
-    """The account's change; raises `SeatChangeNotFound`."""
+    """The account's change. Raises `SeatChangeNotFound`."""
     found = session.get(SeatChange, change_id)
     if found is None or found.account_id != account_id:
         raise SeatChangeNotFound(f"Account {account_id!r} has no seat change {change_id!r}.")
@@ -199,10 +203,10 @@ def get(session: Session, account_id: str, change_id: str) -> SeatChange:
 
 
 def by_token(session: Session, account_id: str, token: str) -> SeatChange:
-    """The account's change that the token confirms, locked; raises `SeatChangeNotFound`."""
+    """The account's change that the token confirms, locked. Raises `SeatChangeNotFound`."""
     found = session.scalar(select(SeatChange).where(SeatChange.token_hash == _hash(token)).with_for_update())
     if found is None or found.account_id != account_id:
-        raise SeatChangeNotFound("No preview of this account has such a token: preview the change again.")
+        raise SeatChangeNotFound("No preview of this account has this token. Preview the change again.")
     return found
 
 
@@ -212,12 +216,12 @@ def lock(session: Session, change_id: str) -> SeatChange:
 
 
 def mark_accepted(session: Session, change_id: str) -> None:
-    """The provider has said that it agreed."""
+    """Record that the provider accepted the change."""
     lock(session, change_id).answered_at = now(session)
 
 
 def refuse_if_in_flight(session: Session, change: SeatChange) -> None:
-    """Raises `ChangeInFlight` while another change of the subscription is under way."""
+    """Raise `ChangeInFlight` if another change of the same subscription is in flight."""
     other = session.scalar(
         select(SeatChange.id).where(
             SeatChange.subscription_id == change.subscription_id, SeatChange.state == ChangeState.SUBMITTED
@@ -225,8 +229,8 @@ def refuse_if_in_flight(session: Session, change: SeatChange) -> None:
     )
     if other is not None:
         raise ChangeInFlight(
-            "Another change of this subscription is under way, and nothing was sent for this one. Wait for "
-            "it, then preview again.",
+            "Another change of this subscription is in progress; this one was not sent. Wait until the other "
+            "has finished, then preview again.",
             details={"change_id": other, "retry_helps": True},
         )
 
@@ -240,7 +244,7 @@ def set_state(
     message: str | None = None,
     retry_helps: bool | None = None,
 ) -> None:
-    """The change is in this state from now on, and for this reason."""
+    """Move the change to `state`, with the reason, and add it to the history."""
     moment = now(session)
     change.history = [*change.history, _step(state, moment, message)]
     change.state = state.value
@@ -252,13 +256,13 @@ def set_state(
 
 
 def postpone(session: Session, change_id: str, delay: timedelta) -> None:
-    """Look at it again later."""
+    """Check the change again after `delay`."""
     change = lock(session, change_id)
     change.next_at = now(session) + delay
 
 
 def due_changes(session: Session, *, limit: int) -> Sequence[str]:
-    """Changes that are under way or scheduled and should be looked at now."""
+    """Ids of the open changes (submitted or scheduled) whose next check is due, most overdue first."""
     return session.scalars(
         select(SeatChange.id)
         .where(SeatChange.state.in_(OPEN), SeatChange.next_at <= func.now())
@@ -268,9 +272,9 @@ def due_changes(session: Session, *, limit: int) -> Sequence[str]:
 
 
 def sent_changes(session: Session, subscription_id: str) -> Sequence[SeatChange]:
-    """The subscription's changes that a look may tell something of, locked: those under way or scheduled,
-    and the newest that was sent if it was taken for failed, or for cancelled, because nothing was to be seen
-    a while ago; or if it was seen as applied after that.
+    """The subscription's changes whose outcome a sync may show, newest first, locked.
+
+    These are the open ones, and the newest one sent if it may still turn out to be applied, or did so late.
     """
     of_subscription = and_(SeatChange.subscription_id == subscription_id, SeatChange.sent_at.is_not(None))
     newest_first = (SeatChange.sent_at.desc(), SeatChange.id)
@@ -283,22 +287,23 @@ def sent_changes(session: Session, subscription_id: str) -> Sequence[SeatChange]
         .with_for_update()
     ).all()
     return [
-        one
-        for place, one in enumerate(found)
-        if one.state in OPEN
-        or (place == 0 and one.state in _TAKEN_FOR and _may_be_seen(session, one))
-        or (place == 0 and one.code == APPLIED_LATE)
+        change
+        for place, change in enumerate(found)
+        if change.state in OPEN
+        or (place == 0 and (change.code == APPLIED_LATE or _may_still_apply(session, change)))
     ]
 
 
-def _may_be_seen(session: Session, change: SeatChange) -> bool:
-    lasts = _MAY_BE_SEEN.get(change.code or "")
+def _may_still_apply(session: Session, change: SeatChange) -> bool:
+    lasts = _MAY_STILL_APPLY.get(change.code or "") if change.state in _PRESUMED_OVER else None
     return lasts is not None and now(session) < change.moved_at + lasts
 
 
 def expect_cancellation(session: Session, change_id: str) -> None:
-    """We have asked to take it back: the next look that does not show it is believed, and one that still does
-    has it asked for again.
+    """Record that the provider was asked to cancel the scheduled change.
+
+    The next sync that does not show the change marks it as cancelled; one that still shows it requests the
+    cancellation again.
     """
     change = lock(session, change_id)
     if change.state == ChangeState.SCHEDULED and change.code != TAKEN_BACK:
@@ -306,8 +311,9 @@ def expect_cancellation(session: Session, change_id: str) -> None:
 
 
 def retry_cancellation(session: Session, change_id: str, delay: Callable[[int], timedelta]) -> None:
-    """It is still there and about to be asked for once more; if it is there after that too, after `delay`,
-    which is made of how often it was asked for.
+    """Count one more request to cancel the change, and schedule the next check of it.
+
+    `delay` turns the number of requests so far into the time until that check.
     """
     change = lock(session, change_id)
     change.attempts += 1
@@ -315,7 +321,7 @@ def retry_cancellation(session: Session, change_id: str, delay: Callable[[int], 
 
 
 def delete_previews(session: Session, age: timedelta) -> int:
-    """Drop previews that nobody has confirmed for so long."""
+    """Delete unconfirmed previews older than `age`. Returns their number."""
     never_sent = delete(SeatChange).where(
         SeatChange.state.in_((ChangeState.PREVIEWED, ChangeState.EXPIRED)),
         SeatChange.created_at < func.now() - age,
@@ -324,7 +330,7 @@ def delete_previews(session: Session, age: timedelta) -> int:
 
 
 def open_changes(session: Session, account_id: str) -> Sequence[SeatChange]:
-    """The account's changes that are under way or scheduled, oldest first."""
+    """The account's open changes (submitted or scheduled), oldest first."""
     return session.scalars(
         select(SeatChange)
         .where(SeatChange.account_id == account_id, SeatChange.state.in_(OPEN))
@@ -332,34 +338,7 @@ def open_changes(session: Session, account_id: str) -> Sequence[SeatChange]:
     ).all()
 
 
-def attempts_since(session: Session, account_id: str, moment: datetime) -> Sequence[SeatChange]:
-    """Automatic purchases since then, whether they were made or in vain, and those under way."""
-    sent = session.scalars(
-        select(SeatChange).where(
-            SeatChange.account_id == account_id,
-            SeatChange.is_automatic,
-            SeatChange.sent_at.is_not(None),
-            or_(SeatChange.sent_at >= moment, SeatChange.state == ChangeState.SUBMITTED),
-        )
-    ).all()
-    counted = (ChangeState.APPLIED, ChangeState.SUBMITTED)
-    return [one for one in sent if one.state in counted or one.was_in_vain]
-
-
-def consecutive_failures(session: Session, account_id: str, since: datetime | None) -> Sequence[SeatChange]:
-    """The newest automatic purchases that were in vain, newest first, with none between them that was made;
-    of those sent after `since`. What is under way, or was refused for the moment, is left out.
-    """
-    row = []
-    for one in _automatic(session, account_id, _NEWEST_ATTEMPTS):
-        if one.state == ChangeState.APPLIED or (since is not None and one.moved_at <= since):
-            break
-        if one.was_in_vain:
-            row.append(one)
-    return row
-
-
-_MONEY_MATTERS = sql(
+_AWAITS_PAYMENT = sql(
     """
     SELECT EXISTS (SELECT FROM seat_changes
                    WHERE subscription_id = :subscription_id AND state = 'submitted')
@@ -371,38 +350,10 @@ _MONEY_MATTERS = sql(
 
 
 def awaits_payment(session: Session, subscription_id: str) -> bool:
-    """Whether news of a payment might change anything: a change of the subscription is under way, or an
-    automatic purchase of its account has failed. One query, as nearly every sync asks.
+    """Whether a payment event could change anything: a change of the subscription is in flight, or an
+    automatic purchase of its account has failed. One query, because nearly every sync calls it.
     """
-    return bool(session.execute(_MONEY_MATTERS, {"subscription_id": subscription_id}).scalar_one())
-
-
-def newest_automatic(session: Session, account_id: str) -> SeatChange | None:
-    """The newest that was sent by itself, whatever became of it."""
-    return next(iter(_automatic(session, account_id, 1)), None)
-
-
-def is_in_vain(session: Session, change: SeatChange) -> bool:
-    """Whether this newest purchase came to nothing, or was the second in a row for the same people that the
-    provider never answered: a card is not tried for days.
-    """
-    if change.came_to_nothing:
-        return True
-    both = _automatic(session, change.account_id, 2)
-    return (
-        len(both) > 1
-        and all(one.state == ChangeState.FAILED and one.code == NOT_APPLIED for one in both)
-        and bool(set(both[0].buys_for) & set(both[1].buys_for))
-    )
-
-
-def _automatic(session: Session, account_id: str, limit: int) -> Sequence[SeatChange]:
-    return session.scalars(
-        select(SeatChange)
-        .where(SeatChange.account_id == account_id, SeatChange.is_automatic, SeatChange.sent_at.is_not(None))
-        .order_by(SeatChange.sent_at.desc())
-        .limit(limit)
-    ).all()
+    return bool(session.execute(_AWAITS_PAYMENT, {"subscription_id": subscription_id}).scalar_one())
 
 
 def _step(state: ChangeState, at: datetime, message: str | None) -> Json:
@@ -414,12 +365,12 @@ def _hash(token: str) -> bytes:
 
 
 def rename_member(session: Session, account_id: str, member_id: str, new_id: str) -> None:
-    """Have the account's changes that are not over yet release the member under their new id."""
+    """Replace the member's id in the release lists of the account's unfinished changes."""
     session.execute(
         update(SeatChange)
         .where(
             SeatChange.account_id == account_id,
-            SeatChange.state.in_((ChangeState.PREVIEWED, *OPEN, *_TAKEN_FOR)),
+            SeatChange.state.in_((ChangeState.PREVIEWED, *OPEN, *_PRESUMED_OVER)),
             any_(SeatChange.release) == member_id,
         )
         .values(release=func.array_replace(SeatChange.release, member_id, new_id))

@@ -1,4 +1,4 @@
-"""Subscriptions: what we last saw of them. When they are looked at again: see `models.sync_queue`."""
+"""Subscriptions: our copy of each one. `models.sync_queue` has the columns that say when it is synced."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ _SNAPSHOT = TypeAdapter(SubscriptionSnapshot)
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What counts of a subscription; None where nothing is known. `seats` is
-    {"full": {"included": 5, "addon": 10}}; `effect` is what the status did when it was last known.
+    """A subscription's contribution to its account. Each field is None while it is unknown.
+
+    `seats` is {"full": {"included": 5, "addon": 10}}; `effect` is the effect of the status by the catalogue.
     """
 
     seats: Json | None
@@ -52,12 +53,12 @@ class Subscription(Base):
     created_at: Mapped[Written]
     account_id: Mapped[str | None] = mapped_column(ForeignKey("accounts.id"))
     linked_by: Mapped[str | None]
-    # The accounts that the app said it does not belong to, whatever its metadata names.
+    # Accounts that it does not belong to according to the app, whatever its metadata says.
     refused_accounts: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
-    # The nonce of the checkout's proof that linked it: a proof serves one subscription.
+    # The nonce of the signed checkout that linked it. Each may link one subscription only.
     checkout_nonce: Mapped[str | None]
 
-    # The schedule; `models.sync_queue` says what each of these means.
+    # The sync queue; `models.sync_queue` explains these columns.
     hint: Mapped[Counter]
     synced: Mapped[Counter]
     fence: Mapped[Counter]
@@ -68,70 +69,71 @@ class Subscription(Base):
     attempts: Mapped[Counter]
     last_error: Mapped[str | None]
     dead_reason: Mapped[str | None]
-    # Since when the provider refuses every retrieve; None after an answer.
+    # Since when the provider has refused every retrieve; None after a successful one.
     refused_since: Mapped[Moment | None]
 
-    # The last verified snapshot, and a newer one that only a webhook body vouches for (it may raise
-    # seats until a retrieve confirms or clears it); see `domain.snapshot` for what is in them.
+    # The last verified snapshot, and a newer one from a webhook body, which may raise seats until a retrieve
+    # confirms or replaces it. `domain.snapshot` describes their content.
     snapshot: Mapped[Json | None]
     unverified: Mapped[Json | None]
     verified_at: Mapped[Moment | None]
-    # What of the snapshot a list shows too, in short; see `domain.drift`.
+    # A digest of those fields of the snapshot that list items have too; see `domain.drift`.
     fingerprint: Mapped[str | None]
-    # Since when the provider's list does not show it, though we have seen it there or elsewhere.
+    # Since when the provider's list no longer contains it.
     unlisted_since: Mapped[Moment | None]
-    # When a look last gave figures and a status whose meaning we know, and the product they were of: what
-    # cannot be counted confirms nothing, and does not change the rules either.
+    # When a sync last gave a known status and seats that could be counted, and for which product. A snapshot
+    # that cannot be counted changes neither the figures nor the rules.
     counted_at: Mapped[Moment | None]
     counted_product: Mapped[str | None]
-    # When it was last looked at, whatever came of it: whose turn it is to be verified.
+    # When it was last synced, with whatever result; decides which one is verified next.
     looked_at: Mapped[Moment | None]
-    # The last good figures that a sync confirmed, {"full": {"included": 5, "addon": 10}}, and the last
-    # status we know the meaning of. What cannot be counted leaves them as they are.
+    # The last figures confirmed by a sync, {"full": {"included": 5, "addon": 10}}, and the last known
+    # status. A snapshot that cannot be counted leaves them as they are.
     seats: Mapped[Json | None]
     status: Mapped[str | None]
     status_since: Mapped[Moment | None]
     effect: Mapped[str | None]
-    # The figures of the unverified snapshot, which count while it stands; see `figures`.
+    # The figures of the unverified snapshot, in force while there is one; see `figures`.
     raised_seats: Mapped[Json | None]
     raised_status: Mapped[str | None]
     raised_effect: Mapped[str | None]
-    # What was paid for, while the cart may hold more that came without a payment.
+    # The seats that were paid for; set while the cart may contain more than that.
     paid_seats: Mapped[Json | None]
-    # Since when it is unpaid, through all statuses that say so; NULL while it is paid.
+    # Since when it has been unpaid, across all statuses that mean so; NULL while it is paid.
     unpaid_since: Mapped[Moment | None]
-    # The provider's own payment deadline; only webhook bodies carry it, a retrieve does not.
+    # The provider's payment deadline. Only webhook bodies contain it, retrieves do not.
     past_due_ends_at: Mapped[Moment | None]
-    # Since when the provider does not know it, though it did; and when it was given up for that.
+    # Since when the provider has answered 404 for a subscription it had before, and when it was ended for
+    # that.
     missing_since: Mapped[Moment | None]
     gone_at: Mapped[Moment | None]
 
     @property
     def verified(self) -> SubscriptionSnapshot | None:
-        """What the last answered retrieve showed; None before the first."""
+        """The snapshot from the last successful retrieve; None before the first."""
         return None if self.snapshot is None else snapshot_from_json(self.snapshot)
 
     @property
     def newest(self) -> SubscriptionSnapshot | None:
-        """The snapshot the figures come from: the unverified one while it stands."""
-        kept = self.unverified or self.snapshot
-        return None if kept is None else snapshot_from_json(kept)
+        """The snapshot the figures come from: the unverified one if there is one, else the verified one."""
+        stored = self.unverified or self.snapshot
+        return None if stored is None else snapshot_from_json(stored)
 
     @property
     def product_id(self) -> str | None:
-        kept = self.unverified or self.snapshot
-        return None if kept is None else kept["product_id"]
+        stored = self.unverified or self.snapshot
+        return None if stored is None else stored["product_id"]
 
     @property
     def figures(self) -> Figures:
-        """The figures in force: those of a webhook's body while it stands, else the verified ones."""
+        """The figures in force: those from a webhook body if there are any, else the verified ones."""
         if self.unverified is not None:
             return Figures(self.raised_seats, self.raised_status, self.raised_effect)
         return Figures(self.seats, self.status, self.effect)
 
     @property
     def placement(self) -> Placement:
-        """Where it stands before its metadata is judged."""
+        """Its current owner and refused accounts, for the decision about ownership."""
         linked = self.account_id is not None and self.linked_by is not None
         return Placement(
             subscription_id=self.id,
@@ -140,23 +142,25 @@ class Subscription(Base):
         )
 
     def assign_to(self, owner: Owner | None, nonce: str | None = None) -> None:
-        """Place it in the owner's account; None for none. `nonce` is that of the proof it rests on."""
+        """Link it to the owner's account, or to none. `nonce` is that of the signed checkout behind it, if
+        any.
+        """
         self.account_id = None if owner is None else owner.account_id
         self.linked_by = None if owner is None else owner.linked_by.value
         self.checkout_nonce = nonce or self.checkout_nonce
 
     def raise_to(self, figures: Figures, unverified: Json) -> None:
-        """Let these figures count, which only a webhook's body vouches for."""
+        """Put figures from a webhook body into force, until a retrieve confirms or replaces them."""
         self.unverified = unverified
         self.raised_seats, self.raised_status = figures.seats, figures.status
         self.raised_effect = figures.effect
 
     def drop_unverified(self) -> None:
-        """The provider has answered: the verified figures stand, whatever a body said."""
+        """Return to the verified figures, because a retrieve succeeded."""
         self.unverified = self.raised_seats = self.raised_status = self.raised_effect = None
 
     def facts(self) -> Json:
-        """What the audit keeps of it."""
+        """The subscription as stored in the audit."""
         figures = self.figures
         return {
             "account_id": self.account_id,
@@ -170,21 +174,23 @@ class Subscription(Base):
 
 
 def snapshot_to_json(snapshot: SubscriptionSnapshot, account_key: str | None) -> Json:
-    """What is kept of a snapshot: of the metadata only the entry that may name the account, and its proof."""
+    """The JSON to store. Of the metadata, only the account's id (under `account_key`) and its signature
+    remain.
+    """
     wanted = (account_key, PROOF_KEY) if account_key else ()
     metadata = snapshot.metadata or {}
     named = {key: metadata[key] for key in wanted if key in metadata}
-    kept: Json = _SNAPSHOT.dump_python(replace(snapshot, metadata=named), mode="json")
-    return kept
+    stored: Json = _SNAPSHOT.dump_python(replace(snapshot, metadata=named), mode="json")
+    return stored
 
 
-def snapshot_from_json(kept: Json) -> SubscriptionSnapshot:
-    """The snapshot that `snapshot_to_json` made it of."""
-    return _SNAPSHOT.validate_python(kept)
+def snapshot_from_json(stored: Json) -> SubscriptionSnapshot:
+    """The snapshot from the result of `snapshot_to_json`."""
+    return _SNAPSHOT.validate_python(stored)
 
 
 def insert_if_unknown(session: Session, subscription_id: str) -> bool:
-    """A row for the subscription, if there is none yet; whether there was none."""
+    """Add a row for the subscription. Returns False if there is one already."""
     new = insert(Subscription).values(id=subscription_id).on_conflict_do_nothing()
     return bool(affected(session, new))
 
@@ -197,8 +203,9 @@ def of_account(session: Session, account_id: str) -> Sequence[Subscription]:
 
 
 def changeable_of(session: Session, account_id: str, seat_types: Collection[str]) -> Sequence[Subscription]:
-    """Those of them whose cart the provider lets us change for these seat types: the active ones that sell
-    them, or all active ones if none is known to.
+    """The account's active subscriptions that give these seat types, or all active ones if none does.
+
+    The provider allows changes of active subscriptions only.
     """
     active = [
         one
@@ -208,7 +215,7 @@ def changeable_of(session: Session, account_id: str, seat_types: Collection[str]
     return [one for one in active if set(seat_types) <= (one.figures.seats or {}).keys()] or active
 
 
-_NEVER_PAID_OR_OVER = frozenset(
+_UNPAID_OR_ENDED = frozenset(
     {
         SubscriptionStatus.PENDING,
         SubscriptionStatus.CANCELLED,
@@ -219,31 +226,33 @@ _NEVER_PAID_OR_OVER = frozenset(
 
 
 def standing_of(session: Session, account_id: str) -> Sequence[Subscription]:
-    """Those of them that were paid for and have not ended, whether they give seats at the moment or not.
+    """The account's subscriptions that have been paid for and have not ended, even if they give no seats now.
 
-    One that no sync has reached yet may have been paid for, so it is among them; only a webhook's body, or
-    nothing at all, says so far what it is. One that the provider has not known for too long has ended.
+    One whose status is still unknown is included while a sync is pending, because it may have been paid for.
+    One that was ended because the provider no longer has it is not.
     """
-    return [one for one in of_account(session, account_id) if _stands(one)]
+    return [one for one in of_account(session, account_id) if _is_standing(one)]
 
 
-def _stands(subscription: Subscription) -> bool:
+def _is_standing(subscription: Subscription) -> bool:
     if subscription.gone_at is not None:
         return False
     status = subscription.figures.status
     if status is None:
         return subscription.synced < subscription.hint
-    return status not in _NEVER_PAID_OR_OVER
+    return status not in _UNPAID_OR_ENDED
 
 
 def count(session: Session) -> int:
-    """How many subscriptions are known."""
+    """The number of known subscriptions."""
     return session.scalar(select(func.count()).select_from(Subscription)) or 0
 
 
 def account_of(session: Session, subscription_id: str) -> str:
-    """The account it belongs to; `SubscriptionNotFound` if it is unknown or has none yet."""
+    """The id of the subscription's account. Raises `SubscriptionNotFound` if it is unknown or not linked
+    yet.
+    """
     account_id = session.scalar(select(Subscription.account_id).where(Subscription.id == subscription_id))
     if account_id is None:
-        raise SubscriptionNotFound(f"No subscription {subscription_id!r} is known here.")
+        raise SubscriptionNotFound(f"Subscription {subscription_id!r} is unknown or has no account yet.")
     return account_id

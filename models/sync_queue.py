@@ -1,8 +1,9 @@
-"""The schedule: which subscription is to be looked at, when, and by whom.
+"""Sync queue. These columns of `subscriptions` say which subscription is due for a sync.
 
-It lies in the subscription's own row. `hint` counts reasons to look, `synced` is the hint that the stored
-snapshot covers, `fence` numbers the leases: a result is written only while its fence is still the row's.
-`routine` says that only the timer asks, so that everybody else goes first. All times are the database's.
+`hint` counts the requests for a sync, and `synced` is the hint that the stored snapshot covers: a
+subscription is due while `hint` > `synced`. `fence` is the fencing token of the current lease; a result is
+written only if its token is still in the row. `routine` marks low-priority requests from the timer,
+`rung_at` when workers were last woken for the row. All times come from the database clock.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from models.base import affected
 from models.inbox import InboxEvent, InboxState
 from models.subscription import Subscription
 
-# Asking.
+# Requesting a sync.
 
-# In the order of their ids, so that two who ask for many never wait for each other. The timer hastens nobody
-# who waits already: a provider that is away would else be asked about everybody at each of its rounds.
-_ASK = sql(
+# Rows are locked in id order to avoid deadlocks. Routine requests leave `next_at` and `attempts` of pending
+# rows alone; otherwise the timer would reset every backoff during an outage.
+_RAISE_HINTS = sql(
     """
     INSERT INTO subscriptions AS known (id, hint, routine)
-    SELECT id, 1, :routine FROM unnest(cast(:ids AS text[])) AS asked (id) ORDER BY id
+    SELECT id, 1, :routine FROM unnest(cast(:ids AS text[])) AS requested (id) ORDER BY id
     ON CONFLICT (id) DO UPDATE SET
         hint = known.hint + 1,
         next_at = CASE WHEN excluded.routine AND known.hint > known.synced AND known.dead_reason IS NULL
@@ -41,26 +42,27 @@ _ASK = sql(
 
 
 def raise_hint(session: Session, subscription_id: str) -> None:
-    """Ask for one more look, now; an unknown subscription becomes known by it."""
+    """Request a sync of the subscription now. Adds a row for an unknown subscription."""
     raise_hints(session, [subscription_id])
 
 
 def raise_hints(session: Session, subscription_ids: Collection[str], *, routine: bool = False) -> None:
-    """Ask for one more look at each. A routine one makes nobody wait who asked before."""
+    """Request a sync of each subscription. A routine request never delays one that is already pending."""
     if subscription_ids:
-        session.execute(_ASK, {"ids": list(subscription_ids), "routine": routine})
+        session.execute(_RAISE_HINTS, {"ids": list(subscription_ids), "routine": routine})
 
 
 def hints_of(session: Session, subscription_ids: Collection[str]) -> dict[str, int]:
-    """What each has to be synced to before everything asked for until now is seen."""
+    """The current hint of each subscription. Once `synced` reaches it, all requests so far are covered."""
     wanted = select(Subscription.id, Subscription.hint).where(Subscription.id.in_(subscription_ids))
     return {row.id: row.hint for row in session.execute(wanted)}
 
 
 @dataclass(frozen=True, slots=True)
 class PendingSync:
-    """A subscription that was not looked at since it was asked for; why the last look failed, if it did, and
-    how long it is before the next.
+    """A subscription whose requested sync is still pending.
+
+    `reason` is the error of the last failed attempt, if any; `due_in` the time until the next attempt.
     """
 
     subscription_id: str
@@ -70,7 +72,7 @@ class PendingSync:
 
 
 def pending_syncs(session: Session, hints: Mapping[str, int]) -> Sequence[PendingSync]:
-    """Those of the subscriptions that no look has brought to their hint yet."""
+    """The subscriptions that are not yet synced to the given hint (`hints` maps ids to hints), by id."""
     found = session.execute(
         select(
             Subscription.id,
@@ -89,26 +91,26 @@ def pending_syncs(session: Session, hints: Mapping[str, int]) -> Sequence[Pendin
     ]
 
 
-# Looking.
+# Syncing.
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to look at a subscription once: valid while the row still carries its fence.
+    """The right to sync a subscription once. It is valid while `fence` is still the row's.
 
-    `mark` is the hint that the coming retrieve will cover, `events` the inbox rows behind it, dead letters
-    among them, `event_id` the newest of them, `told_of` when the oldest of them occurred (the provider's
-    clock), `taken_at` when the look began (database time).
+    `covers_hint` is the hint that the coming retrieve covers. `events` are the ids of the inbox rows behind
+    it, dead letters included; `event_id` is the newest of these webhooks, `oldest_event_at` the time the
+    oldest occurred (the provider's clock). `taken_at` is when the lease began (database clock).
     """
 
     subscription_id: str
     fence: int
-    mark: int
+    covers_hint: int
     attempt: int
     taken_at: datetime
     events: tuple[int, ...]
     event_id: str | None
-    told_of: datetime | None = None
+    oldest_event_at: datetime | None = None
     routine: bool = False
 
 
@@ -127,12 +129,10 @@ _LEASE = sql(
 
 
 def lease(session: Session, subscription_id: str, duration: timedelta) -> Lease | None:
-    """Take the subscription to look at it, unless nothing is due or somebody else has it.
-
-    The attempt is counted here, not at its failure, so that one which kills its process counts too.
-    The update holds the row while the inbox is read: no delivery can raise the hint in between, so
-    the events seen are exactly those that `mark` covers.
-    """
+    """Lease the subscription for a sync. Returns None if no sync is due or another lease is live."""
+    # The attempt is counted here and not when it fails, so that an attempt that kills its process counts
+    # too. The update locks the row while the inbox is read. No delivery can raise the hint in between, so
+    # the events read are exactly those that `covers_hint` covers.
     row = session.execute(_LEASE, {"id": subscription_id, "duration": duration}).one_or_none()
     if row is None:
         return None
@@ -144,35 +144,38 @@ def lease(session: Session, subscription_id: str, duration: timedelta) -> Lease 
     return Lease(
         subscription_id=subscription_id,
         fence=row.fence,
-        mark=row.hint,
+        covers_hint=row.hint,
         attempt=row.attempts,
         taken_at=row.taken_at,
         events=tuple(event.id for event in pending),
         event_id=pending[-1].event_id if pending else None,
-        told_of=min((event.occurred_at for event in pending if event.occurred_at), default=None),
+        oldest_event_at=min((event.occurred_at for event in pending if event.occurred_at), default=None),
         routine=row.routine,
     )
 
 
 def release(session: Session, held: Lease, *, delay: timedelta, error: str) -> bool:
-    """End a lease that got no answer: due again after `delay`. False if another lease has begun since."""
+    """End the lease of a sync that failed. The subscription is due again after `delay`.
+
+    Returns False if another worker has leased the subscription since; nothing is written then.
+    """
     return _end(session, held, delay=delay, last_error=error)
 
 
 def release_refused(session: Session, held: Lease, *, delay: timedelta, error: str) -> bool:
-    """The same for a lease whose retrieve the provider refused."""
+    """Like `release`, for a retrieve that the provider refused. Also records when the refusals began."""
     since = func.coalesce(Subscription.refused_since, held.taken_at)
     return _end(session, held, delay=delay, last_error=error, refused_since=since)
 
 
 def refused_for(session: Session, held: Lease) -> timedelta:
-    """How long the provider had refused every retrieve when this lease began; 0 if it had not."""
+    """How long the provider had refused every retrieve when this lease began; zero if it had not."""
     since = session.scalar(select(Subscription.refused_since).where(Subscription.id == held.subscription_id))
     return timedelta() if since is None else held.taken_at - since
 
 
 def is_newly_announced(session: Session, subscription_id: str, *, within: timedelta) -> bool:
-    """Whether nothing was ever seen of the subscription, which became known so short a time ago."""
+    """Whether the subscription became known less than `within` ago and was never synced."""
     young = select(Subscription.id).where(
         Subscription.id == subscription_id,
         Subscription.looked_at.is_(None),
@@ -181,7 +184,7 @@ def is_newly_announced(session: Session, subscription_id: str, *, within: timede
     return session.scalar(young) is not None
 
 
-_LOOK_ONCE_MORE = sql(
+_SYNC_AGAIN = sql(
     """
     UPDATE subscriptions
     SET hint = hint + 1, routine = false,
@@ -192,24 +195,27 @@ _LOOK_ONCE_MORE = sql(
 
 
 def sync_again(session: Session, subscription_id: str, *, delay: timedelta) -> None:
-    """Request a further sync after `delay`, at the end of one whose result may not be the newest."""
-    session.execute(_LOOK_ONCE_MORE, {"id": subscription_id, "delay": delay})
+    """Request another sync after `delay`, for a sync whose result may already be out of date."""
+    session.execute(_SYNC_AGAIN, {"id": subscription_id, "delay": delay})
 
 
 def release_unasked(session: Session, held: Lease, *, delay: timedelta) -> bool:
-    """End a lease in which the provider was not asked for want of budget: no attempt, and no failure."""
+    """End a lease without a retrieve, because the request budget is spent. It does not count as an attempt.
+
+    Returns False if another worker has leased the subscription since.
+    """
     return _end(session, held, delay=delay, attempts=func.greatest(Subscription.attempts - 1, 0))
 
 
 def _end(session: Session, held: Lease, *, delay: timedelta, **values: object) -> bool:
-    """Somebody who began to wait during a routine look need not wait as long as the timer."""
-    waited_for = and_(literal(held.routine), Subscription.routine.is_(False))
+    # A non-routine request that arrived during a routine sync is due at once, not after the timer's delay.
+    became_urgent = and_(literal(held.routine), Subscription.routine.is_(False))
     ended = (
         update(Subscription)
         .where(Subscription.id == held.subscription_id, Subscription.fence == held.fence)
         .values(
             lease_until=None,
-            next_at=case((waited_for, func.now()), else_=func.now() + delay),
+            next_at=case((became_urgent, func.now()), else_=func.now() + delay),
             **values,
         )
     )
@@ -217,16 +223,16 @@ def _end(session: Session, held: Lease, *, delay: timedelta, **values: object) -
 
 
 def mark_dead(session: Session, held: Lease, reason: str) -> bool:
-    """Give up: the row and the events behind it become dead letters, for a person to replay.
+    """Give up: mark the subscription and its pending events as dead letters. They can be replayed.
 
-    A hint that came meanwhile deserves a look of its own: then this lease just ends, and False is said.
+    If a new hint arrived during this lease, release the lease for a retry instead and return False.
     """
     ended = (
         update(Subscription)
         .where(
             Subscription.id == held.subscription_id,
             Subscription.fence == held.fence,
-            Subscription.hint == held.mark,
+            Subscription.hint == held.covers_hint,
         )
         .values(
             lease_until=None,
@@ -247,14 +253,14 @@ def mark_dead(session: Session, held: Lease, reason: str) -> bool:
     return True
 
 
-# Whose turn it is.
+# Finding what is due.
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Whom to wake workers for: those somebody waits for, and those that only the timer asks for.
+    """Ids of subscriptions to wake workers for: `awaited` by webhooks or callers, `routine` from the timer.
 
-    `neglected` are those of them that workers were woken for before, and that nobody has touched since.
+    `neglected` are those among them that no worker has leased although workers were woken before.
     """
 
     awaited: Sequence[str]
@@ -266,9 +272,9 @@ class Due:
         return [*self.awaited, *self.routine]
 
 
-# Chosen first and once, as only a WITH promises: within IN (...) a plan may choose again for every row, and
-# come to more than the limit.
-_TAKE_DUE = sql(
+# The CTE is materialized so that the rows are selected exactly once. With IN (SELECT ... LIMIT), the planner
+# may run the subquery again for every row and exceed the limit.
+_CLAIM_DUE = sql(
     """
     WITH due AS MATERIALIZED (
         SELECT id, rung_at IS NOT NULL AS is_neglected FROM subscriptions
@@ -287,25 +293,27 @@ _TAKE_DUE = sql(
 
 
 def claim_due(session: Session, *, limit: int, routine_limit: int, again: timedelta) -> Due:
-    """Subscriptions that are due and for which no sweep has woken a worker for the time `again`.
+    """Claim due subscriptions for which no worker was woken within the time `again`, and mark them as woken.
 
-    The routine ones have a limit of their own, for all that are rung for at a time: so they can neither stand
-    in the way of the others nor be left out for them.
+    At most `limit` awaited ones per call. `routine_limit` bounds all routine ones woken within `again`. With
+    limits of their own, neither kind can crowd out the other.
     """
-
-    def taken(*, routine: bool, limit: int) -> Sequence[Row[tuple[str, bool]]]:
-        asked = {"routine": routine, "limit": limit, "again": again}
-        return session.execute(_TAKE_DUE, asked).all()
-
-    awaited, for_the_timer = taken(routine=False, limit=limit), taken(routine=True, limit=routine_limit)
+    awaited = _claim(session, routine=False, limit=limit, again=again)
+    routine = _claim(session, routine=True, limit=routine_limit, again=again)
     return Due(
-        [row.id for row in awaited],
-        [row.id for row in for_the_timer],
-        [row.id for row in (*awaited, *for_the_timer) if row.is_neglected],
+        awaited=[row.id for row in awaited],
+        routine=[row.id for row in routine],
+        neglected=[row.id for row in (*awaited, *routine) if row.is_neglected],
     )
 
 
-_LONGEST_UNTOUCHED = sql(
+def _claim(
+    session: Session, *, routine: bool, limit: int, again: timedelta
+) -> Sequence[Row[tuple[str, bool]]]:
+    return session.execute(_CLAIM_DUE, {"routine": routine, "limit": limit, "again": again}).all()
+
+
+_LONGEST_OVERDUE = sql(
     """
     SELECT coalesce(extract(epoch FROM now() - min(greatest(next_at, lease_until))), 0) FROM subscriptions
     WHERE hint > synced AND dead_reason IS NULL AND NOT routine AND next_at <= now()
@@ -315,11 +323,11 @@ _LONGEST_UNTOUCHED = sql(
 
 
 def longest_overdue(session: Session) -> timedelta:
-    """How long the subscription that has been due longest has been touched by nobody, the timer's aside."""
-    return timedelta(seconds=float(session.execute(_LONGEST_UNTOUCHED).scalar_one()))
+    """How long the most overdue subscription has been waiting for a worker. Routine requests do not count."""
+    return timedelta(seconds=float(session.execute(_LONGEST_OVERDUE).scalar_one()))
 
 
-_HASTEN = sql(
+_RETRY_FAILED = sql(
     """
     UPDATE subscriptions SET next_at = now(), rung_at = NULL
     WHERE id IN (
@@ -332,13 +340,16 @@ _HASTEN = sql(
 
 
 def retry_failed_now(session: Session, *, longer_than: timedelta) -> None:
-    """The provider answers again: who has longer than this to wait out of a backoff is due at once."""
-    session.execute(_HASTEN, {"longer_than": longer_than})
+    """Retry at once every failed sync that has more than `longer_than` left of its backoff.
+
+    For the moment when the provider responds again after an outage.
+    """
+    session.execute(_RETRY_FAILED, {"longer_than": longer_than})
 
 
-# Each has a share of the period of its own, from a half to nearly all of it, found by its id. So those that
-# were looked at in one go, as after a backfill, come up one by one and not all at once a day later.
-_DUE_TO_BE_VERIFIED = sql(
+# Each subscription is due after 50 % to 95 % of the period, a share that its id determines. This spreads out
+# subscriptions that were synced together, for example by a backfill.
+_DUE_FOR_VERIFICATION = sql(
     """
     SELECT id FROM subscriptions
     WHERE (hint = synced OR dead_reason IS NOT NULL)
@@ -351,8 +362,8 @@ _DUE_TO_BE_VERIFIED = sql(
 
 
 def due_for_verification(session: Session, period: timedelta, *, limit: int) -> Sequence[str]:
-    """Subscriptions whose turn it is, the oldest first, so that none goes without a look for a `period`.
+    """Subscriptions due for a routine sync, which each one gets within `period`; least recently synced first.
 
-    Only those that nothing asks for, or in vain.
+    Skips subscriptions with a pending sync, unless it is a dead letter.
     """
-    return session.execute(_DUE_TO_BE_VERIFIED, {"period": period, "limit": limit}).scalars().all()
+    return session.execute(_DUE_FOR_VERIFICATION, {"period": period, "limit": limit}).scalars().all()

@@ -1,4 +1,4 @@
-"""The billing provider: signatures, payload to snapshot, HTTP client. Knows nothing of the database."""
+"""The billing provider: webhook signatures, HTTP client, translation into our snapshots. Uses no database."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from providers.base import Provider
 
 
 def load(name: str) -> Callable[..., Provider]:
-    """The `build` function of `providers/NAME/`; a folder here is a provider if it has one.
+    """The `build` function of the package `providers/NAME/`. A package without one is not a provider.
 
-    Every `build` takes the settings as keywords: base_url, api_key, secrets, tolerance, rate, redis, proxy.
+    Every `build` takes these settings as keywords: base_url, api_key, secrets, tolerance, rate, redis,
+    prefix, proxy. Raises `SettingsError` if there is no such provider.
     """
     builders = {module: build for module in _modules() if (build := _builder(module)) is not None}
     if name not in builders:
-        raise SettingsError(f"There is no provider {name!r}; known: {', '.join(sorted(builders))}.")
+        raise SettingsError(f"There is no provider {name!r}. Known providers: {', '.join(sorted(builders))}.")
     return builders[name]
 
 

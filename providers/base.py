@@ -1,4 +1,4 @@
-"""What a provider must be able to do. A new provider is one new file in this folder."""
+"""The interface of a billing provider. A new provider is one new package in this folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from domain.snapshot import SubscriptionSnapshot
 
 
 class Caller(StrEnum):
-    """Who asks, the most urgent first: a person who waits, a webhook, the timer."""
+    """The priority of a call to the provider, highest first: a waiting person, a webhook, the timer."""
 
     INTERACTIVE = "interactive"
     WEBHOOK = "webhook"
@@ -24,14 +24,17 @@ class Caller(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One authentic HTTP arrival: its message id (the same on every retry) and the bytes that were signed."""
+    """An authentic webhook request.
+
+    `event_id` is the message id, the same for every retry; `body` the signed bytes.
+    """
 
     event_id: str
     body: bytes
 
 
-class PaymentNewsKind(StrEnum):
-    """What an event says of money: it came in, it did not, or it will be taken another way."""
+class PaymentKind(StrEnum):
+    """What an event reports about a payment: paid, failed, or a new payment method."""
 
     PAID = "paid"
     FAILED = "failed"
@@ -39,25 +42,25 @@ class PaymentNewsKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class PaymentNews:
-    """What an event says of money. `change_id` is the seat change that the payment is for, if the event names
-    one; `refusal` the provider's code for why it failed, if it gives one.
+class PaymentReport:
+    """A payment reported by an event. `change_id` is the seat change that it is for, if the event names one;
+    `refusal` is the provider's code for why it failed, if given.
     """
 
-    kind: PaymentNewsKind
+    kind: PaymentKind
     change_id: str | None = None
     refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What a delivery says.
+    """The content of a delivery.
 
-    `type` is the provider's word, or `unknown` where the body has none. `concerns_seats` is true for
-    `subscription.*`, and for payments of our own seat changes. `payment` is what the event says of money.
-    `unreadable` says why the body cannot be used (the delivery is kept as a dead letter with that reason);
-    otherwise it is None. `snapshot` is the state the body claims: a hint, never the truth; None where it
-    cannot be told, which is no reason not to ask the provider.
+    `type` is the provider's event type, or `unknown` if the body has none. `concerns_seats` is true for
+    `subscription.*` events and for payments of our own seat changes. `unreadable` is the reason why the body
+    cannot be used, else None; such a delivery is stored as a dead letter. `snapshot` is the state that the
+    body claims, which only a retrieve can confirm; None if the body has no usable state. `payment` is the
+    payment that the event reports, if any.
     """
 
     type: str
@@ -67,79 +70,80 @@ class Event:
     concerns_seats: bool = False
     snapshot: SubscriptionSnapshot | None = None
     unreadable: str | None = None
-    payment: PaymentNews | None = None
+    payment: PaymentReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """A page of the list of subscriptions. `is_last` is known before a further page is asked for; where no
-    page was known to be the last, the one before an empty one was.
+    """A page of the list of subscriptions.
+
+    `is_last` is true if the page shows that no page follows. If none of the pages shows this, the list ends
+    before the first empty page, which is not returned.
     """
 
     subscriptions: Sequence[SubscriptionSnapshot]
     is_last: bool
     unreadable: Sequence[str] = ()
-    """The ids of those that are on the page and cannot be translated: retrieving them may tell more."""
+    """Ids of subscriptions on the page that could not be read. Retrieving them may still succeed."""
 
 
 class Provider(Protocol):
-    """A billing provider as the rest of the house sees it."""
+    """A billing provider as the other packages use it."""
 
     @property
     def name(self) -> str:
-        """The provider's place in `/webhooks/NAME`."""
+        """The name of the provider, as in `/webhooks/NAME`."""
         ...
 
     @property
     def clock_skew(self) -> timedelta | None:
-        """How far the provider's clock was ahead of ours at the last answer; None while it is not known."""
+        """How far the provider's clock was ahead of ours at the last response; None if unknown."""
         ...
 
     def verify(self, headers: Sequence[tuple[str, str]], body: bytes, now: datetime) -> Delivery:
-        """The delivery, if it is authentic and fresh; raises `InvalidSignature` and nothing else."""
+        """Verify a webhook request and return the delivery. Raises only `InvalidSignature`."""
         ...
 
     def read(self, body: bytes, *, with_state: bool = True) -> Event:
-        """What the (authentic) body says; never raises: an unreadable body is an event that says why.
+        """Parse the body of an authentic delivery. Never raises: an unreadable body gives an event with the
+        reason.
 
-        Without its state the event has no snapshot, and is read sooner.
+        With `with_state=False` the snapshot is not parsed, which is faster.
         """
         ...
 
     def retrieve(self, subscription_id: str, *, caller: Caller = Caller.WEBHOOK) -> SubscriptionSnapshot:
-        """The subscription now, out of the caller's part of the request budget.
+        """Retrieve the subscription, within the caller's share of the request budget.
 
         Raises `SubscriptionNotAtProvider`, `PermanentError`, `TransientError`.
         """
         ...
 
     def pages(self, *, created_before: datetime, first_page: int = 0) -> Iterator[ListPage]:
-        """All subscriptions created up to a moment, a page at a time; their `addons` are None.
+        """List all subscriptions created before a time, page by page, from the page `first_page`.
 
-        Raises what `retrieve` raises; a walk ended by that goes on with the number of the page it missed.
+        Their `addons` are None. Raises the same errors as `retrieve`; call it again with the number of the
+        page that failed to resume.
         """
         ...
 
     def may_read(self) -> bool:
-        """Whether the key is one that the provider knows; raises `PermanentError`, `TransientError`."""
+        """Whether the provider accepts the API key. Raises `PermanentError`, `TransientError`."""
         ...
 
     def may_write(self) -> bool:
-        """Whether the key may change anything, found out without changing anything.
+        """Whether the API key has write access. The check changes nothing at the provider.
 
         Raises `PermanentError`, `TransientError`.
         """
         ...
 
     def products(self, *, archived: bool = False) -> Iterator[ProductOnSale]:
-        """All products on sale, or all archived ones; their `addons` are None. Raises like `may_read`."""
+        """All products on sale, or all archived ones. Their `addons` are None. Raises like `may_read`."""
         ...
 
     def product(self, product_id: str) -> ProductOnSale | None:
-        """The product with the add-ons offered with it, archived or not; None if there is none.
-
-        Raises like `may_read`.
-        """
+        """The product with its add-ons, archived or not; None if there is none. Raises like `may_read`."""
         ...
 
     def addons(self, *, archived: bool = False) -> Iterator[AddonOnSale]:
@@ -151,30 +155,30 @@ class Provider(Protocol):
         ...
 
     def preview_change(self, plan: Plan) -> Preview:
-        """What the plan would cost, and the cart after it; changes nothing.
+        """What the plan would cost and the cart after it, without changing anything.
 
         Raises `ChangeRefused`, `SubscriptionNotAtProvider`, `PermanentError`, `TransientError`.
         """
         ...
 
     def change(self, plan: Plan, *, change_id: str) -> None:
-        """Ask for the plan, once; `change_id` is shown at the provider beside the payment.
+        """Request the change, once. The provider shows `change_id` in the metadata of the payment.
 
-        That the provider agreed says nothing of seats: they are there once the subscription shows them.
-        Raises `OutcomeUnknown`, which only a look at the subscription clears up; else what
-        `preview_change` raises, and then nothing was changed.
+        Returning normally does not mean that the seats are there: only a retrieved subscription shows that.
+        Raises `OutcomeUnknown` if the change may have been made, which a retrieve can tell. After the errors
+        that `preview_change` raises, nothing was changed.
         """
         ...
 
     def drop_scheduled_change(self, subscription_id: str) -> None:
-        """Cancel the change that waits for the renewal, once. Raises like `change`."""
+        """Cancel the change scheduled for the renewal, once. Raises like `change`."""
         ...
 
     def open_checkout(
         self, cart: Cart, buyer: Buyer, *, metadata: Mapping[str, str], return_url: str | None
     ) -> Checkout:
-        """A page on which the buyer can pay for the cart; the subscription will carry the metadata.
+        """Open a page on which the buyer can pay for the cart. The subscription gets the metadata.
 
-        Raises like `change`; a page that was opened unnoticed is paid by nobody, so trying again is safe.
+        Raises like `change`. It is safe to try again: a page whose address was lost is never paid.
         """
         ...

@@ -1,4 +1,4 @@
-"""Single values out of untrusted JSON: of the wanted kind, or None. None of these ever raises."""
+"""Reads single values from untrusted JSON. Each function returns None for any other type and never raises."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ LONGEST_URL = 2000
 
 
 def text(value: object) -> str | None:
-    """A word or an id: opaque, but not empty, not long, and printable (PostgreSQL's text refuses NUL)."""
+    """A non-empty printable string of at most 200 characters (PostgreSQL's text type does not allow NUL)."""
     if isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and value.isprintable():
         return value
     return None
 
 
 def integer(value: object) -> int | None:
-    """A whole number of either sign; True is none, though Python takes it for 1."""
+    """An integer. Booleans do not count, although `bool` is a subclass of `int` in Python."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def url(value: object) -> str | None:
-    """An address for a person's browser."""
+    """An http or https URL of at most 2000 characters."""
     if not isinstance(value, str) or len(value) > LONGEST_URL or not value.isprintable():
         return None
     return value if value.startswith(("https://", "http://")) else None
 
 
 def moment(value: object) -> datetime | None:
-    """A time in UTC. One without an offset is taken for UTC: what APIs mean when they leave it out."""
+    """An ISO 8601 time, converted to UTC. Without an offset it is taken as UTC, as is usual in APIs."""
     if not isinstance(value, str):
         return None
     try:
@@ -41,7 +41,7 @@ def moment(value: object) -> datetime | None:
 
 
 def scalars(value: object) -> Metadata | None:
-    """The strings, numbers and booleans of an object, but for those PostgreSQL cannot keep (NUL)."""
+    """The strings, numbers and booleans of an object, except any with NUL (PostgreSQL cannot store it)."""
     if not isinstance(value, dict):
         return None
     return {

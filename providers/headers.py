@@ -1,4 +1,4 @@
-"""What the headers of an answer say about time and allowance; nonsense says nothing."""
+"""Parses response headers about times and rate limits. A malformed header gives None."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from email.utils import parsedate_to_datetime
 
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 _COUNT = re.compile(r"[0-9]{1,9}")
-_EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e11  # the years 2001 and 1973: no wait is that long
-_LONGEST_WAIT = 3600.0  # a header misread must not park a subscription for days
+# The years 2001 and 1973. Larger numbers are times since 1970, in seconds and in milliseconds; no wait is
+# that long.
+_EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e11
+_LONGEST_WAIT = 3600.0  # a misread header must not stop syncs of a subscription for days
 
 
 def seconds_until(text: str | None, now: float) -> float | None:
-    """The wait a header asks for. `Retry-After` counts seconds or names a date; the unit of
-    `X-RateLimit-Reset` is not documented, so seconds and milliseconds since 1970 are understood too.
+    """The seconds to wait according to a header, at most an hour. `now` is in seconds since 1970.
+
+    `Retry-After` is a number of seconds or a date. The unit of `X-RateLimit-Reset` is not documented, so
+    seconds and milliseconds since 1970 are accepted too.
     """
     if not text:
         return None
@@ -28,7 +32,7 @@ def seconds_until(text: str | None, now: float) -> float | None:
 
 
 def http_date(text: str) -> float | None:
-    """A date such as `Sun, 22 Nov 2026 08:00:00 GMT` in seconds since 1970."""
+    """A date such as `Sun, 22 Nov 2026 08:00:00 GMT`, as seconds since 1970; None if malformed."""
     try:
         date = parsedate_to_datetime(text)
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
@@ -37,7 +41,7 @@ def http_date(text: str) -> float | None:
 
 
 def count(text: str | None) -> int | None:
-    """A whole number."""
+    """A non-negative integer of at most 9 digits."""
     return int(text) if text and _COUNT.fullmatch(text) else None
 
 

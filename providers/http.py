@@ -1,6 +1,7 @@
-"""Calls to a provider: bounded in time and size, within the budget, every failure told apart.
+"""HTTP client for a provider's API. It limits the time and size of each response, keeps within the request
+budget, and turns each kind of failure into an error of its own.
 
-Nothing is tried twice here: the database row is the one retry clock.
+There are no retries here. The sync queue in the database decides when to retry.
 """
 
 from __future__ import annotations
@@ -36,36 +37,39 @@ from providers.timed_session import new_session
 
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 6.0  # from the request sent to the last byte received
-_MOST_BYTES = 2 * 1024 * 1024  # a page of 100 subscriptions is about a tenth of it
+_MOST_BYTES = 2 * 1024 * 1024  # about ten times a page of 100 subscriptions
 _CHUNK = 64 * 1024
 
-_KEY_SHAPE = re.compile(r"[!-~]{1,512}")  # what an HTTP header can carry
-# Dodo documentation, error codes: UPPER_SNAKE. Other text may be personal, and a number is a proxy's status.
+_KEY_FORMAT = re.compile(r"[!-~]{1,512}")  # what an HTTP header can contain
+# Error codes are UPPER_SNAKE (Dodo documentation, error codes). Other text may contain personal data, and a
+# number comes from a proxy.
 _ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
-# Client errors that pass by themselves, and those that pass once a person has repaired the key.
-_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY}
+# Client errors after which a retry helps, and those that need a valid API key.
+_RETRYABLE = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY}
 _KEY_REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
 _KEY_ADVICE = (
-    "Check DODO_PAYMENTS_API_KEY, and that it belongs to the mode in DODO_PAYMENTS_ENVIRONMENT; then restart "
+    "Check DODO_PAYMENTS_API_KEY, and that it belongs to the mode in DODO_PAYMENTS_ENVIRONMENT. Then restart "
     "the processes."
 )
 
 JsonObject = dict[str, Any]
 
 
-class NothingDone(TransientError):
-    """The request did not reach the provider, or was turned away at its door."""
+class NotProcessed(TransientError):
+    """The request did not reach the provider, or was rejected by its rate limit. It had no effect."""
 
 
-class Unnameable(ValueError):
-    """A path segment that names nothing, or would name something else than it says."""
+class InvalidPathSegment(ValueError):
+    """A path segment that is empty or malformed, or would lead to another path."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back. `at` is the provider's clock if it shows one, else ours."""
+class ProviderResponse:
+    """A response of the provider. `at` is the time by its clock if it sends one, else by ours, in seconds
+    since 1970.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -74,17 +78,20 @@ class Answer:
 
     @property
     def wait(self) -> float | None:
-        """How long the provider wants to be left alone; a 429 may say so in its rate-limit headers alone."""
-        asked = seconds_until(self.headers.get("Retry-After"), self.at)
-        return self.resets_in if asked is None and self.status == HTTPStatus.TOO_MANY_REQUESTS else asked
+        """The seconds to wait before the next request; None if the provider does not say."""
+        retry_after = seconds_until(self.headers.get("Retry-After"), self.at)
+        if retry_after is None and self.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return self.resets_in  # a 429 may have only the rate-limit headers
+        return retry_after
 
     @property
     def resets_in(self) -> float | None:
+        """The seconds until the rate limit is reset; None if the provider does not say."""
         return seconds_until(self.headers.get("X-RateLimit-Reset"), self.at)
 
 
 class Client:
-    """One provider's API. Threads may share it; a forked child opens connections of its own."""
+    """One provider's API. Threads may share a client; after a fork, the child opens its own connections."""
 
     def __init__(
         self,
@@ -97,8 +104,8 @@ class Client:
         answer_seconds: float = _ANSWER_SECONDS,
         proxy: str | None = None,
     ) -> None:
-        if not _KEY_SHAPE.fullmatch(api_key):
-            raise SettingsError("The API key is empty, too long, or not made of visible ASCII characters.")
+        if not _KEY_FORMAT.fullmatch(api_key):
+            raise SettingsError("The API key is empty, too long, or has characters other than visible ASCII.")
         self._provider = provider
         self._base_url = _checked_base_url(base_url)
         self._budget = budget
@@ -113,27 +120,24 @@ class Client:
             "Accept-Encoding": "gzip",
             "User-Agent": "seatsync",
         }
-        # Prepared once: `requests` would merge and check the same headers for every call.
+        # Prepared once, since `requests` would merge and check the same headers for every call.
         self._request = requests.Request("GET", self._base_url, headers=headers).prepare()
 
     @property
     def clock_skew(self) -> timedelta | None:
-        """How far the provider's clock was ahead of ours at the last answer; None before the first."""
+        """How far the provider's clock was ahead of ours at the last response; None before the first."""
         return self._clock_skew
 
     def get(self, *segments: str, caller: Caller, query: Mapping[str, str | int] | None = None) -> JsonObject:
-        """The JSON object at this path.
+        """GET the JSON object at this path.
 
-        Raises `Unnameable` before anything is sent, `TransientError` (`BudgetSpent` and `KeyRefused` among
-        them), and `PermanentError`, whose details hold the `status` and the `provider_code`.
+        Raises `InvalidPathSegment` before anything is sent; `TransientError`, including its subclasses
+        `BudgetSpent` and `KeyRefused`; or `PermanentError`, with `status` and `provider_code` in its details.
         """
         return self._document(self._call("GET", segments, caller=caller, query=query))
 
-    def ask(self, *segments: str, caller: Caller, body: JsonObject) -> JsonObject:
-        """The JSON object that answers a question too long for a path: a POST that changes nothing.
-
-        Raises what `get` raises.
-        """
+    def query(self, *segments: str, caller: Caller, body: JsonObject) -> JsonObject:
+        """POST a body to a path that changes nothing, and return the JSON object. Raises like `get`."""
         try:
             return self._document(self._call("POST", segments, caller=caller, body=body))
         except KeyRefused as error:
@@ -142,35 +146,35 @@ class Client:
     def write(
         self, method: str, *segments: str, caller: Caller, body: JsonObject | None = None
     ) -> JsonObject:
-        """Change something; the JSON object answered, empty where the answer is.
+        """Send a request that changes something. Returns the JSON object, or {} if the response is empty.
 
-        Raises what `get` raises, and then nothing was changed, but `OutcomeUnknown` where that cannot be
-        told: whoever tries again may do it twice.
+        Raises `OutcomeUnknown` if the change may have been made: sending it again could make it twice. After
+        the errors that `get` raises, nothing was changed.
         """
         try:
             answer = self._call(method, segments, caller=caller, body=body)
             return self._document(answer) if answer.body.strip() else {}
-        except (NothingDone, BudgetSpent):
+        except (NotProcessed, BudgetSpent):
             raise
         except KeyRefused as error:
             raise _without_write_access(error) from error
         except TransientError as error:
             raise OutcomeUnknown(
-                f"{error.message} Whether the change was made is not known.", retry_after=error.retry_after
+                f"{error.message} It is unknown whether the change was made.", retry_after=error.retry_after
             ) from error
 
     def delete(self, *segments: str, caller: Caller) -> None:
-        """Delete what is at this path; raises what `get` raises."""
+        """DELETE the resource at this path. Raises like `get`."""
         self._call("DELETE", segments, caller=caller)
 
-    def _document(self, answer: Answer) -> JsonObject:
+    def _document(self, answer: ProviderResponse) -> JsonObject:
         document = _json_object(answer.body)
         if document is None:
-            raise TransientError(f"{self._provider} answered {answer.status}, but not with a JSON object.")
+            raise TransientError(f"{self._provider} answered {answer.status} without a JSON object.")
         return document
 
     def close(self) -> None:
-        """Close the connections kept open; a later call opens new ones."""
+        """Close the connections. A later call opens new ones."""
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -183,49 +187,59 @@ class Client:
         caller: Caller,
         query: Mapping[str, str | int] | None = None,
         body: JsonObject | None = None,
-    ) -> Answer:
-        """The answer, if it is one of success; within the budget, which hears of it."""
-        url = "/".join([self._base_url, *map(_quoted, segments)])
-        self._budget.take(caller)
-        answer = self._exchange(method, f"{url}?{urlencode(query)}" if query else url, body)
-        self._tell_budget(answer)
+    ) -> ProviderResponse:
+        """Send a request within the budget. Returns the response if its status is 2xx, else raises."""
+        url = self._url(segments, query)
+        self._budget.acquire(caller)
+        answer = self._send(self._prepare(method, url, body))
+        self._update_budget(answer)
         if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             raise self._failure(answer)
         return answer
 
-    def _exchange(self, method: str, url: str, document: JsonObject | None) -> Answer:
+    def _url(self, segments: Sequence[str], query: Mapping[str, str | int] | None) -> str:
+        path = "/".join([self._base_url, *map(_quoted, segments)])
+        return f"{path}?{urlencode(query)}" if query else path
+
+    def _prepare(self, method: str, url: str, body: JsonObject | None) -> requests.PreparedRequest:
         request = self._request.copy()
         request.method, request.url = method, url
-        if document is not None:
+        if body is not None:
             request.headers["Content-Type"] = "application/json"
-            request.prepare_body(orjson.dumps(document), None)
+            request.prepare_body(orjson.dumps(body), None)
+        return request
+
+    def _send(self, request: requests.PreparedRequest) -> ProviderResponse:
         try:
             with self._own_session().send(
                 request, stream=True, timeout=self._timeout, allow_redirects=False
             ) as response:
                 body = self._read(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            kind = NothingDone if _is_unconnected(error) else TransientError
+            kind = NotProcessed if _is_unconnected(error) else TransientError
             raise kind(
-                f"{self._provider} could not be reached, or did not answer in full and in time."
+                f"{self._provider} could not be reached, or did not send a complete response in time."
             ) from error
-        return Answer(response.status_code, response.headers, body, self._clock(response.headers))
+        return ProviderResponse(response.status_code, response.headers, body, self._clock(response.headers))
 
     def _read(self, response: requests.Response) -> bytes:
         body = bytearray()
         for chunk in response.iter_content(_CHUNK):
             body += chunk
             if len(body) > _MOST_BYTES:
-                raise TransientError(f"{self._provider} answered with more than {_MOST_BYTES} bytes.")
+                raise TransientError(f"{self._provider} sent more than {_MOST_BYTES} bytes in a response.")
         return bytes(body)
 
     def _own_session(self) -> requests.Session:
-        """Made lazily, and anew after a fork: two processes must not share a connection."""
+        """The session, created at the first call and again after a fork: processes must not share
+        connections.
+        """
         if self._session is None or self._session_pid != os.getpid():
             self._session, self._session_pid = new_session(proxy=self._proxy), os.getpid()
         return self._session
 
     def _clock(self, headers: Mapping[str, str]) -> float:
+        """The time by the provider's `Date` header, else by our clock. Remembers the difference."""
         ours = time.time()
         theirs = http_date(headers.get("Date", ""))
         if theirs is None:
@@ -233,27 +247,28 @@ class Client:
         self._clock_skew = timedelta(seconds=round(theirs - ours))  # the header counts whole seconds
         return theirs
 
-    def _tell_budget(self, answer: Answer) -> None:
+    def _update_budget(self, answer: ProviderResponse) -> None:
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-            self._budget.refused(answer.wait)
+            self._budget.note_refusal(answer.wait)
             return
         remaining = count(answer.headers.get("X-RateLimit-Remaining"))
         if remaining is not None:
             limit = count(answer.headers.get("X-RateLimit-Limit"))
-            self._budget.told(remaining=remaining, limit=limit, resets_in=answer.resets_in)
+            self._budget.note_remaining(remaining=remaining, limit=limit, resets_in=answer.resets_in)
 
-    def _failure(self, answer: Answer) -> ProviderError:
-        """What an answer without success means.
+    def _failure(self, answer: ProviderResponse) -> ProviderError:
+        """The error for a response without success.
 
-        The provider puts a code into every error. An answer without one comes from something in between, or
-        from a wrong base URL: an outage, whatever its status. A 429 was turned away, by whomever.
+        The provider puts a code into every error. A response without one comes from a proxy or from a wrong
+        base URL, so it is treated as an outage, whatever its status. A 429 means, from anybody, that the
+        request was not processed.
         """
         code = error_code((_json_object(answer.body) or {}).get("code"))
         message = f"{self._provider} answered {answer.status} {code or 'without a known code'}."
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-            return NothingDone(message, retry_after=answer.wait)
+            return NotProcessed(message, retry_after=answer.wait)
         is_client_error = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
-        if code is None or not is_client_error or answer.status in _PASSING:
+        if code is None or not is_client_error or answer.status in _RETRYABLE:
             return TransientError(message, retry_after=answer.wait)
         if answer.status in _KEY_REFUSED:
             return KeyRefused(f"{message} {_KEY_ADVICE}", retry_after=answer.wait)
@@ -261,16 +276,16 @@ class Client:
 
 
 def _without_write_access(error: KeyRefused) -> KeyRefused:
-    """The provider counts previews among the changes (seen: 403 for a read-only key)."""
+    """The error with advice about write access, which previews need too (seen: 403 for a read-only key)."""
     return KeyRefused(
-        f"{error.message.removesuffix(_KEY_ADVICE)}To preview or change anything, it needs an API key with "
-        "write access: put one into DODO_PAYMENTS_API_KEY and restart the processes.",
+        f"{error.message.removesuffix(_KEY_ADVICE)}Previews and changes need an API key with write access. "
+        "Set DODO_PAYMENTS_API_KEY to one and restart the processes.",
         retry_after=error.retry_after,
     )
 
 
 def _is_unconnected(error: Exception) -> bool:
-    """Whether there was no connection at all, so that nothing can have been sent over it."""
+    """Whether no connection was made, so that nothing can have been sent."""
     cause = getattr(error.args[0], "reason", None) if error.args else None
     unconnected = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
     return isinstance(cause, unconnected)
@@ -283,15 +298,15 @@ def _checked_base_url(text: str) -> str:
         has_extras = "@" in parts.netloc or parts.query or parts.fragment or not text.isprintable()
     except ValueError:
         is_plain, has_extras = False, True
-    if not is_plain or has_extras:  # the text is not shown: it may hold a password
-        raise SettingsError("The provider's base URL is not of the form https://HOST[:PORT][/PATH].")
+    if not is_plain or has_extras:  # the URL is not shown, because it may contain a password
+        raise SettingsError("The provider's base URL must have the form https://HOST[:PORT][/PATH].")
     return text.rstrip("/")
 
 
 def _quoted(segment: str) -> str:
-    """The segment percent-encoded whole, so that it can neither leave its place nor end the path."""
+    """The percent-encoded segment, which cannot add to the path or end it. Raises `InvalidPathSegment`."""
     if segment in {".", ".."} or fields.text(segment) is None:
-        raise Unnameable
+        raise InvalidPathSegment
     return quote(segment, safe="")
 
 
@@ -304,5 +319,5 @@ def _json_object(body: bytes) -> JsonObject | None:
 
 
 def error_code(value: object) -> str | None:
-    """The value if it is a code of the provider's and no other text, which may be personal."""
+    """The value if it is an error code of the provider; None for other text, which may be personal data."""
     return value if isinstance(value, str) and _ERROR_CODE.fullmatch(value) else None

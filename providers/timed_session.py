@@ -1,4 +1,4 @@
-"""A `requests` session whose answers are bounded in time as a whole, and which carries nothing over."""
+"""A `requests` session with a time limit for each whole response, and no state kept between requests."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import ProxyManager
 
-_CONNECTIONS = 16  # kept open; more are made when needed
+_CONNECTIONS = 16  # kept open; more are opened when needed
 
 
 def new_session(adapter: type[HTTPAdapter] | None = None, *, proxy: str | None = None) -> requests.Session:
-    """A session without retries, redirects, cookies and environment: threads may share it. `proxy` is the
-    address of an HTTP proxy that every request goes through.
+    """A session without retries, redirects and cookies that ignores the environment. Threads may share it.
+
+    `proxy` is the URL of an HTTP proxy for all requests.
     """
     session = _Session()
-    session.trust_env = False  # neither proxies nor ~/.netrc: the environment is read elsewhere
+    session.trust_env = (
+        False  # no proxies and no ~/.netrc: `runtime.settings` is the reader of the environment
+    )
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     if proxy is not None:
         session.proxies = {"http": proxy, "https": proxy}
@@ -35,13 +38,13 @@ def new_session(adapter: type[HTTPAdapter] | None = None, *, proxy: str | None =
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """None: a redirect is an answer like any other. Asked merely not to follow one, `requests` would
-        still read its whole body, however long.
+        """None, so that a redirect is a response like any other. With `allow_redirects=False` alone,
+        `requests` would still read the redirect's whole body, without a limit.
         """
 
 
 class _TimedReader(io.RawIOBase):
-    """Reads from a socket until a moment, where the socket's own timeout starts anew with every byte."""
+    """Reads from a socket up to a deadline. The socket's own time-out would start again with every read."""
 
     def __init__(self, sock: socket.socket, seconds: float) -> None:
         self._socket = sock
@@ -53,7 +56,7 @@ class _TimedReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         left = self._until - monotonic()
-        self._socket.settimeout(max(left, 0.001))  # zero would stand for "do not wait", another failure
+        self._socket.settimeout(max(left, 0.001))  # zero would mean non-blocking
         return self._file.readinto(buffer)
 
     def close(self) -> None:
@@ -62,7 +65,7 @@ class _TimedReader(io.RawIOBase):
 
 
 class _TimedResponse(HTTPResponse):
-    """An answer whose read timeout covers it whole: status line, headers and body."""
+    """A response whose read time-out covers all of it: status line, headers and body."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
@@ -97,7 +100,7 @@ class TimedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _TIMED_POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:
-        """The same for connections through a proxy."""
+        """The same connections, through a proxy."""
         manager: ProxyManager = super().proxy_manager_for(proxy, **kwargs)
         manager.pool_classes_by_scheme = _TIMED_POOLS
         return manager

@@ -59,16 +59,16 @@ NO_REFUSALS: Final = {"UNAUTHORIZED", "TOO_MANY_REQUESTS", "INTERNAL_SERVER_ERRO
 
 NEXT_STEPS: Final = {
     "not_at_provider": "Check the customer's id, and run `seatsync doctor`",
-    "change_in_progress": "Wait until it is paid or has failed, most often two minutes, then preview again.",
+    "change_in_progress": "Wait until it is paid or has failed, usually two minutes, then preview again.",
     "change_scheduled": "Cancel the scheduled change first, then preview again.",
-    "nothing_scheduled": "Nothing needs to be cancelled",
-    "subscription_not_active": "Settle what is open at the provider (a failed payment, a pause)",
+    "nothing_scheduled": "There is nothing to cancel",
+    "subscription_not_active": "resolve that at the provider and try again",
     "product_not_sold_by_seat": "Correct the product in the catalogue, or move the customer",
-    "cancellation_scheduled": "Take the cancellation back first, or buy anew after the end.",
+    "cancellation_scheduled": "Undo the cancellation first, or buy a new subscription after the end.",
     "proration_not_schedulable": "Schedule it as full_immediately, or change now.",
-    "addon_not_sold": "Run `seatsync doctor`: it compares the catalogue with what the provider sells.",
+    "addon_not_sold": "Run `seatsync doctor`, which compares the catalogue with what the provider sells.",
     "change_malformed": "Run `seatsync doctor`; if it finds nothing, report this with the provider's code.",
     "portal_disabled": "Allow it in the provider's settings for the customer portal.",
-    "amount_too_small": "Change more at once, or change at the renewal.",
+    "amount_too_small": "Change more seats at once, or change at the renewal.",
 }
 """The start of the advice in our error message, by our error code."""

@@ -69,16 +69,16 @@ def test_neither_receives_the_other_s_wake_ups(services: list[Runtime]):
 
 def test_neither_spends_the_other_s_allowance(services: list[Runtime]):
     live, test = services
-    test.provider._client._budget.take(Caller.INTERACTIVE)
-    live.provider._client._budget.take(Caller.INTERACTIVE)
+    test.provider._client._budget.acquire(Caller.INTERACTIVE)
+    live.provider._client._budget.acquire(Caller.INTERACTIVE)
 
 
 def test_every_redis_key_names_its_service(services: list[Runtime]):
     for runtime in services:
         read(runtime)
         runtime.cache.note_account("sub_1", "acme")
-        runtime.provider._client._budget.take(Caller.INTERACTIVE)
-        runtime.provider._client._budget.refused(30)
+        runtime.provider._client._budget.acquire(Caller.INTERACTIVE)
+        runtime.provider._client._budget.note_refusal(30)
         app = SeatSync(runtime.settings)
         app.publish(["sub_1"])
         app.wake_notices()

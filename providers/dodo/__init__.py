@@ -1,4 +1,4 @@
-"""Dodo Payments, the billing provider. `build` makes it from the settings."""
+"""Dodo Payments, the billing provider. `build` creates it from the settings."""
 
 from providers.dodo.provider import build
 

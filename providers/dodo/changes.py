@@ -1,4 +1,4 @@
-"""Changing and buying a subscription at Dodo Payments: our plans in its words, its previews in ours."""
+"""Plan changes and checkouts at Dodo Payments: builds the request bodies and reads the responses."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from domain.purchase.plan import Buyer, Checkout, Plan, Preview
 from providers import fields
 from providers.dodo import subscriptions
 from providers.dodo.refusals import refused
-from providers.dodo.subscriptions import Untranslatable
+from providers.dodo.subscriptions import MissingField
 from providers.http import JsonObject
 
 CHANGE_ID: Final = "seatsync_change_id"
-"""Where our id of a change stands in the metadata of its payment."""
+"""The key of our change id in the metadata of its payment."""
 
-_MOMENTS: Final = {When.NOW: "immediately", When.AT_RENEWAL: "next_billing_date"}
+_EFFECTIVE_AT: Final = {When.NOW: "immediately", When.AT_RENEWAL: "next_billing_date"}
 _NOT_FOUND: Final = "NOT_FOUND"
 
 
-# What we ask.
+# Requests.
 
 
 def plan_body(plan: Plan, *, change_id: str | None = None) -> JsonObject:
-    """The body of a change and of its preview. The list of add-ons is always there: what it does not name
-    is removed, and what leaving it out does is not said (Dodo documentation, change plan).
+    """The body of a plan change or of its preview.
+
+    It always has the whole list of add-ons: add-ons that are not listed are removed, and the effect of
+    leaving the list out is not documented (Dodo documentation, change plan).
     """
     body: JsonObject = {
         **_cart_body(plan.cart),
         "proration_billing_mode": plan.proration.value,
-        "effective_at": _MOMENTS[plan.when],
+        "effective_at": _EFFECTIVE_AT[plan.when],
     }
     if plan.prevent_on_failure:
         body["on_payment_failure"] = "prevent_change"
@@ -45,10 +47,10 @@ def plan_body(plan: Plan, *, change_id: str | None = None) -> JsonObject:
 def checkout_body(
     cart: Cart, buyer: Buyer, *, metadata: Mapping[str, str], return_url: str | None
 ) -> JsonObject:
-    """The body of a checkout session; what is not known of the buyer is asked on the page."""
-    known = {"customer_id": buyer.customer_id, "email": buyer.email, "name": buyer.name}
+    """The body of a checkout session. The checkout page asks for what is missing about the buyer."""
+    customer = {"customer_id": buyer.customer_id, "email": buyer.email, "name": buyer.name}
     optional = {
-        "customer": {name: value for name, value in known.items() if value is not None} or None,
+        "customer": {name: value for name, value in customer.items() if value is not None} or None,
         "return_url": return_url,
     }
     return {
@@ -66,37 +68,37 @@ def _cart_body(cart: Cart) -> JsonObject:
     }
 
 
-# What comes back.
+# Responses.
 
 
 def refusal_of(error: PermanentError) -> PermanentError:
-    """Why a change of a subscription was refused."""
+    """The error to raise for a refused change of a subscription."""
     code = error.details.get("provider_code")
     if code == _NOT_FOUND:
         return SubscriptionNotAtProvider(
-            "Dodo Payments knows no such subscription: check that the API key is of the business and mode in "
-            "which it was sold.",
+            "Dodo Payments does not know this subscription. Check that the API key belongs to the business "
+            "and mode in which it was sold.",
             details=error.details,
         )
     return refused(code if isinstance(code, str) else None)
 
 
 def checkout_refusal_of(error: PermanentError) -> PermanentError:
-    """Why a checkout was refused: there, what is not found is what was to be bought, or the buyer."""
+    """The error to raise for a refused checkout. Not found means the product or the customer here."""
     code = error.details.get("provider_code")
     return refused(code if isinstance(code, str) else None)
 
 
 def preview(data: JsonObject) -> Preview:
-    """What the provider says a change would do; raises `Untranslatable` without the amount or the cart."""
+    """The preview of a plan change. Raises `MissingField` if the amount or the cart is missing."""
     charge, plan = _object(data, "immediate_charge"), _object(data, "new_plan")
     summary = _object(charge, "summary")
     charged = _money(summary.get("total_amount"), summary.get("currency"))
     if charged is None:
-        raise Untranslatable("`total_amount` with its `currency`")
+        raise MissingField("`total_amount` with its `currency`")
     after = subscriptions.snapshot(plan)
     if after.addons is None:
-        raise Untranslatable("`new_plan.addons`")
+        raise MissingField("`new_plan.addons`")
     credit = _money(summary.get("customer_credits"), summary.get("customer_credits_currency"))
     return Preview(
         charged_now=charged,
@@ -110,17 +112,17 @@ def preview(data: JsonObject) -> Preview:
 
 
 def checkout(data: JsonObject) -> Checkout:
-    """The page that was opened; raises `Untranslatable` for one that nobody could go to."""
+    """The opened checkout page. Raises `MissingField` if its id or URL is missing."""
     session_id, url = fields.text(data.get("session_id")), fields.url(data.get("checkout_url"))
     if session_id is None or url is None:
-        raise Untranslatable("`session_id` and `checkout_url`")
+        raise MissingField("`session_id` and `checkout_url`")
     return Checkout(session_id, url)
 
 
 def _object(data: JsonObject, field: str) -> JsonObject:
     value = data.get(field)
     if not isinstance(value, dict):
-        raise Untranslatable(f"`{field}`")
+        raise MissingField(f"`{field}`")
     return value
 
 

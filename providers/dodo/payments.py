@@ -1,33 +1,33 @@
-"""What Dodo Payments' events say of money, in our words."""
+"""Reads payments from Dodo Payments' events."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from providers import fields
-from providers.base import PaymentNews, PaymentNewsKind
+from providers.base import PaymentKind, PaymentReport
 from providers.dodo.changes import CHANGE_ID
 from providers.http import JsonObject, error_code
 
-# Payments of renewals, and of anything else, come with the subscription's own events; a payment's event
-# is of use only if it is of one of our changes (Dodo documentation, webhooks).
+# Renewals and other payments are reported by the subscription's own events. An event of a payment matters
+# only if the payment is for one of our changes (Dodo documentation, webhooks).
 _OF_SUBSCRIPTIONS: Final = {
-    "subscription.renewed": PaymentNewsKind.PAID,
-    "subscription.update_payment_method": PaymentNewsKind.METHOD_REPLACED,
+    "subscription.renewed": PaymentKind.PAID,
+    "subscription.update_payment_method": PaymentKind.METHOD_REPLACED,
 }
 _OF_PAYMENTS: Final = {
-    "payment.succeeded": PaymentNewsKind.PAID,
-    "payment.failed": PaymentNewsKind.FAILED,
-    "payment.cancelled": PaymentNewsKind.FAILED,
+    "payment.succeeded": PaymentKind.PAID,
+    "payment.failed": PaymentKind.FAILED,
+    "payment.cancelled": PaymentKind.FAILED,
 }
 
 
-def news(event_type: str | None, resource: JsonObject) -> PaymentNews | None:
-    """What an event of this type with this `data` says of money; None if nothing that concerns us."""
+def reported_payment(event_type: str | None, resource: JsonObject) -> PaymentReport | None:
+    """The payment that an event of this type with this `data` reports; None if there is none that matters."""
     if event_type in _OF_SUBSCRIPTIONS:
-        return PaymentNews(_OF_SUBSCRIPTIONS[event_type])
+        return PaymentReport(_OF_SUBSCRIPTIONS[event_type])
     metadata = resource.get("metadata")
     change_id = fields.text(metadata.get(CHANGE_ID)) if isinstance(metadata, dict) else None
     if event_type not in _OF_PAYMENTS or change_id is None:
         return None
-    return PaymentNews(_OF_PAYMENTS[event_type], change_id, error_code(resource.get("error_code")))
+    return PaymentReport(_OF_PAYMENTS[event_type], change_id, error_code(resource.get("error_code")))

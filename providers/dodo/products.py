@@ -1,4 +1,4 @@
-"""Products and add-ons as Dodo Payments shows them, in our words; what cannot be named is None."""
+"""Reads products and add-ons from Dodo Payments' responses. One without an id gives None."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from providers.http import JsonObject
 
 
 def listed_product(item: JsonObject) -> ProductOnSale | None:
-    """An item of the list, which shows no add-ons (Dodo documentation, list products)."""
+    """A product from the list, which does not contain add-ons (Dodo documentation, list products)."""
     product_id = fields.text(item.get("product_id"))
     if product_id is None:
         return None
@@ -23,7 +23,7 @@ def listed_product(item: JsonObject) -> ProductOnSale | None:
 
 
 def whole_product(data: JsonObject) -> ProductOnSale | None:
-    """A product that was retrieved: one without add-ons may leave the field out (SDK, Product)."""
+    """A retrieved product. If it has no add-ons, the field may be absent (SDK, Product)."""
     listed, price = listed_product(data), data.get("price")
     if listed is None:
         return None
@@ -35,7 +35,7 @@ def whole_product(data: JsonObject) -> ProductOnSale | None:
 
 
 def addon(data: JsonObject) -> AddonOnSale | None:
-    """An add-on, listed or retrieved: both are the same."""
+    """An add-on; listed and retrieved ones have the same fields."""
     addon_id = fields.text(data.get("id"))
     if addon_id is None:
         return None
@@ -48,7 +48,7 @@ def addon(data: JsonObject) -> AddonOnSale | None:
 
 
 def _currency(product: JsonObject) -> str | None:
-    """Lists show it beside the price, or within `price_detail`; a retrieved product within `price`."""
+    """The currency, which lists have in the product or its `price_detail`, retrieved products in `price`."""
     for place in (product, product.get("price_detail"), product.get("price")):
         if isinstance(place, dict) and (currency := fields.text(place.get("currency"))) is not None:
             return currency

@@ -1,4 +1,4 @@
-"""Why the provider does not make a change: each of its codes in our words, with what to do about it."""
+"""Why the provider refuses a change: for each of its error codes, our code, a sentence and advice."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from domain.errors import CartRefused, ChangeRefused
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One reason.
+    """A reason for a refusal.
 
-    `code` is ours and stable. `advice` says what to do next. Where `retry_helps` the same wish may be
-    granted later by itself. With `is_about_the_cart` nobody could have it; else this subscription cannot,
-    as it stands.
+    `code` is our stable code and `advice` what to do next. `retry_helps`: the same request may succeed later.
+    `is_about_the_cart`: no subscription could have the cart; otherwise the reason is the state of this one.
     """
 
     code: str
@@ -27,47 +26,47 @@ class Refusal:
 
 _IN_PROGRESS: Final = Refusal(
     "change_in_progress",
-    "An earlier change of this subscription still waits for its payment.",
-    "Wait until it is paid or has failed, most often two minutes, then preview again.",
+    "An earlier change of this subscription is still waiting for its payment.",
+    "Wait until it is paid or has failed, usually two minutes, then preview again.",
     retry_helps=True,
 )
 _NOT_ACTIVE: Final = Refusal(
     "subscription_not_active",
-    "Only an active subscription can be changed, and this one is not.",
-    "Settle what is open at the provider (a failed payment, a pause), then try again; one that has ended is "
-    "bought anew by checkout.",
+    "The subscription is not active, and only active subscriptions can be changed.",
+    "If a payment failed or the subscription is paused, resolve that at the provider and try again. If it "
+    "has ended, buy a new one by checkout.",
 )
 _CANCELLING: Final = Refusal(
     "cancellation_scheduled",
-    "The subscription ends at its next billing date, and until then it cannot be changed.",
-    "Take the cancellation back first, or buy anew after the end.",
+    "The subscription ends at its next billing date and cannot be changed until then.",
+    "Undo the cancellation first, or buy a new subscription after the end.",
 )
 _PORTAL: Final = Refusal(
     "portal_disabled",
-    "The provider is set not to let customers do this in its portal.",
+    "The provider's settings do not allow this in the customer portal.",
     "Allow it in the provider's settings for the customer portal.",
 )
 _TOO_SMALL: Final = Refusal(
     "amount_too_small",
-    "The charge would be below the smallest amount that the provider collects.",
-    "Change more at once, or change at the renewal.",
+    "The charge would be below the provider's minimum amount.",
+    "Change more seats at once, or change at the renewal.",
 )
 _USAGE_BASED: Final = Refusal(
     "product_not_sold_by_seat",
-    "Products that are billed by use or on demand take no seats.",
+    "Products billed by usage or on demand cannot have seats.",
     "Correct the product in the catalogue, or move the customer to another product.",
     is_about_the_cart=True,
 )
 _MALFORMED: Final = Refusal(
     "change_malformed",
-    "The provider could not make sense of the request.",
+    "The provider did not understand the request.",
     "Nothing was changed. Run `seatsync doctor`; if it finds nothing, report this with the provider's code.",
     is_about_the_cart=True,
 )
 _ADDONS: Final = Refusal(
     "addon_not_sold",
-    "The provider does not sell one of the add-ons with this product.",
-    "Run `seatsync doctor`: it compares the catalogue with what the provider sells.",
+    "One of the add-ons is not sold with this product at the provider.",
+    "Run `seatsync doctor`, which compares the catalogue with what the provider sells.",
     is_about_the_cart=True,
 )
 
@@ -82,7 +81,7 @@ REFUSALS: Final[Mapping[str, Refusal]] = {
     "SCHEDULED_PLAN_CHANGE_NOT_FOUND": Refusal(
         "nothing_scheduled",
         "No change is scheduled for the next billing date.",
-        "Nothing needs to be cancelled: it was cancelled already, or has taken effect.",
+        "There is nothing to cancel: the change was cancelled already or has taken effect.",
     ),
     "INACTIVE_SUBSCRIPTION_PLAN_CHANGE_NOT_SUPPORTED": _NOT_ACTIVE,
     "SUBSCRIPTION_INACTIVE": _NOT_ACTIVE,
@@ -95,7 +94,7 @@ REFUSALS: Final[Mapping[str, Refusal]] = {
     "INVALID_QUANTITY": _USAGE_BASED,
     "INVALID_PRORATION_MODE_WITH_NEXT_BILLING_DATE": Refusal(
         "proration_not_schedulable",
-        "This way of billing cannot be scheduled for the next billing date.",
+        "This proration mode cannot be scheduled for the next billing date.",
         "Schedule it as full_immediately, or change now.",
         is_about_the_cart=True,
     ),
@@ -103,8 +102,8 @@ REFUSALS: Final[Mapping[str, Refusal]] = {
     "DUPLICATE_ADDON_IDS_IN_REQUEST": _MALFORMED,
     "NOT_FOUND": Refusal(
         "not_at_provider",
-        "The provider does not know the product, or not the customer.",
-        "Check the customer's id, and run `seatsync doctor`: it compares the catalogue with what is sold.",
+        "The provider does not know the product or the customer.",
+        "Check the customer's id, and run `seatsync doctor`, which compares the catalogue with what is sold.",
         is_about_the_cart=True,
     ),
     "PLAN_CHANGE_FOR_CUSTOMER_PORTAL_DISABLED": _PORTAL,
@@ -117,19 +116,19 @@ REFUSALS: Final[Mapping[str, Refusal]] = {
     "INVALID_REQUEST_PARAMETERS": _MALFORMED,
     "INVALID_QUERY_PARAMS": _MALFORMED,
 }
-"""By the provider's code (Dodo documentation, error codes). What is not refused but fails is not here:
-a key that is not taken, too many requests, an error of the provider's own.
+"""By the provider's error code (Dodo documentation, error codes). Failures that are not refusals are not
+listed: an invalid API key, too many requests, errors of the provider itself.
 """
 
 _UNKNOWN: Final = Refusal(
     ChangeRefused.code,
-    "The provider refused the change and gave no reason that is known here.",
-    "Nothing was changed. Look at the subscription in the provider's dashboard.",
+    "The provider refused the change with a code that is unknown to this service.",
+    "Nothing was changed. Check the subscription in the provider's dashboard.",
 )
 
 
 def refused(provider_code: str | None) -> ChangeRefused:
-    """The error for the provider's code, known or not."""
+    """The error to raise for the provider's error code, which may be unknown or None."""
     refusal = REFUSALS.get(provider_code or "", _UNKNOWN)
     kind = CartRefused if refusal.is_about_the_cart else ChangeRefused
     return kind(

@@ -1,4 +1,4 @@
-"""A subscription as Dodo Payments shows it, in our words."""
+"""Reads subscriptions from Dodo Payments' responses and webhooks."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from providers.http import JsonObject
 log = logging.getLogger(__name__)
 
 
-class Untranslatable(ValueError):
-    """A subscription that lacks a field that seats are computed from; the text names it."""
+class MissingField(ValueError):
+    """A required field is missing or malformed. The message is its name in backquotes."""
 
     @property
     def field(self) -> str:
+        """The name of the field."""
         return str(self).strip("`")
 
 
 def snapshot(data: JsonObject) -> SubscriptionSnapshot:
-    """A subscription in our words. Real bodies lack fields that the provider's models require, so only
-    what seats are computed from is required, and anything else of a wrong type counts as absent.
+    """The snapshot of a subscription. Raises `MissingField` if a field that seats are computed from is
+    missing.
+
+    Other fields may be missing or malformed, and are then None: real bodies lack fields that the provider's
+    models require.
     """
-    customer = data.get("customer")  # personal, but for its id
+    customer = data.get("customer")  # personal data except for its id
     return SubscriptionSnapshot(
         subscription_id=_required_text(data, "subscription_id"),
         status=_required_text(data, "status"),
@@ -48,8 +52,8 @@ def snapshot(data: JsonObject) -> SubscriptionSnapshot:
 
 
 def _unstated(data: JsonObject) -> Iterator[str]:
-    """The fields that decide and are absent or malformed. Without a scheduled change the provider says null,
-    and sends every subscription with its cancellation flag.
+    """The fields for which absent or malformed means unknown. The provider always sends the cancellation
+    flag, and null if there is no scheduled change.
     """
     if not isinstance(data.get("cancel_at_next_billing_date"), bool):
         yield "cancel_at_next_billing_date"
@@ -59,12 +63,14 @@ def _unstated(data: JsonObject) -> Iterator[str]:
 
 
 def hint(data: JsonObject) -> SubscriptionSnapshot | None:
-    """The state the body claims, or None. No reason to refuse an event: its id is enough to ask again."""
+    """The snapshot of a subscription in a webhook or list; None if it is unreadable, so that it is
+    retrieved.
+    """
     try:
         return snapshot(data)
-    except Untranslatable as error:
+    except MissingField as error:
         log.warning(
-            "A subscription cannot be translated",
+            "subscription unreadable",
             extra={"subscription_id": fields.text(data.get("subscription_id")), "reason": str(error)},
         )
         return None
@@ -73,20 +79,20 @@ def hint(data: JsonObject) -> SubscriptionSnapshot | None:
 def _required_text(data: JsonObject, field: str) -> str:
     text = fields.text(data.get(field))
     if text is None:
-        raise Untranslatable(f"`{field}`")
+        raise MissingField(f"`{field}`")
     return text
 
 
 def _required_quantity(data: JsonObject) -> int:
     quantity = fields.integer(data.get("quantity"))
     if quantity is None:
-        raise Untranslatable("`quantity`")
+        raise MissingField("`quantity`")
     return quantity
 
 
 def addons(value: object) -> tuple[AddonQuantity, ...] | None:
-    """The add-on cart, by id: the provider's order means nothing. None where it is absent or any part of it
-    is malformed, since that is not zero.
+    """The add-ons sorted by id, since the provider's order has no meaning. None if the list is absent or any
+    part of it is malformed: that is unknown, not zero.
     """
     if not isinstance(value, list):
         return None

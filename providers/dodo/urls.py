@@ -1,4 +1,4 @@
-"""Addresses of Dodo Payments by mode. Apart from the client, so that settings import no HTTP library."""
+"""Base URLs of Dodo Payments by mode, in their own file so that the settings import no HTTP library."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""One request budget for all processes, with a floor for everybody who asks (`providers.rate_limit.shares`).
+"""The request budget that all processes share, with a guaranteed share per priority
+(`providers.rate_limit.shares`).
 
-`limits` reads the rate's text; its Redis storage is not used, because it checks one window per call (a
-request that the minute refuses has already cost the second a place), has no floors, and trusts the clock
-of each machine (seen with limits 5.8 and redis-py 8.1).
+The library `limits` parses the rate. Its Redis storage is not used: it checks one window at a time (a
+request that the minute rejects has already been counted in the second), has no guaranteed shares, and relies
+on the clock of each machine (seen with limits 5.8 and redis-py 8.1).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from redis import Redis, RedisError
 
 from domain.errors import BudgetSpent, NamespaceUnknown, SettingsError
 from providers.base import Caller
-from providers.rate_limit.local_log import OwnLog
-from providers.rate_limit.redis_log import SharedLog
+from providers.rate_limit.local_log import LocalLog
+from providers.rate_limit.redis_log import RedisLog
 from providers.rate_limit.request_log import RequestLog
 from providers.rate_limit.shares import FLOORS, RECONCILE_CEILING, Window
 
@@ -29,33 +30,35 @@ T = TypeVar("T")
 # Dodo documentation, API introduction (2026), default tier.
 DEFAULT_RATE = "40/second;240/minute"
 
-_LONGEST_PAUSE = 60.0  # seconds; the longest window documented, and a bound for a header misread
-_PAUSE_WITHOUT_WORD = 2.0  # after a 429 that does not say how long
-_PAUSE_WHEN_LOW = 1.0  # after a low remainder that does not say until when
-_REDIS_REST = 5.0  # seconds without Redis after it failed: only one call in this time pays its timeout
-_SHARERS = 8  # processes that stay within the rate together while each counts for itself
+_LONGEST_PAUSE_SECONDS = 60.0  # the longest documented window, and a limit for misread headers
+_REFUSED_PAUSE_SECONDS = 2.0  # after a 429 that does not say how long to wait
+_LOW_PAUSE_SECONDS = 1.0  # after a low remainder, if the provider does not say when it is reset
+_REDIS_PAUSE_SECONDS = (
+    5.0  # how long a failed Redis is not used, so that only one call waits for its time-out
+)
+_PROCESSES_WITHOUT_REDIS = 8  # so many processes together stay within the rate without a shared log
 
-# Who leaves how much of what the provider says is left, in percent: what is kept for people, and what lies
-# above the timer's ceiling.
-_LITTLE = {Caller.WEBHOOK: FLOORS[Caller.INTERACTIVE], Caller.RECONCILE: 100 - RECONCILE_CEILING}
+# The percentage of the provider's remaining requests below which each priority pauses. The rest is for the
+# higher priorities.
+_PAUSES_BELOW = {Caller.WEBHOOK: FLOORS[Caller.INTERACTIVE], Caller.RECONCILE: 100 - RECONCILE_CEILING}
 
 
 def parse_rate(text: str) -> tuple[Window, ...]:
-    """`40/second;240/minute` as windows; raises `SettingsError`."""
+    """The windows of a rate such as `40/second;240/minute`. Raises `SettingsError`."""
     try:
         windows = tuple(Window(item.amount, item.get_expiry()) for item in parse_many(text))
     except ValueError:
         windows = ()
     if not windows or any(window.requests < 1 for window in windows):
-        raise SettingsError(f"{text!r} is not a request rate such as {DEFAULT_RATE!r}.")
+        raise SettingsError(f"{text!r} is not a request rate. Use a form such as {DEFAULT_RATE!r}.")
     return windows
 
 
 class Budget:
-    """Asks before every request and listens to every answer.
+    """Grants requests to the provider, and adapts to its rate-limit responses.
 
     Without a Redis client one process has the whole rate to itself. While Redis is away, or `prefix` cannot
-    tell how the keys there begin, every process counts for itself by simpler rules (`OwnLog`) and takes an
+    tell how the keys there begin, every process counts for itself by simpler rules (`LocalLog`) and takes an
     eighth of the rate. Redis errors are never raised; a Redis that does not answer costs one socket timeout
     of the client, once in five seconds.
     """
@@ -69,48 +72,50 @@ class Budget:
         prefix: Callable[[], str] = lambda: "seatsync:",
         patience: float = 1.0,
     ) -> None:
-        self._shared = SharedLog(client, windows, name, prefix) if client is not None else None
-        shares = 1 if client is None else _SHARERS
-        self._own = OwnLog([Window(max(1, w.requests // shares), w.seconds) for w in windows])
-        self._shared_again_at = 0.0
+        self._shared = RedisLog(client, windows, name, prefix) if client is not None else None
+        shares = 1 if client is None else _PROCESSES_WITHOUT_REDIS
+        self._local = LocalLog([Window(max(1, w.requests // shares), w.seconds) for w in windows])
+        self._use_shared_after = 0.0
         self._patience = patience
 
-    def take(self, caller: Caller) -> None:
-        """Return when one request may be sent; a short wait is waited out, a long one is `BudgetSpent`."""
-        patient_until = monotonic() + self._patience
-        while wait := self._with_log(lambda sent: sent.ask(caller)):
-            if monotonic() + wait > patient_until:
+    def acquire(self, caller: Caller) -> None:
+        """Reserve one request; returns when it may be sent. Raises `BudgetSpent` if that is too long to
+        wait.
+        """
+        deadline = monotonic() + self._patience
+        while wait := self._with_log(lambda request_log: request_log.reserve(caller)):
+            if monotonic() + wait > deadline:
                 raise BudgetSpent(f"The request budget is spent for {caller} calls.", retry_after=wait)
             sleep(wait)
 
-    def refused(self, retry_after: float | None) -> None:
-        """The provider answered 429: nobody asks until it says so."""
-        self._hold(Caller.INTERACTIVE, _PAUSE_WITHOUT_WORD if retry_after is None else retry_after)
+    def note_refusal(self, retry_after: float | None) -> None:
+        """Pause all requests after a 429, for `retry_after` seconds if the provider said so."""
+        self._pause(Caller.INTERACTIVE, _REFUSED_PAUSE_SECONDS if retry_after is None else retry_after)
 
-    def told(self, *, remaining: int, limit: int | None, resets_in: float | None) -> None:
-        """The provider said how much is left: who should leave that much alone waits for the reset.
+    def note_remaining(self, *, remaining: int, limit: int | None, resets_in: float | None) -> None:
+        """Pause lower priorities until the reset if the provider reports few remaining requests.
 
-        The timer keeps its floor while there is enough for webhooks: they might leave it little for ever.
-        Which of its windows the provider means is not documented, so only the proportion is used. Without
-        a limit, only nothing left is little.
+        If there is enough for webhooks, only the timer pauses, and it keeps its guaranteed share; otherwise
+        webhooks could starve it. Which window the provider reports is not documented, so only the ratio is
+        used. Without a `limit`, only 0 remaining counts as few.
         """
-        for caller, percent in _LITTLE.items():
+        for caller, percent in _PAUSES_BELOW.items():
             if remaining * 100 < (limit or 1) * percent:
-                self._hold(caller, _PAUSE_WHEN_LOW if resets_in is None else resets_in)
+                self._pause(caller, _LOW_PAUSE_SECONDS if resets_in is None else resets_in)
                 return
 
-    def _hold(self, caller: Caller, seconds: float) -> None:
+    def _pause(self, caller: Caller, seconds: float) -> None:
         if seconds > 0:
-            self._with_log(lambda sent: sent.pause(caller, min(seconds, _LONGEST_PAUSE)))
+            self._with_log(
+                lambda request_log: request_log.pause(caller, min(seconds, _LONGEST_PAUSE_SECONDS))
+            )
 
     def _with_log(self, use: Callable[[RequestLog], T]) -> T:
-        """The shared log if Redis answers, else our own; a Redis that failed is left alone for a while."""
-        if self._shared is not None and monotonic() >= self._shared_again_at:
+        """Use the shared log, or the local one if Redis fails or failed a moment ago."""
+        if self._shared is not None and monotonic() >= self._use_shared_after:
             try:
                 return use(self._shared)
             except (RedisError, NamespaceUnknown) as error:
-                self._shared_again_at = monotonic() + _REDIS_REST
-                log.warning(
-                    "The request budget is not shared: no Redis", extra={"error": type(error).__name__}
-                )
-        return use(self._own)
+                self._use_shared_after = monotonic() + _REDIS_PAUSE_SECONDS
+                log.warning("request budget not shared", extra={"error": type(error).__name__})
+        return use(self._local)

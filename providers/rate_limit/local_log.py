@@ -19,12 +19,12 @@ _CEILINGS: Final = {
 }
 
 
-class OwnLog:
+class LocalLog:
     """A plain sliding window per process: no window is exceeded, and a pause stops the caller and the less
     urgent ones.
 
     The top of each window is left to the more urgent callers, so the timer cannot starve webhooks, nor
-    either of them people; a window of a few requests is too small for that. Unlike `SharedLog`, this log
+    either of them people; a window of a few requests is too small for that. Unlike `RedisLog`, this log
     does not count other processes' requests, has no floors (busy webhooks may stop the timer) and does not
     spread the timer's requests. `clock` gives seconds and never goes back.
     """
@@ -36,7 +36,7 @@ class OwnLog:
         self._paused_until = dict.fromkeys(Caller, 0.0)
         self._lock = Lock()
 
-    def ask(self, caller: Caller) -> float:
+    def reserve(self, caller: Caller) -> float:
         with self._lock:
             now = self._clock()
             wait = max(self._free_at(caller) - now, 0.0)

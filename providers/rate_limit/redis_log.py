@@ -1,4 +1,4 @@
-"""The log of all processes' requests, kept in Redis by scripts that run there as one step."""
+"""The request log that all processes share, kept in Redis by atomic Lua scripts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from redis.retry import Retry
 
 from providers.base import Caller
 from providers.rate_limit.request_log import SECOND, SLOWED_BY, STOPPED_BY, State, Use
-from providers.rate_limit.shares import PIECE, Window, judged, pace
+from providers.rate_limit.shares import PACE_SECONDS, Window, pace, with_divisible_multiples
 
 
 class _Keys:
@@ -22,33 +22,33 @@ class _Keys:
         self.all = f"{prefix}:sent:all"
         self.sent = {caller: f"{prefix}:sent:{caller}" for caller in Caller}
         self.pauses = {caller: f"{prefix}:pause:{caller}" for caller in Caller}
-        self._of = {caller: self._asked_by(caller) for caller in Caller}
+        self._of = {caller: self._read_for(caller) for caller in Caller}
 
     def of(self, caller: Caller) -> list[str]:
-        """What a request of this caller depends on."""
+        """The keys that decide whether this caller may send a request."""
         return self._of[caller]
 
-    def _asked_by(self, caller: Caller) -> list[str]:
+    def _read_for(self, caller: Caller) -> list[str]:
         pauses = (*STOPPED_BY[caller], *SLOWED_BY[caller])
         return [self.all, *self.sent.values(), *(self.pauses[pause] for pause in pauses)]
 
 
-class SharedLog:
-    """The log of all processes, on Redis' own clock; asks and writes in one step.
+class RedisLog:
+    """The request log of all processes, by the clock of Redis.
 
-    `prefix` gives the beginning of every key; it is called at the first use. Every method raises `RedisError`
-    when Redis is away, within one socket timeout of the client, and what `prefix` raises.
+    `prefix` returns the prefix of all keys; it is called at the first use. Every method raises `RedisError`
+    if Redis is unreachable, after at most one socket time-out, and whatever `prefix` raises.
     """
 
-    # KEYS: the send times of all, of each caller, then the pauses that concern this one.
-    # ARGV: the caller's place; how many of the pauses stop it, the others slow it down; its pace and the
-    # microseconds of a piece; the microseconds of the longest window; then for each window requests,
-    # microseconds, the ceiling (0: none) and every caller's floor.
+    # KEYS: the send times of all callers, then of each caller, then the pauses that concern this caller.
+    # ARGV: the index of the caller; how many of the pauses stop it (the others slow it down); its pace, and
+    # the microseconds that the pace is for; the microseconds of the longest window; then for each window its
+    # requests, microseconds, ceiling (0: none) and the floor of every caller.
     #
-    # A newest time ahead of the clock means that this was set back: by up to a second, and time stands
-    # still for so long; by more, and the log is dropped, for it would block until the clock has caught up.
-    # Scores are send times; members only have to differ. Numbers stay below 2^53, where Lua is exact.
-    _ASK = """
+    # If the newest time is in the future, the clock was set back. By up to a second, time stands still until
+    # the clock has caught up; by more, the log is dropped, since it would block requests for that long.
+    # Scores are send times; members only have to be unique. Numbers stay below 2^53, where Lua is exact.
+    _RESERVE = """
     local time = redis.call('TIME')
     local now = time[1] * 1000000 + time[2]
     local arg = {}
@@ -109,15 +109,15 @@ class SharedLog:
     return 0
     """
 
-    # A shorter pause never cuts a longer one short.
+    # A shorter pause does not replace a longer one.
     _PAUSE = """
     if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
         redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
     end
     """
 
-    # KEYS: the send times and the pause of each caller in turn. ARGV: the microseconds of each window.
-    # Answers each pause's milliseconds, then each window's requests by caller.
+    # KEYS: for each caller its send times and its pause. ARGV: the microseconds of each window.
+    # Returns the milliseconds of each pause, then for each window the requests by caller.
     _STATE = """
     local time = redis.call('TIME')
     local now = time[1] * 1000000 + time[2]
@@ -138,16 +138,16 @@ class SharedLog:
         prefix: Callable[[], str] = lambda: "seatsync:",
     ) -> None:
         client = _without_retries(client)
-        self._windows = judged(windows)
+        self._windows = with_divisible_multiples(windows)
         self._name = name
         self._prefix = prefix
         self._arguments = {caller: self._arguments_of(caller, pace(windows)) for caller in Caller}
-        self._ask = client.register_script(self._ASK)
+        self._reserve = client.register_script(self._RESERVE)
         self._pause = client.register_script(self._PAUSE)
         self._state = client.register_script(self._STATE)
 
-    def ask(self, caller: Caller) -> float:
-        microseconds = self._ask(self._keys.of(caller), self._arguments[caller])
+    def reserve(self, caller: Caller) -> float:
+        microseconds = self._reserve(self._keys.of(caller), self._arguments[caller])
         return cast("int", microseconds) / SECOND
 
     def pause(self, caller: Caller, seconds: float) -> None:
@@ -171,7 +171,7 @@ class SharedLog:
         longest = max(window.seconds for window in self._windows)
         own_pace = paced if caller is Caller.RECONCILE else 0
         arguments = [list(Caller).index(caller) + 1, len(STOPPED_BY[caller])]
-        arguments += [own_pace, PIECE * SECOND, longest * SECOND]
+        arguments += [own_pace, PACE_SECONDS * SECOND, longest * SECOND]
         for window in self._windows:
             arguments += [window.requests, window.seconds * SECOND, window.ceiling(caller)]
             arguments += [window.floor(other) for other in Caller]
@@ -179,7 +179,9 @@ class SharedLog:
 
 
 def _without_retries(client: Redis) -> Redis:
-    """The same server, but one try: redis-py's default sleeps through ten (3.5 s with Redis refusing)."""
+    """A client of the same server without retries. By default, redis-py retries ten times, which takes 3.5
+    s.
+    """
     pool = client.connection_pool
     options = {**pool.connection_kwargs, "retry": Retry(NoBackoff(), 0)}
     return Redis(

@@ -1,10 +1,13 @@
-"""Where requests are written down before they are sent: in Redis for all processes, or in one of them.
+"""The request log: requests are recorded before they are sent, in Redis for all processes or in a single
+process.
 
 The log of all processes (`redis_log`) follows one rule, in whole microseconds. A request may be sent when, in
 every window,
 
-* there is room: everybody's requests count, and every other caller with its floor at least;
-* the timer keeps below its ceiling and its pace, except that the ceiling leaves it its floor.
+* there is room: the sum, over all callers, of the requests sent, where each other caller counts with at
+least its
+  floor, is below the window's limit;
+* the timer is below its pace, and below its ceiling or its floor.
 
 So whoever has not used up a floor is never refused for what others sent, and a caller that is refused
 learns the moment at which it would be let through if nobody else asked. The log of one process (`local_log`)
@@ -23,8 +26,9 @@ from providers.rate_limit.shares import Window
 SECOND = 1_000_000
 """In microseconds, as all times of the shared log are."""
 
-# Who is stopped by whose pause: a caller's own, and those of the more urgent. The timer is paused whenever
-# the provider has little left, which may be always; so its own pause leaves it its floor.
+# Which pauses stop a caller: its own and those of higher priorities. The timer's own pause only slows it
+# down to its floor, because it is paused whenever the provider reports few remaining requests, which may be
+# always.
 STOPPED_BY = {
     Caller.INTERACTIVE: (Caller.INTERACTIVE,),
     Caller.WEBHOOK: (Caller.INTERACTIVE, Caller.WEBHOOK),
@@ -35,7 +39,7 @@ SLOWED_BY = {Caller.INTERACTIVE: (), Caller.WEBHOOK: (), Caller.RECONCILE: (Call
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One window now: how many of its requests each caller has sent."""
+    """The current use of one window: the number of requests sent, by caller."""
 
     window: Window
     by_caller: Mapping[Caller, int]
@@ -46,7 +50,7 @@ class Use:
 
     @property
     def kept_free(self) -> Mapping[Caller, int]:
-        """What is left of each caller's floor; the others leave it alone."""
+        """The unused part of each caller's floor, which other callers cannot use."""
         return {caller: max(self.window.floor(caller) - used, 0) for caller, used in self.by_caller.items()}
 
 
@@ -59,10 +63,10 @@ class State:
 
 
 class RequestLog(Protocol):
-    """Where requests are written down before they are sent."""
+    """A log of requests that decides whether another one may be sent."""
 
-    def ask(self, caller: Caller) -> float:
-        """0 when the request may be sent (it is then written down), else the seconds to wait."""
+    def reserve(self, caller: Caller) -> float:
+        """Record a request and return 0 if it may be sent now. Otherwise return the seconds to wait."""
         ...
 
     def pause(self, caller: Caller, seconds: float) -> None:

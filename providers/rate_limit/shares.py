@@ -1,4 +1,4 @@
-"""How the request budget is shared out: nobody above a window, nobody below a floor, the timer at a pace."""
+"""How the request budget is divided: a guaranteed floor per caller, a ceiling and a pace for the timer."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ from dataclasses import dataclass
 
 from providers.base import Caller
 
-# The part of every window, in percent, that the others leave free while a caller does not use it. Of the
-# default 40 a second and 240 a minute: 4 and 24 for people, who are few at a time and ask for one look
-# each; 8 and 48 for webhooks, whose bursts are one look per subscription, while what they bring is what
-# the count waits for; 2 and 12 for the timer, 17,280 a day, which is enough to walk the list (100 to a
-# request) and to look at 10,000 subscriptions within a day however busy the others are. The rest is for
-# whoever asks first.
+# The percentage of every window that is kept for a caller while it does not use it. With the default of 40
+# requests a second and 240 a minute, these are   4 and 24 for interactive calls: few at a time, one sync
+# each;   8 and 48 for webhooks: bursts of one sync per subscription;   2 and 12 for the timer: 17,280 a day,
+# enough to read the list (100 subscriptions per request) and to sync 10,000     subscriptions a day, however
+# busy the others are. The rest goes to whichever call comes first.
 FLOORS = {Caller.INTERACTIVE: 10, Caller.WEBHOOK: 20, Caller.RECONCILE: 5}
 
-# The timer, which can wait, goes beyond its floor only while this part of the window is not used up, by
-# whomever: so much is at hand for a burst of the others.
+# The timer may exceed its floor only while less than this percentage of the window is used, by all callers
+# together. This leaves room for bursts of the others.
 RECONCILE_CEILING = 60
 
-# Seconds. The timer's part of a longer window is spread over pieces of this length; the others may burst.
-PIECE = 5
+# The timer's requests in a longer window are spread evenly over intervals of this length. Others may burst.
+PACE_SECONDS = 5
 
-# The smallest window in which every floor is a whole request.
+# The smallest window in which every floor is at least one request.
 _DIVISIBLE = math.ceil(100 / min(FLOORS.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """At most so many requests in so many seconds, wherever the seconds begin."""
+    """A rate limit: at most `requests` in any period of `seconds`."""
 
     requests: int
     seconds: int
 
     def floor(self, caller: Caller) -> int:
-        """How many of the requests the others leave to this caller."""
+        """The number of requests kept for this caller."""
         return self.requests * FLOORS[caller] // 100
 
     def ceiling(self, caller: Caller) -> int:
-        """How many requests of all callers end what this one may send beyond its floor; 0: it has none.
+        """The number of requests of all callers from which on this caller may not exceed its floor; 0 for no
+        ceiling.
 
-        A window without a floor has none either: it would shut the caller out for good.
+        Only the timer has one, and only in windows where its floor is not 0; otherwise it could never send.
         """
         if caller is not Caller.RECONCILE or not self.floor(caller):
             return 0
         return self.requests * RECONCILE_CEILING // 100
 
 
-def judged(windows: Iterable[Window]) -> tuple[Window, ...]:
-    """The windows, each that is too small to be shared out followed by a multiple of it that is not.
+def with_divisible_multiples(windows: Iterable[Window]) -> tuple[Window, ...]:
+    """The windows; after each that is too small to be divided, a multiple of it that is not.
 
-    One request a minute cannot be divided among three; twenty in twenty minutes can.
+    One request a minute cannot be divided among three callers; twenty requests in twenty minutes can.
     """
     found = []
     for window in windows:
@@ -63,10 +63,10 @@ def judged(windows: Iterable[Window]) -> tuple[Window, ...]:
 
 
 def pace(windows: Iterable[Window]) -> int:
-    """How many requests the timer may send in one `PIECE`; 0: as many as the windows let through."""
+    """The number of requests that the timer may send in `PACE_SECONDS`; 0 for no limit but the windows."""
     parts = (
-        math.ceil(window.requests * RECONCILE_CEILING * PIECE / (100 * window.seconds))
+        math.ceil(window.requests * RECONCILE_CEILING * PACE_SECONDS / (100 * window.seconds))
         for window in windows
-        if window.seconds > PIECE
+        if window.seconds > PACE_SECONDS
     )
     return min(parts, default=0)

@@ -19,10 +19,10 @@ def fail(session: Session, change: SeatChange, code: str, message: str, *, helps
     seat_change.set_state(session, change, ChangeState.FAILED, code=code, message=message, retry_helps=helps)
     if not change.is_automatic:
         return
-    if change.came_to_nothing:
+    if change.failed_permanently:
         purchase_queue.retry_now(session, change.account_id)
     failures = purchase_limits.failures_of(session, change.account_id)
-    if change.was_in_vain and len(failures) == STOP_AFTER:
+    if change.may_have_tried_card and len(failures) == STOP_AFTER:
         facts = {"failures": len(failures), "change_id": change.id, "code": code, "reason": message}
         notice.add(session, change.account_id, [Notice(NoticeType.PURCHASES_STOPPED, facts)])
 

@@ -18,7 +18,7 @@ from domain.catalog.model import Catalog
 from domain.errors import PurchaseNeeded
 from domain.notices import Notice, NoticeType
 from domain.purchase.daily_limit import over_limit_message
-from models import assignment, purchase_queue, seat_change
+from models import assignment, automatic_purchases, purchase_queue
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
 from models.seat_change import ChangeState
@@ -98,7 +98,7 @@ def _paid_for(account: LockedAccount, queue: Sequence[Assignment]) -> Collection
     """Those for whom a purchase is under way: whatever time is over, they are waited with."""
     if not any(_is_late(account, person) for person in queue):
         return ()
-    newest = seat_change.newest_automatic(account.session, account.account_id)
+    newest = automatic_purchases.newest(account.session, account.account_id)
     return newest.buys_for if newest is not None and newest.state == ChangeState.SUBMITTED else ()
 
 

@@ -17,7 +17,7 @@ from domain.errors import AddonsUnknown, NoSeatAvailable, PurchaseNeeded, Refuse
 from domain.findings import Uncountable
 from domain.purchase.daily_limit import DailyBudget, SeatTypeLimit, pause_after, reason_not_bought
 from domain.seat_limit import Unlimited
-from models import purchase_reset, seat_change
+from models import automatic_purchases, purchase_reset
 from models.base import Json
 from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription, changeable_of, snapshot_from_json
@@ -78,12 +78,12 @@ def daily_budget(
     """What has been bought for the account automatically today, and what may be of these seat types."""
     rules = rules_of(session, present.account_id, present.override, catalog)
     midnight = present.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    bought = seat_change.attempts_since(session, present.account_id, midnight)
+    bought = automatic_purchases.attempts_since(session, present.account_id, midnight)
     failures = failures_of(session, present.account_id)
     return DailyBudget(
         per_day=min(rules.of(seat_type).auto_expand_limit for seat_type in seat_types),
-        today=sum(one.seats_more for one in bought if one.sent_at and one.sent_at >= midnight),
-        under_way=sum(one.seats_more for one in bought if one.state == ChangeState.SUBMITTED),
+        today=sum(one.added_seats for one in bought if one.sent_at and one.sent_at >= midnight),
+        under_way=sum(one.added_seats for one in bought if one.state == ChangeState.SUBMITTED),
         waiting=sum(balance.waiting for balance in present.balances.values()),
         failures=len(failures),
         rests_until=paused_until(session, present.account_id, failures),
@@ -93,13 +93,13 @@ def daily_budget(
 def failures_of(session: Session, account_id: str) -> Sequence[SeatChange]:
     """The account's purchases in a row that were in vain, newest first, since they were last forgiven."""
     since = purchase_reset.last_reset(session, account_id)
-    return seat_change.consecutive_failures(session, account_id, since)
+    return automatic_purchases.consecutive_failures(session, account_id, since)
 
 
 def paused_until(session: Session, account_id: str, failures: Sequence[SeatChange]) -> datetime | None:
     """Until when nothing is bought after these; None if it may be, as after one that nobody answered."""
-    newest = seat_change.newest_automatic(session, account_id)
-    if not failures or newest is None or not seat_change.is_in_vain(session, newest):
+    newest = automatic_purchases.newest(session, account_id)
+    if not failures or newest is None or not automatic_purchases.blocks_retry(session, newest):
         return None
     return failures[0].moved_at + pause_after(len(failures))
 

@@ -132,8 +132,8 @@ def _settle_differences(
         session,
         opened.subscription.id,
         [one for one in moved if one.field not in ours],
-        look=lease,
-        seen_before=opened.subscription.verified_at,
+        lease=lease,
+        last_synced_at=opened.subscription.verified_at,
         has_known=opened.has_findings,
     )
 
@@ -148,7 +148,7 @@ def _settle(
 ) -> None:
     """The look is over: what it covered is done, what it found of these kinds is recorded."""
     subscription = opened.subscription
-    subscription.synced = max(subscription.synced, lease.mark)
+    subscription.synced = max(subscription.synced, lease.covers_hint)
     subscription.lease_until = None
     subscription.looked_at = lease.taken_at
     subscription.attempts = 0

@@ -29,7 +29,7 @@ from domain.errors import (
 )
 from domain.purchase.daily_limit import STOP_AFTER, daily_limit_message, stopped_message
 from domain.seat_limit import overage
-from models import assignment, generation, purchase_queue, seat_change
+from models import assignment, automatic_purchases, generation, purchase_queue
 from models.assignment import Assignment
 from models.audit import Cause
 from models.purchase_queue import PurchaseLease
@@ -148,8 +148,8 @@ def _settle_claims(runtime: Runtime, account_id: str) -> _Needs:
     with runtime.transaction() as session, changing(session, account_id) as account:
         accounts.reevaluate_locked(account, runtime.catalog, _CAUSE)
         pending = assignment.awaiting_purchase(session, account_id)
-        newest = seat_change.newest_automatic(session, account_id)
-        if newest is not None and seat_change.is_in_vain(session, newest):
+        newest = automatic_purchases.newest(session, account_id)
+        if newest is not None and automatic_purchases.blocks_retry(session, newest):
             reason = newest.message or "The purchase failed."
             _refuse(account, _still_pending(pending, newest.buys_for), reason)
         failures = purchase_limits.failures_of(session, account_id)
@@ -222,9 +222,9 @@ def _check(runtime: Runtime, needs: _Needs, account: LockedAccount, change: Seat
     if not is_increase or any(wanted.get(name, 0) < number for name, number in needs.demand.items()):
         raise SubscriptionChanged("The pending claims or the seats have changed since the preview.")
     budget = purchase_limits.daily_budget(account.session, AccountView.of(account), runtime.catalog, steps)
-    if budget.today + change.seats_more > budget.per_day:
+    if budget.today + change.added_seats > budget.per_day:
         raise NoSeatAvailable(
-            f"{change.seats_more} seats would have to be bought at once. {daily_limit_message(budget)}"
+            f"{change.added_seats} seats would have to be bought at once. {daily_limit_message(budget)}"
         )
     change.buys_for = sorted(
         _ids(assignment.awaiting_purchase(account.session, account.account_id)) & set(needs.queue)

@@ -14,12 +14,12 @@ from models import inbox, purchase_reset, seat_change
 from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription
 from models.sync_queue import Lease
-from providers.base import PaymentNews, PaymentNewsKind, Provider
+from providers.base import PaymentKind, PaymentReport, Provider
 from services.ledger import failed_changes
 
 _TURNED_ON_BY: Final = {
-    PaymentNewsKind.PAID: "a payment",
-    PaymentNewsKind.METHOD_REPLACED: "a new payment method",
+    PaymentKind.PAID: "a payment",
+    PaymentKind.METHOD_REPLACED: "a new payment method",
 }
 _NEXT_STEP: Final = "Use another payment method, or ask the bank, then preview again."
 
@@ -37,13 +37,13 @@ def apply_payment_events(session: Session, provider: Provider, lease: Lease) -> 
         payment = provider.read(body, with_state=False).payment
         if payment is None:
             continue
-        if payment.kind is PaymentNewsKind.FAILED:
+        if payment.kind is PaymentKind.FAILED:
             _fail_change(session, lease, payment)
         elif account_id is not None:
             purchase_reset.reset(session, account_id, _TURNED_ON_BY[payment.kind])
 
 
-def _fail_change(session: Session, lease: Lease, payment: PaymentNews) -> None:
+def _fail_change(session: Session, lease: Lease, payment: PaymentReport) -> None:
     change = session.get(SeatChange, payment.change_id, with_for_update=True, populate_existing=True)
     # Buyers can write any id into the metadata of a payment, so it must be a change of this subscription.
     if change is None or change.subscription_id != lease.subscription_id:

@@ -12,7 +12,7 @@ from cli.main import cli
 from runtime.wiring import Runtime
 from tests.conftest import API_KEY
 from tests.webhook_app.conftest import RecordedWakeUps
-from tests.webhook_app.scenes import bought, opened, rows, seated
+from tests.webhook_app.setup_helpers import bought, claimed, opened, rows
 from webhook_app.app import create_app
 
 Run = Callable[..., Result]
@@ -32,7 +32,7 @@ def acme(runtime: Runtime) -> None:
     """Bought, and two members seated; another account beside it."""
     bought(runtime, seats=1)
     opened(runtime, "other")
-    seated(runtime, "ada", "=1+1")
+    claimed(runtime, "ada", "=1+1")
 
 
 def tampered(runtime: Runtime, statement: str) -> None:

@@ -181,12 +181,12 @@ def test_a_dry_run_tells_what_is_listed_and_cannot_be_retrieved(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ):
     def gone(*_, **__):
-        raise SubscriptionNotAtProvider("Dodo Payments knows no such subscription.")
+        raise SubscriptionNotAtProvider("Dodo Payments does not know this subscription.")
 
     business.sells_many(2)
     monkeypatch.setattr(Dodo, "retrieve", gone)
     done = business.run("backfill", "--dry-run")
-    assert "  2 x Dodo Payments knows no such subscription." in done.stdout
+    assert "  2 x Dodo Payments does not know this subscription." in done.stdout
     assert done.exit_code == 1
 
 

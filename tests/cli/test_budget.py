@@ -42,7 +42,7 @@ def worker(client: redis.Redis, environment: dict[str, str]) -> Budget:
 
 
 def test_it_shows_what_was_used_and_what_is_kept_free(run, worker: Budget):
-    worker.take(Caller.WEBHOOK)
+    worker.acquire(Caller.WEBHOOK)
     shown = run()
     assert shown.exit_code == 0
     assert shown.stdout.splitlines()[1] == (
@@ -51,7 +51,7 @@ def test_it_shows_what_was_used_and_what_is_kept_free(run, worker: Budget):
 
 
 def test_it_shows_who_is_paused_and_for_how_long(run, worker: Budget):
-    worker.told(remaining=5, limit=100, resets_in=30)
+    worker.note_remaining(remaining=5, limit=100, resets_in=30)
     assert re.search("webhook and reconcile are paused for (29|30) seconds", run().stdout)
 
 
@@ -61,8 +61,8 @@ def test_on_a_terminal_it_is_a_table(run, worker: Budget, monkeypatch: pytest.Mo
 
 
 def test_a_program_gets_the_same_as_json(run, worker: Budget):
-    worker.take(Caller.INTERACTIVE)
-    worker.refused(30)
+    worker.acquire(Caller.INTERACTIVE)
+    worker.note_refusal(30)
     document = json.loads(run("--json").stdout)
     assert document["windows"][1] == {
         "seconds": 60,

@@ -122,6 +122,6 @@ def test_a_finding_is_not_dismissed_without_a_reason(business: Business, found: 
 
 def test_what_cannot_be_dismissed_says_why(business: Business, found: None):
     open_id = business.value("SELECT id FROM drift_findings WHERE state = 'open'")
-    for number, why in ((open_id, "Only a held finding"), (10**9, "There is no drift finding")):
+    for number, why in ((open_id, "Only held findings"), (10**9, "There is no drift finding")):
         done = business.run("drift", "--dismiss", str(number), "--reason", "x")
         assert (done.exit_code, why in done.stderr) == (2, True)

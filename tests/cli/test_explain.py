@@ -19,7 +19,7 @@ from services.ledger.claims import ClaimRequest
 from tests.conftest import API_KEY
 from tests.factories import a_cause
 from tests.webhook_app.conftest import RecordedWakeUps
-from tests.webhook_app.scenes import bought, changed, opened, seated
+from tests.webhook_app.setup_helpers import bought, claimed, opened, run_sql
 from webhook_app.app import create_app
 
 Run = Callable[..., Result]
@@ -36,10 +36,10 @@ def run(environment: dict[str, str]) -> Run:
 @pytest.fixture(autouse=True)
 def acme(runtime: Runtime) -> None:
     bought(runtime, seats=10)
-    seated(runtime, "ada", email="ada@example.com", name="Ada Lovelace")
-    seated(runtime, "gone")
-    seated(runtime, "client", role="client")
-    seated(runtime, "eve", hold=True)
+    claimed(runtime, "ada", email="ada@example.com", name="Ada Lovelace")
+    claimed(runtime, "gone")
+    claimed(runtime, "client", role="client")
+    claimed(runtime, "eve", hold=True)
     with runtime.transaction() as session:
         claims.release(session, "acme", "gone", a_cause())
 
@@ -82,13 +82,13 @@ Changed since TIME: 5
   gone: full used 3 -> 2; TIME by key:test (test: a test), row N
 
 Counted: 2
-  ada (member): sits on a full seat, since TIME, by key:test (test)
-  eve (member): a full seat is held until the invitation is taken up or lapses, since TIME, by key:test (test)
+  ada (member): holds a full seat, since TIME, by key:test (test)
+  eve (member): a full seat is held until the invitation is accepted or expires, since TIME, by key:test (test)
 
 Not counted: 2
   client (client): the role client is free, since TIME, by key:test (test)
-  gone (member): the seat was given back, since TIME, by key:test (test)
-"""
+  gone (member): the seat was released, since TIME, by key:test (test)
+"""  # noqa: E501  as it is printed
     )
 
 
@@ -135,7 +135,7 @@ def test_what_moved_before_is_left_out(run: Run):
 
 
 def test_a_long_list_says_that_there_is_more(run: Run, runtime: Runtime):
-    changed(
+    run_sql(
         runtime,
         "INSERT INTO assignments (account_id, member_id, role, seat_type, state) "
         "SELECT 'acme', 'member-' || n, 'member', 'full', 'active' FROM generate_series(1, 120) AS n",

@@ -24,7 +24,7 @@ from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.simulated import sell
 from tests.webhook_app.conftest import RecordedWakeUps, service, world  # noqa: F401  fixtures
-from tests.webhook_app.scenes import bought, opened
+from tests.webhook_app.setup_helpers import bought, opened
 from webhook_app.app import create_app
 
 # A replacement for curl, which may not be installed. It refuses unknown options and records each status.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from domain.errors import BudgetSpent, KeyRefused, OutcomeUnknown, PermanentError, TransientError
 from providers.base import Caller
-from providers.http import Unnameable
+from providers.http import InvalidPathSegment
 from providers.rate_limit.budget import Budget, parse_rate
 from tests.providers.conftest import client_of
 from tests.providers.stub import closed_port, reply
@@ -84,7 +84,7 @@ def test_an_id_stays_in_its_place(client, stub, segment, path):
 
 @pytest.mark.parametrize("segment", ["", ".", "..", "a\nb", "a\0", "\x7f", "a" * 201, "\ud800"])
 def test_an_id_that_names_nothing_is_not_sent(client, stub, segment):
-    with pytest.raises(Unnameable):
+    with pytest.raises(InvalidPathSegment):
         get(client, "things", segment)
     assert stub.requests == []
 

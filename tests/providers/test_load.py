@@ -20,7 +20,7 @@ def test_a_provider_is_found_by_its_file_name_and_bears_it():
 
 @pytest.mark.parametrize("name", ["acme", "http", "base", "", "../dodo", "os"])
 def test_an_unknown_provider_is_refused_with_the_known_names(name):
-    with pytest.raises(SettingsError, match=r"known: dodo\."):
+    with pytest.raises(SettingsError, match=r"Known providers: dodo\."):
         providers.load(name)
 
 

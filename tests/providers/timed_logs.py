@@ -1,8 +1,8 @@
 """The log of all processes on a clock that a test moves, and what must hold for all it lets through."""
 
 from providers.base import Caller
-from providers.rate_limit.redis_log import SharedLog
-from providers.rate_limit.shares import PIECE, judged, pace
+from providers.rate_limit.redis_log import RedisLog
+from providers.rate_limit.shares import PACE_SECONDS, pace, with_divisible_multiples
 
 SECOND = 1_000_000  # microseconds
 
@@ -21,9 +21,9 @@ class Time:
             pipe.delete("clock").rpush("clock", *divmod(self.now, SECOND)).execute()
 
 
-class TimedSharedLog(SharedLog):
-    _ASK = SharedLog._ASK.replace("redis.call('TIME')", "redis.call('LRANGE', 'clock', 0, 1)")
-    _STATE = SharedLog._STATE.replace("redis.call('TIME')", "redis.call('LRANGE', 'clock', 0, 1)")
+class TimedRedisLog(RedisLog):
+    _RESERVE = RedisLog._RESERVE.replace("redis.call('TIME')", "redis.call('LRANGE', 'clock', 0, 1)")
+    _STATE = RedisLog._STATE.replace("redis.call('TIME')", "redis.call('LRANGE', 'clock', 0, 1)")
 
 
 class TimedLog:
@@ -31,9 +31,9 @@ class TimedLog:
 
     def __init__(self, windows, client):
         client.flushdb()
-        self._log = TimedSharedLog(client, windows, "test")
+        self._log = TimedRedisLog(client, windows, "test")
         self._time = Time(client)
-        self.windows = judged(windows)
+        self.windows = with_divisible_multiples(windows)
         self._pace = pace(windows)
         self.granted = []
 
@@ -41,14 +41,14 @@ class TimedLog:
     def now(self):
         return self._time.now
 
-    def ask(self, caller):
-        wait = round(self._log.ask(caller) * SECOND)
+    def reserve(self, caller):
+        wait = round(self._log.reserve(caller) * SECOND)
         if not wait:
             self.granted.append((self.now, caller))
         return wait
 
-    def ask_until_refused(self, caller, most=10_000):
-        return next(times for times in range(most) if self.ask(caller))
+    def reserve_until_refused(self, caller, most=10_000):
+        return next(times for times in range(most) if self.reserve(caller))
 
     def pause(self, caller, seconds):
         self._log.pause(caller, seconds)
@@ -68,7 +68,7 @@ class TimedLog:
 
     def has_had_its_floor(self, caller):
         """Whether a refusal is just: the caller has used up a floor, its pace, or there is no room at all."""
-        paced = caller is Caller.RECONCILE and 0 < self._pace <= self.used(PIECE, caller)
+        paced = caller is Caller.RECONCILE and 0 < self._pace <= self.used(PACE_SECONDS, caller)
         return paced or any(
             self.used(window.seconds, caller) >= floor
             if (floor := window.floor(caller))

@@ -20,7 +20,7 @@ from models.database import connect
 from runtime.wiring import Runtime
 from tests.conftest import API_KEY
 from tests.webhook_app.conftest import OpenDoor, client_with
-from tests.webhook_app.scenes import bought, key_with
+from tests.webhook_app.setup_helpers import bought, key_with
 from webhook_app import auth
 from webhook_app.routes import Routes
 

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from runtime.wiring import Runtime
-from tests.webhook_app.scenes import bought, opened, rows, seated
+from tests.webhook_app.setup_helpers import bought, claimed, opened, rows
 
 CLAIMS = "/v1/accounts/acme/claims"
 BATCH = f"{CLAIMS}/batch"
@@ -70,7 +70,7 @@ def test_after_a_release_into_a_full_account_the_same_key_is_refused(client: Fla
     bought(runtime)
     send(client, "POST", CLAIMS, CLAIM)
     client.delete(ADA)
-    seated(runtime, *"abcde")
+    claimed(runtime, *"abcde")
     assert send(client, "POST", CLAIMS, CLAIM).json["code"] == "no_seat_available"
 
 
@@ -88,7 +88,7 @@ def test_after_a_release_a_change_under_the_same_key_is_404(
     client: FlaskClient, runtime: Runtime, change: dict[str, str]
 ):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     assert send(client, "PATCH", ADA, change).status_code == 200
     client.delete(ADA)
     assert send(client, "PATCH", ADA, change).json["code"] == "member_not_found"
@@ -135,16 +135,16 @@ def test_a_call_without_a_body_has_a_key_as_well(client: FlaskClient):
 
 def test_after_a_new_claim_the_same_key_releases_again(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     for _ in range(2):
         answer = client.delete("/v1/accounts/acme/members/ada", headers=UNDER_KEY)
         assert (answer.json["released"], "Idempotency-Replayed" in answer.headers) == (True, False)
-        seated(runtime, "ada")
+        claimed(runtime, "ada")
 
 
 def test_a_release_is_repeated_while_the_member_is_gone(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     answers = [client.delete("/v1/accounts/acme/members/ada", headers=UNDER_KEY) for _ in range(2)]
     assert [answer.json["released"] for answer in answers] == [True, True]
     assert answers[1].headers["Idempotency-Replayed"] == "true"

@@ -21,7 +21,7 @@ from services.sync import on_demand
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import bought, changed, rows
+from tests.webhook_app.setup_helpers import bought, rows, run_sql
 from tests.webhook_app.views.test_operators import dead
 from webhook_app.slow_calls import MAX_WAITING_CALLS
 
@@ -101,7 +101,7 @@ def test_a_sync_under_the_same_key_finds_what_has_come_since(
     provider.failing = TransientError("The provider is away.")
     assert client.post(SYNC[0], headers=KEY).status_code == 202
     provider.failing, provider.subscriptions["sub_1"] = None, a_snapshot(seats=4)
-    changed(runtime, "UPDATE subscriptions SET next_at = now(), lease_until = NULL")
+    run_sql(runtime, "UPDATE subscriptions SET next_at = now(), lease_until = NULL")
     answers = [client.post(SYNC[0], headers=KEY) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 200]
     assert answers[0].data == answers[1].data

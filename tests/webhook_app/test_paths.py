@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from runtime.wiring import Runtime
 from tests.conftest import API_KEY
 from tests.stack import free_port
-from tests.webhook_app.scenes import bought, opened, rows, seated
+from tests.webhook_app.setup_helpers import bought, claimed, opened, rows
 
 GUNICORN = Path(sys.executable).with_name("gunicorn")
 ODD = [
@@ -74,10 +74,10 @@ def test_whatever_is_accepted_names_itself_alone(
     before = set(rows(runtime, "SELECT id FROM accounts"))
     account = f"/v1/accounts/{encoded(account_id)}"
     created = client.put(account)
-    claimed = client.post(f"{account}/claims", json={"member_id": member_id, "role": "client"})
+    granted = client.post(f"{account}/claims", json={"member_id": member_id, "role": "client"})
     if created.status_code == 422:
         assert client.get(f"{account}/seats").status_code in {404, 422}
-    elif claimed.status_code == 422:
+    elif granted.status_code == 422:
         assert not client.delete(f"{account}/members/{encoded(member_id)}").json.get("released")
     else:
         assert created.json["account_id"] == account_id
@@ -114,7 +114,7 @@ def test_an_account_id_that_looks_like_a_path_is_an_account_of_its_own(
     client: FlaskClient, runtime: Runtime, below: str, slash: str
 ):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     client.put(f"/v1/accounts/evil{slash}{below.replace('/', slash)}", json={"policy": "soft"})
     client.put(f"/v1/accounts/acme{slash}{below.replace('/', slash)}", json={"policy": "soft"})
     assert rows(runtime, "SELECT id FROM accounts ORDER BY id") == ["acme", f"acme/{below}", f"evil/{below}"]
@@ -126,9 +126,9 @@ def test_releasing_a_member_of_an_odd_account_releases_nobody_of_another(
     client: FlaskClient, runtime: Runtime
 ):
     bought(runtime)
-    seated(runtime, "x")
+    claimed(runtime, "x")
     opened(runtime, "acme/members/x")
-    seated(runtime, "y", account_id="acme/members/x", role="client")
+    claimed(runtime, "y", account_id="acme/members/x", role="client")
     answer = client.delete("/v1/accounts/acme%2Fmembers%2Fx/members/y")
     assert answer.json == {"member_id": "y", "released": True}
     assert rows(runtime, "SELECT member_id FROM assignments WHERE state = 'active'") == ["x"]
@@ -137,7 +137,7 @@ def test_releasing_a_member_of_an_odd_account_releases_nobody_of_another(
 @pytest.mark.parametrize("path", ["bob/", "bob//", "/bob", "bob/seat", "x/../bob"])
 def test_slashes_that_are_not_encoded_separate(client: FlaskClient, runtime: Runtime, path: str):
     bought(runtime)
-    seated(runtime, "bob")
+    claimed(runtime, "bob")
     assert client.delete(f"/v1/accounts/acme/members/{path}").status_code == 404
     assert rows(runtime, "SELECT state FROM assignments") == ["active"]
 
@@ -201,7 +201,7 @@ def test_an_account_and_a_member_from_before_the_rule_can_be_read_and_released(
     client: FlaskClient, runtime: Runtime
 ):
     opened(runtime, "..")
-    seated(runtime, " ada", account_id="..", role="client")
+    claimed(runtime, " ada", account_id="..", role="client")
     assert client.get("/v1/accounts/%2E%2E/seats").json["account_id"] == ".."
     assert client.delete("/v1/accounts/%2E%2E/members/%20ada").json["released"] is True
 

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from runtime.wiring import Runtime
-from tests.webhook_app.scenes import opened, rows
+from tests.webhook_app.setup_helpers import opened, rows
 
 LIBRARY = re.compile(
     r"Input should|String should|should be a valid|Extra inputs|Field required|Value error|instance of"

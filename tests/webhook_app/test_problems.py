@@ -14,7 +14,7 @@ from models import account
 from models.database import connect
 from runtime.wiring import Runtime
 from services.ledger import claims
-from tests.webhook_app.scenes import bought
+from tests.webhook_app.setup_helpers import bought
 
 CLAIMS = "/v1/accounts/acme/claims"
 ADA = {"member_id": "ada", "role": "member", "email": "ada@example.com"}

@@ -16,7 +16,7 @@ from simulator.server import Simulator
 from simulator.world import World
 from tests.simulated import CHANGES, sell, with_simulator
 from tests.webhook_app.conftest import OpenDoor, client_with
-from tests.webhook_app.scenes import changed, seated
+from tests.webhook_app.setup_helpers import claimed, run_sql
 
 CHANGE = "/v1/accounts/acme/seat-changes"
 SECOND = {"product_id": "pdt_team", "seats": {"full": 9}, "second_subscription": True}
@@ -84,7 +84,7 @@ def test_what_cannot_be_had_is_not_worth_asking_for_again(
 
 
 def test_fewer_seats_than_people_are_not_worth_asking_for_again(buyer: FlaskClient, service: Runtime):
-    seated(service, *(f"member-{number}" for number in range(16)))
+    claimed(service, *(f"member-{number}" for number in range(16)))
     assert told(preview(buyer, 14)) == (409, "seats_in_use", False)
 
 
@@ -105,7 +105,7 @@ def test_a_token_that_confirms_nothing_says_whether_it_is_worth_another_preview(
     buyer: FlaskClient, service: Runtime, meanwhile: str, refusal: tuple[int, str, bool]
 ):
     token = preview(buyer).json["token"]
-    changed(service, meanwhile)
+    run_sql(service, meanwhile)
     assert told(confirm(buyer, token)) == refusal
 
 

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from domain.drift import in_words
 from runtime.wiring import Runtime
-from tests.webhook_app.scenes import bought, seated
+from tests.webhook_app.setup_helpers import bought, claimed
 
 OTHERWISE = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?!\.?\d|Z)")
 
@@ -21,8 +21,8 @@ def an_account_over_its_limit(client: FlaskClient, runtime: Runtime) -> None:
     client.post("/v1/notice-endpoints", json={"url": "https://93.184.216.34/notices"})
     bought(runtime)
     client.put("/v1/accounts/acme/policy", json={"policy": "grace", "suspend_after_grace": True})
-    seated(runtime, *(f"member-{number}" for number in range(6)))
-    seated(runtime, "invited", hold=True, email="invited@example.com")
+    claimed(runtime, *(f"member-{number}" for number in range(6)))
+    claimed(runtime, "invited", hold=True, email="invited@example.com")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from providers.base import PaymentNews, PaymentNewsKind
+from providers.base import PaymentKind, PaymentReport
 from providers.dodo.provider import build
 from tests.conftest import SECRET
 
@@ -22,25 +22,27 @@ def read(reader, event_type: str, **data):
 
 
 @pytest.mark.parametrize(
-    ("event_type", "data", "news"),
+    ("event_type", "data", "payment"),
     [
         (
             "payment.failed",
             {"metadata": OURS, "error_code": "CARD_DECLINED"},
-            PaymentNews(PaymentNewsKind.FAILED, "chg_1", "CARD_DECLINED"),
+            PaymentReport(PaymentKind.FAILED, "chg_1", "CARD_DECLINED"),
         ),
-        ("payment.cancelled", {"metadata": OURS}, PaymentNews(PaymentNewsKind.FAILED, "chg_1")),
-        ("payment.succeeded", {"metadata": OURS}, PaymentNews(PaymentNewsKind.PAID, "chg_1")),
-        ("subscription.renewed", {}, PaymentNews(PaymentNewsKind.PAID)),
-        ("subscription.update_payment_method", {}, PaymentNews(PaymentNewsKind.METHOD_REPLACED)),
+        ("payment.cancelled", {"metadata": OURS}, PaymentReport(PaymentKind.FAILED, "chg_1")),
+        ("payment.succeeded", {"metadata": OURS}, PaymentReport(PaymentKind.PAID, "chg_1")),
+        ("subscription.renewed", {}, PaymentReport(PaymentKind.PAID)),
+        ("subscription.update_payment_method", {}, PaymentReport(PaymentKind.METHOD_REPLACED)),
         ("payment.processing", {"metadata": OURS}, None),
         ("payment.failed", {"metadata": {}}, None),
         ("subscription.updated", {"metadata": OURS}, None),
         ("refund.succeeded", {"metadata": OURS}, None),
     ],
 )
-def test_what_an_event_says_of_money(reader, event_type: str, data: dict, news: PaymentNews | None):
-    assert read(reader, event_type, **data).payment == news
+def test_the_payment_that_an_event_reports(
+    reader, event_type: str, data: dict, payment: PaymentReport | None
+):
+    assert read(reader, event_type, **data).payment == payment
 
 
 def test_a_payment_of_a_change_of_ours_asks_for_a_sync_and_describes_no_subscription(reader):

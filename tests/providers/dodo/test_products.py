@@ -155,9 +155,9 @@ def test_of_an_odd_product_only_what_is_odd_is_lost(stubbed: Dodo, stub: Stub, c
 @pytest.mark.parametrize("answer", [{}, {"product_id": "pdt_2"}, {"id": "adn_2"}, {"product_id": 7, "id": 7}])
 def test_an_answer_about_something_else_is_transient(stubbed: Dodo, stub: Stub, answer):
     stub.replies = [reply(body=answer)]
-    with pytest.raises(TransientError, match="another product"):
+    with pytest.raises(TransientError, match="a different product"):
         stubbed.product("pdt_1")
-    with pytest.raises(TransientError, match="another add-on"):
+    with pytest.raises(TransientError, match="a different add-on"):
         stubbed.addon("adn_1")
 
 
@@ -236,7 +236,7 @@ def test_another_answer_does_not_tell_what_the_key_may_do(stubbed: Dodo, stub: S
 
 def test_people_wait_for_these_answers_so_they_go_first(stubbed: Dodo, stub: Stub, monkeypatch):
     callers = []
-    monkeypatch.setattr(stubbed._client._budget, "take", callers.append)
+    monkeypatch.setattr(stubbed._client._budget, "acquire", callers.append)
     stub.replies = [reply(body={"items": []})]
     stubbed.may_read()
     stubbed.may_write()

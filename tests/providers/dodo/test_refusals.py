@@ -43,4 +43,4 @@ def test_a_refusal_says_in_full_sentences_why_and_what_to_do_next(one: Documente
 def test_what_is_no_documented_refusal_is_told_as_one_nobody_knows(provider_code: str | None):
     told = refused(provider_code)
     assert (told.code, told.provider_code, told.retry_helps) == ("change_refused", provider_code, False)
-    assert told.message.endswith("Look at the subscription in the provider's dashboard.")
+    assert told.message.endswith("Check the subscription in the provider's dashboard.")

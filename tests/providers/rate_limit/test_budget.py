@@ -7,7 +7,7 @@ import redis
 from domain.errors import BudgetSpent, SettingsError
 from providers.base import Caller
 from providers.rate_limit.budget import Budget, parse_rate
-from providers.rate_limit.redis_log import SharedLog
+from providers.rate_limit.redis_log import RedisLog
 from providers.rate_limit.shares import Window
 from tests.providers.stub import closed_port
 
@@ -35,17 +35,17 @@ def test_a_rate_that_makes_no_sense_is_refused(text):
 def test_a_short_wait_is_waited_out():
     budget = Budget([Window(1, 1)], patience=2)
     started = time.monotonic()
-    budget.take(Caller.WEBHOOK)
-    budget.take(Caller.WEBHOOK)
+    budget.acquire(Caller.WEBHOOK)
+    budget.acquire(Caller.WEBHOOK)
     assert 1 <= time.monotonic() - started < 3
 
 
 def test_a_long_wait_is_refused_at_once_with_its_length():
     budget = Budget([Window(1, 60)])
-    budget.take(Caller.INTERACTIVE)
+    budget.acquire(Caller.INTERACTIVE)
     started = time.monotonic()
     with pytest.raises(BudgetSpent) as refusal:
-        budget.take(Caller.INTERACTIVE)
+        budget.acquire(Caller.INTERACTIVE)
     assert time.monotonic() - started < 0.9
     assert refusal.value.retry_after == pytest.approx(60, abs=0.5)
 
@@ -53,7 +53,7 @@ def test_a_long_wait_is_refused_at_once_with_its_length():
 def wait_of(budget, caller):
     """Seconds; 0 when the request may be sent."""
     try:
-        budget.take(caller)
+        budget.acquire(caller)
     except BudgetSpent as spent:
         return spent.retry_after
     return 0
@@ -62,7 +62,7 @@ def wait_of(budget, caller):
 @pytest.mark.parametrize(("asked", "paused"), [(30.0, 30), (None, 2), (86_400.0, 60), (0.0, 0)])
 def test_a_429_stops_everybody_for_as_long_as_it_says_but_no_longer_than_a_minute(asked, paused):
     budget = Budget([Window(100, 60)])
-    budget.refused(asked)
+    budget.note_refusal(asked)
     assert wait_of(budget, Caller.INTERACTIVE) == pytest.approx(paused, abs=0.5)
 
 
@@ -82,27 +82,27 @@ def test_what_the_provider_says_is_left_is_reserved_in_the_same_proportion(remai
     window = Window(100, 5)
     budget = Budget([window])
     for _ in range(window.floor(Caller.RECONCILE)):
-        budget.take(Caller.RECONCILE)
-    budget.told(remaining=remaining, limit=limit, resets_in=10)
+        budget.acquire(Caller.RECONCILE)
+    budget.note_remaining(remaining=remaining, limit=limit, resets_in=10)
     assert [caller for caller in Caller if wait_of(budget, caller)] == held_back
 
 
 def test_a_provider_with_little_left_for_ever_does_not_starve_the_timer(shared):
     budget = Budget([Window(100, 60)], shared)
-    budget.told(remaining=39, limit=100, resets_in=60)
+    budget.note_remaining(remaining=39, limit=100, resets_in=60)
     assert wait_of(budget, Caller.RECONCILE) == 0
 
 
 def test_a_pause_is_seen_by_every_process(shared, redis_port):
     with redis.Redis(port=redis_port) as elsewhere:
-        Budget([Window(100, 60)], shared).refused(30)
+        Budget([Window(100, 60)], shared).note_refusal(30)
         assert wait_of(Budget([Window(100, 60)], elsewhere), Caller.INTERACTIVE) == pytest.approx(30, abs=0.5)
 
 
 def test_nothing_is_left_in_redis_for_good(shared):
     budget = Budget([Window(100, 60)], shared)
-    budget.take(Caller.INTERACTIVE)
-    budget.refused(30)
+    budget.acquire(Caller.INTERACTIVE)
+    budget.note_refusal(30)
     assert [0 < shared.ttl(key) <= 60 for key in shared.scan_iter()] == [True, True, True]
 
 
@@ -114,7 +114,7 @@ def test_without_redis_a_process_takes_an_eighth_of_the_rate():
 
 def test_without_redis_a_429_stops_everybody_all_the_same():
     budget = Budget([Window(80, 60)], redis.Redis(port=closed_port()))
-    budget.refused(30)
+    budget.note_refusal(30)
     waits = [wait_of(budget, caller) for caller in Caller]
     assert waits == [pytest.approx(30, abs=0.5)] * 3
 
@@ -122,7 +122,7 @@ def test_without_redis_a_429_stops_everybody_all_the_same():
 def test_a_refusing_redis_costs_nothing_even_with_a_client_that_retries():
     budget = Budget([Window(80, 60)], redis.Redis(port=closed_port()))
     started = time.monotonic()
-    budget.take(Caller.INTERACTIVE)
+    budget.acquire(Caller.INTERACTIVE)
     assert time.monotonic() - started < 1
 
 
@@ -132,18 +132,18 @@ def test_a_silent_redis_costs_its_socket_timeout_once():
         budget = Budget([Window(80, 60)], client)
         started = time.monotonic()
         for _ in range(5):
-            budget.take(Caller.INTERACTIVE)
-        budget.refused(30)
+            budget.acquire(Caller.INTERACTIVE)
+        budget.note_refusal(30)
         assert 0.3 <= time.monotonic() - started < 1.5
         assert wait_of(budget, Caller.INTERACTIVE) == pytest.approx(30, abs=1)
 
 
 def test_a_redis_that_comes_back_is_used_again(shared, monkeypatch):
     budget = Budget([Window(100, 60)], shared)
-    monkeypatch.setattr("providers.rate_limit.budget._REDIS_REST", 0.05)
-    monkeypatch.setattr(budget._shared, "_ask", lambda *_: (_ for _ in ()).throw(redis.ConnectionError))
-    budget.take(Caller.INTERACTIVE)
+    monkeypatch.setattr("providers.rate_limit.budget._REDIS_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(budget._shared, "_reserve", lambda *_: (_ for _ in ()).throw(redis.ConnectionError))
+    budget.acquire(Caller.INTERACTIVE)
     monkeypatch.undo()
     time.sleep(0.06)
-    budget.take(Caller.INTERACTIVE)
-    assert SharedLog(shared, [Window(100, 60)], "provider").state().uses[0].total == 1
+    budget.acquire(Caller.INTERACTIVE)
+    assert RedisLog(shared, [Window(100, 60)], "provider").state().uses[0].total == 1

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers.base import Caller
-from providers.rate_limit.local_log import OwnLog
+from providers.rate_limit.local_log import LocalLog
 from providers.rate_limit.shares import Window
 
 EVERYBODY = list(Caller)
@@ -28,8 +28,8 @@ def clock():
     return Clock()
 
 
-def ask_until_refused(log, caller):
-    return next(times for times in range(1_000) if log.ask(caller))
+def reserve_until_refused(log, caller):
+    return next(times for times in range(1_000) if log.reserve(caller))
 
 
 @settings(deadline=None)
@@ -39,40 +39,40 @@ def ask_until_refused(log, caller):
 )
 def test_no_window_is_ever_exceeded(windows, asks):
     clock, sent = Clock(), []
-    log = OwnLog(windows, clock)
+    log = LocalLog(windows, clock)
     for caller, times, quarters in asks:
         clock.now += quarters / 4
-        sent += [clock.now for _ in range(times) if not log.ask(caller)]
+        sent += [clock.now for _ in range(times) if not log.reserve(caller)]
     for window in windows:
         for last in sent:
             assert sum(last - window.seconds < moment <= last for moment in sent) <= window.requests
 
 
 def test_the_wait_is_the_time_until_there_is_room(clock):
-    log = OwnLog([Window(2, 10)], clock)
-    log.ask(Caller.INTERACTIVE)
+    log = LocalLog([Window(2, 10)], clock)
+    log.reserve(Caller.INTERACTIVE)
     clock.now += 4
-    log.ask(Caller.INTERACTIVE)
-    assert log.ask(Caller.INTERACTIVE) == 6
+    log.reserve(Caller.INTERACTIVE)
+    assert log.reserve(Caller.INTERACTIVE) == 6
     clock.now += 6
-    assert log.ask(Caller.INTERACTIVE) == 0
+    assert log.reserve(Caller.INTERACTIVE) == 0
 
 
 def test_the_narrowest_window_decides(clock):
-    log = OwnLog([Window(20, 1), Window(30, 60)], clock)
-    assert ask_until_refused(log, Caller.INTERACTIVE) == 20
+    log = LocalLog([Window(20, 1), Window(30, 60)], clock)
+    assert reserve_until_refused(log, Caller.INTERACTIVE) == 20
     clock.now += 1
-    assert ask_until_refused(log, Caller.INTERACTIVE) == 10
+    assert reserve_until_refused(log, Caller.INTERACTIVE) == 10
 
 
 def test_the_timer_leaves_room_for_webhooks_and_both_for_people(clock):
-    log = OwnLog([Window(30, 60)], clock)
-    assert [ask_until_refused(log, caller) for caller in reversed(EVERYBODY)] == [18, 9, 3]
+    log = LocalLog([Window(30, 60)], clock)
+    assert [reserve_until_refused(log, caller) for caller in reversed(EVERYBODY)] == [18, 9, 3]
 
 
 @pytest.mark.parametrize("caller", Caller)
 def test_a_window_of_one_request_serves_everybody(clock, caller):
-    assert ask_until_refused(OwnLog([Window(1, 60)], clock), caller) == 1
+    assert reserve_until_refused(LocalLog([Window(1, 60)], clock), caller) == 1
 
 
 @pytest.mark.parametrize(
@@ -84,24 +84,24 @@ def test_a_window_of_one_request_serves_everybody(clock, caller):
     ],
 )
 def test_a_pause_stops_the_less_urgent_too(clock, paused, stopped):
-    log = OwnLog([Window(40, 60)], clock)
+    log = LocalLog([Window(40, 60)], clock)
     log.pause(paused, 20)
-    assert [caller for caller in Caller if log.ask(caller)] == stopped
+    assert [caller for caller in Caller if log.reserve(caller)] == stopped
 
 
 def test_a_shorter_pause_does_not_end_a_longer_one(clock):
-    log = OwnLog([Window(40, 60)], clock)
+    log = LocalLog([Window(40, 60)], clock)
     log.pause(Caller.INTERACTIVE, 20)
     log.pause(Caller.INTERACTIVE, 1)
-    assert log.ask(Caller.INTERACTIVE) == 20
+    assert log.reserve(Caller.INTERACTIVE) == 20
 
 
 def test_threads_that_share_a_log_never_exceed_a_window():
-    log = OwnLog([Window(40, 60)])
+    log = LocalLog([Window(40, 60)])
     granted = []
 
     def ask():
-        granted.append(sum(log.ask(Caller.INTERACTIVE) == 0 for _ in range(100)))
+        granted.append(sum(log.reserve(Caller.INTERACTIVE) == 0 for _ in range(100)))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:

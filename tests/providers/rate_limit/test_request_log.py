@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from providers.base import Caller
-from providers.rate_limit.redis_log import SharedLog
+from providers.rate_limit.redis_log import RedisLog
 from providers.rate_limit.shares import Window
 from tests.providers.timed_logs import SECOND, TimedLog
 
@@ -52,7 +52,7 @@ def ask_all(log, asks):
     answers = []
     for caller, times, later in asks:
         log.passes(later / SECOND)
-        answers += [log.ask(caller) for _ in range(times)]
+        answers += [log.reserve(caller) for _ in range(times)]
     return answers
 
 
@@ -69,20 +69,20 @@ def test_no_window_is_ever_exceeded(shared, windows, asks):
 
 def test_the_narrowest_window_decides_and_a_refusal_costs_the_others_nothing(make_log):
     log = make_log([Window(20, 1), Window(40, 60)])
-    assert log.ask_until_refused(Caller.INTERACTIVE) == 15
+    assert log.reserve_until_refused(Caller.INTERACTIVE) == 15
     log.passes(1)
-    assert log.ask_until_refused(Caller.INTERACTIVE) == 15
-    assert log.ask(Caller.INTERACTIVE) == 59 * SECOND
+    assert log.reserve_until_refused(Caller.INTERACTIVE) == 15
+    assert log.reserve(Caller.INTERACTIVE) == 59 * SECOND
 
 
 def test_a_window_slides(make_log):
     log = make_log([Window(2, 1)])
-    assert log.ask(Caller.INTERACTIVE) == 0
+    assert log.reserve(Caller.INTERACTIVE) == 0
     log.passes(0.5)
-    assert log.ask(Caller.INTERACTIVE) == 0
-    assert log.ask(Caller.INTERACTIVE) == SECOND / 2
+    assert log.reserve(Caller.INTERACTIVE) == 0
+    assert log.reserve(Caller.INTERACTIVE) == SECOND / 2
     log.passes(0.5)
-    assert log.ask(Caller.INTERACTIVE) == 0
+    assert log.reserve(Caller.INTERACTIVE) == 0
 
 
 # Floors: who asks for little gets it at once, whatever the others do.
@@ -95,7 +95,7 @@ def test_nobody_is_refused_who_has_not_had_its_floor(shared, windows, asks):
     for caller, times, later in asks:
         log.passes(later / SECOND)
         for _ in range(times):
-            assert log.ask(caller) == 0 or log.has_had_its_floor(caller)
+            assert log.reserve(caller) == 0 or log.has_had_its_floor(caller)
 
 
 @with_redis
@@ -105,7 +105,7 @@ def test_nobody_touches_what_is_kept_for_others(shared, windows, asks):
     for caller, times, later in asks:
         log.passes(later / SECOND)
         for _ in range(times):
-            if log.ask(caller) == 0:
+            if log.reserve(caller) == 0:
                 for window in log.windows:
                     kept = sum(log.kept_from(caller, window))
                     assert log.used(window.seconds) + kept <= window.requests
@@ -125,8 +125,8 @@ def test_whoever_keeps_asking_gets_its_floor_in_every_window_however_greedy_the_
     for _ in range(round(3 * longest / tick)):
         for other in Caller:
             if other is not modest:
-                log.ask_until_refused(other)
-        log.ask(modest)
+                log.reserve_until_refused(other)
+        log.reserve(modest)
         log.passes(tick)
     shared_out = [window for window in log.windows if window.seconds == longest]
     for window in shared_out:
@@ -137,28 +137,28 @@ def test_whoever_keeps_asking_gets_its_floor_in_every_window_however_greedy_the_
 
 @pytest.mark.parametrize(("caller", "share"), [(Caller.INTERACTIVE, 30), (Caller.WEBHOOK, 34)])
 def test_one_alone_has_all_but_the_floors_of_the_others(make_log, caller, share):
-    assert make_log([Window(40, 60)]).ask_until_refused(caller) == share
+    assert make_log([Window(40, 60)]).reserve_until_refused(caller) == share
 
 
 def test_the_timer_alone_keeps_below_its_ceiling(make_log):
-    assert make_log([Window(40, 5)]).ask_until_refused(Caller.RECONCILE) == 24
+    assert make_log([Window(40, 5)]).reserve_until_refused(Caller.RECONCILE) == 24
 
 
 @pytest.mark.parametrize("busy", [24, 30, 34])
 def test_webhooks_above_the_timers_ceiling_leave_it_its_floor(make_log, busy):
     log = make_log([Window(40, 5)])
-    assert [log.ask(Caller.WEBHOOK) for _ in range(busy)] == [0] * busy
-    assert log.ask_until_refused(Caller.RECONCILE) == 2
+    assert [log.reserve(Caller.WEBHOOK) for _ in range(busy)] == [0] * busy
+    assert log.reserve_until_refused(Caller.RECONCILE) == 2
 
 
 def test_there_is_room_for_people_when_all_others_have_taken_what_they_can(make_log):
     log = make_log([Window(40, 5)])
-    assert [log.ask_until_refused(caller) for caller in reversed(Caller)] == [24, 12, 4]
+    assert [log.reserve_until_refused(caller) for caller in reversed(Caller)] == [24, 12, 4]
 
 
 @pytest.mark.parametrize("caller", Caller)
 def test_a_small_window_still_serves_everybody(make_log, caller):
-    assert make_log([Window(1, 60)]).ask_until_refused(caller) == 1
+    assert make_log([Window(1, 60)]).reserve_until_refused(caller) == 1
 
 
 # The timer's pace.
@@ -167,7 +167,7 @@ def test_a_small_window_still_serves_everybody(make_log, caller):
 def test_the_timer_spreads_its_part_of_a_minute(make_log):
     log = make_log(DEFAULT)
     for _ in range(60):
-        log.ask_until_refused(Caller.RECONCILE)
+        log.reserve_until_refused(Caller.RECONCILE)
         assert log.used(5, Caller.RECONCILE) <= 12
         log.passes(1)
     assert len(log.granted) == 144
@@ -175,7 +175,7 @@ def test_the_timer_spreads_its_part_of_a_minute(make_log):
 
 def test_people_and_webhooks_may_burst(make_log):
     log = make_log([Window(240, 60)])
-    assert log.ask_until_refused(Caller.WEBHOOK) == 204
+    assert log.reserve_until_refused(Caller.WEBHOOK) == 204
 
 
 # The wait.
@@ -186,19 +186,19 @@ def test_people_and_webhooks_may_burst(make_log):
 def test_the_wait_is_neither_too_short_nor_too_long_if_nobody_else_asks(shared, windows, asks, caller):
     log = TimedLog(windows, shared)
     ask_all(log, asks)
-    if wait := log.ask(caller):
+    if wait := log.reserve(caller):
         log.passes((wait - 1) / SECOND)
-        assert log.ask(caller) == 1
+        assert log.reserve(caller) == 1
         log.passes(1 / SECOND)
-        assert log.ask(caller) == 0
+        assert log.reserve(caller) == 0
 
 
 def test_nobody_waits_for_what_leaves_no_room_when_it_leaves(make_log):
     log = make_log([Window(20, 60)])
-    log.ask(Caller.WEBHOOK)  # within its floor: the place is kept for it again
+    log.reserve(Caller.WEBHOOK)  # within its floor: the place is kept for it again
     log.passes(10)
-    assert log.ask_until_refused(Caller.INTERACTIVE) == 15
-    assert log.ask(Caller.INTERACTIVE) == 60 * SECOND
+    assert log.reserve_until_refused(Caller.INTERACTIVE) == 15
+    assert log.reserve(Caller.INTERACTIVE) == 60 * SECOND
 
 
 # Pauses.
@@ -215,21 +215,21 @@ def test_nobody_waits_for_what_leaves_no_room_when_it_leaves(make_log):
 def test_a_pause_holds_back_the_less_urgent_too(make_log, paused, held_back):
     log = make_log([Window(40, 60)])
     log.pause(paused, 20)
-    assert [log.ask(caller) > 0 for caller in Caller] == held_back
+    assert [log.reserve(caller) > 0 for caller in Caller] == held_back
 
 
 def test_a_pause_of_the_timer_leaves_it_its_floor(make_log):
     log = make_log([Window(40, 60)])
     log.pause(Caller.RECONCILE, 20)
-    assert log.ask_until_refused(Caller.RECONCILE) == 2
-    assert log.ask(Caller.RECONCILE) == pytest.approx(20 * SECOND, abs=SECOND / 2)
+    assert log.reserve_until_refused(Caller.RECONCILE) == 2
+    assert log.reserve(Caller.RECONCILE) == pytest.approx(20 * SECOND, abs=SECOND / 2)
 
 
 def test_a_shorter_pause_does_not_end_a_longer_one(make_log):
     log = make_log([Window(40, 60)])
     log.pause(Caller.WEBHOOK, 20)
     log.pause(Caller.WEBHOOK, 1)
-    assert log.ask(Caller.WEBHOOK) == pytest.approx(20 * SECOND, abs=SECOND / 2)
+    assert log.reserve(Caller.WEBHOOK) == pytest.approx(20 * SECOND, abs=SECOND / 2)
 
 
 # What is told about it.
@@ -239,9 +239,9 @@ def test_the_state_says_who_sent_what_and_what_is_kept_for_whom(make_log):
     log = make_log(DEFAULT)
     for caller, times in zip(Caller, (5, 3, 1), strict=True):
         for _ in range(times):
-            log.ask(caller)
+            log.reserve(caller)
     log.passes(1)
-    log.ask(Caller.WEBHOOK)
+    log.reserve(Caller.WEBHOOK)
     second, minute = log.state().uses
     assert [second.window, minute.window] == list(DEFAULT)
     assert (second.total, list(second.by_caller.values())) == (1, [0, 1, 0])
@@ -257,7 +257,7 @@ def test_the_state_says_who_is_paused_and_for_how_long(make_log):
 
 
 def test_to_look_at_the_state_writes_nothing(shared):
-    log = SharedLog(shared, DEFAULT, "test")
+    log = RedisLog(shared, DEFAULT, "test")
     log.state()
     assert shared.dbsize() == 0
 
@@ -267,35 +267,35 @@ def test_to_look_at_the_state_writes_nothing(shared):
 
 def test_a_redis_clock_set_back_far_does_not_block(shared):
     log = TimedLog([Window(1, 60)], shared)
-    assert log.ask(Caller.WEBHOOK) == 0
+    assert log.reserve(Caller.WEBHOOK) == 0
     log.passes(-3600)
-    assert log.ask_until_refused(Caller.RECONCILE) == 1
+    assert log.reserve_until_refused(Caller.RECONCILE) == 1
 
 
 def test_a_redis_clock_set_back_by_less_than_a_second_forgets_nothing(shared):
     log = TimedLog([Window(20, 60)], shared)
-    assert log.ask_until_refused(Caller.INTERACTIVE) == 15
+    assert log.reserve_until_refused(Caller.INTERACTIVE) == 15
     log.passes(-0.5)
-    assert log.ask(Caller.INTERACTIVE) == 60 * SECOND
-    assert log.ask_until_refused(Caller.WEBHOOK) == 4
+    assert log.reserve(Caller.INTERACTIVE) == 60 * SECOND
+    assert log.reserve_until_refused(Caller.WEBHOOK) == 4
 
 
 def test_requests_at_the_same_moment_are_all_counted(shared):
     log = TimedLog([Window(100, 60)], shared)
-    log.ask(Caller.WEBHOOK)
+    log.reserve(Caller.WEBHOOK)
     log.passes(60)
-    assert log.ask_until_refused(Caller.WEBHOOK) == 85
+    assert log.reserve_until_refused(Caller.WEBHOOK) == 85
     assert log.state().uses[0].total == 85
 
 
 def hammer(port, seconds, results):
     """Ask without pause; note for every grant the moments between which it was given."""
     client = redis.Redis(port=port)
-    log = SharedLog(client, [Window(20, 1), Window(30, 2)], "hammered")
+    log = RedisLog(client, [Window(20, 1), Window(30, 2)], "hammered")
     until, grants = time.time() + seconds, []
     while time.time() < until:
         before = time.time()
-        if log.ask(Caller.INTERACTIVE) == 0:
+        if log.reserve(Caller.INTERACTIVE) == 0:
             grants.append((before, time.time()))
     client.close()
     results.put(grants)

@@ -1,7 +1,7 @@
 import pytest
 
 from providers.base import Caller
-from providers.rate_limit.shares import FLOORS, RECONCILE_CEILING, Window, judged, pace
+from providers.rate_limit.shares import FLOORS, RECONCILE_CEILING, Window, pace, with_divisible_multiples
 
 DEFAULT = (Window(40, 1), Window(240, 60))
 
@@ -22,7 +22,7 @@ def test_only_the_timer_has_a_ceiling():
 
 @pytest.mark.parametrize("requests", range(1, 20))
 def test_a_window_that_is_too_small_to_be_shared_out_is_shared_out_over_a_longer_time(requests):
-    small, long = judged([Window(requests, 3)])
+    small, long = with_divisible_multiples([Window(requests, 3)])
     assert small == Window(requests, 3)
     assert long.requests * small.seconds == small.requests * long.seconds
     assert all(long.floor(caller) for caller in Caller)
@@ -30,7 +30,7 @@ def test_a_window_that_is_too_small_to_be_shared_out_is_shared_out_over_a_longer
 
 
 def test_a_larger_window_is_judged_as_it_is():
-    assert judged(DEFAULT) == DEFAULT
+    assert with_divisible_multiples(DEFAULT) == DEFAULT
 
 
 @pytest.mark.parametrize(

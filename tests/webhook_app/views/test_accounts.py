@@ -11,7 +11,7 @@ from runtime.wiring import Runtime
 from tests.factories import a_catalog, a_snapshot
 from tests.fakes import FakeProvider
 from tests.webhook_app.conftest import OpenDoor, RecordedWakeUps
-from tests.webhook_app.scenes import bought, opened, rows, seated
+from tests.webhook_app.setup_helpers import bought, claimed, opened, rows
 
 SOLD_ELSEWHERE = """
 [free]
@@ -56,7 +56,7 @@ def test_a_new_account_is_shown_whole(client: FlaskClient):
 
 def test_creating_again_changes_nothing(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     before = client.get("/v1/accounts/acme/seats").json
     client.put("/v1/accounts/acme")
     after = client.get("/v1/accounts/acme/seats").json
@@ -125,7 +125,7 @@ def test_who_read_just_before_the_move_sees_it_at_once(client: FlaskClient, runt
 def test_who_sits_in_the_account_left_behind_stays_over_the_limit(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     bought(runtime, subscription_id="sub_2")
-    seated(runtime, *"abcdefg")
+    claimed(runtime, *"abcdefg")
     client.put("/v1/accounts/other/subscriptions/sub_1")
     document = client.get("/v1/accounts/acme/seats").json
     assert (document["status"], document["seats"]["full"]["overage"]) == ("over_limit", 2)

@@ -19,7 +19,7 @@ from models.database import Sessions
 from runtime.wiring import Runtime
 from services.reports.audit_export import Format, export
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import bought, changed, key_with, opened, rows, seated
+from tests.webhook_app.setup_helpers import bought, claimed, key_with, opened, rows, run_sql
 
 AUDIT = "/v1/accounts/acme/audit"
 
@@ -29,7 +29,7 @@ def acme(runtime: Runtime) -> None:
     """Bought, and two members seated; another account beside it."""
     bought(runtime, seats=1)
     opened(runtime, "other")
-    seated(runtime, "ada", "bob")
+    claimed(runtime, "ada", "bob")
 
 
 def listed(client: FlaskClient, **query: str) -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ def as_csv(client: FlaskClient) -> list[dict[str, str]]:
 
 def written(runtime: Runtime, count: int) -> None:
     """So many rows more, by somebody who does not go through the ledger."""
-    changed(
+    run_sql(
         runtime,
         "INSERT INTO audit (account_id, actor, source, reason, before, after) "
         "SELECT account_id, actor, source, reason, after, after FROM audit, generate_series(1, "
@@ -111,7 +111,7 @@ def test_csv_tells_the_same_as_json(client: FlaskClient):
 
 
 def test_csv_is_as_its_standard_says(client: FlaskClient, runtime: Runtime):
-    seated(runtime, 'é,"x"')
+    claimed(runtime, 'é,"x"')
     answer = client.get(f"{AUDIT}?format=csv")
     assert answer.content_type == "text/csv; charset=utf-8"
     assert answer.data.count(b"\r\n") == 5
@@ -120,7 +120,7 @@ def test_csv_is_as_its_standard_says(client: FlaskClient, runtime: Runtime):
 
 @pytest.mark.parametrize("member_id", ["=1+1", "+1", "-1", "@SUM(A1)", "'quoted"])
 def test_no_cell_is_a_formula_and_none_is_ambiguous(client: FlaskClient, runtime: Runtime, member_id: str):
-    seated(runtime, member_id)
+    claimed(runtime, member_id)
     assert as_csv(client)[-1]["member_id"] == f"'{member_id}"
     assert listed(client)[-1]["member_id"] == member_id
 
@@ -145,7 +145,7 @@ def test_more_rows_than_one_slice_are_all_there_once(client: FlaskClient, runtim
 def test_what_is_written_meanwhile_is_left_out(runtime: Runtime):
     pieces = exported(runtime.sessions, Format.CSV)
     header = next(pieces)
-    seated(runtime, "late")
+    claimed(runtime, "late")
     assert len([header, *pieces]) == 2
     assert b"late" not in b"".join(pieces)
 
@@ -180,7 +180,7 @@ def exported(sessions: Sessions, form: Format) -> Iterator[bytes]:
 
 
 def test_it_knows_nobody_by_name_or_address(client: FlaskClient, runtime: Runtime):
-    seated(runtime, "eve", email="eve@example.com", name="Eve Doe")
+    claimed(runtime, "eve", email="eve@example.com", name="Eve Doe")
     assert "example.com" not in client.get(AUDIT).text + client.get(f"{AUDIT}?format=csv").text
     assert "Doe" not in client.get(AUDIT).text
 

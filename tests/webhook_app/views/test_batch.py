@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 
 from runtime.wiring import Runtime
 from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
-from tests.webhook_app.scenes import bought, rows, seated
+from tests.webhook_app.setup_helpers import bought, claimed, rows
 
 BATCH = "/v1/accounts/acme/claims/batch"
 
@@ -70,13 +70,13 @@ def test_after_all_came_to_nothing_readers_still_see_every_later_change(
     """What was rolled back left no mark in the cache that later versions would have to overtake."""
     bought(runtime)
     batch(client, "all", people(*"abcdef"))
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     assert used(client) == 1
 
 
 def test_who_sits_already_counts_once(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "a")
+    claimed(runtime, "a")
     answer = batch(client, "all", people("a", "b", "b"))
     assert [one["status"] for one in answer.json["results"]] == [200, 201, 200]
     assert used(client) == 2

@@ -28,7 +28,7 @@ from tests.docs.manual import PAGES, blocks
 from tests.simulator.driver import Control
 from tests.waiting import wait_until
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import changed, key_with, opened
+from tests.webhook_app.setup_helpers import key_with, opened, run_sql
 
 CHECKOUT = "/v1/accounts/acme/checkout"
 CATALOG = """
@@ -344,7 +344,7 @@ def test_what_may_have_been_paid_for_is_not_bought_again(
     buyer: FlaskClient, service: Runtime, control: Control, known: str
 ):
     has_bought(service, control, "active")
-    changed(service, known)
+    run_sql(service, known)
     answer = buyer.post(CHECKOUT, json=wish())
     assert (answer.status_code, answer.json["code"]) == (409, "subscription_exists")
 
@@ -361,7 +361,7 @@ def test_what_the_provider_does_not_know_is_bought_anew(
     buyer: FlaskClient, service: Runtime, control: Control, over: str
 ):
     has_bought(service, control, "active")
-    changed(service, over)
+    run_sql(service, over)
     assert buyer.post(CHECKOUT, json=wish()).status_code == 201
 
 
@@ -385,5 +385,5 @@ def test_what_the_provider_has_not_known_for_its_term_is_bought_anew(
     buyer: FlaskClient, service: Runtime, control: Control
 ):
     has_bought(service, control, "active")
-    changed(service, "UPDATE subscriptions SET missing_since = now(), gone_at = now()")
+    run_sql(service, "UPDATE subscriptions SET missing_since = now(), gone_at = now()")
     assert buyer.post(CHECKOUT, json=wish()).status_code == 201

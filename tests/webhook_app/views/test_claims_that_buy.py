@@ -19,7 +19,7 @@ from simulator.server import Simulator
 from simulator.world import World
 from tests.simulated import CATALOG, applied_writes, sell, units, with_simulator
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import rows, seated
+from tests.webhook_app.setup_helpers import claimed, rows
 
 ACCOUNT = "/v1/accounts/acme"
 SEVEN = {"Idempotency-Key": "seven"}
@@ -35,7 +35,7 @@ def service(runtime: Runtime, simulator: Simulator) -> Runtime:
 def sold(service: Runtime, world: World) -> str:
     """Five full seats, all of them taken."""
     subscription_id = sell(world, service, {})
-    seated(service, *"abcde")
+    claimed(service, *"abcde")
     return subscription_id
 
 

@@ -18,7 +18,7 @@ from tests.acme import DAY, Acme
 from tests.clock import Clock
 from tests.factories import NOON, a_catalog
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import bought, changed, key_with, opened
+from tests.webhook_app.setup_helpers import bought, key_with, opened, run_sql
 
 EXPLAIN, SEATS = "/v1/accounts/acme/explain", "/v1/accounts/acme/seats"
 CATALOG = """
@@ -311,13 +311,13 @@ def test_who_counts_is_listed_and_who_does_not_with_the_reason(client: FlaskClie
     acme.releases("gone")
     acme.seats("invited", hold=True)
     assert who(client, "counted") == [
-        ("a", "active", "sits on a full seat"),
-        ("invited", "held", "a full seat is held until the invitation is taken up or lapses"),
+        ("a", "active", "holds a full seat"),
+        ("invited", "held", "a full seat is held until the invitation is accepted or expires"),
     ]
     assert who(client, "not_counted") == [
-        ("b", "suspended", "suspended: occupies no seat until reactivated"),
+        ("b", "suspended", "suspended: takes no seat until reactivated"),
         ("client", "active", "the role client is free"),
-        ("gone", "released", "the seat was given back"),
+        ("gone", "released", "the seat was released"),
     ]
 
 
@@ -361,7 +361,7 @@ def test_who_took_up_an_invitation_after_having_left_is_not_listed_as_gone(clien
 
 def test_of_very_many_a_hundred_are_listed_beside_the_total(client: FlaskClient, acme: Acme):
     acme.buys("strict", 200)
-    changed(
+    run_sql(
         acme.runtime,
         "INSERT INTO assignments (account_id, member_id, role, seat_type, state) "
         "SELECT 'acme', 'member-' || n, 'member', 'full', 'active' FROM generate_series(1, 120) AS n",

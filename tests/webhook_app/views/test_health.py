@@ -20,7 +20,7 @@ from runtime import schema
 from runtime.wiring import Runtime
 from tests.factories import a_catalog, an_arrival
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import bought, changed, seated
+from tests.webhook_app.setup_helpers import bought, claimed, run_sql
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_an_outdated_process_still_takes_claims_by_the_rules_in_force(runtime: R
     newer = replace(runtime, catalog=a_catalog("[free]\nincluded = { full = 1 }"))
     bought(runtime)
     bought(newer, seats=1)
-    seated(runtime, *"abcdef")
+    claimed(runtime, *"abcdef")
     claim = {"member_id": "g", "role": "member"}
     assert open_door().post("/v1/accounts/acme/claims", json=claim).json["code"] == "no_seat_available"
 
@@ -150,7 +150,7 @@ def test_a_broker_that_never_answers_is_away(runtime: Runtime, open_door: OpenDo
 def test_the_oldest_unprocessed_event_is_told(anyone: FlaskClient, runtime: Runtime):
     kept(runtime)
     kept(runtime, "msg_2")
-    changed(runtime, "UPDATE inbox SET received_at = now() - interval '10 seconds' WHERE event_id = 'msg_1'")
+    run_sql(runtime, "UPDATE inbox SET received_at = now() - interval '10 seconds' WHERE event_id = 'msg_1'")
     document = anyone.get("/readyz").json
     assert document["status"] == "ready"
     assert 10 <= document["oldest_unprocessed_seconds"] < 20
@@ -158,7 +158,7 @@ def test_the_oldest_unprocessed_event_is_told(anyone: FlaskClient, runtime: Runt
 
 def test_an_event_that_has_waited_for_minutes_is_lagging(anyone: FlaskClient, runtime: Runtime):
     kept(runtime)
-    changed(runtime, "UPDATE inbox SET received_at = now() - interval '301 seconds'")
+    run_sql(runtime, "UPDATE inbox SET received_at = now() - interval '301 seconds'")
     answer = anyone.get("/readyz")
     assert (answer.status_code, answer.json["status"]) == (200, "lagging")
 
@@ -166,7 +166,7 @@ def test_an_event_that_has_waited_for_minutes_is_lagging(anyone: FlaskClient, ru
 def due_for(runtime: Runtime, seconds: int, **columns: str) -> None:
     values = {"next_at": f"now() - interval '{seconds} seconds'", **columns}
     kept(runtime)
-    changed(
+    run_sql(
         runtime,
         "UPDATE subscriptions SET " + ", ".join(f"{name} = {value}" for name, value in values.items()),
     )
@@ -202,7 +202,7 @@ def test_what_is_touched_in_time_or_not_due_is_no_lag(
 
 def test_old_events_that_wait_for_nothing_are_no_lag(anyone: FlaskClient, runtime: Runtime):
     kept(runtime, state=InboxState.DEAD, reason="nobody could read it")
-    changed(runtime, "UPDATE inbox SET received_at = now() - interval '1 day'")
+    run_sql(runtime, "UPDATE inbox SET received_at = now() - interval '1 day'")
     assert anyone.get("/readyz").json["status"] == "ready"
 
 
@@ -236,8 +236,8 @@ def test_metrics_count_what_waits_and_what_is_wrong(anyone: FlaskClient, runtime
     bought(runtime, subscription_id="sub_2", metadata={"account_id": "asleep"}, status="paused")
     kept(runtime)
     kept(runtime, "msg_2", state=InboxState.IGNORED, reason="does not concern seats")
-    changed(runtime, "UPDATE inbox SET received_at = now() - interval '10 seconds'")
-    changed(runtime, "UPDATE subscriptions SET dead_reason = 'gave up' WHERE id = 'sub_2'")
+    run_sql(runtime, "UPDATE inbox SET received_at = now() - interval '10 seconds'")
+    run_sql(runtime, "UPDATE subscriptions SET dead_reason = 'gave up' WHERE id = 'sub_2'")
     with runtime.sessions.begin() as session:
         drift_finding.record(session, "sub_1", [findings.unknown_status("melted")])
     found = figures(anyone)

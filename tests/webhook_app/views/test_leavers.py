@@ -11,7 +11,7 @@ from models.api_key import Scope
 from runtime.wiring import Runtime
 from services.ledger import seat_holders
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import bought, changed, key_with, seated
+from tests.webhook_app.setup_helpers import bought, claimed, key_with, run_sql
 
 LEAVERS = "/v1/accounts/acme/leavers"
 
@@ -27,18 +27,18 @@ def leaving(client: FlaskClient, query: str = "", seat_type: str = "full") -> li
 
 def reported(runtime: Runtime, member_id: str, day: str) -> None:
     """The app has said that the member was last active on this day."""
-    changed(runtime, f"UPDATE assignments SET last_active_at = '{day}Z' WHERE member_id = '{member_id}'")
+    run_sql(runtime, f"UPDATE assignments SET last_active_at = '{day}Z' WHERE member_id = '{member_id}'")
 
 
 def test_everything_is_said_about_a_leaver(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada", "bob")
-    changed(
+    claimed(runtime, "ada", "bob")
+    run_sql(
         runtime,
         "UPDATE assignments SET name = 'Ada Lovelace', claimed_at = '2026-11-01Z', "
         "last_active_at = '2026-11-03T09:30Z' WHERE member_id = 'ada'",
     )
-    changed(runtime, "UPDATE assignments SET protected = true WHERE member_id = 'bob'")
+    run_sql(runtime, "UPDATE assignments SET protected = true WHERE member_id = 'bob'")
     assert client.get(f"{LEAVERS}?type=full&to=1").json == {
         "account_id": "acme",
         "order": "least_active",
@@ -68,9 +68,9 @@ def test_everything_is_said_about_a_leaver(client: FlaskClient, runtime: Runtime
 
 def test_invitations_go_first_and_owners_last(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "owner", protected=True)
-    seated(runtime, "busy", "idle", "silent")
-    seated(runtime, "invited", hold=True)
+    claimed(runtime, "owner", protected=True)
+    claimed(runtime, "busy", "idle", "silent")
+    claimed(runtime, "invited", hold=True)
     reported(runtime, "busy", "2026-11-20")
     reported(runtime, "idle", "2026-10-20")
     assert leaving(client, "to=0") == ["invited", "silent", "idle", "busy", "owner"]
@@ -78,19 +78,19 @@ def test_invitations_go_first_and_owners_last(client: FlaskClient, runtime: Runt
 
 def test_a_member_without_a_name_is_listed_without_one(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     assert [one["name"] for one in asked(client, "to=0")["leavers"]] == [None]
 
 
 def test_nobody_leaves_while_everybody_has_a_seat(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     assert asked(client) == {"used": 1, "purchased": 5, "target": 5, "total": 0, "leavers": []}
 
 
 def test_unasked_it_tells_who_is_beyond_what_is_purchased(client: FlaskClient, runtime: Runtime):
     bought(runtime, seats=1)
-    seated(runtime, "a", "b", "c", "d", "e", "f")
+    claimed(runtime, "a", "b", "c", "d", "e", "f")
     bought(runtime, seats=0)
     told = asked(client)
     assert (told["target"], told["total"], leaving(client)) == (5, 1, ["f"])
@@ -98,27 +98,27 @@ def test_unasked_it_tells_who_is_beyond_what_is_purchased(client: FlaskClient, r
 
 def test_unasked_it_tells_of_every_seat_type(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     assert client.get(LEAVERS).json["seat_types"].keys() == {"full", "viewer"}
 
 
 def test_who_sits_on_another_seat_or_on_none_stays(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
-    seated(runtime, "client", role="client")
+    claimed(runtime, "ada")
+    claimed(runtime, "client", role="client")
     assert (leaving(client, "to=0"), leaving(client, "to=0", "viewer")) == (["ada"], [])
 
 
 def test_nobody_has_to_leave_unlimited_seats(client: FlaskClient, runtime: Runtime):
     bought(runtime, product_id="pdt_unlimited")
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     told = asked(client)
     assert (told["purchased"], told["target"], told["leavers"]) == ("unlimited", "unlimited", [])
 
 
 def test_unlimited_seats_can_be_imagined_fewer(client: FlaskClient, runtime: Runtime):
     bought(runtime, product_id="pdt_unlimited")
-    seated(runtime, "ada", "bob")
+    claimed(runtime, "ada", "bob")
     assert leaving(client, "to=1") == ["bob"]
 
 
@@ -130,12 +130,12 @@ def test_a_known_seat_type_that_the_account_never_had_is_empty(client: FlaskClie
 
 def test_of_very_many_the_first_thousand_are_listed(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    changed(
+    run_sql(
         runtime,
         "INSERT INTO assignments (account_id, member_id, role, seat_type, state) "
         "SELECT 'acme', 'member-' || n, 'member', 'full', 'active' FROM generate_series(1, 1002) AS n",
     )
-    changed(runtime, "UPDATE accounts SET seats = jsonb_set(seats, '{full,active}', '1002')")
+    run_sql(runtime, "UPDATE accounts SET seats = jsonb_set(seats, '{full,active}', '1002')")
     told = asked(client, "to=1")
     assert (told["total"], len(told["leavers"])) == (1001, 1000)
 
@@ -144,11 +144,11 @@ def test_the_figures_and_the_people_are_of_one_moment(
     client: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     read = seat_holders.on_types
 
     def read_late(*about: Any) -> Any:
-        seated(runtime, "somebody meanwhile")
+        claimed(runtime, "somebody meanwhile")
         return read(*about)
 
     monkeypatch.setattr(seat_holders, "on_types", read_late)
@@ -158,7 +158,7 @@ def test_the_figures_and_the_people_are_of_one_moment(
 
 def test_nobody_leaves_by_being_listed(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     before = client.get("/v1/accounts/acme/seats").json
     leaving(client, "to=0")
     assert client.get("/v1/accounts/acme/seats").json["version"] == before["version"]

@@ -18,7 +18,7 @@ from tests.audit_replay import assert_audit_matches_the_tables
 from tests.factories import a_catalog, a_snapshot
 from tests.fakes import FakeProvider
 from tests.webhook_app.conftest import OpenDoor, RecordedWakeUps
-from tests.webhook_app.scenes import bought, key_with, opened, rows, seated
+from tests.webhook_app.setup_helpers import bought, claimed, key_with, opened, rows
 
 LINK = "/v1/accounts/acme/subscriptions/sub_1"
 
@@ -127,7 +127,7 @@ def test_created_again_it_goes_on_with_its_audit(client: FlaskClient, runtime: R
 
 IN_USE: dict[str, Callable[[Runtime], object]] = {
     "subscriptions": lambda runtime: bought(runtime, status="cancelled"),
-    "members": lambda runtime: (opened(runtime, "acme"), seated(runtime, "ada", role="client")),
+    "members": lambda runtime: (opened(runtime, "acme"), claimed(runtime, "ada", role="client")),
 }
 
 
@@ -148,7 +148,7 @@ def test_an_account_with_a_contract_is_not_deleted(open_door: OpenDoor, runtime:
 
 def test_once_emptied_an_account_can_be_deleted(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     client.delete("/v1/accounts/acme/members/ada")
     client.delete(LINK)
     assert client.delete("/v1/accounts/acme").status_code == 200

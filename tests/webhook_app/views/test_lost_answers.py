@@ -16,7 +16,7 @@ from simulator.server import Simulator
 from simulator.world import World
 from tests.simulated import CHANGES, applied_writes, sell, with_simulator
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import changed
+from tests.webhook_app.setup_helpers import run_sql
 from tests.webhook_app.views.test_seat_changes import CART, CHANGE, SEVEN, confirm, preview, purchased
 
 CUT = ["api_cut_probability", "api_cut_before_probability"]
@@ -50,8 +50,8 @@ def mended(world: World) -> None:
 
 def a_minute_later(service: Runtime) -> None:
     """What was sent is settled by the worker, and nobody asks for it."""
-    changed(service, "UPDATE seat_changes SET sent_at = sent_at - interval '1 minute', next_at = now()")
-    changed(service, "UPDATE subscriptions SET next_at = now(), lease_until = NULL")
+    run_sql(service, "UPDATE seat_changes SET sent_at = sent_at - interval '1 minute', next_at = now()")
+    run_sql(service, "UPDATE subscriptions SET next_at = now(), lease_until = NULL")
     settle_due(service, until=time.monotonic() + 30)
 
 

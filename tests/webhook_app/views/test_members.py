@@ -17,7 +17,7 @@ from domain.snapshot import AddonQuantity
 from models.api_key import Scope
 from runtime.wiring import Runtime
 from tests.webhook_app.conftest import OpenDoor, client_with
-from tests.webhook_app.scenes import bought, changed, key_with, opened, rows, seated
+from tests.webhook_app.setup_helpers import bought, claimed, key_with, opened, rows, run_sql
 
 pytestmark = pytest.mark.long(seconds=12)
 
@@ -51,7 +51,7 @@ def test_a_claim_is_201_and_the_assignment(client: FlaskClient, runtime: Runtime
         "state": "active",
         "occupies_seat": True,
         "awaits_purchase": False,
-        "reason": "sits on a full seat",
+        "reason": "holds a full seat",
         "name": None,
         "last_active_at": None,
         "email": "Ada@Example.com",
@@ -130,10 +130,10 @@ def test_an_invitation_by_e_mail_is_confirmed_under_the_members_own_id(client: F
 
 def test_a_hold_that_is_over_makes_room_for_the_next(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "a", "b", "c", "d")
+    claimed(runtime, "a", "b", "c", "d")
     claim(client, "e", hold=True)
     assert claim(client, "f").status_code == 409
-    changed(runtime, LATER)
+    run_sql(runtime, LATER)
     assert claim(client, "f").status_code == 201
     assert (seats(client)["active"], seats(client)["held"]) == (5, 0)
 
@@ -143,7 +143,7 @@ def test_a_hold_that_is_over_makes_room_for_the_next(client: FlaskClient, runtim
 
 def test_without_a_seat_409_with_the_numbers(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "a", "b", "c", "d", "e")
+    claimed(runtime, "a", "b", "c", "d", "e")
     answer = claim(client)
     assert (answer.status_code, answer.json["code"]) == (409, "no_seat_available")
     numbers = {"seat_type": "full", "purchased": 5, "used": 5, "available": 0, "overage": 0}
@@ -187,7 +187,7 @@ def test_a_role_nobody_knows_422_names_those_known(client: FlaskClient, runtime:
 
 def test_a_refusal_leaves_nothing_behind(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "a", "b", "c", "d", "e")
+    claimed(runtime, "a", "b", "c", "d", "e")
     before = client.get("/v1/accounts/acme/seats").json["version"]
     claim(client)
     assert client.get("/v1/accounts/acme/seats").json["version"] == before
@@ -357,7 +357,7 @@ def test_no_body_is_ever_our_fault(client: FlaskClient, runtime: Runtime, body: 
 
 def test_releasing_is_200_and_200_again(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     answers = [client.delete(f"{MEMBERS}/ada") for _ in range(2)]
     assert [(answer.status_code, answer.json) for answer in answers] == [
         (200, {"member_id": "ada", "released": True}),
@@ -378,7 +378,7 @@ def test_releasing_in_an_account_nobody_knows_is_404(client: FlaskClient):
 
 def test_who_was_released_claims_anew(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     client.delete(f"{MEMBERS}/ada")
     assert claim(client).status_code == 201
     assert rows(runtime, "SELECT state FROM assignments ORDER BY id") == ["released", "active"]
@@ -386,7 +386,7 @@ def test_who_was_released_claims_anew(client: FlaskClient, runtime: Runtime):
 
 def test_releasing_works_while_claims_are_blocked(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     bought(runtime, status="paused")
     assert client.delete(f"{MEMBERS}/ada").json["released"] is True
 
@@ -406,7 +406,7 @@ def pages(client: FlaskClient, address: str) -> list[list[str]]:
 
 def test_the_pages_hold_every_member_once_oldest_first(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, *"abcde")
+    claimed(runtime, *"abcde")
     assert pages(client, f"{MEMBERS}?limit=2") == [["a", "b"], ["c", "d"], ["e"]]
     assert pages(client, f"{MEMBERS}?limit=5") == [list("abcde")]
 
@@ -415,10 +415,10 @@ def test_who_comes_and_goes_between_pages_neither_repeats_nor_hides_others(
     client: FlaskClient, runtime: Runtime
 ):
     bought(runtime)
-    seated(runtime, *"abcd")
+    claimed(runtime, *"abcd")
     first = client.get(f"{MEMBERS}?limit=2").json
     client.delete(f"{MEMBERS}/a")
-    seated(runtime, "e")
+    claimed(runtime, "e")
     second = client.get(f"{MEMBERS}?limit=9&cursor={first['next_cursor']}").json
     assert [member["member_id"] for member in second["members"]] == ["c", "d", "e"]
 
@@ -443,26 +443,26 @@ def test_members_are_found_by_state_role_and_type(
     client: FlaskClient, runtime: Runtime, asked: str, found: list[str]
 ):
     bought(runtime, addons=(AddonQuantity("adn_viewer", 1),))
-    seated(runtime, "active", "gone")
-    seated(runtime, "held", role="admin", hold=True)
-    seated(runtime, "free", role="client")
-    seated(runtime, "viewing", role="viewer")
+    claimed(runtime, "active", "gone")
+    claimed(runtime, "held", role="admin", hold=True)
+    claimed(runtime, "free", role="client")
+    claimed(runtime, "viewing", role="viewer")
     client.delete(f"{MEMBERS}/gone")
     assert pages(client, f"{MEMBERS}?limit=50&{asked}") == [found]
 
 
 def test_everybody_listed_has_a_reason(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "active", "gone")
-    seated(runtime, "held", hold=True)
-    seated(runtime, "free", role="client")
+    claimed(runtime, "active", "gone")
+    claimed(runtime, "held", hold=True)
+    claimed(runtime, "free", role="client")
     client.delete(f"{MEMBERS}/gone")
     listed = [*client.get(MEMBERS).json["members"], *client.get(f"{MEMBERS}?state=released").json["members"]]
     assert {member["member_id"]: (member["occupies_seat"], member["reason"]) for member in listed} == {
-        "active": (True, "sits on a full seat"),
-        "held": (True, "a full seat is held until the invitation is taken up or lapses"),
+        "active": (True, "holds a full seat"),
+        "held": (True, "a full seat is held until the invitation is accepted or expires"),
         "free": (False, "the role client is free"),
-        "gone": (False, "the seat was given back"),
+        "gone": (False, "the seat was released"),
     }
 
 
@@ -506,7 +506,7 @@ def test_the_same_key_and_body_get_the_same_answer(client: FlaskClient, runtime:
 
 def test_a_refusal_is_an_answer_too(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, *"abcde")
+    claimed(runtime, *"abcde")
     refused = claim(client, headers=under("k"))
     client.delete(f"{MEMBERS}/a")
     again = claim(client, headers=under("k"))
@@ -552,7 +552,7 @@ def test_the_same_key_elsewhere_is_another_key(client: FlaskClient, runtime: Run
 
 def test_a_release_under_a_key_tells_the_same_again(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     answers = [client.delete(f"{MEMBERS}/ada", headers=under("k")).json for _ in range(2)]
     assert answers == [{"member_id": "ada", "released": True}] * 2
 
@@ -560,7 +560,7 @@ def test_a_release_under_a_key_tells_the_same_again(client: FlaskClient, runtime
 def test_after_a_day_the_key_is_new(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     claim(client, headers=under("k"))
-    changed(runtime, "UPDATE idempotency_keys SET created_at = now() - interval '24 hours 1 second'")
+    run_sql(runtime, "UPDATE idempotency_keys SET created_at = now() - interval '24 hours 1 second'")
     assert claim(client, "bob", headers=under("k")).status_code == 201
 
 
@@ -627,10 +627,10 @@ def test_a_refusal_that_freed_a_lapsed_invitation_is_seen_by_the_next_reader(
     client: FlaskClient, runtime: Runtime
 ):
     bought(runtime, seats=2)
-    seated(runtime, *"abcdef")
-    seated(runtime, "g", hold=True)
+    claimed(runtime, *"abcdef")
+    claimed(runtime, "g", hold=True)
     bought(runtime)
-    changed(runtime, LATER)
+    run_sql(runtime, LATER)
     assert seats(client)["held"] == 1
     assert claim(client, "h").status_code == 409
     assert seats(client)["held"] == 0
@@ -638,9 +638,9 @@ def test_a_refusal_that_freed_a_lapsed_invitation_is_seen_by_the_next_reader(
 
 def test_can_add_tells_what_a_claim_would_be_told(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, *"abcd")
-    seated(runtime, "e", hold=True)
-    changed(runtime, LATER)
+    claimed(runtime, *"abcd")
+    claimed(runtime, "e", hold=True)
+    run_sql(runtime, LATER)
     told = client.get("/v1/accounts/acme/can-add?role=member").json["allowed"]
     assert (told, claim(client, "f").status_code) == (True, 201)
 
@@ -673,8 +673,8 @@ def test_a_role_in_another_case_is_warned_of_in_the_answer(open_door: OpenDoor, 
 
 def test_a_refusal_is_warned_of_the_role_that_was_asked_for(open_door: OpenDoor, any_role: Runtime):
     bought(any_role)
-    seated(any_role, *"abcde")
-    seated(any_role, "ada", role="client")
+    claimed(any_role, *"abcde")
+    claimed(any_role, "ada", role="client")
     client = open_door(any_role)
     body = {"mode": "each", "claims": [{"member_id": "bob", "role": "Client"}]}
     refusals = [

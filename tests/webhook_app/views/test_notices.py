@@ -14,7 +14,7 @@ from runtime.wiring import Runtime
 from services.notices.delivery import notify
 from tests.receiver import Receiver
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import bought, changed, key_with, opened, rows, seated
+from tests.webhook_app.setup_helpers import bought, claimed, key_with, opened, rows, run_sql
 
 PUBLIC = "https://93.184.216.34/notices"
 
@@ -166,7 +166,7 @@ def test_notices_are_listed_newest_first_with_their_deliveries(client: FlaskClie
 def test_dead_letters_are_found_by_state_page_by_page(client: FlaskClient, runtime: Runtime):
     register(client)
     said(runtime, *[NoticeType.BLOCKED] * 3)
-    changed(runtime, "UPDATE notice_deliveries SET state = 'dead', last_error = 'answered 500'")
+    run_sql(runtime, "UPDATE notice_deliveries SET state = 'dead', last_error = 'answered 500'")
     said(runtime, NoticeType.RESTORED)
     found, cursor = [], ""
     while cursor is not None:
@@ -189,7 +189,7 @@ def test_notices_are_found_by_account(client: FlaskClient, runtime: Runtime):
 def test_a_dead_letter_can_be_resent(client: FlaskClient, runtime: Runtime):
     register(client)
     said(runtime, NoticeType.BLOCKED)
-    changed(runtime, "UPDATE notice_deliveries SET state = 'dead', last_error = 'answered 500', attempts = 9")
+    run_sql(runtime, "UPDATE notice_deliveries SET state = 'dead', last_error = 'answered 500', attempts = 9")
     (number,) = rows(runtime, "SELECT id FROM notices")
     answer = client.post(f"/v1/notices/{number}/resend")
     assert (answer.status_code, answer.json) == (200, {"id": number, "deliveries": 1})
@@ -236,7 +236,7 @@ def test_from_the_last_seat_to_the_app(open_door: OpenDoor, private: Runtime):
     bought(private)
     with Receiver() as receiver:
         made = register(open_door(private), receiver.url)
-        seated(private, *(f"user-{number}" for number in range(5)))
+        claimed(private, *(f"user-{number}" for number in range(5)))
         notify(private)
         (arrived,) = receiver.arrived
     told = arrived.verified(made["secret"])

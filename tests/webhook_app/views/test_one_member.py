@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 from models.api_key import Scope
 from runtime.wiring import Runtime
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import bought, key_with, opened, rows, seated
+from tests.webhook_app.setup_helpers import bought, claimed, key_with, opened, rows
 
 MEMBERS = "/v1/accounts/acme/members"
 ADA = f"{MEMBERS}/ada"
@@ -36,7 +36,7 @@ def test_a_member_is_read_as_in_the_list(
     client: FlaskClient, runtime: Runtime, wish: dict[str, Any], occupies: bool
 ):
     bought(runtime)
-    seated(runtime, "ada", **wish)
+    claimed(runtime, "ada", **wish)
     answer = client.get(ADA)
     assert (answer.status_code, answer.json["occupies_seat"]) == (200, occupies)
     assert answer.json == client.get(MEMBERS).json["members"][0]
@@ -44,7 +44,7 @@ def test_a_member_is_read_as_in_the_list(
 
 def test_an_unchanged_member_is_304(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     etag = client.get(ADA).headers["ETag"]
     again = client.get(ADA, headers={"If-None-Match": etag})
     assert (again.status_code, again.data, again.headers["ETag"]) == (304, b"", etag)
@@ -66,7 +66,7 @@ def test_whatever_is_shown_changes_the_validator(
     client: FlaskClient, runtime: Runtime, change: dict[str, Any]
 ):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     etag = client.get(ADA).headers["ETag"]
     client.patch(ADA, json=change)
     again = client.get(ADA, headers={"If-None-Match": etag})
@@ -77,14 +77,14 @@ def test_equal_members_of_two_accounts_have_two_validators(client: FlaskClient, 
     opened(runtime, "acme", "other")
     with runtime.transaction():
         for account_id in ("acme", "other"):
-            seated(runtime, "ada", account_id=account_id, role="client")
+            claimed(runtime, "ada", account_id=account_id, role="client")
     one, other = (client.get(f"/v1/accounts/{account_id}/members/ada") for account_id in ("acme", "other"))
     assert one.headers["ETag"] != other.headers["ETag"]
 
 
 def test_a_released_member_is_404_with_the_time(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     client.delete(ADA)
     answer = client.get(ADA)
     assert (answer.status_code, answer.json["code"]) == (404, "member_not_found")
@@ -93,9 +93,9 @@ def test_a_released_member_is_404_with_the_time(client: FlaskClient, runtime: Ru
 
 def test_a_member_who_came_back_is_the_one_who_is_there(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     client.delete(ADA)
-    seated(runtime, "ada", role="client")
+    claimed(runtime, "ada", role="client")
     assert client.get(ADA).json["role"] == "client"
 
 
@@ -137,10 +137,10 @@ def test_members_are_found_by_id_and_by_address(
     client: FlaskClient, runtime: Runtime, asked: dict[str, str], members: list[str]
 ):
     bought(runtime)
-    seated(runtime, "before", email="Ada@example.com")
+    claimed(runtime, "before", email="Ada@example.com")
     client.delete(f"{MEMBERS}/before")
-    seated(runtime, "ada", email="Ada@Example.com")
-    seated(runtime, "ida", email="ada@Bücher.example")
+    claimed(runtime, "ada", email="Ada@Example.com")
+    claimed(runtime, "ida", email="ada@Bücher.example")
     assert found(client, **asked) == members
 
 
@@ -158,7 +158,7 @@ def test_a_question_for_nobody_is_422(client: FlaskClient, runtime: Runtime, ask
 
 def test_a_renamed_member_gives_the_seat_back_under_the_new_id(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     answer = rename(client, "ada", "user/77")
     assert (answer.status_code, answer.json["member_id"]) == (200, "user/77")
     assert client.delete(ADA).json["released"] is False
@@ -167,7 +167,7 @@ def test_a_renamed_member_gives_the_seat_back_under_the_new_id(client: FlaskClie
 
 def test_renaming_is_audited_once(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     rename(client, "ada", "user-77")
     told = "SELECT subject_before->>'member_id' || ' ' || member_id FROM audit WHERE source = 'rename'"
     assert rows(runtime, told) == ["ada user-77"]
@@ -175,7 +175,7 @@ def test_renaming_is_audited_once(client: FlaskClient, runtime: Runtime):
 
 def test_an_id_that_is_taken_is_409(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada", "ida")
+    claimed(runtime, "ada", "ida")
     answer = rename(client, "ada", "ida")
     assert (answer.status_code, answer.json["code"], answer.json["member_id"]) == (
         409,
@@ -187,7 +187,7 @@ def test_an_id_that_is_taken_is_409(client: FlaskClient, runtime: Runtime):
 @pytest.mark.parametrize("new_id", ["", "..", " ida", "i\0", 7, None, "x" * 201])
 def test_an_id_that_no_url_can_name_is_422(client: FlaskClient, runtime: Runtime, new_id: object):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     assert rename(client, "ada", new_id).status_code == 422
 
 
@@ -199,7 +199,7 @@ def test_renaming_nobody_is_404(client: FlaskClient, runtime: Runtime):
 
 def test_renaming_under_one_key_is_done_once(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     answers = [rename(client, "ada", "ida", headers={"Idempotency-Key": "k"}) for _ in range(2)]
     assert answers[0].json == answers[1].json
     assert found(client) == ["ida"]

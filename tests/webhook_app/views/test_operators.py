@@ -13,7 +13,7 @@ from runtime.wiring import Runtime
 from tests.factories import an_arrival
 from tests.fakes import FakeProvider
 from tests.webhook_app.conftest import RecordedWakeUps
-from tests.webhook_app.scenes import rows
+from tests.webhook_app.setup_helpers import rows
 
 
 def kept(runtime: Runtime, event_id: str = "msg_1", **changes) -> int:

@@ -11,7 +11,7 @@ from models.api_key import Scope
 from runtime.wiring import Runtime
 from tests.audit_replay import assert_audit_matches_the_tables
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import bought, key_with, opened, rows, seated
+from tests.webhook_app.setup_helpers import bought, claimed, key_with, opened, rows
 
 POLICY = "/v1/accounts/acme/policy"
 CATALOGUE = {
@@ -40,7 +40,7 @@ def test_without_a_word_of_the_app_the_catalogue_rules(client: FlaskClient, runt
 
 def test_what_is_set_holds_at_once(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, *"abcde")
+    claimed(runtime, *"abcde")
     assert claim(client, "f").json["code"] == "no_seat_available"
     answer = client.put(POLICY, json={"policy": "soft"})
     soft = {**STRICT, "policy": "soft"}
@@ -53,7 +53,7 @@ def test_what_is_set_holds_at_once(client: FlaskClient, runtime: Runtime):
 
 def test_one_seat_type_may_have_a_policy_of_its_own(client: FlaskClient, runtime: Runtime):
     bought(runtime)
-    seated(runtime, *"abcde")
+    claimed(runtime, *"abcde")
     client.put(POLICY, json={"seat_types": {"viewer": "soft"}})
     assert claim(client, "v", role="viewer").status_code == 201
     assert claim(client, "f").json["code"] == "no_seat_available"
@@ -75,7 +75,7 @@ def test_a_new_look_at_the_provider_does_not_undo_it(client: FlaskClient, runtim
 def test_grace_shows_its_deadline_in_the_document(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     client.put(POLICY, json={"policy": "grace", "grace_days": 3})
-    seated(runtime, *"abcdef")
+    claimed(runtime, *"abcdef")
     document = client.get("/v1/accounts/acme/seats").json
     assert (document["status"], document["seats"]["full"]["overage"]) == ("grace", 1)
     assert document["deadline"] is not None

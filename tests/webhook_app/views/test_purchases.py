@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 from models.api_key import Scope
 from runtime.wiring import Runtime
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import key_with, opened, rows
+from tests.webhook_app.setup_helpers import key_with, opened, rows
 
 RESUME = "/v1/accounts/acme/purchases/resume"
 

@@ -16,7 +16,7 @@ from simulator.billing.lifecycle import changed as did
 from simulator.world import World
 from tests.simulated import CATALOG, CHANGES, sell
 from tests.webhook_app.conftest import OpenDoor
-from tests.webhook_app.scenes import changed, rows, seated
+from tests.webhook_app.setup_helpers import claimed, rows, run_sql
 
 CHANGE = "/v1/accounts/acme/seat-changes"
 CART = {"adn_seat": 3, "adn_pack_10": 1, "adn_viewer": 4, "adn_support": 1}
@@ -164,7 +164,7 @@ def test_a_preview_that_is_too_old_is_refused_however_often_it_is_confirmed(
     buyer: FlaskClient, service: Runtime, world: World
 ):
     token = preview(buyer, {"full": 23}).json["token"]
-    changed(service, "UPDATE seat_changes SET expires_at = now()")
+    run_sql(service, "UPDATE seat_changes SET expires_at = now()")
     assert [told(confirm(buyer, token)) for _ in range(2)] == [(409, "preview_expired")] * 2
     assert asked(world, CHANGES) == []
 
@@ -175,8 +175,8 @@ def test_a_preview_that_is_too_old_is_refused_however_often_it_is_confirmed(
 def test_who_sits_on_nothing_that_is_given_back_cannot_be_released(
     buyer: FlaskClient, service: Runtime, full: int, release: str
 ):
-    seated(service, "boss")
-    seated(service, "guest-1", role="guest")
+    claimed(service, "boss")
+    claimed(service, "guest-1", role="guest")
     answer = preview(buyer, {"full": full}, release=[release])
     assert told(answer) == (409, "release_refused")
     assert answer.json["members"] == [release]

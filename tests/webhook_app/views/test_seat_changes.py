@@ -27,7 +27,7 @@ from tests.conftest import API_KEY
 from tests.providers.stub import Stub, reply
 from tests.simulated import CATALOG, CHANGES, applied_writes, sell, units, with_simulator
 from tests.webhook_app.conftest import OpenDoor, client_with
-from tests.webhook_app.scenes import changed, key_with, opened, seated
+from tests.webhook_app.setup_helpers import claimed, key_with, opened, run_sql
 
 pytestmark = pytest.mark.long(seconds=14)
 
@@ -136,7 +136,7 @@ def test_what_is_done_cannot_be_taken_back(buyer: FlaskClient):
 
 
 def test_fewer_seats_than_people_is_409_with_those_who_would_leave(buyer: FlaskClient, service: Runtime):
-    seated(service, *(f"member-{number}" for number in range(12)))
+    claimed(service, *(f"member-{number}" for number in range(12)))
     answer = preview(buyer, 10)
     assert told(answer) == (409, "seats_in_use")
     assert [one["member_id"] for one in answer.json["leavers"]] == ["member-11", "member-10"]
@@ -272,7 +272,7 @@ def test_a_token_sent_again_without_a_key_tells_how_it_stands(buyer: FlaskClient
 
 def test_a_token_that_came_to_nothing_is_409_with_the_reason(buyer: FlaskClient, service: Runtime):
     token = preview(buyer).json["token"]
-    changed(
+    run_sql(
         service,
         "UPDATE seat_changes SET state = 'failed', sent_at = now(), code = 'not_applied', "
         "message = 'The provider shows no trace.', retry_helps = true",
@@ -380,7 +380,7 @@ def scripted(
     one_way = "\n".join(line for line in CATALOG.splitlines() if "pack" not in line)  # nobody asks for prices
     service = replace(with_simulator(runtime, stub.url), catalog=parse(one_way, "test catalogue"))
     opened(service, "acme")
-    changed(service, "INSERT INTO subscriptions (id, account_id, linked_by) VALUES ('sub_1', 'acme', 'app')")
+    run_sql(service, "INSERT INTO subscriptions (id, account_id, linked_by) VALUES ('sub_1', 'acme', 'app')")
     stub.replies = [reply(body=subscription(3))]
     client = open_door(service)
     assert client.post("/v1/accounts/acme/sync").status_code == 200

@@ -13,12 +13,12 @@ from models import inbox, sync_queue
 from runtime.wiring import Runtime
 from services.ledger import links, unverified_webhooks
 from tests.factories import a_cause, a_snapshot, an_arrival
-from tests.webhook_app.scenes import bought, seated
+from tests.webhook_app.setup_helpers import bought, claimed
 
 
 def test_the_seats_document_has_the_contracts_fields(client: FlaskClient, runtime: Runtime):
     bought(runtime, seats=10)
-    seated(runtime, "ada", "bob")
+    claimed(runtime, "ada", "bob")
     document = client.get("/v1/accounts/acme/seats").json
     assert document.pop("as_of") > document.pop("verified_at")
     assert document == {
@@ -76,7 +76,7 @@ def test_the_second_reader_is_served_from_the_cache(client: FlaskClient, runtime
 def test_a_change_is_seen_by_the_next_reader(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     client.get("/v1/accounts/acme/seats")
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     assert client.get("/v1/accounts/acme/seats").json["seats"]["full"]["used"] == 1
 
 
@@ -132,7 +132,7 @@ def test_a_wish_that_would_not_be_heeded_is_refused(client: FlaskClient, runtime
 def test_a_change_makes_a_new_etag(client: FlaskClient, runtime: Runtime):
     bought(runtime)
     etag = client.get("/v1/accounts/acme/seats").headers["ETag"]
-    seated(runtime, "ada")
+    claimed(runtime, "ada")
     assert client.get("/v1/accounts/acme/seats", headers={"If-None-Match": etag}).status_code == 200
 
 

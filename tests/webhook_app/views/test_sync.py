@@ -15,7 +15,7 @@ from services.sync import on_demand
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.webhook_app.conftest import OpenDoor, RecordedWakeUps
-from tests.webhook_app.scenes import bought, changed, opened, rows
+from tests.webhook_app.setup_helpers import bought, opened, rows, run_sql
 
 SYNC = "/v1/accounts/acme/sync"
 
@@ -117,7 +117,7 @@ def test_what_was_given_up_on_is_told_as_dead_and_not_rung_for(
     client: FlaskClient, runtime: Runtime, provider: FakeProvider, wake_ups: RecordedWakeUps
 ):
     bought(runtime)
-    changed(runtime, "UPDATE subscriptions SET refused_since = now() - interval '1 day'")
+    run_sql(runtime, "UPDATE subscriptions SET refused_since = now() - interval '1 day'")
     provider.failing = PermanentError("The key may not read.")
     answer = client.post(SYNC)
     waiting = [{"subscription_id": "sub_1", "reason": "The key may not read.", "dead": True}]
@@ -144,7 +144,7 @@ def test_somebody_else_s_look_that_began_earlier_is_not_taken_for_the_answer(
     """It may have seen the state before the change that the caller knows of."""
     bought(runtime)
     provider.subscriptions["sub_1"] = a_snapshot(seats=4)
-    changed(runtime, "UPDATE subscriptions SET hint = hint + 1, lease_until = now() + interval '0.2 seconds'")
+    run_sql(runtime, "UPDATE subscriptions SET hint = hint + 1, lease_until = now() + interval '0.2 seconds'")
     assert client.post(SYNC).json["changed"] is True
     assert provider.retrieved == ["sub_1"]
 

@@ -36,7 +36,7 @@ from tests.webhook_app.deliveries import (
     signature,
     signed,
 )
-from tests.webhook_app.scenes import rows
+from tests.webhook_app.setup_helpers import rows
 from webhook_app.request_body import MAX_BYTES
 from worker.wake_ups import WakeUps
 

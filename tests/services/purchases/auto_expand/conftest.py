@@ -7,7 +7,7 @@ import pytest
 from runtime.wiring import Runtime
 from simulator.server import Simulator
 from simulator.world import World
-from tests.services.purchases.auto_expand.scenes import CART, OF_FIVE, claim, with_catalog
+from tests.services.purchases.auto_expand.setup_helpers import CART, OF_FIVE, claim, with_catalog
 from tests.simulated import sell, with_simulator
 
 

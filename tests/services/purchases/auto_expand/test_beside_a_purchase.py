@@ -19,7 +19,7 @@ from simulator.control.actions import Options
 from simulator.world import World
 from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
 from tests.factories import a_cause
-from tests.services.purchases.auto_expand.scenes import (
+from tests.services.purchases.auto_expand.setup_helpers import (
     OF_FIVE,
     claim,
     come_again,

@@ -12,7 +12,7 @@ from models import assignment
 from runtime.wiring import Runtime
 from services.purchases import auto_expand
 from simulator.world import World
-from tests.services.purchases.auto_expand.scenes import (
+from tests.services.purchases.auto_expand.setup_helpers import (
     CART,
     balance,
     claim,

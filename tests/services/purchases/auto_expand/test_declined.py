@@ -20,7 +20,7 @@ from services.purchases import auto_expand as buying
 from services.purchases import confirm
 from services.purchases.preview import SeatRequest, preview
 from simulator.world import World
-from tests.services.purchases.auto_expand.scenes import (
+from tests.services.purchases.auto_expand.setup_helpers import (
     claim,
     come_again,
     long_ago,

@@ -12,7 +12,14 @@ from simulator.billing.subscription import AddonUnits
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.world import World
-from tests.services.purchases.auto_expand.scenes import claim, long_ago, people, reason, status, with_catalog
+from tests.services.purchases.auto_expand.setup_helpers import (
+    claim,
+    long_ago,
+    people,
+    reason,
+    status,
+    with_catalog,
+)
 from tests.simulated import applied_writes, sell_second_subscription
 
 

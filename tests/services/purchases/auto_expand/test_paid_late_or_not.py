@@ -11,7 +11,7 @@ from runtime.wiring import Runtime
 from services.purchases import auto_expand
 from services.sync.on_demand import sync_subscription
 from simulator.world import World
-from tests.services.purchases.auto_expand.scenes import (
+from tests.services.purchases.auto_expand.setup_helpers import (
     balance,
     claim,
     come_again,

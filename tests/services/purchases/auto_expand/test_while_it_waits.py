@@ -16,7 +16,7 @@ from services.sync.on_demand import sync_subscription
 from simulator.world import World
 from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
 from tests.factories import a_cause
-from tests.services.purchases.auto_expand.scenes import OF_FIVE, claim, people, reason, settles
+from tests.services.purchases.auto_expand.setup_helpers import OF_FIVE, claim, people, reason, settles
 from tests.simulated import applied_writes
 
 

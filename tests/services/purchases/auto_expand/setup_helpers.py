@@ -35,12 +35,12 @@ BUYING = {'policy = "strict"': 'policy = "auto_expand"'}
 
 
 def with_catalog(service: Runtime, changes: Mapping[str, str]) -> Runtime:
-    """Seats are bought on a claim, ten a day, and whatever else is to be different."""
-    told = CATALOG
+    """The service with a catalogue that buys seats automatically, ten a day, and with these text changes."""
+    catalog_text = CATALOG
     for before, after in {**BUYING, **changes}.items():
-        assert before in told
-        told = told.replace(before, after)
-    return replace(service, catalog=parse(told, "test catalogue"))
+        assert before in catalog_text
+        catalog_text = catalog_text.replace(before, after)
+    return replace(service, catalog=parse(catalog_text, "test catalogue"))
 
 
 def claim(service: Runtime, *member_ids: str, **wish: Any) -> None:

@@ -1,4 +1,4 @@
-"""What has happened before a test begins."""
+"""Steps that prepare the database before a test of the API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.factories import a_cause, a_snapshot
 
 
 def bought(runtime: Runtime, **changes) -> None:
-    """The provider was asked, and this is what it said."""
+    """Store a subscription with these values, as a sync would."""
     snapshot = a_snapshot(**changes)
     with runtime.transaction() as session:
         sync_queue.raise_hint(session, snapshot.subscription_id)
@@ -24,17 +24,18 @@ def bought(runtime: Runtime, **changes) -> None:
 
 
 def opened(runtime: Runtime, *account_ids: str) -> None:
-    """The app has created these accounts."""
+    """Open these accounts, as the app would."""
     with runtime.sessions.begin() as session:
         for account_id in account_ids:
             accounts.open_account(session, account_id, runtime.catalog, a_cause())
 
 
-def seated(runtime: Runtime, *members: str, account_id: str = "acme", **wish) -> None:
+def claimed(runtime: Runtime, *members: str, account_id: str = "acme", **options) -> None:
+    """Claim a seat for each member."""
     for member_id in members:
         with runtime.transaction() as session:
-            wanted = ClaimRequest(member_id=member_id, **{"role": "member", **wish})
-            claims.claim(session, account_id, wanted, runtime.catalog, a_cause())
+            request = ClaimRequest(member_id=member_id, **{"role": "member", **options})
+            claims.claim(session, account_id, request, runtime.catalog, a_cause())
 
 
 def key_with(runtime: Runtime, *scopes: Scope) -> str:
@@ -43,12 +44,12 @@ def key_with(runtime: Runtime, *scopes: Scope) -> str:
 
 
 def rows(runtime: Runtime, statement: str) -> list:
-    """What a query gives, one value a row."""
+    """The first value of each row that the query returns."""
     with runtime.sessions() as session:
         return list(session.scalars(text(statement)))
 
 
-def changed(runtime: Runtime, statement: str) -> None:
-    """Time has passed, or somebody has put a hand in."""
+def run_sql(runtime: Runtime, statement: str) -> None:
+    """Change rows directly, for example to simulate that time has passed."""
     with runtime.sessions.begin() as session:
         session.execute(text(statement))
