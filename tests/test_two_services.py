@@ -21,7 +21,7 @@ AUTHORIZED = {"Authorization": f"Bearer {API_KEY}"}
 
 
 class Silent:
-    def ring(self, subscription_id: str, delay: float = 0.0) -> None:
+    def wake(self, subscription_id: str, delay: float = 0.0) -> None:
         pass
 
 

@@ -40,7 +40,7 @@ class AppContext:
         sync is committed, so the sweep finds it even if the wake-up is lost.
         """
         try:
-            self.wake_ups.ring(subscription_id, delay)
+            self.wake_ups.wake(subscription_id, delay)
         except Exception as error:  # noqa: BLE001  most likely a thread that cannot start
             log.warning("wake-up not sent", extra={"error": type(error).__name__})
 

@@ -32,7 +32,7 @@ class WakeUps:
         self._changed = threading.Condition()
         self._thread_pid: int | None = None
 
-    def ring(self, subscription_id: str, delay: float = 0.0) -> None:
+    def wake(self, subscription_id: str, delay: float = 0.0) -> None:
         """Have the subscription synced in `delay` seconds; returns at once and never raises."""
         due = time.monotonic() + max(delay, 0.0)
         with self._changed:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from cli.main import cli
 from runtime.wiring import Runtime
 from tests.conftest import API_KEY
-from tests.webhook_app.conftest import SilentDoorbell
+from tests.webhook_app.conftest import RecordedWakeUps
 from tests.webhook_app.setup_helpers import bought, claimed, opened, rows
 from webhook_app.app import create_app
 
@@ -89,7 +89,7 @@ def test_a_database_that_is_away_ends_with_two(run: Run, command: list[str]):
 
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_the_export_is_what_the_door_gives(run: Run, runtime: Runtime, form: str):
-    client = create_app(runtime, SilentDoorbell()).test_client()
+    client = create_app(runtime, RecordedWakeUps()).test_client()
     given = client.get(
         f"/v1/accounts/acme/audit?format={form}&from=2026-01-01T00:00:00Z",
         headers={"Authorization": f"Bearer {API_KEY}"},

@@ -18,7 +18,7 @@ from services.ledger import claims
 from services.ledger.claims import ClaimRequest
 from tests.conftest import API_KEY
 from tests.factories import a_cause
-from tests.webhook_app.conftest import SilentDoorbell
+from tests.webhook_app.conftest import RecordedWakeUps
 from tests.webhook_app.setup_helpers import bought, claimed, opened, run_sql
 from webhook_app.app import create_app
 
@@ -98,7 +98,7 @@ def test_members_are_named_by_id_only(run: Run):
 
 
 def test_as_json_it_is_what_the_door_gives(run: Run, runtime: Runtime):
-    client = create_app(runtime, SilentDoorbell()).test_client()
+    client = create_app(runtime, RecordedWakeUps()).test_client()
     headers = {"Authorization": f"Bearer {API_KEY}"}
     given = client.get("/v1/accounts/acme/explain?since=2026-01-01T00:00:00Z", headers=headers).json
     shown = json.loads(run("acme", "--json", "--since", "2026-01-01T00:00:00Z").stdout)

@@ -228,7 +228,7 @@ def test_one_way_to_name_the_person_is_needed(run: Run, arguments: list[str]):
 
 
 class Unheard:
-    def ring(self, subscription_id: str, delay: float = 0.0) -> None:
+    def wake(self, subscription_id: str, delay: float = 0.0) -> None:
         pass
 
 

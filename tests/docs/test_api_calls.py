@@ -23,7 +23,7 @@ from tests.docs.manual import EXAMPLE, blocks, pages_with
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.simulated import sell
-from tests.webhook_app.conftest import SilentDoorbell, service, world  # noqa: F401  fixtures
+from tests.webhook_app.conftest import RecordedWakeUps, service, world  # noqa: F401  fixtures
 from tests.webhook_app.setup_helpers import bought, opened
 from webhook_app.app import create_app
 
@@ -76,7 +76,7 @@ def run(tmp_path: Path) -> Run:
 @contextmanager
 def serving(runtime: Runtime) -> Iterator[str]:
     catalog = parse(EXAMPLE.read_text(encoding="utf-8"), EXAMPLE.name)
-    app = create_app(replace(runtime, catalog=catalog), SilentDoorbell())
+    app = create_app(replace(runtime, catalog=catalog), RecordedWakeUps())
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

@@ -24,16 +24,16 @@ OpenDoor = Callable[..., FlaskClient]
 
 
 @dataclass
-class SilentDoorbell:
-    rung: list[str] = field(default_factory=list)
+class RecordedWakeUps:
+    woken: list[str] = field(default_factory=list)
 
-    def ring(self, subscription_id: str, delay: float = 0.0) -> None:
-        self.rung.append(subscription_id)
+    def wake(self, subscription_id: str, delay: float = 0.0) -> None:
+        self.woken.append(subscription_id)
 
 
 @pytest.fixture
-def wake_ups() -> SilentDoorbell:
-    return SilentDoorbell()
+def wake_ups() -> RecordedWakeUps:
+    return RecordedWakeUps()
 
 
 class Apps:
@@ -42,7 +42,7 @@ class Apps:
     def __init__(self) -> None:
         self._free: list[tuple[Flask, Contract]] = []
 
-    def borrow(self, runtime: Runtime, wake_ups: WakeUps | SilentDoorbell) -> tuple[Flask, Contract]:
+    def borrow(self, runtime: Runtime, wake_ups: WakeUps | RecordedWakeUps) -> tuple[Flask, Contract]:
         """An app over this runtime, as good as new."""
         if not self._free:
             app = create_app(runtime, wake_ups)
@@ -62,7 +62,7 @@ def apps() -> Apps:
 
 
 @pytest.fixture
-def open_door(apps: Apps, runtime: Runtime, wake_ups: SilentDoorbell) -> Iterator[OpenDoor]:
+def open_door(apps: Apps, runtime: Runtime, wake_ups: RecordedWakeUps) -> Iterator[OpenDoor]:
     """A client of an app, by default over the test's own runtime and with a key that may do everything.
 
     Whatever the apps answer has to be as their OpenAPI document says.
@@ -70,9 +70,9 @@ def open_door(apps: Apps, runtime: Runtime, wake_ups: SilentDoorbell) -> Iterato
     borrowed: list[tuple[Flask, Contract]] = []
 
     def client(
-        over: Runtime = runtime, *, key: str | None = API_KEY, bell: WakeUps | SilentDoorbell = wake_ups
+        over: Runtime = runtime, *, key: str | None = API_KEY, wakes: WakeUps | RecordedWakeUps = wake_ups
     ) -> FlaskClient:
-        app, contract = apps.borrow(over, bell)
+        app, contract = apps.borrow(over, wakes)
         borrowed.append((app, contract))
         return client_with(app, key)
 

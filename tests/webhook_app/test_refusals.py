@@ -9,13 +9,13 @@ from flask.testing import FlaskClient
 
 from runtime.refusal_log import RefusalLog
 from runtime.wiring import Runtime
-from tests.webhook_app.conftest import SilentDoorbell
+from tests.webhook_app.conftest import RecordedWakeUps
 from webhook_app.app import create_app
 
 
 @pytest.fixture
 def client(runtime: Runtime) -> FlaskClient:
-    return create_app(runtime, SilentDoorbell()).test_client()
+    return create_app(runtime, RecordedWakeUps()).test_client()
 
 
 @pytest.mark.parametrize(

@@ -39,29 +39,29 @@ def broker() -> Broker:
 
 
 def test_a_wake_up_is_published(broker: Broker):
-    WakeUps(broker.publish).ring("sub_1")
+    WakeUps(broker.publish).wake("sub_1")
     wait_until(lambda: broker.names() == ["sub_1"], "the wake-up is published")
 
 
 def test_simultaneous_wake_ups_are_published_together_and_once_each(broker: Broker):
     wakes = WakeUps(broker.publish)
     for number in range(30):
-        wakes.ring(f"sub_{number % 3}")
+        wakes.wake(f"sub_{number % 3}")
     wait_until(lambda: len(broker.names()) >= 3, "the wake-ups are published")
     assert sorted(broker.names()) == ["sub_0", "sub_1", "sub_2"]
 
 
 def test_a_delayed_wake_up_is_published_after_its_delay(broker: Broker):
     started = time.monotonic()
-    WakeUps(broker.publish).ring("sub_1", delay=0.3)
+    WakeUps(broker.publish).wake("sub_1", delay=0.3)
     wait_until(broker.names, "the wake-up is published")
     assert time.monotonic() - started >= 0.3
 
 
 def test_an_earlier_wake_up_replaces_a_later_one(broker: Broker):
     wakes = WakeUps(broker.publish)
-    wakes.ring("sub_1", delay=60)
-    wakes.ring("sub_1")
+    wakes.wake("sub_1", delay=60)
+    wakes.wake("sub_1")
     wait_until(lambda: broker.names() == ["sub_1"], "the wake-up is published at once")
 
 
@@ -70,7 +70,7 @@ def test_a_hung_broker_delays_no_caller():
     wakes = WakeUps(lambda _ids: hung.wait(30))
     started = time.monotonic()
     for number in range(1000):
-        wakes.ring(f"sub_{number}")
+        wakes.wake(f"sub_{number}")
     assert time.monotonic() - started < 1
     hung.set()
 
@@ -79,21 +79,21 @@ def test_after_a_failure_later_wake_ups_are_published(broker: Broker, monkeypatc
     monkeypatch.setattr(wake_ups, "_PAUSE_AFTER_FAILURE_SECONDS", 0.05)
     wakes = WakeUps(broker.publish)
     broker.is_away.set()
-    wakes.ring("lost")
+    wakes.wake("lost")
     assert broker.has_failed.wait(5)
     broker.is_away.clear()
-    wakes.ring("published")
+    wakes.wake("published")
     wait_until(lambda: "published" in broker.names(), "the later wake-up is published")
 
 
 def test_a_forked_process_publishes_its_own_wake_ups():
     read, write = os.pipe()
     wakes = WakeUps(lambda ids: os.write(write, b"!") and None)
-    wakes.ring("in the parent")
+    wakes.wake("in the parent")
     assert os.read(read, 1) == b"!"
     child = os.fork()
     if child == 0:
-        wakes.ring("in the child")
+        wakes.wake("in the child")
         time.sleep(60)
         os._exit(0)
     try:

@@ -630,9 +630,9 @@ def removed(runtime: Runtime, endpoint_id: str) -> None:
 
 
 def wake_ups_of_a_sweep(runtime: Runtime) -> list[str]:
-    rung: list[str] = []
-    Sweep(runtime, lambda _: None, lambda: rung.append("notify")).once()
-    return rung
+    woken: list[str] = []
+    Sweep(runtime, lambda _: None, lambda: woken.append("notify")).once()
+    return woken
 
 
 def test_the_sweep_wakes_a_worker_once_if_a_notice_is_due(runtime: Runtime, receiver: Receiver):

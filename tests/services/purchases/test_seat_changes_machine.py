@@ -47,7 +47,7 @@ from tests.services.purchases.seat_changes_model import (
     seats_of,
 )
 from tests.simulated import CHANGES, reset_simulator, sell, with_simulator
-from tests.webhook_app.conftest import SilentDoorbell, client_with
+from tests.webhook_app.conftest import RecordedWakeUps, client_with
 from webhook_app.app import create_app
 
 pytestmark = pytest.mark.long(seconds=40)
@@ -71,7 +71,7 @@ class SeatChanges(RuleBasedStateMachine):
         self.clock, self.simulator = clock, simulator
         self.world = reset_simulator(simulator.world)
         self.service = with_simulator(runtime, simulator.url)
-        self.app = client_with(create_app(self.service, SilentDoorbell()), API_KEY)
+        self.app = client_with(create_app(self.service, RecordedWakeUps()), API_KEY)
         sold = sell(self.world, self.service, CART)
         self.model = Model(self.world, sold, NOON)
         self.model.sync()

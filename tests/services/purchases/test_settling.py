@@ -172,7 +172,7 @@ def test_all_that_is_due_is_settled(service: Runtime, unpaid: SeatChange, behind
 
 
 def test_a_failing_change_does_not_stop_the_others(service: Runtime, world: World, clock: Clock, sold: str):
-    """What is outgrown cannot be taken back with a key that may only read."""
+    """A scheduled reduction whose seats are in use cannot be cancelled with a read-only key."""
     seated(service, *(f"member-{number}" for number in range(10)))
     outgrown = scheduled(service)
     seated(service, "one-more")

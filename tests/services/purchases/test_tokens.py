@@ -107,7 +107,7 @@ def test_what_was_previewed_before_something_happened_is_refused_and_not_sent(
 ):
     previewed = five_more(service)
     happens(world, sold)
-    with pytest.raises(SubscriptionChanged, match="preview again") as refusal:
+    with pytest.raises(SubscriptionChanged, match="Preview again") as refusal:
         confirm(service, "acme", previewed.token)
     assert (refusal.value.code, refusal.value.details["change_id"]) == (
         "subscription_changed",

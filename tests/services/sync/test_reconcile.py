@@ -626,11 +626,11 @@ def test_a_routine_request_ends_no_backoff(runtime: Runtime, provider: FakeProvi
 def test_routine_wake_ups_are_limited(runtime: Runtime, provider: FakeProvider):
     provider.subscriptions = many(120)
     complete_pass(runtime)
-    rung: list[str] = []
-    sweep = Sweep(runtime, rung.extend)
+    woken: list[str] = []
+    sweep = Sweep(runtime, woken.extend)
     for _ in range(4):
         sweep.once()
-    assert len(rung) == 50
+    assert len(woken) == 50
 
 
 def test_the_limit_holds_whatever_plan_the_database_chooses(runtime: Runtime, provider: FakeProvider):

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from runtime.wiring import Runtime
 from tests.factories import a_catalog, a_snapshot
 from tests.fakes import FakeProvider
-from tests.webhook_app.conftest import OpenDoor, SilentDoorbell
+from tests.webhook_app.conftest import OpenDoor, RecordedWakeUps
 from tests.webhook_app.setup_helpers import bought, claimed, opened, rows
 
 SOLD_ELSEWHERE = """
@@ -145,12 +145,12 @@ def test_a_link_under_a_key_tells_the_same_again(client: FlaskClient, provider: 
 
 
 def test_a_subscription_that_is_new_here_is_asked_for(
-    client: FlaskClient, runtime: Runtime, provider: FakeProvider, wake_ups: SilentDoorbell
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider, wake_ups: RecordedWakeUps
 ):
     provider.subscriptions["sub_new"] = a_snapshot("sub_new")
     client.put("/v1/accounts/acme/subscriptions/sub_new")
     assert rows(runtime, "SELECT id FROM subscriptions WHERE hint > synced") == ["sub_new"]
-    assert wake_ups.rung == ["sub_new"]
+    assert wake_ups.woken == ["sub_new"]
 
 
 def test_the_link_outlives_what_the_metadata_says(

@@ -17,7 +17,7 @@ from simulator.world import World
 from tests.audit_replay import assert_audit_matches_the_tables
 from tests.factories import a_catalog, a_snapshot
 from tests.fakes import FakeProvider
-from tests.webhook_app.conftest import OpenDoor, SilentDoorbell
+from tests.webhook_app.conftest import OpenDoor, RecordedWakeUps
 from tests.webhook_app.setup_helpers import bought, claimed, key_with, opened, rows
 
 LINK = "/v1/accounts/acme/subscriptions/sub_1"
@@ -58,11 +58,11 @@ def test_one_that_was_seen_before_is_not_asked_for(
     "failing", [TransientError("down"), KeyRefused("no"), PermanentError("no")], ids=lambda one: one.code
 )
 def test_a_provider_that_does_not_answer_forbids_no_link(
-    client: FlaskClient, provider: FakeProvider, wake_ups: SilentDoorbell, failing: Exception
+    client: FlaskClient, provider: FakeProvider, wake_ups: RecordedWakeUps, failing: Exception
 ):
     provider.failing = failing
     assert client.put(LINK).json["changed"]
-    assert wake_ups.rung == ["sub_1"]
+    assert wake_ups.woken == ["sub_1"]
 
 
 # Undone.

@@ -12,7 +12,7 @@ from providers.base import Event
 from runtime.wiring import Runtime
 from tests.factories import an_arrival
 from tests.fakes import FakeProvider
-from tests.webhook_app.conftest import SilentDoorbell
+from tests.webhook_app.conftest import RecordedWakeUps
 from tests.webhook_app.setup_helpers import rows
 
 
@@ -60,12 +60,12 @@ def test_dead_letters_are_found_by_state_page_by_page(client: FlaskClient, runti
 
 
 @pytest.mark.usefixtures("readable")
-def test_a_replay_requests_a_sync(client: FlaskClient, runtime: Runtime, wake_ups: SilentDoorbell):
+def test_a_replay_requests_a_sync(client: FlaskClient, runtime: Runtime, wake_ups: RecordedWakeUps):
     number = dead(runtime)
     answer = client.post(f"/v1/inbox/{number}/replay")
     assert (answer.status_code, answer.json) == (200, {"id": number, "state": "pending"})
     assert rows(runtime, "SELECT id FROM subscriptions WHERE hint > synced") == ["sub_1"]
-    assert wake_ups.rung == ["sub_1"]
+    assert wake_ups.woken == ["sub_1"]
 
 
 @pytest.mark.usefixtures("readable")

@@ -14,7 +14,7 @@ from runtime.wiring import Runtime
 from services.sync import on_demand
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
-from tests.webhook_app.conftest import OpenDoor, SilentDoorbell
+from tests.webhook_app.conftest import OpenDoor, RecordedWakeUps
 from tests.webhook_app.setup_helpers import bought, opened, rows, run_sql
 
 SYNC = "/v1/accounts/acme/sync"
@@ -95,14 +95,14 @@ def test_an_uncountable_subscription_is_shown_as_drift(
 
 
 def test_an_unreachable_provider_is_202_with_the_reason_and_a_wake_up(
-    client: FlaskClient, runtime: Runtime, provider: FakeProvider, wake_ups: SilentDoorbell
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider, wake_ups: RecordedWakeUps
 ):
     bought(runtime)
     provider.failing = TransientError("Dodo Payments did not answer.")
     answer = client.post(SYNC)
     waiting = [{"subscription_id": "sub_1", "reason": "Dodo Payments did not answer.", "dead": False}]
     assert (answer.status_code, answer.json["waiting"]) == (202, waiting)
-    assert wake_ups.rung == ["sub_1"]
+    assert wake_ups.woken == ["sub_1"]
 
 
 def test_a_provider_that_refuses_is_not_waited_for(
@@ -116,7 +116,7 @@ def test_a_provider_that_refuses_is_not_waited_for(
 
 
 def test_a_dead_subscription_is_shown_as_dead_and_gets_no_wake_up(
-    client: FlaskClient, runtime: Runtime, provider: FakeProvider, wake_ups: SilentDoorbell
+    client: FlaskClient, runtime: Runtime, provider: FakeProvider, wake_ups: RecordedWakeUps
 ):
     bought(runtime)
     run_sql(runtime, "UPDATE subscriptions SET refused_since = now() - interval '1 day'")
@@ -124,7 +124,7 @@ def test_a_dead_subscription_is_shown_as_dead_and_gets_no_wake_up(
     answer = client.post(SYNC)
     waiting = [{"subscription_id": "sub_1", "reason": "The key may not read.", "dead": True}]
     assert (answer.status_code, answer.json["waiting"]) == (202, waiting)
-    assert wake_ups.rung == []
+    assert wake_ups.woken == []
 
 
 def test_a_sync_request_retries_a_dead_subscription(

@@ -26,7 +26,7 @@ from providers.dodo import provider as dodo
 from providers.dodo.provider import Dodo
 from runtime.wiring import Runtime
 from tests.conftest import SECRET
-from tests.webhook_app.conftest import OpenDoor, SilentDoorbell
+from tests.webhook_app.conftest import OpenDoor, RecordedWakeUps
 from tests.webhook_app.deliveries import (
     ADDRESS,
     OTHER_SECRET,
@@ -88,15 +88,15 @@ def test_new_is_202_and_a_repeat_200_each_with_its_exact_body(sender: FlaskClien
 
 
 def test_a_repeated_delivery_is_stored_hinted_and_woken_for_once(
-    sender: FlaskClient, real: Runtime, wake_ups: SilentDoorbell
+    sender: FlaskClient, real: Runtime, wake_ups: RecordedWakeUps
 ):
     deliver(sender)
     deliver(sender, age=timedelta(seconds=-5))
-    assert (len(inbox(real)), hints(real), wake_ups.rung) == (1, {"sub_1": 1}, ["sub_1"])
+    assert (len(inbox(real)), hints(real), wake_ups.woken) == (1, {"sub_1": 1}, ["sub_1"])
 
 
 def test_a_repeat_of_a_dead_letter_is_a_repeat_that_wakes_a_worker(
-    sender: FlaskClient, real: Runtime, wake_ups: SilentDoorbell
+    sender: FlaskClient, real: Runtime, wake_ups: RecordedWakeUps
 ):
     deliver(sender)
     with real.sessions.begin() as session:
@@ -105,7 +105,7 @@ def test_a_repeat_of_a_dead_letter_is_a_repeat_that_wakes_a_worker(
     answer = deliver(sender)
     assert (answer.status_code, answer.data) == REPEAT
     assert [event.state for event in inbox(real)] == ["pending"]
-    assert (hints(real), wake_ups.rung) == ({"sub_1": 2}, ["sub_1", "sub_1"])
+    assert (hints(real), wake_ups.woken) == ({"sub_1": 2}, ["sub_1", "sub_1"])
 
 
 def test_the_same_body_under_another_id_is_another_event(sender: FlaskClient, real: Runtime):
@@ -353,7 +353,7 @@ def test_another_provider_is_404(sender: FlaskClient, real: Runtime, name: str):
 
 
 def test_every_event_of_the_sdk_is_stored_and_those_of_subscriptions_request_a_sync(
-    sender: FlaskClient, real: Runtime, wake_ups: SilentDoorbell
+    sender: FlaskClient, real: Runtime, wake_ups: RecordedWakeUps
 ):
     about = {name: f"sub_{number}" for number, name in enumerate(SDK_TYPES)}
     for name, subscription_id in about.items():
@@ -362,7 +362,7 @@ def test_every_event_of_the_sdk_is_stored_and_those_of_subscriptions_request_a_s
     wanted = {name: "pending" if name in of_seats else "ignored" for name in SDK_TYPES}
     assert {event.type: event.state for event in inbox(real)} == wanted
     assert hints(real) == {about[name]: 1 for name in of_seats}
-    assert sorted(wake_ups.rung) == sorted(about[name] for name in of_seats)
+    assert sorted(wake_ups.woken) == sorted(about[name] for name in of_seats)
 
 
 def test_the_sdk_knows_48_events_of_which_twelve_are_about_subscriptions():
@@ -511,13 +511,13 @@ def ours(real: Runtime, open_door: OpenDoor) -> FlaskClient:
 
 
 def test_another_business_is_ignored_with_a_finding(
-    ours: FlaskClient, real: Runtime, wake_ups: SilentDoorbell
+    ours: FlaskClient, real: Runtime, wake_ups: RecordedWakeUps
 ):
     for event_id in ("msg_1", "msg_2"):
         answer = deliver(ours, envelope(business_id="bus_theirs"), event_id)
         assert (answer.status_code, answer.data) == NEW
     assert {event.state for event in inbox(real)} == {"ignored"}
-    assert (hints(real), wake_ups.rung) == ({}, [])
+    assert (hints(real), wake_ups.woken) == ({}, [])
     assert rows(real, "SELECT kind || ' ' || subject FROM drift_findings") == [
         "other_business business:bus_theirs"
     ]
@@ -540,7 +540,7 @@ def test_an_unreadable_event_of_another_business_is_dead(ours: FlaskClient, real
 
 
 def test_without_the_database_503_at_once_and_the_retry_lands(
-    sender: FlaskClient, real: Runtime, wake_ups: SilentDoorbell
+    sender: FlaskClient, real: Runtime, wake_ups: RecordedWakeUps
 ):
     nowhere = connect("postgresql://nobody@127.0.0.1:9/nothing")
     real.sessions.configure(bind=nowhere)
@@ -549,7 +549,7 @@ def test_without_the_database_503_at_once_and_the_retry_lands(
     assert time.monotonic() - begun < 1
     assert (answer.status_code, answer.json["code"]) == (503, "not_stored")
     assert answer.headers["Retry-After"] == "1"
-    assert wake_ups.rung == []
+    assert wake_ups.woken == []
     real.sessions.configure(bind=real.engine)
     again = deliver(sender, age=timedelta(seconds=-5))
     assert (again.status_code, again.data) == NEW
@@ -568,8 +568,8 @@ def test_when_the_database_drops_its_connections_the_retry_lands(sender: FlaskCl
     assert codes in ([503, 202], [202, 200])
 
 
-class BrokenDoorbell:
-    def ring(self, subscription_id: str, delay: float = 0.0) -> None:
+class BrokenWakeUps:
+    def wake(self, subscription_id: str, delay: float = 0.0) -> None:
         raise RuntimeError("can't start new thread")
 
 
@@ -587,7 +587,7 @@ def test_a_hanging_broker_does_not_delay_the_delivery(real: Runtime, open_door: 
         reached.set()
         over.wait(10)
 
-    sender = open_door(real, key=None, bell=WakeUps(publish))
+    sender = open_door(real, key=None, wakes=WakeUps(publish))
     deliver(sender)
     assert reached.wait(5)
     begun = time.monotonic()
@@ -599,11 +599,11 @@ def test_a_hanging_broker_does_not_delay_the_delivery(real: Runtime, open_door: 
 def test_the_wake_up_is_sent_after_the_commit(real: Runtime, open_door: OpenDoor):
     seen = []
 
-    class LookingDoorbell:
-        def ring(self, subscription_id: str, delay: float = 0.0) -> None:
+    class WatchingWakeUps:
+        def wake(self, subscription_id: str, delay: float = 0.0) -> None:
             seen.append(hints(real))
 
-    deliver(open_door(real, key=None, bell=LookingDoorbell()))
+    deliver(open_door(real, key=None, wakes=WatchingWakeUps()))
     assert seen == [{"sub_1": 1}]
 
 
