@@ -574,7 +574,7 @@ class BrokenWakeUps:
 
 
 def test_a_failing_wake_up_does_not_fail_the_delivery(real: Runtime, open_door: OpenDoor):
-    sender = open_door(real, key=None, bell=BrokenDoorbell())
+    sender = open_door(real, key=None, bell=BrokenWakeUps())
     answer = deliver(sender)
     assert (answer.status_code, answer.data) == NEW
     assert hints(real) == {"sub_1": 1}
