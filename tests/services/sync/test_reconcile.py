@@ -489,7 +489,7 @@ def test_a_free_addon_is_found_within_the_time_to_verify(
 def test_subscriptions_synced_together_are_verified_one_by_one(
     clocked_runtime: Runtime, provider: FakeProvider, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(reconciling, "_FEWEST_A_TURN", 5)
+    monkeypatch.setattr(reconciling, "_FEWEST_VERIFIED", 5)
     provider.subscriptions = many(60)
     complete_pass(clocked_runtime)
     run_requested_syncs(clocked_runtime)
