@@ -15,8 +15,8 @@ from domain.errors import AccountNotFound
 from models import account as account_rows
 from models.assignment import LIVE, Assignment, AssignmentState
 from services.ledger import claims, entitlements, inputs, locked_account, persons
+from services.ledger.account_state import AccountState
 from services.ledger.claims import ClaimRequest
-from services.ledger.locked_account import AccountState
 from services.ledger.persons import Person
 
 

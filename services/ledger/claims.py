@@ -21,7 +21,8 @@ from models.audit import Cause
 from models.base import Json
 from models.driver import first_row
 from services.ledger import persons
-from services.ledger.locked_account import AccountState, LockedAccount, Subject, changing
+from services.ledger.account_state import AccountState
+from services.ledger.locked_account import LockedAccount, Subject, changing
 from services.ledger.persons import Person
 
 REFUSING = {

@@ -30,8 +30,8 @@ from models.account import now as account_now
 from models.account_rules import Override
 from models.base import Json
 from models.subscription import Figures, Subscription, of_account, snapshot_from_json
+from services.ledger.account_state import AccountState
 from services.ledger.inputs import Inputs
-from services.ledger.locked_account import AccountState
 
 # How much of its seats a status leaves usable; a body may only move a subscription up this order.
 _ACCESS = {

@@ -25,6 +25,7 @@ from models.audit import Cause
 from models.inbox import InboxEvent, InboxState
 from models.sync_queue import Lease
 from services.ledger import sent_changes
+from services.ledger.adopt_snapshot import adopt_snapshot
 from services.ledger.opened import (
     OpenedSubscription,
     evaluate_and_save,
@@ -32,7 +33,6 @@ from services.ledger.opened import (
     open_at_home,
     open_leased,
 )
-from services.ledger.takeover import adopt_snapshot
 
 _NEVER_THERE = {FindingKind.NOT_AT_PROVIDER}
 
