@@ -19,11 +19,11 @@ from models.base import Json
 
 @dataclass(slots=True, kw_only=True)
 class AccountState:
-    """An account in memory: its balances and the rules that decide about them.
+    """The balances of an account and the rules that apply to them.
 
-    `rules` hold for every seat type that `seat_rules` does not name.
-    `deadline` is until when unpaid subscriptions count. `unverified`: a subscription shows figures that
-    only a webhook's body vouches for. `evaluate_at` is when time alone changes the account.
+    `rules` apply to every seat type that `seat_rules` does not name. Unpaid subscriptions count until
+    `deadline`. `unverified` is true while figures of a subscription come from a webhook body that no sync
+    has confirmed. `evaluate_at` is the next time at which the account changes without an event.
     """
 
     account_id: str
@@ -40,35 +40,37 @@ class AccountState:
     now: datetime
 
     def rules_of(self, seat_type: str | None) -> SeatRules:
-        """The rules that decide about claims on this type; None: on roles that take no seat."""
+        """The rules for claims on this seat type; None stands for roles that take no seat."""
         return self.rules if seat_type is None else self.seat_rules.get(seat_type, self.rules)
 
     def is_blocked(self, seat_type: str) -> bool:
-        """Whether the type is over its limit and its time to come back is over."""
+        """True if the type is over its limit and its deadline has passed."""
         deadline = self.of(seat_type).deadline
         return deadline is not None and deadline <= self.now
 
     def of(self, seat_type: str) -> Balance:
+        """The balance of the seat type; an empty one if the account has never had such seats."""
         return self.balances.get(seat_type, EMPTY)
 
     def move(self, seat_type: str | None, by: Counted) -> None:
-        """So many more (or fewer) seats of a type are taken; None, the free roles, occupy nothing.
+        """Adjust the used seats of a type by a difference. Free roles (None) take no seat.
 
-        Deadlines and status follow in `compute_status`, when the whole change is known.
+        Deadlines and status are updated later, by `compute_status`, once the whole change is known.
         """
         if seat_type is None:
             return
         balance = self.of(seat_type)
         after = balance.moved(by)
         if after.waiting and after.used < balance.used:
-            self.evaluate_by(self.now)  # the seat is there for whoever waits for one
+            self.evaluate_by(self.now)  # the freed seat goes to a pending claim
         if after.overage > balance.overage and (warned := balance.clock.warned):
-            more = after.overage - balance.overage  # whoever claims in grace is told the deadline
+            # A claim granted during the grace period was answered with the deadline, so it counts as warned.
+            more = after.overage - balance.overage
             after = replace(after, clock=replace(balance.clock, warned=warned + more))
         self.balances[seat_type] = after
 
     def apply_entitlements(self, evaluated: AccountSeats, rules: AccountRules, catalog_digest: str) -> None:
-        """Set what subscriptions and contracts give now; used seats stay. `compute_status` has to follow."""
+        """Set what subscriptions and contracts give now. Used seats stay. Call `compute_status` next."""
         self.rules = SeatRules.of(rules.general)
         self.seat_rules = {name: SeatRules.of(one) for name, one in rules.by_type.items()}
         self.deadline, self.catalog_digest = evaluated.deadline, catalog_digest
@@ -77,12 +79,12 @@ class AccountState:
         self.status = _STATUS_OF[evaluated.standing]
 
     def evaluate_by(self, moment: datetime | None) -> None:
-        """Have the account looked at again no later than `moment`."""
+        """Have the account evaluated again no later than `moment`; None changes nothing."""
         if moment is not None and (self.evaluate_at is None or moment < self.evaluate_at):
             self.evaluate_at = moment
 
     def facts(self, seats: Json | None = None) -> Json:
-        """The account as the audit keeps it; with these `seats`, if they are known as JSON already."""
+        """The account as audit rows store it. `seats` are its balances as JSON, if the caller has them."""
         return {
             "status": self.status.value,
             "policy": self.rules.policy,
@@ -102,51 +104,51 @@ class AccountState:
         }
 
     def restart_clocks(self) -> None:
-        """The app has decided anew: an overage that was given no deadline yet counts from now on."""
+        """Restart the grace period of every overage that has no deadline yet, because its rules changed."""
         for seat_type, balance in self.balances.items():
             self.balances[seat_type] = replace(balance, clock=balance.clock.restarted())
 
     def warn_again(self, seat_type: str) -> None:
-        """Begin a grace period for the members who are still beyond the limit."""
+        """Start a new grace period for the members who are still over the limit."""
         balance = self.of(seat_type)
         clock = balance.clock.warning(self.rules_of(seat_type), balance.overage, self.now)
-        self._keep_clock(seat_type, clock)
+        self._set_clock(seat_type, clock)
 
-    def _set_clock(self, seat_type: str) -> None:
-        """Start the clock of a type that has come over its limit, and stop it when it is back."""
+    def _update_clock(self, seat_type: str) -> None:
+        """Start the clock of a type that went over its limit, and stop it once the overage is over."""
         balance = self.of(seat_type)
         if balance.is_over:
             clock = balance.clock.running(self.rules_of(seat_type), balance.overage, self.now)
         else:
             clock = balance.clock.stopped(is_confirmed=not self.unverified)
-        self._keep_clock(seat_type, clock)
+        self._set_clock(seat_type, clock)
 
-    def _keep_clock(self, seat_type: str, clock: OverageClock) -> None:
-        """The clock is this one, and the account is evaluated when it has consequences or warns of them."""
+    def _set_clock(self, seat_type: str, clock: OverageClock) -> None:
+        """Set the clock, and have the account evaluated at each of its deadlines and when to warn of them."""
         self.balances[seat_type] = replace(self.of(seat_type), clock=clock)
         for consequence in clock.consequences:
             for moment in (consequence, ending_at(consequence, self.rules_of(seat_type).grace)):
                 self.evaluate_by(moment if moment > self.now else None)
 
     def compute_status(self) -> None:
-        """Set the clocks of overages, and the status, by the balances as they are now. Safe to repeat."""
+        """Set the overage clocks and the status from the current balances. Safe to repeat."""
         for seat_type in self.balances:
-            self._set_clock(seat_type)
-        self.status = self._judged(self._standing())
+            self._update_clock(seat_type)
+        self.status = self._status_after_use(self._status_before_use())
 
-    def _standing(self) -> AccountStatus:
-        """What subscriptions and contracts say, whoever sits in the account."""
+    def _status_before_use(self) -> AccountStatus:
+        """The status that subscriptions and contracts give, whatever seats are used."""
         if self.status in (AccountStatus.SUSPENDED, AccountStatus.ENDED):
             return self.status
         return AccountStatus.GRACE if self.deadline is not None else AccountStatus.OK
 
-    def _judged(self, standing: AccountStatus) -> AccountStatus:
-        """The standing, or worse where use exceeds what was bought."""
-        if standing in (AccountStatus.SUSPENDED, AccountStatus.ENDED):
-            return standing
+    def _status_after_use(self, status: AccountStatus) -> AccountStatus:
+        """The given status, or a worse one if a seat type is over its limit."""
+        if status in (AccountStatus.SUSPENDED, AccountStatus.ENDED):
+            return status
         if any(self.is_blocked(seat_type) for seat_type in self.balances):
             return AccountStatus.BLOCKED
-        if standing is AccountStatus.GRACE or any(one.deadline for one in self.balances.values()):
+        if status is AccountStatus.GRACE or any(one.deadline for one in self.balances.values()):
             return AccountStatus.GRACE
         is_over = any(balance.is_over for balance in self.balances.values())
         return AccountStatus.OVER_LIMIT if is_over else AccountStatus.OK

@@ -1,7 +1,7 @@
-"""The locked account: operations record on it what they do, and `save` writes all of it at once.
+"""The locked account: operations record their changes on it, and `save` writes all of them at once.
 
-Between `lock_account` and the end of the transaction nobody else can change the account's seats. One save
-writes the balance, the audit rows and the notices of everything that was recorded, together or not at all.
+From `lock_account` to the end of the transaction no other transaction can change the account's seats. One
+save writes the balances, audit rows and notices of all recorded changes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from services.ledger.account_state import AccountState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The member or the subscription that changed the balance, as it was and as it is."""
+    """The member or subscription that an audit entry is about, with its facts before and after the change."""
 
     member_id: str | None = None
     subscription_id: str | None = None
@@ -43,14 +43,14 @@ NOBODY = Subject()
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What was recorded of one change: who made it, and the account as it was after it."""
+    """One recorded change: who made it and why, and the account's facts after it."""
 
     cause: Cause
     subject: Subject
     after: Json
 
     def to_json(self, *, before: Json | None) -> Json:
-        """The audit row, after the one that left the account as `before`."""
+        """The audit row. `before` is the account's facts after the previous entry."""
         return {
             "actor": self.cause.actor,
             "source": self.cause.source,
@@ -68,10 +68,10 @@ class _Entry:
 
 @dataclass(slots=True, kw_only=True)
 class LockedAccount(AccountState):
-    """An account that nobody else can change until the transaction ends.
+    """An account whose row this transaction has locked.
 
-    `written` is what the audit last said of it, and `notified` what the app was last notified of; each None
-    before the first time.
+    `written` holds the account's facts in the newest audit row, `notified` those that the app was last
+    notified of; each is None before the first time.
     """
 
     session: Session
@@ -82,22 +82,22 @@ class LockedAccount(AccountState):
 
     @property
     def entry_count(self) -> int:
-        """How many entries were recorded and are to be saved."""
+        """The number of recorded entries that are not saved yet."""
         return len(self._entries)
 
     def record(self, cause: Cause, subject: Subject = NOBODY) -> None:
-        """Note an audit entry for what has changed since the last one, in the account or in its subject."""
+        """Add an audit entry for what changed since the previous one, in the account or in `subject`."""
         self._entries.append(_Entry(cause, subject, self.facts()))
 
     def add_notice(self, *notices: Notice) -> None:
-        """Have the app notified, whatever else becomes of the account until it is saved."""
+        """Add notices to be stored by the next `save`."""
         self._notices.extend(notices)
 
     def add_crossings(self) -> None:
-        """Add a notice of each line that was crossed since the app was last notified. `save` does so itself.
+        """Add a notice for each limit or status crossed since the app was last notified. `save` calls this.
 
         Call it earlier only for a state that this transaction also ends (`seat.blocked` before a suspension).
-        While figures stand that no sync has confirmed, nothing is added.
+        Adds nothing while the account has unverified figures.
         """
         self._add_crossings(self.facts())
 
@@ -107,10 +107,10 @@ class LockedAccount(AccountState):
             self.notified = facts
 
     def save(self) -> bool:
-        """Write what was recorded: the balance, an audit row for each entry that changed something, and the
-        notices. Whether anything changed; nothing is written where nothing was recorded.
+        """Write the balances, the notices, and an audit row for each entry that changed something.
 
-        The version rises even if nothing changed: what readers are shown (`verified_at`) may be newer.
+        Returns whether anything changed. Without entries nothing is written. With entries the version rises
+        even if nothing changed, because readers may be shown a newer `verified_at`.
         """
         if not self._entries:
             return False
@@ -128,7 +128,7 @@ class LockedAccount(AccountState):
         return bool(rows)
 
     def _audit_rows(self) -> Sequence[Json]:
-        """The entries that changed something; the `before` of each is the `after` of the one before it."""
+        """One audit row per entry that changed something. Its `before` is the previous entry's `after`."""
         rows = []
         for entry in self._entries:
             if entry.after != self.written or entry.subject.before != entry.subject.after:
@@ -159,7 +159,7 @@ class LockedAccount(AccountState):
                 **({"rows": Jsonb(rows)} if rows else {}),
             },
         )
-        assert saved is not None  # the row is locked: it cannot have gone
+        assert saved is not None  # the row is locked, so nobody can have deleted it
         (self.version,) = saved
         record_written(self.session, self.account_id, self.version)
 
@@ -181,7 +181,7 @@ SET version = version + 1, status = %(status)s, policy = %(policy)s, grace = %(g
 WHERE id = %(account_id)s
 RETURNING version
 """
-# The rows come as one document, in their order, since there may be more than a statement has parameters.
+# The rows are passed as one JSON document: one parameter per value could exceed the limit of a statement.
 _SAVE_WITH_AUDIT = f"""
 WITH account AS ({_SAVE}), entries AS (
     INSERT INTO audit (account_id, actor, source, reason, event_id, fence, member_id, subscription_id,
@@ -193,23 +193,25 @@ WITH account AS ({_SAVE}), entries AS (
         subscription_id text, before jsonb, after jsonb, subject_before jsonb, subject_after jsonb)
 )
 SELECT version FROM account
-"""  # noqa: S608  statements of ours
+"""  # noqa: S608  constant statements
 
 
 def lock_account(session: Session, account_id: str) -> LockedAccount:
-    """Lock the account and read its newest balance: always the first lock of a transaction that
-    changes seats, and held for that one short transaction. Raises `AccountNotFound`.
+    """Lock the account's row and read its balances. Always take this lock first in a transaction that
+    changes seats, and keep the transaction short. Raises `AccountNotFound`.
     """
     values, seats, notified = _load(session, _LOCK, account_id)
     account = LockedAccount(**values, session=session, written=None, notified=notified)
     if account.version:
-        account.written = account.facts(seats)  # as they stand, whichever release wrote them
+        account.written = account.facts(
+            seats
+        )  # the stored JSON as it is: another release may have written it
     return account
 
 
 @contextmanager
 def changing(session: Session, account_id: str) -> Iterator[LockedAccount]:
-    """Lock the account, and save what the block records on it, even if the block ends in a refusal."""
+    """Lock the account, and save what the block records on it, even if the block raises a `SeatSyncError`."""
     account = lock_account(session, account_id)
     try:
         yield account
@@ -220,13 +222,13 @@ def changing(session: Session, account_id: str) -> Iterator[LockedAccount]:
 
 
 def read(session: Session, account_id: str) -> AccountState:
-    """The account as it is, without a lock: to work out what a change would do. Raises `AccountNotFound`."""
+    """Read the account without a lock, to compute what a change would do. Raises `AccountNotFound`."""
     values, _, _ = _load(session, _LOCK.removesuffix(_FOR_UPDATE), account_id)
     return AccountState(**values)
 
 
 def _load(session: Session, statement: str, account_id: str) -> tuple[dict[str, Any], Json, Json | None]:
-    """The fields of an `AccountState`; the seats as they are stored; what the app was last notified of."""
+    """The fields of an `AccountState`, the stored balances as JSON, and the facts last notified of."""
     row = first_row(session, statement, {"id": account_id})
     if row is None:
         raise AccountNotFound(account_id)
