@@ -24,8 +24,8 @@ from models.subscription import Subscription
 from providers.base import Caller, ListPage
 from runtime.wiring import Runtime
 from services.ledger import ownership
+from services.ledger.adopt_snapshot import adopt_snapshot
 from services.ledger.entitlements import seats_from_json, seats_to_json, share_of
-from services.ledger.takeover import adopt_snapshot
 from services.reports import business_totals
 
 _LISTING: Final = "reading the list"

@@ -14,9 +14,9 @@ from domain.errors import AccountNotFound
 from domain.seat_limit import to_json
 from runtime.wiring import Runtime
 from services.ledger import claim_preview
+from services.ledger.account_state import AccountState
 from services.ledger.claim_preview import ClaimPreview, Effect
 from services.ledger.claims import ClaimRequest
-from services.ledger.locked_account import AccountState
 
 _OUTCOMES: Final = {
     Effect.NEW: RowOutcome.ADDED,

@@ -1,4 +1,4 @@
-"""Accounts: open and delete one, set its rules, and work out anew what it may use."""
+"""Accounts: open and delete accounts, set their rules, and evaluate what they may use."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from services.ledger.locked_account import NOBODY, LockedAccount, Subject, chang
 
 
 def open_account(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> bool:
-    """Make sure that the account exists; True if it is new. It starts with its free or contract seats."""
+    """Create the account with its free or contract seats; False if it exists already."""
     is_new = account_rows.insert_if_absent(session, account_id, catalog.defaults)
     if is_new:
         with changing(session, account_id) as account:
-            evaluate_or_leave(account, inputs_of(account, catalog), catalog, cause)
+            evaluate_or_defer(account, inputs_of(account, catalog), catalog, cause)
     return is_new
 
 
 def delete_account(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> None:
-    """Delete an account that has no subscription, no member and no contract. Its audit is kept.
+    """Delete an account without subscriptions, members and contracts. Its audit rows are kept.
 
-    Raises `AccountNotFound`, and `AccountNotEmpty`, naming what the account still has.
+    Raises `AccountNotFound`, and `AccountNotEmpty` with what the account still has.
     """
     with changing(session, account_id) as account:
         left = [
@@ -55,18 +55,17 @@ def delete_account(session: Session, account_id: str, catalog: Catalog, cause: C
 
 
 def reevaluate(session: Session, account_id: str, catalog: Catalog, cause: Cause) -> bool:
-    """Lock the account and `reevaluate_locked` it; whether it changed."""
+    """Lock, evaluate and save the account, see `reevaluate_locked`. Returns whether it changed."""
     account = lock_account(session, account_id)
     reevaluate_locked(account, catalog, cause)
     return account.save()
 
 
 def reevaluate_locked(account: LockedAccount, catalog: Catalog, cause: Cause) -> None:
-    """Work the account out anew because time passed or the catalogue changed; nothing is recorded if a newer
-    generation does that.
+    """Evaluate the account because time passed or the catalogue changed. Does nothing if a newer generation
+    has taken over.
 
-    A payment deadline that passed is not carried out here: it asks for a look at the provider, and
-    that look decides.
+    A passed payment deadline only requests a sync; the result of the sync decides.
     """
     inputs = inputs_of(account, catalog)
     if inputs.may_evaluate:
@@ -76,28 +75,28 @@ def reevaluate_locked(account: LockedAccount, catalog: Catalog, cause: Cause) ->
 def set_policy(
     session: Session, account_id: str, override: Override, catalog: Catalog, cause: Cause
 ) -> AccountRules:
-    """The app's own rules for one account, in place of those it had; an empty override takes them back.
-
-    Raises `AccountNotFound`.
+    """Replace the app's own rules for the account; an empty override removes them. Returns the rules that
+    apply now. Raises `AccountNotFound`.
     """
     with changing(session, account_id) as account:
         before, account.override = account.override, override.to_json()
         if account.override != before:
             account.restart_clocks()
         subject = Subject(before={"override": before}, after={"override": account.override})
-        evaluate_or_leave(account, inputs_of(account, catalog), catalog, cause, subject)
+        evaluate_or_defer(account, inputs_of(account, catalog), catalog, cause, subject)
     return rules_of(session, account_id, account.override, catalog)
 
 
 def inputs_of(account: LockedAccount, catalog: Catalog) -> Inputs:
-    (found,) = load(account.session, [account.account_id], catalog)
-    return found
+    """Load what an evaluation of the locked account reads."""
+    (inputs,) = load(account.session, [account.account_id], catalog)
+    return inputs
 
 
-def evaluate_or_leave(
+def evaluate_or_defer(
     account: LockedAccount, inputs: Inputs, catalog: Catalog, cause: Cause, subject: Subject = NOBODY
 ) -> None:
-    """Evaluate the account, or leave that to a process of the generation in force: it is due at once then."""
+    """Evaluate the account, or, if a newer generation has taken over, mark it as due for that generation."""
     if inputs.may_evaluate:
         _evaluate(account, inputs, catalog, cause, subject)
     else:
@@ -108,11 +107,11 @@ def evaluate_or_leave(
 def _evaluate(
     account: LockedAccount, inputs: Inputs, catalog: Catalog, cause: Cause, subject: Subject
 ) -> None:
-    """Work the account out anew, record it, and carry out what its deadlines ask for.
+    """Evaluate the account, record it, resolve pending claims, and apply passed deadlines.
 
-    A catalogue that changed moves the members whose roles mean another seat type now.
+    If the catalogue changed, members whose roles mean another seat type now are moved first.
     """
-    is_awaited = any(balance.waiting for balance in account.balances.values())
+    has_pending_claims = any(balance.waiting for balance in account.balances.values())
     if account.catalog_digest != catalog.digest:
         role_moves.move_all(account, catalog, cause)
     rules = evaluate(account.session, account, inputs, catalog)
@@ -120,7 +119,7 @@ def _evaluate(
     account.record(cause, subject)
     if account.unverified:
         return
-    if is_awaited:
+    if has_pending_claims:
         pending_claims.resolve(account)
         account.compute_status()
     apply_deadlines(account, inputs, rules, catalog)

@@ -1,4 +1,4 @@
-"""Many claims at once: each for itself, or all or none."""
+"""Batch claims: many claims in one transaction, granted one by one or all together."""
 
 from __future__ import annotations
 
@@ -18,49 +18,52 @@ Outcome = ClaimOutcome | SeatSyncError
 
 
 def claim_each(
-    session: Session, account_id: str, wishes: Sequence[ClaimRequest], catalog: Catalog, cause: Cause
+    session: Session, account_id: str, requests: Sequence[ClaimRequest], catalog: Catalog, cause: Cause
 ) -> Sequence[Outcome]:
-    """What each claim came to, in their order: one that is refused, or waits for its seat, stops no other.
+    """Claim each seat independently. Returns the outcome or error of each request, in their order.
 
-    Raises `AccountNotFound`, since then there is nothing to claim.
+    A refused or pending claim does not affect the others. Raises `AccountNotFound`.
     """
     with changing(session, account_id) as account:
-        return _outcomes(wishes, partial(pending_claims.claim_or_buy, account, catalog=catalog, cause=cause))
+        return _outcomes(
+            requests, partial(pending_claims.claim_or_buy, account, catalog=catalog, cause=cause)
+        )
 
 
 def claim_all(
-    session: Session, account_id: str, wishes: Sequence[ClaimRequest], catalog: Catalog, cause: Cause
+    session: Session, account_id: str, requests: Sequence[ClaimRequest], catalog: Catalog, cause: Cause
 ) -> tuple[bool, Sequence[Outcome]]:
-    """Whether all were granted, and what each came to; if one is refused, nothing was changed. Nothing is
-    bought for them: claims that wait might yet be refused, one by one.
+    """Claim all seats, or none if one is refused. Returns whether all were granted, and each result.
+
+    No seats are bought: pending claims could still be refused one by one later. Raises `AccountNotFound`.
     """
     account = lock_account(session, account_id)
     try:
         with session.begin_nested():
             outcomes = _granted(
-                _outcomes(wishes, partial(_claim_at_once, account, catalog=catalog, cause=cause))
+                _outcomes(requests, partial(_claim_at_once, account, catalog=catalog, cause=cause))
             )
-    except _NotAllError as stopped:
-        return False, stopped.outcomes  # and what was recorded is never saved
+    except _NotAllError as error:
+        return False, error.outcomes  # the account is not saved, so its recorded changes are dropped
     account.save()
     return True, outcomes
 
 
 def _claim_at_once(
-    account: LockedAccount, wish: ClaimRequest, catalog: Catalog, cause: Cause
+    account: LockedAccount, request: ClaimRequest, catalog: Catalog, cause: Cause
 ) -> ClaimOutcome:
-    """As `seating.seat`; who waits for a seat already has none yet."""
-    seated = claims.claim_locked(account, wish, catalog, cause)
-    if seated.assignment.awaits is not None:
+    """Like `claims.claim_locked`, but raises `PurchaseNeeded` for a claim that is already pending."""
+    outcome = claims.claim_locked(account, request, catalog, cause)
+    if outcome.assignment.awaits is not None:
         raise PurchaseNeeded(
-            f"Member {wish.member_id!r} waits for a seat that is being bought.",
-            details={"member_id": wish.member_id},
+            f"The seat of member {request.member_id!r} is still being bought. Try again after the purchase.",
+            details={"member_id": request.member_id},
         )
-    return seated
+    return outcome
 
 
 class _NotAllError(Exception):
-    """Leads out of the savepoint, and takes back what was granted."""
+    """Rolls back the savepoint, and with it the claims that were granted."""
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
         super().__init__("not all claims were granted")
@@ -74,13 +77,13 @@ def _granted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
 
 
 def _outcomes(
-    wishes: Sequence[ClaimRequest], claim: Callable[[ClaimRequest], ClaimOutcome]
+    requests: Sequence[ClaimRequest], claim: Callable[[ClaimRequest], ClaimOutcome]
 ) -> Sequence[Outcome]:
-    return [_outcome(wish, claim) for wish in wishes]
+    return [_outcome(request, claim) for request in requests]
 
 
-def _outcome(wish: ClaimRequest, claim: Callable[[ClaimRequest], ClaimOutcome]) -> Outcome:
+def _outcome(request: ClaimRequest, claim: Callable[[ClaimRequest], ClaimOutcome]) -> Outcome:
     try:
-        return claim(wish)
+        return claim(request)
     except (Refused, UnknownRole) as error:
         return error

@@ -1,4 +1,4 @@
-"""May so many more people of a role be added? The answer that a claim would get, without a lock."""
+"""Check whether more people with a role may be added: the decision a claim would get, without a lock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FREE = Decision(granted=True, code="free_role", message="The role takes no seat
 
 @dataclass(frozen=True, slots=True)
 class CanAddResult:
-    """May so many more people of a role be added? With the numbers behind it."""
+    """The decision, the role's seat type (None for a free role), and the balance it is based on."""
 
     decision: Decision
     seat_type: str | None
@@ -31,12 +31,15 @@ class CanAddResult:
 
 
 def may_add(session: Session, account_id: str, role: str, count: int, catalog: Catalog) -> CanAddResult:
-    """What a claim would be told now; takes no lock and reserves nothing."""
+    """Whether `count` claims of the role would be granted now. Takes no lock and reserves nothing.
+
+    Raises `AccountNotFound` and `UnknownRole`.
+    """
     seat_type = catalog.seat_type(role)
     found = account_rows.get(session, account_id)
     if seat_type is None:
         return CanAddResult(_FREE, None, EMPTY)
-    balance = _without_lapsing(session, found, seat_type)
+    balance = _balance_after_lapses(session, found, seat_type)
     blocked = REFUSING.get(AccountStatus(found.status))
     if blocked is not None:
         refused = Decision(granted=False, code=ClaimsBlocked.code, message=blocked)
@@ -46,15 +49,15 @@ def may_add(session: Session, account_id: str, role: str, count: int, catalog: C
     policy = policies.load(rules.policy)
     decision = policy.decide(situation)
     if not decision.granted and policy.BUYS:
-        decision = _bought(session, found, situation, decision, catalog)
+        decision = _decide_purchase(session, found, situation, decision, catalog)
     return CanAddResult(decision, seat_type, balance)
 
 
-def _bought(
+def _decide_purchase(
     session: Session, found: Account, situation: Situation, decision: Decision, catalog: Catalog
 ) -> Decision:
-    """What the claims would be told where what they lack may be bought, or may not."""
-    balances = {name: _without_lapsing(session, found, name) for name in found.seats}
+    """The decision if the missing seats can be bought automatically, or why they cannot."""
+    balances = {name: _balance_after_lapses(session, found, name) for name in found.seats}
     present = AccountView(found.id, balances, found.override, situation.now)
     seat_type, requested = situation.seat_type, situation.requested
     refused = purchase_limits.why_not_bought(session, present, seat_type, catalog, requested=requested)
@@ -64,8 +67,8 @@ def _bought(
     return Decision(granted=True, code="granted_by_purchase", message=message, to_buy=decision.to_buy)
 
 
-def _without_lapsing(session: Session, found: Account, seat_type: str) -> Balance:
-    """The balance as a claim would find it: invitations whose time is over have made room."""
+def _balance_after_lapses(session: Session, found: Account, seat_type: str) -> Balance:
+    """The balance as a claim would find it: without the held seats of lapsed invitations."""
     balance = balances_from_json(found.seats).get(seat_type, EMPTY)
     lapsing = sum(one.seat_type == seat_type for one in assignment.lapsed_invitations(session, found.id))
     return replace(balance, held=balance.held - lapsing)

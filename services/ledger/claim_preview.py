@@ -1,4 +1,4 @@
-"""What claims would come to, worked out in memory from one read of an account: no lock, nothing written."""
+"""Claim previews: compute the effect of claims in memory, from one read of an account, without a lock."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from domain.errors import AccountNotFound
 from models import account as account_rows
 from models.assignment import LIVE, Assignment, AssignmentState
 from services.ledger import claims, entitlements, inputs, locked_account, persons
+from services.ledger.account_state import AccountState
 from services.ledger.claims import ClaimRequest
-from services.ledger.locked_account import AccountState
 from services.ledger.persons import Person
 
 
@@ -30,7 +30,7 @@ class Effect(StrEnum):
 
 @dataclass(slots=True)
 class ClaimPreview:
-    """An account of which claims are tried one after the other, each on what those before it left."""
+    """An account in memory on which claims are tried one after the other."""
 
     state: AccountState
     catalog: Catalog
@@ -44,7 +44,7 @@ class ClaimPreview:
         return self.state.version == 0
 
     def add(self, rows: Iterable[Assignment]) -> None:
-        """Take in live rows that belong to no session."""
+        """Add live rows, which must be detached from the session."""
         for row in rows:
             self._by_member[row.member_id] = row
             if row.email_key is not None and not row.email_shared:
@@ -52,53 +52,58 @@ class ClaimPreview:
             if self._has_lapsed(row):
                 self._lapsed.append(row)
 
-    def claim(self, wish: ClaimRequest) -> Effect:
-        """As `seating.claim`, and raises what that raises."""
-        seat_type = self.catalog.seat_type(wish.role)
-        self._make_room(seat_type)
+    def claim(self, request: ClaimRequest) -> Effect:
+        """Like `claims.claim_locked` on the state in memory, and raises the same errors."""
+        seat_type = self.catalog.seat_type(request.role)
+        self._release_lapsed_if_full(seat_type)
         self.state.compute_status()
         refused = claims.refusal(self.state, seat_type)
-        addressed = None if wish.email is None else self._by_address.get(address_key(wish.email))
-        person = persons.identify(self._by_member.get(wish.member_id), addressed)
+        addressed = None if request.email is None else self._by_address.get(address_key(request.email))
+        person = persons.identify(self._by_member.get(request.member_id), addressed)
         if person is not None:
             claims.check_claim_again(person.row, seat_type)
         if refused is not None and not (person and person.has_seat(seat_type)):
             raise refused
-        return self._seat(wish, seat_type) if person is None else self._claim_again(person, wish, seat_type)
+        if person is None:
+            return self._claim_new(request, seat_type)
+        return self._claim_again(person, request, seat_type)
 
-    def _make_room(self, seat_type: str | None) -> None:
-        if seat_type is None:
+    def _release_lapsed_if_full(self, seat_type: str | None) -> None:
+        if seat_type is None or self.state.of(seat_type).available != 0:
             return
-        if self.state.of(seat_type).available == 0:
-            for row in filter(self._has_lapsed, self._lapsed):
-                with claims.moving_seats(self.state, [row]):
-                    row.give_back(self.state.now)
-                self._forget(row)
-            self._lapsed.clear()
+        for row in filter(self._has_lapsed, self._lapsed):
+            with claims.adjusting_used_seats(self.state, [row]):
+                row.give_back(self.state.now)
+            self._forget(row)
+        self._lapsed.clear()
 
     def _has_lapsed(self, row: Assignment) -> bool:
         return row.expires_at is not None and row.awaits is None and row.expires_at <= self.state.now
 
-    def _seat(self, wish: ClaimRequest, seat_type: str | None) -> Effect:
-        state = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
+    def _claim_new(self, request: ClaimRequest, seat_type: str | None) -> Effect:
+        state = AssignmentState.HELD if request.hold else AssignmentState.ACTIVE
         row = Assignment(
-            member_id=wish.member_id, role=wish.role, seat_type=seat_type, state=state.value, protected=False
+            member_id=request.member_id,
+            role=request.role,
+            seat_type=seat_type,
+            state=state.value,
+            protected=False,
         )
-        if wish.email is not None:
-            row.set_address(wish.email)
+        if request.email is not None:
+            row.set_address(request.email)
         self.state.move(seat_type, row.counted)
         self.add([row])
         return Effect.NEW
 
-    def _claim_again(self, person: Person, wish: ClaimRequest, seat_type: str | None) -> Effect:
+    def _claim_again(self, person: Person, request: ClaimRequest, seat_type: str | None) -> Effect:
         before = [row.facts() for row in person.rows]
         for row in person.rows:
             self._forget(row)
-        with claims.moving_seats(self.state, person.rows):
+        with claims.adjusting_used_seats(self.state, person.rows):
             if person.invitation is not None:
                 person.invitation.give_back(self.state.now)
                 person.inherit_address()
-            claims.apply_claim(person.row, wish, seat_type)
+            claims.apply_claim(person.row, request, seat_type)
         self.add([person.row])
         return Effect.NOTHING if [row.facts() for row in person.rows] == before else Effect.CHANGED
 
@@ -109,14 +114,13 @@ class ClaimPreview:
 
 
 def read(session: Session, account_id: str, catalog: Catalog, *, create: bool) -> ClaimPreview:
-    """The account, all of one moment; with `create` a missing one as it would be opened.
-
-    Raises `AccountNotFound`. The caller ends the session without a commit.
+    """Read the account in one consistent snapshot of the database. With `create`, a missing account is read
+    as it would be opened; otherwise raises `AccountNotFound`. The caller must not commit the session.
     """
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     preview = ClaimPreview(_state(session, account_id, catalog, create=create), catalog)
     preview.add(session.scalars(select(Assignment).where(Assignment.account_id == account_id, LIVE)))
-    session.expunge_all()  # the rows are changed in memory alone
+    session.expunge_all()  # the rows are changed in memory only
     return preview
 
 

@@ -1,7 +1,8 @@
-"""Seating: who gets, keeps and gives back a seat. All of it is recorded on the locked account."""
+"""Claims: give members seats, and release them. Every change is recorded on the locked account."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,22 +22,24 @@ from models.audit import Cause
 from models.base import Json
 from models.driver import first_row
 from services.ledger import persons
-from services.ledger.locked_account import AccountState, LockedAccount, Subject, changing
+from services.ledger.account_state import AccountState
+from services.ledger.locked_account import LockedAccount, Subject, changing
 from services.ledger.persons import Person
 
 REFUSING = {
-    AccountStatus.SUSPENDED: "The account is suspended: its seats and members are kept, new claims are not "
-    "granted until its subscription is active again.",
-    AccountStatus.ENDED: "The account's subscription has ended: a new one is needed to claim seats.",
+    AccountStatus.SUSPENDED: "The account is suspended. Its seats and members are kept, but new claims are "
+    "refused until its subscription is active again.",
+    AccountStatus.ENDED: "The account's subscription has ended. Buy a new subscription to claim seats.",
 }
-"""What refuses every claim, whatever the policy would say; a type that is blocked refuses by its policy."""
+"""The statuses that refuse every claim under any policy, with the message. (In a blocked account the policy
+of each seat type decides.)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRequest:
-    """A seat somebody asks for. `hold` keeps it for an invitation, which lapses by itself.
+    """A request for a seat. With `hold` the seat is held for an invitation, which lapses if not confirmed.
 
-    `email` is an address as it was given, without blanks at its ends.
+    `email` is the address as the caller wrote it, without leading or trailing blanks.
     """
 
     member_id: str
@@ -50,62 +53,67 @@ class ClaimRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClaimOutcome:
-    """The person's assignment, and whether it was made just now."""
+    """The person's assignment, and whether this claim created it."""
 
     assignment: Assignment
     is_new: bool
 
 
 def claim(
-    session: Session, account_id: str, wish: ClaimRequest, catalog: Catalog, cause: Cause
+    session: Session, account_id: str, request: ClaimRequest, catalog: Catalog, cause: Cause
 ) -> ClaimOutcome:
-    """Lock the account and `claim_locked` the person, whatever that raises; raises `AccountNotFound` too."""
+    """Lock the account and claim a seat in it, see `claim_locked`. Raises `AccountNotFound` too."""
     with changing(session, account_id) as account:
-        return claim_locked(account, wish, catalog, cause)
+        return claim_locked(account, request, catalog, cause)
 
 
-def claim_locked(account: LockedAccount, wish: ClaimRequest, catalog: Catalog, cause: Cause) -> ClaimOutcome:
-    """Give the person a seat, once. A person who has a row keeps it (`services.ledger.persons` says which
-    row is meant): an invitation is confirmed, and a role of another seat type is a move, granted or refused
-    like any claim.
+def claim_locked(
+    account: LockedAccount, request: ClaimRequest, catalog: Catalog, cause: Cause
+) -> ClaimOutcome:
+    """Give the person a seat, at most once.
+
+    A person who has a row already keeps it (`services.ledger.persons` finds it): an invitation is confirmed,
+    and a role of another seat type is a move, granted or refused like any claim.
 
     Raises `UnknownRole`, `ClaimsBlocked`, `NoSeatAvailable`, `PurchaseNeeded`, `EmailTaken`, and
     `WrongState` for a suspended member and for a move while a seat is being bought.
     """
-    seat_type = catalog.seat_type(wish.role)
+    seat_type = catalog.seat_type(request.role)
     note_catalog(account, catalog)
-    release_lapsed_if_full(account, seat_type)
-    account.compute_status()  # the policy decides by what this transaction has done so far
-    refused = refusal(account, seat_type)
+    refused = refusal_after_lapses(account, seat_type)
     if refused is None:
-        made = _insert(account, wish, seat_type)
-        if made is not None:
-            return _new(account, made, cause)
-    person = persons.find(account.session, account.account_id, wish.member_id, wish.email)
+        # Most claims are of new people: try the insert first. It conflicts if the person has a row.
+        row = _insert(account, request, seat_type)
+        if row is not None:
+            return _record_new(account, row, cause)
+    person = persons.find(account.session, account.account_id, request.member_id, request.email)
     if person is not None:
-        return _claim_again(account, person, wish, cause, seat_type=seat_type, refused=refused)
-    assert refused is not None  # an insert that conflicts has met a live assignment
+        return _claim_again(account, person, request, cause, seat_type=seat_type, refused=refused)
+    assert refused is not None  # without a refusal, the insert conflicted with a row of the person
     raise refused
 
 
 def note_catalog(account: LockedAccount, catalog: Catalog) -> None:
-    """Somebody is seated by what a role means in this catalogue. If another catalogue has evaluated the
-    account, it is to be evaluated again: the role may mean another seat type there.
+    """Mark the account for evaluation if it was last evaluated with another catalogue, in which the role of
+    this claim may mean another seat type.
     """
     if account.catalog_digest != catalog.digest:
         account.catalog_digest = ""
 
 
-def release_lapsed_if_full(account: LockedAccount, seat_type: str | None) -> None:
-    """Where no seat is left, take back those of invitations whose time is over: before any policy decides,
-    lest it count them as overage.
+def refusal_after_lapses(account: LockedAccount, seat_type: str | None) -> Refused | None:
+    """Like `refusal`, after the seats of lapsed invitations were released, if the type is full.
+
+    They are released before the policy decides, because it would count them as overage.
     """
     if seat_type is not None and account.of(seat_type).available == 0:
         release_lapsed(account)
+    account.compute_status()  # the policy reads status and deadlines, as this transaction has changed them
+    return refusal(account, seat_type)
 
 
 def release(session: Session, account_id: str, member_id: str, cause: Cause) -> bool:
-    """Free the member's seat; False if there was none to free, which is no mistake."""
+    """Release the member's seat. Returns False, and raises nothing, if the member has no live assignment."""
     with changing(session, account_id) as account:
         person = assignment.live(session, account_id, member_id)
         if person is not None:
@@ -114,7 +122,9 @@ def release(session: Session, account_id: str, member_id: str, cause: Cause) -> 
 
 
 def refusal(account: AccountState, seat_type: str | None) -> Refused | None:
-    """Why the account gives no seat of the type, if it does not; free roles are always welcome."""
+    """Why the account refuses a further seat of the type; None if it grants one. Free roles (None) are always
+    granted.
+    """
     if seat_type is None:
         return None
     balance = account.of(seat_type)
@@ -135,7 +145,7 @@ _REFUSAL: Mapping[str, type[Refused]] = {
 
 
 def figures(seat_type: str | None, balance: Balance) -> Mapping[str, object]:
-    """The figures behind an answer, as the API shows them."""
+    """The seat type and its figures, as API responses show them."""
     if seat_type is None:
         return {"seat_type": None}
     return {"seat_type": seat_type, **balance.figures()}
@@ -149,86 +159,88 @@ VALUES (%(account_id)s, %(member_id)s, %(name)s, %(email)s, %(email_key)s, %(rol
         %(protected)s, %(expires_at)s, %(awaits)s, %(last_active_at)s)
 ON CONFLICT DO NOTHING
 RETURNING {", ".join(_COLUMNS)}
-"""  # noqa: S608  columns, named above
+"""  # noqa: S608  the column names above
 
 
 def hold_until_bought(
-    account: LockedAccount, wish: ClaimRequest, seat_type: str, cause: Cause, *, lasts: timedelta
+    account: LockedAccount, request: ClaimRequest, seat_type: str, cause: Cause, *, lasts: timedelta
 ) -> ClaimOutcome:
-    """A seat for somebody new that is not there yet: held, and counted so that nobody else gets it."""
-    becomes = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
-    made = _insert(account, replace(wish, hold=True), seat_type, lasts=lasts, awaits=becomes)
-    assert made is not None  # a claim has just found nobody there
-    return _new(account, made, cause)
+    """Hold a seat that is still to be bought, for a new person and at most for `lasts`. It counts as used, so
+    that the bought seat goes to nobody else.
+    """
+    state_after = AssignmentState.HELD if request.hold else AssignmentState.ACTIVE
+    row = _insert(account, replace(request, hold=True), seat_type, lasts=lasts, awaits=state_after)
+    assert row is not None  # the caller's claim has just found no row of the person
+    return _record_new(account, row, cause)
 
 
 def _insert(
     account: LockedAccount,
-    wish: ClaimRequest,
+    request: ClaimRequest,
     seat_type: str | None,
     *,
     lasts: timedelta | None = None,
     awaits: AssignmentState | None = None,
 ) -> Assignment | None:
-    """A new live assignment, or None where the person has one: the unique indexes decide."""
-    state = AssignmentState.HELD if wish.hold else AssignmentState.ACTIVE
-    made = first_row(
+    """Insert a live assignment; None if the person has one already, which the unique indexes decide."""
+    state = AssignmentState.HELD if request.hold else AssignmentState.ACTIVE
+    inserted = first_row(
         account.session,
         _INSERT,
         {
             "account_id": account.account_id,
-            "member_id": wish.member_id,
-            "name": wish.name,
-            "email": wish.email,
-            "email_key": None if wish.email is None else address_key(wish.email),
-            "role": wish.role,
+            "member_id": request.member_id,
+            "name": request.name,
+            "email": request.email,
+            "email_key": None if request.email is None else address_key(request.email),
+            "role": request.role,
             "seat_type": seat_type,
             "state": state.value,
-            "protected": wish.protected,
-            "expires_at": account.now + (lasts or account.rules_of(seat_type).hold) if wish.hold else None,
+            "protected": request.protected,
+            "expires_at": account.now + (lasts or account.rules_of(seat_type).hold) if request.hold else None,
             "awaits": awaits,
-            "last_active_at": min(wish.last_active_at, account.now) if wish.last_active_at else None,
+            "last_active_at": min(request.last_active_at, account.now) if request.last_active_at else None,
         },
     )
-    if made is None:
+    if inserted is None:
         return None
-    row = Assignment(**dict(zip(_COLUMNS, made, strict=True)))
+    row = Assignment(**dict(zip(_COLUMNS, inserted, strict=True)))
     make_transient_to_detached(row)
-    account.session.add(row)  # as if the session had loaded it: what is changed in it is written
+    account.session.add(row)  # as if the session had loaded it, so that later changes to it are written
     return row
 
 
-def _new(account: LockedAccount, made: Assignment, cause: Cause) -> ClaimOutcome:
-    account.move(made.seat_type, made.counted)
-    account.evaluate_by(None if made.awaits else made.expires_at)
-    account.record(cause, Subject(member_id=made.member_id, after=made.facts()))
-    return ClaimOutcome(made, is_new=True)
+def _record_new(account: LockedAccount, row: Assignment, cause: Cause) -> ClaimOutcome:
+    account.move(row.seat_type, row.counted)
+    account.evaluate_by(None if row.awaits else row.expires_at)
+    account.record(cause, Subject(member_id=row.member_id, after=row.facts()))
+    return ClaimOutcome(row, is_new=True)
 
 
 def _claim_again(
     account: LockedAccount,
     person: Person,
-    wish: ClaimRequest,
+    request: ClaimRequest,
     cause: Cause,
     *,
     seat_type: str | None,
     refused: Refused | None,
 ) -> ClaimOutcome:
-    """The claim of a person who has a row; `refused` is why the account gives no further seat of the type."""
+    """Apply the claim to the row that the person has. `refused` is raised if it needs another seat."""
     check_claim_again(person.row, seat_type)
     if refused is not None and not person.has_seat(seat_type):
         raise refused
     with change_person(account, person, cause):
-        apply_claim(person.row, wish, seat_type)
+        apply_claim(person.row, request, seat_type)
     return ClaimOutcome(person.row, is_new=False)
 
 
 def check_claim_again(row: Assignment, seat_type: str | None) -> None:
-    """Raise `WrongState` if a claim cannot act on the row."""
+    """Raise `WrongState` if the row cannot be claimed again in its state."""
     if row.state == AssignmentState.SUSPENDED:
         raise WrongState(
             f"Member {row.member_id!r} is suspended and has no seat. "
-            'Bring them back with PATCH {"state": "active"}, which claims one.',
+            'Reactivate the member with PATCH {"state": "active"}, which claims a seat.',
             details={"member_id": row.member_id, "state": row.state},
         )
     if row.awaits is not None and row.seat_type != seat_type:
@@ -236,24 +248,24 @@ def check_claim_again(row: Assignment, seat_type: str | None) -> None:
 
 
 def seat_is_being_bought(row: Assignment) -> WrongState:
-    """Why a member whose seat is not there yet can be given no other role or state."""
+    """The error for changing the role or state of a member whose seat is still being bought."""
     return WrongState(
-        f"Member {row.member_id!r} waits for a seat that is being bought: release them, or change "
-        "their role or state once they have it.",
+        f"The seat of member {row.member_id!r} is still being bought. Release the member, or change the role "
+        "or state after the purchase.",
         details={"member_id": row.member_id, "state": row.state, "awaits": "purchase"},
     )
 
 
-def apply_claim(row: Assignment, wish: ClaimRequest, seat_type: str | None) -> None:
-    """Make the row what the claim asks for. A role of the same seat type, a name and an address that the
-    row has already stay as they are: `services.ledger.members` changes them.
+def apply_claim(row: Assignment, request: ClaimRequest, seat_type: str | None) -> None:
+    """Change the row to what the claim requests. An existing name, address, or role of the same seat type
+    is not replaced; `services.ledger.members` does that.
     """
-    row.member_id = wish.member_id
-    if row.email is None and wish.email is not None:
-        row.set_address(wish.email)
+    row.member_id = request.member_id
+    if row.email is None and request.email is not None:
+        row.set_address(request.email)
     if row.seat_type != seat_type:
-        row.role, row.seat_type = wish.role, seat_type
-    if row.state == AssignmentState.HELD and not wish.hold:
+        row.role, row.seat_type = request.role, seat_type
+    if row.state == AssignmentState.HELD and not request.hold:
         if row.awaits is not None:
             row.awaits = AssignmentState.ACTIVE
         else:
@@ -262,7 +274,7 @@ def apply_claim(row: Assignment, wish: ClaimRequest, seat_type: str | None) -> N
 
 @contextmanager
 def change_person(account: LockedAccount, person: Person, cause: Cause) -> Iterator[None]:
-    """Record what the block does to the person's row, into which their invitation is merged first."""
+    """Merge the person's invitation into their row, then record what the block changes in it."""
     with change_rows(account, person.rows, cause):
         persons.merge(account.session, person, account.now)
         yield
@@ -270,51 +282,57 @@ def change_person(account: LockedAccount, person: Person, cause: Cause) -> Itera
 
 @contextmanager
 def change_rows(account: LockedAccount, rows: Sequence[Assignment], cause: Cause) -> Iterator[None]:
-    """Record what the block does to the rows of one person, the last of which the others are merged into:
-    the only way in which a row that is there is changed. One audit entry for each row that is different.
+    """Record what the block changes in the rows of one person. Every change of an existing row goes through
+    here.
+
+    The used seats are adjusted, and each row that differs gets an audit entry. The last row is the one that
+    stays; the others are merged into it.
     """
     before = [row.facts() for row in rows]
-    with moving_seats(account, rows):
+    with adjusting_used_seats(account, rows):
         yield
         account.session.flush()
+    remaining = rows[-1]
+    merged = replace(cause, reason=f"merged into member {remaining.member_id!r}")
     for row, facts in zip(rows, before, strict=True):
-        is_merged = row is not rows[-1]
-        why = replace(cause, reason=f"merged into member {rows[-1].member_id!r}") if is_merged else cause
         if row.facts() != facts:
-            _record(account, row, facts, why)
+            _record_change(account, row, facts, cause if row is remaining else merged)
 
 
 @contextmanager
-def moving_seats(account: AccountState, rows: Sequence[Assignment]) -> Iterator[None]:
-    """Have the balance follow what the block does to the rows of one person, by the difference alone: whoever
-    goes from one row to another is nobody beyond the limit who has to be warned.
+def adjusting_used_seats(account: AccountState, rows: Sequence[Assignment]) -> Iterator[None]:
+    """Adjust the account's used seats by what the block changes in the rows of one person.
+
+    Only the difference per seat type is applied. Otherwise a seat that moves from one row of the person to
+    another would count for a moment as one more seat over the limit.
     """
     before = [(row.seat_type, row.counted) for row in rows]
     yield
-    moves: dict[str | None, Counted] = {}
-    for row, (left, was) in zip(rows, before, strict=True):
-        moves[left] = moves.get(left, Counted()) - was
-        moves[row.seat_type] = moves.get(row.seat_type, Counted()) + row.counted
-    for seat_type, by in moves.items():
-        account.move(seat_type, by)
+    differences: defaultdict[str | None, Counted] = defaultdict(Counted)
+    for seat_type, counted in before:
+        differences[seat_type] -= counted
+    for row in rows:
+        differences[row.seat_type] += row.counted
+    for seat_type, difference in differences.items():
+        account.move(seat_type, difference)
 
 
-def _record(account: LockedAccount, row: Assignment, facts: Json, cause: Cause) -> None:
-    """One audit entry for the row that was as `facts` say."""
-    if facts["member_id"] != row.member_id:
-        seat_change.rename_member(account.session, account.account_id, facts["member_id"], row.member_id)
+def _record_change(account: LockedAccount, row: Assignment, before: Json, cause: Cause) -> None:
+    """Add an audit entry for a changed row whose facts were `before`."""
+    if before["member_id"] != row.member_id:
+        seat_change.rename_member(account.session, account.account_id, before["member_id"], row.member_id)
     account.evaluate_by(None if row.awaits else row.expires_at)
-    account.record(cause, Subject(member_id=row.member_id, before=facts, after=row.facts()))
+    account.record(cause, Subject(member_id=row.member_id, before=before, after=row.facts()))
 
 
 def release_seat(account: LockedAccount, person: Assignment, cause: Cause) -> None:
-    """Release the person's seat."""
+    """Release the seat of this assignment."""
     with change_rows(account, (person,), cause):
         person.give_back(account.now)
 
 
 def release_lapsed(account: LockedAccount) -> None:
-    """Release what was held too long, one audit entry each; the seats are free at once."""
-    cause = Cause(actor="system:lapse", source="lapse", reason="the invitation was not taken up in time")
+    """Release the held seats of lapsed invitations, with one audit entry each."""
+    cause = Cause(actor="system:lapse", source="lapse", reason="the invitation was not confirmed in time")
     for person in assignment.lapsed_invitations(account.session, account.account_id):
         release_seat(account, person, cause)

@@ -1,4 +1,4 @@
-"""From subscriptions, contracts and the clock to what an account may use now."""
+"""Entitlements: the seats and rules that subscriptions and contracts give an account now."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from models.account import now as account_now
 from models.account_rules import Override
 from models.base import Json
 from models.subscription import Figures, Subscription, of_account, snapshot_from_json
+from services.ledger.account_state import AccountState
 from services.ledger.inputs import Inputs
-from services.ledger.locked_account import AccountState
 
-# How much of its seats a status leaves usable; a body may only move a subscription up this order.
+# The access that each status effect leaves, in order. A webhook body may only move a subscription upwards.
 _ACCESS = {
     StatusEffect.COUNTS: 4,
     StatusEffect.COUNTS_UNTIL_DEADLINE: 3,
@@ -44,21 +44,21 @@ _ACCESS = {
 
 
 def evaluate(session: Session, account: AccountState, inputs: Inputs, catalog: Catalog) -> AccountRules:
-    """Work the account out anew: every subscription weighed, contracts in term, free seats where nothing else
-    is; then compute_status it.
+    """Set the account's seats, rules and status from its subscriptions, its current contracts, and the free
+    seats, which count only without either. Returns the rules that were applied.
 
-    A catalogue that changed since weighs the stored snapshots anew. Returns the rules it was worked out by.
+    If the catalogue changed since the last evaluation, stored snapshots are counted again first.
     """
     subscriptions = inputs.subscriptions
     if account.catalog_digest != catalog.digest:
         for subscription in subscriptions:
-            seen = count_subscription(subscription, catalog, account.now)
-            drift_finding.update_findings(session, subscription.id, seen, kinds=COUNTING)
+            count_findings = count_subscription(subscription, catalog, account.now)
+            drift_finding.update_findings(session, subscription.id, count_findings, kinds=COUNTING)
     shares = [share_of(subscription, catalog, account.now) for subscription in subscriptions]
     evaluated = account_seats(catalog, account.account_id, shares, now=account.now)
     rules = _rules(zip(subscriptions, shares, strict=True), evaluated, account.override, catalog)
-    settle = drift_finding.update_findings if inputs.has_findings else drift_finding.record
-    settle(session, f"account:{account.account_id}", rules.findings)
+    write_findings = drift_finding.update_findings if inputs.has_findings else drift_finding.record
+    write_findings(session, f"account:{account.account_id}", rules.findings)
     account.unverified = any(subscription.unverified is not None for subscription in subscriptions)
     account.evaluate_at = None
     account.apply_entitlements(evaluated, rules, catalog.digest)
@@ -72,7 +72,7 @@ def evaluate(session: Session, account: AccountState, inputs: Inputs, catalog: C
 def _moments(
     account: AccountState, rules: AccountRules, evaluated: AccountSeats, catalog: Catalog
 ) -> Iterator[datetime]:
-    """When time alone changes what the account has, or the app has to be told that it will."""
+    """The times at which the account's seats change without an event, and those to send a warning of it."""
     if evaluated.deadline is not None:
         yield from (evaluated.deadline, ending_at(evaluated.deadline, rules.general.payment_grace))
     if evaluated.changes_at is not None:
@@ -83,15 +83,16 @@ def _moments(
 def count_subscription(
     subscription: Subscription, catalog: Catalog, seen_at: datetime
 ) -> tuple[Finding, ...]:
-    """Work out the verified figures from the verified snapshot; what can't be told stays as it was.
+    """Compute the verified figures from the verified snapshot, and return the drift findings about it.
 
-    A status that is new began at `seen_at`. Returns what a person should see about the snapshot.
+    Figures that cannot be computed keep their last values. A status that differs from the stored one counts
+    from `seen_at`.
     """
     if subscription.snapshot is None:
         return ()
     snapshot = snapshot_from_json(subscription.snapshot)
     if (effect := catalog.effect(snapshot.status)) is not None:
-        _take_status(subscription, snapshot.status, effect, seen_at)
+        _set_status(subscription, snapshot.status, effect, seen_at)
     try:
         cart = subscription_seats(catalog, snapshot)
     except Uncountable as uncountable:
@@ -108,8 +109,10 @@ def count_subscription(
 def raised_figures(
     subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog
 ) -> Figures | None:
-    """The figures that an unverified snapshot raises those in force to; None if it gives nothing more than
-    they do, or anything less. Seats beyond the verified ones need a status that is paid.
+    """The figures of an unverified snapshot, if they exceed those in force.
+
+    None if the snapshot raises neither seats nor access, if it lowers either, or if it cannot be counted.
+    Seats beyond the verified ones count only under a paid status.
     """
     effect = catalog.effect(snapshot.status)
     try:
@@ -118,41 +121,41 @@ def raised_figures(
         return None
     if effect is not StatusEffect.COUNTS and subscription.seats is not None:
         offered = within_paid(offered, seats_from_json(subscription.seats))
-    standing = seats_from_json(subscription.figures.seats or {})
-    was = effect_of(subscription, catalog)
-    before, after = (_ACCESS.get(one, 0) if one else 0 for one in (was, effect))
-    gives_more = after > before or not _covers(standing, offered)
-    gives_less = after < max(before, 1) or not _covers(offered, standing)
+    in_force = seats_from_json(subscription.figures.seats or {})
+    effect_in_force = effect_of(subscription, catalog)
+    access_before, access_after = (_ACCESS.get(one, 0) if one else 0 for one in (effect_in_force, effect))
+    gives_more = access_after > access_before or not _covers(in_force, offered)
+    gives_less = access_after < max(access_before, 1) or not _covers(offered, in_force)
     if gives_less or not gives_more:
         return None
     return Figures(seats_to_json(offered), snapshot.status, effect)
 
 
 def _covers(more: Mapping[str, Seats], less: Mapping[str, Seats]) -> bool:
-    """Whether `more` has every seat type of `less`, with at least as many seats of it."""
+    """True if `more` has at least as many seats as `less` of every seat type."""
     return all(
         seat_type in more and at_least(more[seat_type].purchased, seats.purchased)
         for seat_type, seats in less.items()
     )
 
 
-def _take_status(subscription: Subscription, status: str, effect: StatusEffect, seen_at: datetime) -> None:
-    """The verified status, with the clocks that it starts and stops. The unpaid statuses share one."""
+def _set_status(subscription: Subscription, status: str, effect: StatusEffect, seen_at: datetime) -> None:
+    """Set the verified status and since when it lasts. All unpaid statuses share one `unpaid_since`."""
     if effect not in UNPAID:
         subscription.unpaid_since = None
     elif subscription.unpaid_since is None:
-        is_going_on = subscription.effect in UNPAID and subscription.status_since is not None
-        subscription.unpaid_since = subscription.status_since if is_going_on else seen_at
+        was_unpaid = subscription.effect in UNPAID and subscription.status_since is not None
+        subscription.unpaid_since = subscription.status_since if was_unpaid else seen_at
     if subscription.status != status:
         subscription.status, subscription.status_since = status, seen_at
     subscription.effect = effect.value
 
 
 def share_of(subscription: Subscription, catalog: Catalog, now: datetime) -> SubscriptionShare:
-    """What the subscription adds to its account.
+    """The seats that the subscription gives its account, and whether they count now.
 
-    Grace is judged at the last look that told us something, not now: a deadline that has passed counts
-    only once a look after it has shown that nothing was paid meanwhile.
+    A payment deadline is compared with the last sync that could be counted, not with `now`: after a deadline
+    a sync must first show that nothing was paid.
     """
     figures = subscription.figures
     seats = seats_from_json(figures.seats or {})
@@ -172,14 +175,16 @@ def share_of(subscription: Subscription, catalog: Catalog, now: datetime) -> Sub
 
 
 def effect_of(subscription: Subscription, catalog: Catalog) -> StatusEffect | None:
-    """What its status does; the last effect we knew for a status that is no longer described."""
+    """The effect of the subscription's status. If the catalogue does not describe the status, the last known
+    effect; None if there is none.
+    """
     figures = subscription.figures
     known = catalog.effect(figures.status) if figures.status else None
     return known or (StatusEffect(figures.effect) if figures.effect else None)
 
 
 def rules_of(session: Session, account_id: str, override: Json | None, catalog: Catalog) -> AccountRules:
-    """The rules that an evaluation now would go by."""
+    """The rules that an evaluation would apply now, computed without locks or changes."""
     subscriptions = of_account(session, account_id)
     now = account_now(session)
     shares = [share_of(subscription, catalog, now) for subscription in subscriptions]
@@ -193,7 +198,7 @@ def _rules(
     override: Json | None,
     catalog: Catalog,
 ) -> AccountRules:
-    """The rules of the products that were counted last, with the app's own decisions on top."""
+    """The rules of the products that were last counted, with the app's override on top."""
     own = Override.model_validate(override or {})
     offers = [
         Offer(product_id, catalog.rules(product_id), share)
@@ -205,13 +210,15 @@ def _rules(
 
 
 def seats_to_json(seats: Mapping[str, Seats]) -> Json:
+    """The seats of a subscription by type, as its row stores them."""
     return {
         seat_type: {"included": to_json(found.included), "addon": found.addon}
         for seat_type, found in sorted(seats.items())
     }
 
 
-def seats_from_json(kept: Mapping[str, Mapping[str, Any]]) -> dict[str, Seats]:
+def seats_from_json(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Seats]:
+    """The reverse of `seats_to_json`."""
     return {
-        seat_type: Seats(from_json(found["included"]), found["addon"]) for seat_type, found in kept.items()
+        seat_type: Seats(from_json(found["included"]), found["addon"]) for seat_type, found in stored.items()
     }

@@ -1,4 +1,4 @@
-"""Failed changes: what follows when a seat change that was sent comes to nothing."""
+"""Failed changes: what follows when a seat change that was sent has failed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from services.ledger import purchase_limits
 
 
 def fail(session: Session, change: SeatChange, code: str, message: str, *, helps: bool) -> None:
-    """The change, whose row is locked, has failed; `helps` is whether the same wish may be granted later.
+    """Mark the change as failed; its row is locked. `helps` is true if the same request may succeed later.
 
-    After the third automatic purchase in a row the app is notified that no more are made.
+    After the third failed automatic purchase in a row the app is notified that no more are made.
     """
     seat_change.set_state(session, change, ChangeState.FAILED, code=code, message=message, retry_helps=helps)
     if not change.is_automatic:
@@ -27,10 +27,10 @@ def fail(session: Session, change: SeatChange, code: str, message: str, *, helps
         notice.add(session, change.account_id, [Notice(NoticeType.PURCHASES_STOPPED, facts)])
 
 
-def fail_unheard(session: Session, change: SeatChange, code: str, message: str, *, helps: bool) -> None:
-    """The same where no caller waits for the answer any more: the app gets a notice of it.
+def fail_with_notice(session: Session, change: SeatChange, code: str, message: str, *, helps: bool) -> None:
+    """Like `fail`, for a change whose caller no longer waits for the response: the app gets a notice.
 
-    Of automatic purchases those whose claims were waiting for them are notified instead.
+    Automatic purchases get no notice here, because each pending claim they were made for gets its own.
     """
     fail(session, change, code, message, helps=helps)
     if not change.is_automatic:

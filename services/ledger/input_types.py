@@ -1,4 +1,4 @@
-"""Input types: how ids, names, addresses and times are read, from the API and from files alike."""
+"""Input types: validation of ids, names, e-mail addresses and times, for the API and for imported files."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ _FIRST_MOMENT: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _since_1970(moment: datetime) -> datetime:
-    """The time in UTC; the first and the last hours of the calendar have no place there."""
+    """The time in UTC. The first and last hours that `datetime` can hold overflow in that conversion."""
     with suppress(OverflowError):
         if (in_utc := moment.astimezone(UTC)) >= _FIRST_MOMENT:
             return in_utc
-    raise ValueError("is no time since 1970")
+    raise ValueError("must be a time since 1970")
 
 
 _SHORT_TEXT: Final = StringConstraints(min_length=1, max_length=LONGEST_ID)
 
 
 Id = Annotated[str, _SHORT_TEXT, AfterValidator(_printable)]
-"""What is looked up by its id or name, also by an id from before there was a rule for new ones."""
+"""The id or name of something that exists. Ids from before the rules for new ones are accepted."""
 
 
 NewId = Annotated[str, _SHORT_TEXT, AfterValidator(_nameable)]
-"""The id of an account, a member or a subscription where a call may bring it in."""
+"""The id of an account, a member or a subscription in a call that may create it."""
 
 
 def _an_address(text: str) -> str:
@@ -87,7 +87,7 @@ Activity = Annotated[AwareDatetime, AfterValidator(_since_1970)]
 
 
 def _written_out(value: object) -> object:
-    """A bare number would be taken for seconds since 1970, and a day for its first moment somewhere."""
+    """Reject bare numbers, which would be read as seconds since 1970, and dates without time and offset."""
     if not (isinstance(value, str) and _A_TIME.fullmatch(value)):
         raise ValueError("must be a time with an offset, as 2026-11-22T12:00:00Z; write + as %2B in a URL")
     return value

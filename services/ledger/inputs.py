@@ -1,6 +1,6 @@
-"""Inputs: what an evaluation of locked accounts reads, loaded at once after the lock.
+"""Inputs: what an evaluation of a locked account reads, loaded at once after the lock.
 
-One row says what else there is. What is unusual is then loaded only where that row says so.
+One query tells whether there are findings or sent changes; callers load these rare rows only if so.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from models.subscription import Subscription
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Of one account; `loaded` are its subscriptions, and the one that the transaction is about, all locked.
+    """The inputs of one account.
 
-    `may_evaluate`: no newer generation has replaced the process's own. `has_findings`: there may be drift
-    findings to close, of the account or of that subscription. `has_sent_changes`: that subscription may show
-    something of a seat change. `next_expiry` is when the account's next invitation lapses.
+    `loaded` are its subscriptions and the one that the transaction is about, all locked. `may_evaluate` is
+    false if a newer generation has replaced this process's. `has_findings`: the account or that subscription
+    may have drift findings to close. `has_sent_changes`: that subscription may show a seat change that was
+    sent. `next_expiry` is when the account's next invitation lapses.
     """
 
     account_id: str
@@ -36,7 +37,7 @@ class Inputs:
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
-        """The account's own, by id, as the transaction has placed them."""
+        """The account's subscriptions by id, including any change of account in this transaction."""
         return [one for one in self.loaded if one.account_id == self.account_id]
 
 
@@ -48,19 +49,19 @@ SELECT coalesce((SELECT (catalog_digest, release) = (%(digest)s, %(release)s)
        EXISTS (SELECT FROM seat_changes
                WHERE subscription_id = %(subscription_id)s AND {seat_change.MAY_SHOW}),
        (SELECT min(expires_at) FROM assignments WHERE account_id = %(account_id)s AND {assignment.LAPSES})
-"""  # noqa: S608  conditions of ours
+"""  # noqa: S608  constant conditions
 
 
 def load(
     session: Session, account_ids: Collection[str], catalog: Catalog, subscription_id: str | None = None
 ) -> Sequence[Inputs]:
-    """The inputs of each of the accounts, which are locked. `subscription_id` is the subscription that the
-    transaction is about, wherever it belongs.
+    """Load the inputs of accounts that the caller has locked. `subscription_id` is the subscription that the
+    transaction is about; it may belong to any account.
     """
     loaded = session.scalars(
         select(Subscription)
         .where(or_(Subscription.account_id.in_(account_ids), Subscription.id == subscription_id))
-        .order_by(Subscription.id)  # as everybody locks them
+        .order_by(Subscription.id)  # the order in which all transactions lock them
         .with_for_update()
         .execution_options(populate_existing=True)
     ).all()

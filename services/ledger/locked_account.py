@@ -1,27 +1,23 @@
-"""The locked account: operations record on it what they do, and `save` writes all of it at once.
+"""The locked account: operations record their changes on it, and `save` writes all of them at once.
 
-Between `lock_account` and the end of the transaction nobody else can change the account's seats. One save
-writes the balance, the audit rows and the notices of everything that was recorded, together or not at all.
+From `lock_account` to the end of the transaction no other transaction can change the account's seats. One
+save writes the balances, audit rows and notices of all recorded changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
 from sqlalchemy.orm import Session
 
-from domain.balance import EMPTY, Balance, Counted, balances_from_json
-from domain.counts import AccountSeats
+from domain.balance import balances_from_json
 from domain.errors import AccountNotFound, SeatSyncError
-from domain.notices import Notice, crossings, ending_at
-from domain.overage import OverageClock
-from domain.seat_rules import AccountRules, SeatRules
-from domain.statuses import Standing
+from domain.notices import Notice, crossings
+from domain.seat_rules import SeatRules
 from models import notice
 from models.account import AccountStatus
 from models.account_rules import policies_to_json, read_seat_rules, terms_to_json
@@ -29,154 +25,12 @@ from models.audit import Cause
 from models.base import Json
 from models.database import record_written
 from models.driver import first_row, jsonb
-
-
-@dataclass(slots=True, kw_only=True)
-class AccountState:
-    """An account in memory: its balances and the rules that decide about them.
-
-    `rules` hold for every seat type that `seat_rules` does not name.
-    `deadline` is until when unpaid subscriptions count. `unverified`: a subscription shows figures that
-    only a webhook's body vouches for. `evaluate_at` is when time alone changes the account.
-    """
-
-    account_id: str
-    version: int
-    status: AccountStatus
-    rules: SeatRules
-    seat_rules: Mapping[str, SeatRules]
-    override: Json | None
-    unverified: bool
-    balances: dict[str, Balance]
-    deadline: datetime | None
-    evaluate_at: datetime | None
-    catalog_digest: str
-    now: datetime
-
-    def rules_of(self, seat_type: str | None) -> SeatRules:
-        """The rules that decide about claims on this type; None: on roles that take no seat."""
-        return self.rules if seat_type is None else self.seat_rules.get(seat_type, self.rules)
-
-    def is_blocked(self, seat_type: str) -> bool:
-        """Whether the type is over its limit and its time to come back is over."""
-        deadline = self.of(seat_type).deadline
-        return deadline is not None and deadline <= self.now
-
-    def of(self, seat_type: str) -> Balance:
-        return self.balances.get(seat_type, EMPTY)
-
-    def move(self, seat_type: str | None, by: Counted) -> None:
-        """So many more (or fewer) seats of a type are taken; None, the free roles, occupy nothing.
-
-        Deadlines and status follow in `compute_status`, when the whole change is known.
-        """
-        if seat_type is None:
-            return
-        balance = self.of(seat_type)
-        after = balance.moved(by)
-        if after.waiting and after.used < balance.used:
-            self.evaluate_by(self.now)  # the seat is there for whoever waits for one
-        if after.overage > balance.overage and (warned := balance.clock.warned):
-            more = after.overage - balance.overage  # whoever claims in grace is told the deadline
-            after = replace(after, clock=replace(balance.clock, warned=warned + more))
-        self.balances[seat_type] = after
-
-    def apply_entitlements(self, evaluated: AccountSeats, rules: AccountRules, catalog_digest: str) -> None:
-        """Set what subscriptions and contracts give now; used seats stay. `compute_status` has to follow."""
-        self.rules = SeatRules.of(rules.general)
-        self.seat_rules = {name: SeatRules.of(one) for name, one in rules.by_type.items()}
-        self.deadline, self.catalog_digest = evaluated.deadline, catalog_digest
-        for seat_type in {*self.balances, *evaluated.seats}:
-            self.balances[seat_type] = replace(self.of(seat_type), seats=evaluated.of(seat_type))
-        self.status = _STATUS_OF[evaluated.standing]
-
-    def evaluate_by(self, moment: datetime | None) -> None:
-        """Have the account looked at again no later than `moment`."""
-        if moment is not None and (self.evaluate_at is None or moment < self.evaluate_at):
-            self.evaluate_at = moment
-
-    def facts(self, seats: Json | None = None) -> Json:
-        """The account as the audit keeps it; with these `seats`, if they are known as JSON already."""
-        return {
-            "status": self.status.value,
-            "policy": self.rules.policy,
-            "deadline": self.deadline.isoformat() if self.deadline else None,
-            "seats": self.seats_json() if seats is None else seats,
-        }
-
-    def seats_json(self) -> Json:
-        """The balances by seat type, each with its policy if that is not the account's."""
-        policies = policies_to_json(self.rules, self.seat_rules)
-        return {
-            seat_type: {
-                **self.balances[seat_type].to_json(),
-                **({"policy": policies[seat_type]} if seat_type in policies else {}),
-            }
-            for seat_type in sorted(self.balances)
-        }
-
-    def restart_clocks(self) -> None:
-        """The app has decided anew: an overage that was given no deadline yet counts from now on."""
-        for seat_type, balance in self.balances.items():
-            self.balances[seat_type] = replace(balance, clock=balance.clock.restarted())
-
-    def warn_again(self, seat_type: str) -> None:
-        """Begin a grace period for the members who are still beyond the limit."""
-        balance = self.of(seat_type)
-        clock = balance.clock.warning(self.rules_of(seat_type), balance.overage, self.now)
-        self._keep_clock(seat_type, clock)
-
-    def _set_clock(self, seat_type: str) -> None:
-        """Start the clock of a type that has come over its limit, and stop it when it is back."""
-        balance = self.of(seat_type)
-        if balance.is_over:
-            clock = balance.clock.running(self.rules_of(seat_type), balance.overage, self.now)
-        else:
-            clock = balance.clock.stopped(is_confirmed=not self.unverified)
-        self._keep_clock(seat_type, clock)
-
-    def _keep_clock(self, seat_type: str, clock: OverageClock) -> None:
-        """The clock is this one, and the account is evaluated when it has consequences or warns of them."""
-        self.balances[seat_type] = replace(self.of(seat_type), clock=clock)
-        for consequence in clock.consequences:
-            for moment in (consequence, ending_at(consequence, self.rules_of(seat_type).grace)):
-                self.evaluate_by(moment if moment > self.now else None)
-
-    def compute_status(self) -> None:
-        """Set the clocks of overages, and the status, by the balances as they are now. Safe to repeat."""
-        for seat_type in self.balances:
-            self._set_clock(seat_type)
-        self.status = self._judged(self._standing())
-
-    def _standing(self) -> AccountStatus:
-        """What subscriptions and contracts say, whoever sits in the account."""
-        if self.status in (AccountStatus.SUSPENDED, AccountStatus.ENDED):
-            return self.status
-        return AccountStatus.GRACE if self.deadline is not None else AccountStatus.OK
-
-    def _judged(self, standing: AccountStatus) -> AccountStatus:
-        """The standing, or worse where use exceeds what was bought."""
-        if standing in (AccountStatus.SUSPENDED, AccountStatus.ENDED):
-            return standing
-        if any(self.is_blocked(seat_type) for seat_type in self.balances):
-            return AccountStatus.BLOCKED
-        if standing is AccountStatus.GRACE or any(one.deadline for one in self.balances.values()):
-            return AccountStatus.GRACE
-        is_over = any(balance.is_over for balance in self.balances.values())
-        return AccountStatus.OVER_LIMIT if is_over else AccountStatus.OK
-
-
-_STATUS_OF = {
-    Standing.OK: AccountStatus.OK,
-    Standing.GRACE: AccountStatus.GRACE,
-    Standing.SUSPENDED: AccountStatus.SUSPENDED,
-    Standing.ENDED: AccountStatus.ENDED,
-}
+from services.ledger.account_state import AccountState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The member or the subscription that changed the balance, as it was and as it is."""
+    """The member or subscription that an audit entry is about, with its facts before and after the change."""
 
     member_id: str | None = None
     subscription_id: str | None = None
@@ -189,14 +43,14 @@ NOBODY = Subject()
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What was recorded of one change: who made it, and the account as it was after it."""
+    """One recorded change: who made it and why, and the account's facts after it."""
 
     cause: Cause
     subject: Subject
     after: Json
 
     def to_json(self, *, before: Json | None) -> Json:
-        """The audit row, after the one that left the account as `before`."""
+        """The audit row. `before` is the account's facts after the previous entry."""
         return {
             "actor": self.cause.actor,
             "source": self.cause.source,
@@ -214,10 +68,10 @@ class _Entry:
 
 @dataclass(slots=True, kw_only=True)
 class LockedAccount(AccountState):
-    """An account that nobody else can change until the transaction ends.
+    """An account whose row this transaction has locked.
 
-    `written` is what the audit last said of it, and `notified` what the app was last notified of; each None
-    before the first time.
+    `written` holds the account's facts in the newest audit row, `notified` those that the app was last
+    notified of; each is None before the first time.
     """
 
     session: Session
@@ -228,22 +82,22 @@ class LockedAccount(AccountState):
 
     @property
     def entry_count(self) -> int:
-        """How many entries were recorded and are to be saved."""
+        """The number of recorded entries that are not saved yet."""
         return len(self._entries)
 
     def record(self, cause: Cause, subject: Subject = NOBODY) -> None:
-        """Note an audit entry for what has changed since the last one, in the account or in its subject."""
+        """Add an audit entry for what changed since the previous one, in the account or in `subject`."""
         self._entries.append(_Entry(cause, subject, self.facts()))
 
     def add_notice(self, *notices: Notice) -> None:
-        """Have the app notified, whatever else becomes of the account until it is saved."""
+        """Add notices to be stored by the next `save`."""
         self._notices.extend(notices)
 
     def add_crossings(self) -> None:
-        """Add a notice of each line that was crossed since the app was last notified. `save` does so itself.
+        """Add a notice for each limit or status crossed since the app was last notified. `save` calls this.
 
         Call it earlier only for a state that this transaction also ends (`seat.blocked` before a suspension).
-        While figures stand that no sync has confirmed, nothing is added.
+        Adds nothing while the account has unverified figures.
         """
         self._add_crossings(self.facts())
 
@@ -253,10 +107,10 @@ class LockedAccount(AccountState):
             self.notified = facts
 
     def save(self) -> bool:
-        """Write what was recorded: the balance, an audit row for each entry that changed something, and the
-        notices. Whether anything changed; nothing is written where nothing was recorded.
+        """Write the balances, the notices, and an audit row for each entry that changed something.
 
-        The version rises even if nothing changed: what readers are shown (`verified_at`) may be newer.
+        Returns whether anything changed. Without entries nothing is written. With entries the version rises
+        even if nothing changed, because readers may be shown a newer `verified_at`.
         """
         if not self._entries:
             return False
@@ -274,7 +128,7 @@ class LockedAccount(AccountState):
         return bool(rows)
 
     def _audit_rows(self) -> Sequence[Json]:
-        """The entries that changed something; the `before` of each is the `after` of the one before it."""
+        """One audit row per entry that changed something. Its `before` is the previous entry's `after`."""
         rows = []
         for entry in self._entries:
             if entry.after != self.written or entry.subject.before != entry.subject.after:
@@ -305,7 +159,7 @@ class LockedAccount(AccountState):
                 **({"rows": Jsonb(rows)} if rows else {}),
             },
         )
-        assert saved is not None  # the row is locked: it cannot have gone
+        assert saved is not None  # the row is locked, so nobody can have deleted it
         (self.version,) = saved
         record_written(self.session, self.account_id, self.version)
 
@@ -327,7 +181,7 @@ SET version = version + 1, status = %(status)s, policy = %(policy)s, grace = %(g
 WHERE id = %(account_id)s
 RETURNING version
 """
-# The rows come as one document, in their order, since there may be more than a statement has parameters.
+# The rows are passed as one JSON document: one parameter per value could exceed the limit of a statement.
 _SAVE_WITH_AUDIT = f"""
 WITH account AS ({_SAVE}), entries AS (
     INSERT INTO audit (account_id, actor, source, reason, event_id, fence, member_id, subscription_id,
@@ -339,23 +193,25 @@ WITH account AS ({_SAVE}), entries AS (
         subscription_id text, before jsonb, after jsonb, subject_before jsonb, subject_after jsonb)
 )
 SELECT version FROM account
-"""  # noqa: S608  statements of ours
+"""  # noqa: S608  constant statements
 
 
 def lock_account(session: Session, account_id: str) -> LockedAccount:
-    """Lock the account and read its newest balance: always the first lock of a transaction that
-    changes seats, and held for that one short transaction. Raises `AccountNotFound`.
+    """Lock the account's row and read its balances. Always take this lock first in a transaction that
+    changes seats, and keep the transaction short. Raises `AccountNotFound`.
     """
     values, seats, notified = _load(session, _LOCK, account_id)
     account = LockedAccount(**values, session=session, written=None, notified=notified)
     if account.version:
-        account.written = account.facts(seats)  # as they stand, whichever release wrote them
+        account.written = account.facts(
+            seats
+        )  # the stored JSON as it is: another release may have written it
     return account
 
 
 @contextmanager
 def changing(session: Session, account_id: str) -> Iterator[LockedAccount]:
-    """Lock the account, and save what the block records on it, even if the block ends in a refusal."""
+    """Lock the account, and save what the block records on it, even if the block raises a `SeatSyncError`."""
     account = lock_account(session, account_id)
     try:
         yield account
@@ -366,13 +222,13 @@ def changing(session: Session, account_id: str) -> Iterator[LockedAccount]:
 
 
 def read(session: Session, account_id: str) -> AccountState:
-    """The account as it is, without a lock: to work out what a change would do. Raises `AccountNotFound`."""
+    """Read the account without a lock, to compute what a change would do. Raises `AccountNotFound`."""
     values, _, _ = _load(session, _LOCK.removesuffix(_FOR_UPDATE), account_id)
     return AccountState(**values)
 
 
 def _load(session: Session, statement: str, account_id: str) -> tuple[dict[str, Any], Json, Json | None]:
-    """The fields of an `AccountState`; the seats as they are stored; what the app was last notified of."""
+    """The fields of an `AccountState`, the stored balances as JSON, and the facts last notified of."""
     row = first_row(session, statement, {"id": account_id})
     if row is None:
         raise AccountNotFound(account_id)

@@ -1,7 +1,7 @@
-"""Members: what becomes of somebody who is seated - another role, another state, other data.
+"""Members: change the role, state or personal data of a member, and rename members.
 
-Recorded on the locked account like `seating`. What is personal (name, e-mail address) and when somebody
-was last active moves no seat and is never in the audit.
+Changes are recorded on the locked account, as in `claims`. Names, e-mail addresses and the time of last
+activity change no seat and are never written to the audit.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from services.ledger.persons import Person
 
 _REACHABLE: Mapping[AssignmentState, Mapping[AssignmentState, str]] = {
     AssignmentState.HELD: {
-        AssignmentState.HELD: "sends the invitation again",
-        AssignmentState.ACTIVE: "takes the invitation up",
+        AssignmentState.HELD: "renews the invitation",
+        AssignmentState.ACTIVE: "confirms the invitation",
     },
     AssignmentState.ACTIVE: {
         AssignmentState.ACTIVE: "changes nothing",
@@ -43,9 +43,9 @@ _REACHABLE: Mapping[AssignmentState, Mapping[AssignmentState, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberUpdate:
-    """What is to be different; None leaves it as it is.
+    """The new values; None leaves a value unchanged.
 
-    `state` confirms an invitation (`active`), sends it again (`held`), suspends, or reactivates.
+    `state` confirms an invitation (`active`), renews it (`held`), suspends, or reactivates.
     """
 
     role: str | None = None
@@ -57,17 +57,17 @@ class MemberUpdate:
 
     @property
     def only_reports(self) -> bool:
-        """Whether it says nothing but when the member was last active."""
+        """True if the update contains nothing but the time of last activity."""
         return self == MemberUpdate(last_active_at=self.last_active_at)
 
 
 def update_member(
     session: Session, account_id: str, member_id: str, wanted: MemberUpdate, *, catalog: Catalog, cause: Cause
 ) -> Assignment:
-    """Change the member in one step, or not at all.
+    """Apply the whole update, or raise and apply none of it.
 
-    A change of role is a move between seat types, reactivating is a claim: both can be refused like one.
-    Raises what a claim raises, `MemberNotFound`, `HoldExpired`, `WrongState` and `EmailTaken`.
+    A role of another seat type and a reactivation need a seat, and are refused like a claim. Raises what
+    `claims.claim_locked` raises, `MemberNotFound`, and `HoldExpired` for a lapsed invitation.
     """
     if wanted.only_reports:
         _report(session, account_id, member_id, wanted.last_active_at)
@@ -105,7 +105,7 @@ def get(session: Session, account_id: str, member_id: str) -> Assignment:
 
 
 def rename(session: Session, account_id: str, member_id: str, new_id: str, cause: Cause) -> Assignment:
-    """Give the member another id; seat, state and history stay. An invitation under the new id is merged.
+    """Give the member a new id; seat, state and history stay. An invitation under the new id is merged.
 
     Raises `AccountNotFound`, `MemberNotFound`, and `MemberIdTaken` if another member has the new id.
     """
@@ -118,8 +118,8 @@ def rename(session: Session, account_id: str, member_id: str, new_id: str, cause
             return row
         if holder is not None and not holder.is_invitation:
             raise MemberIdTaken(
-                f"Member {new_id!r} of this account is {holder.state} already. Release that member first if "
-                "both are one person.",
+                f"Member {new_id!r} of this account is {holder.state} already. If both are the same person, "
+                "release that member first.",
                 details={"member_id": new_id, "state": holder.state},
             )
         with claims.change_person(account, Person(row, holder), cause):
@@ -134,14 +134,13 @@ def _change(
         raise claims.seat_is_being_bought(row)
     state = _state_after(row, wanted.state)
     seat_type = row.seat_type if wanted.role is None else catalog.seat_type(wanted.role)
-    person = persons.identify(row, _addressed(account.session, row, wanted.email))
-    assert person is not None  # there is a row
-    goes_on = seat_type if state is not AssignmentState.SUSPENDED else None
-    if not person.has_seat(goes_on):
-        claims.release_lapsed_if_full(account, goes_on)
-        account.compute_status()
-        if (refusal := claims.refusal(account, goes_on)) is not None:
-            raise refusal
+    person = persons.identify(row, _row_with_address(account.session, row, wanted.email))
+    assert person is not None  # `row` is a row of the person
+    needed = seat_type if state is not AssignmentState.SUSPENDED else None
+    if not person.has_seat(needed):
+        refused = claims.refusal_after_lapses(account, needed)
+        if refused is not None:
+            raise refused
     with claims.change_person(account, person, cause):
         row.role, row.seat_type, row.state = wanted.role or row.role, seat_type, state.value
         row.expires_at = _expiry(account, row, wanted.state)
@@ -151,7 +150,7 @@ def _change(
             row.set_address(wanted.email)
 
 
-def _addressed(session: Session, row: Assignment, email: str | None) -> Assignment | None:
+def _row_with_address(session: Session, row: Assignment, email: str | None) -> Assignment | None:
     return None if email is None else assignment.live_address(session, row.account_id, email)
 
 
@@ -161,16 +160,16 @@ def _state_after(person: Assignment, wanted: AssignmentState | None) -> Assignme
         return state
     reachable = _REACHABLE[state]
     if wanted not in reachable:
-        ways = "; ".join(f"`{one}` {effect}" for one, effect in reachable.items())
+        allowed = "; ".join(f"`{one}` {effect}" for one, effect in reachable.items())
         raise WrongState(
-            f"Member {person.member_id!r} is {state}, which cannot become {wanted}. From here {ways}.",
+            f"Member {person.member_id!r} is {state} and cannot become {wanted}. Allowed: {allowed}.",
             details={"member_id": person.member_id, "state": state, "reachable": list(reachable)},
         )
     return wanted
 
 
 def _expiry(account: LockedAccount, person: Assignment, wanted: AssignmentState | None) -> datetime | None:
-    """When the invitation lapses: sent again, it gets its whole time anew."""
+    """When the invitation lapses; None if the member is not held. A renewed invitation gets its full time."""
     if person.state != AssignmentState.HELD:
         return None
     hold = account.rules_of(person.seat_type).hold
@@ -178,8 +177,8 @@ def _expiry(account: LockedAccount, person: Assignment, wanted: AssignmentState 
 
 
 def _report(session: Session, account_id: str, member_id: str, last_active_at: datetime | None) -> None:
-    """Note when the member was last active: never earlier than known, never in the future. Takes no lock
-    on the account, so that an app may report as often as it likes.
+    """Store when the member was last active: never earlier than the stored time, never in the future. This
+    takes no lock on the account, so an app may report it often.
     """
     if last_active_at is None:
         return
@@ -206,7 +205,7 @@ def _live(session: Session, account_id: str, member_id: str) -> Assignment:
 def _not_found(account_id: str, member_id: str, released: Assignment | None = None) -> MemberNotFound:
     since = {} if released is None else {"released_at": f"{released.released_at:%Y-%m-%dT%H:%M:%S.%fZ}"}
     return MemberNotFound(
-        f"Account {account_id!r} has no member {member_id!r} who is seated, held or suspended. "
+        f"Account {account_id!r} has no active, held or suspended member {member_id!r}. "
         f"Claim a seat with POST /v1/accounts/{path_segment(account_id)}/claims.",
         details={"account_id": account_id, "member_id": member_id, **since},
     )

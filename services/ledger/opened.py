@@ -1,4 +1,4 @@
-"""A subscription opened for writing: locked together with every account that it touches, and their inputs."""
+"""Opened subscriptions: a subscription locked for writing, together with the accounts that it concerns."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from models.base import Json
 from models.subscription import Subscription
 from models.sync_queue import Lease
 from services.ledger import ownership
-from services.ledger.accounts import evaluate_or_leave
+from services.ledger.accounts import evaluate_or_defer
 from services.ledger.inputs import Inputs, load
 from services.ledger.locked_account import LockedAccount, Subject, lock_account
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedSubscription:
-    """A subscription, the accounts that it is, was or will be in, all locked, and the inputs of each."""
+    """A locked subscription; the accounts it belongs to before and after the change, locked too; and the
+    inputs to evaluate each of these accounts.
+    """
 
     subscription: Subscription
     accounts: Sequence[LockedAccount]
@@ -38,18 +40,20 @@ class OpenedSubscription:
 
     @property
     def has_findings(self) -> bool:
-        """Nothing is known of a subscription that belongs to no account."""
+        """False if there are certainly no findings to close. Without an account this is not known: True."""
         return not self.inputs or any(one.has_findings for one in self.inputs)
 
 
 def evaluate_and_save(
     opened: OpenedSubscription, catalog: Catalog, cause: Cause, *, before: Json | None
 ) -> bool:
-    """Evaluate and save the accounts of a subscription that was as `before` says; whether one changed."""
+    """Evaluate and save the accounts of a changed subscription. `before` are its facts before the change,
+    None if it was new. Returns whether an account changed.
+    """
     subscription = opened.subscription
     subject = Subject(subscription_id=subscription.id, before=before, after=subscription.facts())
     for account, inputs in zip(opened.accounts, opened.inputs, strict=True):
-        evaluate_or_leave(account, inputs, catalog, cause, subject)
+        evaluate_or_defer(account, inputs, catalog, cause, subject)
     saved = [account.save() for account in opened.accounts]
     return any(saved)
 
@@ -57,10 +61,11 @@ def evaluate_and_save(
 def open_leased(
     session: Session, lease: Lease, snapshot: SubscriptionSnapshot, catalog: Catalog
 ) -> tuple[OpenedSubscription, Decision] | None:
-    """The leased subscription with the accounts where it is and where it belongs, and why; None if overtaken.
+    """Lock the leased subscription with its present account and its owner by the snapshot.
 
-    The owner is decided before the accounts are locked, since they are locked in the order of their ids, and
-    once more under the locks. Where others changed the answer in between, the lease is left to run out.
+    Returns None if another worker took over the lease, a newer generation took over, or the owner changed
+    while the locks were taken; the lease then expires and the sync is repeated. The owner is decided twice:
+    before the locks, because accounts are locked in the order of their ids, and again under the locks.
     """
     subscription = session.get_one(Subscription, lease.subscription_id)
     decision = ownership.decide(session, subscription, snapshot, catalog)
@@ -70,68 +75,70 @@ def open_leased(
     if subscription.account_id == owner.account_id:
         return _open_decided(session, lease, snapshot, catalog, decision)
     opened = None
-    with suppress(_Overtaken), session.begin_nested():
+    with suppress(_Abandoned), session.begin_nested():
         by_metadata = owner.linked_by is LinkedBy.METADATA
         account_rows.insert_if_absent(session, owner.account_id, catalog.defaults, by_metadata=by_metadata)
         opened = _open_decided(session, lease, snapshot, catalog, decision)
         if opened is None:
-            raise _Overtaken  # which takes the new account back
+            raise _Abandoned
     return opened
 
 
-class _Overtaken(Exception):
-    """A later lease of the subscription has begun."""
+class _Abandoned(Exception):
+    """Rolls back the savepoint, and with it the account that was inserted."""
 
 
 def _open_decided(
     session: Session, lease: Lease, snapshot: SubscriptionSnapshot, catalog: Catalog, decision: Decision
 ) -> tuple[OpenedSubscription, Decision] | None:
-    """The same, if the decision is still the same under the locks."""
-    opened = open_at_home(session, lease, catalog, decision.owner.account_id)
+    """Lock, and decide again; None if the decision is another one now, or the lease was taken over."""
+    opened = open_with_accounts(session, lease, catalog, decision.owner.account_id)
     if opened is None or ownership.decide(session, opened.subscription, snapshot, catalog) != decision:
         return None
     return opened, decision
 
 
-def open_at_home(
+def open_with_accounts(
     session: Session, lease: Lease, catalog: Catalog, *further: str
 ) -> OpenedSubscription | None:
-    """The leased subscription and the accounts it touches, which are locked first; None if overtaken, by
-    another lease or by a newer generation.
+    """Lock the subscription's account and the `further` ones by id, then the leased subscription.
+
+    None if another worker took over the lease, the subscription moved, or a newer generation took over.
     """
     subscription = session.get_one(Subscription, lease.subscription_id)
     before = subscription.account_id
     opened = _lock_all(session, {before, *further}, subscription, catalog)
-    is_ours = subscription.fence == lease.fence and subscription.account_id == before
+    is_unchanged = subscription.fence == lease.fence and subscription.account_id == before
     may_write = all(one.may_evaluate for one in opened.inputs)
     if not opened.inputs:
         may_write = generation.may_evaluate(session, catalog)
-    return opened if is_ours and may_write else None
+    return opened if is_unchanged and may_write else None
 
 
 def facts_known(subscription: Subscription) -> Json | None:
-    """What the audit knew of it; nothing before anybody said anything of it."""
+    """The subscription's facts for the audit; None if no snapshot and no webhook body has been stored."""
     return subscription.facts() if subscription.snapshot or subscription.unverified else None
 
 
 def open_to_move(
     session: Session, subscription_id: str, account_id: str | None, catalog: Catalog
 ) -> OpenedSubscription:
-    """The subscription and the accounts where it is and where it goes, which are locked first."""
+    """Lock the subscription's present account and its next one, if any, then the subscription.
+
+    Raises `Contended` if another call moves the subscription meanwhile.
+    """
     subscription = session.get_one(Subscription, subscription_id)
     before_id = subscription.account_id
     opened = _lock_all(session, {account_id, before_id}, subscription, catalog)
     if subscription.account_id != before_id:
-        raise Contended(f"Subscription {subscription_id!r} is being moved by another call.")
+        raise Contended(f"Another call is moving subscription {subscription_id!r}. Try again.")
     return opened
 
 
 def _lock_all(
     session: Session, account_ids: set[str | None], subscription: Subscription, catalog: Catalog
 ) -> OpenedSubscription:
-    """The accounts, locked in the order of their ids so that two movers never wait for each other; then the
-    subscription as it is now.
-    """
-    touched = [lock_account(session, account_id) for account_id in sorted(filter(None, account_ids))]
-    ids = [account.account_id for account in touched]
-    return OpenedSubscription(subscription, touched, load(session, ids, catalog, subscription.id))
+    """Lock the accounts in the order of their ids, to avoid deadlocks, then the subscription."""
+    accounts = [lock_account(session, account_id) for account_id in sorted(filter(None, account_ids))]
+    ids = [account.account_id for account in accounts]
+    return OpenedSubscription(subscription, accounts, load(session, ids, catalog, subscription.id))

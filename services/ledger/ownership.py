@@ -1,4 +1,4 @@
-"""Ownership by what the database knows: other customers of an account, used proofs, the limit per hour."""
+"""Ownership checks that need the database: other customers of an account, used proofs, the hourly limit."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from models import account, installation
 from models.subscription import Subscription
 
 LIMIT_PERIOD: Final = timedelta(hours=1)
-"""The period that `metadata_accounts_per_hour` is about."""
+"""The period of `metadata_accounts_per_hour`."""
 
 DoubtOf = Callable[[str], Doubt | None]
-"""Why plain metadata may not name the account of that id; None if it may."""
+"""Given an account id: why plain metadata may not name that account; None if it may."""
 
 _CUSTOMER: Final = func.coalesce(Subscription.snapshot, Subscription.unverified)["customer_id"].astext
 
@@ -35,8 +35,10 @@ def decide(
     *,
     doubt_first: DoubtOf = lambda _: None,
 ) -> Decision:
-    """The subscription's owner by this snapshot; see `domain.ownership`. The snapshot is as the provider sent
-    it, without what was known before. `doubt_first` knows of accounts what the database does not know yet.
+    """The subscription's owner according to this snapshot, see `domain.ownership`.
+
+    `snapshot` is as the provider sent it, not completed with older values. `doubt_first` is asked before
+    the database; a dry run passes what it has not written.
     """
     return _decide(session, subscription.placement, snapshot, catalog, doubt_first)
 
@@ -44,7 +46,7 @@ def decide(
 def decide_newest(
     session: Session, subscription: Subscription, placement: Placement, catalog: Catalog
 ) -> Decision | None:
-    """The owner by the newest snapshot, if the subscription stood like this; None if it was never seen."""
+    """The owner according to the newest stored snapshot, given this placement; None without a snapshot."""
     if subscription.newest is None:
         return None
     return _decide(session, placement, subscription.newest, catalog)
@@ -64,7 +66,7 @@ def _decide(
 
 
 def _named_in(session: Session, snapshot: SubscriptionSnapshot, catalog: Catalog) -> Name | None:
-    """The account that the metadata names, proved if a checkout of ours named it for this subscription."""
+    """The account that the metadata names; with the nonce if one of our checkouts signed that name."""
     account_id = ownership.named_account(snapshot.metadata, catalog.account_key)
     if account_id is None:
         return None
@@ -73,7 +75,7 @@ def _named_in(session: Session, snapshot: SubscriptionSnapshot, catalog: Catalog
     if not isinstance(proof, str):
         return Name(account_id)
     secret = installation.checkout_secret(session)
-    stated = str(metadata[catalog.account_key or ""])  # signed as it was sent, blanks and all
+    stated = str(metadata[catalog.account_key or ""])  # the signature covers the value with its blanks
     nonce = ownership.proved_nonce(secret, stated, proof)
     if nonce is None or _is_used(session, nonce, snapshot.subscription_id):
         return Name(account_id)
@@ -81,7 +83,7 @@ def _named_in(session: Session, snapshot: SubscriptionSnapshot, catalog: Catalog
 
 
 def _is_used(session: Session, nonce: str, subscription_id: str) -> bool:
-    """Whether another subscription was linked by this proof."""
+    """True if another subscription was linked by this proof."""
     others = select(Subscription.id).where(
         Subscription.checkout_nonce == nonce, Subscription.id != subscription_id
     )
@@ -93,8 +95,8 @@ def _doubt_of(
 ) -> Doubt | None:
     """Why plain metadata may not name this account under `metadata_names = "first"`; None if it may.
 
-    A customer who is not known is never the same one. The limit per hour spares subscriptions that are older
-    than the hour at the provider, or a backfill could not bring a business in.
+    An unknown customer counts as another customer. The hourly limit does not apply to subscriptions created
+    before the hour, so that a backfill can import a whole business.
     """
     is_same = func.coalesce(literal(snapshot.customer_id, Text) == _CUSTOMER, False)
     others = select(Subscription.id).where(
@@ -117,7 +119,7 @@ def _is_young(session: Session, snapshot: SubscriptionSnapshot) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SharedLink:
-    """A link that rests on plain metadata, in an account that another customer pays for too."""
+    """A link by plain metadata, in an account that another customer pays for too."""
 
     account_id: str
     subscription_id: str
@@ -140,5 +142,5 @@ _SHARED = sql(
 
 
 def shared_links(session: Session, *, limit: int) -> Sequence[SharedLink]:
-    """The first such links, by account; a customer who is not known counts as another."""
+    """The first `limit` shared links, ordered by account. An unknown customer counts as another customer."""
     return [SharedLink(row.account_id, row.id) for row in session.execute(_SHARED, {"limit": limit})]

@@ -1,7 +1,7 @@
-"""Waiting claims: seats that are held until they are bought.
+"""Pending claims: seats that are held until they have been bought.
 
-held, awaiting a purchase -> active, or an invitation   a look at the provider shows the seat
-                          -> released                   it is not bought; the app is told why
+held, awaiting a purchase -> active, or an invitation   when a sync shows the bought seat
+                          -> released                   when it is not bought; a notice says why
 """
 
 from __future__ import annotations
@@ -27,47 +27,50 @@ from services.ledger.claims import ClaimOutcome, ClaimRequest
 from services.ledger.locked_account import LockedAccount, changing
 from services.ledger.purchase_limits import AccountView
 
-# Longer than the longest payment is waited for.
+# Longer than a payment can stay open.
 _LASTS: Final = timedelta(days=5)
 SOURCE: Final = "purchase"
-"""The source of audit rows about what became of a claim that waited."""
+"""The source in audit rows about the outcome of a pending claim."""
 
 _BOUGHT: Final = Cause(actor="system:auto_expand", source=SOURCE, reason="the seat has been bought")
 
 
 def claim(
-    session: Session, account_id: str, wish: ClaimRequest, catalog: Catalog, cause: Cause
+    session: Session, account_id: str, request: ClaimRequest, catalog: Catalog, cause: Cause
 ) -> ClaimOutcome:
-    """Lock the account and `claim_or_buy` for the person; raises `AccountNotFound` too."""
+    """Lock the account and claim a seat in it, see `claim_or_buy`. Raises `AccountNotFound` too."""
     with changing(session, account_id) as account:
-        return claim_or_buy(account, wish, catalog, cause)
+        return claim_or_buy(account, request, catalog, cause)
 
 
-def claim_or_buy(account: LockedAccount, wish: ClaimRequest, catalog: Catalog, cause: Cause) -> ClaimOutcome:
-    """Seat the person, or hold a seat until it is bought, where the account's policy buys what is missing.
+def claim_or_buy(
+    account: LockedAccount, request: ClaimRequest, catalog: Catalog, cause: Cause
+) -> ClaimOutcome:
+    """Give the person a seat. If none is available and the policy is auto_expand, hold one and request its
+    purchase.
 
-    Raises what `seating.seat` raises: `PurchaseNeeded` if nothing can be bought automatically, as for a
-    member who moves from another seat type, and `NoSeatAvailable` if no more may be.
+    Raises what `claims.claim_locked` raises: `PurchaseNeeded` if no seat can be bought automatically, for
+    example for a member who moves from another seat type, and `NoSeatAvailable` if a limit forbids it.
     """
     session, account_id = account.session, account.account_id
     try:
-        return claims.claim_locked(account, wish, catalog, cause)
+        return claims.claim_locked(account, request, catalog, cause)
     except PurchaseNeeded:
-        if persons.find(session, account_id, wish.member_id, wish.email) is not None:
-            raise  # a move to another seat type: nothing is bought for a change of role
-        seat_type = catalog.seat_type(wish.role)
-        assert seat_type is not None  # a free role is never refused
+        if persons.find(session, account_id, request.member_id, request.email) is not None:
+            raise  # a member who changes to another seat type: no seat is bought for that
+        seat_type = catalog.seat_type(request.role)
+        assert seat_type is not None  # free roles are never refused
     refused = purchase_limits.why_not_bought(session, AccountView.of(account), seat_type, catalog)
     if refused is not None:
         refused.details = {**claims.figures(seat_type, account.of(seat_type)), **refused.details}
         raise refused
     purchase_queue.enqueue(session, account_id)
-    return claims.hold_until_bought(account, wish, seat_type, cause, lasts=_LASTS)
+    return claims.hold_until_bought(account, request, seat_type, cause, lasts=_LASTS)
 
 
 def wanted_seats(account: LockedAccount) -> Mapping[str, int]:
-    """The seats the account should have in all for everybody to have one, of the types in which somebody who
-    waits has none; nothing for people who were beyond the limit before.
+    """Seat totals to buy, per type: enough for every pending claim. Types that were over their limit before
+    are left out.
     """
     return {
         seat_type: balance.used
@@ -77,16 +80,16 @@ def wanted_seats(account: LockedAccount) -> Mapping[str, int]:
 
 
 def resolve(account: LockedAccount) -> None:
-    """Seat those for whom there is a seat now, in the order in which they came; refuse those for whom none
-    is going to be bought any more.
+    """Grant the pending claims for which there is a seat now, the oldest first. Refuse those for which no
+    seat will be bought any more.
     """
     queue = assignment.awaiting_purchase(account.session, account.account_id)
     if account.status not in claims.REFUSING:
         for person in queue:
-            _seat(account, person)
-    paid_for = _paid_for(account, queue)
+            _grant_if_possible(account, person)
+    being_bought = _being_bought(account, queue)
     for person in queue:
-        if person.awaits is not None and (reason := _why_not(account, person, paid_for)) is not None:
+        if person.awaits is not None and (reason := _why_refused(account, person, being_bought)) is not None:
             refuse(account, [person], reason)
 
 
@@ -94,23 +97,23 @@ def _is_late(account: LockedAccount, person: Assignment) -> bool:
     return person.expires_at is None or person.expires_at <= account.now
 
 
-def _paid_for(account: LockedAccount, queue: Sequence[Assignment]) -> Collection[int]:
-    """Those for whom a purchase is under way: whatever time is over, they are waited with."""
+def _being_bought(account: LockedAccount, queue: Sequence[Assignment]) -> Collection[int]:
+    """The ids of late claims that a running purchase is for: they stay pending until its outcome is known."""
     if not any(_is_late(account, person) for person in queue):
         return ()
     newest = automatic_purchases.newest(account.session, account.account_id)
     return newest.buys_for if newest is not None and newest.state == ChangeState.SUBMITTED else ()
 
 
-def _why_not(account: LockedAccount, person: Assignment, paid_for: Collection[int]) -> str | None:
-    """Why somebody for whom there is no seat waits in vain."""
+def _why_refused(account: LockedAccount, person: Assignment, being_bought: Collection[int]) -> str | None:
+    """Why no seat will be bought for this pending claim; None if it stays pending."""
     if (refused := claims.REFUSING.get(account.status)) is not None:
         return refused
-    if _is_late(account, person) and person.id not in paid_for:
+    if _is_late(account, person) and person.id not in being_bought:
         return "No seat could be bought in time."
     seat_type = str(person.seat_type)
     if not policies.load(account.rules_of(seat_type).policy).BUYS:
-        return "The account's policy does not buy seats any more."
+        return "The account's policy no longer buys seats automatically."
     balance = account.of(seat_type)
     if balance.is_over:
         return over_limit_message(seat_type, balance.used - balance.waiting, balance.purchased)
@@ -118,31 +121,31 @@ def _why_not(account: LockedAccount, person: Assignment, paid_for: Collection[in
 
 
 def refuse(account: LockedAccount, people: Sequence[Assignment], reason: str) -> None:
-    """Release the seats that are held for them, and notify the app of the reason."""
+    """Refuse these pending claims: release their held seats, and notify the app of the reason."""
     cause = Cause(actor="system:auto_expand", source=SOURCE, reason=reason)
     for person in people:
-        told = {"member_id": person.member_id, "seat_type": person.seat_type, "reason": reason}
+        facts = {"member_id": person.member_id, "seat_type": person.seat_type, "reason": reason}
         claims.release_seat(account, person, cause)
-        account.add_notice(Notice(NoticeType.CLAIM_REFUSED, told))
+        account.add_notice(Notice(NoticeType.CLAIM_REFUSED, facts))
 
 
-def _seat(account: LockedAccount, person: Assignment) -> None:
-    """Seat the person if a claim would be granted to them now, as where the policy needs no free seat."""
-    if person.seat_type is not None and not _has_room(account, person.seat_type):
+def _grant_if_possible(account: LockedAccount, person: Assignment) -> None:
+    """Grant the pending claim if the account's policy would grant a new claim now."""
+    if person.seat_type is not None and not _grants_another(account, person.seat_type):
         return
     with claims.change_rows(account, (person,), _BOUGHT):
         person.state, person.awaits = AssignmentState(person.awaits or person.state), None
         is_invited = person.state == AssignmentState.HELD
         hold = account.rules_of(person.seat_type).hold
         person.expires_at = account.now + hold if is_invited else None
-    told = {"member_id": person.member_id, "seat_type": person.seat_type, "state": person.state}
-    account.add_notice(Notice(NoticeType.CLAIM_GRANTED, told))
+    facts = {"member_id": person.member_id, "seat_type": person.seat_type, "state": person.state}
+    account.add_notice(Notice(NoticeType.CLAIM_GRANTED, facts))
 
 
-def _has_room(account: LockedAccount, seat_type: str) -> bool:
-    """Whether one more can sit beside those who sit there, who waits left aside."""
+def _grants_another(account: LockedAccount, seat_type: str) -> bool:
+    """True if the policy grants one more claim of the type, not counting the seats of pending claims."""
     balance = account.of(seat_type)
-    seated = balance.moved(Counted(held=-balance.waiting, waiting=-balance.waiting))
+    without_pending = balance.moved(Counted(held=-balance.waiting, waiting=-balance.waiting))
     rules = account.rules_of(seat_type)
-    situation = seated.situation(seat_type, now=account.now, rules=rules)
+    situation = without_pending.situation(seat_type, now=account.now, rules=rules)
     return policies.load(rules.policy).decide(situation).granted

@@ -1,8 +1,7 @@
-"""Persons: which live row of an account a call means. One rule for every entry point: one person, one seat.
+"""Persons: find the live row that a member id and an e-mail address refer to. One person has one seat.
 
-A person is known by member id and by e-mail address. An invitation belongs to the person who has its
-address, whatever id it was made under; any other row, a claim that waits for its seat among them, belongs to
-its member id alone.
+An invitation belongs to the person who has its address, even if it was made under another member id. Any
+other row, including a pending claim, belongs to its member id alone.
 """
 
 from __future__ import annotations
@@ -20,22 +19,20 @@ from models.assignment import Assignment
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """The live rows of one person: the one that the call acts on, and an invitation that is to be merged
-    into it, if there is one.
-    """
+    """The live rows of one person: `row`, which the call changes, and an invitation to merge into it."""
 
     row: Assignment
     invitation: Assignment | None = None
 
     @property
     def rows(self) -> Sequence[Assignment]:
-        """The invitation first, so that it is released before its address moves to the other row."""
+        """The invitation, if any, then `row`: it must be released before `row` can get its address."""
         return (self.row,) if self.invitation is None else (self.invitation, self.row)
 
     def has_seat(self, seat_type: str | None) -> bool:
-        """True if the person needs no further seat of the type; None, the free roles, needs none.
+        """True if the person has a seat of the type. Free roles (None) need no seat: True.
 
-        An invitation whose seat is still to be bought gives no seat to another row.
+        The invitation counts too, unless its seat is still to be bought.
         """
         if seat_type is None or (self.row.occupies_seat and self.row.seat_type == seat_type):
             return True
@@ -43,15 +40,15 @@ class Person:
         return invited is not None and invited.awaits is None and invited.seat_type == seat_type
 
     def inherit_address(self) -> None:
-        """Once the invitation is released: its address goes to the other row, unless that has one."""
+        """Copy the released invitation's address to `row`, unless that has an address."""
         if self.invitation is not None and self.invitation.email is not None and self.row.email is None:
             self.row.set_address(self.invitation.email)
 
 
 def find(session: Session, account_id: str, member_id: str, email: str | None) -> Person | None:
-    """The person with this member id or this address; None if there is nobody. The account is locked.
+    """The person with this member id or address; None if there is none. The caller has locked the account.
 
-    Raises `EmailTaken` if the address belongs to another member who is not just invited.
+    Raises `EmailTaken` if another member has the address, and not only an invitation.
     """
     own = assignment.live(session, account_id, member_id)
     addressed = None if email is None else assignment.live_address(session, account_id, email)
@@ -59,9 +56,9 @@ def find(session: Session, account_id: str, member_id: str, email: str | None) -
 
 
 def identify(own: Assignment | None, addressed: Assignment | None) -> Person | None:
-    """The person, given the live row under the member id and the one under the address.
+    """The person, given the live row with the member id (`own`) and the one with the address (`addressed`).
 
-    Raises `EmailTaken` if the address belongs to another member who is not just invited.
+    Raises `EmailTaken` if another member has the address, and not only an invitation.
     """
     if addressed is None or addressed is own:
         return None if own is None else Person(own)
@@ -71,17 +68,17 @@ def identify(own: Assignment | None, addressed: Assignment | None) -> Person | N
 
 
 def email_taken(holder: Assignment) -> EmailTaken:
-    """The refusal that names the member who has the address."""
+    """The error that names the member who has the address."""
     return EmailTaken(
-        f"Member {holder.member_id!r} of this account has that e-mail address already. Use that id; or give "
-        "that member another id with POST .../members/ID/rename, or another address with PATCH.",
+        f"Member {holder.member_id!r} of this account already has that e-mail address. Use that member id, "
+        "or change the member's id (POST .../members/ID/rename) or address (PATCH).",
         details={"member_id": holder.member_id, "state": holder.state},
     )
 
 
 def merge(session: Session, person: Person, at: datetime) -> None:
-    """Release the invitation, if there is one; its address stays with the person."""
+    """Release the person's invitation, if any, and move its address to the row that stays."""
     if person.invitation is not None:
         person.invitation.give_back(at)
-        session.flush()  # the address is free only now
+        session.flush()  # the unique index allows the address on another row only after the release
         person.inherit_address()

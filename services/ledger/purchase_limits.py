@@ -17,6 +17,7 @@ from domain.errors import AddonsUnknown, NoSeatAvailable, PurchaseNeeded, Refuse
 from domain.findings import Uncountable
 from domain.purchase.daily_limit import DailyBudget, SeatTypeLimit, pause_after, reason_not_bought
 from domain.seat_limit import Unlimited
+from domain.wording import counted
 from models import automatic_purchases, purchase_reset
 from models.base import Json
 from models.seat_change import ChangeState, SeatChange
@@ -27,7 +28,7 @@ from services.ledger.locked_account import LockedAccount
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """An account as it stands: its balances, and the app's own rules for it."""
+    """What purchase limits need of an account: its balances, and the app's override of its rules."""
 
     account_id: str
     balances: Mapping[str, Balance]
@@ -42,32 +43,33 @@ class AccountView:
 def why_not_bought(
     session: Session, present: AccountView, seat_type: str, catalog: Catalog, *, requested: int = 1
 ) -> Refused | None:
-    """Why seats for so many more people are not bought; None if they are."""
+    """Why seats for `requested` more people cannot be bought automatically; None if they can."""
     active = changeable_of(session, present.account_id, [seat_type])
     if len(active) != 1:
         return PurchaseNeeded(
-            f"No {seat_type} seat is left, and none can be bought by itself: the account has {len(active)} "
-            "active subscriptions and not one. Buy by checkout, or by a seat change of the one you mean.",
+            f"No {seat_type} seat is available, and none can be bought automatically: the account has "
+            f"{counted(len(active), 'subscription')} that could be changed, and exactly one is needed. Buy "
+            "the seat by checkout, or with a seat change of one of its subscriptions.",
             details={"seat_type": seat_type, "subscriptions": [one.id for one in active]},
         )
     balance = present.balances.get(seat_type, EMPTY)
-    shelf = SeatTypeLimit(
+    limit = SeatTypeLimit(
         seat_type=seat_type,
         purchased=balance.purchased,
         used=balance.used,
         waiting=balance.waiting,
         maximum=_maximum(active[0], seat_type, balance, catalog),
     )
-    purse = daily_budget(session, present, catalog, [seat_type])
-    why = reason_not_bought(shelf, purse, requested, present.now)
-    if why is None:
+    budget = daily_budget(session, present, catalog, [seat_type])
+    reason = reason_not_bought(limit, budget, requested, present.now)
+    if reason is None:
         return None
     return NoSeatAvailable(
-        f"{balance.used} of {balance.purchased} {seat_type} seats are used. {why}",
+        f"{balance.used} of {balance.purchased} {seat_type} seats are used. {reason}",
         details={
-            "bought_today": purse.today,
-            "auto_expand_limit": purse.per_day,
-            "purchases_stopped": purse.is_stopped,
+            "bought_today": budget.today,
+            "auto_expand_limit": budget.per_day,
+            "purchases_stopped": budget.is_stopped,
         },
     )
 
@@ -75,7 +77,7 @@ def why_not_bought(
 def daily_budget(
     session: Session, present: AccountView, catalog: Catalog, seat_types: Collection[str]
 ) -> DailyBudget:
-    """What has been bought for the account automatically today, and what may be of these seat types."""
+    """The seats bought automatically for the account today (UTC), and the limits for more of these types."""
     rules = rules_of(session, present.account_id, present.override, catalog)
     midnight = present.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     bought = automatic_purchases.attempts_since(session, present.account_id, midnight)
@@ -91,13 +93,16 @@ def daily_budget(
 
 
 def failures_of(session: Session, account_id: str) -> Sequence[SeatChange]:
-    """The account's purchases in a row that were in vain, newest first, since they were last forgiven."""
+    """The account's failed automatic purchases in a row, newest first, since the count was last reset."""
     since = purchase_reset.last_reset(session, account_id)
     return automatic_purchases.consecutive_failures(session, account_id, since)
 
 
 def paused_until(session: Session, account_id: str, failures: Sequence[SeatChange]) -> datetime | None:
-    """Until when nothing is bought after these; None if it may be, as after one that nobody answered."""
+    """Until when no automatic purchase is made after these failures; None if one may be made now.
+
+    A newest purchase whose outcome is unknown, or that did not fail, sets no pause.
+    """
     newest = automatic_purchases.newest(session, account_id)
     if not failures or newest is None or not automatic_purchases.blocks_retry(session, newest):
         return None
@@ -105,8 +110,9 @@ def paused_until(session: Session, account_id: str, failures: Sequence[SeatChang
 
 
 def _maximum(subscription: Subscription, seat_type: str, balance: Balance, catalog: Catalog) -> int | None:
-    """The most seats the account could have: what its product is sold with at most, and what comes from
-    elsewhere. None where the product has no such bound, or where what it gives is not known.
+    """The most seats the account can have: the product's maximum, plus seats from other sources.
+
+    None if the product has no maximum, or if the seats it gives now are unknown.
     """
     if subscription.snapshot is None or isinstance(balance.purchased, Unlimited):
         return None

@@ -1,7 +1,7 @@
-"""Role moves: members whose role means another seat type since the catalogue changed.
+"""Role moves: move members whose role means another seat type since the catalogue changed.
 
-Nobody is asked for a seat here: who sits keeps sitting, on the kind of seat the role means now. An account
-may come to be over its limit by that, and its policy says what follows.
+A move is never refused, even if no seat of the new type is available. It may push an account over its limit;
+then the account's policy applies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RoleMove:
-    """A member who sits on `before` by a role that means `after` now; None is a free role."""
+    """A member whose seat type is `before` and whose role means `after` now; None stands for a free role."""
 
     member_id: str
     role: str
@@ -34,45 +34,44 @@ class RoleMove:
 
 
 def pending(session: Session, account_id: str, catalog: Catalog) -> Sequence[RoleMove]:
-    """The moves that the catalogue asks for in the account, in the order in which members came.
+    """The moves that the catalogue requires in the account, oldest assignment first.
 
-    A role that the catalogue does not know moves nobody; `unknown_roles` names those.
+    Members with a role that the catalogue does not describe are not moved, see `unknown_roles`.
     """
-    meant, _ = _meanings(session, account_id, catalog)
+    meant, _ = _new_seat_types(session, account_id, catalog)
     return [
         RoleMove(person.member_id, person.role, person.seat_type, meant[person.role])
-        for person in _misplaced(session, account_id, meant)
+        for person in _to_move(session, account_id, meant)
     ]
 
 
 def unknown_roles(session: Session, account_id: str, catalog: Catalog) -> Sequence[str]:
-    """Roles of live members that the catalogue does not know; who has one stays on the seat they have."""
-    _, unknown = _meanings(session, account_id, catalog)
+    """Roles of live members that the catalogue does not describe. These members keep their seats."""
+    _, unknown = _new_seat_types(session, account_id, catalog)
     return unknown
 
 
 def move_all(account: LockedAccount, catalog: Catalog, cause: Cause) -> int:
-    """Move everybody whose role means another seat type now, one audit entry each; how many were moved.
+    """Move all members whose role means another seat type now, with one audit entry each. Returns how many.
 
-    The account has to be evaluated after it: only with what the changed catalogue gives worked out as well is
-    it known whether a limit was crossed.
+    Evaluate the account afterwards: limits can only be checked once its seats by the new catalogue are known.
     """
-    meant, unknown = _meanings(account.session, account.account_id, catalog)
+    meant, unknown = _new_seat_types(account.session, account.account_id, catalog)
     if unknown:
         log.warning(
             "roles unknown to the catalogue", extra={"account_id": account.account_id, "roles": unknown}
         )
-    moved = _misplaced(account.session, account.account_id, meant)
+    moved = _to_move(account.session, account.account_id, meant)
     for person in moved:
         with claims.change_rows(account, (person,), cause):
             person.seat_type = meant[person.role]
     return len(moved)
 
 
-def _meanings(
+def _new_seat_types(
     session: Session, account_id: str, catalog: Catalog
 ) -> tuple[Mapping[str, str | None], Sequence[str]]:
-    """What the account's live roles mean where somebody sits elsewhere, and the roles nobody described."""
+    """The new seat type of each role that has members on another type, and the roles not in the catalogue."""
     pairs = session.execute(
         select(Assignment.role, Assignment.seat_type)
         .where(Assignment.account_id == account_id, Assignment.state != AssignmentState.RELEASED)
@@ -91,8 +90,8 @@ def _meanings(
     return meant, sorted(unknown)
 
 
-def _misplaced(session: Session, account_id: str, meant: Mapping[str, str | None]) -> Sequence[Assignment]:
-    """The live members of these roles who sit on another type than the role means."""
+def _to_move(session: Session, account_id: str, meant: Mapping[str, str | None]) -> Sequence[Assignment]:
+    """The live members with these roles whose seat type is not the one the role means."""
     if not meant:
         return []
     found = session.scalars(

@@ -1,4 +1,4 @@
-"""Sitters: who occupies an account's seats, and who of them has to go when seats are taken away."""
+"""Seat holders: the members who use an account's seats, and who must leave if there are too many."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from domain import reduction
 from domain.reduction import SeatHolder
 from models.assignment import Assignment, AssignmentState
 
-# An account may have a hundred thousand: what an order looks at is fetched, and no objects are tracked.
-_SITTERS = select(
+# An account may have a hundred thousand seat holders, so only the columns that a reduction order reads are
+# selected, and no ORM objects are created.
+_SEAT_HOLDERS = select(
     Assignment.member_id,
     Assignment.name,
     Assignment.role,
@@ -26,37 +27,38 @@ _SITTERS = select(
 
 
 def on_types(session: Session, account_id: str, seat_types: Collection[str]) -> Sequence[SeatHolder]:
-    """Everybody on a seat of these types, active or held, in no order; `domain.reduction` has the orders."""
+    """All active and held members on seats of these types, unordered; `domain.reduction` orders them."""
     if not seat_types:
         return ()
     found = session.execute(
-        _SITTERS.where(Assignment.account_id == account_id, Assignment.seat_type.in_(seat_types))
+        _SEAT_HOLDERS.where(Assignment.account_id == account_id, Assignment.seat_type.in_(seat_types))
     )
     names = tuple(found.keys())
     return [SeatHolder(**dict(zip(names, row, strict=True))) for row in found]
 
 
 def to_suspend(session: Session, account_id: str, seat_type: str, over: int) -> Sequence[str]:
-    """The members to suspend when `over` seats are too many: who sits active among the first so many of
-    the order.
+    """Members to suspend when the account is `over` seats above its limit: the active ones among the first
+    `over` members in reduction order.
 
-    Held seats in front of them count, since they go by being released (`to_release`), never by being
-    suspended: nobody who works loses a seat for an invitation's sake. The answer is the same before and
-    after that release, if `over` is what is over by then. Protected members are never chosen, so too many
-    may stay. Whoever acts on the answer has the account locked, so that it stays true.
+    Held invitations among them are released instead, see `to_release`, so no working member loses a seat to
+    an invitation. After that release, call this again with the remaining overage: the result is the same.
+    Protected members are never chosen, so the account may stay over its limit. Lock the account first.
     """
-    return _going(session, account_id, seat_type, AssignmentState.ACTIVE, over)
+    return _first_to_leave(session, account_id, seat_type, AssignmentState.ACTIVE, over)
 
 
 def to_release(session: Session, account_id: str, seat_type: str, over: int) -> Sequence[str]:
-    """The members whose held seats to release then, the newest invitation first; none is protected."""
-    return _going(session, account_id, seat_type, AssignmentState.HELD, over)
+    """Members whose held invitations to release when the account is `over` seats above its limit, the newest
+    first. Protected members are never chosen.
+    """
+    return _first_to_leave(session, account_id, seat_type, AssignmentState.HELD, over)
 
 
-def _going(
+def _first_to_leave(
     session: Session, account_id: str, seat_type: str, state: AssignmentState, over: int
 ) -> Sequence[str]:
-    """Who is in this state among the `over` unprotected people who would leave first."""
+    """The members in this state among the first `over` unprotected ones in reduction order."""
     unprotected = (one for one in on_types(session, account_id, [seat_type]) if not one.protected)
-    going = (leaver.holder for leaver in reduction.first_to_leave(unprotected, over))
-    return [one.member_id for one in going if one.state == state.value]
+    first = (leaver.holder for leaver in reduction.first_to_leave(unprotected, over))
+    return [holder.member_id for holder in first if holder.state == state.value]

@@ -1,7 +1,8 @@
-"""Planned changes: what a look means for changes that were sent, and whose seats go with them.
+"""Sent changes: recognise in a retrieved snapshot the seat changes that this service sent, and release the
+members whose seats go with them.
 
-Runs inside the ledger, between what the snapshot gives and the judgement of the limits: so the people who
-were to leave have left by the time it is asked whether there are too many, and nobody is warned in between.
+This runs before the account's limits are evaluated. So members whose seats a reduction takes are released
+first, and no overage is recorded and nobody is warned because of them.
 """
 
 from __future__ import annotations
@@ -27,25 +28,27 @@ from services.ledger.locked_account import LockedAccount
 
 
 def plan_of(change: SeatChange) -> Plan:
-    """What was, or is to be, sent."""
+    """The plan that was sent, or is to be sent."""
     return plan_from_json(change.plan)
 
 
 def steps_of(change: SeatChange) -> Steps:
-    """The account's seats before and after it, as they were when it was previewed."""
+    """The account's seats before and after the change, as previewed, by seat type."""
     return {name: SeatStep(**step) for name, step in change.seats.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class OwnChanges:
-    """What a snapshot shows for the first time and is of our own making: in these fields, and by whom the
-    seats were moved, if they were.
+    """What a snapshot shows of changes that this service sent.
+
+    `fields` of the snapshot differ because of them, so they are no drift. `cause` names who confirmed a
+    change that the snapshot shows as applied for the first time; None if there is none. `findings` are to be
+    recorded as drift findings.
     """
 
     fields: frozenset[str] = frozenset()
     cause: Cause | None = None
     findings: tuple[Finding, ...] = ()
-    """What a person should see of them."""
 
 
 _SCHEDULE: Final = frozenset({"scheduled_change"})
@@ -54,44 +57,47 @@ _SCHEDULE: Final = frozenset({"scheduled_change"})
 def apply_shown(
     session: Session, accounts: Sequence[LockedAccount], snapshot: SubscriptionSnapshot, cause: Cause
 ) -> OwnChanges:
-    """Settle the subscription's changes by what the snapshot shows of them."""
-    ours = OwnChanges()
+    """Update the state of the subscription's changes from what the snapshot shows of them."""
+    own = OwnChanges()
     for change in seat_change.sent_changes(session, snapshot.subscription_id):
-        was, trace = change.state, status_of(plan_of(change), snapshot)
-        if trace is PlanStatus.APPLIED:
-            if was != ChangeState.APPLIED:
-                ours = OwnChanges(frozenset(RETRIEVED), _cause_of(change, cause))
-                _apply(session, accounts, change, ours.cause or cause)
-            ours = replace(ours, findings=_unreleased(accounts, change))
+        state_before, shown = change.state, status_of(plan_of(change), snapshot)
+        if shown is PlanStatus.APPLIED:
+            if state_before != ChangeState.APPLIED:
+                own = OwnChanges(frozenset(RETRIEVED), _cause_of(change, cause))
+                _apply(session, accounts, change, own.cause or cause)
+            own = replace(own, findings=_unreleased(accounts, change))
             continue
-        if trace is PlanStatus.SCHEDULED:
-            _see_scheduled(session, change)
+        if shown is PlanStatus.SCHEDULED:
+            _mark_scheduled(session, change)
         elif change.state == ChangeState.SCHEDULED:
-            _miss(accounts[0], change)
-        if change.state != was and change.code != seat_change.NO_LONGER_SCHEDULED:
-            ours = replace(ours, fields=ours.fields | _SCHEDULE)
-    return ours
+            _cancel_if_missing_twice(accounts[0], change)
+        if change.state != state_before and change.code != seat_change.NO_LONGER_SCHEDULED:
+            own = replace(own, fields=own.fields | _SCHEDULE)
+    return own
 
 
-def _cause_of(change: SeatChange, look: Cause) -> Cause:
-    """Who confirmed the change, by the look that shows it."""
+def _cause_of(change: SeatChange, sync: Cause) -> Cause:
+    """The cause of a sync, with the actor who confirmed the change."""
     reason = f"seat change {change.id}"
-    return replace(look, actor=change.actor or look.actor, source="seat_change", reason=reason)
+    return replace(sync, actor=change.actor or sync.actor, source="seat_change", reason=reason)
 
 
 def _apply(session: Session, accounts: Sequence[LockedAccount], change: SeatChange, cause: Cause) -> None:
-    """Also what was taken for failed, or for taken back: the snapshot is the truth. People are released by a
-    change that is still open alone: its end was announced otherwise, and they have gone on working since.
+    """Mark the change as applied, even if it was believed to have failed or been cancelled: the snapshot
+    decides.
+
+    Members are released only by a change that is still open. Otherwise the app was notified of another
+    outcome, and the members have continued to work.
     """
-    home = _home(accounts, change)
+    account = _account_of(accounts, change)
     code = None if change.state in seat_change.OPEN else seat_change.APPLIED_LATE
     message = None
-    if home is None and change.release:
-        message = "The subscription belongs to another account by now, so nobody was released."
+    if account is None and change.release:
+        message = "The subscription belongs to another account now, so no member was released."
     elif code is not None and change.release:
-        message = f"It was taken for {change.state} before, so nobody was released."
-    elif home is not None:
-        _release(home, change, cause)
+        message = f"The change was believed to be {change.state}, so no member was released."
+    elif account is not None:
+        _release(account, change, cause)
     seat_change.set_state(session, change, ChangeState.APPLIED, code=code, message=message)
     if change.is_automatic:
         purchase_queue.retry_now(session, change.account_id)
@@ -99,29 +105,31 @@ def _apply(session: Session, accounts: Sequence[LockedAccount], change: SeatChan
         purchase_reset.reset(session, change.account_id, f"seat change {change.id}")
 
 
-def _home(accounts: Sequence[LockedAccount], change: SeatChange) -> LockedAccount | None:
-    """The account that asked for the change, if the subscription belongs to it still."""
+def _account_of(accounts: Sequence[LockedAccount], change: SeatChange) -> LockedAccount | None:
+    """The account that requested the change; None if the subscription has moved to another one."""
     return next((one for one in accounts if one.account_id == change.account_id), None)
 
 
 def _unreleased(accounts: Sequence[LockedAccount], change: SeatChange) -> tuple[Finding, ...]:
-    """That people who were to leave with the change are still there, as it came when nobody expected it."""
-    home = _home(accounts, change)
-    if home is None or change.code != seat_change.APPLIED_LATE:
+    """The finding that members chosen for release still have seats, because the change was applied late."""
+    account = _account_of(accounts, change)
+    if account is None or change.code != seat_change.APPLIED_LATE:
         return ()
-    number = len(_to_release(home, change))
+    number = len(_to_release(account, change))
     return (findings.applied_late(change.id, number),) if number else ()
 
 
-def _see_scheduled(session: Session, change: SeatChange) -> None:
+def _mark_scheduled(session: Session, change: SeatChange) -> None:
     if change.state != ChangeState.SCHEDULED:
         seat_change.set_state(session, change, ChangeState.SCHEDULED)
     change.missed_at = None
 
 
-def _miss(account: LockedAccount, change: SeatChange) -> None:
-    """It was scheduled and is not shown: taken back, or just being carried out. Once more before that is
-    believed, unless we have taken it back ourselves.
+def _cancel_if_missing_twice(account: LockedAccount, change: SeatChange) -> None:
+    """Mark a scheduled change as cancelled if two syncs in a row do not show it.
+
+    A change that the provider is just carrying out may be missing once. One sync is enough if this service
+    cancelled the change itself.
     """
     if change.code != seat_change.TAKEN_BACK:
         if change.missed_at is None:
@@ -133,19 +141,19 @@ def _miss(account: LockedAccount, change: SeatChange) -> None:
         change,
         ChangeState.CANCELLED,
         code=change.code or seat_change.NO_LONGER_SCHEDULED,
-        message="The provider no longer has it scheduled: it was taken back, or its payment failed. Nobody "
-        "was released for it.",
+        message="The change is no longer scheduled at the provider: it was cancelled there, or its payment "
+        "failed. No member was released.",
     )
 
 
 def _to_release(account: LockedAccount, change: SeatChange) -> Sequence[Assignment]:
-    """The seats of the members who were chosen, if they are still of a type that is given back."""
-    fewer = {name for name, step in steps_of(change).items() if step.difference < 0}
-    people = (assignment.live(account.session, account.account_id, member_id) for member_id in change.release)
-    return [one for one in people if one is not None and one.occupies_seat and one.seat_type in fewer]
+    """The assignments of the members chosen for release that still use a seat of a type being reduced."""
+    reduced = {name for name, step in steps_of(change).items() if step.difference < 0}
+    rows = (assignment.live(account.session, account.account_id, member_id) for member_id in change.release)
+    return [row for row in rows if row is not None and row.occupies_seat and row.seat_type in reduced]
 
 
 def _release(account: LockedAccount, change: SeatChange, cause: Cause) -> None:
-    """Give back the seats of the members who were chosen."""
-    for person in _to_release(account, change):
-        claims.release_seat(account, person, cause)
+    """Release the seats of the chosen members."""
+    for row in _to_release(account, change):
+        claims.release_seat(account, row, cause)

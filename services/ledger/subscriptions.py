@@ -1,8 +1,7 @@
-"""The ledger: the only place that changes seats.
+"""Write the result of a sync: the subscription's row, its drift findings, and the accounts it belongs to.
 
-Each function is one change inside the caller's transaction: it locks the account (the one lock, always
-first), decides, records, and saves once. A refusal saves only what was recorded before it. Figures are
-absolute; a change made twice is made once.
+Each function is one change in the caller's transaction: it locks the accounts first, records, and saves
+once. Figures are absolute, so repeating a change has no further effect.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from models.audit import Cause
 from models.inbox import InboxEvent, InboxState
 from models.sync_queue import Lease
 from services.ledger import sent_changes
+from services.ledger.adopt_snapshot import adopt_snapshot
 from services.ledger.opened import (
     OpenedSubscription,
     evaluate_and_save,
     facts_known,
-    open_at_home,
     open_leased,
+    open_with_accounts,
 )
-from services.ledger.takeover import adopt_snapshot
 
-_NEVER_THERE = {FindingKind.NOT_AT_PROVIDER}
+NOT_AT_PROVIDER = {FindingKind.NOT_AT_PROVIDER}
 
 
 def apply(
@@ -46,10 +45,10 @@ def apply(
     *,
     past_due_ends_at: datetime | None = None,
 ) -> bool | None:
-    """Write what a retrieve showed; whether anything changed, or None if a later lease has begun since
-    and nothing was written.
+    """Write a retrieved snapshot. Returns whether anything changed; None if nothing was written because
+    another worker took over the lease, or a newer generation took over.
 
-    `past_due_ends_at` is the provider's deadline from a webhook body, where a retrieve has none.
+    `past_due_ends_at` is the provider's payment deadline from a webhook body; retrieves do not carry it.
     """
     found = open_leased(session, lease, snapshot, catalog)
     if found is None:
@@ -57,18 +56,18 @@ def apply(
     opened, decision = found
     subscription = opened.subscription
     before, known = facts_known(subscription), subscription.verified
-    whole = completed(snapshot, known, catalog.account_key)
-    ours = sent_changes.OwnChanges()
+    complete = completed(snapshot, known, catalog.account_key)
+    own = sent_changes.OwnChanges()
     if opened.has_sent_changes:
-        ours = sent_changes.apply_shown(session, opened.accounts, whole, cause)
-    moved = () if known is None else differences(known, whole)
-    _settle_differences(session, opened, lease, moved, ours=ours.fields)
-    seen = adopt_snapshot(
+        own = sent_changes.apply_shown(session, opened.accounts, complete, cause)
+    changed = () if known is None else differences(known, complete)
+    _close_differences(session, opened, lease, changed, own_fields=own.fields)
+    new_findings = adopt_snapshot(
         subscription, snapshot, decision, catalog, lease.taken_at, past_due_ends_at=past_due_ends_at
     )
     kinds = settled_kinds(snapshot, catalog.account_key)
-    _settle(session, opened, lease, (*seen, *ours.findings), kinds=kinds)
-    return evaluate_and_save(opened, catalog, ours.cause or cause, before=before)
+    _finish_sync(session, opened, lease, (*new_findings, *own.findings), kinds=kinds)
+    return evaluate_and_save(opened, catalog, own.cause or cause, before=before)
 
 
 def not_at_provider(
@@ -79,74 +78,80 @@ def not_at_provider(
     *,
     term: timedelta,
 ) -> bool:
-    """The provider knows no such subscription: an answer, kept as a finding. False if overtaken.
+    """Write that the provider does not know the subscription, as a drift finding. Returns False, and writes
+    nothing, if another worker took over the lease or a newer generation took over.
 
-    One that was seen before keeps its last good figures for the `term`, which a notice announces; a 404
-    after that ends it. The provider never deletes subscriptions, so the likelier cause is a key of another
-    mode or business, which must not empty every account at once.
+    A subscription that was retrieved before keeps its last verified figures for `term`, which a notice
+    announces; a 404 after that ends it. The provider never deletes subscriptions, so the likelier cause is an
+    API key of another mode or business, which must not empty every account at once.
     """
-    opened = open_at_home(session, lease, catalog)
+    opened = open_with_accounts(session, lease, catalog)
     if opened is None:
         return False
     subscription = opened.subscription
     before = facts_known(subscription)
     subscription.drop_unverified()
-    found = _miss(opened, lease.taken_at, term)
-    kinds = _NEVER_THERE if subscription.gone_at is None else findings.SYNCED
-    _settle(session, opened, lease, (found,), kinds=kinds)
+    found = _note_missing(opened, lease.taken_at, term)
+    kinds = NOT_AT_PROVIDER if subscription.gone_at is None else findings.SYNCED
+    _finish_sync(session, opened, lease, (found,), kinds=kinds)
     subscription.last_error = found.message
     session.flush()
     evaluate_and_save(opened, catalog, cause, before=before)
     return True
 
 
-def _miss(opened: OpenedSubscription, seen_at: datetime, term: timedelta) -> Finding:
-    """Note a 404, and end the subscription if its term is over. A notice announces the term."""
+def _note_missing(opened: OpenedSubscription, seen_at: datetime, term: timedelta) -> Finding:
+    """Record a 404: the first one starts the term and adds a notice, one after the term ends the
+    subscription. Returns the finding.
+    """
     subscription = opened.subscription
     if subscription.snapshot is None:
         return findings.not_at_provider(subscription.id, was_there=False)
     since = subscription.missing_since or seen_at
     ends_at = since + term
     if subscription.missing_since is None:
-        told = {"subscription_id": subscription.id, "ends_at": ends_at.isoformat()}
+        facts = {"subscription_id": subscription.id, "ends_at": ends_at.isoformat()}
         for account in opened.accounts:
-            account.add_notice(Notice(NoticeType.SUBSCRIPTION_MISSING, told))
+            account.add_notice(Notice(NoticeType.SUBSCRIPTION_MISSING, facts))
     subscription.missing_since = since
     if seen_at >= ends_at and subscription.gone_at is None:
         subscription.gone_at = seen_at
     return findings.not_at_provider(subscription.id, was_there=True, ends_at=ends_at, now=seen_at)
 
 
-def _settle_differences(
+def _close_differences(
     session: Session,
     opened: OpenedSubscription,
     lease: Lease,
-    moved: Sequence[Difference],
+    changed: Sequence[Difference],
     *,
-    ours: Collection[str],
+    own_fields: Collection[str],
 ) -> None:
-    """Close the findings about what differed until now, and record the differences that no webhook and no
-    list page announced, except in the fields that we changed ourselves.
+    """Close the findings about differences that this sync ends. Record the changes that no webhook and no
+    list page announced, except in fields that this service changed itself.
     """
     drift_finding.close_differences(
         session,
         opened.subscription.id,
-        [one for one in moved if one.field not in ours],
+        [one for one in changed if one.field not in own_fields],
         lease=lease,
         last_synced_at=opened.subscription.verified_at,
         has_known=opened.has_findings,
     )
 
 
-def _settle(
+def _finish_sync(
     session: Session,
     opened: OpenedSubscription,
     lease: Lease,
-    seen: Sequence[Finding],
+    new_findings: Sequence[Finding],
     *,
     kinds: Collection[FindingKind],
 ) -> None:
-    """The look is over: what it covered is done, what it found of these kinds is recorded."""
+    """Release the lease, mark the hints and events that the sync covers as done, and record its findings.
+
+    Open findings of `kinds` that are not among the new ones are closed.
+    """
     subscription = opened.subscription
     subscription.synced = max(subscription.synced, lease.covers_hint)
     subscription.lease_until = None
@@ -154,9 +159,9 @@ def _settle(
     subscription.attempts = 0
     subscription.last_error = subscription.refused_since = None
     if opened.has_findings:
-        drift_finding.update_findings(session, subscription.id, seen, kinds=kinds)
+        drift_finding.update_findings(session, subscription.id, new_findings, kinds=kinds)
     else:
-        drift_finding.record(session, subscription.id, seen)
+        drift_finding.record(session, subscription.id, new_findings)
     session.execute(
         update(InboxEvent)
         .where(InboxEvent.id.in_(lease.events), InboxEvent.state.in_((InboxState.PENDING, InboxState.DEAD)))

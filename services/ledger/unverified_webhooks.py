@@ -1,4 +1,4 @@
-"""Unverified webhooks: what a webhook's own body may change before the provider has confirmed it."""
+"""Unverified webhooks: raise seats or access by a webhook body while the provider cannot be reached."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from services.ledger.opened import evaluate_and_save, facts_known, open_leased
 def apply_unverified(
     session: Session, lease: Lease, snapshot: SubscriptionSnapshot, catalog: Catalog, cause: Cause
 ) -> bool | None:
-    """Let an authentic body raise seats or restore access while no retrieve can be had.
+    """Apply the snapshot in an authentic webhook body, if it only raises seats or access.
 
-    None, and nothing written, where it would raise nothing, or might lower or move anything.
+    Returns whether the account changed. Returns None, and writes nothing, if the body raises nothing, lowers
+    anything, names another account, or the lease was taken over.
     """
     known = session.get_one(Subscription, lease.subscription_id)
     if _raise_by(session, known, snapshot, catalog) is None:
@@ -44,12 +45,12 @@ def apply_unverified(
 def _raise_by(
     session: Session, subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog
 ) -> tuple[Figures, Json] | None:
-    """The figures that the body raises those in force to, and what is kept of it; None if it raises nothing,
-    lowers anything, or names another account than the subscription's.
+    """The raised figures and the body as the row stores it; None if the body raises nothing, lowers anything,
+    or names another account than the subscription's.
     """
     decision, owner = ownership.decide(session, subscription, snapshot, catalog), subscription.placement.owner
     if owner is not None and (decision.is_doubted or decision.owner != owner):
         return None
-    whole = completed(snapshot, subscription.verified, catalog.account_key)
-    figures = raised_figures(subscription, whole, catalog)
-    return None if figures is None else (figures, snapshot_to_json(whole, catalog.account_key))
+    complete = completed(snapshot, subscription.verified, catalog.account_key)
+    figures = raised_figures(subscription, complete, catalog)
+    return None if figures is None else (figures, snapshot_to_json(complete, catalog.account_key))

@@ -51,4 +51,4 @@ def _fail_change(session: Session, lease: Lease, payment: PaymentReport) -> None
     if change.state == ChangeState.SUBMITTED:
         refusal = f" ({payment.refusal})" if payment.refusal else ""
         message = f"The payment failed{refusal}, and nothing has changed. {_NEXT_STEP}"
-        failed_changes.fail_unheard(session, change, seat_change.PAYMENT_FAILED, message, helps=False)
+        failed_changes.fail_with_notice(session, change, seat_change.PAYMENT_FAILED, message, helps=False)

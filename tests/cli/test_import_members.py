@@ -255,9 +255,9 @@ def test_a_bad_row_is_told_and_stops_nobody(importer: Importer, row: str, reason
 @pytest.mark.parametrize(
     ("told", "reason"),
     [
-        ("0001-01-01T00:00:00+01:00", "is no time since 1970"),
-        ("1969-12-31T23:59:59Z", "is no time since 1970"),
-        ("9999-12-31T23:59:59-14:00", "is no time since 1970"),
+        ("0001-01-01T00:00:00+01:00", "must be a time since 1970"),
+        ("1969-12-31T23:59:59Z", "must be a time since 1970"),
+        ("9999-12-31T23:59:59-14:00", "must be a time since 1970"),
         ("9999-12-31T23:59:59Z", "is in the future"),
     ],
 )

@@ -218,7 +218,7 @@ def test_no_address_is_nobody_and_not_everybody_without_one(
 
 @pytest.mark.parametrize("named", [{}, {"email": " "}, {"member_id": ""}, {"member_id": "ada", "email": ADA}])
 def test_a_person_has_one_name(named: dict[str, str]):
-    with pytest.raises(ValueError, match="one of the two"):
+    with pytest.raises(ValueError, match="not by both"):
         Person(**named)
 
 

@@ -175,7 +175,7 @@ def test_no_connection_left_is_503(client: FlaskClient, monkeypatch: pytest.Monk
 
 
 def test_two_that_moved_the_same_thing_is_503(client: FlaskClient, monkeypatch: pytest.MonkeyPatch):
-    breaks(monkeypatch, Contended("Subscription 'sub_1' is being moved by another call."))
+    breaks(monkeypatch, Contended("Another call is moving subscription 'sub_1'. Try again."))
     answer = client.get("/v1/accounts")
     assert (answer.status_code, answer.json["code"], answer.headers["Retry-After"]) == (503, "contended", "1")
 

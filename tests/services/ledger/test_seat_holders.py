@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from domain.catalog.model import Catalog
+from domain.reduction import SeatHolder
 from models.assignment import Assignment
 from models.database import Sessions
 from services.ledger import accounts, seat_holders
@@ -51,13 +52,13 @@ def released(sessions: Sessions, over: int) -> Sequence[str]:
         return seat_holders.to_release(session, "acme", "full", over)
 
 
-def test_active_and_held_members_are_sitters(rows: Sessions):
+def test_active_and_held_members_hold_seats(rows: Sessions):
     sits(rows, "ada", name="Ada", protected=True, claimed_at=NOON, last_active_at=NOON)
     is_invited(rows, "bob", role="admin", claimed_at=NOON)
     with rows() as session:
         found = sorted(seat_holders.on_types(session, "acme", ["full"]), key=lambda one: one.member_id)
     assert found == [
-        seat_holders.Sitter(
+        SeatHolder(
             member_id="ada",
             name="Ada",
             role="member",
@@ -68,7 +69,7 @@ def test_active_and_held_members_are_sitters(rows: Sessions):
             last_active_at=NOON,
             expires_at=None,
         ),
-        seat_holders.Sitter(
+        SeatHolder(
             member_id="bob",
             name=None,
             role="admin",
@@ -82,7 +83,7 @@ def test_active_and_held_members_are_sitters(rows: Sessions):
     ]
 
 
-def test_nobody_else_is_a_sitter(rows: Sessions):
+def test_nobody_else_holds_a_seat(rows: Sessions):
     sits(rows, "released", state="released", released_at=NOON)
     sits(rows, "suspended", state="suspended")
     sits(rows, "free", role="client", seat_type=None)

@@ -75,5 +75,7 @@ def test_nothing_is_bought_for_an_existing_overage(service: Runtime, world: Worl
 def test_with_two_subscriptions_nothing_is_bought(service: Runtime, world: World, sold: str):
     sell_second_subscription(world, service, sold)
     claim(service, *(f"new-{number}" for number in range(5)))
-    with pytest.raises(PurchaseNeeded, match="2 active subscriptions and not one"):
+    with pytest.raises(
+        PurchaseNeeded, match="2 subscriptions that could be changed, and exactly one is needed"
+    ):
         claim(service, "eve")

@@ -47,7 +47,7 @@ def test_a_policy_that_buys_no_seats_releases_pending_claims(service: Runtime, w
     with service.transaction() as session:
         accounts.set_policy(session, "acme", Override(policy="strict"), service.catalog, a_cause())
     assert people(service) == {"eve": "released"}
-    assert reason(service, "eve") == "The account's policy does not buy seats any more."
+    assert reason(service, "eve") == "The account's policy no longer buys seats automatically."
     auto_expand.expand(service, "acme")
     assert applied_writes(world) == 0
 

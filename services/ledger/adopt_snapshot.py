@@ -1,5 +1,5 @@
-"""Taking a retrieved snapshot over into a subscription's row. It reads and writes no database, so that a dry
-run counts as a sync does.
+"""Adopt a retrieved snapshot into a subscription's row. No query is sent, so a dry run uses the same code as
+a sync.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ def adopt_snapshot(
     *,
     past_due_ends_at: datetime | None = None,
 ) -> tuple[Finding, ...]:
-    """Place the subscription in the account that was decided for it, and store the snapshot, completed by
-    what was known, as the verified one. Returns what a person should see.
+    """Assign the subscription to the account in `decision`, and store the snapshot as the verified one.
 
-    `past_due_ends_at` is the provider's payment deadline from a webhook's body.
+    Fields that the snapshot lacks keep their last known values. `seen_at` is when the retrieve began.
+    `past_due_ends_at` is the provider's payment deadline from a webhook body. Returns the drift findings.
     """
     known = subscription.verified
     subscription.assign_to(decision.owner, decision.nonce)
-    whole = completed(snapshot, known, catalog.account_key)
-    seen = _store(subscription, whole, catalog, seen_at, past_due_ends_at)
-    return (*seen, *missing(snapshot, known), *decision.findings)
+    complete = completed(snapshot, known, catalog.account_key)
+    count_findings = _store(subscription, complete, catalog, seen_at, past_due_ends_at)
+    return (*count_findings, *missing(snapshot, known), *decision.findings)
 
 
 def _store(
@@ -46,7 +46,7 @@ def _store(
     seen_at: datetime,
     past_due_ends_at: datetime | None,
 ) -> tuple[Finding, ...]:
-    """The completed snapshot is the verified one from now on; what the count of its seats found."""
+    """Store the completed snapshot as the verified one, and count its seats. Returns the count's findings."""
     is_renewed = _is_renewed(subscription, snapshot)
     if is_renewed and subscription.unpaid_since is not None:
         subscription.unpaid_since = seen_at
@@ -59,22 +59,22 @@ def _store(
     subscription.snapshot = snapshot_to_json(snapshot, catalog.account_key)
     subscription.fingerprint = fingerprint(snapshot)
     subscription.verified_at = seen_at
-    seen = count_subscription(subscription, catalog, seen_at)
-    if not _leaves_the_raise(subscription, catalog.effect(snapshot.status)):
+    count_findings = count_subscription(subscription, catalog, seen_at)
+    if not _keeps_unverified(subscription, catalog.effect(snapshot.status)):
         subscription.drop_unverified()
-    return seen
+    return count_findings
 
 
-def _leaves_the_raise(subscription: Subscription, effect: StatusEffect | None) -> bool:
-    """Whether a body's figures are still the only ones: nothing was ever counted, and the status that the
-    provider shows does not contradict the body's.
+def _keeps_unverified(subscription: Subscription, effect: StatusEffect | None) -> bool:
+    """True if the unverified figures of a webhook body remain the only ones: no snapshot could be counted
+    yet, and the status that the provider shows does not contradict the body.
     """
     return subscription.seats is None and effect in (None, subscription.raised_effect)
 
 
 def _is_renewed(subscription: Subscription, snapshot: SubscriptionSnapshot) -> bool:
-    """Whether a billing period has begun since the subscription was last seen, so that it was paid for in
-    between, even if no sync has shown that.
+    """True if a new billing period began since the last sync. The subscription was paid in between then, even
+    if no sync showed it as paid.
     """
     known = subscription.verified
     before = None if known is None else known.previous_billing_date
@@ -83,10 +83,10 @@ def _is_renewed(subscription: Subscription, snapshot: SubscriptionSnapshot) -> b
 
 
 def _paid_seats(subscription: Subscription, snapshot: SubscriptionSnapshot, catalog: Catalog) -> Json | None:
-    """The seats that were paid for, if the cart changed since without a payment; None if all of it counts.
+    """The last seats that were paid for, if the cart changed while unpaid; None if the whole cart counts.
 
-    A cart that is first seen unpaid counts whole: nothing says what was paid before. One that was only seen
-    in a status nobody knows has changed since the last good count.
+    A cart counts in full if the first sync shows it unpaid, because what was paid before is unknown. A cart
+    that was only seen under a status missing from the catalogue is treated as changed.
     """
     effect = catalog.effect(snapshot.status)
     if effect is StatusEffect.COUNTS:
@@ -111,16 +111,18 @@ def _deadline(
     *,
     is_renewed: bool,
 ) -> datetime | None:
-    """The provider's payment deadline of this period; only bodies carry it, so what one said holds while the
-    subscription stays past due for the same period.
+    """The provider's payment deadline of the current billing period; None unless the status is past due.
 
-    One that was over when the subscription was last seen in another status belongs to an earlier period.
+    Only webhook bodies carry it, so a stored deadline stays valid while the subscription remains past due in
+    the same period. A deadline that ended before the last sync, which showed another status, belongs to an
+    earlier period.
     """
     if snapshot.status != SubscriptionStatus.PAST_DUE:
         return None
-    is_going_on = subscription.status == SubscriptionStatus.PAST_DUE and not is_renewed
+    is_same_period = subscription.status == SubscriptionStatus.PAST_DUE and not is_renewed
     stated = snapshot.past_due_ends_at or from_body
-    if is_going_on:
+    if is_same_period:
         return stated or subscription.past_due_ends_at
-    seen_before = subscription.verified_at
-    return None if stated is None or (seen_before is not None and stated <= seen_before) else stated
+    last_sync = subscription.verified_at
+    is_old = stated is not None and last_sync is not None and stated <= last_sync
+    return None if is_old else stated
