@@ -17,7 +17,8 @@ from models.notice import NoticeDelivery, StoredNotice
 from models.notice_endpoint import Endpoint
 from models.purchase_queue import QueuedPurchase
 from models.purchase_reset import PurchaseReset
-from models.reconcile_pass import ReconcilePass, Sighting
+from models.reconcile_pass import ReconcilePass
+from models.reconcile_sighting import Sighting
 from models.scheduled_job import JobRun
 from models.seat_change import SeatChange
 from models.subscription import Subscription

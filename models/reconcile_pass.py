@@ -12,16 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
     ColumnElement,
-    ForeignKey,
     Identity,
     Index,
-    Text,
     delete,
     func,
     or_,
@@ -32,8 +28,8 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from domain.findings import FindingKind
 from domain.snapshot import SubscriptionSnapshot
+from models import reconcile_sighting
 from models.base import Base, Counter, Moment, Written, affected
 
 
@@ -81,18 +77,6 @@ class ReconcilePass(Base):
     oldest: Mapped[Moment | None]
     # How many pages in a row ended with the same subscription as the page before them.
     repeated: Mapped[Counter]
-
-
-class Sighting(Base):
-    """Subscriptions listed so far in the running pass."""
-
-    __tablename__ = "reconcile_sightings"
-
-    pass_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("reconcile_passes.id", ondelete="CASCADE"), primary_key=True
-    )
-    first_page: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    subscription_ids: Mapped[list[str]] = mapped_column(ARRAY(Text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,13 +251,8 @@ def advance(
     ).one_or_none()
     if advanced is None:
         return None
-    _add_sightings(session, walk, listed)
+    reconcile_sighting.add(session, walk.pass_id, walk.next_page, listed)
     return replace(after, as_of=advanced.as_of, pause=advanced.pause)
-
-
-def _add_sightings(session: Session, walk: PassLease, listed: Sequence[str]) -> None:
-    sighting = {"pass_id": walk.pass_id, "first_page": walk.next_page, "subscription_ids": list(listed)}
-    affected(session, insert(Sighting).values(sighting))
 
 
 def add_differences(session: Session, walk: PassLease, *, unheard_of: int, differing: int) -> None:
@@ -324,44 +303,8 @@ def give_up(session: Session, walk: PassLease, *, older_than: timedelta) -> bool
     )
     is_over = bool(affected(session, ended))
     if is_over:
-        _delete_sightings(session, walk)
+        reconcile_sighting.delete_all(session, walk.pass_id)
     return is_over
-
-
-# EXCEPT always hashes. A join or NOT IN took seconds for 20 000 rows when the planner had old statistics of a
-# table that is mostly empty. The rows are locked in id order to avoid deadlocks, because a sync locks all
-# subscriptions of its account.
-_MARK_VANISHED = sql(
-    """
-    WITH not_listed AS (
-        SELECT id FROM subscriptions
-        WHERE snapshot IS NOT NULL AND unlisted_since IS NULL AND created_at < :started_at
-        EXCEPT SELECT unnest(subscription_ids) FROM reconcile_sightings WHERE pass_id = :pass_id
-        EXCEPT SELECT subject FROM drift_findings WHERE kind = :missing AND closed_at IS NULL
-    ), longest_unsynced AS MATERIALIZED (
-        SELECT id FROM subscriptions WHERE id IN (SELECT id FROM not_listed) ORDER BY looked_at LIMIT :limit
-    ), vanished AS MATERIALIZED (
-        SELECT id FROM subscriptions WHERE id IN (SELECT id FROM longest_unsynced) ORDER BY id FOR UPDATE
-    )
-    UPDATE subscriptions SET unlisted_since = now() FROM vanished WHERE subscriptions.id = vanished.id
-    RETURNING subscriptions.id
-    """
-)
-
-
-def next_vanished(session: Session, walk: PassLease, *, limit: int) -> Sequence[str]:
-    """Mark up to `limit` known subscriptions that the pass did not list as unlisted, and return their ids.
-
-    Least recently synced first. Subscriptions that the provider is known not to have are left out. Each is
-    returned once, until the list shows it again.
-    """
-    parameters: dict[str, Any] = {
-        "pass_id": walk.pass_id,
-        "started_at": walk.started_at,
-        "missing": FindingKind.NOT_AT_PROVIDER.value,
-        "limit": limit,
-    }
-    return session.execute(_MARK_VANISHED, parameters).scalars().all()
 
 
 def finish(
@@ -376,12 +319,12 @@ def finish(
     is_ours = _write(session, walk, finished_at=func.now(), lease_until=None, end_seen_at=end_seen_at)
     if not is_ours:
         return None
-    vanished = next_vanished(session, walk, limit=most_vanished)
+    vanished = reconcile_sighting.mark_unlisted(session, walk.pass_id, walk.started_at, limit=most_vanished)
     affected(
         session,
         update(ReconcilePass).where(ReconcilePass.id == walk.pass_id).values(vanished=len(vanished)),
     )
-    _delete_sightings(session, walk)
+    reconcile_sighting.delete_all(session, walk.pass_id)
     return vanished
 
 
@@ -393,10 +336,6 @@ def _earlier_end_seen_at(walk: PassLease) -> ColumnElement[datetime | None]:
         .where(ReconcilePass.id < walk.pass_id, ReconcilePass.provider == provider)
         .scalar_subquery()
     )
-
-
-def _delete_sightings(session: Session, walk: PassLease) -> None:
-    affected(session, delete(Sighting).where(Sighting.pass_id == walk.pass_id))
 
 
 def completed_passes(provider: str) -> tuple[ColumnElement[bool], ...]:

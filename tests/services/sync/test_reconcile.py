@@ -12,7 +12,8 @@ from sqlalchemy.exc import OperationalError
 
 from domain.errors import BudgetSpent, TransientError
 from domain.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
-from models import reconcile_pass, sync_queue
+from models import sync_queue
+from models.reconcile_sighting import Sighting
 from models.subscription import Subscription
 from providers.base import ListPage
 from runtime.wiring import Runtime
@@ -665,7 +666,7 @@ def test_sightings_are_forgotten_with_their_pass(runtime: Runtime, provider: Fak
 
     def sightings() -> int:
         with runtime.sessions() as session:
-            return session.query(reconcile_pass.Sighting).count()
+            return session.query(Sighting).count()
 
     begin(runtime, now=True)
     walk(runtime, until=0)

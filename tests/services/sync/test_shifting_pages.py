@@ -188,7 +188,7 @@ def assert_somebody_is_missed(runtime: Runtime, orders: Sequence[str]) -> None:
 def test_without_syncing_the_vanished_a_subscription_is_missed_when_rows_pass_each_other(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("models.reconcile_pass.next_vanished", lambda *_, **__: [])
+    monkeypatch.setattr("models.reconcile_sighting.mark_unlisted", lambda *_, **__: [])
     assert_somebody_is_missed(runtime, ["last touched first"])
 
 
