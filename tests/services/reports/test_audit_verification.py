@@ -95,7 +95,7 @@ def test_what_was_written_holds(sessions: Sessions):
 def test_a_changed_row_is_told(sessions: Sessions, change: str):
     third = rows(sessions)[2].id
     tamper(sessions, f"UPDATE audit SET {change} WHERE id = {third}")
-    assert the_break(sessions) == (third, "it was changed: its hash is not that of its content")
+    assert the_break(sessions) == (third, "the row was modified: its hash does not match its content")
 
 
 def test_a_row_that_was_given_another_predecessor_is_told(sessions: Sessions):
@@ -109,7 +109,7 @@ def test_a_deleted_row_is_told_by_the_one_after_it(sessions: Sessions):
     tamper(sessions, f"DELETE FROM audit WHERE id = {ids[2]}")
     assert the_break(sessions) == (
         ids[3],
-        f"it does not follow row {ids[1]}: what was between them is missing, or was moved",
+        f"the row does not follow row {ids[1]}: rows between them were deleted or reordered",
     )
 
 
@@ -142,7 +142,7 @@ def test_deleted_all_of_an_account_is_told(sessions: Sessions):
 
 def test_a_deleted_account_is_told(sessions: Sessions):
     tamper(sessions, "DELETE FROM accounts WHERE id = 'acme'")
-    assert the_break(sessions)[1] == "its account is gone"
+    assert the_break(sessions)[1] == "the account's row was deleted"
 
 
 def test_two_rows_that_changed_places_are_told(sessions: Sessions):
@@ -177,7 +177,7 @@ def test_a_row_put_in_with_a_sound_hash_is_told_by_the_next_one(sessions: Sessio
     )
     assert the_break(sessions) == (
         ids[2],
-        f"it and row {between} follow the same row: one of the two was put in",
+        f"this row and row {between} follow the same row: one of them was inserted",
     )
 
 
@@ -186,7 +186,7 @@ def test_a_row_put_in_at_the_end_is_told(sessions: Sessions):
     tamper(sessions, FORGED.format(id=newest + 1000), SEALED.format(id=newest + 1000))
     assert the_break(sessions) == (
         newest + 1000,
-        f"it was put in: the newest that was written is row {newest}",
+        f"the row was inserted: the newest row that was written is row {newest}",
     )
 
 
@@ -197,7 +197,7 @@ def test_a_balance_changed_past_the_audit_is_told(sessions: Sessions):
         "UPDATE accounts SET seats = jsonb_set(seats, '{full,included}', '50') WHERE id = 'acme'",
     )
     row_id, problem = the_break(sessions)
-    assert (row_id, "the account was changed past the audit" in problem) == (newest, True)
+    assert (row_id, "changed without an audit row" in problem) == (newest, True)
 
 
 def test_a_balance_changed_past_the_audit_is_told_also_after_the_next_change(

@@ -28,7 +28,7 @@ def facts(status: str = "ok", **full: Any) -> dict[str, Any]:
         (facts(deadline="2026-12-01"), facts(), ["the grace period of full ended"]),
         (None, {"status": "ok", "seats": {}}, ["the account was created"]),
         (None, facts(active=0, held=0, included=0), ["the account was created"]),
-        (facts(), facts(), ["no figure moved"]),
+        (facts(), facts(), ["no figure changed"]),
     ],
 )
 def test_a_row_says_what_moved(before: Any, after: Any, words: list[str]):
@@ -42,7 +42,7 @@ def test_a_figure_of_which_nobody_thought_is_said_by_its_name():
 @pytest.mark.parametrize(
     ("was", "is_now", "words"),
     [
-        ({"state": "held"}, {"state": "active"}, "the invitation was taken up"),
+        ({"state": "held"}, {"state": "active"}, "the invitation was confirmed"),
         ({"state": "active"}, {"state": "held"}, "active -> held"),
     ],
 )
