@@ -99,8 +99,8 @@ def test_a_problem_document_has_the_standard_members(client: FlaskClient):
         "title": "Not Found",
         "status": 404,
         "code": "account_not_found",
-        "detail": "No account 'acme' is known. Create it with PUT /v1/accounts/ACCOUNT_ID, or wait for the "
-        "first webhook of its subscription.",
+        "detail": "Account 'acme' does not exist. Create it with PUT /v1/accounts/ACCOUNT_ID, or wait for "
+        "the first webhook of its subscription.",
         "account_id": "acme",
     }
 
@@ -208,5 +208,5 @@ def test_what_a_database_error_holds_is_not_logged(
     monkeypatch.setattr(claims, "claim_locked", clash)
     assert client.post(CLAIMS, json=ADA).status_code == 500
     assert "IntegrityError" in caplog.text
-    assert "claims_api.py" in caplog.text
+    assert "views/claims.py" in caplog.text
     assert ADA["email"] not in caplog.text

@@ -75,7 +75,7 @@ def test_a_customer_who_reduces_beside_a_claim_is_sold_nothing_back(
     customer_buys(world, sold)
     auto_expand.expand(service, "acme")
     assert (people(service), applied_writes(world)) == ({"fay": "active", "eve": "released"}, 0)
-    assert "6 people sit on 5 full seats already" in reason(service, "eve")
+    assert "6 members on 5 full seats" in reason(service, "eve")
 
 
 def test_who_came_after_the_purchase_is_not_refused_with_it(service: Runtime, world: World, sold: str):

@@ -67,7 +67,7 @@ def test_a_wait_ends_after_some_days(service: Runtime, sold: str):
 )
 def test_who_waits_is_neither_moved_nor_confirmed_by_hand(service: Runtime, sold: str, wanted: MemberUpdate):
     claim(service, "eve")
-    with service.transaction() as session, pytest.raises(WrongState, match="waits for a seat"):
+    with service.transaction() as session, pytest.raises(WrongState, match="is still being bought"):
         members.update_member(session, "acme", "eve", wanted, catalog=service.catalog, cause=a_cause())
 
 
