@@ -64,16 +64,16 @@ def test_what_agrees_gives_no_finding():
         (on_sale(TEAM, ProductOnSale(product_id="pdt_new")), "product_not_in_catalog", "[products.pdt_new]"),
     ],
 )
-def test_a_difference_is_told_with_its_place(sold: OnSale, kind: str, place: str):
+def test_a_difference_is_reported_with_its_place(sold: OnSale, kind: str, place: str):
     assert found(sold) == [(kind, place)]
 
 
-def test_a_product_the_provider_does_not_know_is_told_once_and_not_by_its_addons():
+def test_a_product_the_provider_does_not_know_is_reported_once_and_not_by_its_addons():
     nothing = OnSale(products={}, addons={})
     assert found(nothing) == [("product_not_at_provider", "[products.pdt_team]")]
 
 
-def test_an_addon_in_another_currency_than_its_product_is_told_with_both():
+def test_an_addon_in_another_currency_than_its_product_is_reported_with_both():
     first, second = compare(CATALOG, on_sale(currency="USD"))
     assert (first.kind, first.place, second.place) == ("other_currency", SEAT, SUPPORT)
     assert "USD and the product in EUR" in first.found
@@ -101,11 +101,13 @@ def test_an_archived_addon_is_not_said_to_be_missing_from_the_product_too():
     ],
     ids=["archived", "sold once"],
 )
-def test_what_nobody_can_subscribe_to_need_not_be_in_the_catalogue(other: ProductOnSale, archived: list[str]):
+def test_a_product_that_cannot_be_subscribed_to_need_not_be_in_the_catalogue(
+    other: ProductOnSale, archived: list[str]
+):
     assert found(on_sale(TEAM, other, archived=archived)) == []
 
 
-def test_a_product_missing_from_the_catalogue_is_told_by_its_name():
+def test_a_product_missing_from_the_catalogue_is_reported_by_its_name():
     (mismatch,) = compare(CATALOG, on_sale(TEAM, ProductOnSale(product_id="pdt_new", name="Team XL")))
     assert "(Team XL)" in mismatch.found
 

@@ -106,7 +106,7 @@ def test_the_figures_are_the_same_in_every_known_status(status):
     assert count(BASE, snapshot(("seat", 1), status=status)) == {"full": Seats(5, 1)}
 
 
-def test_a_scheduled_change_is_a_wish_and_not_counted():
+def test_a_scheduled_change_is_not_counted():
     wish = ScheduledChange("spc_1", "other", 9, (AddonQuantity("seat", 99),), None)
     assert count(BASE, replace(snapshot(("seat", 1)), scheduled_change=wish)) == {"full": Seats(5, 1)}
 

@@ -70,7 +70,7 @@ def seats(*parts: Any) -> dict[str, Any]:
         (facts("suspended"), facts("blocked"), ["seat.blocked"]),
     ],
 )
-def test_each_crossing_is_told_once(
+def test_each_crossing_is_notified_once(
     before: dict[str, Any] | None, after: dict[str, Any], expected: list[str]
 ):
     assert told(before, after) == expected
@@ -88,14 +88,14 @@ def test_a_changed_count_tells_both_numbers():
     }
 
 
-def test_the_deadline_of_a_type_over_its_limit_is_told_with_it():
+def test_the_deadline_of_a_type_over_its_limit_is_in_its_notice():
     timed = a_type(5, 6, deadline=DEADLINE)
     notice = crossings(seats(5, 5), facts("grace", full=timed))[-1]
     assert (notice.type, notice.data["seat_type"]) == (NoticeType.GRACE_STARTED, "full")
     assert (notice.data["deadline"], notice.data["reason"]) == (DEADLINE, "over_limit")
 
 
-def test_the_deadline_of_a_late_payment_is_told_of_the_account():
+def test_the_deadline_of_a_late_payment_is_in_the_notice_of_the_account():
     (notice,) = crossings(facts(), facts("grace", deadline=DEADLINE))
     assert (notice.data["deadline"], notice.data["reason"]) == (DEADLINE, "payment_late")
     assert "seat_type" not in notice.data
@@ -130,12 +130,12 @@ balances = st.builds(
 
 
 @given(balances)
-def test_nothing_is_told_while_nothing_changes(balance: dict[str, Any]):
+def test_there_is_no_notice_while_nothing_changes(balance: dict[str, Any]):
     assert crossings(balance, balance) == ()
 
 
 @given(balances, balances)
-def test_no_notice_is_told_twice_of_one_step(before: dict[str, Any], after: dict[str, Any]):
+def test_one_change_gives_no_notice_twice(before: dict[str, Any], after: dict[str, Any]):
     said = [(notice.type, notice.data.get("seat_type")) for notice in crossings(before, after)]
     assert len(said) == len(set(said))
 
@@ -155,7 +155,9 @@ def test_between_two_starts_of_overage_there_was_none(steps: list[dict[str, Any]
 
 
 @given(balances, balances)
-def test_the_figures_told_are_those_of_the_balance_after(before: dict[str, Any], after: dict[str, Any]):
+def test_the_figures_in_a_notice_are_those_of_the_balance_after(
+    before: dict[str, Any], after: dict[str, Any]
+):
     for notice in crossings(before, after):
         if "seat_type" in notice.data:
             kept = after["seats"].get(notice.data["seat_type"], a_type())

@@ -69,7 +69,7 @@ def test_a_name_that_is_not_followed_is_a_finding_unless_the_app_has_spoken(plac
 
 @unhurried
 @given(st.none() | IDS, MODES, DOUBTS)
-def test_who_belongs_to_nobody_gets_an_account_of_their_own(refused, mode, doubt):
+def test_a_subscription_without_owner_gets_its_own_account(refused, mode, doubt):
     placement = Placement(subscription_id="sub_9", refused=frozenset({refused} if refused else ()))
     assert decided(placement, None, mode, doubt).owner == Owner("sub_9", LinkedBy.OWN_ID)
 

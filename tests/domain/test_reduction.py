@@ -117,7 +117,7 @@ def test_an_unknown_order_is_an_error_that_lists_the_known(name):
         pytest.param(holder("a"), holder("z"), id="of the entirely equal the lower id"),
     ],
 )
-def test_who_leaves_first(first, then):
+def test_the_order_in_which_members_leave(first, then):
     assert ids(leave([then, first], 0)) == ids(leave([first, then], 0)) == [first.member_id, then.member_id]
 
 

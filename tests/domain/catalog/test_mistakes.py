@@ -290,17 +290,17 @@ def test_a_section_must_be_a_table(line, section, rest):
 
 
 @pytest.mark.parametrize(("added", "place", "known"), UNKNOWN_KEYS)
-def test_an_unknown_key_is_told_with_those_known(added, place, known):
+def test_an_unknown_key_is_reported_with_those_known(added, place, known):
     assert mistakes_in(TEAM + added) == [(place, f"unknown key; known here: {known}")]
 
 
 @pytest.mark.parametrize(("line", "key", "problem"), IN_PRODUCT)
-def test_a_mistake_in_a_product_is_told_once_with_its_line(line, key, problem):
+def test_a_mistake_in_a_product_is_reported_once_with_its_line(line, key, problem):
     assert mistakes_in(f"{TEAM}\n{line}") == [(f"line 4, products.pdt_team.{key}", problem)]
 
 
 @pytest.mark.parametrize(("added", "place", "problem"), ELSEWHERE)
-def test_a_mistake_elsewhere_is_told_once_with_its_line(added, place, problem):
+def test_a_mistake_elsewhere_is_reported_once_with_its_line(added, place, problem):
     assert mistakes_in(TEAM + added) == [(place, problem)]
 
 
@@ -330,7 +330,7 @@ def test_a_wrong_bound_is_no_bound():
     assert [place for place, _ in mistakes_in(text)] == ["line 4, products.pdt_team.maximum.full"]
 
 
-def test_all_mistakes_are_told_at_once_from_the_top_down():
+def test_all_mistakes_are_reported_at_once_from_the_top_down():
     text = f'[roles]\na = "ful"\n[defaults]\ngrace_days = -1\n{TEAM}policy = "x"\ncolour = 1'
     assert [place for place, _ in mistakes_in(text)] == [
         "line 2, roles.a",

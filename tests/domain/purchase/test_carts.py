@@ -176,7 +176,7 @@ def test_seats_that_are_sold_per_unit_are_the_products_quantity(quantity, wanted
         (team(unknown=1), {"full": 20}, Uncountable, "does not know add-on"),
     ],
 )
-def test_what_cannot_be_had_is_told_with_the_reason(cart, wanted, error, says):
+def test_an_impossible_purchase_is_reported_with_the_reason(cart, wanted, error, says):
     with pytest.raises(error) as refused:
         with_seats(CATALOG, cart, wanted, None)
     assert says in refused.value.message

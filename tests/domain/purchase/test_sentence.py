@@ -171,7 +171,7 @@ def test_at_the_renewal_the_new_price_begins_on_the_date_there_is_and_nothing_is
     )
 
 
-def test_a_renewal_whose_date_is_not_known_is_told_without_one():
+def test_a_renewal_whose_date_is_not_known_is_reported_without_one():
     read = sentence(GIVE_BACK, told(**NOTHING), bought(next_billing_date=None), When.AT_RENEWAL)
     assert read == (
         "Removing 4 full seats at the renewal costs nothing today; then 219.00 EUR a month before tax."

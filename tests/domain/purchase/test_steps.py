@@ -197,7 +197,7 @@ OTHERWISE = (AddonQuantity("adn_seat", 7), SUPPORT)
         "other_product_scheduled",
     ],
 )
-def test_a_look_shows_a_plan_as_applied_or_scheduled_or_not_at_all(
+def test_a_snapshot_shows_a_plan_as_applied_or_scheduled_or_not_at_all(
     snapshot: SubscriptionSnapshot, trace: PlanStatus
 ):
     assert status_of(PLAN, snapshot) is trace

@@ -47,7 +47,7 @@ def test_seats_that_came_from_elsewhere_are_never_given_back_by_a_purchase(
 
 
 @pytest.mark.parametrize("leaver", ["eve", OF_FIVE[0]])
-def test_nobody_is_charged_for_who_needs_no_seat_any_more(
+def test_a_claim_released_meanwhile_is_not_bought_for(
     service: Runtime, world: World, sold: str, monkeypatch: pytest.MonkeyPatch, leaver: str
 ):
     """The last moment to find out is the transaction that sends the purchase."""
@@ -65,7 +65,7 @@ def test_nobody_is_charged_for_who_needs_no_seat_any_more(
     assert applied_writes(world) == 0
 
 
-def test_a_customer_who_reduces_beside_a_claim_is_sold_nothing_back(
+def test_seats_that_the_customer_reduces_meanwhile_are_not_bought_back(
     service: Runtime, world: World, sold: str
 ):
     customer_buys(world, sold, adn_seat=1)
@@ -78,7 +78,7 @@ def test_a_customer_who_reduces_beside_a_claim_is_sold_nothing_back(
     assert "6 members on 5 full seats" in reason(service, "eve")
 
 
-def test_who_came_after_the_purchase_is_not_refused_with_it(service: Runtime, world: World, sold: str):
+def test_a_claim_made_after_the_purchase_is_not_refused_with_it(service: Runtime, world: World, sold: str):
     world.board.turn({"plan_change_payment": "fails"})
     claim(service, "eve")
     auto_expand.expand(service, "acme")
@@ -89,7 +89,9 @@ def test_who_came_after_the_purchase_is_not_refused_with_it(service: Runtime, wo
     assert people(service) == {"eve": "released", "fay": "waiting"}
 
 
-def test_who_waits_on_after_a_purchase_is_bought_for_at_once(service: Runtime, world: World, sold: str):
+def test_claims_still_pending_after_a_purchase_are_bought_for_at_once(
+    service: Runtime, world: World, sold: str
+):
     world.board.turn({"plan_change_payment": "waits"})
     claim(service, "eve")
     auto_expand.expand(service, "acme")
@@ -127,7 +129,7 @@ def test_a_write_that_is_refused_for_now_is_tried_later_and_later(service: Runti
 
 
 @pytest.mark.parametrize("status", ["cancelled", "paused"])
-def test_an_account_that_may_claim_nothing_lets_nobody_wait(
+def test_an_account_that_refuses_claims_has_no_pending_ones(
     service: Runtime, world: World, sold: str, status: str
 ):
     claim(service, "eve")
@@ -161,7 +163,7 @@ def test_an_invitation_taken_up_by_address_while_it_waits_is_the_members_own(ser
     assert people(service) == {"eve": "active"}
 
 
-def test_a_deadline_is_never_set_for_who_waits(service: Runtime, sold: str):
+def test_a_pending_claim_sets_no_deadline(service: Runtime, sold: str):
     claim(service, "eve")
     with service.transaction() as session:
         accounts.set_policy(session, "acme", Override(policy="grace"), service.catalog, a_cause())
@@ -193,7 +195,7 @@ def test_a_card_is_not_tried_for_days_where_the_answer_never_comes(service: Runt
     assert sent(world) == 2
 
 
-def test_who_keeps_coming_keeps_nobody_from_being_bought_for(
+def test_a_stream_of_new_claims_does_not_delay_a_purchase(
     service: Runtime, world: World, sold: str, monkeypatch: pytest.MonkeyPatch
 ):
     claim(service, "eve")
@@ -222,7 +224,7 @@ def test_what_stands_in_the_way_of_one_seat_type_is_none_of_the_others_business(
     assert people(packs_only) == {"vic": "active", "val": "active", "vera": "active", "eve": "released"}
 
 
-def test_nobody_is_given_up_on_while_their_seat_is_being_paid(service: Runtime, world: World, sold: str):
+def test_a_claim_stays_pending_while_its_seat_is_being_paid(service: Runtime, world: World, sold: str):
     world.board.turn({"plan_change_payment": "waits"})
     claim(service, "eve")
     auto_expand.expand(service, "acme")

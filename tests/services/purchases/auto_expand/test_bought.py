@@ -26,7 +26,7 @@ from tests.services.purchases.auto_expand.scenes import (
 from tests.simulated import CHANGES, applied_writes, units
 
 
-def test_who_finds_no_seat_is_seated_once_it_is_bought(service: Runtime, world: World, sold: str):
+def test_a_claim_without_a_seat_is_granted_once_it_is_bought(service: Runtime, world: World, sold: str):
     claim(service, "eve")
     assert people(service) == {"eve": "waiting"}
     auto_expand.expand(service, "acme")
@@ -36,7 +36,7 @@ def test_who_finds_no_seat_is_seated_once_it_is_bought(service: Runtime, world: 
     assert not is_anybody_waited_for(service)
 
 
-def test_who_waits_holds_a_seat_that_is_no_overage(service: Runtime, sold: str):
+def test_a_pending_claim_holds_a_seat_that_is_no_overage(service: Runtime, sold: str):
     told = notices(service)
     claim(service, "eve")
     assert balance(service) == {

@@ -187,7 +187,7 @@ def test_an_event_that_says_nothing_of_money_turns_nothing_on(service: Runtime, 
     assert purse(service).is_stopped
 
 
-def test_those_who_wait_when_it_stops_are_told_so(service: Runtime, declined, world: World):
+def test_pending_claims_are_refused_when_purchases_stop(service: Runtime, declined, world: World):
     declined("eve", "fay")
     hours_pass(service)
     claim(service, "gil")

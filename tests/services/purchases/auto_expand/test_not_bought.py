@@ -16,7 +16,7 @@ from tests.services.purchases.auto_expand.scenes import claim, long_ago, people,
 from tests.simulated import applied_writes, sell_beside
 
 
-def test_a_refusal_of_the_provider_is_told_to_who_waits(service: Runtime, world: World, sold: str):
+def test_a_refusal_of_the_provider_refuses_the_pending_claims(service: Runtime, world: World, sold: str):
     claim(service, "eve")
     world.apply(sold, actions.set_status(world, Options(status="on_hold")), silently=True)
     auto_expand.expand(service, "acme")
@@ -55,7 +55,9 @@ def test_no_more_than_the_products_maximum_is_bought(service: Runtime, sold: str
         claim(bounded, "fay")
 
 
-def test_nothing_is_bought_for_people_who_were_there_before(service: Runtime, world: World, sold: str):
+def test_nothing_is_bought_for_members_who_were_over_the_limit_before(
+    service: Runtime, world: World, sold: str
+):
     claim(service, "eve")
     auto_expand.expand(service, "acme")
     world.apply(sold, actions.set_cart(world, Options(addons=[AddonUnits("adn_viewer", 2)])), silently=True)

@@ -25,7 +25,7 @@ from tests.services.purchases.auto_expand.scenes import (
 from tests.simulated import applied_writes, units
 
 
-def test_until_the_payment_has_settled_nobody_is_seated(service: Runtime, world: World, sold: str):
+def test_no_claim_is_granted_before_the_payment_is_settled(service: Runtime, world: World, sold: str):
     world.board.turn({"plan_change_payment": "waits"})
     claim(service, "eve")
     auto_expand.expand(service, "acme")

@@ -20,7 +20,7 @@ from tests.services.purchases.auto_expand.scenes import OF_FIVE, claim, people, 
 from tests.simulated import applied_writes
 
 
-def test_a_seat_that_is_freed_goes_to_who_waits_and_nothing_is_bought(
+def test_a_freed_seat_goes_to_a_pending_claim_and_nothing_is_bought(
     service: Runtime, world: World, sold: str
 ):
     claim(service, "eve", "fay")
@@ -32,7 +32,7 @@ def test_a_seat_that_is_freed_goes_to_who_waits_and_nothing_is_bought(
     assert applied_writes(world) == 0
 
 
-def test_who_waits_comes_before_who_comes_later(service: Runtime, world: World, sold: str):
+def test_pending_claims_are_granted_in_order(service: Runtime, world: World, sold: str):
     claim(service, "eve", "fay")
     with service.transaction() as session:
         claims.release(session, "acme", OF_FIVE[0], a_cause())
@@ -65,7 +65,9 @@ def test_a_wait_ends_after_some_days(service: Runtime, sold: str):
 @pytest.mark.parametrize(
     "wanted", [MemberUpdate(role="guest"), MemberUpdate(state=assignment.AssignmentState.ACTIVE)]
 )
-def test_who_waits_is_neither_moved_nor_confirmed_by_hand(service: Runtime, sold: str, wanted: MemberUpdate):
+def test_a_pending_claim_can_be_neither_moved_nor_confirmed(
+    service: Runtime, sold: str, wanted: MemberUpdate
+):
     claim(service, "eve")
     with service.transaction() as session, pytest.raises(WrongState, match="is still being bought"):
         members.update_member(session, "acme", "eve", wanted, catalog=service.catalog, cause=a_cause())
