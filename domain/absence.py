@@ -1,4 +1,4 @@
-"""Absence is unknown: what the provider left out stays as it was last known, with a finding."""
+"""Absent fields: what the provider leaves out keeps its last known value, with a drift finding."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from domain.findings import Finding, FindingKind
 from domain.ownership import named_account
 from domain.snapshot import SubscriptionSnapshot
 
-# What every subscription has, and what decides whose it is and which period its payments are about.
+# Every subscription has these fields; they decide its customer and its billing period.
 _NEVER_LOST: Final = ("customer_id", "previous_billing_date")
 
 
 def completed(
     snapshot: SubscriptionSnapshot, known: SubscriptionSnapshot | None, account_key: str | None
 ) -> SubscriptionSnapshot:
-    """The snapshot with what it leaves unstated as in `known`; metadata that names no account counts as such.
-
-    What the seats are counted from is not filled in: without it the snapshot cannot be counted.
+    """The snapshot, with unstated fields filled in from `known`. Metadata that names no account is filled in
+    too. Fields from which seats are counted are not: without them the snapshot is not countable.
     """
     if known is None:
         return snapshot
-    kept: dict[str, Any] = {field: getattr(known, field) for field in snapshot.unstated}
+    filled: dict[str, Any] = {field: getattr(known, field) for field in snapshot.unstated}
     if named_account(snapshot.metadata, account_key) is None:
-        kept["metadata"] = known.metadata
-    kept |= {field: getattr(known, field) for field in _NEVER_LOST if getattr(snapshot, field) is None}
-    return replace(snapshot, **kept)
+        filled["metadata"] = known.metadata
+    filled |= {field: getattr(known, field) for field in _NEVER_LOST if getattr(snapshot, field) is None}
+    return replace(snapshot, **filled)
 
 
 def settled_kinds(snapshot: SubscriptionSnapshot, account_key: str | None) -> Collection[FindingKind]:
-    """The kinds of findings that a sync of the snapshot settles. Metadata that names no account does not
-    settle that it named one which was not believed.
+    """The kinds of findings that a sync of the snapshot closes, unless it finds them again. Metadata without
+    an account does not close the finding about an account that was not accepted.
     """
     if account_key is None or named_account(snapshot.metadata, account_key) is not None:
         return findings.SYNCED
@@ -42,7 +41,7 @@ def settled_kinds(snapshot: SubscriptionSnapshot, account_key: str | None) -> Co
 
 
 def missing(snapshot: SubscriptionSnapshot, known: SubscriptionSnapshot | None) -> Iterator[Finding]:
-    """A finding for each unstated field of which something is kept."""
+    """A finding for each unstated field that has a last known value."""
     for field in snapshot.unstated if known is not None else ():
-        if kept := getattr(known, field):
-            yield findings.field_missing(field, in_words(kept))
+        if value := getattr(known, field):
+            yield findings.field_missing(field, in_words(value))

@@ -67,22 +67,22 @@ class Balance:
 
     @property
     def is_over(self) -> bool:
-        """Whether more people sit there than seats were bought, beside those who wait for one."""
+        """True if more members have seats than were bought, not counting pending claims."""
         return self.overage > self.waiting
 
     @property
     def is_full(self) -> bool:
-        """Whether no seat is left, beside those that are still to be bought."""
+        """True if no seat is available, not counting seats that are still to be bought."""
         return available(self.purchased, self.used - self.waiting) == 0
 
     def moved(self, by: Counted) -> Balance:
-        """The balance with so many more (or fewer) seats taken."""
+        """The balance with the used seats adjusted by the difference `by`."""
         return replace(
             self, active=self.active + by.active, held=self.held + by.held, waiting=self.waiting + by.waiting
         )
 
     def situation(self, seat_type: str, *, now: datetime, rules: SeatRules, requested: int = 1) -> Situation:
-        """What a policy may look at when so many seats of this type are asked for."""
+        """What a policy sees if `requested` seats of this type are claimed."""
         return Situation(
             seat_type=seat_type,
             purchased=self.purchased,
@@ -94,7 +94,7 @@ class Balance:
         )
 
     def figures(self) -> dict[str, int | str]:
-        """What documents, answers and notices show of it; an unlimited number is the word `unlimited`."""
+        """The figures in API responses and notices; an unlimited number is the word `unlimited`."""
         return {
             "purchased": to_json(self.purchased),
             "used": self.used,
@@ -103,7 +103,7 @@ class Balance:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """What the account's row and the audit store of it."""
+        """The balance as the account's row and audit rows store it."""
         return {
             "included": to_json(self.seats.included),
             "addon": self.seats.addon,
@@ -115,40 +115,40 @@ class Balance:
         }
 
     @classmethod
-    def from_json(cls, kept: Mapping[str, int | str]) -> Balance:
+    def from_json(cls, stored: Mapping[str, int | str]) -> Balance:
         """The reverse of `to_json`."""
-        seats = Seats(from_json(kept["included"]), int(kept["addon"]), from_json(kept["contract"]))
-        waiting = int(kept.get("waiting", 0))
-        return cls(seats, int(kept["active"]), int(kept["held"]), waiting, _clock_from_json(kept))
+        seats = Seats(from_json(stored["included"]), int(stored["addon"]), from_json(stored["contract"]))
+        waiting = int(stored.get("waiting", 0))
+        return cls(seats, int(stored["active"]), int(stored["held"]), waiting, _clock_from_json(stored))
 
 
 EMPTY: Final = Balance()
-"""No seats of a type, and nobody on one."""
+"""No seats, and no used ones."""
 
 
-def balances_from_json(kept: Mapping[str, Mapping[str, int | str]]) -> dict[str, Balance]:
+def balances_from_json(stored: Mapping[str, Mapping[str, int | str]]) -> dict[str, Balance]:
     """The balances of an account by seat type, as its row and the audit store them."""
-    return {seat_type: Balance.from_json(one) for seat_type, one in kept.items()}
+    return {seat_type: Balance.from_json(one) for seat_type, one in stored.items()}
 
 
 def _clock_to_json(clock: OverageClock) -> dict[str, Any]:
-    """Only what there is; `suspends_at` only where it is not the deadline."""
+    """The times that are set; `suspends_at` only if it differs from the deadline."""
     moments = {
         "over_since": clock.since,
         "deadline": clock.deadline,
         "shelved_deadline": clock.shelved,
         "suspends_at": clock.suspends_at if clock.suspends_at != clock.deadline else None,
     }
-    kept: dict[str, Any] = {
+    stored: dict[str, Any] = {
         name: moment.isoformat() for name, moment in moments.items() if moment is not None
     }
-    return {**kept, "warned": clock.warned} if clock.deadline else kept
+    return {**stored, "warned": clock.warned} if clock.deadline else stored
 
 
-def _clock_from_json(kept: Mapping[str, int | str]) -> OverageClock:
+def _clock_from_json(stored: Mapping[str, int | str]) -> OverageClock:
     def moment(name: str) -> datetime | None:
-        return datetime.fromisoformat(str(kept[name])) if name in kept else None
+        return datetime.fromisoformat(str(stored[name])) if name in stored else None
 
-    deadline, warned = moment("deadline"), int(kept.get("warned", 0))
+    deadline, warned = moment("deadline"), int(stored.get("warned", 0))
     suspends_at = (moment("suspends_at") or deadline) if warned else None
     return OverageClock(moment("over_since"), deadline, moment("shelved_deadline"), warned, suspends_at)

@@ -14,7 +14,8 @@ from domain.snapshot import AddonQuantity, SubscriptionSnapshot
 class Cart:
     """Everything that a subscription buys: the product, its quantity, and units of add-ons.
 
-    Two carts that buy the same are equal: an add-on stands once, none with no units, in the order of ids.
+    Carts with the same content are equal: add-ons are merged, sorted by id, and left out if they have no
+    units.
     """
 
     product_id: str
@@ -30,11 +31,11 @@ class Cart:
 
     @classmethod
     def of(cls, snapshot: SubscriptionSnapshot) -> Self:
-        """What the subscription buys now; raises AddonsUnknown where the snapshot does not say."""
+        """The present cart. Raises `AddonsUnknown` if the snapshot does not list the add-ons."""
         if snapshot.addons is None:
             raise AddonsUnknown(snapshot.subscription_id)
         return cls(snapshot.product_id, snapshot.quantity, snapshot.addons)
 
     def units(self, addon_id: str) -> int:
-        """Units of the add-on, 0 where it is not in the cart."""
+        """Units of the add-on; 0 if it is not in the cart."""
         return next((addon.quantity for addon in self.addons if addon.addon_id == addon_id), 0)

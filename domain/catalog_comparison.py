@@ -1,4 +1,4 @@
-"""The catalogue beside what the provider sells: what does not fit together, and what to do about it."""
+"""Compare the catalogue with what the provider sells: list the mismatches, each with advice."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from domain.findings import addon_field
 class ProductOnSale:
     """A product as the provider sells it.
 
-    `addons` are the ids of the add-ons offered with it; None where the provider did not say, which is not
-    the same as none. `currency` is an ISO 4217 code, `price` what one unit costs each period, in its
-    smallest unit, where the provider said. One that is not recurring is paid once: nobody can subscribe
-    to it.
+    `addons` are the ids of the add-ons offered with it; None if the provider did not list them, which does
+    not mean that there are none. `currency` is an ISO 4217 code. `price` is the price of one unit per period,
+    in the currency's smallest unit; None if unknown. A product that is not recurring is paid once and cannot
+    be subscribed to.
     """
 
     product_id: str
@@ -31,9 +31,7 @@ class ProductOnSale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddonOnSale:
-    """An add-on as the provider sells it; `currency` is an ISO 4217 code, `price` what one unit costs each
-    period, in its smallest unit.
-    """
+    """An add-on as the provider sells it; `currency` and `price` as in `ProductOnSale`."""
 
     addon_id: str
     name: str | None = None
@@ -43,7 +41,9 @@ class AddonOnSale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnSale:
-    """All that the provider has, by id. What is `archived` is still had by some, and sold no more."""
+    """The provider's products and add-ons by id. `archived` ids are no longer sold; existing customers keep
+    them.
+    """
 
     products: Mapping[str, ProductOnSale]
     addons: Mapping[str, AddonOnSale]
@@ -51,7 +51,7 @@ class OnSale:
 
 
 class MismatchKind(StrEnum):
-    """How the catalogue and the provider can differ."""
+    """The kinds of mismatches between the catalogue and the provider."""
 
     PRODUCT_NOT_AT_PROVIDER = "product_not_at_provider"
     PRODUCT_NOT_IN_CATALOG = "product_not_in_catalog"
@@ -67,7 +67,7 @@ class MismatchKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One difference: `place` is where it stands in the catalogue, or should stand."""
+    """One mismatch; `place` is the place in the catalogue, or where the missing entry belongs."""
 
     kind: MismatchKind
     place: str
@@ -76,7 +76,7 @@ class Mismatch:
 
 
 def compare(catalog: Catalog, on_sale: OnSale) -> Iterator[Mismatch]:
-    """What the catalogue says of products and add-ons beside what the provider says of them."""
+    """The mismatches between the catalogue's products and add-ons and the provider's."""
     for product in catalog.products.values():
         sold = on_sale.products.get(product.product_id)
         if sold is None:
@@ -90,14 +90,14 @@ def compare(catalog: Catalog, on_sale: OnSale) -> Iterator[Mismatch]:
 
 
 def unused(catalog: Catalog, used: Collection[str]) -> Iterator[Mismatch]:
-    """Products of the catalogue that are none of those `used` by subscriptions."""
+    """A mismatch for each product of the catalogue that is not among the `used` ones."""
     for product_id in catalog.products:
         if product_id not in used:
             yield Mismatch(
                 MismatchKind.PRODUCT_UNUSED,
                 _section(product_id),
-                "No subscription known here is of this product.",
-                "Nothing, if it is new or kept for later; else take the section out.",
+                "No known subscription has this product.",
+                "Nothing, if the product is new or kept for later; otherwise remove the section.",
             )
 
 
@@ -133,8 +133,8 @@ def _product_not_at_provider(product: Product) -> Mismatch:
     return Mismatch(
         MismatchKind.PRODUCT_NOT_AT_PROVIDER,
         _section(product.product_id),
-        "The provider knows no such product.",
-        "Correct the id (those of test mode and live mode differ), or take the section out.",
+        "The provider does not know this product.",
+        "Correct the id (test mode and live mode have different ids), or remove the section.",
     )
 
 
@@ -143,9 +143,9 @@ def _product_not_in_catalog(sold: ProductOnSale) -> Mismatch:
     return Mismatch(
         MismatchKind.PRODUCT_NOT_IN_CATALOG,
         _section(sold.product_id),
-        f"The provider sells this product{name} and the catalogue does not know it: "
-        "whoever buys it gets no seats.",
-        "Add the section and say what the product is worth in seats.",
+        f"The provider sells this product{name}, but the catalogue does not have it: "
+        "customers who buy it get no seats.",
+        "Add the section, with the seats that the product gives.",
     )
 
 
@@ -153,8 +153,8 @@ def _product_sold_once(product: Product) -> Mismatch:
     return Mismatch(
         MismatchKind.PRODUCT_SOLD_ONCE,
         _section(product.product_id),
-        "The provider sells this product once and not by subscription, so it never gives seats.",
-        "Correct the id, or take the section out.",
+        "The provider sells this product for a single payment and not by subscription, so it gives no seats.",
+        "Correct the id, or remove the section.",
     )
 
 
@@ -162,8 +162,8 @@ def _archived(kind: MismatchKind, place: str) -> Mismatch:
     return Mismatch(
         kind,
         place,
-        "It is archived at the provider: who has it keeps it, nobody else can buy it.",
-        "Nothing while somebody has it; unarchive it at the provider to sell it again.",
+        "It is archived at the provider: existing customers keep it, but nobody can buy it.",
+        "Nothing, while customers have it. Unarchive it at the provider to sell it again.",
     )
 
 
@@ -171,8 +171,8 @@ def _addon_not_at_provider(place: str) -> Mismatch:
     return Mismatch(
         MismatchKind.ADDON_NOT_AT_PROVIDER,
         place,
-        "The provider knows no such add-on.",
-        "Correct the id (those of test mode and live mode differ), or take the line out.",
+        "The provider does not know this add-on.",
+        "Correct the id (test mode and live mode have different ids), or remove the line.",
     )
 
 
@@ -180,9 +180,9 @@ def _addon_not_in_catalog(product: Product, addon_id: str) -> Mismatch:
     return Mismatch(
         MismatchKind.ADDON_NOT_IN_CATALOG,
         _addon_line(product.product_id, addon_id),
-        "The provider offers this add-on with the product and the catalogue does not know it: "
-        "the count of whoever buys it stays what it was.",
-        "Add the line with the size of one unit, {} if it is not a seat.",
+        "The provider offers this add-on with the product, but the catalogue does not have it: "
+        "subscriptions that buy it keep their last good count.",
+        "Add the line with the seats of one unit, or {} if it is not a seat.",
     )
 
 
@@ -190,8 +190,8 @@ def _addon_not_attached(place: str) -> Mismatch:
     return Mismatch(
         MismatchKind.ADDON_NOT_ATTACHED,
         place,
-        "The provider does not offer this add-on with the product, so nobody can buy it there.",
-        "Attach it to the product at the provider, or take the line out once no subscription has it.",
+        "The provider does not offer this add-on with the product, so it cannot be bought.",
+        "Attach it to the product at the provider, or remove the line once no subscription has it.",
     )
 
 
@@ -200,7 +200,7 @@ def _other_currency(place: str, ours: str, products: str) -> Mismatch:
         MismatchKind.OTHER_CURRENCY,
         place,
         f"The provider sells the add-on in {ours} and the product in {products}.",
-        "Make an add-on in the product's currency at the provider and attach that one.",
+        "Create an add-on in the product's currency at the provider, and attach that one.",
     )
 
 

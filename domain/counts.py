@@ -1,4 +1,4 @@
-"""Seat arithmetic: what a subscription bought, and what an account may use."""
+"""Seat arithmetic: the seats that a subscription bought, and those that an account may use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Seats:
 
     @property
     def purchased(self) -> SeatLimit:
-        """Included + addon + contract; unlimited as soon as one of them is."""
+        """Included + addon + contract; unlimited if one of them is."""
         return add(add(self.included, self.addon), self.contract)
 
     def __add__(self, other: Seats) -> Seats:
@@ -46,10 +46,10 @@ NO_SEATS: Final = Seats()
 
 
 def subscription_seats(catalog: Catalog, snapshot: SubscriptionSnapshot) -> Mapping[str, Seats]:
-    """What the subscription bought, for each seat type its product sells, whatever its status does to it.
+    """The seats the subscription bought, for each seat type its product sells; its status is ignored.
 
-    Included + per unit x quantity, and beside it the sum of the add-ons' sizes x their units. Raises
-    Uncountable, with every finding, rather than take something unknown for zero or for one.
+    `included` is included + per unit x quantity, `addon` the sum over the add-ons of size x units. Raises
+    `Uncountable` with all findings if anything is unknown: unknown is never counted as zero.
     """
     product = catalog.product(snapshot.product_id)
     stopping = (*_status_findings(catalog, snapshot), *_cart_findings(product, snapshot))
@@ -59,7 +59,7 @@ def subscription_seats(catalog: Catalog, snapshot: SubscriptionSnapshot) -> Mapp
 
 
 def cart_seats(catalog: Catalog, cart: Cart) -> Mapping[str, Seats]:
-    """What the cart would buy, for each seat type its product sells. Raises like `subscription_seats`."""
+    """The seats the cart would buy, for each seat type its product sells. Raises `Uncountable`."""
     product = catalog.product(cart.product_id)
     stopping = tuple(_cart_findings(product, cart))
     if product is None or stopping:
@@ -76,7 +76,7 @@ def _seats(product: Product, quantity: int, addons: Iterable[AddonQuantity]) -> 
 
 
 def range_findings(product: Product, seats: Mapping[str, Seats]) -> tuple[Finding, ...]:
-    """Where the purchase lies outside the product's minimum and maximum; the count stays what was paid."""
+    """Findings if the purchase is outside the product's minimum and maximum. All paid seats count anyway."""
     below = (t for t, minimum in product.minimum.items() if not at_least(_purchased(seats, t), minimum))
     above = (t for t, maximum in product.maximum.items() if not at_least(maximum, _purchased(seats, t)))
     return (
@@ -86,7 +86,7 @@ def range_findings(product: Product, seats: Mapping[str, Seats]) -> tuple[Findin
 
 
 def within_paid(cart: Mapping[str, Seats], paid: Mapping[str, Seats]) -> Mapping[str, Seats]:
-    """Of the seats in the cart those that were paid for: of each type no more than `paid` has."""
+    """The seats in the cart that were paid for: of each type at most as many as in `paid`."""
     return {
         seat_type: seats
         if at_least(_purchased(paid, seat_type), seats.purchased)
@@ -96,7 +96,7 @@ def within_paid(cart: Mapping[str, Seats], paid: Mapping[str, Seats]) -> Mapping
 
 
 def growth_findings(cart: Mapping[str, Seats], counted: Mapping[str, Seats]) -> tuple[Finding, ...]:
-    """What the cart holds beyond the seats that count."""
+    """Findings for the seat types of which the cart has more seats than count."""
     return tuple(
         findings.unpaid_growth(seat_type, seats.purchased, _purchased(counted, seat_type))
         for seat_type, seats in cart.items()
@@ -116,7 +116,7 @@ def _bought(product: Product, seat_type: str, quantity: int, units: Mapping[str,
 
 
 def _units(addons: Iterable[AddonQuantity]) -> Mapping[str, int]:
-    """Units by add-on; one that is listed twice is added up."""
+    """Units by add-on. If an add-on is listed twice, its units are added."""
     units: Counter[str] = Counter()
     for addon in addons:
         units[addon.addon_id] += addon.quantity
@@ -160,7 +160,7 @@ def _total_findings(seats: Mapping[str, Seats]) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionShare:
-    """What one subscription bought, and whether that counts now."""
+    """The seats that one subscription bought, and whether they count now."""
 
     seats: Mapping[str, Seats]
     standing: SubscriptionStanding
@@ -168,10 +168,10 @@ class SubscriptionShare:
 
 @dataclass(frozen=True, slots=True)
 class AccountSeats:
-    """What an account may use, and where it stands.
+    """The seats that an account may use, and its standing.
 
-    `deadline` is when the first seats in grace stop counting. `changes_at` is the first moment at which
-    all this changes by itself: that deadline, or the start or the end of a contract.
+    `deadline` is when the first seats in a payment grace period stop counting. `changes_at` is the next time
+    at which anything here changes without an event: that deadline, or the start or end of a contract.
     """
 
     seats: Mapping[str, Seats]
@@ -180,17 +180,18 @@ class AccountSeats:
     changes_at: datetime | None = None
 
     def of(self, seat_type: str) -> Seats:
-        """The account's seats of one type, none where nothing gives any."""
+        """The account's seats of one type; `NO_SEATS` if nothing gives any."""
         return self.seats.get(seat_type, NO_SEATS)
 
 
 def account_seats(
     catalog: Catalog, account_id: str, subscriptions: Sequence[SubscriptionShare], *, now: datetime
 ) -> AccountSeats:
-    """Everything that counts, added up; else what is suspended, as it was; else the free seats.
+    """The sum of all seats that count. If none count: the seats of suspended subscriptions; if there are none
+    either: the free seats.
 
-    A subscription that has not begun neither counts nor keeps an account from its free seats. A type
-    that only uncounted subscriptions sell is listed with no seats.
+    A subscription that has not begun does not count, and the account still has its free seats. A seat type
+    that only subscriptions without counting seats sell is listed with no seats.
     """
     contracts = catalog.contracts_of(account_id)
     standing, sources = _standing_and_sources(catalog, contracts, subscriptions, now)

@@ -1,4 +1,4 @@
-"""Drift: where the provider's picture of a subscription and ours differ, and why that is likely so."""
+"""Drift: differences between a subscription at the provider and our copy of it, and their likely cause."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Final
 from domain.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
 from domain.times import iso_time
 
-# What a list item tells. It has no add-ons: a free one that changes moves none of these, so equality
-# here is no proof, and every subscription is retrieved now and then all the same.
+# The fields of a list item. Add-ons are missing, and a change of a free add-on changes none of these fields.
+# So equal list items do not prove that nothing changed, and every subscription is retrieved regularly.
 LISTED: Final = (
     "status",
     "product_id",
@@ -26,10 +26,10 @@ LISTED: Final = (
 )
 RETRIEVED: Final = (*LISTED, "addons")
 _listed: Final = attrgetter(*LISTED)
-# What decides how many seats a subscription gives.
+# The fields that decide how many seats a subscription gives.
 _SEATS: Final = ("status", "product_id", "quantity", "addons")
 
-# What only a person changes, with or without the application's help; the others also move by themselves.
+# Fields that change only by a person's action; the others also change by themselves.
 _BY_HAND: Final = {
     "product_id",
     "quantity",
@@ -41,7 +41,7 @@ _BY_HAND: Final = {
 
 
 class LikelyCause(StrEnum):
-    """Why the two sides came to differ, as far as that can be told from here."""
+    """The likely reason of a difference."""
 
     LOST_WEBHOOK = "lost_webhook"
     LATE_WEBHOOK = "late_webhook"
@@ -52,7 +52,7 @@ class LikelyCause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One field, in words for people: `ours` is what we know, `theirs` what the provider shows."""
+    """A field that differs, with both values in words: `ours` here, `theirs` at the provider."""
 
     field: str
     ours: str
@@ -62,9 +62,9 @@ class Difference:
 def differences(
     ours: SubscriptionSnapshot, theirs: SubscriptionSnapshot, fields: Iterable[str] = RETRIEVED
 ) -> tuple[Difference, ...]:
-    """The fields by which the two are not the same; `LISTED` where `theirs` comes from a list.
+    """The fields in which the two snapshots differ. Pass `LISTED` if `theirs` comes from a list.
 
-    What `theirs` leaves unstated is unknown, and no difference.
+    Fields that `theirs` leaves unstated are unknown and do not count as different.
     """
     return tuple(
         Difference(field, in_words(getattr(ours, field)), in_words(getattr(theirs, field)))
@@ -74,21 +74,22 @@ def differences(
 
 
 def contradicts(body: SubscriptionSnapshot, retrieved: SubscriptionSnapshot) -> bool:
-    """Whether a webhook's body and a retrieve disagree on the seats; what the body lacks says nothing."""
-    told = [field for field in _SEATS if getattr(body, field) is not None]
-    return bool(differences(body, retrieved, told))
+    """True if a webhook body and a retrieve differ in a field about seats that the body has."""
+    stated = [field for field in _SEATS if getattr(body, field) is not None]
+    return bool(differences(body, retrieved, stated))
 
 
 def fingerprint(snapshot: SubscriptionSnapshot) -> str:
-    """All that a list tells of a subscription in 32 characters: another one means that something differs."""
+    """A hash of the listed fields, 32 characters long, to compare list items with the stored snapshot."""
     return blake2b(repr(_listed(snapshot)).encode(), digest_size=16).hexdigest()
 
 
 def likely_cause(moved: Sequence[Difference], *, deliveries_arrive: bool) -> LikelyCause:
-    """Why nobody told us. `deliveries_arrive`: about any subscription, since this one was last looked at.
+    """Why no webhook announced the change. `deliveries_arrive`: whether any delivery, about any subscription,
+    arrived since this one was last synced.
 
-    Where none arrive at all, this one is no exception. Where they do, a change that only a person makes was
-    likely made in the customer portal or the dashboard.
+    If none arrived, webhooks are lost in general. If others arrived, a change that only a person can make was
+    probably made in the customer portal or the dashboard.
     """
     if deliveries_arrive and moved and all(one.field in _BY_HAND for one in moved):
         return LikelyCause.PORTAL_CHANGE
@@ -96,12 +97,12 @@ def likely_cause(moved: Sequence[Difference], *, deliveries_arrive: bool) -> Lik
 
 
 def _plain(value: object) -> object:
-    """The order of add-ons means nothing."""
+    """The value for comparison: the order of add-ons does not matter."""
     return sorted(map(in_words, value)) if isinstance(value, tuple) else value
 
 
 def in_words(value: object) -> str:
-    """The value in words; the same words mean the same value."""
+    """The value in words. Different values give different words."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):

@@ -1,7 +1,7 @@
-"""E-mail addresses: which may be used, and which two spellings are one address.
+"""E-mail addresses: which are allowed, and which spellings are the same address.
 
-Equal are addresses whose domains are one by IDNA and whose local parts are one in Unicode's composed form
-(NFC) and in lower case. Case folding would go too far: it makes `groß` and `gross` one.
+Two addresses are the same if their domains are equal by IDNA and their local parts are equal in Unicode's
+composed form (NFC) and lower case. Case folding is not used: it would make `groß` and `gross` equal.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _INVISIBLE: Final = frozenset(
 
 
 def problem_of(address: str) -> str | None:
-    """What keeps the address from being used; None for a good one. `LOCAL@DOMAIN` is taken for granted."""
+    """Why the address is not allowed; None if it is. The caller has checked the form `LOCAL@DOMAIN`."""
     if any(_is_invisible(character) for character in address):
         return "must not hold invisible characters, such as a zero-width space: type it again"
     try:
@@ -38,9 +38,9 @@ def problem_of(address: str) -> str | None:
 
 
 def address_key(address: str) -> str:
-    """The spelling that all spellings of one address have in common, for comparing and never for showing.
+    """The common form of all spellings of an address, for comparison and never for display.
 
-    An address from before `problem_of` was asked has a key as well, in which nothing is invisible.
+    Addresses stored before `problem_of` existed may have invisible characters; the key omits them.
     """
     visible = "".join(character for character in address.strip() if not _is_invisible(character))
     local, _, domain = visible.rpartition("@")

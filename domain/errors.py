@@ -1,4 +1,4 @@
-"""Every error we raise, in our words. HTTP statuses are given to them at the door, not here."""
+"""The errors that this service raises. `webhook_app` maps them to HTTP statuses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from domain.wording import counted
 
 
 class SeatSyncError(Exception):
-    """The root. `code` is stable and machine-readable; `details` holds the numbers behind the refusal."""
+    """The base class. `code` is stable and machine-readable; `details` holds the facts behind the message."""
 
     code: str = "error"
 
@@ -24,20 +24,20 @@ class SeatSyncError(Exception):
 
 
 class SettingsError(SeatSyncError):
-    """Environment variables that are missing or malformed, all at once."""
+    """Environment variables are missing or malformed; the message lists all of them."""
 
     code = "settings_invalid"
 
 
 class ForeignDatabase(SettingsError):
-    """The database belongs to another mode or business of the provider than the settings name."""
+    """The database was set up for another provider mode or business than the settings name."""
 
     code = "foreign_database"
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing wrong in the catalogue: where it stands, what is wrong, what would be right."""
+    """One mistake in the catalogue: its place, and what is wrong with the allowed values."""
 
     place: str
     problem: str
@@ -47,7 +47,7 @@ class Mistake:
 
 
 class CatalogError(SeatSyncError):
-    """The catalogue cannot be used; `mistakes` lists everything wrong in it."""
+    """The catalogue cannot be used; `mistakes` lists everything that is wrong with it."""
 
     code = "catalog_invalid"
 
@@ -58,23 +58,23 @@ class CatalogError(SeatSyncError):
 
 
 class NamespaceUnknown(SeatSyncError):
-    """The database could not be asked for its id yet, so nothing at Redis or at the broker can be named."""
+    """The database id is not known yet, so no keys in Redis and no queues of the broker can be named."""
 
     code = "namespace_unknown"
 
 
-# The outside: told apart by one question, does trying again help?
+# Errors of the provider, divided by one question: does it help to try again?
 
 
 class ProviderError(SeatSyncError):
-    """The provider did not give a usable answer. `retry_helps`: whether trying again may give one."""
+    """The provider did not give a usable response. `retry_helps`: whether trying again may give one."""
 
     code = "provider_error"
     retry_helps = False
 
 
 class TransientError(ProviderError):
-    """Trying again helps. `retry_after` is the provider's own wish in seconds, if it had one."""
+    """Trying again helps. `retry_after` is the delay in seconds that the provider requested, if any."""
 
     code = "provider_unavailable"
     retry_helps = True
@@ -85,7 +85,7 @@ class TransientError(ProviderError):
 
 
 class AnswerIncomplete(TransientError):
-    """The provider's answer lacks a field without which there is no count, or has it malformed."""
+    """The provider's response lacks a field that is needed to count seats, or has it malformed."""
 
     code = "provider_answer_incomplete"
 
@@ -95,21 +95,21 @@ class AnswerIncomplete(TransientError):
 
 
 class BudgetSpent(TransientError):
-    """The shared request budget has nothing left for this kind of caller; no request was sent."""
+    """The shared request budget is used up for calls of this priority; no request was sent."""
 
     code = "provider_budget_spent"
 
 
 class TooManyWaiting(TransientError):
-    """As many callers as may wait for the provider at once are waiting already; no request was sent."""
+    """The maximum number of calls is already waiting for the provider; no request was sent."""
 
     code = "too_many_waiting"
 
 
 class KeyRefused(TransientError):
-    """The provider does not take the API key, or not for this call, until a person repairs it.
+    """The provider refuses the API key, at all or for this call, until a person corrects it.
 
-    Background work goes on trying, since nothing tells when that is; whoever asks need not.
+    Background work continues to try, because the correction is not announced. Callers need not retry.
     """
 
     code = "provider_key_refused"
@@ -121,32 +121,31 @@ class KeyRefused(TransientError):
 
 
 class OutcomeUnknown(TransientError):
-    """A change was sent and no clear answer came: it may have been made, and only a look tells.
+    """A change was sent and no clear response came. It may have been made; only a sync shows that.
 
-    Sending it again may do it twice.
+    Do not send it again: it could be made twice.
     """
 
     code = "outcome_unknown"
 
 
 class PermanentError(ProviderError):
-    """Trying again gives the same answer; a person has to look."""
+    """Trying again gives the same response; a person has to act."""
 
     code = "provider_refused"
 
 
 class SubscriptionNotAtProvider(PermanentError):
-    """The provider answered that it knows no such subscription: an answer, not an outage."""
+    """The provider responded that it does not know the subscription. This is not an outage."""
 
     code = "subscription_not_at_provider"
 
 
 class ChangeRefused(PermanentError):
-    """The provider does not make the change, as the subscription stands; nothing was changed.
+    """The provider refused the change in the subscription's present state; nothing was changed.
 
-    `code` says why in our words, `provider_code` in the provider's, None where it gave no code. The message
-    says what to do next. `retry_helps` is whether the same wish may be granted later without anybody doing
-    anything.
+    `code` is this service's code for the reason, `provider_code` the provider's, None if it gave none. The
+    message says what to do next. `retry_helps` is true if the same request may succeed later by itself.
     """
 
     code = "change_refused"
@@ -160,24 +159,24 @@ class ChangeRefused(PermanentError):
 
 
 class CartRefused(ChangeRefused):
-    """The provider sells no such cart, or not on those terms, to anybody."""
+    """The provider does not sell this cart on these terms to any customer."""
 
 
 class InvalidSignature(SeatSyncError):
-    """A delivery that does not prove where it comes from. `reason` is for our log, never for the caller."""
+    """The signature of a delivery is not valid. `reason` is for the log and is not shown to the sender."""
 
     code = "invalid_signature"
 
     def __init__(self, reason: str) -> None:
-        super().__init__("The delivery's signature or timestamp is not valid.")
+        super().__init__("The signature or timestamp of the delivery is not valid.")
         self.reason = reason
 
 
-# What app backends ask for and cannot have.
+# Requests of app backends that cannot be fulfilled.
 
 
 class NotFound(SeatSyncError):
-    """What was named does not exist."""
+    """The named object does not exist."""
 
     code = "not_found"
 
@@ -187,21 +186,21 @@ class AccountNotFound(NotFound):
 
     def __init__(self, account_id: str) -> None:
         super().__init__(
-            f"No account {account_id!r} is known. Create it with PUT /v1/accounts/ACCOUNT_ID, or wait for "
+            f"Account {account_id!r} does not exist. Create it with PUT /v1/accounts/ACCOUNT_ID, or wait for "
             "the first webhook of its subscription.",
             details={"account_id": account_id},
         )
 
 
 class NotKnownThen(NotFound):
-    """The account is known, and was not yet at the time that is asked about."""
+    """The account exists now, but did not exist at the requested time."""
 
     code = "not_known_then"
 
     def __init__(self, account_id: str, since: datetime | None) -> None:
         known = f"{since:%Y-%m-%dT%H:%M:%S.%fZ}" if since else None
         super().__init__(
-            f"Nothing is known of account {account_id!r} before {known or 'now'}: ask for a later time.",
+            f"Account {account_id!r} has no history before {known or 'now'}. Request a later time.",
             details={"account_id": account_id, "known_since": known},
         )
 
@@ -237,76 +236,80 @@ class ProductNotFound(NotFound):
 
 
 class Refused(SeatSyncError):
-    """A well-formed wish that the present state does not allow."""
+    """A well-formed request that the present state does not allow."""
 
     code = "refused"
 
 
 class AddonsUnknown(Refused):
-    """A cart that is not known whole cannot be changed: what is not named in a change is removed."""
+    """The subscription's add-ons are unknown, so its cart cannot be changed: a change replaces it all."""
 
     code = "addons_unknown"
 
     def __init__(self, subscription_id: str) -> None:
         super().__init__(
-            "It is not known which add-ons the subscription has, and a change would remove what it does not "
-            "name. Resync the account first.",
+            "The subscription's add-ons are unknown. A plan change replaces the whole cart and would drop "
+            "them. Sync the account first (POST /v1/accounts/ID/sync).",
             details={"subscription_id": subscription_id},
         )
 
 
 class BelowMinimum(Refused):
-    """Fewer seats than the product is sold with, or than it includes."""
+    """Fewer seats than the product's minimum, or than it includes."""
 
     code = "below_minimum"
 
 
 class AboveMaximum(Refused):
-    """More seats than the product is sold with."""
+    """More seats than the product's maximum."""
 
     code = "above_maximum"
 
 
 class NoWayToBuy(Refused):
-    """Nothing that is sold gives so many seats."""
+    """No purchasable combination gives this number of seats."""
 
     code = "no_way_to_buy"
 
 
 class SubscriptionExists(Refused):
-    """The account pays for a subscription already, and nothing says that a second one is meant."""
+    """The account already has a paid subscription, and the request does not ask for a second one."""
 
     code = "subscription_exists"
 
 
 class PurchaseUnlinked(Refused):
-    """Nobody could tell whose purchase it is."""
+    """The purchase could not be linked to an account."""
 
     code = "purchase_unlinked"
 
 
 class NoSeatAvailable(Refused):
+    """All seats of the type are used, and the policy does not grant more."""
+
     code = "no_seat_available"
 
 
 class ClaimsBlocked(Refused):
+    """The account is suspended or has ended, or its grace period is over."""
+
     code = "claims_blocked"
 
 
 class PurchaseNeeded(Refused):
-    """The account's policy buys what is missing, and nothing here can buy it."""
+    """The policy is auto_expand, but the missing seats cannot be bought automatically."""
 
     code = "purchase_needed"
 
 
 class HoldExpired(Refused):
-    """The invitation's time was over before it was taken up."""
+    """The invitation lapsed before it was confirmed."""
 
     code = "hold_expired"
 
 
 class WrongState(Refused):
-    """The member is in a state from which the asked one cannot be reached."""
+    """The member's present state does not allow the requested change."""
 
     code = "wrong_state"
 
@@ -318,60 +321,62 @@ class EmailTaken(Refused):
 
 
 class MemberIdTaken(Refused):
-    """Another member of the account has the id that this one is to be given."""
+    """Another member of the account has the requested new id."""
 
     code = "member_id_taken"
 
 
 class BatchRefused(Refused):
-    """A batch that is all or nothing came to nothing; `results` tells which claims stopped it."""
+    """A batch that grants all claims or none was refused; `results` shows which claims were refused."""
 
     code = "batch_refused"
 
 
 class NotReplayable(Refused):
-    """Only dead letters can be replayed."""
+    """The event is no dead letter, so it cannot be replayed."""
 
     code = "not_replayable"
 
 
 class FindingNotHeld(Refused):
-    """Only a held finding is closed by a person."""
+    """The finding is not held, so a person cannot close it."""
 
     code = "finding_not_held"
 
 
 class AccountNotEmpty(Refused):
-    """An account with subscriptions, members or contracts cannot be deleted."""
+    """The account has subscriptions, members or contracts, so it cannot be deleted."""
 
     code = "account_not_empty"
 
 
 class OwnAccount(Refused):
-    """A subscription cannot be taken out of the account under its own id, only linked to another."""
+    """A subscription cannot be unlinked from its default account, the one under its own id."""
 
     code = "own_account"
 
 
 class EndpointExists(Refused):
-    """One URL, one endpoint: every notice would arrive twice."""
+    """An endpoint with this URL exists already; every notice would arrive twice."""
 
     code = "endpoint_exists"
 
 
 class NotResendable(Refused):
-    """Nobody is there to take the notice."""
+    """There is no endpoint to send the notice to."""
 
     code = "not_resendable"
 
 
 class Contended(SeatSyncError):
-    """Two calls moved the same thing at once and this one gave way; trying again helps."""
+    """Another call changed the same object at the same time; trying again helps."""
 
     code = "contended"
 
 
 class UnknownRole(SeatSyncError):
+    """The catalogue has no such role, and no `*` for roles it does not name."""
+
     code = "unknown_role"
 
 
@@ -380,13 +385,13 @@ class UnknownSeatType(SeatSyncError):
 
 
 class UnsafeUrl(SeatSyncError):
-    """A URL that we will not send anything to; the message says what would be right."""
+    """The URL is not allowed as a target for notices; the message says what is allowed."""
 
     code = "url_refused"
 
 
 class IdempotencyKeyReused(SeatSyncError):
-    """The key was used before with another body."""
+    """The `Idempotency-Key` was used before with another request body."""
 
     code = "idempotency_key_reused"
 
@@ -396,46 +401,48 @@ class SeatChangeNotFound(NotFound):
 
 
 class NothingToChange(Refused):
-    """The wish is what there is already, or cannot be granted by any purchase."""
+    """The account already has the requested seats, or no purchase gets closer to them."""
 
     code = "nothing_to_change"
 
 
 class NoSubscription(Refused):
-    """No one subscription of the account is the one to change."""
+    """The account has no subscription to change, or several and the request does not name one."""
 
     code = "no_subscription_to_change"
 
 
 class SeatsInUse(Refused):
-    """More people sit there than seats would be left."""
+    """The change would leave fewer seats than are in use."""
 
     code = "seats_in_use"
 
 
 class PreviewExpired(Refused):
+    """The preview's token is too old; a new preview is needed."""
+
     code = "preview_expired"
 
 
 class SubscriptionChanged(Refused):
-    """What was previewed is no longer what would be changed."""
+    """The subscription or the account changed since the preview; a new preview is needed."""
 
     code = "subscription_changed"
 
 
 class ChangeInFlight(Refused):
-    """Another change of the subscription is under way."""
+    """Another change of the subscription is in progress."""
 
     code = "change_in_flight"
 
 
 class NotCancellable(Refused):
-    """The change is past the point where it can be taken back."""
+    """The change can no longer be cancelled."""
 
     code = "not_cancellable"
 
 
 class ReleaseRefused(Refused):
-    """Somebody is to give a seat back who has none of those that are given back."""
+    """A member named in `release` has no seat of a type that the change reduces."""
 
     code = "release_refused"

@@ -1,4 +1,4 @@
-"""Why so many seats: the sum behind a figure, term by term, and what gives each term or keeps it back."""
+"""Explain the number of purchased seats: its terms, their sources, and why each source counts or not."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from domain.seat_limit import SeatLimit, add
 from domain.snapshot import SubscriptionSnapshot
 from domain.statuses import Phase, Standing, StatusEffect
 
-_CHANGED: Final = "the catalogue has changed since, and they are about to be counted anew"
+_CHANGED: Final = "the catalogue has changed, and they will be counted again shortly"
 
 
 class SourceKind(StrEnum):
-    """What seats can come from."""
+    """The kinds of sources that give seats."""
 
     SUBSCRIPTION = "subscription"
     CONTRACT = "contract"
@@ -37,8 +37,8 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One summand: so many seats, what they are, and the place in the catalogue that makes them so many;
-    None where that is no longer known.
+    """One term of the sum: a number of seats, a description, and the place in the catalogue that defines it;
+    None if that is no longer known.
     """
 
     seats: SeatLimit
@@ -48,8 +48,8 @@ class Term:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Something that gives the account seats, or would. `because` says why it does or does not, and `rule`
-    which place in the catalogue decides that. `kept` says why the last good figures stand, where they do.
+    """A source of seats, whether it `gives` them now or not. `because` says why, and `rule` names the place
+    in the catalogue that decides it. `kept` says why the last good figures are used; None if they are not.
     """
 
     kind: SourceKind
@@ -63,7 +63,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """A subscription as the account has it: what is kept of it, and what it adds by that."""
+    """A subscription of the account: what is stored about it, and the seats it adds."""
 
     subscription_id: str
     snapshot: SubscriptionSnapshot | None
@@ -73,15 +73,15 @@ class Holding:
     is_counted: bool
     share: SubscriptionShare
     is_gone: bool = False
-    """Whether the provider has not known it for so long that it was given up."""
+    """True if the provider has not known it for a whole term, so that it ended here."""
 
 
 def sources(
     catalog: Catalog, account_id: str, holdings: Sequence[Holding], *, now: datetime
 ) -> Sequence[Source]:
-    """Everything that gives the account seats or would, whether it does now, and why.
+    """All sources of the account's seats, whether they give seats now or not, and why.
 
-    What gives adds up to `account_seats`.
+    The terms of those that do add up to `account_seats`.
     """
     contracts = catalog.contracts_of(account_id)
     evaluated = account_seats(catalog, account_id, [holding.share for holding in holdings], now=now)
@@ -96,12 +96,12 @@ def sources(
 
 
 def terms_of(given: Iterable[Source], seat_type: str) -> Sequence[Term]:
-    """The summands of the purchased seats of a type."""
+    """The terms that add up to the purchased seats of a type."""
     return [term for source in given if source.gives for term in source.terms.get(seat_type, ())]
 
 
 def total(terms: Iterable[Term]) -> SeatLimit:
-    """What the summands come to."""
+    """The sum of the terms."""
     result: SeatLimit = 0
     for term in terms:
         result = add(result, term.seats)
@@ -110,8 +110,8 @@ def total(terms: Iterable[Term]) -> SeatLimit:
 
 def formula(terms: Sequence[Term]) -> str:
     """`5 included in Team (pdt_team) + 10 x 1 seat of adn_seat = 15`."""
-    summands = " + ".join(term.text for term in terms) or "nothing gives any"
-    return f"{summands} = {total(terms)}"
+    text = " + ".join(term.text for term in terms) or "no source"
+    return f"{text} = {total(terms)}"
 
 
 # What a subscription bought.
@@ -135,7 +135,9 @@ def _of_subscription(catalog: Catalog, holding: Holding, evaluated: AccountSeats
 
 
 def _bought(catalog: Catalog, holding: Holding) -> tuple[Mapping[str, Sequence[Term]], str | None]:
-    """The summands of each seat type; the last good figures, and why, where the snapshot gives others."""
+    """The terms of each seat type. If the snapshot gives other figures than those in use: the last good ones,
+    and the reason.
+    """
     if holding.snapshot is None:
         return {}, None
     figures = holding.share.seats
@@ -179,7 +181,7 @@ def _seats(number: int) -> str:
 
 
 def _standing(holding: Holding, *, gives: bool) -> str:
-    """What its status does to its seats."""
+    """The effect of the subscription's status on its seats, in words."""
     standing, status = holding.share.standing, f"status {holding.status}"
     if holding.is_gone:
         return "the provider no longer knows it, and its term is over"
@@ -192,15 +194,15 @@ def _standing(holding: Holding, *, gives: bool) -> str:
         whose = "the provider's deadline" if is_theirs else "the end of payment_grace_days"
         return f"{status}: its seats count until {standing.until:%Y-%m-%dT%H:%M:%SZ}, {whose}"
     if standing.phase is Phase.SUSPENDED:
-        kept = "its figures stay, new claims are refused" if gives else "what else counts stands alone"
-        return f"{status}: suspended, {kept}"
+        effect = "its figures stay, new claims are refused" if gives else "only other sources count"
+        return f"{status}: suspended, {effect}"
     is_to_come = standing.phase is Phase.NOT_YET
     return f"{status}: it " + (
         "has not begun and gives no seats yet" if is_to_come else "is over and gives no seats"
     )
 
 
-# What is given besides.
+# Contracts and free seats.
 
 
 def _of_contract(contract: Contract, now: datetime) -> Source:
@@ -230,7 +232,7 @@ def _of_free_seats(catalog: Catalog, evaluated: AccountSeats, *, counting: bool)
     if catalog.free is None:
         return
     gives = not counting and evaluated.standing is not Standing.SUSPENDED
-    others = "other seats count" if counting else "the figures of what is suspended stay"
+    others = "other seats count" if counting else "the figures of suspended subscriptions stay"
     yield Source(
         kind=SourceKind.FREE,
         name="free",

@@ -1,4 +1,4 @@
-"""What a person should see about a subscription, each with what to do about it."""
+"""Drift findings: differences and oddities that a person should see, each with what to do about it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from domain.seat_limit import SeatLimit, to_json
 from domain.statuses import StatusEffect
 
 _WHY: Final = {
-    LikelyCause.LOST_WEBHOOK: "No webhook told: look at the endpoint's deliveries at the provider.",
-    LikelyCause.PORTAL_CHANGE: "No webhook told, though others arrive: likely a change by hand, in the "
-    "customer portal or the dashboard.",
+    LikelyCause.LOST_WEBHOOK: "No webhook announced it: check the endpoint's deliveries at the provider.",
+    LikelyCause.PORTAL_CHANGE: "No webhook announced it, although others arrive: it was probably changed by "
+    "hand, in the customer portal or the dashboard.",
 }
 
 MOST_UNITS: Final = 2**31 - 1
 """The provider's quantities are int32."""
 
 MOST_SEATS: Final = 10**12
-"""A larger figure is an accident and no purchase; a bigint holds far more."""
+"""The largest plausible number of seats; a larger figure is a mistake. (A bigint holds far more.)"""
 
 
 class FindingKind(StrEnum):
-    """What can be odd. The first two are differences that the next look at the provider repairs. The next
-    six leave a snapshot without a count, the three after them do not. The last is about a whole account.
+    """The kinds of findings. The next sync repairs the first two. The six after them mean that a snapshot
+    cannot be counted, the three after those do not. `RULES_DIFFER` is about a whole account.
     """
 
     DIFFERS = "differs"
@@ -53,7 +53,7 @@ class FindingKind(StrEnum):
     APPLIED_LATE = "applied_late"
 
 
-# What the last good count stays for until a person has done what the message says.
+# While a finding of these kinds is open, the last good values stay, until a person does what it says.
 _HELD: Final = {
     FindingKind.UNKNOWN_STATUS,
     FindingKind.UNKNOWN_PRODUCT,
@@ -68,7 +68,7 @@ _HELD: Final = {
     FindingKind.UNPROVED_ACCOUNT,
 }
 DIFFERENCES: Final = frozenset({FindingKind.DIFFERS, FindingKind.UNHEARD_OF})
-"""What the provider's list shows and a sync repairs."""
+"""Differences that the provider's list shows and a sync repairs."""
 
 _UNCOUNTABLE: Final = frozenset(
     {
@@ -80,26 +80,28 @@ _UNCOUNTABLE: Final = frozenset(
         FindingKind.ABSURD_TOTAL,
     }
 )
-# About the seats of a snapshot that was counted.
+# Findings about a snapshot that could be counted.
 _OF_THE_COUNT: Final = frozenset(
     {FindingKind.BELOW_MINIMUM, FindingKind.ABOVE_MAXIMUM, FindingKind.UNPAID_GROWTH}
 )
 COUNTING: Final = _UNCOUNTABLE | _OF_THE_COUNT
-"""What counting a stored snapshot finds; the catalogue alone decides about these."""
+"""The findings of counting a stored snapshot; they depend on nothing but the snapshot and the catalogue."""
 
 OWNERSHIP: Final = frozenset({FindingKind.METADATA_MISSING, FindingKind.UNPROVED_ACCOUNT})
-"""What the app's link or refusal settles."""
+"""The findings that the app closes by linking or refusing an account."""
 
 SYNCED: Final = frozenset(FindingKind) - DIFFERENCES
-"""What a sync judges anew, as a whole."""
+"""The findings that every sync determines again, all of them."""
 
 _CATALOGUE: Final = {FindingKind.UNKNOWN_STATUS, FindingKind.UNKNOWN_PRODUCT, FindingKind.UNKNOWN_ADDON}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something a person should see: `value` is what stands at `field` at the provider, `ours` what we
-    go by, `message` says what to do. `cause` is why nobody told us, where that is known.
+    """Something a person should see.
+
+    `value` is the provider's value of `field`, `ours` the value this service uses. `message` says what to do.
+    `cause` is why the difference was not announced, if known.
     """
 
     kind: FindingKind
@@ -111,7 +113,7 @@ class Finding:
 
     @property
     def held_because(self) -> str | None:
-        """Why the difference is not repaired; None where it is, or where there is nothing to repair."""
+        """Why the difference is not repaired; None if it is repaired, or needs no repair."""
         return self.message if self.kind in _HELD else None
 
     @property
@@ -122,17 +124,17 @@ class Finding:
 
 
 def answered_kinds(kinds: Collection[FindingKind], seen: Iterable[Finding]) -> Collection[FindingKind]:
-    """Those of the kinds about which `seen` says everything there is: a snapshot that could not be counted
-    says nothing about the count.
+    """The kinds for which `seen` is complete. A snapshot that could not be counted yields no findings about
+    its count, so open ones must not be closed.
     """
     is_counted = not any(one.kind in _UNCOUNTABLE for one in seen)
     return kinds if is_counted else frozenset(kinds) - _OF_THE_COUNT
 
 
 class Uncountable(SeatSyncError):
-    """The snapshot gives no figures: the last good ones stay, and the findings are recorded.
+    """The snapshot's seats cannot be counted: the last good figures stay, and `findings` are recorded.
 
-    A status that `Catalog.effect` knows may be taken over all the same.
+    Its status may be adopted nevertheless, if `Catalog.effect` knows it.
     """
 
     code = "uncountable"
@@ -143,7 +145,7 @@ class Uncountable(SeatSyncError):
 
 
 def unknown_status(status: str) -> Finding:
-    """A status whose effect nobody has described."""
+    """A status that the catalogue does not describe."""
     message = (
         f"The catalogue does not know status '{status}', so the last good state stays: "
         f"add it under [status] as one of {', '.join(StatusEffect)}."
@@ -152,21 +154,21 @@ def unknown_status(status: str) -> Finding:
 
 
 def unknown_product(product_id: str) -> Finding:
-    """A product nobody has given a worth in seats."""
+    """A product that the catalogue does not describe."""
     message = (
         f"The catalogue does not know product '{product_id}', so the last good count stays: "
-        f"say what it is worth under [{dotted(('products', product_id))}]."
+        f"describe its seats under [{dotted(('products', product_id))}]."
     )
     return Finding(FindingKind.UNKNOWN_PRODUCT, "product_id", product_id, message)
 
 
 def unknown_addon(product: Product, addon_id: str, units: int) -> Finding:
-    """An add-on that has no size for this product, whatever it has for another."""
+    """An add-on that the catalogue does not describe for this product."""
     field = addon_field(addon_id)
     message = (
         f"The catalogue does not know add-on '{addon_id}' of product '{product.product_id}', so the last "
-        f"good count stays: give {field} under [{dotted(('products', product.product_id))}], "
-        "{} if it is not a seat."
+        f"good count stays: give {field} a size under [{dotted(('products', product.product_id))}], "
+        "or {} if it is not a seat."
     )
     return Finding(FindingKind.UNKNOWN_ADDON, field, units, message)
 
@@ -174,52 +176,54 @@ def unknown_addon(product: Product, addon_id: str, units: int) -> Finding:
 def addons_missing() -> Finding:
     """Add-ons that the provider did not list at all."""
     message = (
-        "The snapshot does not say which add-ons there are, which is not the same as none, so the last good "
-        "count stays: retrieve the subscription."
+        "The snapshot does not list the subscription's add-ons, which does not mean that it has none, so the "
+        "last good count stays: sync the subscription."
     )
     return Finding(FindingKind.ADDONS_MISSING, "addons", None, message)
 
 
 def absurd_quantity(field: str, quantity: int) -> Finding:
-    """A quantity that nobody can have bought."""
+    """A quantity outside the possible range."""
     message = (
-        f"{field} is {quantity}, where 0 to {MOST_UNITS} is possible, so the last good count stays: "
-        "compare with the provider's dashboard, then resync."
+        f"{field} is {quantity}, but only 0 to {MOST_UNITS} is possible, so the last good count stays: "
+        "compare with the provider's dashboard, then sync the subscription."
     )
     return Finding(FindingKind.ABSURD_QUANTITY, field, quantity, message)
 
 
 def absurd_total(seat_type: str, total: int) -> Finding:
-    """A sum that nobody can have bought."""
+    """A number of seats that is too large to be real."""
     message = (
-        f"{total} {seat_type} seats are more than the {MOST_SEATS} thought possible, so the last good count "
+        f"{total} {seat_type} seats are more than the plausible {MOST_SEATS}, so the last good count "
         "stays: check the sizes in the catalogue and the quantities at the provider."
     )
     return Finding(FindingKind.ABSURD_TOTAL, f"seats.{seat_type}", total, message)
 
 
 def below_minimum(product: Product, seat_type: str, bought: SeatLimit) -> Finding:
-    """Fewer seats than the product is sold with; they count as they are."""
+    """Fewer seats than the product's minimum; all of them count."""
     message = _out_of_range(product, seat_type, bought, f"below the minimum of {product.minimum[seat_type]}")
     return Finding(FindingKind.BELOW_MINIMUM, f"seats.{seat_type}", to_json(bought), message)
 
 
 def above_maximum(product: Product, seat_type: str, bought: SeatLimit) -> Finding:
-    """More seats than the product is sold with; they count as they are."""
+    """More seats than the product's maximum; all of them count."""
     message = _out_of_range(product, seat_type, bought, f"above the maximum of {product.maximum[seat_type]}")
     return Finding(FindingKind.ABOVE_MAXIMUM, f"seats.{seat_type}", to_json(bought), message)
 
 
 def differs(one: Difference, cause: LikelyCause) -> Finding:
-    """A field that nobody told us of."""
-    message = f"{one.field} is {one.theirs} at the provider, where we knew {one.ours}. {_WHY[cause]}"
+    """A field that changed at the provider without being announced."""
+    message = (
+        f"{one.field} is {one.theirs} at the provider; the last known value was {one.ours}. {_WHY[cause]}"
+    )
     return Finding(FindingKind.DIFFERS, one.field, one.theirs, message, one.ours, cause)
 
 
 def unheard_of(subscription_id: str) -> Finding:
     """A subscription that the list shows and no webhook announced."""
     cause = LikelyCause.LOST_WEBHOOK
-    message = f"The provider's list shows a subscription that we never heard of. {_WHY[cause]}"
+    message = f"The provider's list shows a subscription that is not known here. {_WHY[cause]}"
     return Finding(FindingKind.UNHEARD_OF, "subscription_id", subscription_id, message, None, cause)
 
 
@@ -230,13 +234,11 @@ def not_at_provider(
     ends_at: datetime | None = None,
     now: datetime | None = None,
 ) -> Finding:
-    """A subscription the provider does not know, or no longer. Its last good count stays until `ends_at`."""
+    """A subscription that the provider does not know. Its last good count stays until `ends_at`."""
     if not was_there:
         message = "The provider does not know this subscription, so it gives no seats"
     elif ends_at is not None and now is not None and now >= ends_at:
-        message = (
-            f"The provider has not known this subscription for so long that it ended on {ends_at:%Y-%m-%d}"
-        )
+        message = f"The provider no longer knows this subscription, so it ended here on {ends_at:%Y-%m-%d}"
     else:
         until = "" if ends_at is None else f" until {ends_at:%Y-%m-%d}"
         message = f"The provider no longer knows this subscription, so its last good count stays{until}"
@@ -244,42 +246,42 @@ def not_at_provider(
         FindingKind.NOT_AT_PROVIDER,
         "subscription_id",
         subscription_id,
-        f"{message}: check that DODO_PAYMENTS_API_KEY and DODO_PAYMENTS_ENVIRONMENT belong to where the "
-        "webhooks come from.",
+        f"{message}: check that DODO_PAYMENTS_API_KEY and DODO_PAYMENTS_ENVIRONMENT belong to the business "
+        "and mode that send the webhooks.",
     )
 
 
 def applied_late(change_id: str, members: int) -> Finding:
-    """A reduction that was carried out after it had been taken for failed or cancelled."""
+    """A reduction that the provider applied after it was believed to have failed or been cancelled."""
     message = (
-        f"Seat change {change_id} was carried out after it had been taken for failed or cancelled, so nobody "
-        f"was released for it. {members} of the members whose seats were to go still have one: release them "
-        "if that is still meant, or buy seats for them."
+        f"Seat change {change_id} was applied after it was believed to have failed or been cancelled, so no "
+        f"member was released. {members} of the members it names still have a seat: release them, or buy "
+        "seats for them."
     )
     return Finding(FindingKind.APPLIED_LATE, f"seat_changes.{change_id}", members, message)
 
 
 def unpaid_growth(seat_type: str, cart: SeatLimit, paid: SeatLimit) -> Finding:
-    """Seats that came into the cart without being paid for; they do not count yet."""
+    """Seats in the cart that are not paid for yet; they do not count."""
     message = (
-        f"The cart holds {cart} {seat_type} seats, of which {paid} were paid for when the payment failed. "
-        "Only those count; the rest counts as soon as a sync shows the subscription paid. Ask the customer "
-        "to pay, or take the increase back at the provider."
+        f"The cart has {cart} {seat_type} seats, but only {paid} of them were paid for when the payment "
+        "failed. Only the paid seats count until a sync shows the subscription as paid. Ask the customer to "
+        "pay, or undo the increase at the provider."
     )
     return Finding(FindingKind.UNPAID_GROWTH, f"seats.{seat_type}", to_json(cart), message, str(paid))
 
 
-def field_missing(field: str, kept: str) -> Finding:
-    """A field that decides and that the provider left out, or sent malformed."""
+def field_missing(field: str, known: str) -> Finding:
+    """A needed field that the provider left out or sent malformed."""
     message = (
-        f"The provider's answer has no usable {field}, so the last known value stays ({kept}). Compare with "
-        "the provider's dashboard, then sync the subscription."
+        f"The provider's response has no usable {field}, so the last known value stays ({known}). Compare "
+        "with the provider's dashboard, then sync the subscription."
     )
-    return Finding(FindingKind.FIELD_MISSING, field, None, message, kept)
+    return Finding(FindingKind.FIELD_MISSING, field, None, message, known)
 
 
 def metadata_missing(field: str, account_id: str) -> Finding:
-    """Metadata that named the account and no longer names any."""
+    """Metadata that named an account before and names none now."""
     message = (
         f"The subscription's metadata no longer names an account, so it stays with '{account_id}'. Link it "
         "if that is right (PUT /v1/accounts/ACCOUNT_ID/subscriptions/SUBSCRIPTION_ID), or set the metadata "
@@ -289,17 +291,17 @@ def metadata_missing(field: str, account_id: str) -> Finding:
 
 
 def unproved_account(field: str, account_id: str, because: str) -> Finding:
-    """Metadata that names an account it may not name."""
+    """Metadata that names an account without proof, and may not name it."""
     message = (
-        f"The subscription's metadata names account '{account_id}', which is not believed: {because}. Link "
-        "it if that is right (PUT /v1/accounts/ACCOUNT_ID/subscriptions/SUBSCRIPTION_ID), or refuse the name "
+        f"The subscription's metadata names account '{account_id}', but that was not accepted: {because}. "
+        "Link it if that is right (PUT /v1/accounts/ACCOUNT_ID/subscriptions/SUBSCRIPTION_ID), or refuse it "
         "(DELETE at the same address)."
     )
     return Finding(FindingKind.UNPROVED_ACCOUNT, field, account_id, message)
 
 
 def other_business(business_id: str | None) -> Finding:
-    """Signed deliveries that are meant for somebody else."""
+    """Validly signed deliveries of another business."""
     message = (
         f"Deliveries of business '{business_id}' arrive here and are ignored: check the endpoint at the "
         "provider, or DODO_PAYMENTS_BUSINESS_ID."
@@ -311,7 +313,7 @@ def rules_differ(seat_type: str, product_ids: Sequence[str], policy: str) -> Fin
     """Products of one account that give seats of the same type under different rules."""
     message = (
         f"The products {', '.join(product_ids)} give {seat_type} seats under different rules, so the "
-        f"strictest hold, with policy {policy} (policy_order under [defaults]): give the products the same "
+        f"strictest apply, with policy {policy} (policy_order under [defaults]): give the products the same "
         "rules, or set the account's own with PUT /v1/accounts/ID/policy."
     )
     return Finding(FindingKind.RULES_DIFFER, f"rules.{seat_type}", ", ".join(product_ids), message, policy)
@@ -320,10 +322,10 @@ def rules_differ(seat_type: str, product_ids: Sequence[str], policy: str) -> Fin
 def _out_of_range(product: Product, seat_type: str, bought: SeatLimit, where: str) -> str:
     return (
         f"{bought} {seat_type} seats were bought, {where} for product '{product.product_id}'. "
-        "All of them count: correct the catalogue, or talk to the customer."
+        "All of them count: correct the catalogue, or contact the customer."
     )
 
 
 def addon_field(addon_id: str) -> str:
-    """Where an add-on stands in a snapshot, and in a product of the catalogue."""
+    """The name of an add-on's field in findings, and of its key in a product of the catalogue."""
     return dotted(("addons", addon_id))

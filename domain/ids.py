@@ -1,4 +1,4 @@
-"""What may be an id: one rule for every entry point, so that an accepted id can be named in a URL."""
+"""Ids: which texts are allowed as ids, for every entry point. Every allowed id can be used in a URL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def has_control_characters(text: str) -> bool:
 
 
 def problem_of(text: str) -> str | None:
-    """What keeps the text from being the id of an account, a member or a subscription; None for an id.
+    """Why the text cannot be the id of an account, a member or a subscription; None if it can.
 
     Every id can be sent as one percent-encoded path segment. `.` and `..` cannot: clients and proxies
     remove them from paths, encoded or not. Blanks at the ends get lost in files and in metadata.

@@ -1,4 +1,4 @@
-"""Notices: what the app is told of an account, once per crossing and not while the state lasts."""
+"""Notices to the app: one for each change of an account's state, not repeated while the state lasts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GRACE_WARNING: Final = timedelta(days=3)
 
 
 class NoticeType(StrEnum):
-    """What can be told; the value is the `type` of the message."""
+    """The types of notices; the value is the `type` of the message."""
 
     COUNT_CHANGED = "seat.count_changed"
     LIMIT_REACHED = "seat.limit_reached"
@@ -40,7 +40,7 @@ class NoticeType(StrEnum):
 class Notice:
     """One message. `data` holds figures of the account, never personal data.
 
-    `once` names the occasion: of the same type, account and seat type only one is ever sent for it.
+    With `once`, only one notice with that value is sent per type, account and seat type.
     """
 
     type: NoticeType
@@ -49,9 +49,8 @@ class Notice:
 
 
 def crossings(before: Facts | None, after: Facts) -> tuple[Notice, ...]:
-    """What became true between two balances: seat type by seat type, then the account as a whole.
-
-    Nothing is said of a new account (`before` is None): there was no state to leave.
+    """The notices for what changed between two states of an account: those of each seat type, then those of
+    the whole account. None for a new account (`before` is None).
     """
     if before is None:
         return ()
@@ -59,26 +58,26 @@ def crossings(before: Facts | None, after: Facts) -> tuple[Notice, ...]:
 
 
 def _of_types(before: Facts, after: Facts) -> Iterator[Notice]:
-    """A type that a balance does not name has no seats there."""
+    # A seat type that is missing on one side has no seats there.
     balances, balances_now = balances_from_json(before["seats"]), balances_from_json(after["seats"])
     for seat_type in sorted({*balances, *balances_now}):
         yield from _of_type(seat_type, balances.get(seat_type, EMPTY), balances_now.get(seat_type, EMPTY))
 
 
 def _of_type(seat_type: str, was: Balance, now: Balance) -> Iterator[Notice]:
-    told = {"seat_type": seat_type, **now.figures()}
+    facts = {"seat_type": seat_type, **now.figures()}
     if now.purchased != was.purchased:
-        yield Notice(NoticeType.COUNT_CHANGED, {**told, "purchased_before": to_json(was.purchased)})
+        yield Notice(NoticeType.COUNT_CHANGED, {**facts, "purchased_before": to_json(was.purchased)})
     if now.is_over and not was.is_over:
-        yield Notice(NoticeType.OVERAGE_STARTED, told)
+        yield Notice(NoticeType.OVERAGE_STARTED, facts)
     elif now.is_full and not was.is_full:
-        yield Notice(NoticeType.LIMIT_REACHED, told)
+        yield Notice(NoticeType.LIMIT_REACHED, facts)
     times = {"deadline": now.clock.deadline, "suspends_at": now.clock.suspends_at}
     times_before = {"deadline": was.clock.deadline, "suspends_at": was.clock.suspends_at}
     if any(time is not None and time != times_before[name] for name, time in times.items()):
         why = {"reason": "over_limit", "to_be_suspended": now.clock.warned}
         shown = {name: _iso(time) for name, time in times.items()}
-        yield Notice(NoticeType.GRACE_STARTED, {**told, **why, **shown})
+        yield Notice(NoticeType.GRACE_STARTED, {**facts, **why, **shown})
 
 
 def _iso(moment: datetime | None) -> str | None:

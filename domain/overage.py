@@ -1,4 +1,4 @@
-"""The clock of an overage: since when a seat type is over its limit, and what happens by when."""
+"""The clock of an overage: since when a seat type is over its limit, and the deadlines that follow."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from domain.seat_rules import SeatRules
 
 @dataclass(frozen=True, slots=True)
 class OverageClock:
-    """One overage of one seat type. It belongs to the overage, whatever rules come and go while it lasts.
+    """The clock of one overage of one seat type. It continues if the rules change during the overage.
 
     `since` is the first moment over the limit. `deadline` is when new claims are refused; None under a policy
-    without one. It is set once: a deadline that is out of force is kept as `shelved`, and comes back as it
-    was. `warned` members are suspended at `suspends_at`: so many were beyond the limit when the app was last
-    notified of that time, which may be later than the deadline.
+    without one. A deadline is set once: while the policy has none, it is stored as `shelved`, and it returns
+    unchanged. `warned` is the number of members that the app was notified will be suspended at `suspends_at`,
+    which may be later than the deadline.
     """
 
     since: datetime | None = None
@@ -28,16 +28,16 @@ class OverageClock:
 
     @property
     def known_deadline(self) -> datetime | None:
-        """The deadline of this overage, in force or not; None if it was never given one."""
+        """The deadline of this overage, whether it applies now or is shelved; None if it never had one."""
         return self.deadline or self.shelved
 
     @property
     def consequences(self) -> tuple[datetime, ...]:
-        """When claims are refused and members suspended, the earliest first."""
+        """The times at which claims are refused and members suspended, the earliest first."""
         return tuple(sorted({moment for moment in (self.deadline, self.suspends_at) if moment is not None}))
 
     def running(self, rules: SeatRules, overage: int, now: datetime) -> OverageClock:
-        """The clock while `overage` seats are too many, under the rules of the seat type."""
+        """The clock while the type is `overage` seats above its limit, under these rules."""
         since = self.since or now
         if not policies.load(rules.policy).HAS_DEADLINE:
             return OverageClock(since, shelved=self.known_deadline)
@@ -49,18 +49,18 @@ class OverageClock:
         return replace(clock, warned=min(self.warned, overage), suspends_at=self.suspends_at)
 
     def warning(self, rules: SeatRules, overage: int, now: datetime) -> OverageClock:
-        """All who are beyond the limit now get a whole grace period before they are suspended."""
-        whole = now + rules.grace
-        return replace(self, warned=overage, suspends_at=max(self.deadline or whole, whole))
+        """The clock after a warning: all members over the limit get a full grace period from now."""
+        full = now + rules.grace
+        return replace(self, warned=overage, suspends_at=max(self.deadline or full, full))
 
     def stopped(self, *, is_confirmed: bool) -> OverageClock:
-        """The clock while nothing is over the limit. It starts anew with the next overage, unless only
-        figures that the provider has not confirmed ended this one.
+        """The clock once the overage is over. If only unverified figures ended it (`is_confirmed` is false),
+        its start and deadline are remembered in case it returns.
         """
         return NO_OVERAGE if is_confirmed else OverageClock(self.since, shelved=self.known_deadline)
 
     def restarted(self) -> OverageClock:
-        """The overage counts from now on, unless it was given a deadline before: the app has decided anew."""
+        """The clock after the app changed the rules: an overage without a deadline counts from now on."""
         return self if self.known_deadline else replace(self, since=None)
 
 

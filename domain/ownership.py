@@ -1,4 +1,4 @@
-"""Ownership: which account a subscription belongs to, and who vouches for it."""
+"""Ownership: decide which account a subscription belongs to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NONCE_BYTES: Final = 16
 
 
 class LinkedBy(StrEnum):
-    """Who said which account the subscription belongs to, the strongest first."""
+    """What links the subscription to its account, the strongest evidence first."""
 
     APP = "app"
     CHECKOUT = "checkout"
@@ -33,7 +33,7 @@ class LinkedBy(StrEnum):
 
 
 class Doubt(StrEnum):
-    """Why an account that plain metadata names is not believed."""
+    """Why plain metadata may not name an account."""
 
     NOT_ALLOWED = "not_allowed"
     OTHER_CUSTOMER = "other_customer"
@@ -51,7 +51,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The account a subscription belongs to, and who said so."""
+    """The account a subscription belongs to, and what links it."""
 
     account_id: str
     linked_by: LinkedBy
@@ -59,8 +59,8 @@ class Owner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Where a subscription stands before its metadata is judged. `owner` is None before it has an account;
-    `refused` are the accounts that the app said it does not belong to.
+    """A subscription's present owner, before its metadata is evaluated. `owner` is None if it has no account
+    yet; `refused` are the accounts that the app refused for it.
     """
 
     subscription_id: str
@@ -70,7 +70,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The owner from now on, the nonce of the proof it rests on, and what a person should see about it."""
+    """The new owner, the nonce of the proof that links it (None without a proof), and drift findings."""
 
     owner: Owner
     nonce: str | None = None
@@ -78,7 +78,7 @@ class Decision:
 
     @property
     def is_doubted(self) -> bool:
-        """Whether the metadata names another account and is not believed."""
+        """True if the metadata names another account, and that was not accepted."""
         return any(one.kind is findings.FindingKind.UNPROVED_ACCOUNT for one in self.findings)
 
 
@@ -99,7 +99,7 @@ def proved_nonce(secret: bytes, account_id: str, proof: str) -> str | None:
 
 
 def named_account(metadata: Metadata | None, account_key: str | None) -> str | None:
-    """The account id in the metadata; None if it is absent, malformed or not asked for."""
+    """The account id in the metadata; None if it is absent or malformed, or there is no `account_key`."""
     named = (metadata or {}).get(account_key) if account_key else None
     if isinstance(named, bool) or not isinstance(named, str | int):
         return None
@@ -110,11 +110,11 @@ def named_account(metadata: Metadata | None, account_key: str | None) -> str | N
 def decide(
     placement: Placement, name: Name | None, catalog: Catalog, doubt_of: Callable[[str], Doubt | None]
 ) -> Decision:
-    """The owner, in this order: the app's link, a proved name, plain metadata as far as `metadata_names`
-    allows it, an account under the subscription's own id.
+    """Decide the owner. In this order: the app's link; a proved name; plain metadata, if `metadata_names`
+    allows it; the account under the subscription's own id.
 
-    A subscription that has an owner moves only by a proved name (or any, if metadata is trusted). Under
-    `first`, `doubt_of` says why plain metadata may not name an account; None if it may.
+    A subscription that has an owner moves only by a proved name (or by any name, if metadata is trusted).
+    Under `first`, `doubt_of` returns why plain metadata may not name an account; None if it may.
     """
     owner = placement.owner
     stays = owner or Owner(placement.subscription_id, LinkedBy.OWN_ID)
@@ -154,7 +154,7 @@ def _doubt(
 
 
 def _missing(owner: Owner | None, catalog: Catalog) -> tuple[Finding, ...]:
-    """Metadata that no longer names the account which it named before."""
+    """A finding if the metadata no longer names the account that it named before."""
     was_named = owner is not None and owner.linked_by in (LinkedBy.METADATA, LinkedBy.CHECKOUT)
     if owner is None or not was_named or catalog.account_key is None:
         return ()

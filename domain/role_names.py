@@ -1,4 +1,6 @@
-"""Role names that are probably a slip: what differs from a role of the catalogue in case or blanks alone."""
+"""Role names that are probably typing errors: they differ from a role of the catalogue only in case or
+blanks.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ from domain.catalog.model import ANY_ROLE, FREE, Catalog
 
 
 def similar(catalog: Catalog, role: str) -> str | None:
-    """The catalogue's role that differs from this one in case or blanks alone.
+    """The catalogue's role that differs from this one only in case or blanks.
 
-    None for a role that the catalogue names itself, and for one that is like no other.
+    None if the catalogue has exactly this role, or no similar one.
     """
     if role in catalog.roles:
         return None
@@ -19,25 +21,27 @@ def similar(catalog: Catalog, role: str) -> str | None:
 
 
 def warning(catalog: Catalog, role: str) -> str | None:
-    """What to tell an app whose role means a seat type by `*`, though it is spelled almost as a named one."""
+    """A warning if the role gets its seat type from `*`, although the catalogue has a similar role; else
+    None.
+    """
     known = similar(catalog, role)
     if known is None or ANY_ROLE not in catalog.roles:
         return None
     return (
         f"The catalogue has no role {role!r}, so '{ANY_ROLE}' applies: {_meaning(catalog, ANY_ROLE)}. "
-        f"It has {known!r}: {_meaning(catalog, known)}. Send that if it is meant."
+        f"It has {known!r}: {_meaning(catalog, known)}. Send {known!r} if you mean that role."
     )
 
 
 def warnings(catalog: Catalog) -> Iterator[str]:
-    """What is probably a slip in the catalogue itself."""
+    """Warnings about probable typing errors in the catalogue's own roles."""
     seen: dict[str, str] = {}
     for role in catalog.roles:
         twin = seen.setdefault(_without_case_and_blanks(role), role)
         if twin != role:
             yield (
                 f"The roles {twin!r} ({_meaning(catalog, twin)}) and {role!r} ({_meaning(catalog, role)}) "
-                "differ in case or blanks alone."
+                "differ only in case or blanks."
             )
         if role != role.strip():
             yield f"The role {role!r} begins or ends with a blank; only the same spelling means it."

@@ -1,4 +1,4 @@
-"""How many seats: a whole number, or unlimited, which is a value of its own."""
+"""Seat limits: a number of seats, or unlimited."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 
 class Unlimited(Enum):
-    """The one value that is more than any number; shown as the word `unlimited`."""
+    """The single value `UNLIMITED`, which is more than any number; shown as the word `unlimited`."""
 
     UNLIMITED = "unlimited"
 
@@ -30,7 +30,7 @@ def add(left: SeatLimit, right: SeatLimit) -> SeatLimit:
 
 
 def at_least(limit: SeatLimit, seats: SeatLimit) -> bool:
-    """Whether `limit` is no lower than `seats`."""
+    """True if `limit` >= `seats`."""
     if isinstance(limit, Unlimited):
         return True
     return not isinstance(seats, Unlimited) and limit >= seats
@@ -47,7 +47,7 @@ def overage(purchased: SeatLimit, used: int) -> int:
 
 
 def to_json(limit: SeatLimit) -> int | str:
-    """What the documents show: the number, or the string `unlimited`."""
+    """The number, or the string `unlimited`."""
     return limit.value if isinstance(limit, Unlimited) else limit
 
 

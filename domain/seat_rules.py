@@ -1,4 +1,4 @@
-"""Rules per seat type: which products decide about a type, and what holds where they differ."""
+"""Rules per seat type: which products decide them, and which rules apply if these products differ."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from domain.findings import Finding
 from domain.statuses import Phase
 
 Overlay = Callable[[Rules, str | None], Rules]
-"""The app's own decisions, laid over the rules of a seat type (None: of the account)."""
+"""Applies the app's override to the rules of a seat type (None: to those of the account)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeatRules:
-    """What decides about claims on one seat type, and about an overage of it."""
+    """The rules for claims on one seat type, and for an overage of it."""
 
     policy: str
     grace: timedelta
@@ -28,7 +28,7 @@ class SeatRules:
 
     @classmethod
     def of(cls, rules: Rules) -> Self:
-        """The part of a product's rules that belongs to a seat type."""
+        """The part of a product's rules that applies to a seat type."""
         return cls(rules.policy, rules.grace, rules.suspend_after_grace, rules.hold)
 
 
@@ -43,9 +43,9 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class AccountRules:
-    """The rules in force for one account.
+    """The rules of one account.
 
-    `general` holds for every seat type that `by_type` does not name. `findings` describe products that give
+    `general` applies to every seat type that `by_type` does not name. `findings` report products that give
     seats of the same type under different rules.
     """
 
@@ -54,7 +54,7 @@ class AccountRules:
     findings: tuple[Finding, ...] = ()
 
     def of(self, seat_type: str | None) -> Rules:
-        """The rules of one seat type; None: of roles that take no seat."""
+        """The rules of one seat type; None stands for roles that take no seat."""
         return self.general if seat_type is None else self.by_type.get(seat_type, self.general)
 
 
@@ -66,14 +66,14 @@ def account_rules(
     given: Mapping[str, Seats],
     named: Iterable[str] = (),
 ) -> AccountRules:
-    """The rules of an account, from the products that give its seats; `given` are all seats that count.
+    """Compute an account's rules from its products. `given` are all seats that count now, `named` further
+    seat types that the overlay may name.
 
-    A seat type is decided by the products that give seats of it; where they differ, the strictest rules hold,
-    with a finding. A product has no say over a type that it does not sell. Seats that no product gives, those
-    of a contract and free ones, are under the catalogue's defaults. A type of which the account has no seats
-    follows the products that give the others, or the defaults if there are none. `named` are further seat
-    types for which the overlay may have a decision. While the account has seats, products that have ended can
-    make the rules of a type stricter and never laxer.
+    The rules of a seat type come from the products that give seats of it:
+    - if these products differ, the strictest rules apply, with a finding;
+    - seats of contracts and free seats, which no product gives, follow the catalogue's defaults;
+    - a type of which the account has no seats follows the products of its other types, else the defaults;
+    - while the account has seats, a product that has ended can only make rules stricter.
     """
     sold = {name for offer in offers if offer.share.standing.counts for name in _types_given(offer)}
     unsold = {name for name, seats in given.items() if seats.purchased != 0} - sold
@@ -95,10 +95,10 @@ def account_rules(
 
 
 def deciding(offers: Iterable[Offer], seat_type: str | None = None) -> Sequence[Offer]:
-    """The offers that decide about the seat type, None being the account as a whole.
+    """The offers that decide the rules of the seat type; None stands for the account as a whole.
 
-    Those whose seats count now come before suspended ones, and these before ended ones, whose members may
-    still hold seats. Among them, products that give at least one seat come before those that only could.
+    Offers whose seats count now take precedence over suspended ones, and these over ended ones, whose members
+    may still hold seats. Within each group, products that give at least one seat take precedence.
     """
     ranked = [(rank, offer) for offer in offers if (rank := _rank(offer.share, seat_type)) is not None]
     best = min((rank for rank, _ in ranked), default=None)
@@ -111,7 +111,7 @@ def _types_given(offer: Offer) -> Collection[str]:
 
 
 def _rank(share: SubscriptionShare, seat_type: str | None) -> tuple[bool, bool, bool] | None:
-    """The place among the offers that decide, the lowest first; None if the offer has no say."""
+    """The precedence among the offers, lowest first; None if the offer does not decide this type."""
     phase = share.standing.phase
     seats = [found for name, found in share.seats.items() if seat_type in (None, name)]
     if phase is Phase.NOT_YET or not seats:
@@ -128,7 +128,7 @@ def _decided(
 
 
 def _strictest(catalog: Catalog, rules: Collection[Rules]) -> Rules:
-    """The strictest policy, and the strictest of the settings that go with it; the shortest holds of all."""
+    """The strictest policy, the strictest settings of its rules, and the shortest hold of all rules."""
     policy = min((one.policy for one in rules), key=catalog.policy_order.index)
     of_policy = [one for one in rules if one.policy == policy]
     return replace(
@@ -142,7 +142,7 @@ def _strictest(catalog: Catalog, rules: Collection[Rules]) -> Rules:
 
 
 def _relevant(rules: Rules) -> tuple[object, ...]:
-    """What of the rules has an effect on a seat type; the rest may differ unnoticed."""
+    """The settings that have an effect under the rules' policy. Differences in others are no finding."""
     policy = policies.load(rules.policy)
     return (
         rules.policy,

@@ -1,4 +1,4 @@
-"""What the provider says of a subscription, in our words; nothing personal is in it."""
+"""Snapshots: the state of a subscription at the provider, without personal data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SubscriptionStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AddonQuantity:
-    """Units of one add-on in the cart; what a unit is worth in seats is the catalogue's business."""
+    """Units of one add-on in the cart. The catalogue says how many seats a unit gives."""
 
     addon_id: str
     quantity: int
@@ -33,7 +33,7 @@ class AddonQuantity:
 
 @dataclass(frozen=True, slots=True)
 class ScheduledChange:
-    """A plan change that has not been applied: a wish, whose seats are never counted."""
+    """A plan change that is scheduled and not applied yet. Its seats are not counted."""
 
     change_id: str
     product_id: str

@@ -1,4 +1,4 @@
-"""What a subscription's status does to its seats, and until when."""
+"""Statuses: whether a subscription's seats count under its status, and until when."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from domain.snapshot import SubscriptionStatus
 
 
 class StatusEffect(StrEnum):
-    """What the catalogue's `[status]` table says of a status."""
+    """The effect that the catalogue's `[status]` table gives a status."""
 
     COUNTS = "counts"
-    """The seats count in full, with no end in sight."""
+    """The seats count, without a deadline."""
 
     COUNTS_UNTIL_DEADLINE = "counts_until_deadline"
     """The seats count until the provider's deadline, or for `payment_grace_days` when it gave none."""
 
     COUNTS_FOR_GRACE = "counts_for_grace"
-    """The seats count for `payment_grace_days` from the first day unpaid."""
+    """The seats count for `payment_grace_days` after the subscription was first seen unpaid."""
 
     SUSPENDED = "suspended"
-    """Figures and assignments stay, new claims are refused; recoverable."""
+    """Figures and assignments stay, and new claims are refused. The subscription may come back."""
 
     PENDING = "pending"
-    """Not begun: nothing counts yet, and nothing is lost."""
+    """The subscription has not begun: its seats do not count yet."""
 
     ENDED = "ended"
-    """Over for good: the seats are gone."""
+    """The subscription is over, and its seats are gone."""
 
 
 UNPAID: Final = frozenset({StatusEffect.COUNTS_UNTIL_DEADLINE, StatusEffect.COUNTS_FOR_GRACE})
-"""A payment is late. Statuses with these effects that follow each other are one period, with one clock."""
+"""The effects of late payments. Consecutive statuses with these effects share one grace period."""
 
 DEFAULT_EFFECTS: Final[Mapping[str, StatusEffect]] = {
     SubscriptionStatus.ACTIVE.value: StatusEffect.COUNTS,
@@ -49,7 +49,7 @@ DEFAULT_EFFECTS: Final[Mapping[str, StatusEffect]] = {
 
 
 class Phase(StrEnum):
-    """Where one subscription stands at one moment."""
+    """The phase of one subscription at one moment."""
 
     NOT_YET = "not_yet"
     COUNTS = "counts"
@@ -67,24 +67,24 @@ class SubscriptionStanding:
 
     @property
     def counts(self) -> bool:
-        """Whether its seats are part of what the account may use now."""
+        """True if its seats are among those the account may use now."""
         return self.phase in (Phase.COUNTS, Phase.GRACE)
 
 
 class Standing(StrEnum):
-    """Where an account stands by its subscriptions and contracts; its use is not looked at."""
+    """An account's standing by its subscriptions and contracts, whatever seats are used."""
 
     OK = "ok"
-    """Every seat shown counts, with no end in sight."""
+    """All its seats count, without a deadline."""
 
     GRACE = "grace"
     """At least one subscription counts only until a deadline."""
 
     SUSPENDED = "suspended"
-    """Nothing counts, and something that is suspended may come back: its figures are shown."""
+    """No seats count, but a suspended subscription may come back: its figures are shown."""
 
     ENDED = "ended"
-    """Subscriptions or contracts there were are all over, and no free seats take their place."""
+    """All its subscriptions and contracts are over, and there are no free seats."""
 
 
 _PHASE_WITHOUT_DEADLINE: Final[Mapping[StatusEffect, Phase]] = {
@@ -103,11 +103,10 @@ def standing_of(
     payment_grace: timedelta,
     provider_deadline: datetime | None = None,
 ) -> SubscriptionStanding:
-    """Whether the subscription counts at `now`, and until when.
+    """Whether the subscription's seats count at `now`, and until when.
 
-    `since` is when its present status was first seen, of unpaid ones the first. A deadline is the first
-    moment that no longer counts. A status without an effect (`Catalog.effect` answered None) has no
-    standing: keep the last.
+    `since` is when its present status was first seen; for consecutive unpaid statuses, the first of them. At
+    its deadline the seats no longer count. For a status without an effect, keep the last standing.
     """
     if effect in _PHASE_WITHOUT_DEADLINE:
         return SubscriptionStanding(_PHASE_WITHOUT_DEADLINE[effect])

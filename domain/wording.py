@@ -1,8 +1,8 @@
-"""Words that follow a number."""
+"""Counted nouns in messages."""
 
 from __future__ import annotations
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """`1 account`, `2 accounts`; `many` is what follows any number but one, `one` with an s if not given."""
+    """`1 account`, `2 accounts`. `many` is the plural; by default `one` with an s."""
     return f"{number} {one if number == 1 else many or f'{one}s'}"

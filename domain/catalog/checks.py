@@ -1,4 +1,4 @@
-"""What must fit together in a catalogue whose values are each right by themselves."""
+"""Check that the parts of a catalogue fit together, after each value was checked by itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SEAT_SOURCES: Final = ("products", "free", "contracts")
 
 
 def check(catalog: Catalog, root: Table) -> None:
-    """Note in the file's table what contradicts itself, or another part."""
+    """Add a mistake to `root` for every contradiction within or between sections."""
     _check_something_gives_seats(root)
     _check_roles_are_sold(catalog, root.mistakes)
     _check_contracts_differ(catalog, root.mistakes)

@@ -18,18 +18,18 @@ from domain.seat_limit import SeatLimit
 from domain.statuses import DEFAULT_EFFECTS, StatusEffect
 
 FREE: Final = "free"
-"""The word a role carries in place of a seat type when it takes no seat."""
+"""The word that stands for a seat type in roles that take no seat."""
 
 ANY_ROLE: Final = "*"
 """The key in `[roles]` that stands for every role not named."""
 
 
 CONTRACT_NOTICE: Final = timedelta(days=30)
-"""How long before a contract's end the app is told of it, unless the contract says otherwise."""
+"""How long before a contract's end the app is notified, unless the contract says otherwise."""
 
 
 class Billing(StrEnum):
-    """How often a contract is invoiced; for people, no seat depends on it."""
+    """How often a contract is invoiced. It is for information and affects no seats."""
 
     MONTHLY = "monthly"
     QUARTERLY = "quarterly"
@@ -53,24 +53,24 @@ class MetadataNames(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The policy and its periods: `[defaults]`, or a product's own with the defaults filled in."""
+    """The policy and its settings: those of `[defaults]`, or of a product with the defaults filled in."""
 
     policy: str = "strict"
     grace: timedelta = timedelta(days=14)
     payment_grace: timedelta = timedelta(days=7)
     hold: timedelta = timedelta(days=7)
     suspend_after_grace: bool = False
-    """Whether people beyond the limit are suspended after `grace`; else new claims are refused."""
+    """Whether members over the limit are suspended after `grace`; otherwise only new claims are refused."""
     auto_expand_limit: int = 10
     """The most seats that the policy `auto_expand` buys for one account on one UTC day."""
     proration_increase: Proration = Proration.PRORATED_IMMEDIATELY
     proration_decrease: Proration = Proration.PRORATED_IMMEDIATELY
     decrease_when: When = When.AT_RENEWAL
-    """When fewer seats take effect, unless the wish says otherwise; more seats do at once."""
+    """When a reduction applies, unless its request says otherwise. Added seats always apply at once."""
 
     def proration(self, when: When, *, is_increase: bool) -> Proration:
-        """How a change is billed. One at the renewal costs the whole new price in any mode, and only this
-        mode can be scheduled for sure (Dodo documentation, error codes).
+        """How a change is billed. A change at the renewal costs the full new price in every mode, and only
+        `full_immediately` can always be scheduled (Dodo documentation, error codes).
         """
         if when is When.AT_RENEWAL:
             return Proration.FULL_IMMEDIATELY
@@ -79,11 +79,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """What one product of the provider is worth in seats.
+    """The seats that one product of the provider gives.
 
-    `per_unit` is multiplied by the product's quantity; `addons` gives the size of one unit of each
-    add-on, the empty mapping meaning that it is not a seat. `minimum` and `maximum` bound what may be
-    bought in all; they never alter what the provider says was bought.
+    `per_unit` is multiplied by the product's quantity. `addons` holds the seats of one unit of each add-on;
+    an empty mapping means that the add-on gives no seats. `minimum` and `maximum` limit new purchases; they
+    never change the count of what was bought.
     """
 
     product_id: str
@@ -115,11 +115,11 @@ class Contract:
     ends: date | None = None
     billing: Billing | None = None
     notice: timedelta = CONTRACT_NOTICE
-    """How long before its end the app is told of it."""
+    """How long before its end the app is notified."""
 
     @property
     def notice_at(self) -> datetime | None:
-        """When the app is told that the contract ends; None for one without an end."""
+        """When the app is notified that the contract will end; None for a contract without an end."""
         return None if self.ends_at is None else self.ends_at - self.notice
 
     @property
@@ -149,17 +149,17 @@ class Contract:
 
 @dataclass(frozen=True, kw_only=True)
 class Catalog:
-    """The whole catalogue, checked. Two catalogues are equal when they mean the same."""
+    """A checked catalogue. Two catalogues are equal if they mean the same."""
 
     defaults: Rules = Rules()
     policy_order: tuple[str, ...] = field(default_factory=policies.by_strictness)
-    """Every policy: where products that give the same seats differ, the policy that is named first holds."""
+    """All policies. If products that give seats of the same type differ, the one named first here applies."""
     account_key: str | None = "account_id"
-    """The subscription metadata key that may name the account; None when metadata never does."""
+    """The subscription metadata key that may name the account; None if metadata never names one."""
     metadata_names: MetadataNames = MetadataNames.FIRST
     """Which accounts plain metadata may name under that key."""
     metadata_accounts_per_hour: int = 1000
-    """How many new accounts plain metadata may name within an hour, subscriptions older than that aside."""
+    """The most new accounts that plain metadata may create per hour, not counting older subscriptions."""
     roles: Mapping[str, str | None] = field(default_factory=dict)
     """Role to seat type, None for a free role; the key `*` is every role not named."""
     products: Mapping[str, Product] = field(default_factory=dict)
@@ -168,10 +168,10 @@ class Catalog:
     contracts: Mapping[str, Contract] = field(default_factory=dict)
     effects: Mapping[str, StatusEffect] = field(default_factory=lambda: dict(DEFAULT_EFFECTS))
     release: str = field(default="", compare=False)
-    """Which release reads it; no part of its meaning."""
+    """The release that read the catalogue; not compared."""
 
     def product(self, product_id: str) -> Product | None:
-        """What the product is worth; None for one the catalogue does not know, which is never zero seats."""
+        """The product; None if the catalogue does not know it, which does not mean zero seats."""
         return self.products.get(product_id)
 
     def rules(self, product_id: str | None) -> Rules:
@@ -180,40 +180,40 @@ class Catalog:
         return self.defaults if product is None else product.rules
 
     def payment_grace(self, product_id: str | None) -> timedelta:
-        """Time the seats are kept after a failed payment when the provider set no deadline."""
+        """How long the seats count after a failed payment if the provider set no deadline."""
         return self.rules(product_id).payment_grace
 
     def seat_type(self, role: str) -> str | None:
-        """The seat type the role takes, None when it is free; raises UnknownRole, naming those known."""
+        """The seat type that the role takes; None for a free role. Raises `UnknownRole`."""
         if role in self.roles:
             return self.roles[role]
         if ANY_ROLE in self.roles:
             return self.roles[ANY_ROLE]
         known = sorted(self.roles)
         raise UnknownRole(
-            f"The catalogue knows no role '{role}'. Known roles: {', '.join(known) or 'none'}. "
-            f"Add it under [roles], or a '{ANY_ROLE}' for every role not named.",
+            f"The catalogue has no role '{role}'. Known roles: {', '.join(known) or 'none'}. "
+            f"Add it under [roles], or add '{ANY_ROLE}' for all roles that are not named.",
             details={"role": role, "known_roles": known},
         )
 
     def effect(self, status: str) -> StatusEffect | None:
-        """What the status does; None for a status nobody has described, which keeps the last good state."""
+        """The effect of the status; None if the catalogue does not describe it: keep the last good state."""
         return self.effects.get(status)
 
     def contracts_of(self, account_id: str) -> tuple[Contract, ...]:
-        """The account's contracts, in term or not."""
+        """All contracts of the account, whether in term or not."""
         return tuple(contract for contract in self.contracts.values() if contract.account_id == account_id)
 
     @cached_property
     def seat_types(self) -> tuple[str, ...]:
-        """Every seat type that is sold or given, in the order of the catalogue."""
+        """All seat types of products, free seats and contracts, in the order of the catalogue."""
         sold = (dict.fromkeys(product.seat_types) for product in self.products.values())
         contracted = (contract.seats for contract in self.contracts.values())
         return _in_order(*sold, self.free or {}, *contracted)
 
     @cached_property
     def digest(self) -> str:
-        """A hash of the meaning: equal catalogues have equal digests, however they are written."""
+        """A hash of the catalogue's meaning. Equal catalogues have equal digests."""
         stated = {name: value for name, value in asdict(self).items() if name != "release"}
         meaning = json.dumps(stated, sort_keys=True, default=str)
         return hashlib.sha256(meaning.encode()).hexdigest()

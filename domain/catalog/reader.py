@@ -1,4 +1,4 @@
-"""Reading the catalogue: TOML text in; a checked Catalog, or all its mistakes, out."""
+"""Read the catalogue: turn TOML text into a checked `Catalog`, or report all its mistakes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from domain.seat_limit import UNLIMITED, SeatLimit
 from domain.statuses import DEFAULT_EFFECTS, StatusEffect
 
 MOST_SEATS: Final = 1_000_000_000
-"""The largest number of seats the catalogue may state; whoever means more means unlimited."""
+"""The largest number of seats that the catalogue accepts; use "unlimited" for more."""
 
 MOST_DAYS: Final = 365
 
@@ -50,10 +50,10 @@ _INCLUDED: Final = "{ included = { full = 5 } }"
 
 
 def parse(text: str, source: str) -> Catalog:
-    """The catalogue in `text`; raises CatalogError with every mistake and its place.
+    """The catalogue in `text`. Raises `CatalogError` with all mistakes and their places.
 
-    `source` names the text in that error, as a path does. Every section may be left out, as long as
-    something gives seats.
+    `source` names the text in that error, for example its path. Every section is optional, but at least one
+    must give seats.
     """
     root = read(text, source)
     root.only("defaults", "roles", "status", *SEAT_SOURCES)
@@ -187,7 +187,7 @@ def _contract(name: str, table: Table) -> Contract:
 
 
 def _limits(table: Table, key: str) -> Mapping[str, SeatLimit]:
-    """Seats where unlimited is allowed; a wrong number leaves its seat type known."""
+    """Seats by type, where unlimited is allowed. A wrong number counts as 0, so the seat type stays known."""
     seats = table.table(key, such_as=_SEATS)
     return {seat_type: _limit(seats, seat_type) for seat_type in _seat_types(seats)}
 
@@ -199,12 +199,12 @@ def _limit(seats: Table, seat_type: str) -> SeatLimit:
 
 
 def _sizes(table: Table, key: str) -> Mapping[str, int]:
-    """Seats per unit, always a number; a wrong one leaves its seat type known."""
+    """Seats per unit by type. A wrong number counts as 0, so the seat type stays known."""
     return {seat_type: size or 0 for seat_type, size in _numbers(table, key)}
 
 
 def _bounds(table: Table, key: str) -> Mapping[str, int]:
-    """A minimum or maximum per seat type; a wrong one is no bound."""
+    """A minimum or maximum per seat type. A wrong number is left out."""
     return {seat_type: bound for seat_type, bound in _numbers(table, key) if bound is not None}
 
 
@@ -222,7 +222,7 @@ def _number(seats: Table, seat_type: str) -> int | None:
 
 
 def _seat_types(seats: Table) -> Iterator[str]:
-    """The keys that can be seat types; the others are noted."""
+    """The keys that can be seat types; each other key is recorded as a mistake."""
     for word in seats.values:
         if word == FREE:
             problem = f"'{FREE}' is the word for roles that take no seat; a seat type needs another name."

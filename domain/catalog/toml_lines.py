@@ -1,4 +1,4 @@
-"""On which line each key of a TOML text stands, which tomllib does not say."""
+"""Find the line of each key in a TOML text, which tomllib does not report."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def dotted(path: Path) -> str:
 
 
 def key_lines(text: str) -> Mapping[Path, int]:
-    """The line where each key first stands, those of headers, dotted keys and inline tables included.
+    """The line of the first occurrence of each key, including headers, dotted keys and inline tables.
 
-    The text must be one that tomllib accepts.
+    The text must be valid TOML.
     """
     return _Scanner(text).scan()
 
 
 class _Scanner:
-    """Walks from key to key; values are only stepped over."""
+    """Finds the keys in order; values are skipped."""
 
     def __init__(self, text: str) -> None:
         self._text = text

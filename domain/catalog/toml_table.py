@@ -1,4 +1,4 @@
-"""A TOML table read with care: every wrong value is noted with its place, and reading goes on."""
+"""Read TOML tables: every wrong value is recorded as a mistake with its place, and reading continues."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST_SHOWN: Final = 60
 
 
 def read(text: str, source: str) -> Table:
-    """The whole text, behind a byte order mark, as one table; raises CatalogError when it is not TOML."""
+    """The text as one table, without a byte order mark. Raises `CatalogError` if it is not valid TOML."""
     text = text.removeprefix(_BYTE_ORDER_MARK)
     try:
         return Table((), tomllib.loads(text), Mistakes(key_lines(text)))
@@ -57,13 +57,13 @@ def _syntax_mistake(text: str, message: str) -> Mistake:
 
 
 def suggestion(word: str, known: Collection[str]) -> str:
-    """` Did you mean 'soft'?`, or nothing when no known word comes near."""
+    """` Did you mean 'soft'?`, or an empty text if no known word is similar."""
     near = difflib.get_close_matches(word.lower(), known, n=1)
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def shown(value: object) -> str:
-    """A value of the file and what it is: `'5' is a string`."""
+    """A value of the file and its type: `'5' is a string`."""
     if isinstance(value, dict | list):
         return "this is a table" if isinstance(value, dict) else "this is a list"
     kind = next(kind for cls, kind in _KINDS if isinstance(value, cls))
@@ -77,7 +77,7 @@ def _clipped(value: object) -> str:
 
 
 class Mistakes:
-    """What is wrong in one file, each thing with the line and the path it stands at."""
+    """The mistakes in one file, each with its line and path."""
 
     def __init__(self, lines: Mapping[Path, int]) -> None:
         self._lines = lines
@@ -88,20 +88,20 @@ class Mistakes:
         return path in self._paths
 
     def add(self, path: Path, problem: str) -> None:
-        """Note a mistake; one about something missing gets the line of the table it is missing from."""
+        """Add a mistake. If the path does not exist, the line of the nearest enclosing table is used."""
         line = next((self._lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self._lines), 0)
         place = dotted(path) or "top level"
         self._paths.add(path)
         self._found.append((line, Mistake(f"line {line}, {place}" if line else place, problem)))
 
     def in_order(self) -> tuple[Mistake, ...]:
-        """All of them, from the top of the file to its end."""
+        """All mistakes, in the order of the file."""
         return tuple(mistake for _, mistake in sorted(self._found, key=lambda found: found[0]))
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table of the file. A question about a key that is absent or wrong is answered by the default."""
+    """One table of the file. For a key that is absent or wrong, the methods return the default."""
 
     path: Path
     values: Mapping[str, object]
@@ -111,22 +111,22 @@ class Table:
         return key in self.values
 
     def wrong(self, key: str, problem: str) -> None:
-        """Note a mistake at a key of this table."""
+        """Add a mistake at a key of this table."""
         self.mistakes.add((*self.path, key), problem)
 
     def only(self, *known: str) -> None:
-        """Note every key that is not among the known ones."""
+        """Add a mistake for every key that is not among the known ones."""
         for key in self.values:
             if key not in known:
                 self.wrong(key, f"unknown key; known here: {', '.join(known)}.{suggestion(key, known)}")
 
     def require(self, key: str, meaning: str) -> None:
-        """Note the key as missing if it is, with what it would say; not in what is no table at all."""
+        """Add a mistake if a key of this table is missing. `meaning` explains the key."""
         if key not in self and self.path not in self.mistakes:
             self.wrong(key, f"{key} is missing: {meaning}.")
 
     def table(self, key: str, *, such_as: str) -> Table:
-        """The table at the key; an empty one when there is none."""
+        """The table at the key; an empty one if there is none."""
         value = self.values.get(key, {})
         if not isinstance(value, dict):
             self.wrong(key, f"{key} must be a table such as {such_as}; {shown(value)}.")
@@ -136,7 +136,7 @@ class Table:
     def text(
         self, key: str, default: Default, *, what: str = "a non-empty string", may_be_empty: bool = False
     ) -> str | Default:
-        """The string at the key; `what` names in the message what it should be."""
+        """The string at the key; `what` describes the expected value in the message."""
         value = self.values.get(key)
         if isinstance(value, str) and (value.strip() or may_be_empty):
             return value
@@ -160,9 +160,9 @@ class Table:
     def number(
         self, key: str, default: Default, *, least: int = 0, most: int, or_else: str = ""
     ) -> int | Default:
-        """The whole number at the key, from `least` to `most`; a boolean is none.
+        """The whole number at the key, from `least` to `most`; booleans are not numbers.
 
-        `or_else` names what else would have been right, for the message.
+        `or_else` names another allowed value in the message.
         """
         value = self.values.get(key)
         if type(value) is int and least <= value <= most:

@@ -1,4 +1,4 @@
-"""Who decides about a claim: one file per policy, found by its name."""
+"""Policies decide whether a claim is granted. Each file in this folder is one policy, loaded by its name."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from domain.seat_limit import SeatLimit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """All a policy may look at: one seat type of one account, and how many seats are asked for.
+    """All that a policy can see: one seat type of an account, and the number of requested seats.
 
-    `deadline` is the seat type's, once it has been stamped for being over the limit; `grace` is the time
-    that a deadline still to be stamped gives.
+    `deadline` is set once the type is over its limit under a policy with a deadline. `grace` is the length of
+    a grace period that would start now.
     """
 
     seat_type: str
@@ -31,13 +31,13 @@ class Situation:
 
     def __post_init__(self) -> None:
         if self.requested < 1 or self.used < 0:
-            raise ValueError(f"requested {self.requested} with {self.used} used: not a claim")
+            raise ValueError(f"not a claim: {self.requested} requested, {self.used} used")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A policy's answer. `code` is stable. `to_buy` seats would have to be bought before the claim can be
-    granted.
+    """A policy's decision. `code` is stable and machine-readable. `to_buy` seats must be bought before the
+    claim can be granted.
     """
 
     granted: bool
@@ -47,10 +47,10 @@ class Decision:
 
 
 class Policy(Protocol):
-    """What a file in this folder must have.
+    """The interface of a policy file.
 
-    `HAS_DEADLINE` says whether being over the limit starts a clock, `BUYS` whether a claim beyond it may
-    wait for a seat to be bought. `STRICTNESS` is its place among the policies, the strictest being 0.
+    `HAS_DEADLINE`: whether an overage starts a grace period. `BUYS`: whether a claim over the limit may wait
+    for a seat to be bought. `STRICTNESS`: the rank among the policies, 0 being the strictest.
     """
 
     HAS_DEADLINE: bool
@@ -58,28 +58,28 @@ class Policy(Protocol):
     STRICTNESS: int
 
     def decide(self, situation: Situation) -> Decision:
-        """Whether the claim is granted; pure, and always the same for the same situation."""
+        """Decide the claim. Pure: the same situation always gives the same decision."""
 
 
 class UnknownPolicy(SeatSyncError):
-    """No file in this folder has that name."""
+    """There is no policy with that name."""
 
     code = "unknown_policy"
 
 
 def names() -> tuple[str, ...]:
-    """The policies there are: the files in this folder."""
+    """The names of all policies, sorted."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
 def by_strictness() -> tuple[str, ...]:
-    """The policies, the strictest first."""
+    """The names of all policies, the strictest first."""
     return tuple(sorted(names(), key=lambda name: load(name).STRICTNESS))
 
 
 @cache
 def load(name: str) -> Policy:
-    """The policy in the file of that name; raises UnknownPolicy, naming those known."""
+    """Load the policy with that name. Raises `UnknownPolicy`."""
     known = names()
     if name not in known:
         raise UnknownPolicy(
@@ -95,16 +95,16 @@ def seat_words(count: int, seat_type: str) -> str:
 
 
 def way_back(missing: int, used: int, seat_type: str) -> str:
-    """How to come back under the limit: `Release 1 full seat or buy as many more`.
+    """How to get within the limit, such as `Release 1 full seat or buy as many more`.
 
-    More seats than are used cannot be released: then buying is the only way.
+    If more seats are missing than are used, releasing is not enough, so only buying is offered.
     """
     words = seat_words(missing, seat_type)
     return f"Release {words} or buy as many more" if missing <= used else f"Buy {words} more"
 
 
 def granted_within(situation: Situation) -> Decision:
-    """The answer to a claim that stays within what was bought, which is every policy's answer."""
+    """The decision for a claim within the purchased seats; it is the same under every policy."""
     used_after = situation.used + situation.requested
     message = f"Granted: {used_after} of {situation.purchased} {situation.seat_type} seats are then used."
     return Decision(granted=True, code="granted", message=message)

@@ -1,4 +1,4 @@
-"""What is missing is bought. This file decides how many; `domain.purchase.daily_limit` how many may be."""
+"""The auto_expand policy: missing seats are bought. `domain.purchase.daily_limit` limits how many."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STRICTNESS = 1
 
 
 def decide(situation: Situation) -> Decision:
-    """Granted within the limit; beyond it `to_buy` says how many seats have to be bought first."""
+    """Grant within the limit. Otherwise refuse, and set `to_buy` to the number of missing seats."""
     used_after = situation.used + situation.requested
     if at_least(situation.purchased, used_after):
         return granted_within(situation)
@@ -21,7 +21,7 @@ def decide(situation: Situation) -> Decision:
         granted=False,
         code=PurchaseNeeded.code,
         message=f"{seat_words(to_buy, situation.seat_type)} would have to be bought first "
-        f"({situation.used} of {situation.purchased} are used): a claim of its own is granted once that is "
-        "done, or buy them by a seat change.",
+        f"({situation.used} of {situation.purchased} are used). Claim the seats one by one to have them "
+        "bought automatically, or buy them with a seat change.",
         to_buy=to_buy,
     )

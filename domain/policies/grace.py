@@ -1,4 +1,4 @@
-"""Beyond the limit for a while: until a deadline, and not past it."""
+"""The grace policy: claims over the limit are granted until a deadline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STRICTNESS = 2
 
 
 def decide(situation: Situation) -> Decision:
-    """Granted within the limit; beyond it until the deadline, which the first such claim sets."""
+    """Grant within the limit, and over it until the deadline, which the first such claim starts."""
     used_after = situation.used + situation.requested
     if at_least(situation.purchased, used_after):
         return granted_within(situation)
@@ -23,7 +23,7 @@ def decide(situation: Situation) -> Decision:
         return Decision(
             granted=False,
             code=ClaimsBlocked.code,
-            message=f"The time to come back under the limit is over since {moment_words(deadline)}. "
+            message=f"The grace period for the overage ended on {moment_words(deadline)}. "
             f"{way_back(over_by, situation.used, situation.seat_type)}.",
         )
     return Decision(

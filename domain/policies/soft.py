@@ -1,4 +1,4 @@
-"""Nobody is turned away; what exceeds the limit is recorded."""
+"""The soft policy: every claim is granted, and the overage is recorded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STRICTNESS = 3
 
 
 def decide(situation: Situation) -> Decision:
-    """Always granted; the message says by how much it exceeds the limit."""
+    """Grant always; the message says how far the account is over the limit."""
     used_after = situation.used + situation.requested
     over_by = overage(situation.purchased, used_after)
     if over_by == 0:

@@ -1,4 +1,4 @@
-"""Never more than was bought."""
+"""The strict policy: no claim is granted beyond the purchased seats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STRICTNESS = 0
 
 
 def decide(situation: Situation) -> Decision:
-    """Granted while used + requested stays within purchased."""
+    """Grant if used + requested seats are at most the purchased ones."""
     used_after = situation.used + situation.requested
     if at_least(situation.purchased, used_after):
         return granted_within(situation)
@@ -20,10 +20,10 @@ def decide(situation: Situation) -> Decision:
 
 
 def _refusal(situation: Situation, used_after: int) -> str:
-    asked = seat_words(situation.requested, situation.seat_type)
+    requested = seat_words(situation.requested, situation.seat_type)
     missing = overage(situation.purchased, used_after)
     left = available(situation.purchased, situation.used)
     return (
-        f"Asked for {asked}, {left} available: {situation.used} of {situation.purchased} are used. "
+        f"{requested} requested, {left} available: {situation.used} of {situation.purchased} are used. "
         f"{way_back(missing, situation.used, situation.seat_type)}."
     )

@@ -1,4 +1,4 @@
-"""Which cart gives so many seats: the cheapest, and among equals the one that is there."""
+"""Carts: find the cheapest cart that gives a requested number of seats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from domain.purchase.packs import MOST_AT_ONCE, Pack
 from domain.seat_limit import Unlimited, at_least
 from domain.snapshot import AddonQuantity
 
-_ONE: Final = 1  # the provider sells a product at least once
+_ONE: Final = 1  # the lowest product quantity at the provider
 
 
 def with_seats(
@@ -28,16 +28,17 @@ def with_seats(
     *,
     at_most: Mapping[str, int] = MappingProxyType({}),
 ) -> Cart:
-    """The cheapest cart with at least that many purchased seats of each wanted type; the rest stays as it is.
+    """The cheapest cart with at least the wanted number of purchased seats of each wanted type. The rest of
+    the cart stays unchanged.
 
-    A pack may be cheaper than fewer single seats, so the cart may give more than is wanted, but no more
-    than the product's maximum, and than `at_most` if that can be had. Among carts of the same price
-    it is the one with the fewest seats, and then the one that exchanges the least. A type of which there are
-    as many as wanted stays as it is.
+    A pack may be cheaper than fewer single seats, so the cart may give more seats than wanted: at most the
+    product's maximum, and at most `at_most` if such a cart exists. Among carts of the same price, the one
+    with the fewest seats is chosen, then the one that exchanges the least. Types that already have the wanted
+    number, and add-ons that give seats of several types, stay unchanged.
 
-    `prices` are those of a unit in the smallest unit of one currency, add-ons by their id and the product by
-    its own. Only add-ons with a price are added. None: prices are unknown, all add-ons are sold, and single
-    seats are preferred to packs. An add-on that gives seats of several types stays as it is.
+    `prices` maps the ids of add-ons and of the product to the price of one unit, in the smallest unit of one
+    currency. Only add-ons with a price are added. None means that prices are unknown: all add-ons may be
+    added, and single seats are preferred to packs.
 
     Raises `BelowMinimum`, `AboveMaximum`, `NoWayToBuy`, `UnknownSeatType` and `Uncountable`.
     """
@@ -48,16 +49,16 @@ def with_seats(
         for_type = tuple(_packs(product, cart, seat_type, prices))
         difference = _difference(product, seat_type, seats.get(seat_type, NO_SEATS), number, for_type)
         if difference:
-            wish = _Request(seat_type, number, difference, at_most.get(seat_type))
-            change.update(_change(product, wish, for_type))
+            request = _Request(seat_type, number, difference, at_most.get(seat_type))
+            change.update(_change(product, request, for_type))
     return _changed(cart, change)
 
 
 def new_cart(
     catalog: Catalog, product_id: str, wanted: Mapping[str, int], prices: Mapping[str, int] | None
 ) -> Cart:
-    """The cheapest cart with at least that many seats of each wanted type, and of the others at least as many
-    as the product is sold with. Raises `ProductNotFound`, and what `with_seats` raises.
+    """The cheapest new cart with at least the wanted number of seats of each wanted type, and the product's
+    minimum of the others. Raises `ProductNotFound`, and what `with_seats` raises.
     """
     product = known_product(catalog, product_id)
     cart = Cart(product_id, _ONE)
@@ -71,25 +72,25 @@ def new_cart(
 
 
 def known_product(catalog: Catalog, product_id: str) -> Product:
-    """The product; raises `ProductNotFound`, naming those there are."""
+    """The product with that id. Raises `ProductNotFound`, with the known ids."""
     product = catalog.product(product_id)
     if product is None:
         known = sorted(catalog.products)
         raise ProductNotFound(
-            f"The catalogue knows no product {product_id!r}. Known products: {', '.join(known) or 'none'}.",
+            f"The catalogue has no product {product_id!r}. Known products: {', '.join(known) or 'none'}.",
             details={"product_id": product_id, "known_products": known},
         )
     return product
 
 
 def is_a_choice(product: Product) -> bool:
-    """Whether seats of some type can be bought in more than one way, so that prices matter."""
+    """True if seats of some type can be bought in more than one way, so that prices matter."""
     sold = (product.per_unit, *product.addons.values())
     return any(sum(_gives_only(sizes, t) for sizes in sold) > 1 for t in product.seat_types)
 
 
 def _packs(product: Product, cart: Cart, seat_type: str, prices: Mapping[str, int] | None) -> Iterator[Pack]:
-    """What is sold of this seat type and of no other."""
+    """The packs that give seats of this type only."""
     if _gives_only(product.per_unit, seat_type):
         yield Pack(
             name=product.product_id,
@@ -115,7 +116,7 @@ def _gives_only(sizes: Mapping[str, int], seat_type: str) -> bool:
 def _difference(
     product: Product, seat_type: str, seats: Seats, wanted: int, for_type: tuple[Pack, ...]
 ) -> int:
-    """How many more seats are wanted than there are, once that is something to be had at all."""
+    """How many more seats are wanted than the cart has. Raises if the product cannot give that number."""
     if seat_type not in product.seat_types:
         sold = ", ".join(product.seat_types) or "none"
         raise UnknownSeatType(
@@ -125,14 +126,14 @@ def _difference(
     purchased = seats.purchased
     if isinstance(purchased, Unlimited):
         raise NoWayToBuy(
-            f"{product.name} has unlimited {seat_type} seats; there is no number to change.",
+            f"{product.name} has unlimited {seat_type} seats, so their number cannot be changed.",
             details={"seat_type": seat_type, "wanted": wanted},
         )
     _check_bounds(product, seat_type, wanted, given=purchased - sum(p.size * p.spare for p in for_type))
     difference = wanted - purchased
     if abs(difference) > MOST_AT_ONCE:
         raise NoWayToBuy(
-            f"At most {MOST_AT_ONCE} seats can be bought or given back in one step, not {abs(difference)}.",
+            f"At most {MOST_AT_ONCE} seats can be added or removed in one step, not {abs(difference)}.",
             details={"seat_type": seat_type, "wanted": wanted, "most_at_once": MOST_AT_ONCE},
         )
     return difference
@@ -142,17 +143,17 @@ def _check_bounds(product: Product, seat_type: str, wanted: int, *, given: int) 
     minimum, maximum = product.minimum.get(seat_type, 0), product.maximum.get(seat_type)
     if wanted < max(minimum, given):
         why = (
-            f"{seat_words(given, seat_type)} cannot be given back"
+            f"{seat_words(given, seat_type)} cannot be removed"
             if given >= minimum
-            else f"it is sold with at least {seat_words(minimum, seat_type)}"
+            else f"its minimum is {seat_words(minimum, seat_type)}"
         )
         raise BelowMinimum(
-            f"{product.name} cannot be had with {seat_words(wanted, seat_type)}: {why}.",
+            f"{product.name} cannot be bought with {seat_words(wanted, seat_type)}: {why}.",
             details={"seat_type": seat_type, "wanted": wanted, "minimum": max(minimum, given)},
         )
     if maximum is not None and wanted > maximum:
         raise AboveMaximum(
-            f"{product.name} cannot be had with {seat_words(wanted, seat_type)}: it is sold with at most "
+            f"{product.name} cannot be bought with {seat_words(wanted, seat_type)}: its maximum is "
             f"{maximum}.",
             details={"seat_type": seat_type, "wanted": wanted, "maximum": maximum},
         )
@@ -160,7 +161,7 @@ def _check_bounds(product: Product, seat_type: str, wanted: int, *, given: int) 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """So many seats of a type, `difference` more than there are; at most `preferred` if that can be had."""
+    """A request for `wanted` seats of a type, `difference` more than now, at best within `preferred`."""
 
     seat_type: str
     wanted: int
@@ -168,34 +169,36 @@ class _Request:
     preferred: int | None
 
     @property
-    def there(self) -> int:
+    def current(self) -> int:
         return self.wanted - self.difference
 
 
-def _change(product: Product, wish: _Request, for_type: tuple[Pack, ...]) -> Mapping[str, int]:
-    """Units to add or to take away, by the id of what they are of."""
-    maximum, difference = product.maximum.get(wish.seat_type), wish.difference
-    for bound in (wish.preferred, maximum):
+def _change(product: Product, request: _Request, for_type: tuple[Pack, ...]) -> Mapping[str, int]:
+    """The units to add, or if negative to remove, by the id of the add-on or product."""
+    maximum, difference = product.maximum.get(request.seat_type), request.difference
+    for bound in (request.preferred, maximum):
         bounds = [one for one in (bound, maximum) if one is not None]
-        # What was bought beyond a maximum may stay.
-        most = max(min(bounds) - wish.there, 0) if bounds else None
+        # Seats that were bought beyond a maximum may stay.
+        most = max(min(bounds) - request.current, 0) if bounds else None
         if (change := packs.change(for_type, difference, most=most)) is not None:
             return change
-    seats = seat_words(wish.wanted, wish.seat_type)
-    details = {"seat_type": wish.seat_type, "wanted": wish.wanted}
+    seats = seat_words(request.wanted, request.seat_type)
+    details = {"seat_type": request.seat_type, "wanted": request.wanted}
     beyond = packs.change(for_type, difference)
     if beyond is None:
-        raise NoWayToBuy(f"Nothing that is sold with {product.name} gives {seats}.", details=details)
+        raise NoWayToBuy(
+            f"No combination of add-ons sold with {product.name} gives {seats}.", details=details
+        )
     sizes = {pack.name: pack.size for pack in for_type}
-    nearest = wish.there + sum(sizes[name] * units for name, units in beyond.items())
+    nearest = request.current + sum(sizes[name] * units for name, units in beyond.items())
     raise NoWayToBuy(
-        f"{product.name} is not sold with {seats}, and the next number that is, {nearest}, is above its "
-        f"maximum of {maximum}.",
+        f"{product.name} cannot be bought with {seats}, and the next possible number, {nearest}, is above "
+        f"its maximum of {maximum}.",
         details={**details, "nearest": nearest, "maximum": maximum},
     )
 
 
 def _changed(cart: Cart, change: Mapping[str, int]) -> Cart:
-    """Cart adds up what stands twice, and leaves out what comes to nothing."""
+    """The cart with these changes. `Cart` merges units of an add-on, and drops those with no units."""
     addons = [AddonQuantity(name, units) for name, units in change.items() if name != cart.product_id]
     return Cart(cart.product_id, cart.quantity + change.get(cart.product_id, 0), (*cart.addons, *addons))

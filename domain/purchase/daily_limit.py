@@ -1,4 +1,4 @@
-"""Expansion: how many seats may be bought for claims that find none, and why no more than that."""
+"""The limits of automatic purchases: how many seats may be bought for an account, and why no more."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from domain.seat_limit import SeatLimit, at_least, overage
 from domain.wording import counted
 
 STOP_AFTER: Final = 3
-"""After so many purchases in a row that were in vain nothing is bought automatically any more."""
+"""After this many failed purchases in a row, nothing is bought automatically any more."""
 
 _FIRST_REST: Final = timedelta(minutes=1)
 
 
 def pause_after(failures: int) -> timedelta:
-    """How long nothing is bought after so many purchases in a row that were in vain: twice as long each time,
-    since each claim would be another attempt to charge the same card.
+    """The pause after this many failed purchases in a row. It doubles each time, because every purchase is
+    another attempt to charge the same card.
     """
     return _FIRST_REST * 2.0 ** (failures - 1) if failures else timedelta()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DailyBudget:
-    """What has been bought for the account without anybody asking for it but claims, all seat types together.
+    """The automatic purchases of an account, all seat types together.
 
-    `per_day` may be bought on one UTC day, `today` of them are, attempts in vain included. `under_way` of
-    these are not confirmed yet, and `waiting` claims wait for a seat. `failures` purchases in a row were in
-    vain; nothing is bought before `rests_until`, None if it may be.
+    `per_day` seats may be bought per UTC day; `today` were, including failed attempts. `under_way` of these
+    are not confirmed yet. `waiting` claims are pending. `failures` purchases in a row have failed. Nothing is
+    bought before `rests_until`; None if there is no pause.
     """
 
     per_day: int
@@ -41,13 +41,13 @@ class DailyBudget:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether only a person, a payment or a new payment method turns purchases on again."""
+        """True if purchases stay off until a person, a payment or a new payment method turns them on."""
         return self.failures >= STOP_AFTER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeatTypeLimit:
-    """One seat type of the account: what it has, and the most it could have by buying; None for no bound."""
+    """The seats of one type that an account has, and the most it can have (`maximum`; None: no limit)."""
 
     seat_type: str
     purchased: SeatLimit
@@ -56,46 +56,46 @@ class SeatTypeLimit:
     maximum: int | None = None
 
 
-def reason_not_bought(shelf: SeatTypeLimit, purse: DailyBudget, requested: int, now: datetime) -> str | None:
-    """Why seats for so many more people are not bought; None if they are."""
-    seated = shelf.used - shelf.waiting
-    if not at_least(shelf.purchased, seated):
-        return over_limit_message(shelf.seat_type, seated, shelf.purchased)
-    if shelf.maximum is not None and shelf.used + requested > shelf.maximum:
-        return f"No more than {seat_words(shelf.maximum, shelf.seat_type)} can be bought for the account."
-    missing = overage(shelf.purchased, shelf.used + requested)
-    to_buy = max(missing + purse.waiting - shelf.waiting - purse.under_way, 0)
-    if purse.today + to_buy > purse.per_day:
-        return daily_limit_message(purse)
-    if purse.is_stopped:
-        return stopped_message(purse.failures)
-    if purse.rests_until is not None and now < purse.rests_until:
-        again = purse.rests_until.astimezone(UTC)
-        return f"The last purchase failed: the next is tried from {again:%H:%M:%S} UTC on."
+def reason_not_bought(limit: SeatTypeLimit, budget: DailyBudget, requested: int, now: datetime) -> str | None:
+    """Why seats for `requested` more people are not bought automatically; None if they may be."""
+    members = limit.used - limit.waiting
+    if not at_least(limit.purchased, members):
+        return over_limit_message(limit.seat_type, members, limit.purchased)
+    if limit.maximum is not None and limit.used + requested > limit.maximum:
+        return f"No more than {seat_words(limit.maximum, limit.seat_type)} can be bought for the account."
+    missing = overage(limit.purchased, limit.used + requested)
+    to_buy = max(missing + budget.waiting - limit.waiting - budget.under_way, 0)
+    if budget.today + to_buy > budget.per_day:
+        return daily_limit_message(budget)
+    if budget.is_stopped:
+        return stopped_message(budget.failures)
+    if budget.rests_until is not None and now < budget.rests_until:
+        again = budget.rests_until.astimezone(UTC)
+        return f"The last purchase failed. The next attempt is made after {again:%H:%M:%S} UTC."
     return None
 
 
 def stopped_message(failures: int) -> str:
-    """That nothing is bought automatically any more, and what turns it on again."""
+    """The message that automatic purchases are off, and what turns them on again."""
     return (
-        f"The last {failures} purchases failed, so no seats are bought automatically for the account. A "
-        "payment, a new payment method or a seat change that is applied turns this on again, and so does "
-        "POST /v1/accounts/ID/purchases/resume."
+        f"The last {failures} purchases failed, so automatic purchases are off for the account. A payment, a "
+        "new payment method, an applied seat change, or POST /v1/accounts/ID/purchases/resume turns them on "
+        "again."
     )
 
 
-def over_limit_message(seat_type: str, seated: int, purchased: SeatLimit) -> str:
-    """That seats are bought for who claims one, and not for who is beyond the limit already."""
+def over_limit_message(seat_type: str, members: int, purchased: SeatLimit) -> str:
+    """The message that no seats are bought for members who are already over the limit."""
     return (
-        f"{counted(seated, 'person sits', 'people sit')} on {purchased} {seat_type} seats already, and "
-        "nothing is bought by itself for who is there: buy for them by a seat change, or release some."
+        f"The account is already over its limit ({counted(members, 'member')} on "
+        f"{purchased} {seat_type} seats). Seats are bought automatically for new claims only: buy the "
+        "missing seats with a seat change, or release members."
     )
 
 
-def daily_limit_message(purse: DailyBudget) -> str:
-    """That the day's limit is used up, and what to do about it."""
+def daily_limit_message(budget: DailyBudget) -> str:
+    """The message that a purchase would exceed the daily limit, and what to do."""
     return (
-        f"{purse.today} of the {seat_words(purse.per_day, 'such')} that may be bought by themselves for the "
-        "account in one UTC day are bought (auto_expand_limit): buy by a seat change, or wait until midnight "
-        "UTC."
+        f"This would exceed the daily limit: {budget.today} of {counted(budget.per_day, 'seat')} were bought "
+        "automatically today (auto_expand_limit, UTC). Use a seat change, or try after midnight UTC."
     )

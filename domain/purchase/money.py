@@ -19,7 +19,7 @@ _MOST_HAVE: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """So many of the currency's smallest unit; `currency` is an ISO 4217 code."""
+    """An amount in the smallest unit of a currency, an ISO 4217 code."""
 
     amount: int
     currency: str

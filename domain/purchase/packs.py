@@ -1,4 +1,4 @@
-"""Seats are sold in packs, one seat being the smallest: which units to add, and which to take away."""
+"""Packs: seats are sold in units of one or more seats. Find the cheapest units to add and to remove."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from math import inf
 from typing import Final
 
 MOST_AT_ONCE: Final = 100_000
-"""Seats by which a cart can change in one step: beyond it nobody sells by the pack."""
+"""The most seats by which a cart can change in one step; it bounds the computation."""
 
 _MOST_EXCHANGED: Final = 10_000
 
-# Each decides before the next: no sum of what comes after it is as large.
+# Weights in descending order: each is larger than any possible sum of the ones after it.
 _PRICE: Final = 2**120
 _KEPT: Final = 2**80
 _LARGE: Final = 2**40
@@ -23,7 +23,7 @@ _LARGE: Final = 2**40
 class Pack:
     """Something sold in units of `size` seats, at `price` a unit in the currency's smallest unit.
 
-    `spare` units are there and can be given back; none can be added where it is not `is_sold`.
+    `spare` units are in the cart and can be removed. If `is_sold` is false, none can be added.
     """
 
     name: str
@@ -34,12 +34,11 @@ class Pack:
 
 
 def change(packs: Sequence[Pack], seats: int, *, most: int | None = None) -> Mapping[str, int] | None:
-    """Units to add, or where negative to take away, for the cheapest cart with at least so many more seats,
-    or at most so many fewer; and with at most `most` more.
+    """Units to add, or if negative to remove, for the cheapest cart with at least `seats` more seats than now
+    (`seats` may be negative), and at most `most` more.
 
-    Among carts of the same price it is the one with the fewest seats, then the one that takes away the least
-    of what is there; then single seats are preferred to packs, and fewer units to more. None where nothing
-    that is sold gives so many.
+    Among carts of the same price, the one with the fewest seats is chosen, then the one that removes the
+    least; then single seats are preferred to packs, and fewer units to more. None if no combination fits.
     """
     usable = [_movable(pack, max(-seats, 0)) for pack in packs if pack.size <= MOST_AT_ONCE]
     there = sum(pack.size * pack.spare for pack in usable)
@@ -53,15 +52,15 @@ def change(packs: Sequence[Pack], seats: int, *, most: int | None = None) -> Map
 
 
 def _movable(pack: Pack, seats: int) -> Pack:
-    """The pack with no more spare units than giving `seats` back takes away or exchanges. The others stay, so
-    that a very large cart is worked out in a moment.
+    """The pack with only as many spare units as a removal of `seats` can remove or exchange. The other units
+    stay in the cart, which keeps the computation short for very large carts.
     """
     return replace(pack, spare=min(pack.spare, (_MOST_EXCHANGED + seats) // pack.size))
 
 
 class _Carts:
-    """The best cart with exactly so many seats, for each number up to `most`; units that are kept come before
-    units that are added.
+    """The best cart with exactly n seats, for each n up to `most`. Units that stay are chosen before units
+    that are added.
     """
 
     def __init__(self, packs: Sequence[Pack], most: int) -> None:

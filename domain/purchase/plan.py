@@ -1,4 +1,4 @@
-"""A change of a subscription: the cart that is wanted, and what the provider says it would cost."""
+"""Plans: a change of a subscription's cart, and the provider's preview of what it would cost."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from domain.purchase.money import Money
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A change to ask the provider for: the whole cart as it is to be, when, and on which terms.
+    """A change to send to the provider: the whole new cart, when it applies, and how it is billed.
 
-    With `prevent_on_failure` nothing changes unless it is paid. Without it the provider's own setting
-    decides; as it comes, the change stands and the subscription goes on hold.
+    With `prevent_on_failure` nothing changes unless the payment succeeds. Without it the provider's setting
+    decides; by default the change is made and the subscription goes on hold.
     """
 
     subscription_id: str
@@ -27,12 +27,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What the provider says a plan would do; nothing in it is worked out here.
+    """The provider's preview of a plan; nothing in it is computed here.
 
-    `charged_now` is what is to be paid at once, tax included, after credit; `tax` the part of it that is
-    tax. `credit` is what the customer's balance at the provider gains, or loses if it is negative; None
-    where it stays as it is. `renewal` is what each period costs from then on, before tax, first on
-    `next_billing_date`.
+    `charged_now` is the amount to pay at once, including tax and after credit; `tax` is the tax in it.
+    `credit` is added to the customer's balance at the provider, or used if negative; None if the balance
+    stays the same. `renewal` is the price of each later period before tax, first due on `next_billing_date`.
     """
 
     charged_now: Money

@@ -1,4 +1,4 @@
-"""A seat change in words: the sentence that a customer should read before they agree."""
+"""A seat change in words: the sentence that a customer reads before agreeing to it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _INTERVALS: Final = {"Day": "day", "Week": "week", "Month": "month", "Year": "ye
 
 
 def sentence(steps: Steps, preview: Preview, snapshot: SubscriptionSnapshot, when: When) -> str:
-    """What a customer should read before they agree."""
+    """The sentence about the seats, the price today, the later price, and a moved billing date."""
     return " ".join(
         part
         for part in (
             _what(steps, preview, snapshot, when),
             _afterwards(preview, snapshot, when),
-            _dearer(steps, preview, snapshot),
+            _price_warning(steps, preview, snapshot),
             _moved(preview, snapshot, when),
         )
         if part
@@ -32,15 +32,15 @@ def sentence(steps: Steps, preview: Preview, snapshot: SubscriptionSnapshot, whe
 
 def _what(steps: Steps, preview: Preview, snapshot: SubscriptionSnapshot, when: When) -> str:
     added = _counted({name: step.difference for name, step in steps.items() if step.difference > 0})
-    less = _counted({name: -step.difference for name, step in steps.items() if step.difference < 0})
-    wishes = [f"adding {added}"] if added else []
-    wishes += [f"giving back {less}"] if less else []
-    wish = " and ".join(wishes) or "buying the same seats by other add-ons"
+    removed = _counted({name: -step.difference for name, step in steps.items() if step.difference < 0})
+    parts = [f"adding {added}"] if added else []
+    parts += [f"removing {removed}"] if removed else []
+    change = " and ".join(parts) or "buying the same seats with other add-ons"
     if when is When.AT_RENEWAL:
         return (
-            f"{_upper(wish)} at the renewal{_on(snapshot.next_billing_date)} costs {_price(preview)} today;"
+            f"{_upper(change)} at the renewal{_on(snapshot.next_billing_date)} costs {_price(preview)} today;"
         )
-    return f"{_upper(wish)} costs {_price(preview)} today;"
+    return f"{_upper(change)} costs {_price(preview)} today;"
 
 
 def _price(preview: Preview) -> str:
@@ -61,8 +61,8 @@ def _afterwards(preview: Preview, snapshot: SubscriptionSnapshot, when: When) ->
     return f"then {preview.renewal} {_every(snapshot)} before tax{start}."
 
 
-def _dearer(steps: Steps, preview: Preview, snapshot: SubscriptionSnapshot) -> str:
-    """A warning where fewer seats cost more, as the provider's prices may have it."""
+def _price_warning(steps: Steps, preview: Preview, snapshot: SubscriptionSnapshot) -> str:
+    """A warning if fewer seats cost more, which the provider's prices may cause."""
     before, after = renewal_of(snapshot), preview.renewal
     if is_increase(steps) or before is None or after is None or before.currency != after.currency:
         return ""

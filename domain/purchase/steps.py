@@ -1,4 +1,4 @@
-"""Seat changes: from a wish for so many seats to a plan for the provider, and to words for a customer."""
+"""Seat changes: their seats before and after, how plans are stored, and what a snapshot shows of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from domain.snapshot import AddonQuantity, SubscriptionSnapshot
 
 @dataclass(frozen=True, slots=True)
 class SeatStep:
-    """So many purchased seats of one type before and after a change."""
+    """The purchased seats of one type before and after a change."""
 
     before: int
     after: int
@@ -40,7 +40,7 @@ class PlanStatus(StrEnum):
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
-    """The plan as it is kept."""
+    """The plan as `seat_changes` stores it."""
     return {
         "subscription_id": plan.subscription_id,
         "cart": cart_to_json(plan.cart),
@@ -50,40 +50,40 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def plan_from_json(kept: Mapping[str, Any]) -> Plan:
-    """The plan that `plan_to_json` made it of."""
-    cart = kept["cart"]
+def plan_from_json(stored: Mapping[str, Any]) -> Plan:
+    """The reverse of `plan_to_json`."""
+    cart = stored["cart"]
     addons = tuple(AddonQuantity(one["addon_id"], one["quantity"]) for one in cart["addons"])
     return Plan(
-        subscription_id=kept["subscription_id"],
+        subscription_id=stored["subscription_id"],
         cart=Cart(cart["product_id"], cart["quantity"], addons),
-        when=When(kept["when"]),
-        proration=Proration(kept["proration"]),
-        prevent_on_failure=kept["prevent_on_failure"],
+        when=When(stored["when"]),
+        proration=Proration(stored["proration"]),
+        prevent_on_failure=stored["prevent_on_failure"],
     )
 
 
 def cart_to_json(cart: Cart) -> dict[str, Any]:
-    """The cart as it is kept, and as the API shows it."""
+    """The cart as it is stored, and as the API shows it."""
     addons = [{"addon_id": one.addon_id, "quantity": one.quantity} for one in cart.addons]
     return {"product_id": cart.product_id, "quantity": cart.quantity, "addons": addons}
 
 
 def status_of(plan: Plan, snapshot: SubscriptionSnapshot) -> PlanStatus:
-    """Whether the subscription is as planned, or will be."""
+    """Whether the snapshot shows the plan as applied, as scheduled, or not at all."""
     if snapshot.addons is not None and Cart.of(snapshot) == plan.cart:
         return PlanStatus.APPLIED
     return PlanStatus.SCHEDULED if scheduled_cart(snapshot) == plan.cart else PlanStatus.NONE
 
 
 def scheduled_cart(snapshot: SubscriptionSnapshot) -> Cart | None:
-    """What the subscription will buy from its renewal on, if that is not what it buys now."""
+    """The cart of a scheduled plan change; None if none is scheduled."""
     change = snapshot.scheduled_change
     return None if change is None else Cart(change.product_id, change.quantity, change.addons)
 
 
 def basis(snapshot: SubscriptionSnapshot) -> str:
-    """What a preview was made of, in short: with another one it is no longer true."""
+    """A hash of the facts that a preview depends on. If it differs, the preview is out of date."""
     facts = (
         Cart.of(snapshot),
         snapshot.status,
@@ -96,14 +96,14 @@ def basis(snapshot: SubscriptionSnapshot) -> str:
 
 
 def is_increase(steps: Steps) -> bool:
-    """Whether more seats of any type are bought, which has to be paid before it counts."""
+    """True if more seats of any type are bought. Such a change must be paid before it counts."""
     return any(step.difference > 0 for step in steps.values())
 
 
 def moves_billing_date(preview: Preview, snapshot: SubscriptionSnapshot, when: When) -> bool:
-    """Whether the change begins a new period today; one at the renewal does what a renewal does.
+    """True if the change starts a new billing period today. A change at the renewal does not.
 
-    Days are compared: the provider states the moment of a new period otherwise than that of a running one.
+    Only the days are compared, because the provider computes the time of day differently for a new period.
     """
     after, before = preview.next_billing_date, snapshot.next_billing_date
     if when is When.AT_RENEWAL or after is None:
@@ -112,7 +112,7 @@ def moves_billing_date(preview: Preview, snapshot: SubscriptionSnapshot, when: W
 
 
 def renewal_of(snapshot: SubscriptionSnapshot) -> Money | None:
-    """What each period costs now, before tax; None if the provider does not say."""
+    """The present price of each period, before tax; None if the provider does not state it."""
     amount, currency = snapshot.recurring_pre_tax_amount, snapshot.currency
     return None if amount is None or currency is None else Money(amount, currency)
 
@@ -122,5 +122,5 @@ def _utc_day(moment: datetime) -> date:
 
 
 def shown(money: Money | None) -> dict[str, object] | None:
-    """An amount as the API shows it: the number in the smallest unit, and in words."""
+    """An amount as the API shows it: in the smallest unit of the currency, and as text."""
     return None if money is None else {"amount": money.amount, "currency": money.currency, "text": str(money)}

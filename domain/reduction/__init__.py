@@ -1,4 +1,4 @@
-"""Who would have to leave: one file per order, found by its name."""
+"""Reduction orders: which members leave first if there are too many. Each file here is one order."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ Rank = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeatHolder:
-    """Somebody who occupies a seat: all an order may look at.
+    """A member who uses a seat, with all that an order can see.
 
-    `claimed_at` is when a held seat's invitation went out. `last_active_at` is the app's own report.
+    `claimed_at` is when the seat was claimed, or the invitation sent. `last_active_at` is reported by the
+    app.
     """
 
     member_id: str
@@ -39,7 +40,7 @@ class SeatHolder:
 
 @dataclass(frozen=True, slots=True)
 class Leaver:
-    """A holder with a place in the order, 1 being the first to leave, and the reason for it."""
+    """A seat holder, the place in the order (1 leaves first), and the reason for it."""
 
     place: int
     holder: SeatHolder
@@ -47,29 +48,29 @@ class Leaver:
 
 
 class Order(Protocol):
-    """What a file in this folder must have. Protection and ties are no business of its own."""
+    """The interface of an order file. Protected members and ties are handled by the caller."""
 
     def rank(self, holder: SeatHolder) -> Rank:
-        """The lower, the sooner the holder leaves; pure, and of one length for everybody."""
+        """The holder's rank; the lowest leaves first. Pure; all ranks have the same length."""
 
     def reason(self, holder: SeatHolder) -> str:
-        """Why the holder has that rank, for people to read."""
+        """Why the holder has that rank, in words."""
 
 
 class UnknownOrder(SeatSyncError):
-    """No file in this folder has that name."""
+    """There is no order with that name."""
 
     code = "unknown_order"
 
 
 def names() -> tuple[str, ...]:
-    """The orders there are: the files in this folder."""
+    """The names of all orders, sorted."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
 @cache
 def load(name: str) -> Order:
-    """The order in the file of that name; raises UnknownOrder, naming those known."""
+    """Load the order with that name. Raises `UnknownOrder`."""
     known = names()
     if name not in known:
         raise UnknownOrder(
@@ -80,34 +81,35 @@ def load(name: str) -> Order:
 
 
 def leavers(
-    sitters: Iterable[SeatHolder],
+    seat_holders: Iterable[SeatHolder],
     target: Mapping[str, SeatLimit],
     *,
     order: str = DEFAULT,
     at_most: int | None = None,
 ) -> Mapping[str, Sequence[Leaver]]:
-    """For each seat type of `target`: who would leave until no more than so many sit there.
-
-    As many as are too many, or the first `at_most` of them.
+    """For each seat type of `target`: the members who would have to leave to reach that number of seats, or
+    the first `at_most` of them.
     """
-    seated: dict[str, list[SeatHolder]] = {seat_type: [] for seat_type in target}
-    for holder in sitters:
-        if holder.seat_type in seated:
-            seated[holder.seat_type].append(holder)
-    over = {seat_type: overage(limit, len(seated[seat_type])) for seat_type, limit in target.items()}
+    by_type: dict[str, list[SeatHolder]] = {seat_type: [] for seat_type in target}
+    for holder in seat_holders:
+        if holder.seat_type in by_type:
+            by_type[holder.seat_type].append(holder)
+    over = {seat_type: overage(limit, len(by_type[seat_type])) for seat_type, limit in target.items()}
     return {
         seat_type: first_to_leave(
-            seated[seat_type], count if at_most is None else min(count, at_most), order=order
+            by_type[seat_type], count if at_most is None else min(count, at_most), order=order
         )
         for seat_type, count in over.items()
     }
 
 
-def first_to_leave(sitters: Iterable[SeatHolder], count: int, *, order: str = DEFAULT) -> Sequence[Leaver]:
-    """The first so many of them to leave; the same people every time, whatever order they come in."""
+def first_to_leave(
+    seat_holders: Iterable[SeatHolder], count: int, *, order: str = DEFAULT
+) -> Sequence[Leaver]:
+    """The first `count` seat holders to leave. The result does not depend on the order of the input."""
     chosen = load(order)
-    # Of thousands a few are asked for, as a rule: that needs no sorting of all.
-    leaving = nsmallest(count, sitters, key=lambda one: (one.protected, chosen.rank(one), one.member_id))
+    # Usually a few out of thousands are needed, so sorting all of them would be wasteful.
+    leaving = nsmallest(count, seat_holders, key=lambda one: (one.protected, chosen.rank(one), one.member_id))
     return tuple(
         Leaver(place, holder, _reason(holder, chosen)) for place, holder in enumerate(leaving, start=1)
     )

@@ -1,4 +1,4 @@
-"""Invitations first, then whoever uses the seat least."""
+"""The least_active order: invitations leave first, then the members who were active least recently."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from domain.times import day_words
 
 
 def rank(holder: SeatHolder) -> Rank:
-    """Held before active, then least recently active, then the newest claim.
+    """Held before active, then the least recently active, then the newest claim.
 
-    Who was never reported active leaves before anybody who was: nothing shows that the seat is used. On
-    a held seat nobody works yet, whatever was reported, so there the newest invitation goes first.
+    Members who were never reported active leave before those who were. Activity is ignored for held seats,
+    because nobody works on them yet: the newest invitation leaves first.
     """
     newest_first = -holder.claimed_at.timestamp()
     if holder.state == "held":
@@ -21,7 +21,7 @@ def rank(holder: SeatHolder) -> Rank:
 
 
 def reason(holder: SeatHolder) -> str:
-    """The fact that decided, with its day."""
+    """The fact that decides the rank, with its day."""
     if holder.state == "held":
         return f"held for an invitation since {day_words(holder.claimed_at)}"
     if holder.last_active_at is None:

@@ -1,7 +1,7 @@
-"""The audit of an account as a file, JSON or CSV: the same bytes at the door and from the command.
+"""Export an account's audit as JSON or CSV. The API and the command line produce the same bytes.
 
-It is made a slice at a time, each read in a transaction of its own: a reader who takes his time holds no
-connection, and memory stays flat. Kept rows never change, so that the slices are of one piece.
+Rows are read in slices, each in its own transaction, so a slow reader holds no connection and memory use is
+constant. Audit rows never change, so the slices are consistent.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _COLUMNS: Final = (
     *("id", "at", "account_id", "actor", "source", "reason", "event_id", "fence", "member_id"),
     *("subscription_id", "before", "after", "subject_before", "subject_after", "previous", "hash"),
 )
-# A spreadsheet takes a cell that begins so for a formula, or drops the quote that says it is none.
+# A spreadsheet reads a cell that begins with one of these as a formula, or drops a leading quote.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 
 class Format(StrEnum):
-    """What the file is written in."""
+    """The file format."""
 
     JSON = "json"
     CSV = "csv"
@@ -43,9 +43,8 @@ MIMETYPES: Final = {Format.JSON: "application/json", Format.CSV: "text/csv"}
 def export(
     sessions: Sessions, account_id: str, form: Format, *, since: datetime | None, until: datetime | None
 ) -> Iterator[bytes]:
-    """The account's rows from `since` on and before `until`, oldest first, as they stood at the call.
-
-    Raises `AccountNotFound` at once and not with the first piece.
+    """The file in pieces: the account's rows with `since` <= `at` < `until` that exist at the call, oldest
+    first. Raises `AccountNotFound` at the call, not at the first piece.
     """
     with sessions() as session:
         account.check_known(session, account_id)
@@ -70,7 +69,7 @@ def _slices(
 
 
 def _json(slices: Iterator[Sequence[AuditRow]], about: dict[str, Any]) -> Iterator[bytes]:
-    """One document, `{..., "rows": [...]}`, with a line for each row."""
+    """One document, `{..., "rows": [...]}`, with one line per audit row."""
     yield orjson.dumps(about, option=orjson.OPT_UTC_Z)[:-1] + b',"rows":['
     separator = b"\n"
     for rows in slices:
@@ -81,7 +80,7 @@ def _json(slices: Iterator[Sequence[AuditRow]], about: dict[str, Any]) -> Iterat
 
 
 def _csv(slices: Iterator[Sequence[AuditRow]]) -> Iterator[bytes]:
-    """As RFC 4180 has it, in UTF-8, with a header; what is an object stands as JSON in its cell."""
+    """CSV by RFC 4180, in UTF-8, with a header. Objects are written as JSON."""
     yield _lines([_COLUMNS])
     for rows in slices:
         yield _lines([[_cell(value) for value in _shown(row).values()] for row in rows])
@@ -102,10 +101,10 @@ def _cell(value: object) -> object:
 
 
 def _shown(row: AuditRow) -> dict[str, Any]:
-    """Everything that is hashed, and in the form in which it is hashed."""
-    told = {column: getattr(row, column) for column in _COLUMNS}
+    """All hashed fields, in the form in which they are hashed."""
+    fields = {column: getattr(row, column) for column in _COLUMNS}
     hashes = {"previous": row.previous.hex() if row.previous else None, "hash": row.hash.hex()}
-    return {**told, "at": _time(row.at), **hashes}
+    return {**fields, "at": _time(row.at), **hashes}
 
 
 def _time(moment: datetime) -> str:

@@ -1,14 +1,14 @@
-"""The audit as a chain: each row carries a hash of its content and of the account's row before it.
+"""Verify the audit's hash chain: each row has a hash of its content and of the account's previous row.
 
-A trigger of the database chains every row that is written, whoever writes it, and keeps each account's
-newest hash as its head. Here the chain is gone over again: what was changed, taken away, put in or moved
-behind our back is told. The text that is hashed is a JSON array as PostgreSQL writes it,
+A database trigger chains every row that is written, and stores each account's newest hash as its head. This
+module recomputes the chain and reports rows that were modified, deleted, inserted or reordered. The hashed
+text is a JSON array as PostgreSQL writes it,
 
     [previous, id, at, account_id, actor, source, reason, event_id, fence, member_id, subscription_id,
      before, after, subject_before, subject_after]
 
-with `previous` the hash before it in hexadecimal, null in the account's first row, and `at` in UTC with six
-digits behind the second: what Python's `json.dumps(fields, ensure_ascii=False)` makes of an exported row.
+where `previous` is the previous hash in hexadecimal (null in the account's first row) and `at` is in UTC with
+microseconds. Python's `json.dumps(fields, ensure_ascii=False)` of an exported row gives the same text.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _AT_ONCE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """Where an account's audit is not as it was written: the first row that is not, or the last one before
-    something is missing; None where there are no rows at all.
+    """A fault in an account's audit. `row_id` is the first wrong row, or the last row before missing ones;
+    None if the account has no rows.
     """
 
     account_id: str
@@ -45,7 +45,7 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class VerificationResult:
-    """What a slice of accounts came to. `last` is its last account; None where no further ones follow."""
+    """The result for a slice of accounts. `last` is its last account id; None if no accounts follow."""
 
     accounts: int
     rows: int
@@ -54,36 +54,37 @@ class VerificationResult:
 
 
 def verify(session: Session, *, after: str | None, limit: int) -> VerificationResult:
-    """Go over the rows of so many accounts by id, from the one behind `after`; all of one moment, and in
-    memory that does not grow with the rows.
+    """Verify the next `limit` accounts by id, starting after the account `after` (None: from the first).
+
+    All rows are read in one snapshot of the database; memory use does not grow with their number.
     """
-    _of_one_moment(session)
+    _read_one_snapshot(session)
     accounts, rows = _ACCOUNTS.limit(limit + 1), _ROWS
     if after is not None:
         accounts, rows = accounts.where(Account.id > after), rows.where(AuditRow.account_id > after)
-    found = [_Side(*row) for row in session.execute(accounts)]
+    found = [_AccountState(*row) for row in session.execute(accounts)]
     last = found[limit - 1].account_id if len(found) > limit else None
     if last is not None:
         rows = rows.where(AuditRow.account_id <= last)
-    return _gone_over(session, found[:limit], rows, last)
+    return _verify_rows(session, found[:limit], rows, last)
 
 
 def verify_account(session: Session, account_id: str) -> VerificationResult:
-    """The same for one account; raises `AccountNotFound`."""
-    _of_one_moment(session)
+    """Verify one account. Raises `AccountNotFound`."""
+    _read_one_snapshot(session)
     account.check_known(session, account_id)
-    found = [_Side(*row) for row in session.execute(_ACCOUNTS.where(Account.id == account_id))]
-    return _gone_over(session, found, _ROWS.where(AuditRow.account_id == account_id), None)
+    found = [_AccountState(*row) for row in session.execute(_ACCOUNTS.where(Account.id == account_id))]
+    return _verify_rows(session, found, _ROWS.where(AuditRow.account_id == account_id), None)
 
 
 def count_accounts(session: Session) -> int:
-    """How many there are to go over."""
+    """The number of accounts, including deleted ones, whose audit can be verified."""
     return session.scalar(select(func.count()).select_from(Account)) or 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """What stands of an account beside its rows: which of them is the newest, and its balance now."""
+class _AccountState:
+    """The account's row, and the head of its chain: what the newest audit row must agree with."""
 
     account_id: str
     status: str
@@ -94,7 +95,7 @@ class _Side:
     head: bytes | None
 
     def facts(self) -> Json:
-        """The balance as the newest row has to have it."""
+        """The facts that the newest audit row must have as `after`."""
         return {
             "status": self.status,
             "policy": self.policy,
@@ -105,7 +106,7 @@ class _Side:
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """One row as it was read."""
+    """One audit row. `form` is its hashed text."""
 
     account_id: str
     id: int
@@ -124,7 +125,7 @@ _ACCOUNTS = (
     .outerjoin(AuditHead, AuditHead.account_id == Account.id)
     .order_by(Account.id)
 )
-# Written out once more and not left to a function of the database's, which may have been changed as well.
+# Not a call of the trigger's function: whoever modified rows may have modified that function too.
 _FORM: ColumnElement[str] = literal_column(
     """
     jsonb_build_array(
@@ -144,33 +145,33 @@ _ROWS = (
 )
 
 
-def _of_one_moment(session: Session) -> None:
+def _read_one_snapshot(session: Session) -> None:
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
 
 
-def _gone_over(
-    session: Session, sides: Sequence[_Side], rows: Executable, last: str | None
+def _verify_rows(
+    session: Session, states: Sequence[_AccountState], rows: Executable, last: str | None
 ) -> VerificationResult:
-    expected = {side.account_id: side for side in sides}
+    expected = {state.account_id: state for state in states}
     breaks: list[Break] = []
     count = 0
     links = (_Link(*row) for row in session.execute(rows))
-    for account_id, its in groupby(links, key=attrgetter("account_id")):
+    for account_id, links_of_account in groupby(links, key=attrgetter("account_id")):
         walk = _Walk(expected.pop(account_id, None))
-        for link in its:
+        for link in links_of_account:
             walk.step(link)
         count += walk.rows
         breaks += walk.end(account_id)
-    for account_id, side in expected.items():
-        breaks += _Walk(side).end(account_id)
-    return VerificationResult(len(sides), count, sorted(breaks, key=attrgetter("account_id")), last)
+    for account_id, state in expected.items():
+        breaks += _Walk(state).end(account_id)
+    return VerificationResult(len(states), count, sorted(breaks, key=attrgetter("account_id")), last)
 
 
 @dataclass(slots=True)
 class _Walk:
-    """Along one account's rows, from the oldest to the newest; `side` is None where the account is gone."""
+    """Checks one account's rows from the oldest to the newest. `state` is None if the account was deleted."""
 
-    side: _Side | None
+    state: _AccountState | None
     rows: int = 0
     last: _Link | None = None
     found: Break | None = None
@@ -183,22 +184,22 @@ class _Walk:
         self.last = link
 
     def end(self, account_id: str) -> Iterator[Break]:
-        """What was found: the first break, or that the end is not where it has to be."""
+        """The first break, or else a break if the last row is not the newest that was written."""
         if self.found is not None:
             yield self.found
-        elif (problem := _problem_at_end(self.side, self.last)) is not None:
+        elif (problem := _problem_at_end(self.state, self.last)) is not None:
             yield Break(account_id, self.last.id if self.last else None, problem)
 
 
 def _problem(link: _Link, last: _Link | None) -> str | None:
-    """Why the row cannot be the one that was written after `last`."""
+    """Why this cannot be the row that was written after `last`; None if it can."""
     if sha256(link.form.encode()).digest() != link.hash:
-        return "it was changed: its hash is not that of its content"
+        return "the row was modified: its hash does not match its content"
     if link.previous != (last.hash if last else None):
         return _misplaced(link, last)
     if link.before != (last.after if last else None):
-        where = f"row {last.id} left it" if last else "nothing was"
-        return f"its balance `before` is not as {where}: the account was changed past the audit"
+        expected = f"the balance after row {last.id}" if last else "empty"
+        return f"its `before` is not {expected}: the account was changed without an audit row"
     return None
 
 
@@ -206,20 +207,20 @@ def _misplaced(link: _Link, last: _Link | None) -> str:
     if last is None:
         return "the account's rows before it are missing"
     if link.previous == last.previous:
-        return f"it and row {last.id} follow the same row: one of the two was put in"
-    return f"it does not follow row {last.id}: what was between them is missing, or was moved"
+        return f"this row and row {last.id} follow the same row: one of them was inserted"
+    return f"the row does not follow row {last.id}: rows between them were deleted or reordered"
 
 
-def _problem_at_end(side: _Side | None, last: _Link | None) -> str | None:
-    """Why the last row cannot be the newest that was written."""
-    if side is None:
-        return "its account is gone"
+def _problem_at_end(state: _AccountState | None, last: _Link | None) -> str | None:
+    """Why the last row cannot be the newest that was written; None if it can."""
+    if state is None:
+        return "the account's row was deleted"
     if last is None:
-        return f"all its rows are missing, up to row {side.head_id}" if side.head else None
-    if last.hash != side.head:
-        if side.head_id is not None and side.head_id > last.id:
-            return f"the rows after it are missing, up to row {side.head_id}"
-        return f"it was put in: the newest that was written is row {side.head_id}"
-    if last.after != side.facts():
-        return "the account's balance is not as it left it: the account was changed past the audit"
+        return f"all its rows are missing, up to row {state.head_id}" if state.head else None
+    if last.hash != state.head:
+        if state.head_id is not None and state.head_id > last.id:
+            return f"the rows after it are missing, up to row {state.head_id}"
+        return f"the row was inserted: the newest row that was written is row {state.head_id}"
+    if last.after != state.facts():
+        return "the account's balance is not the one after this row: it was changed without an audit row"
     return None

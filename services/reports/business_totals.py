@@ -1,4 +1,4 @@
-"""Stocktaking: the whole business in figures, as it is known here."""
+"""Totals of the whole business: subscriptions, accounts, seats and held findings in the database."""
 
 from __future__ import annotations
 
@@ -39,11 +39,12 @@ _ADDONS = sql(
 
 
 def subscriptions_by_status(session: Session) -> Mapping[str, int]:
-    """Of those that were ever seen at the provider, by the provider's word."""
+    """How many subscriptions have each status of the provider, not counting those that were never seen."""
     return {row.status: row.number for row in session.execute(_STATUSES)}
 
 
 def subscriptions_by_product(session: Session) -> Mapping[str, int]:
+    """How many subscriptions have each product."""
     return {row.product_id: row.number for row in session.execute(_PRODUCTS)}
 
 
@@ -53,7 +54,7 @@ def subscriptions_by_addon(session: Session) -> Mapping[tuple[str, str], int]:
 
 
 def count_accounts(session: Session, *, created_since: datetime | None = None) -> int:
-    """All accounts, or those that were created then or later."""
+    """The number of accounts that are not deleted; with `created_since`, of those created then or later."""
     wanted = select(func.count()).select_from(Account).where(Account.deleted_at.is_(None))
     if created_since is not None:
         wanted = wanted.where(Account.created_at >= created_since)
@@ -61,7 +62,7 @@ def count_accounts(session: Session, *, created_since: datetime | None = None) -
 
 
 def balances(session: Session) -> Iterator[Json]:
-    """The seats of each account, as `models.account` keeps them."""
+    """The balances of each account as JSON, as its row stores them."""
     yield from session.scalars(
         select(Account.seats).where(Account.deleted_at.is_(None)).execution_options(yield_per=1000)
     )
@@ -78,7 +79,7 @@ def held(session: Session) -> Mapping[str, int]:
 
 
 def known(session: Session, subscription_ids: Collection[str]) -> Mapping[str, Subscription]:
-    """What is stored of these subscriptions, by id; detached, so that a dry run may change it."""
+    """The stored subscriptions with these ids, by id. Detached, so that a dry run may change them."""
     found = session.scalars(select(Subscription).where(Subscription.id.in_(subscription_ids))).all()
     session.expunge_all()
     return {one.id: one for one in found}

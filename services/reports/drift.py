@@ -1,4 +1,4 @@
-"""Drift findings, as the API and the command line show them."""
+"""Drift findings as the API and the command line show them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why an account's figures are what they are: what gives its seats, what moved them, who takes them."""
+"""Explain an account's figures: the sources of its seats, the changes of its figures, and its members."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from services.reports import history
 from services.reports.history import PastAccount
 
 _LOOKS_BACK: Final = timedelta(days=30)
-_SEATED: Final = (AssignmentState.ACTIVE, AssignmentState.HELD)
+_HOLDS_SEAT: Final = (AssignmentState.ACTIVE, AssignmentState.HELD)
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A subscription that gives seats, or would, and the audit row that told of its newest change."""
+    """A subscription of the account, and the audit row of its newest change; None if there is none."""
 
     subscription: Subscription
     last_change: AuditRow | None
@@ -38,7 +38,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedMember:
-    """A member's assignment, and the audit row that brought it into its state, onto its seat or to its id."""
+    """A member's assignment, and the newest audit row that changed its state, seat type or member id."""
 
     assignment: Assignment
     since: AuditRow | None
@@ -46,7 +46,7 @@ class ExplainedMember:
 
 @dataclass(frozen=True, slots=True)
 class MemberList:
-    """So many of them in all, and the first few."""
+    """The total number of members, and the first ones."""
 
     total: int
     listed: Sequence[ExplainedMember]
@@ -54,8 +54,8 @@ class MemberList:
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """The audit rows that moved a figure or the status, so many in all and the newest of them, the oldest
-    first; and the account as it was before them, None where nothing was known of it then.
+    """The audit rows since a time that changed a figure or the status: their total number, and the newest
+    ones in ascending order. `before` is the account before them; None if it did not exist yet.
     """
 
     since: datetime
@@ -66,8 +66,8 @@ class Moves:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """One account, all of one moment. `sources` give what `balances` show as purchased, unless the account
-    is about to be worked out anew.
+    """The explanation of one account, read in one snapshot of the database. The seats of `sources` add up to
+    the purchased seats in `balances`, unless the account is due for evaluation.
     """
 
     account: Account
@@ -83,8 +83,8 @@ class Explanation:
 def explain_account(
     session: Session, account_id: str, catalog: Catalog, *, since: datetime | None, at_most: int
 ) -> Explanation:
-    """Explain the account's figures, with what moved them from `since` on, or in the last 30 days; of members
-    and of rows that moved something `at_most` so many are listed. Raises `AccountNotFound`.
+    """Explain the account's figures and their changes from `since` on, or of the last 30 days. At most
+    `at_most` members of each list, and as many audit rows, are returned. Raises `AccountNotFound`.
     """
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     found = account.get(session, account_id)
@@ -126,7 +126,7 @@ def _last_change(session: Session, account_id: str, subscription_id: str) -> Aud
 
 
 def _moves(session: Session, account_id: str, since: datetime, at_most: int) -> Moves:
-    moved = and_(
+    changed = and_(
         AuditRow.account_id == account_id,
         AuditRow.at >= since,
         or_(
@@ -134,22 +134,22 @@ def _moves(session: Session, account_id: str, since: datetime, at_most: int) -> 
             AuditRow.before["status"].is_distinct_from(AuditRow.after["status"]),
         ),
     )
-    newest = session.scalars(select(AuditRow).where(moved).order_by(AuditRow.id.desc()).limit(at_most))
+    newest = session.scalars(select(AuditRow).where(changed).order_by(AuditRow.id.desc()).limit(at_most))
     return Moves(
         since=since,
         before=history.account_before(session, account_id, before=since),
-        total=session.scalar(select(func.count()).select_from(AuditRow).where(moved)) or 0,
+        total=session.scalar(select(func.count()).select_from(AuditRow).where(changed)) or 0,
         newest=newest.all()[::-1],
     )
 
 
 def _counts() -> ColumnElement[bool]:
-    return and_(Assignment.seat_type.is_not(None), Assignment.state.in_(_SEATED))
+    return and_(Assignment.seat_type.is_not(None), Assignment.state.in_(_HOLDS_SEAT))
 
 
 def _does_not_count(account_id: str) -> ColumnElement[bool]:
-    """Everybody else, each once: of those who left and are not back, the seat they had last."""
-    their_last = (
+    """Members without a counted seat, once each: their live assignment, or else the newest released one."""
+    newest_per_member = (
         select(Assignment.id)
         .where(Assignment.account_id == account_id)
         .ext(distinct_on(Assignment.member_id))
@@ -159,29 +159,29 @@ def _does_not_count(account_id: str) -> ColumnElement[bool]:
             Assignment.id.desc(),
         )
     )
-    return and_(~_counts(), Assignment.id.in_(their_last))
+    return and_(~_counts(), Assignment.id.in_(newest_per_member))
 
 
 def _people(session: Session, account_id: str, which: ColumnElement[bool], at_most: int) -> MemberList:
-    """Those who are there first, by seat type; then who left, the latest first."""
-    those = and_(Assignment.account_id == account_id, which)
+    """The members that match: live ones by seat type, then released ones, the newest first."""
+    matches = and_(Assignment.account_id == account_id, which)
     found = session.scalars(
         select(Assignment)
-        .where(those)
+        .where(matches)
         .order_by(Assignment.released_at.desc().nulls_first(), Assignment.seat_type, Assignment.id)
         .limit(at_most)
     ).all()
     since = _since(session, account_id, found)
     return MemberList(
-        total=session.scalar(select(func.count()).select_from(Assignment).where(those)) or 0,
+        total=session.scalar(select(func.count()).select_from(Assignment).where(matches)) or 0,
         listed=[ExplainedMember(one, since.get(one.id)) for one in found],
     )
 
 
 def _since(session: Session, account_id: str, people: Sequence[Assignment]) -> Mapping[int, AuditRow]:
-    """The row that brought each into the state and onto the seat it is in."""
+    """By assignment id, the newest audit row that changed its state, seat type or member id."""
     seat = cast(AuditRow.subject_after["id"].astext, BigInteger)
-    told = session.execute(
+    found = session.execute(
         select(seat, AuditRow)
         .where(
             AuditRow.account_id == account_id,
@@ -195,4 +195,4 @@ def _since(session: Session, account_id: str, people: Sequence[Assignment]) -> M
         .ext(distinct_on(seat))
         .order_by(seat, AuditRow.id.desc())
     )
-    return {seat_id: row for seat_id, row in told}  # noqa: C416  rows are more than pairs to the type checker
+    return {seat_id: row for seat_id, row in found}  # noqa: C416  rows are more than pairs to the type checker

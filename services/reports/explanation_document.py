@@ -1,4 +1,4 @@
-"""The explanation of an account as it is shown: the sum behind each figure, and what moved it."""
+"""The explanation of an account as JSON: the formula of each figure, and the changes that led to it."""
 
 from __future__ import annotations
 
@@ -27,42 +27,50 @@ _MOST_LISTED: Final = 100
 
 
 def document(runtime: Runtime, account_id: str, *, since: datetime | None) -> dict[str, Any]:
-    """The explanation as it is shown, of one moment. Raises `AccountNotFound`."""
+    """The explanation as the API returns it, read in one snapshot of the database. Changes are listed from
+    `since` on; None: of the last 30 days. Raises `AccountNotFound`.
+    """
     with runtime.sessions() as session:
-        told = explain_account(session, account_id, runtime.catalog, since=since, at_most=_MOST_LISTED)
-    seats = {seat_type: _of_type(told, seat_type) for seat_type in told.balances}
+        explanation = explain_account(session, account_id, runtime.catalog, since=since, at_most=_MOST_LISTED)
+    seats = {seat_type: _of_type(explanation, seat_type) for seat_type in explanation.balances}
     return {
-        "account_id": told.account.id,
-        "status": told.account.status,
-        "policy": told.account.policy,
-        "version": told.account.version,
-        "as_of": told.now,
-        "is_current": all(_is_current(told, seat_type) for seat_type in _known_types(told)),
+        "account_id": explanation.account.id,
+        "status": explanation.account.status,
+        "policy": explanation.account.policy,
+        "version": explanation.account.version,
+        "as_of": explanation.now,
+        "is_current": all(_is_current(explanation, seat_type) for seat_type in _known_types(explanation)),
         "seats": seats,
-        "sources": [_source(one, told) for one in told.sources],
-        "moves": _moves(told.moves),
-        "counted": _people(told.counted),
-        "not_counted": _people(told.not_counted),
+        "sources": [_source(one, explanation) for one in explanation.sources],
+        "moves": _moves(explanation.moves),
+        "counted": _people(explanation.counted),
+        "not_counted": _people(explanation.not_counted),
     }
 
 
-def _known_types(told: Explanation) -> set[str]:
-    return {*told.balances, *(seat_type for one in told.sources if one.gives for seat_type in one.terms)}
+def _known_types(explanation: Explanation) -> set[str]:
+    return {
+        *explanation.balances,
+        *(seat_type for one in explanation.sources if one.gives for seat_type in one.terms),
+    }
 
 
-def _is_current(told: Explanation, seat_type: str) -> bool:
-    return total(terms_of(told.sources, seat_type)) == told.balances.get(seat_type, EMPTY).purchased
+def _is_current(explanation: Explanation, seat_type: str) -> bool:
+    return (
+        total(terms_of(explanation.sources, seat_type))
+        == explanation.balances.get(seat_type, EMPTY).purchased
+    )
 
 
-def _of_type(told: Explanation, seat_type: str) -> dict[str, Any]:
-    balance, past = told.balances[seat_type], told.moves.before
+def _of_type(explanation: Explanation, seat_type: str) -> dict[str, Any]:
+    balance, past = explanation.balances[seat_type], explanation.moves.before
     before = past.balances.get(seat_type, EMPTY) if past else None
     return {
-        **seats_document.seats_of(balance, told.account.rules_of(seat_type).policy),
-        "formula": formula(terms_of(told.sources, seat_type)),
+        **seats_document.seats_of(balance, explanation.account.rules_of(seat_type).policy),
+        "formula": formula(terms_of(explanation.sources, seat_type)),
         "terms": [
             _term(term, source)
-            for source in told.sources
+            for source in explanation.sources
             if source.gives
             for term in source.terms.get(seat_type, ())
         ],
@@ -92,7 +100,7 @@ def _use(balance: Balance) -> str:
     return f"{used}; {left}"
 
 
-def _source(source: Source, told: Explanation) -> dict[str, Any]:
+def _source(source: Source, explanation: Explanation) -> dict[str, Any]:
     is_subscription = source.kind is SourceKind.SUBSCRIPTION
     return {
         "kind": source.kind,
@@ -101,7 +109,7 @@ def _source(source: Source, told: Explanation) -> dict[str, Any]:
         "because": source.because,
         "rule": source.rule,
         "kept": source.kept,
-        "subscription": _subscription(told.origins[source.name]) if is_subscription else None,
+        "subscription": _subscription(explanation.origins[source.name]) if is_subscription else None,
     }
 
 
@@ -154,7 +162,7 @@ def _balances(facts: Json | None) -> Mapping[str, Balance]:
 
 
 def _moved(before: Mapping[str, Balance], after: Mapping[str, Balance]) -> dict[str, Any]:
-    """The seat types whose purchased or used seats are others than before."""
+    """The seat types whose purchased or used seats differ, each figure before and after."""
     pairs = {one: (before.get(one, EMPTY), after.get(one, EMPTY)) for one in sorted({*before, *after})}
     return {
         seat_type: {

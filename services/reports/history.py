@@ -1,7 +1,7 @@
-"""The past, out of the audit: an account's rows between two times, and the account as it was at one.
+"""History from the audit: an account's audit rows between two times, and the account as it was at one time.
 
-Rows are in the order of their ids, which is the order in which they were written: the account's lock hands
-them out. A row's `account_at` is when its transaction began, which may have waited a moment for the lock.
+Rows are ordered by id, which is the order of writing, because the account's lock serialises them. `at` is
+when the row's transaction began; it may have waited for the lock after that.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from models.base import Json
 
 @dataclass(frozen=True, slots=True)
 class PastAccount:
-    """An account at one moment. `subscriptions` are those that belonged to it and of which something was
-    known, by id, each as the audit last told of it.
+    """An account at one moment. `subscriptions` maps the ids of its subscriptions to their facts in the
+    newest audit row until then. Subscriptions that were never seen are left out.
     """
 
     row_id: int
@@ -46,7 +46,7 @@ def rows(
     upto: int,
     limit: int,
 ) -> Sequence[AuditRow]:
-    """The account's rows from `since` on and before `until`, behind the row `after` and not behind `upto`."""
+    """At most `limit` of the account's rows with `since` <= `at` < `until` and `after` < id <= `upto`."""
     wanted = select(AuditRow).where(
         AuditRow.account_id == account_id, AuditRow.id > after, AuditRow.id <= upto
     )
@@ -58,7 +58,7 @@ def rows(
 
 
 def newest_id(session: Session, account_id: str) -> int:
-    """The id of the account's newest row; 0 before the first."""
+    """The id of the account's newest row; 0 if it has none."""
     return session.scalar(select(func.max(AuditRow.id)).where(AuditRow.account_id == account_id)) or 0
 
 
@@ -76,7 +76,7 @@ def account_at(session: Session, account_id: str, moment: datetime) -> PastAccou
 
 
 def account_before(session: Session, account_id: str, *, before: datetime) -> PastAccount | None:
-    """The account as it was just before that; None where nothing was known of it yet."""
+    """The account as it was just before that time; None if it did not exist yet."""
     return _last(session, account_id, AuditRow.at < before)
 
 
@@ -102,7 +102,7 @@ def _last(session: Session, account_id: str, when: ColumnElement[bool]) -> PastA
 
 
 def _subscriptions(session: Session, account_id: str, row_id: int) -> Mapping[str, Json]:
-    told = session.execute(
+    newest = session.execute(
         select(AuditRow.subscription_id, AuditRow.subject_after)
         .where(
             AuditRow.account_id == account_id, AuditRow.id <= row_id, AuditRow.subscription_id.is_not(None)
@@ -112,6 +112,6 @@ def _subscriptions(session: Session, account_id: str, row_id: int) -> Mapping[st
     )
     return {
         subscription_id: facts
-        for subscription_id, facts in told
+        for subscription_id, facts in newest
         if subscription_id and facts and facts["account_id"] == account_id and facts["product_id"]
     }

@@ -1,4 +1,4 @@
-"""What an audit row moved, in words, for rows whose purchased and used seats stayed as they were as well."""
+"""Describe in words what an audit row changed, even if purchased and used seats stayed the same."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from domain.balance import EMPTY, Balance
 from models.audit import AuditRow
 from models.base import Json
 
-_NAMES: Final = {"waiting": "seats to be bought", "warned": "members told of their suspension"}
+_NAMES: Final = {"waiting": "seats to be bought", "warned": "members warned of suspension"}
 
 
 def in_words(row: AuditRow) -> Sequence[str]:
-    """`full used 3 -> 4`, `status ok -> grace`; if neither moved, what else did. Never empty."""
+    """The changes, such as `full used 3 -> 4` or `status ok -> grace`; other changes only if there are none
+    of these. Never empty.
+    """
     before, after = row.before or {"seats": {}, "status": None}, row.after
     types = sorted({*before["seats"], *after["seats"]})
     pairs = {one: (before["seats"].get(one, {}), after["seats"].get(one, {})) for one in types}
     figures = [text for one, pair in pairs.items() for text in _figures(one, *pair)]
     if before["status"] not in (None, after["status"]):
         figures.append(f"status {before['status']} -> {after['status']}")
-    return figures or [*_of_the_member(row)] or [*_of_the_account(row, pairs)] or ["no figure moved"]
+    return figures or [*_of_the_member(row)] or [*_of_the_account(row, pairs)] or ["no figure changed"]
 
 
 def _figures(seat_type: str, was: Json, is_now: Json) -> Iterator[str]:
-    before, after = (Balance.from_json(kept) if kept else EMPTY for kept in (was, is_now))
+    before, after = (Balance.from_json(stored) if stored else EMPTY for stored in (was, is_now))
     if before.purchased != after.purchased:
         yield f"{seat_type} purchased {before.purchased} -> {after.purchased}"
     if before.used != after.used:
@@ -32,12 +34,12 @@ def _figures(seat_type: str, was: Json, is_now: Json) -> Iterator[str]:
 
 
 def _of_the_member(row: AuditRow) -> Iterator[str]:
-    """A member who changed state on a seat that stayed taken."""
+    """A change of the member's state that left the number of used seats the same."""
     before, after = row.subject_before or {}, row.subject_after or {}
     if row.member_id is None or before.get("state") == after.get("state"):
         return
     if (before.get("state"), after.get("state")) == ("held", "active"):
-        yield "the invitation was taken up"
+        yield "the invitation was confirmed"
     else:
         yield f"{before.get('state', 'no seat')} -> {after.get('state', 'no seat')}"
 

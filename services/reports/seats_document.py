@@ -1,4 +1,4 @@
-"""The seats document: an account's committed rows, as the API shows them."""
+"""The seats document: an account's seats, status and subscriptions as the API returns them."""
 
 from __future__ import annotations
 
@@ -25,21 +25,24 @@ from services.reports import history
 
 @dataclass(frozen=True, slots=True)
 class SeatsPage:
-    """A finished document: its body, and the weak validator of what it shows."""
+    """A serialised document: its JSON body, and its weak ETag."""
 
     body: bytes
     etag: str
 
 
 def read(session: Session, account_id: str, catalog: Catalog, *, stale_after: timedelta) -> dict[str, Any]:
-    """The document from the database, all of one moment. Raises `AccountNotFound`."""
+    """The document, read in one snapshot of the database. Raises `AccountNotFound`.
+
+    It is stale if a subscription was not verified within `stale_after`, or its figures are unverified.
+    """
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     found = account.get(session, account_id)
     subscriptions = of_account(session, account_id)
     now = account.now(session)
     balances = balances_from_json(found.seats)
     deadlines = [found.deadline, *(balance.deadline for balance in balances.values())]
-    looked_at = [one.verified_at for one in subscriptions]
+    verified_times = [one.verified_at for one in subscriptions]
     return {
         "account_id": found.id,
         "status": found.status,
@@ -54,16 +57,18 @@ def read(session: Session, account_id: str, catalog: Catalog, *, stale_after: ti
         ],
         "deadline": min(filter(None, deadlines), default=None),
         "as_of": now,
-        "verified_at": min(filter(None, looked_at), default=None) if None not in looked_at else None,
+        "verified_at": min(filter(None, verified_times), default=None)
+        if None not in verified_times
+        else None,
         "stale": any(_is_stale(one, now, stale_after) for one in subscriptions),
         "source": "database",
     }
 
 
 def read_at(session: Session, account_id: str, moment: datetime) -> dict[str, Any]:
-    """The document as it was at `moment`, from the audit, which knows no versions and no billing dates.
+    """The document as it was at `moment`, rebuilt from the audit, which has no versions and billing dates.
 
-    Raises `AccountNotFound`, and `NotKnownThen` before the account's first row.
+    Raises `AccountNotFound`, and `NotKnownThen` for a time before the account's first audit row.
     """
     past = history.account_at(session, account_id, moment)
     deadlines = [past.deadline, *(balance.deadline for balance in past.balances.values())]
@@ -95,32 +100,32 @@ def read_at(session: Session, account_id: str, moment: datetime) -> dict[str, An
 
 
 def page(document: dict[str, Any]) -> SeatsPage:
+    """Serialise the document."""
     body = orjson.dumps(document, option=orjson.OPT_UTC_Z)
     return finished(document["account_id"], document["version"], body)
 
 
 def finished(account_id: str, version: int, body: bytes) -> SeatsPage:
-    """A body with its validator: what is shown changes with the account's version, when trust in it
-    goes or comes back, and when a subscription moves to another account.
+    """The body with its ETag, which changes with the account, its version, and whether the body is stale.
 
-    An id cannot forge the mark of staleness, its quotes would be escaped.
+    An id in the body cannot look like the staleness flag, because its quotes would be escaped.
     """
     mark = "-stale" if b'"stale":true' in body else ""
     return SeatsPage(body, f'W/"{crc32(account_id.encode()):x}-{version}{mark}"')
 
 
 def is_of(body: bytes, account_id: str) -> bool:
-    """Whether the finished body is a document of this account, as far as its ends tell."""
+    """True if the body begins like this account's document and ends like a complete one."""
     return body.startswith(b'{"account_id":' + orjson.dumps(account_id) + b",") and body.endswith(b"}")
 
 
 def names(body: bytes, subscription_id: str) -> bool:
-    """Whether the subscription is one of those the finished body lists."""
+    """True if the body lists the subscription."""
     return b'"subscription_id":' + orjson.dumps(subscription_id) in body
 
 
 def seats_of(balance: Balance, policy: str) -> dict[str, Any]:
-    """The figures of one seat type, and the policy that decides about it."""
+    """The figures of one seat type, with the policy that applies to it."""
     times = {"deadline": balance.clock.deadline, "suspends_at": balance.clock.suspends_at}
     return {
         "policy": policy,
@@ -136,7 +141,7 @@ def seats_of(balance: Balance, policy: str) -> dict[str, Any]:
 
 
 def _subscription(subscription: Subscription, catalog: Catalog) -> dict[str, Any] | None:
-    """The subscription as we believe it to be; nothing before anybody has said anything of it."""
+    """The subscription by its newest snapshot; None if it was never seen."""
     newest = subscription.newest
     if newest is None:
         return None
@@ -151,7 +156,7 @@ def _subscription(subscription: Subscription, catalog: Catalog) -> dict[str, Any
 
 
 def _scheduled(snapshot: SubscriptionSnapshot, catalog: Catalog) -> dict[str, Any]:
-    """What waits for the renewal, if anything does; its seats unless the catalogue cannot count them."""
+    """The scheduled change, if any, with its seats if the catalogue can count them."""
     change, cart = snapshot.scheduled_change, scheduled_cart(snapshot)
     if change is None or cart is None:
         return {}
@@ -163,10 +168,7 @@ def _scheduled(snapshot: SubscriptionSnapshot, catalog: Catalog) -> dict[str, An
 
 
 def _is_stale(subscription: Subscription, now: datetime, stale_after: timedelta) -> bool:
-    """Whether the figures are not what a recent look at the provider showed.
-
-    True while only a webhook vouches for them, while looks fail, and when the last look is too old.
-    """
-    failing = subscription.last_error is not None
-    unlooked = subscription.verified_at is None or now - subscription.verified_at > stale_after
-    return subscription.unverified is not None or failing or unlooked
+    """True if the figures are unverified, the last sync failed, or the last verification is too old."""
+    is_failing = subscription.last_error is not None
+    is_old = subscription.verified_at is None or now - subscription.verified_at > stale_after
+    return subscription.unverified is not None or is_failing or is_old

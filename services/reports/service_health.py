@@ -1,4 +1,4 @@
-"""The service's condition, read from the rows: what waits, since when, and what is wrong."""
+"""Service health from the database: pending work and its age, dead letters, findings, account statuses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
-_CONDITION = sql(
+_HEALTH = sql(
     """
     SELECT
         (SELECT jsonb_object_agg(state, n)
@@ -31,7 +31,7 @@ _CONDITION = sql(
 _OLDEST = sql(
     "SELECT coalesce(extract(epoch FROM now() - min(received_at)), 0) FROM inbox WHERE state = 'pending'"
 )
-_OLDEST_LOOK = sql(
+_OLDEST_SYNC = sql(
     "SELECT coalesce(extract(epoch FROM now() - min(coalesce(looked_at, created_at))), 0) FROM subscriptions"
 )
 _PRODUCTS = sql(
@@ -42,7 +42,7 @@ _PRODUCTS = sql(
 
 @dataclass(frozen=True, slots=True)
 class ServiceHealth:
-    """Counts by state, ages in seconds."""
+    """Numbers of rows by state, and ages in seconds."""
 
     inbox: dict[str, int]
     accounts: dict[str, int]
@@ -55,7 +55,8 @@ class ServiceHealth:
 
 
 def read(session: Session) -> ServiceHealth:
-    row = session.execute(_CONDITION).one()
+    """Read the present numbers and ages."""
+    row = session.execute(_HEALTH).one()
     return ServiceHealth(
         inbox=row.inbox or {},
         accounts=row.accounts or {},
@@ -69,16 +70,16 @@ def read(session: Session) -> ServiceHealth:
 
 
 def oldest_unprocessed(session: Session) -> timedelta:
-    """How long the oldest event has waited for its look."""
+    """The age of the oldest event that is still pending."""
     return timedelta(seconds=float(session.execute(_OLDEST).scalar_one()))
 
 
 def oldest_sync(session: Session) -> timedelta:
-    """How long ago the subscription that has waited longest was looked at, or became known if it never was.
+    """The longest time since a subscription's last sync, or since it became known if it was never synced.
 
-    A look counts whatever came of it: one that the provider does not know is looked at, never verified.
+    Every completed sync counts, even one that found that the provider does not know the subscription.
     """
-    return timedelta(seconds=float(session.execute(_OLDEST_LOOK).scalar_one()))
+    return timedelta(seconds=float(session.execute(_OLDEST_SYNC).scalar_one()))
 
 
 def products_in_use(session: Session) -> frozenset[str]:

@@ -56,7 +56,7 @@ def test_a_changed_row_is_told_with_its_account_and_why(run: Run, runtime: Runti
     done = run("verify")
     assert done.exit_code == 1
     assert done.stdout.splitlines() == [
-        f"acme: row {second}: it was changed: its hash is not that of its content",
+        f"acme: row {second}: the row was modified: its hash does not match its content",
         "4 rows of 2 accounts: 1 broken.",
     ]
 
@@ -77,7 +77,7 @@ def test_one_account_is_verified_alone(run: Run, runtime: Runtime):
 def test_an_unknown_account_ends_with_two(run: Run, command: str):
     done = run(command, "nobody")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "No account 'nobody' is known" in done.stderr
+    assert "Account 'nobody' does not exist" in done.stderr
 
 
 @pytest.mark.parametrize("command", [["verify"], ["verify", "acme"], ["export", "acme"]])

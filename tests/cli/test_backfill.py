@@ -49,8 +49,8 @@ accounts: 20, 20 of them new
 seats: full 89, viewer 3, full without limit in 1 account
 held:
   1 x The catalogue does not know add-on 'adn_pack_10' of product 'pdt_team', so the last good count stays: \
-give addons.adn_pack_10 under [products.pdt_team], {} if it is not a seat.
-  1 x The catalogue does not know product 'pdt_new', so the last good count stays: say what it is worth \
+give addons.adn_pack_10 a size under [products.pdt_team], or {} if it is not a seat.
+  1 x The catalogue does not know product 'pdt_new', so the last good count stays: describe its seats \
 under [products.pdt_new].
 """
 UNKNOWN = """

@@ -155,7 +155,7 @@ def test_people_read_a_line_per_check_with_the_advice_beneath(run: Run, catalog_
     done = run()
     lines = done.stdout.splitlines()
     place = "[products.pdt_team] addons.adn_suport"
-    at = lines.index(f"warning  catalogue {place}: The provider knows no such add-on.")
+    at = lines.index(f"warning  catalogue {place}: The provider does not know this add-on.")
     assert lines[at + 1].startswith("           -> Correct the id")
     assert lines[-1] == "ok 14, note 1, warning 2, failure 0"
     assert done.exit_code == 1
@@ -363,7 +363,7 @@ def test_what_is_archived_is_noted(found: Found, control: Control):
 def test_a_product_the_provider_does_not_know_is_found(run: Run, catalog_file: Path):
     catalog_file.write_text(CATALOG.replace("pdt_per_user", "pdt_per_usr"), encoding="utf-8")
     told = run()
-    assert "catalogue [products.pdt_per_usr]: The provider knows no such product." in told.stdout
+    assert "catalogue [products.pdt_per_usr]: The provider does not know this product." in told.stdout
     assert told.exit_code == 1
 
 
@@ -371,7 +371,7 @@ def test_a_product_nobody_uses_is_noted(found: Found, sessions: Sessions):
     with sessions.begin() as session:
         session.execute(text("DELETE FROM subscriptions WHERE id = 'sub_pdt_per_user'"))
     told = found()["catalogue [products.pdt_per_user]"]
-    assert (told["level"], told["found"]) == ("note", "No subscription known here is of this product.")
+    assert (told["level"], told["found"]) == ("note", "No known subscription has this product.")
 
 
 def test_without_subscriptions_nothing_is_said_to_be_unused(run: Run, sessions: Sessions):

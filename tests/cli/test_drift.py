@@ -35,7 +35,9 @@ def test_people_read_what_stands_oldest_first(business: Business, found: None):
     done = business.run("drift")
     first, advice, second, more_advice, *counts = done.stdout.splitlines()
     assert first.endswith("UTC open     sub_1 quantity: 1 -> 3 (portal_change)")
-    assert advice.startswith("  quantity is 3 at the provider, where we knew 1. No webhook told")
+    assert advice.startswith(
+        "  quantity is 3 at the provider; the last known value was 1. No webhook announced it"
+    )
     assert second.endswith("UTC held     sub_2 product_id: pdt_new (catalogue_change)")
     assert more_advice.startswith("  The catalogue does not know product 'pdt_new'")
     assert counts == ["1 held, likely cause catalogue_change", "1 open, likely cause portal_change"]

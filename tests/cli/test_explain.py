@@ -65,7 +65,7 @@ full: 2 of 15 used
   used: 1 active + 1 held = 2 used; 15 purchased - 2 used = 13 available
 
 viewer: 0 of 0 used
-  purchased: nothing gives any = 0
+  purchased: no source = 0
   used: 0 active + 0 held = 0 used; 0 purchased - 0 used = 0 available
 
 Sources of seats
@@ -114,7 +114,7 @@ def test_rows_without_other_figures_say_what_they_are(run: Run, runtime: Runtime
             session, "acme", ClaimRequest(member_id="eve", role="member"), runtime.catalog, a_cause()
         )
     moved = told(run("acme")) + told(run("new"))
-    assert "eve: the invitation was taken up; TIME" in moved
+    assert "eve: the invitation was confirmed; TIME" in moved
     assert "the account: the account was created; TIME" in moved
     assert "a grace period;" not in moved
 
@@ -146,4 +146,4 @@ def test_a_long_list_says_that_there_is_more(run: Run, runtime: Runtime):
 def test_an_unknown_account_ends_with_two(run: Run):
     done = run("nobody")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "No account 'nobody' is known" in done.stderr
+    assert "Account 'nobody' does not exist" in done.stderr

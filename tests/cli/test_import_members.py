@@ -198,7 +198,7 @@ def test_json_is_an_array_of_objects(importer: Importer):
     ]
     done = importer.run(importer.written(json.dumps(people, indent=1).encode(), "members.json"))
     assert (done.code, importer.member_ids(), importer.person("ada").protected) == (1, ["ada"], True)
-    assert "object 2: The catalogue knows no role 'wizard'" in done.err
+    assert "object 2: The catalogue has no role 'wizard'" in done.err
 
 
 def test_accounts_are_opened_when_asked_for(importer: Importer):
@@ -231,7 +231,7 @@ def test_roles_in_another_case_are_warned_of_once_each(
     ("row", "reason"),
     [
         ("acme,,member,", "member_id is missing"),
-        ("acme,ada,wizard,", "knows no role 'wizard'"),
+        ("acme,ada,wizard,", "has no role 'wizard'"),
         ("acme,ada,member,nowhere", "email is not an e-mail address"),
         ("acme,ada,member,ada@example.com\u200b", "email must not hold invisible characters"),
         ("acme,..,member,", "member_id must not be `.` or `..`"),
@@ -326,7 +326,7 @@ def test_one_address_is_one_person(importer: Importer):
         importer.file("acme,ada,member,a@x.org", "acme,ida,member,A@X.org", header=f"{HEADER},email")
     )
     assert importer.member_ids() == ["ada"]
-    assert "line 3: Member 'ada' of this account has that e-mail address already." in done.err
+    assert "line 3: Member 'ada' of this account already has that e-mail address." in done.err
     assert "x.org" not in done.err.lower()
 
 

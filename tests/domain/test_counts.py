@@ -163,6 +163,7 @@ def test_an_absurdly_large_total_gives_no_count(included):
 
 
 STAYS = "so the last good count stays:"
+NOT_NONE = "which does not mean that it has none"
 DOES_NOT_KNOW = "The catalogue does not know"
 
 
@@ -172,22 +173,22 @@ DOES_NOT_KNOW = "The catalogue does not know"
         (
             snapshot(product_id="p 1"),
             f"{DOES_NOT_KNOW} product 'p 1', {STAYS}",
-            'say what it is worth under [products."p 1"].',
+            'describe its seats under [products."p 1"].',
         ),
         (
             snapshot(("pack", 1)),
             f"{DOES_NOT_KNOW} add-on 'pack' of product 'pdt', {STAYS}",
-            "give addons.pack under [products.pdt], {} if it is not a seat.",
+            "give addons.pack a size under [products.pdt], or {} if it is not a seat.",
         ),
         (
             replace(snapshot(), addons=None),
-            f"The snapshot does not say which add-ons there are, which is not the same as none, {STAYS}",
-            "retrieve the subscription.",
+            f"The snapshot does not list the subscription's add-ons, {NOT_NONE}, {STAYS}",
+            "sync the subscription.",
         ),
         (
             snapshot(("seat", -1)),
-            f"addons.seat is -1, where 0 to 2147483647 is possible, {STAYS}",
-            "compare with the provider's dashboard, then resync.",
+            f"addons.seat is -1, but only 0 to 2147483647 is possible, {STAYS}",
+            "compare with the provider's dashboard, then sync the subscription.",
         ),
         (
             snapshot(status="frozen"),
@@ -196,7 +197,7 @@ DOES_NOT_KNOW = "The catalogue does not know"
         ),
         (
             snapshot(*[("seat", INT32)] * 500),
-            f"1073741823505 full seats are more than the 1000000000000 thought possible, {STAYS}",
+            f"1073741823505 full seats are more than the plausible 1000000000000, {STAYS}",
             "check the sizes in the catalogue and the quantities at the provider.",
         ),
     ],
@@ -226,7 +227,7 @@ def test_a_purchase_outside_the_bounds_counts_and_is_reported(units, kinds):
 def test_a_type_without_any_seats_is_below_its_minimum():
     message = (
         "0 full seats were bought, below the minimum of 7 for product 'pdt'. "
-        "All of them count: correct the catalogue, or talk to the customer."
+        "All of them count: correct the catalogue, or contact the customer."
     )
     assert range_findings(BOUNDED, {}) == (Finding(FindingKind.BELOW_MINIMUM, "seats.full", 0, message),)
 

@@ -4,7 +4,8 @@ from domain import findings
 from domain.findings import Finding, FindingKind
 
 CHECK_KEYS = (
-    "check that DODO_PAYMENTS_API_KEY and DODO_PAYMENTS_ENVIRONMENT belong to where the webhooks come from."
+    "check that DODO_PAYMENTS_API_KEY and DODO_PAYMENTS_ENVIRONMENT belong to the business and "
+    "mode that send the webhooks."
 )
 
 

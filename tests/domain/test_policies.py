@@ -73,7 +73,7 @@ GRANTED_ONE = Decision(granted=True, code="granted", message="Granted: 15 of 15 
             Decision(
                 granted=False,
                 code="no_seat_available",
-                message="Asked for 1 full seat, 0 available: 15 of 15 are used. "
+                message="1 full seat requested, 0 available: 15 of 15 are used. "
                 "Release 1 full seat or buy as many more.",
             ),
         ),
@@ -85,7 +85,7 @@ GRANTED_ONE = Decision(granted=True, code="granted", message="Granted: 15 of 15 
             Decision(
                 granted=False,
                 code="no_seat_available",
-                message="Asked for 3 full seats, 1 available: 14 of 15 are used. "
+                message="3 full seats requested, 1 available: 14 of 15 are used. "
                 "Release 2 full seats or buy as many more.",
             ),
         ),
@@ -97,7 +97,7 @@ GRANTED_ONE = Decision(granted=True, code="granted", message="Granted: 15 of 15 
             Decision(
                 granted=False,
                 code="no_seat_available",
-                message="Asked for 1 full seat, 0 available: 17 of 15 are used. "
+                message="1 full seat requested, 0 available: 17 of 15 are used. "
                 "Release 3 full seats or buy as many more.",
             ),
         ),

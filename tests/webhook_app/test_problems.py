@@ -99,8 +99,8 @@ def test_a_problem_document_has_the_standard_members(client: FlaskClient):
         "title": "Not Found",
         "status": 404,
         "code": "account_not_found",
-        "detail": "No account 'acme' is known. Create it with PUT /v1/accounts/ACCOUNT_ID, or wait for the "
-        "first webhook of its subscription.",
+        "detail": "Account 'acme' does not exist. Create it with PUT /v1/accounts/ACCOUNT_ID, or wait for "
+        "the first webhook of its subscription.",
         "account_id": "acme",
     }
 

@@ -159,13 +159,18 @@ def test_seats_sold_per_unit_set_the_quantity_of_the_product(quantity, wanted):
 @pytest.mark.parametrize(
     ("cart", "wanted", "error", "says"),
     [
-        (team(seat=9), {"full": 6}, BelowMinimum, "it is sold with at least 7 full seats"),
-        (team(bundle=3), {"full": 10}, BelowMinimum, "11 full seats cannot be given back"),
-        (Cart("pdt_per_user", 3), {"full": 0}, BelowMinimum, "1 full seat cannot be given back"),
-        (team(), {"full": 501}, AboveMaximum, "it is sold with at most 500"),
+        (team(seat=9), {"full": 6}, BelowMinimum, "its minimum is 7 full seats"),
+        (team(bundle=3), {"full": 10}, BelowMinimum, "11 full seats cannot be removed"),
+        (Cart("pdt_per_user", 3), {"full": 0}, BelowMinimum, "1 full seat cannot be removed"),
+        (team(), {"full": 501}, AboveMaximum, "its maximum is 500"),
         (team(), {"guest": 1}, UnknownSeatType, "it sells full, viewer"),
         (Cart("pdt_company", 1), {"full": 9}, NoWayToBuy, "has unlimited full seats"),
-        (Cart("pdt_packs", 1), {"full": 21}, NoWayToBuy, "the next number that is, 30, is above its maximum"),
+        (
+            Cart("pdt_packs", 1),
+            {"full": 21},
+            NoWayToBuy,
+            "the next possible number, 30, is above its maximum",
+        ),
         (Cart("pdt_company", 1), {"viewer": 100_001}, NoWayToBuy, "At most 100000 seats"),
         (Cart("pdt_gone", 1), {"full": 1}, Uncountable, "does not know product"),
         (team(unknown=1), {"full": 20}, Uncountable, "does not know add-on"),
@@ -180,7 +185,7 @@ def test_a_cart_that_is_impossible_is_refused_with_the_reason(cart, wanted, erro
 def test_an_addon_without_a_price_is_not_sold():
     with pytest.raises(NoWayToBuy) as refused:
         with_seats(CATALOG, team(), {"viewer": 1}, {"adn_seat": 15})
-    assert refused.value.message == "Nothing that is sold with Team gives 1 viewer seat."
+    assert refused.value.message == "No combination of add-ons sold with Team gives 1 viewer seat."
     assert with_seats(CATALOG, team(viewer=3), {"viewer": 1}, {"adn_seat": 15}) == team(viewer=1)
 
 

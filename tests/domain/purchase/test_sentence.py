@@ -77,9 +77,9 @@ THEN = "then 219.00 EUR a month before tax from 12 Dec 2026."
         (
             GIVE_BACK,
             a_preview(**NOTHING, credit=eur(7380)),
-            f"Giving back 4 full seats costs nothing and credits 73.80 EUR today; {THEN}",
+            f"Removing 4 full seats costs nothing and credits 73.80 EUR today; {THEN}",
         ),
-        (GIVE_BACK, a_preview(**NOTHING), f"Giving back 4 full seats costs nothing today; {THEN}"),
+        (GIVE_BACK, a_preview(**NOTHING), f"Removing 4 full seats costs nothing today; {THEN}"),
     ],
     ids=[
         "paid_with_tax",
@@ -124,7 +124,7 @@ def test_the_sentence_warns_if_the_price_rises_without_more_seats(
 
 def test_the_sentence_says_that_the_same_seats_are_bought_with_other_addons():
     read = sentence({}, a_preview(**NOTHING), bought(), When.NOW)
-    assert read.startswith("Buying the same seats by other add-ons costs nothing today;")
+    assert read.startswith("Buying the same seats with other add-ons costs nothing today;")
 
 
 @pytest.mark.parametrize(
@@ -145,16 +145,16 @@ def test_the_billing_date_moves_to_another_day(other_day: datetime):
     ("steps", "what"),
     [
         ({"full": SeatStep(5, 6)}, "Adding 1 full seat"),
-        ({"full": SeatStep(6, 5)}, "Giving back 1 full seat"),
+        ({"full": SeatStep(6, 5)}, "Removing 1 full seat"),
         ({"viewer": SeatStep(0, 2), "full": SeatStep(5, 6)}, "Adding 1 full seat and 2 viewer seats"),
-        ({"viewer": SeatStep(4, 3), "full": SeatStep(9, 5)}, "Giving back 4 full seats and 1 viewer seat"),
+        ({"viewer": SeatStep(4, 3), "full": SeatStep(9, 5)}, "Removing 4 full seats and 1 viewer seat"),
         (
             {"full": SeatStep(5, 7), "viewer": SeatStep(4, 1)},
-            "Adding 2 full seats and giving back 3 viewer seats",
+            "Adding 2 full seats and removing 3 viewer seats",
         ),
         (
             {"full": SeatStep(7, 5), "viewer": SeatStep(1, 4)},
-            "Adding 3 viewer seats and giving back 2 full seats",
+            "Adding 3 viewer seats and removing 2 full seats",
         ),
     ],
 )
@@ -167,14 +167,14 @@ def test_the_sentence_begins_with_the_seats_that_come_and_go(steps: dict[str, Se
 def test_at_the_renewal_the_new_price_begins_on_the_date_there_is_and_nothing_is_moved(next_date: datetime):
     preview = a_preview(**NOTHING, next_billing_date=next_date)
     assert sentence(GIVE_BACK, preview, bought(), When.AT_RENEWAL) == (
-        f"Giving back 4 full seats at the renewal on 12 Dec 2026 costs nothing today; {THEN}"
+        f"Removing 4 full seats at the renewal on 12 Dec 2026 costs nothing today; {THEN}"
     )
 
 
 def test_a_renewal_with_an_unknown_date_is_described_without_a_date():
     read = sentence(GIVE_BACK, a_preview(**NOTHING), bought(next_billing_date=None), When.AT_RENEWAL)
     assert read == (
-        "Giving back 4 full seats at the renewal costs nothing today; then 219.00 EUR a month before tax."
+        "Removing 4 full seats at the renewal costs nothing today; then 219.00 EUR a month before tax."
     )
 
 

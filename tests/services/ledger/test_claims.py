@@ -1,4 +1,4 @@
-"""Seating at the memory's level: one person one seat, never more than bought, every change in the audit."""
+"""Claims: one person has one seat, never more than were bought, and the audit has every change."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_new_assignment_is_a_row_of_the_session_like_one_that_was_there(books:
         assert session.scalars(select(Assignment.name)).all() == ["Ada"]
 
 
-def test_the_same_member_is_seated_once(books: Books):
+def test_a_member_has_one_seat(books: Books):
     books.claim("ada")
     again = books.claim("ada")
     assert (again.is_new, books.full()["active"]) == (False, 1)
@@ -109,7 +109,7 @@ def test_the_sixth_of_five_is_refused_with_the_numbers(books: Books):
     }
 
 
-def test_who_sits_already_is_not_refused_when_all_seats_are_taken(books: Books):
+def test_a_seat_holder_is_not_refused_when_all_seats_are_used(books: Books):
     for number in range(5):
         books.claim(f"member-{number}")
     assert books.claim("member-3").is_new is False
@@ -128,7 +128,7 @@ def test_releasing_twice_frees_one_seat(books: Books):
     assert books.full()["active"] == 0
 
 
-def test_who_left_may_come_back(books: Books):
+def test_a_released_member_may_claim_again(books: Books):
     books.claim("ada", email="ada@example.com")
     books.release("ada")
     assert books.claim("ada", email="ada@example.com").is_new
@@ -145,12 +145,12 @@ def test_free_roles_are_welcome_when_everything_is_taken(books: Books):
     assert books.claim("guest", role="client").is_new
 
 
-def test_a_role_nobody_described_is_refused(books: Books):
+def test_an_unknown_role_is_refused(books: Books):
     with pytest.raises(UnknownRole):
         books.claim("ada", role="wizard")
 
 
-def test_an_account_nobody_knows_has_no_seats(books: Books):
+def test_an_unknown_account_has_no_seats(books: Books):
     with books.sessions.begin() as session, pytest.raises(AccountNotFound):
         claims.claim(session, "nobody", ClaimRequest(member_id="a", role="member"), books.catalog, a_cause())
 
@@ -175,7 +175,7 @@ def test_under_the_soft_policy_a_claim_beyond_the_limit_is_granted(books: Books)
     assert books.status() == "over_limit"
 
 
-def test_fewer_seats_than_people_leave_everybody_seated(books: Books):
+def test_a_reduction_below_use_releases_nobody(books: Books):
     books.buy(seats=5)
     for number in range(8):
         books.claim(f"member-{number}")
@@ -201,7 +201,7 @@ def test_an_invitation_holds_a_seat(books: Books):
     assert (books.full()["held"], books.full()["active"]) == (1, 0)
 
 
-def test_taking_up_an_invitation_converts_the_same_seat(books: Books):
+def test_confirming_an_invitation_converts_the_same_seat(books: Books):
     held = books.claim("invited", hold=True, email="new@example.com")
     confirmed = books.claim("user-77", email="new@example.com")
     assert confirmed.assignment.id == held.assignment.id
@@ -217,7 +217,7 @@ def test_an_invitation_that_ran_out_makes_room_for_the_next_claim(books: Books):
     assert (books.full()["held"], books.full()["active"]) == (0, 5)
 
 
-def test_the_account_is_looked_at_again_when_its_first_invitation_runs_out(books: Books):
+def test_the_account_is_evaluated_when_its_first_invitation_lapses(books: Books):
     seated = books.claim("invited", hold=True)
     with books.sessions() as session:
         assert session.get(Account, "acme").evaluate_at == seated.assignment.expires_at
@@ -260,7 +260,7 @@ def test_the_audit_is_append_only(books: Books, wrong: str):
 # The audit.
 
 
-def test_the_audit_replayed_tells_the_present(books: Books):
+def test_the_replayed_audit_gives_the_present_state(books: Books):
     books.buy(seats=3)
     books.claim("ada")
     books.claim("invited", hold=True, email="i@example.com")
@@ -318,7 +318,7 @@ def test_a_contract_counts_in_its_term(sessions: Sessions):
     assert (books.full()["contract"], books.full()["addon"]) == (100, 1)
 
 
-def test_a_changed_catalogue_is_worked_out_anew_from_what_is_kept(sessions: Sessions):
+def test_a_changed_catalogue_counts_stored_snapshots_again(sessions: Sessions):
     books = Books(sessions, a_catalog())
     books.buy(product_id="pdt_new")
     assert books.full_or_none() is None

@@ -260,7 +260,7 @@ def test_a_payment_that_no_sync_has_seen_begins_another_period(acme: Acme, statu
     assert (acme.status, acme.account.deadline) == ("grace", NOON + 37 * DAY)
 
 
-def test_a_status_nobody_knows_keeps_the_deadline(acme: Acme):
+def test_an_unknown_status_keeps_the_deadline(acme: Acme):
     acme.buys("strict", 3)
     acme.changes(status="past_due", past_due_ends_at=NOON + 2 * DAY)
     for status in ("hibernating", "past_due"):
@@ -368,7 +368,7 @@ def test_no_time_alone_ends_it(acme: Acme):
     assert acme.status == "ok"
 
 
-def test_the_app_is_told_once_when_the_term_begins(acme: Acme):
+def test_the_app_is_notified_once_when_the_term_begins(acme: Acme):
     acme.buys("strict", 3)
     for _ in range(3):
         answered_with(acme, NOT_THERE)
@@ -380,7 +380,7 @@ def test_the_app_is_told_once_when_the_term_begins(acme: Acme):
     }
 
 
-def test_found_again_it_counts_and_its_term_begins_anew(acme: Acme):
+def test_found_again_it_counts_and_its_next_term_starts_over(acme: Acme):
     acme.buys("strict", 3)
     answered_with(acme, NOT_THERE)
     acme.clock.advance(TERM)
@@ -480,7 +480,7 @@ def test_a_dismissed_finding_that_was_gone_and_is_back_is_opened_again(acme: Acm
     assert standing(acme) == ["unknown_product"]
 
 
-def test_findings_are_told_of_once(acme: Acme):
+def test_findings_are_notified_once(acme: Acme):
     acme.buys("strict", 3)
     for _ in range(3):
         acme.changes(metadata=None)

@@ -85,7 +85,7 @@ def test_a_claim_beyond_the_limit_leaves_the_account(acme: Acme, cell: Cell):
 
 
 @each(BEYOND, "cell")
-def test_a_claim_beyond_the_limit_is_told(acme: Acme, cell: Cell):
+def test_a_claim_over_the_limit_is_notified(acme: Acme, cell: Cell):
     claim_beyond(acme, cell)
     assert acme.new_notices() == cell.told
 
@@ -129,7 +129,7 @@ def test_a_limit_below_use_leaves_the_account(acme: Acme, cell: Cell):
 
 
 @each(DROP, "cell")
-def test_a_limit_below_use_is_told(acme: Acme, cell: Cell):
+def test_a_limit_below_use_is_notified(acme: Acme, cell: Cell):
     limit_drops(acme, cell)
     assert acme.new_notices() == cell.told
 
@@ -141,7 +141,7 @@ def test_below_use_a_claim_is_answered(acme: Acme, cell: Cell):
 
 
 @each(DROP, "cell")
-def test_below_use_who_sits_stays_seated(acme: Acme, cell: Cell):
+def test_a_limit_below_use_releases_nobody(acme: Acme, cell: Cell):
     limit_drops(acme, cell)
     assert acme.active == {"first", "second", "third", "fourth"}
 
@@ -236,7 +236,7 @@ def test_a_claim_is_answered(acme: Acme, cell: Shown, policy: str):
 
 @under_every_policy
 @in_every_cell
-def test_who_sits_stays_seated_whatever_the_provider_shows(acme: Acme, cell: Shown, policy: str):
+def test_no_state_of_the_provider_releases_members(acme: Acme, cell: Shown, policy: str):
     provider_shows(acme, policy, cell)
     assert acme.active == {"first", "second"}
 
@@ -303,14 +303,14 @@ def test_a_body_that_gives_access_back_is_believed(acme: Acme):
     assert (acme.status, acme.claims("first")) == ("ok", "granted")
 
 
-def test_what_only_a_body_says_is_not_told(acme: Acme):
+def test_unverified_figures_are_not_notified(acme: Acme):
     acme.buys("strict", 3)
     acme.marks_notices_as_seen()
     acme.gets_webhook_during_outage(quantity=5)
     assert acme.new_notices() == ()
 
 
-def test_what_only_a_body_says_is_not_told_with_the_next_claim(acme: Acme):
+def test_unverified_figures_are_not_notified_with_the_next_claim(acme: Acme):
     acme.buys("strict", 3)
     acme.marks_notices_as_seen()
     acme.gets_webhook_during_outage(quantity=5)
@@ -361,7 +361,7 @@ def test_while_over_the_limit_the_deadline_is_not_moved_by(acme: Acme, repeat):
 @pytest.mark.parametrize(
     "changed", [{"protected": True}, {"name": "Ada"}, {"state": AssignmentState.ACTIVE}, {"role": "admin"}]
 )
-def test_while_one_sits_too_many_no_change_of_a_member_moves_the_deadline(acme: Acme, changed):
+def test_during_an_overage_no_change_of_a_member_moves_the_deadline(acme: Acme, changed):
     acme.buys("grace", 1)
     acme.seats("first", "second")
     acme.after(3 * DAY)
@@ -417,13 +417,13 @@ def test_an_invitation_whose_time_is_over_starts_no_deadline(acme: Acme):
 # Notices, once.
 
 
-def test_an_overage_that_grows_is_told_once(acme: Acme):
+def test_an_overage_that_grows_is_notified_once(acme: Acme):
     acme.buys("soft", 1)
     acme.seats("first", "second", "third", "fourth")
     assert acme.notice_count(OVERAGE) == 1
 
 
-def test_an_overage_that_lasts_is_told_once(acme: Acme):
+def test_an_overage_that_lasts_is_notified_once(acme: Acme):
     over_the_limit(acme, "grace")
     for _ in range(20):
         acme.after(DAY)
@@ -431,7 +431,7 @@ def test_an_overage_that_lasts_is_told_once(acme: Acme):
     assert (acme.notice_count(OVERAGE), acme.notice_count(STARTED), acme.notice_count(BLOCKED)) == (1, 1, 1)
 
 
-def test_every_crossing_is_told(acme: Acme):
+def test_every_crossing_is_notified(acme: Acme):
     acme.buys("soft", 1)
     for _ in range(3):
         acme.seats("first", "second")
@@ -439,19 +439,19 @@ def test_every_crossing_is_told(acme: Acme):
     assert acme.notice_count(OVERAGE) == 3
 
 
-def test_that_grace_ends_is_told_once_three_days_before(acme: Acme):
+def test_the_end_of_a_grace_period_is_notified_once_three_days_before(acme: Acme):
     over_the_limit(acme, "grace")
     days = [day for day in range(1, 15) if acme.gets_notice_next_day(ENDING)]
     assert days == [11]
 
 
-def test_that_payment_grace_ends_is_told_once_in_its_last_quarter(acme: Acme):
+def test_the_end_of_a_payment_grace_period_is_notified_once_in_its_last_quarter(acme: Acme):
     acme.buys("strict", 3, status="on_hold")
     days = [day for day in range(1, 8) if acme.gets_notice_next_day(ENDING)]
     assert days == [6]
 
 
-def test_back_in_order_the_app_is_told(acme: Acme):
+def test_the_app_is_notified_when_the_account_is_ok_again(acme: Acme):
     over_the_limit(acme, "grace")
     acme.marks_notices_as_seen()
     acme.buys("grace", 4)
@@ -467,7 +467,9 @@ notice_days = 10
 """
 
 
-def test_that_a_contract_ends_is_told_once_its_notice_days_before(clocked_runtime: Runtime, clock: Clock):
+def test_the_end_of_a_contract_is_notified_once_its_notice_days_before(
+    clocked_runtime: Runtime, clock: Clock
+):
     acme = Acme(clocked_runtime, clock, CONTRACT)
     acme.exists()
     days = [clock.now.date() for _ in range(60) if acme.gets_notice_next_day("contract.ending")]
@@ -513,7 +515,7 @@ def test_nobody_is_suspended_unless_the_rules_say_so(acme: Acme):
     assert len(acme.active) == 4
 
 
-def test_a_look_before_the_deadline_suspends_nobody(acme: Acme):
+def test_a_sync_before_the_deadline_suspends_nobody(acme: Acme):
     over_the_limit(acme, "suspending")
     acme.after(GRACE - HOUR)
     acme.is_synced()
@@ -522,7 +524,7 @@ def test_a_look_before_the_deadline_suspends_nobody(acme: Acme):
     assert len(acme.active) == 4
 
 
-def test_who_bought_in_time_keeps_everybody_though_no_event_came(acme: Acme):
+def test_a_purchase_in_time_prevents_suspension_even_without_an_event(acme: Acme):
     over_the_limit(acme, "suspending")
     acme.changes_silently(quantity=4)
     acme.after(GRACE)
@@ -539,7 +541,7 @@ def test_what_a_body_says_confirms_nothing(acme: Acme):
     assert len(acme.active) == 4
 
 
-def test_invitations_go_before_anybody_who_sits(acme: Acme):
+def test_invitations_are_released_before_active_members_are_suspended(acme: Acme):
     acme.exists()
     acme.sets_policy(hold_days=100)
     acme.buys("suspending", 4)
@@ -576,7 +578,7 @@ def test_only_the_type_that_is_over_loses_people(acme: Acme):
     assert acme.active in ({"first", "guest"}, {"second", "guest"})
 
 
-def test_whoever_is_suspended_is_told_of(acme: Acme):
+def test_each_suspension_is_notified(acme: Acme):
     over_the_limit(acme, "suspending")
     acme.after(GRACE)
     told = {one.data["member_id"] for one in acme.notices_of("seat.suspended")}
@@ -651,7 +653,7 @@ def test_taken_back_the_products_policy_decides_again(acme: Acme):
     assert acme.claims("second") == "no_seat_available"
 
 
-def test_the_apps_policy_outlasts_a_look_at_the_provider(acme: Acme):
+def test_the_apps_policy_outlasts_a_sync(acme: Acme):
     acme.buys("strict", 1)
     acme.sets_policy(policy="soft")
     acme.buys("strict", 0)
@@ -692,7 +694,7 @@ def test_a_rule_that_begins_to_suspend_gives_everybody_a_whole_period_first(acme
     assert len(acme.active) == 2
 
 
-def test_who_is_beyond_a_further_reduction_gets_a_period_of_their_own(acme: Acme):
+def test_members_over_a_further_reduction_get_their_own_grace_period(acme: Acme):
     over_the_limit(acme, "suspending")
     acme.after(GRACE - HOUR)
     acme.changes(quantity=1)
@@ -740,7 +742,7 @@ def test_a_member_who_changes_role_gets_the_seat_of_an_invitation_that_lapsed(ac
 
 
 @pytest.mark.parametrize("policy", ["soft", "grace"])
-def test_a_product_nobody_knows_changes_no_rules(acme: Acme, policy: str):
+def test_an_unknown_product_changes_no_rules(acme: Acme, policy: str):
     """The figures stay as they were, and so does what they are judged by."""
     over_the_limit(acme, policy)
     before = acme.deadline()
@@ -748,7 +750,7 @@ def test_a_product_nobody_knows_changes_no_rules(acme: Acme, policy: str):
     assert (acme.account.policy, acme.deadline()) == (policy, before)
 
 
-def test_a_status_nobody_knows_suspends_nobody(acme: Acme):
+def test_an_unknown_status_suspends_nobody(acme: Acme):
     acme.buys("strict", 5)
     acme.changes(status="on_hold")
     acme.clock.advance(DAY)
@@ -757,7 +759,7 @@ def test_a_status_nobody_knows_suspends_nobody(acme: Acme):
     assert acme.status == "grace"
 
 
-def test_the_first_crossing_after_an_upgrade_is_told(acme: Acme):
+def test_the_first_crossing_after_an_upgrade_is_notified(acme: Acme):
     """Accounts from before there were notices: nothing was told of them, which is no reason to be silent."""
     acme.buys("grace", 5)
     acme.seats("a", "b", "c")

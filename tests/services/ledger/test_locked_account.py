@@ -107,7 +107,7 @@ def test_what_is_undone_before_it_is_saved_starts_no_deadline_and_is_no_news(gra
     grace.check()
 
 
-def test_a_policy_and_the_seats_it_is_about_are_judged_together(grace: Acme):
+def test_a_policy_and_its_seats_are_evaluated_together(grace: Acme):
     """Somebody more than there are seats, and in the same transaction a policy that sets no deadline."""
     grace.seats("cyd")
     grace.releases("cyd")
@@ -121,7 +121,7 @@ def test_a_policy_and_the_seats_it_is_about_are_judged_together(grace: Acme):
     assert (grace.status, grace.new_notices()) == ("over_limit", ("seat.overage_started",))
 
 
-def test_that_the_time_is_over_is_told_before_who_was_suspended(acme: Acme):
+def test_the_end_of_the_grace_period_is_notified_before_the_suspensions(acme: Acme):
     acme.buys("suspending", 4)
     acme.seats("ada", "ben", "cyd", "dan")
     acme.buys("suspending", 2)
@@ -132,7 +132,7 @@ def test_that_the_time_is_over_is_told_before_who_was_suspended(acme: Acme):
     acme.check()
 
 
-def test_who_is_suspended_at_once_is_suspended_in_one_version(acme: Acme):
+def test_members_suspended_together_are_suspended_in_one_version(acme: Acme):
     acme.buys("suspending", 4)
     acme.seats("ada", "ben", "cyd", "dan")
     acme.buys("suspending", 1)
@@ -150,13 +150,13 @@ def test_a_new_account_says_what_it_began_with(acme: Acme):
         assert (row.before, row.after["seats"]) == (None, session.get(Account, "acme").seats)
 
 
-def test_a_claim_is_judged_by_the_room_that_an_invitation_has_just_made(grace: Acme):
+def test_a_claim_sees_the_seat_of_an_invitation_that_just_lapsed(grace: Acme):
     grace.seats("cyd", hold=True)
     grace.clock.advance(15 * DAY)
     assert (grace.claims("dan"), grace.deadline()) == ("granted", grace.clock.now + 14 * DAY)
 
 
-def test_a_claim_of_a_batch_is_judged_by_those_before_it(grace: Acme):
+def test_a_claim_of_a_batch_sees_the_claims_before_it(grace: Acme):
     """The first makes one of two rows of a person, which ends an overage whose deadline has passed."""
     grace.seats("invited", email="ben@example.com", hold=True)
     for _ in range(3):

@@ -79,7 +79,7 @@ def test_the_same_meaning_moves_nobody(sessions: Sessions, before: Catalog):
     assert carry_out(sessions, before) == 0
 
 
-def test_who_would_move_is_told_before_it_happens(sessions: Sessions, before: Catalog):
+def test_pending_moves_are_listed_before_they_happen(sessions: Sessions, before: Catalog):
     seat(sessions, before, ("ada", "member"), ("bob", "admin"))
     assert asked(sessions, where(member="viewer")) == [RoleMove("ada", "member", "full", "viewer")]
 
@@ -122,14 +122,14 @@ def test_the_suspended_move_and_occupy_nothing(sessions: Sessions, before: Catal
     assert counts(sessions, "viewer") == (0, 0)
 
 
-def test_who_left_stays_as_they_were(sessions: Sessions, before: Catalog):
+def test_released_members_are_not_moved(sessions: Sessions, before: Catalog):
     seat(sessions, before, ("ada", "member"))
     with sessions.begin() as session:
         claims.release(session, "acme", "ada", a_cause())
     assert carry_out(sessions, where(member="viewer")) == 0
 
 
-def test_a_role_no_longer_described_moves_nobody_and_is_named(sessions: Sessions, before: Catalog):
+def test_an_unknown_role_moves_nobody_and_is_listed(sessions: Sessions, before: Catalog):
     seat(sessions, before, ("ada", "member"))
     silent = parse(CATALOG_TEXT.replace('member = "full"\n', "") + FREE, "changed")
     assert carry_out(sessions, silent) == 0

@@ -92,60 +92,60 @@ def test_what_was_written_holds(sessions: Sessions):
         "hash = sha256('')",
     ],
 )
-def test_a_changed_row_is_told(sessions: Sessions, change: str):
+def test_a_changed_row_is_reported(sessions: Sessions, change: str):
     third = rows(sessions)[2].id
     tamper(sessions, f"UPDATE audit SET {change} WHERE id = {third}")
-    assert the_break(sessions) == (third, "it was changed: its hash is not that of its content")
+    assert the_break(sessions) == (third, "the row was modified: its hash does not match its content")
 
 
-def test_a_row_that_was_given_another_predecessor_is_told(sessions: Sessions):
+def test_a_row_that_was_given_another_predecessor_is_reported(sessions: Sessions):
     ids = [row.id for row in rows(sessions)]
     tamper(sessions, f"UPDATE audit SET previous = sha256('') WHERE id = {ids[2]}")
     assert the_break(sessions)[0] == ids[2]
 
 
-def test_a_deleted_row_is_told_by_the_one_after_it(sessions: Sessions):
+def test_a_deleted_row_is_reported_by_the_one_after_it(sessions: Sessions):
     ids = [row.id for row in rows(sessions)]
     tamper(sessions, f"DELETE FROM audit WHERE id = {ids[2]}")
     assert the_break(sessions) == (
         ids[3],
-        f"it does not follow row {ids[1]}: what was between them is missing, or was moved",
+        f"the row does not follow row {ids[1]}: rows between them were deleted or reordered",
     )
 
 
-def test_a_deleted_beginning_is_told(sessions: Sessions):
+def test_a_deleted_beginning_is_reported(sessions: Sessions):
     ids = [row.id for row in rows(sessions)]
     tamper(sessions, f"DELETE FROM audit WHERE id = {ids[0]}")
     assert the_break(sessions) == (ids[1], "the account's rows before it are missing")
 
 
-def test_a_deleted_tail_is_told_though_no_seat_moved_in_it(sessions: Sessions):
+def test_a_deleted_tail_is_reported_though_no_seat_moved_in_it(sessions: Sessions):
     ids = [row.id for row in rows(sessions)]
     tamper(sessions, f"DELETE FROM audit WHERE id = {ids[-1]}")
     assert the_break(sessions) == (ids[-2], f"the rows after it are missing, up to row {ids[-1]}")
 
 
-def test_a_deleted_tail_is_told_also_after_more_was_written(sessions: Sessions, catalog: Catalog):
+def test_a_deleted_tail_is_reported_even_after_more_was_written(sessions: Sessions, catalog: Catalog):
     ids = [row.id for row in rows(sessions)]
     tamper(sessions, f"DELETE FROM audit WHERE id = {ids[-1]}")
     seat(sessions, catalog, "late")
     row_id, problem = the_break(sessions)
     assert row_id == rows(sessions)[-1].id
-    assert problem.startswith(f"it does not follow row {ids[-2]}")
+    assert problem.startswith(f"the row does not follow row {ids[-2]}")
 
 
-def test_deleted_all_of_an_account_is_told(sessions: Sessions):
+def test_all_deleted_rows_of_an_account_is_reported(sessions: Sessions):
     newest = rows(sessions)[-1].id
     tamper(sessions, "DELETE FROM audit WHERE account_id = 'acme'")
     assert the_break(sessions) == (None, f"all its rows are missing, up to row {newest}")
 
 
-def test_a_deleted_account_is_told(sessions: Sessions):
+def test_a_deleted_account_is_reported(sessions: Sessions):
     tamper(sessions, "DELETE FROM accounts WHERE id = 'acme'")
-    assert the_break(sessions)[1] == "its account is gone"
+    assert the_break(sessions)[1] == "the account's row was deleted"
 
 
-def test_two_rows_that_changed_places_are_told(sessions: Sessions):
+def test_two_rows_that_changed_places_are_reported(sessions: Sessions):
     second, third = (row.id for row in rows(sessions)[1:3])
     tamper(
         sessions,
@@ -166,7 +166,7 @@ FROM audit WHERE account_id = 'acme' AND id < {id} ORDER BY id DESC LIMIT 1
 SEALED = "UPDATE audit SET hash = audit_hash(audit) WHERE id = {id}"
 
 
-def test_a_row_put_in_with_a_sound_hash_is_told_by_the_next_one(sessions: Sessions):
+def test_a_inserted_row_with_a_sound_hash_is_reported_by_the_next_one(sessions: Sessions):
     ids = [row.id for row in rows(sessions)]
     between = ids[1] + 1
     tamper(
@@ -177,30 +177,30 @@ def test_a_row_put_in_with_a_sound_hash_is_told_by_the_next_one(sessions: Sessio
     )
     assert the_break(sessions) == (
         ids[2],
-        f"it and row {between} follow the same row: one of the two was put in",
+        f"this row and row {between} follow the same row: one of them was inserted",
     )
 
 
-def test_a_row_put_in_at_the_end_is_told(sessions: Sessions):
+def test_a_inserted_row_at_the_end_is_reported(sessions: Sessions):
     newest = rows(sessions)[-1].id
     tamper(sessions, FORGED.format(id=newest + 1000), SEALED.format(id=newest + 1000))
     assert the_break(sessions) == (
         newest + 1000,
-        f"it was put in: the newest that was written is row {newest}",
+        f"the row was inserted: the newest row that was written is row {newest}",
     )
 
 
-def test_a_balance_changed_past_the_audit_is_told(sessions: Sessions):
+def test_a_balance_changed_without_an_audit_row_is_reported(sessions: Sessions):
     newest = rows(sessions)[-1].id
     tamper(
         sessions,
         "UPDATE accounts SET seats = jsonb_set(seats, '{full,included}', '50') WHERE id = 'acme'",
     )
     row_id, problem = the_break(sessions)
-    assert (row_id, "the account was changed past the audit" in problem) == (newest, True)
+    assert (row_id, "changed without an audit row" in problem) == (newest, True)
 
 
-def test_a_balance_changed_past_the_audit_is_told_also_after_the_next_change(
+def test_a_balance_changed_without_an_audit_row_is_reported_even_after_the_next_change(
     sessions: Sessions, catalog: Catalog
 ):
     tamper(
@@ -209,10 +209,10 @@ def test_a_balance_changed_past_the_audit_is_told_also_after_the_next_change(
     )
     seat(sessions, catalog, "late")
     row_id, problem = the_break(sessions)
-    assert (row_id, "its balance `before`" in problem) == (rows(sessions)[-1].id, True)
+    assert (row_id, "its `before` is not" in problem) == (rows(sessions)[-1].id, True)
 
 
-def test_each_broken_account_is_told_once_and_the_others_hold(sessions: Sessions):
+def test_each_broken_account_is_reported_once_and_the_others_hold(sessions: Sessions):
     tamper(sessions, "UPDATE audit SET actor = 'nobody'")
     firsts = [rows(sessions, account_id)[0].id for account_id in ("acme", "other")]
     breaks = checked(sessions).breaks

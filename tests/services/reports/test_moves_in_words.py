@@ -28,25 +28,25 @@ def facts(status: str = "ok", **full: Any) -> dict[str, Any]:
         (facts(deadline="2026-12-01"), facts(), ["the grace period of full ended"]),
         (None, {"status": "ok", "seats": {}}, ["the account was created"]),
         (None, facts(active=0, held=0, included=0), ["the account was created"]),
-        (facts(), facts(), ["no figure moved"]),
+        (facts(), facts(), ["no figure changed"]),
     ],
 )
 def test_a_row_says_what_moved(before: Any, after: Any, words: list[str]):
     assert in_words(AuditRow(before=before, after=after)) == words
 
 
-def test_a_figure_of_which_nobody_thought_is_said_by_its_name():
+def test_an_unexpected_figure_is_shown_by_its_name():
     assert in_words(AuditRow(before=facts(), after=facts(odd=3))) == ["full odd 0 -> 3"]
 
 
 @pytest.mark.parametrize(
     ("was", "is_now", "words"),
     [
-        ({"state": "held"}, {"state": "active"}, "the invitation was taken up"),
+        ({"state": "held"}, {"state": "active"}, "the invitation was confirmed"),
         ({"state": "active"}, {"state": "held"}, "active -> held"),
     ],
 )
-def test_a_member_who_keeps_the_seat_is_told_by_what_became_of_them(was: Any, is_now: Any, words: str):
+def test_a_member_who_keeps_the_seat_is_described_by_the_new_state(was: Any, is_now: Any, words: str):
     row = AuditRow(
         before=facts(),
         after=facts(active=2, held=0),

@@ -216,7 +216,7 @@ def test_only_a_change_now_that_begins_a_period_moves_the_billing_date_and_says_
 def test_both_seat_types_are_shown_before_and_after(buyer: FlaskClient):
     shown = previewed(buyer, {"full": 23, "viewer": 2})
     assert shown["seats"] == {"full": {"before": 18, "after": 23}, "viewer": {"before": 4, "after": 2}}
-    assert shown["sentence"].startswith("Adding 5 full seats and giving back 2 viewer seats costs ")
+    assert shown["sentence"].startswith("Adding 5 full seats and removing 2 viewer seats costs ")
 
 
 def test_a_type_that_stays_as_it_is_is_not_shown_as_changed(buyer: FlaskClient):

@@ -73,7 +73,7 @@ def test_a_reduction_beside_a_claim_is_not_undone_by_the_purchase(service: Runti
     customer_buys(world, sold)
     auto_expand.expand(service, "acme")
     assert (people(service), applied_writes(world)) == ({"fay": "active", "eve": "released"}, 0)
-    assert "6 people sit on 5 full seats already" in reason(service, "eve")
+    assert "6 members on 5 full seats" in reason(service, "eve")
 
 
 def test_a_claim_from_after_the_purchase_is_not_refused_with_it(service: Runtime, world: World, sold: str):

@@ -64,5 +64,5 @@ def test_after_a_failed_payment_claims_do_not_try_the_card_again_at_once(
     long_ago(service)
     settle(service)
     come_again(service)
-    with pytest.raises(NoSeatAvailable, match="The last purchase failed: the next is tried from"):
+    with pytest.raises(NoSeatAvailable, match="The next attempt is made after"):
         claim(service, "fay")

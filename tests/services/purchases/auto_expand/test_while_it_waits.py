@@ -69,7 +69,7 @@ def test_a_pending_claim_can_be_neither_moved_nor_confirmed(
     service: Runtime, sold: str, wanted: MemberUpdate
 ):
     claim(service, "eve")
-    with service.transaction() as session, pytest.raises(WrongState, match="waits for a seat"):
+    with service.transaction() as session, pytest.raises(WrongState, match="is still being bought"):
         members.update_member(session, "acme", "eve", wanted, catalog=service.catalog, cause=a_cause())
 
 
