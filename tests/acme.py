@@ -11,7 +11,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from domain import policies
-from domain.catalog.reader import parse
 from domain.errors import Refused, TransientError
 from domain.snapshot import SubscriptionSnapshot
 from models import generation, inbox, sync_queue
@@ -32,7 +31,7 @@ from services.sync.batch import drain
 from services.sync.subscription import sync
 from tests.audit_replay import assert_audit_tells_the_present, assert_counters_are_the_rows
 from tests.clock import Clock
-from tests.factories import CATALOG_TEXT, a_catalog, a_cause, a_snapshot, an_arrival
+from tests.factories import CATALOG_TEXT, a_catalog, a_cause, a_snapshot, an_arrival, parse_once
 from tests.fakes import FakeProvider
 from worker.sweep import Sweep
 
@@ -64,7 +63,7 @@ class Acme:
 
     def __init__(self, runtime: Runtime, clock: Clock, extra: str = "") -> None:
         self.catalog_text = CATALOG_TEXT + PRODUCTS + SUSPENDING + extra
-        self.runtime = replace(runtime, catalog=parse(self.catalog_text, "acme's catalogue"))
+        self.runtime = replace(runtime, catalog=parse_once(self.catalog_text))
         self.clock = clock
         self.provider: FakeProvider = runtime.provider
         self.sold: SubscriptionSnapshot = a_snapshot(addons=())
@@ -182,7 +181,7 @@ class Acme:
     def restates(self, words: str, other_words: str) -> None:
         """The catalogue says something else from now on, or again what it said before."""
         self.catalog_text = self.catalog_text.replace(words, other_words)
-        self.runtime = replace(self.runtime, catalog=parse(self.catalog_text, "acme's catalogue"))
+        self.runtime = replace(self.runtime, catalog=parse_once(self.catalog_text))
         with self.runtime.sessions.begin() as session:
             generation.put_in_force(session, self.runtime.catalog)
         self.is_swept()
