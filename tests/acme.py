@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 
 from domain import policies
 from domain.balance import Balance
-from domain.catalog.reader import parse
 from domain.errors import Refused, TransientError
 from domain.snapshot import SubscriptionSnapshot
 from models import generation, inbox, sync_queue
@@ -31,7 +30,7 @@ from services.sync.batch import drain
 from services.sync.subscription import sync
 from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
 from tests.clock import Clock
-from tests.factories import CATALOG_TEXT, a_catalog, a_cause, a_snapshot, an_arrival
+from tests.factories import CATALOG_TEXT, a_catalog, a_cause, a_snapshot, an_arrival, parse_once
 from tests.fakes import FakeProvider
 from worker.sweep import Sweep
 
@@ -63,7 +62,7 @@ class Acme:
 
     def __init__(self, runtime: Runtime, clock: Clock, extra: str = "") -> None:
         self.catalog_text = CATALOG_TEXT + PRODUCTS + SUSPENDING + extra
-        self.runtime = replace(runtime, catalog=parse(self.catalog_text, "acme's catalogue"))
+        self.runtime = replace(runtime, catalog=parse_once(self.catalog_text))
         self.clock = clock
         self.provider: FakeProvider = runtime.provider
         self.sold: SubscriptionSnapshot = a_snapshot(addons=())
@@ -183,7 +182,7 @@ class Acme:
     def edits_catalogue(self, old: str, new: str) -> None:
         """Replace this text in the catalogue and activate it; then a sweep."""
         self.catalog_text = self.catalog_text.replace(old, new)
-        self.runtime = replace(self.runtime, catalog=parse(self.catalog_text, "acme's catalogue"))
+        self.runtime = replace(self.runtime, catalog=parse_once(self.catalog_text))
         with self.runtime.sessions.begin() as session:
             generation.activate(session, self.runtime.catalog)
         self.is_swept()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from redis import Redis
 from sqlalchemy import Engine
 
 import migrations
@@ -32,7 +33,7 @@ from tests.parallel import (  # noqa: F401  pytest finds its hooks in this file
     pytest_xdist_auto_num_workers,
     pytest_xdist_make_scheduler,
 )
-from tests.servers import Databases, RedisDatabases, Servers, flush
+from tests.servers import Databases, RedisDatabases, Servers
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 API_KEY = "a-bootstrap-key-for-tests"
@@ -95,10 +96,17 @@ def sessions(engine: Engine) -> Sessions:
     return session_factory(engine)
 
 
+@pytest.fixture(scope="session")
+def lasting_redis(redis_databases: RedisDatabases) -> Iterator[Redis]:
+    """One client for all tests of this process: to connect anew takes longer than what most of them ask."""
+    with redis_client(redis_databases.url) as client:
+        yield client
+
+
 @pytest.fixture
-def redis_url(redis_databases: RedisDatabases) -> str:
+def redis_url(redis_databases: RedisDatabases, lasting_redis: Redis) -> str:
     """An empty Redis database."""
-    flush(redis_databases.url)
+    lasting_redis.flushdb()
     return redis_databases.url
 
 
@@ -154,20 +162,22 @@ def simulator() -> Iterator[Simulator]:
 
 @pytest.fixture
 def runtime(
-    settings: Settings, engine: Engine, sessions: Sessions, catalog: Catalog, provider: FakeProvider
-) -> Iterator[Runtime]:
+    settings: Settings,
+    engine: Engine,
+    lasting_redis: Redis,
+    catalog: Catalog,
+    provider: FakeProvider,
+) -> Runtime:
     """A runtime in which everything but the provider is real."""
-    client = redis_client(str(settings.redis_url))
-    yield Runtime(
+    return Runtime(
         settings=settings,
         catalog=catalog,
         engine=engine,
-        sessions=sessions,
-        redis=client,
-        cache=SeatCache(client),
+        sessions=session_factory(engine),
+        redis=lasting_redis,
+        cache=SeatCache(lasting_redis),
         provider=provider,
     )
-    client.close()
 
 
 # The same with a database whose clock the test moves.

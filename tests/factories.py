@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from domain.catalog.model import Catalog
@@ -43,7 +44,13 @@ policy = "soft"
 
 
 def a_catalog(extra: str = "") -> Catalog:
-    return parse(CATALOG_TEXT + extra, "test catalogue")
+    return parse_once(CATALOG_TEXT + extra)
+
+
+@cache
+def parse_once(text: str) -> Catalog:
+    """Catalogues do not change, and to read one takes as long as a small test."""
+    return parse(text, "test catalogue")
 
 
 def a_snapshot(subscription_id: str = "sub_1", *, seats: int = 0, **changes: Any) -> SubscriptionSnapshot:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from domain.catalog.reader import parse
 from providers.dodo.provider import Dodo
 from providers.http import Client
 from providers.rate_limit.budget import Budget, parse_rate
@@ -15,6 +14,7 @@ from runtime.wiring import Runtime
 from services.sync.on_demand import sync_subscription
 from simulator.world import World
 from tests.conftest import PROVIDER_KEY, SECRET
+from tests.factories import parse_once
 
 CHANGES: Final = "POST /subscriptions/<subscription_id>/change-plan"
 CATALOG: Final = """
@@ -47,7 +47,7 @@ def with_simulator(runtime: Runtime, url: str) -> Runtime:
         answer_seconds=1.0,
     )
     provider = Dodo(Verifier([SECRET]), client)
-    return replace(runtime, provider=provider, catalog=parse(CATALOG, "test catalogue"))
+    return replace(runtime, provider=provider, catalog=parse_once(CATALOG))
 
 
 def reset_simulator(world: World) -> World:
