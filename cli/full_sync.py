@@ -10,7 +10,8 @@ from typing import Final, TypeVar
 import click
 
 from cli.progress import ProgressOutput, progress_output
-from domain.errors import BudgetSpent, KeyRefused, ProviderError, SeatSyncError, TransientError
+from domain.errors import SeatSyncError
+from domain.provider_errors import BudgetSpent, KeyRefused, ProviderError, TransientError
 from domain.wording import counted
 from runtime.wiring import Runtime
 from services.sync import progress as sync_progress

@@ -20,13 +20,13 @@ import orjson
 import requests
 import urllib3
 
-from domain.errors import (
+from domain.errors import SettingsError
+from domain.provider_errors import (
     BudgetSpent,
     KeyRefused,
     OutcomeUnknown,
     PermanentError,
     ProviderError,
-    SettingsError,
     TransientError,
 )
 from providers import fields

@@ -15,7 +15,8 @@ from base64 import b64decode
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from domain.errors import InvalidSignature, SettingsError
+from domain.errors import SettingsError
+from domain.provider_errors import InvalidSignature
 from providers.base import Delivery
 
 log = logging.getLogger(__name__)

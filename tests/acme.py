@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from domain import policies
 from domain.balance import Balance
-from domain.errors import Refused, TransientError
+from domain.errors import Refused
+from domain.provider_errors import TransientError
 from domain.snapshot import SubscriptionSnapshot
 from models import generation, inbox, sync_queue
 from models.account import Account

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from domain.errors import BudgetSpent, InvalidSignature, SubscriptionNotAtProvider
+from domain.provider_errors import BudgetSpent, InvalidSignature, SubscriptionNotAtProvider
 from domain.snapshot import SubscriptionSnapshot
 from providers.base import Caller, Delivery, Event, ListPage
 

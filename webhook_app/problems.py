@@ -17,23 +17,25 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from domain.errors import (
-    CartRefused,
-    ChangeRefused,
     Contended,
     ForeignDatabase,
     IdempotencyKeyReused,
-    InvalidSignature,
     NotFound,
-    PermanentError,
     Refused,
     SeatSyncError,
-    SubscriptionNotAtProvider,
-    TransientError,
     UnknownRole,
     UnknownSeatType,
     UnsafeUrl,
 )
 from domain.findings import Uncountable
+from domain.provider_errors import (
+    CartRefused,
+    ChangeRefused,
+    InvalidSignature,
+    PermanentError,
+    SubscriptionNotAtProvider,
+    TransientError,
+)
 from webhook_app.request_body import MAX_BYTES
 
 log = logging.getLogger(__name__)

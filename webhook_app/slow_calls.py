@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from domain.errors import TooManyWaiting
+from domain.provider_errors import TooManyWaiting
 
 T = TypeVar("T")
 

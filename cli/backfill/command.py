@@ -14,7 +14,7 @@ from cli.backfill.summary import Summary, print_summary, stored_summary
 from cli.command_runtime import command_runtime
 from cli.full_sync import CannotGoOn, print_failed, sync_everything
 from cli.progress import progress_output
-from domain.errors import ProviderError
+from domain.provider_errors import ProviderError
 from domain.wording import counted
 from models import account
 from runtime.wiring import Runtime

@@ -13,9 +13,9 @@ from cli.backfill.summary import SeatTotals, Summary
 from cli.full_sync import with_retries
 from cli.progress import ProgressOutput
 from domain.counts import SubscriptionShare, account_seats
-from domain.errors import AnswerIncomplete, PermanentError, ProviderError, TransientError
 from domain.findings import Finding
 from domain.ownership import Doubt
+from domain.provider_errors import AnswerIncomplete, PermanentError, ProviderError, TransientError
 from domain.seat_limit import SeatLimit
 from domain.snapshot import SubscriptionSnapshot
 from domain.statuses import Phase, SubscriptionStanding

@@ -10,8 +10,8 @@ from cli.backfill.summary import Summary
 from domain.catalog.model import Catalog, Product
 from domain.catalog.toml_lines import dotted
 from domain.catalog_comparison import AddonOnSale, ProductOnSale
-from domain.errors import ProviderError
 from domain.findings import addon_field
+from domain.provider_errors import ProviderError
 from domain.wording import counted
 from providers.base import Provider
 

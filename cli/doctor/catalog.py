@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cli.doctor.result import Level, Result, ok
 from domain.catalog.model import Catalog
 from domain.catalog_comparison import Mismatch, MismatchKind, OnSale, compare, unused
-from domain.errors import ProviderError
+from domain.provider_errors import ProviderError
 from domain.wording import counted
 from providers.base import Provider
 from runtime.wiring import Runtime

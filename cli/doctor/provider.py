@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from cli.doctor.result import Level, Result, ok
-from domain.errors import BudgetSpent, ProviderError
+from domain.provider_errors import BudgetSpent, ProviderError
 from providers.dodo.urls import BASE_URLS
 from runtime.settings import Settings
 from runtime.wiring import Runtime

@@ -7,7 +7,7 @@ from typing import Final
 
 from domain.billing_terms import When
 from domain.cart import Cart
-from domain.errors import PermanentError, SubscriptionNotAtProvider
+from domain.provider_errors import PermanentError, SubscriptionNotAtProvider
 from domain.purchase.money import Money
 from domain.purchase.plan import Buyer, Checkout, Plan, Preview
 from providers import fields

@@ -13,7 +13,7 @@ from redis import Redis
 
 from domain.cart import Cart
 from domain.catalog_comparison import AddonOnSale, ProductOnSale
-from domain.errors import (
+from domain.provider_errors import (
     AnswerIncomplete,
     KeyRefused,
     OutcomeUnknown,

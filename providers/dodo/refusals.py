@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from domain.errors import CartRefused, ChangeRefused
+from domain.provider_errors import CartRefused, ChangeRefused
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from typing import TypeVar
 from limits import parse_many
 from redis import Redis, RedisError
 
-from domain.errors import BudgetSpent, NamespaceUnknown, SettingsError
+from domain.errors import NamespaceUnknown, SettingsError
+from domain.provider_errors import BudgetSpent
 from providers.base import Caller
 from providers.rate_limit.local_log import LocalLog
 from providers.rate_limit.redis_log import RedisLog

@@ -19,14 +19,13 @@ from sqlalchemy.orm import Session
 from domain.billing_terms import When
 from domain.errors import (
     ChangeInFlight,
-    ChangeRefused,
     Contended,
     NoSeatAvailable,
     PreviewExpired,
     SeatSyncError,
     SubscriptionChanged,
-    TransientError,
 )
+from domain.provider_errors import ChangeRefused, TransientError
 from domain.purchase.daily_limit import STOP_AFTER, daily_limit_message, stopped_message
 from domain.seat_limit import overage
 from models import assignment, automatic_purchases, generation, purchase_queue

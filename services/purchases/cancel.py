@@ -6,7 +6,8 @@ import logging
 from datetime import timedelta
 from typing import Final
 
-from domain.errors import ChangeRefused, NotCancellable, OutcomeUnknown
+from domain.errors import NotCancellable
+from domain.provider_errors import ChangeRefused, OutcomeUnknown
 from domain.purchase.steps import PlanStatus, status_of
 from models import seat_change
 from models.seat_change import ChangeState, SeatChange

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from domain.cart import Cart
 from domain.counts import cart_seats
-from domain.errors import OutcomeUnknown, PurchaseUnlinked, SubscriptionExists, TransientError
+from domain.errors import PurchaseUnlinked, SubscriptionExists
 from domain.ownership import PROOF_KEY, sign
+from domain.provider_errors import OutcomeUnknown, TransientError
 from domain.purchase.carts import known_product, new_cart
 from domain.purchase.plan import Buyer, Checkout
 from domain.seat_limit import SeatLimit

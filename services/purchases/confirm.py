@@ -8,14 +8,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from domain.errors import (
-    ChangeRefused,
-    OutcomeUnknown,
-    PreviewExpired,
-    ProviderError,
-    SubscriptionChanged,
-    TransientError,
-)
+from domain.errors import PreviewExpired, SubscriptionChanged
+from domain.provider_errors import ChangeRefused, OutcomeUnknown, ProviderError, TransientError
 from domain.purchase.steps import basis
 from models import account, seat_change
 from models.seat_change import ChangeState, SeatChange

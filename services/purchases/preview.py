@@ -16,7 +16,8 @@ from domain.billing_terms import Proration, When
 from domain.cart import Cart
 from domain.catalog.model import Product
 from domain.counts import NO_SEATS, cart_seats
-from domain.errors import BelowMinimum, CartRefused, NoSubscription, NothingToChange
+from domain.errors import BelowMinimum, NoSubscription, NothingToChange
+from domain.provider_errors import CartRefused
 from domain.purchase.carts import known_product, with_seats
 from domain.purchase.plan import Plan, Preview
 from domain.purchase.sentence import sentence

@@ -8,7 +8,8 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from domain.errors import KeyRefused, NoSubscription, TransientError
+from domain.errors import NoSubscription
+from domain.provider_errors import KeyRefused, TransientError
 from domain.snapshot import SubscriptionSnapshot
 from models.seat_change import SeatChange
 from models.subscription import Subscription, snapshot_from_json

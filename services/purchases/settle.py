@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from domain.cart import Cart
-from domain.errors import ProviderError
+from domain.provider_errors import ProviderError
 from domain.purchase.steps import cart_to_json
 from models import account, seat_change
 from models.seat_change import ChangeState, SeatChange

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from domain.errors import ProviderError, SubscriptionNotAtProvider
+from domain.provider_errors import ProviderError, SubscriptionNotAtProvider
 from models.subscription import Subscription
 from providers.base import Caller
 from runtime.wiring import Runtime

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from domain.errors import BudgetSpent, ProviderError, TransientError
+from domain.provider_errors import BudgetSpent, ProviderError, TransientError
 from domain.snapshot import SubscriptionSnapshot
 from models import reconcile_pass, scheduled_job, subscription, sync_queue
 from models.reconcile_pass import PassLease

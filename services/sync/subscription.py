@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from domain import findings
 from domain.drift import contradicts
-from domain.errors import (
+from domain.provider_errors import (
     AnswerIncomplete,
     BudgetSpent,
     KeyRefused,

@@ -14,7 +14,7 @@ from cli.progress import progress_output
 from domain.catalog.model import Catalog
 from domain.catalog.reader import parse
 from domain.catalog_comparison import AddonOnSale, ProductOnSale
-from domain.errors import SubscriptionNotAtProvider, TransientError
+from domain.provider_errors import SubscriptionNotAtProvider, TransientError
 from providers.dodo.provider import Dodo
 from runtime.wiring import Runtime
 from services.ledger import links

@@ -12,7 +12,7 @@ from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
 from cli.main import cli
-from domain import errors, policies
+from domain import errors, policies, provider_errors
 from domain.catalog.reader import parse
 from domain.findings import FindingKind, Uncountable
 from domain.notices import NoticeType
@@ -32,10 +32,10 @@ NOT_ANSWERED: Final = {
     errors.SettingsError,
     errors.CatalogError,
     errors.NamespaceUnknown,
-    errors.ProviderError,
+    provider_errors.ProviderError,
     errors.Refused,
-    errors.ChangeRefused,
-    errors.CartRefused,
+    provider_errors.ChangeRefused,
+    provider_errors.CartRefused,
 }
 # Codes without a class in `domain.errors`: the code writes them as they are here.
 OF_HTTP: Final = {
@@ -127,7 +127,11 @@ def listed_codes() -> set[str]:
 
 def answered() -> set[type[errors.SeatSyncError]]:
     """The errors with one fixed code and status. The codes in `REFUSALS` are checked separately."""
-    ours = {kind for kind in kinds(errors.SeatSyncError) if kind.__module__ == "domain.errors"}
+    ours = {
+        kind
+        for kind in kinds(errors.SeatSyncError)
+        if kind.__module__ in {"domain.errors", "domain.provider_errors"}
+    }
     return {*ours, Uncountable} - NOT_ANSWERED
 
 

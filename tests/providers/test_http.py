@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain.errors import BudgetSpent, KeyRefused, OutcomeUnknown, PermanentError, TransientError
+from domain.provider_errors import BudgetSpent, KeyRefused, OutcomeUnknown, PermanentError, TransientError
 from providers.base import Caller
 from providers.http import InvalidPathSegment
 from providers.rate_limit.budget import Budget, parse_rate

@@ -8,7 +8,8 @@ from time import monotonic, sleep
 
 import pytest
 
-from domain.errors import SettingsError, TransientError
+from domain.errors import SettingsError
+from domain.provider_errors import TransientError
 from providers.dodo.provider import build
 from runtime.settings import Settings
 from runtime.wiring import build as build_runtime

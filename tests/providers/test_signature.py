@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from domain.errors import InvalidSignature, SettingsError
+from domain.errors import SettingsError
+from domain.provider_errors import InvalidSignature
 from providers.base import Delivery
 from providers.signature import Verifier, parse_secret
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from domain.errors import TransientError
+from domain.provider_errors import TransientError
 from domain.snapshot import SubscriptionSnapshot
 from models.database import connect, session_factory
 from providers.base import Caller, Event

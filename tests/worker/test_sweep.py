@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import text
 
-from domain.errors import TransientError
+from domain.provider_errors import TransientError
 from models import sync_queue
 from models.account import Account
 from models.assignment import Assignment

@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 from flask import Response
 
-from domain.errors import PermanentError
+from domain.provider_errors import PermanentError
 from models import account, seat_change
 from models.api_key import Scope
 from models.seat_change import ChangeState, SeatChange

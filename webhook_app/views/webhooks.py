@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import NotFound
 
 from domain import findings
-from domain.errors import InvalidSignature
+from domain.provider_errors import InvalidSignature
 from models import drift_finding, inbox
 from models.inbox import Arrival, InboxState, StoredEvent
 from providers.base import Delivery, Event

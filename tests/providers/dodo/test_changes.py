@@ -17,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 
 from domain.billing_terms import Proration, When
 from domain.cart import Cart
-from domain.errors import (
+from domain.provider_errors import (
     BudgetSpent,
     CartRefused,
     ChangeRefused,

@@ -10,7 +10,7 @@ from dodopayments.types import AddonResponse, Product, ProductListResponse
 from pydantic import TypeAdapter
 
 from domain.catalog_comparison import AddonOnSale, ProductOnSale
-from domain.errors import PermanentError, TransientError
+from domain.provider_errors import PermanentError, TransientError
 from providers.base import Caller
 from providers.dodo.provider import Dodo, build
 from providers.signature import Verifier

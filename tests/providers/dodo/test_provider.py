@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from standardwebhooks import Webhook
 
-from domain.errors import (
+from domain.provider_errors import (
     BudgetSpent,
     InvalidSignature,
     PermanentError,

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from domain.errors import CartRefused
+from domain.provider_errors import CartRefused
 from providers.dodo.refusals import REFUSALS, refused
 from tests.provider_codes import CODES, NEXT_STEPS, NO_REFUSALS, Documented
 

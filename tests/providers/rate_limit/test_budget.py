@@ -4,7 +4,8 @@ import time
 import pytest
 import redis
 
-from domain.errors import BudgetSpent, SettingsError
+from domain.errors import SettingsError
+from domain.provider_errors import BudgetSpent
 from providers.base import Caller
 from providers.rate_limit.budget import Budget, parse_rate
 from providers.rate_limit.redis_log import RedisLog

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from domain.errors import AnswerIncomplete, SubscriptionNotAtProvider
+from domain.provider_errors import AnswerIncomplete, SubscriptionNotAtProvider
 from domain.snapshot import AddonQuantity, ScheduledChange
 from models import drift_finding
 from models.drift_finding import DriftFinding

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from domain.errors import SubscriptionNotAtProvider
+from domain.provider_errors import SubscriptionNotAtProvider
 from models.assignment import AssignmentState
 from runtime.wiring import Runtime
 from tests.acme import AN_OUTAGE, DAY, POLICIES, Acme

@@ -11,7 +11,6 @@ from domain.billing_terms import When
 from domain.errors import (
     BelowMinimum,
     ChangeInFlight,
-    ChangeRefused,
     NoSubscription,
     NotCancellable,
     NothingToChange,
@@ -19,8 +18,8 @@ from domain.errors import (
     ReleaseRefused,
     SeatsInUse,
     SubscriptionChanged,
-    TransientError,
 )
+from domain.provider_errors import ChangeRefused, TransientError
 from models import seat_change
 from models.account import Account
 from models.seat_change import ChangeState, SeatChange

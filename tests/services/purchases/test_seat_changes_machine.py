@@ -18,7 +18,8 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from domain.billing_terms import When
-from domain.errors import OutcomeUnknown, SeatSyncError
+from domain.errors import SeatSyncError
+from domain.provider_errors import OutcomeUnknown
 from models.assignment import Assignment, AssignmentState
 from models.seat_change import SeatChange
 from providers.dodo.provider import Dodo

@@ -22,8 +22,8 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from domain import ownership
-from domain.errors import SubscriptionNotAtProvider, TransientError
 from domain.ownership import PROOF_KEY, Decision, LinkedBy, Name, Placement, sign
+from domain.provider_errors import SubscriptionNotAtProvider, TransientError
 from domain.snapshot import AddonQuantity, SubscriptionSnapshot
 from models import inbox, installation, sync_queue
 from models.account import Account

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from domain.errors import NotReplayable, SubscriptionNotAtProvider, TransientError
+from domain.errors import NotReplayable
+from domain.provider_errors import SubscriptionNotAtProvider, TransientError
 from models import inbox
 from models.inbox import InboxEvent, InboxState
 from models.subscription import Subscription

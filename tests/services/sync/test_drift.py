@@ -9,7 +9,7 @@ import pytest
 
 from domain import findings
 from domain.drift import Difference, LikelyCause
-from domain.errors import PermanentError
+from domain.provider_errors import PermanentError
 from domain.snapshot import AddonQuantity
 from models import drift_finding, sync_queue
 from runtime.wiring import Runtime

@@ -7,7 +7,7 @@ from dataclasses import replace
 from psycopg.errors import LockNotAvailable
 from sqlalchemy.exc import OperationalError
 
-from domain.errors import BudgetSpent, TransientError
+from domain.provider_errors import BudgetSpent, TransientError
 from domain.snapshot import AddonQuantity
 from models.subscription import Subscription
 from runtime.wiring import Runtime

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from domain.errors import BudgetSpent, TransientError
+from domain.provider_errors import BudgetSpent, TransientError
 from domain.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
 from models import sync_queue
 from models.reconcile_sighting import Sighting

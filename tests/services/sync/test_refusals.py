@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, text
 
-from domain.errors import PermanentError, TransientError
+from domain.provider_errors import PermanentError, TransientError
 from models.inbox import InboxEvent
 from models.subscription import Subscription
 from providers.base import Event

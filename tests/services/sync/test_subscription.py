@@ -9,7 +9,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from domain.errors import BudgetSpent, TransientError
+from domain.provider_errors import BudgetSpent, TransientError
 from domain.snapshot import AddonQuantity
 from models import inbox, sync_queue
 from models.account import Account

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import select, text
 
 from domain.billing_terms import Proration
-from domain.errors import NotCancellable, TransientError
+from domain.errors import NotCancellable
+from domain.provider_errors import TransientError
 from models.audit import AuditRow
 from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from flask.testing import FlaskClient
 
-from domain.errors import KeyRefused, PermanentError, TransientError
 from domain.ownership import PROOF_KEY, proved_nonce
+from domain.provider_errors import KeyRefused, PermanentError, TransientError
 from models import installation
 from models.api_key import Scope
 from runtime.wiring import Runtime

@@ -8,7 +8,7 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from domain.errors import KeyRefused, PermanentError, TransientError
+from domain.provider_errors import KeyRefused, PermanentError, TransientError
 from domain.snapshot import AddonQuantity
 from runtime.wiring import Runtime
 from services.sync import on_demand
