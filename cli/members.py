@@ -13,7 +13,7 @@ from domain.wording import counted
 from models.account import Account
 from models.database import Sessions
 from services.ledger import erasure
-from services.ledger.erasure import Erased, Person, PersonalData
+from services.ledger.erasure import Erased, ErasureRequest, PersonalData
 
 
 @click.group()
@@ -44,7 +44,7 @@ def erase(
         raise click.UsageError(f"--email {problem}.")
     if member_id is not None and not member_id:
         raise click.UsageError("MEMBER_ID is empty. Give the id of a member.")
-    person = Person(member_id=member_id, email=email, account_id=account_id)
+    person = ErasureRequest(member_id=member_id, email=email, account_id=account_id)
     with database("seatsync-members") as sessions:
         with sessions() as session:
             found = erasure.personal_data(session, person)

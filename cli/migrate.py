@@ -63,7 +63,7 @@ def migrate_to_head(settings: Settings, *, reassign: bool = False) -> Migrated:
         with session_factory(engine).begin() as session:
             if reassign:
                 installation.reassign(session, settings)
-            installation.claim_in(session, settings)
+            installation.bind_in(session, settings)
             return Migrated(generation.activate(session, catalog), shared_addresses(session))
     finally:
         engine.dispose()

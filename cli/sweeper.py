@@ -24,7 +24,7 @@ def sweeper() -> None:
         closing(build(settings, pool_size=2, application="seatsync-sweeper")) as runtime,
     ):
         schema.require(runtime.sessions)
-        installation.claim(runtime.sessions, settings)
+        installation.bind(runtime.sessions, settings)
         app = SeatSync(settings)
         run(
             Sweep(runtime, app.publish, app.wake_notices, app.wake_reconcile, app.wake_changes),

@@ -29,7 +29,7 @@ class JobRun(Base):
     taken_at: Mapped[Written]
 
 
-def claim_run(session: Session, name: str, period: timedelta) -> bool:
+def start_if_due(session: Session, name: str, period: timedelta) -> bool:
     """Claim the job's run for the current period. True for the first caller, False for every other."""
     wanted = insert(JobRun).from_select(["name", "slot"], select(literal(name), _slot(period)))
     return bool(affected(session, wanted.on_conflict_do_nothing()))

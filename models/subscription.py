@@ -225,7 +225,7 @@ _UNPAID_OR_ENDED = frozenset(
 )
 
 
-def standing_of(session: Session, account_id: str) -> Sequence[Subscription]:
+def running_subscriptions_of(session: Session, account_id: str) -> Sequence[Subscription]:
     """The account's subscriptions that have been paid for and have not ended, even if they give no seats now.
 
     One whose status is still unknown is included while a sync is pending, because it may have been paid for.

@@ -199,7 +199,7 @@ def sync_again(session: Session, subscription_id: str, *, delay: timedelta) -> N
     session.execute(_SYNC_AGAIN, {"id": subscription_id, "delay": delay})
 
 
-def release_unasked(session: Session, held: Lease, *, delay: timedelta) -> bool:
+def release_uncounted(session: Session, held: Lease, *, delay: timedelta) -> bool:
     """End a lease without a retrieve, because the request budget is spent. It does not count as an attempt.
 
     Returns False if another worker has leased the subscription since.
@@ -292,7 +292,7 @@ _CLAIM_DUE = sql(
 )
 
 
-def claim_due(session: Session, *, limit: int, routine_limit: int, again: timedelta) -> Due:
+def due_to_wake(session: Session, *, limit: int, routine_limit: int, again: timedelta) -> Due:
     """Claim due subscriptions for which no worker was woken within the time `again`, and mark them as woken.
 
     At most `limit` awaited ones per call. `routine_limit` bounds all routine ones woken within `again`. With

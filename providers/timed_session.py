@@ -24,9 +24,8 @@ def new_session(adapter: type[HTTPAdapter] | None = None, *, proxy: str | None =
     `proxy` is the URL of an HTTP proxy for all requests.
     """
     session = _Session()
-    session.trust_env = (
-        False  # no proxies and no ~/.netrc: `runtime.settings` is the reader of the environment
-    )
+    # No proxies and no ~/.netrc from the environment: only `runtime.settings` reads it.
+    session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     if proxy is not None:
         session.proxies = {"http": proxy, "https": proxy}

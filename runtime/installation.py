@@ -24,7 +24,7 @@ _ADVICE: Final = (
 _OWNER: Final = select(Installation.environment, Installation.business_id)
 
 
-def claim(sessions: Sessions, settings: Settings) -> None:
+def bind(sessions: Sessions, settings: Settings) -> None:
     """Claim the database for this mode and business, at the start of a process that writes to it.
 
     Raises `ForeignDatabase` if it belongs to another one. If it cannot be reached, it is checked at the begin
@@ -32,7 +32,7 @@ def claim(sessions: Sessions, settings: Settings) -> None:
     """
     try:
         with sessions.begin() as session:
-            claim_in(session, settings)
+            bind_in(session, settings)
     except SQLAlchemyError:
         _check_later(sessions, settings)
 
@@ -55,8 +55,8 @@ def _check_later(sessions: Sessions, settings: Settings) -> None:
     event.listen(sessions, "after_begin", check_first)
 
 
-def claim_in(session: Session, settings: Settings) -> None:
-    """Like `claim`, in the caller's transaction."""
+def bind_in(session: Session, settings: Settings) -> None:
+    """Like `bind`, in the caller's transaction."""
     found = current(session)
     _compare(found.environment, found.business_id, settings)
     found.environment = settings.environment

@@ -140,9 +140,8 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._on_line = lambda _name, _line: (
-                None
-            )  # it may have raised the error, and must not do so again
+            # The callback may have raised the error, and must not do so again.
+            self._on_line = lambda _name, _line: None
         self.stop()
         while self.step():
             pass

@@ -213,7 +213,7 @@ class Acme:
     def is_swept_for_syncs(self) -> None:
         """The first half of a sweep: sync what is due, in this process."""
         with self.runtime.sessions.begin() as session:
-            due = sync_queue.claim_due(session, limit=100, routine_limit=100, again=timedelta(seconds=5))
+            due = sync_queue.due_to_wake(session, limit=100, routine_limit=100, again=timedelta(seconds=5))
         drain(self.runtime, due.all)
 
     def is_swept_for_dates(self) -> None:

@@ -48,9 +48,8 @@ def somebody_waits_for_a_lock(session: Session) -> bool:
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    session.execute(
-        text("SELECT pg_stat_clear_snapshot()")
-    )  # a transaction sees its first look again and again
+    # Without this, a transaction would see the snapshot of its first read again.
+    session.execute(text("SELECT pg_stat_clear_snapshot()"))
     return bool(session.scalar(text(waiting)))
 
 

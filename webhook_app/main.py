@@ -31,7 +31,7 @@ def create() -> Flask:
     reserved = build(settings, pool_size=_RESERVED_CONNECTIONS, application="seatsync-web")
     schema.require(runtime.sessions)
     for connected in (runtime, reserved):
-        installation.claim(connected.sessions, settings)
+        installation.bind(connected.sessions, settings)
     wake_ups = WakeUps(SeatSync(settings, patience=_BROKER_PATIENCE).publish)
     app = create_app(runtime, wake_ups, reserved)
     # The app's own objects are never garbage. Scanning them would pause every request for 0.1 seconds.

@@ -72,7 +72,7 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         engine = connect(str(self.settings.database_url), pool_size=1, application="seatsync-start")
         try:
             schema.require(session_factory(engine))
-            installation.claim(session_factory(engine), self.settings)
+            installation.bind(session_factory(engine), self.settings)
         finally:
             engine.dispose()
 

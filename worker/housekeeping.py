@@ -25,7 +25,7 @@ _OCCASIONS_KEPT = timedelta(days=400)
 def housekeep_if_due(runtime: Runtime) -> int:
     """Run `housekeep` at most once per hour; return how many rows were deleted."""
     with runtime.sessions.begin() as session:
-        is_due = scheduled_job.claim_run(
+        is_due = scheduled_job.start_if_due(
             session, scheduled_job.HOUSEKEEPING, scheduled_job.EVERY_HOUSEKEEPING
         )
     return housekeep(runtime) if is_due else 0

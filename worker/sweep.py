@@ -53,7 +53,7 @@ class Sweep:
     def once(self) -> int:
         """Do one sweep; return how many subscriptions were due."""
         with self.runtime.sessions.begin() as session:
-            due = sync_queue.claim_due(
+            due = sync_queue.due_to_wake(
                 session, limit=_MOST_AT_ONCE, routine_limit=_MOST_ROUTINE, again=_WAKE_AGAIN_AFTER
             )
         is_published = self._sync_or_wake(due)

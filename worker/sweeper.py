@@ -28,6 +28,6 @@ def run(sweep: Sweep, every: float) -> None:
         try:
             sweep.once()
             with sweep.runtime.sessions.begin() as session:
-                scheduled_job.claim_run(session, scheduled_job.SWEEPER, scheduled_job.EVERY_HEARTBEAT)
+                scheduled_job.start_if_due(session, scheduled_job.SWEEPER, scheduled_job.EVERY_HEARTBEAT)
         except SQLAlchemyError as error:
             log.warning("sweep failed", extra={"error": type(error).__name__})

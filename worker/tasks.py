@@ -43,7 +43,7 @@ def settle_changes(self: Task) -> None:
 def heartbeat(self: Task) -> None:
     """Record that beat, broker and a worker are running."""
     with self.app.runtime.sessions.begin() as session:
-        scheduled_job.claim_run(session, scheduled_job.BEAT, scheduled_job.EVERY_HEARTBEAT)
+        scheduled_job.start_if_due(session, scheduled_job.BEAT, scheduled_job.EVERY_HEARTBEAT)
 
 
 @shared_task(name="seatsync.notify", bind=True)

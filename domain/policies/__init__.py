@@ -1,4 +1,8 @@
-"""Policies decide whether a claim is granted. Each file in this folder is one policy, loaded by its name."""
+"""Policies decide whether a claim is granted. Each file in this folder is one policy, loaded by its name.
+
+A new policy also needs a row in docs/limits.md. If it refuses claims with a code of its own, `_REFUSAL` in
+`services/ledger/claims.py` maps the code to its error. Catalogues that state `policy_order` must list it.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +98,7 @@ def seat_words(count: int, seat_type: str) -> str:
     return f"{count} {seat_type} seat{'' if count == 1 else 's'}"
 
 
-def way_back(missing: int, used: int, seat_type: str) -> str:
+def how_to_get_within_limit(missing: int, used: int, seat_type: str) -> str:
     """How to get within the limit, such as `Release 1 full seat or buy as many more`.
 
     If more seats are missing than are used, releasing is not enough, so only buying is offered.
@@ -103,7 +107,7 @@ def way_back(missing: int, used: int, seat_type: str) -> str:
     return f"Release {words} or buy as many more" if missing <= used else f"Buy {words} more"
 
 
-def granted_within(situation: Situation) -> Decision:
+def granted_within_limit(situation: Situation) -> Decision:
     """The decision for a claim within the purchased seats; it is the same under every policy."""
     used_after = situation.used + situation.requested
     message = f"Granted: {used_after} of {situation.purchased} {situation.seat_type} seats are then used."

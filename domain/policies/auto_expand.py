@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domain.errors import PurchaseNeeded
-from domain.policies import Decision, Situation, granted_within, seat_words
+from domain.policies import Decision, Situation, granted_within_limit, seat_words
 from domain.seat_limit import at_least, overage
 
 HAS_DEADLINE = False
@@ -15,7 +15,7 @@ def decide(situation: Situation) -> Decision:
     """Grant within the limit. Otherwise refuse, and set `to_buy` to the number of missing seats."""
     used_after = situation.used + situation.requested
     if at_least(situation.purchased, used_after):
-        return granted_within(situation)
+        return granted_within_limit(situation)
     to_buy = overage(situation.purchased, used_after)
     return Decision(
         granted=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domain.errors import NoSeatAvailable
-from domain.policies import Decision, Situation, granted_within, seat_words, way_back
+from domain.policies import Decision, Situation, granted_within_limit, how_to_get_within_limit, seat_words
 from domain.seat_limit import at_least, available, overage
 
 HAS_DEADLINE = False
@@ -15,7 +15,7 @@ def decide(situation: Situation) -> Decision:
     """Grant if used + requested seats are at most the purchased ones."""
     used_after = situation.used + situation.requested
     if at_least(situation.purchased, used_after):
-        return granted_within(situation)
+        return granted_within_limit(situation)
     return Decision(granted=False, code=NoSeatAvailable.code, message=_refusal(situation, used_after))
 
 
@@ -25,5 +25,5 @@ def _refusal(situation: Situation, used_after: int) -> str:
     left = available(situation.purchased, situation.used)
     return (
         f"{requested} requested, {left} available: {situation.used} of {situation.purchased} are used. "
-        f"{way_back(missing, situation.used, situation.seat_type)}."
+        f"{how_to_get_within_limit(missing, situation.used, situation.seat_type)}."
     )

@@ -29,7 +29,7 @@ class DailyBudget:
 
     `per_day` seats may be bought per UTC day; `today` were, including failed attempts. `under_way` of these
     are not confirmed yet. `waiting` claims are pending. `failures` purchases in a row have failed. Nothing is
-    bought before `rests_until`; None if there is no pause.
+    bought before `paused_until`; None if there is no pause.
     """
 
     per_day: int
@@ -37,7 +37,7 @@ class DailyBudget:
     under_way: int = 0
     waiting: int = 0
     failures: int = 0
-    rests_until: datetime | None = None
+    paused_until: datetime | None = None
 
     @property
     def is_stopped(self) -> bool:
@@ -69,8 +69,8 @@ def reason_not_bought(limit: SeatTypeLimit, budget: DailyBudget, requested: int,
         return daily_limit_message(budget)
     if budget.is_stopped:
         return stopped_message(budget.failures)
-    if budget.rests_until is not None and now < budget.rests_until:
-        again = budget.rests_until.astimezone(UTC)
+    if budget.paused_until is not None and now < budget.paused_until:
+        again = budget.paused_until.astimezone(UTC)
         return f"The last purchase failed. The next attempt is made after {again:%H:%M:%S} UTC."
     return None
 

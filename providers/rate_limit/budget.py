@@ -34,9 +34,8 @@ DEFAULT_RATE = "40/second;240/minute"
 _LONGEST_PAUSE_SECONDS = 60.0  # the longest documented window, and a limit for misread headers
 _REFUSED_PAUSE_SECONDS = 2.0  # after a 429 that does not say how long to wait
 _LOW_PAUSE_SECONDS = 1.0  # after a low remainder, if the provider does not say when it is reset
-_REDIS_PAUSE_SECONDS = (
-    5.0  # how long a failed Redis is not used, so that only one call waits for its time-out
-)
+# How long Redis is not used after a failure, so that only one call in this time waits for its time-out.
+_REDIS_PAUSE_SECONDS = 5.0
 _PROCESSES_WITHOUT_REDIS = 8  # so many processes together stay within the rate without a shared log
 
 # The percentage of the provider's remaining requests below which each priority pauses. The rest is for the

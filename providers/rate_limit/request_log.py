@@ -1,17 +1,13 @@
-"""The request log: requests are recorded before they are sent, in Redis for all processes or in a single
-process.
+"""The request log: a request is recorded before it is sent, in Redis for all processes or in one process.
 
-The log of all processes (`redis_log`) follows one rule, in whole microseconds. A request may be sent when, in
-every window,
+The log of all processes (`redis_log`) works in whole microseconds. A request may be sent if, in every window,
 
-* there is room: the sum, over all callers, of the requests sent, where each other caller counts with at
-least its
-  floor, is below the window's limit;
-* the timer is below its pace, and below its ceiling or its floor.
+* there is room: the requests sent by all callers are fewer than the limit, where every other caller counts
+  with its floor at least;
+* for the timer: it is below its pace, and below its ceiling or its floor.
 
-So whoever has not used up a floor is never refused for what others sent, and a caller that is refused
-learns the moment at which it would be let through if nobody else asked. The log of one process (`local_log`)
-is simpler.
+A caller that has not used up its floor is therefore never refused because of the others, and a refused
+caller learns when it may send if nobody else does. The log of one process (`local_log`) is simpler.
 """
 
 from __future__ import annotations

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from providers.base import Caller
 
-# The percentage of every window that is kept for a caller while it does not use it. With the default of 40
-# requests a second and 240 a minute, these are   4 and 24 for interactive calls: few at a time, one sync
-# each;   8 and 48 for webhooks: bursts of one sync per subscription;   2 and 12 for the timer: 17,280 a day,
-# enough to read the list (100 subscriptions per request) and to sync 10,000     subscriptions a day, however
-# busy the others are. The rest goes to whichever call comes first.
+# The percentage of every window that is kept for a caller while it does not use it. The rest goes to the
+# call that comes first. With the default of 40 requests a second and 240 a minute, these are
+# - 4 and 24 for interactive calls: few at a time, one sync each;
+# - 8 and 48 for webhooks: bursts of one sync per subscription;
+# - 2 and 12 for the timer: 17,280 a day, enough to read the list (100 subscriptions per request) and to sync
+#   10,000 subscriptions a day, however busy the others are.
 FLOORS = {Caller.INTERACTIVE: 10, Caller.WEBHOOK: 20, Caller.RECONCILE: 5}
 
 # The timer may exceed its floor only while less than this percentage of the window is used, by all callers

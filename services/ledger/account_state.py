@@ -45,10 +45,10 @@ class AccountState:
 
     def is_blocked(self, seat_type: str) -> bool:
         """True if the type is over its limit and its deadline has passed."""
-        deadline = self.of(seat_type).deadline
+        deadline = self.balance_of(seat_type).deadline
         return deadline is not None and deadline <= self.now
 
-    def of(self, seat_type: str) -> Balance:
+    def balance_of(self, seat_type: str) -> Balance:
         """The balance of the seat type; an empty one if the account has never had such seats."""
         return self.balances.get(seat_type, EMPTY)
 
@@ -59,7 +59,7 @@ class AccountState:
         """
         if seat_type is None:
             return
-        balance = self.of(seat_type)
+        balance = self.balance_of(seat_type)
         after = balance.moved(by)
         if after.waiting and after.used < balance.used:
             self.evaluate_by(self.now)  # the freed seat goes to a pending claim
@@ -75,7 +75,7 @@ class AccountState:
         self.seat_rules = {name: SeatRules.of(one) for name, one in rules.by_type.items()}
         self.deadline, self.catalog_digest = evaluated.deadline, catalog_digest
         for seat_type in {*self.balances, *evaluated.seats}:
-            self.balances[seat_type] = replace(self.of(seat_type), seats=evaluated.of(seat_type))
+            self.balances[seat_type] = replace(self.balance_of(seat_type), seats=evaluated.of(seat_type))
         self.status = _STATUS_OF[evaluated.standing]
 
     def evaluate_by(self, moment: datetime | None) -> None:
@@ -110,13 +110,13 @@ class AccountState:
 
     def warn_again(self, seat_type: str) -> None:
         """Start a new grace period for the members who are still over the limit."""
-        balance = self.of(seat_type)
+        balance = self.balance_of(seat_type)
         clock = balance.clock.warning(self.rules_of(seat_type), balance.overage, self.now)
         self._set_clock(seat_type, clock)
 
     def _update_clock(self, seat_type: str) -> None:
         """Start the clock of a type that went over its limit, and stop it once the overage is over."""
-        balance = self.of(seat_type)
+        balance = self.balance_of(seat_type)
         if balance.is_over:
             clock = balance.clock.running(self.rules_of(seat_type), balance.overage, self.now)
         else:
@@ -125,7 +125,7 @@ class AccountState:
 
     def _set_clock(self, seat_type: str, clock: OverageClock) -> None:
         """Set the clock, and have the account evaluated at each of its deadlines and when to warn of them."""
-        self.balances[seat_type] = replace(self.of(seat_type), clock=clock)
+        self.balances[seat_type] = replace(self.balance_of(seat_type), clock=clock)
         for consequence in clock.consequences:
             for moment in (consequence, ending_at(consequence, self.rules_of(seat_type).grace)):
                 self.evaluate_by(moment if moment > self.now else None)

@@ -69,7 +69,7 @@ class ClaimPreview:
         return self._claim_again(person, request, seat_type)
 
     def _release_lapsed_if_full(self, seat_type: str | None) -> None:
-        if seat_type is None or self.state.of(seat_type).available != 0:
+        if seat_type is None or self.state.balance_of(seat_type).available != 0:
             return
         for row in filter(self._has_lapsed, self._lapsed):
             with claims.adjusting_used_seats(self.state, [row]):

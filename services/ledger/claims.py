@@ -79,7 +79,7 @@ def claim_locked(
     `WrongState` for a suspended member and for a move while a seat is being bought.
     """
     seat_type = catalog.seat_type(request.role)
-    note_catalog(account, catalog)
+    mark_due_if_catalog_changed(account, catalog)
     refused = refusal_after_lapses(account, seat_type)
     if refused is None:
         # Most claims are of new people: try the insert first. It conflicts if the person has a row.
@@ -93,7 +93,7 @@ def claim_locked(
     raise refused
 
 
-def note_catalog(account: LockedAccount, catalog: Catalog) -> None:
+def mark_due_if_catalog_changed(account: LockedAccount, catalog: Catalog) -> None:
     """Mark the account for evaluation if it was last evaluated with another catalogue, in which the role of
     this claim may mean another seat type.
     """
@@ -106,7 +106,7 @@ def refusal_after_lapses(account: LockedAccount, seat_type: str | None) -> Refus
 
     They are released before the policy decides, because it would count them as overage.
     """
-    if seat_type is not None and account.of(seat_type).available == 0:
+    if seat_type is not None and account.balance_of(seat_type).available == 0:
         release_lapsed(account)
     account.compute_status()  # the policy reads status and deadlines, as this transaction has changed them
     return refusal(account, seat_type)
@@ -127,7 +127,7 @@ def refusal(account: AccountState, seat_type: str | None) -> Refused | None:
     """
     if seat_type is None:
         return None
-    balance = account.of(seat_type)
+    balance = account.balance_of(seat_type)
     if (blocked := REFUSING.get(account.status)) is not None:
         return ClaimsBlocked(
             blocked, details={"account_status": account.status.value, **figures(seat_type, balance)}
@@ -163,13 +163,14 @@ RETURNING {", ".join(_COLUMNS)}
 
 
 def hold_until_bought(
-    account: LockedAccount, request: ClaimRequest, seat_type: str, cause: Cause, *, lasts: timedelta
+    account: LockedAccount, request: ClaimRequest, seat_type: str, cause: Cause, *, max_hold: timedelta
 ) -> ClaimOutcome:
-    """Hold a seat that is still to be bought, for a new person and at most for `lasts`. It counts as used, so
-    that the bought seat goes to nobody else.
+    """Hold a seat that is still to be bought, for a new person, for `max_hold` at most.
+
+    It counts as used, so that the bought seat goes to nobody else.
     """
     state_after = AssignmentState.HELD if request.hold else AssignmentState.ACTIVE
-    row = _insert(account, replace(request, hold=True), seat_type, lasts=lasts, awaits=state_after)
+    row = _insert(account, replace(request, hold=True), seat_type, max_hold=max_hold, awaits=state_after)
     assert row is not None  # the caller's claim has just found no row of the person
     return _record_new(account, row, cause)
 
@@ -179,7 +180,7 @@ def _insert(
     request: ClaimRequest,
     seat_type: str | None,
     *,
-    lasts: timedelta | None = None,
+    max_hold: timedelta | None = None,
     awaits: AssignmentState | None = None,
 ) -> Assignment | None:
     """Insert a live assignment; None if the person has one already, which the unique indexes decide."""
@@ -197,7 +198,9 @@ def _insert(
             "seat_type": seat_type,
             "state": state.value,
             "protected": request.protected,
-            "expires_at": account.now + (lasts or account.rules_of(seat_type).hold) if request.hold else None,
+            "expires_at": account.now + (max_hold or account.rules_of(seat_type).hold)
+            if request.hold
+            else None,
             "awaits": awaits,
             "last_active_at": min(request.last_active_at, account.now) if request.last_active_at else None,
         },

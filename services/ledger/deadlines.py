@@ -38,7 +38,7 @@ def apply_deadlines(account: LockedAccount, inputs: Inputs, rules: AccountRules,
     if account.status is AccountStatus.SUSPENDED:  # a suspended account keeps its members as they are
         return
     for seat_type in sorted(account.balances):
-        suspends_at = account.of(seat_type).clock.suspends_at
+        suspends_at = account.balance_of(seat_type).clock.suspends_at
         is_due = suspends_at is not None and suspends_at <= account.now
         if is_due and _is_confirmed(account, inputs, suspends_at):
             _suspend(account, seat_type)
@@ -94,7 +94,7 @@ def _suspend(account: LockedAccount, seat_type: str) -> None:
     notice that the account is blocked is added first, because the suspension may unblock it at once.
     """
     account.add_crossings()
-    before = account.of(seat_type)
+    before = account.balance_of(seat_type)
     warned = before.clock.warned
     for member_id in seat_holders.to_release(account.session, account.account_id, seat_type, warned):
         claims.release_seat(account, _person(account, member_id), _CAUSE)
@@ -105,14 +105,14 @@ def _suspend(account: LockedAccount, seat_type: str) -> None:
             person.state = AssignmentState.SUSPENDED
         facts = {"member_id": member_id, "seat_type": seat_type, "reason": _CAUSE.reason}
         account.add_notice(Notice(NoticeType.SUSPENDED, facts))
-    if before.overage > warned and account.of(seat_type).overage:
+    if before.overage > warned and account.balance_of(seat_type).overage:
         account.warn_again(seat_type)
         account.record(_CAUSE)
 
 
 def _still_to_free(account: LockedAccount, seat_type: str, before: Balance) -> int:
     """How many of the seats that the app was warned about are still in use."""
-    freed = before.used - account.of(seat_type).used
+    freed = before.used - account.balance_of(seat_type).used
     return max(before.clock.warned - freed, 0)
 
 

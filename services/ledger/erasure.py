@@ -24,7 +24,7 @@ _IS_PERSONAL = or_(Assignment.name.is_not(None), Assignment.email.is_not(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
+class ErasureRequest:
     """A person, named by either `member_id` or `email`, in one account or (None) in all."""
 
     member_id: str | None = None
@@ -46,7 +46,7 @@ class PersonalData:
     confirmed under another one. Other data under these ids is not the person's.
     """
 
-    person: Person
+    person: ErasureRequest
     account_id: str
     member_ids: tuple[str, ...]
     other_ids: tuple[str, ...]
@@ -62,7 +62,7 @@ class Erased:
     answers: int
 
 
-def personal_data(session: Session, person: Person) -> Sequence[PersonalData]:
+def personal_data(session: Session, person: ErasureRequest) -> Sequence[PersonalData]:
     """What is stored about the person, by account, including released assignments."""
     found = session.execute(
         select(Assignment.account_id, Assignment.member_id, _IS_PERSONAL)
@@ -75,7 +75,7 @@ def personal_data(session: Session, person: Person) -> Sequence[PersonalData]:
     ]
 
 
-def _personal_data(person: Person, account_id: str, rows: Sequence[tuple[str, bool]]) -> PersonalData:
+def _personal_data(person: ErasureRequest, account_id: str, rows: Sequence[tuple[str, bool]]) -> PersonalData:
     """`rows` holds, for each assignment, the member id and whether it has a name or an address."""
     ids = tuple(dict.fromkeys(member_id for member_id, _ in rows))
     own_ids = ids if person.member_id is None else (person.member_id,)
@@ -99,7 +99,7 @@ def erase(session: Session, data: PersonalData) -> Erased:
     return Erased(affected(session, erased), answers)
 
 
-def _belongs_to(person: Person) -> ColumnElement[bool]:
+def _belongs_to(person: ErasureRequest) -> ColumnElement[bool]:
     """The condition for the person's assignments.
 
     A person named by address also has the assignments that the same member had before the address was known.

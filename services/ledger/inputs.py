@@ -41,7 +41,7 @@ class Inputs:
         return [one for one in self.loaded if one.account_id == self.account_id]
 
 
-_WHAT_ELSE = f"""
+_OTHER_INPUTS = f"""
 SELECT coalesce((SELECT (catalog_digest, release) = (%(digest)s, %(release)s)
                  FROM generations ORDER BY number DESC LIMIT 1), false),
        EXISTS (SELECT FROM drift_findings
@@ -77,7 +77,7 @@ def _inputs(
 ) -> Inputs:
     row = first_row(
         session,
-        _WHAT_ELSE,
+        _OTHER_INPUTS,
         {
             "digest": catalog.digest,
             "release": catalog.release,

@@ -203,9 +203,8 @@ def lock_account(session: Session, account_id: str) -> LockedAccount:
     values, seats, notified = _load(session, _LOCK, account_id)
     account = LockedAccount(**values, session=session, written=None, notified=notified)
     if account.version:
-        account.written = account.facts(
-            seats
-        )  # the stored JSON as it is: another release may have written it
+        # The stored JSON as it is, since another release of the service may have written it.
+        account.written = account.facts(seats)
     return account
 
 

@@ -84,7 +84,7 @@ def update_member(
             )
             claims.release_lapsed(account)
             raise expired
-        claims.note_catalog(account, catalog)
+        claims.mark_due_if_catalog_changed(account, catalog)
         _change(account, person, wanted, catalog=catalog, cause=cause)
     _report(session, account_id, member_id, wanted.last_active_at)
     session.refresh(person)

@@ -62,10 +62,10 @@ def claim_or_buy(
         assert seat_type is not None  # free roles are never refused
     refused = purchase_limits.why_not_bought(session, AccountView.of(account), seat_type, catalog)
     if refused is not None:
-        refused.details = {**claims.figures(seat_type, account.of(seat_type)), **refused.details}
+        refused.details = {**claims.figures(seat_type, account.balance_of(seat_type)), **refused.details}
         raise refused
     purchase_queue.enqueue(session, account_id)
-    return claims.hold_until_bought(account, request, seat_type, cause, lasts=_LASTS)
+    return claims.hold_until_bought(account, request, seat_type, cause, max_hold=_LASTS)
 
 
 def wanted_seats(account: LockedAccount) -> Mapping[str, int]:
@@ -114,7 +114,7 @@ def _why_refused(account: LockedAccount, person: Assignment, being_bought: Colle
     seat_type = str(person.seat_type)
     if not policies.load(account.rules_of(seat_type).policy).BUYS:
         return "The account's policy no longer buys seats automatically."
-    balance = account.of(seat_type)
+    balance = account.balance_of(seat_type)
     if balance.is_over:
         return over_limit_message(seat_type, balance.used - balance.waiting, balance.purchased)
     return None
@@ -144,7 +144,7 @@ def _grant_if_possible(account: LockedAccount, person: Assignment) -> None:
 
 def _grants_another(account: LockedAccount, seat_type: str) -> bool:
     """True if the policy grants one more claim of the type, not counting the seats of pending claims."""
-    balance = account.of(seat_type)
+    balance = account.balance_of(seat_type)
     without_pending = balance.moved(Counted(held=-balance.waiting, waiting=-balance.waiting))
     rules = account.rules_of(seat_type)
     situation = without_pending.situation(seat_type, now=account.now, rules=rules)

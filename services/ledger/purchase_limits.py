@@ -88,7 +88,7 @@ def daily_budget(
         under_way=sum(one.added_seats for one in bought if one.state == ChangeState.SUBMITTED),
         waiting=sum(balance.waiting for balance in present.balances.values()),
         failures=len(failures),
-        rests_until=paused_until(session, present.account_id, failures),
+        paused_until=paused_until(session, present.account_id, failures),
     )
 
 

@@ -46,7 +46,7 @@ from services.sync.backoff import backoff, growing_pauses
 
 log = logging.getLogger(__name__)
 
-PATIENCE: Final = 8.0
+PURCHASE_TIMEOUT: Final = 8.0
 """The longest that a caller waits for a purchase, in seconds."""
 
 _MOST_AT_ONCE: Final = 50
@@ -59,10 +59,11 @@ _CAUSE: Final = Cause(actor="system:auto_expand", source="purchase", reason="cla
 
 
 def wait_for_seats(runtime: Runtime, account_id: str, assignment_ids: Collection[int]) -> None:
-    """Wait until none of these assignments waits for a purchase any more, for at most `PATIENCE` seconds.
+    """Wait until none of these assignments waits for a purchase any more, at most `PURCHASE_TIMEOUT` seconds.
+
     Buys in this process, unless another one buys for the account.
     """
-    until, pauses = time.monotonic() + PATIENCE, growing_pauses()
+    until, pauses = time.monotonic() + PURCHASE_TIMEOUT, growing_pauses()
     while time.monotonic() < until:
         with runtime.sessions() as session:
             if not _ids(assignment.awaiting_purchase(session, account_id)).intersection(assignment_ids):
@@ -175,7 +176,9 @@ def _at_most(runtime: Runtime, account: LockedAccount, demand: Mapping[str, int]
     if not demand:
         return {}
     budget = purchase_limits.daily_budget(account.session, AccountView.of(account), runtime.catalog, demand)
-    needed = sum(overage(account.of(seat_type).purchased, number) for seat_type, number in demand.items())
+    needed = sum(
+        overage(account.balance_of(seat_type).purchased, number) for seat_type, number in demand.items()
+    )
     spare = max(budget.per_day - budget.today - needed, 0)
     return {seat_type: number + spare for seat_type, number in demand.items()}
 

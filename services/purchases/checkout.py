@@ -75,7 +75,7 @@ def open_checkout(runtime: Runtime, account_id: str, purchase: CheckoutRequest) 
 
 def _refuse_second(session: Session, account_id: str) -> None:
     """The requested seats are totals, but a second subscription would add them to the seats of the first."""
-    existing = subscription.standing_of(session, account_id)
+    existing = subscription.running_subscriptions_of(session, account_id)
     if existing:
         named = ", ".join(f"{one.id} ({one.figures.status or 'not synced yet'})" for one in existing)
         raise SubscriptionExists(

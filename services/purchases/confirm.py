@@ -79,7 +79,7 @@ def _submit(locked: LockedAccount, change: SeatChange, check: Check | None) -> N
     preview_holds = (
         is_still_of(session, change)
         and basis(snapshot_of(session, change.subscription_id)) == change.basis
-        and all(locked.of(name).purchased == step.before for name, step in steps.items())
+        and all(locked.balance_of(name).purchased == step.before for name, step in steps.items())
     )
     if not preview_holds:
         raise SubscriptionChanged(

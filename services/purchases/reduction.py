@@ -55,7 +55,9 @@ def too_many(locked: LockedAccount, steps: Steps, release: Sequence[str]) -> Seq
     """The members, in reduction order, who would be left without a seat if the change were made now, after
     those in `release` have left.
     """
-    limits = {name: add(locked.of(name).purchased, steps[name].difference) for name in _reduced_types(steps)}
+    limits = {
+        name: add(locked.balance_of(name).purchased, steps[name].difference) for name in _reduced_types(steps)
+    }
     released = set(release)
     holders = seat_holders.on_types(locked.session, locked.account_id, list(limits))
     remaining = [one for one in holders if one.member_id not in released]

@@ -17,13 +17,13 @@ from providers.base import Caller
 from runtime.wiring import Runtime
 from services.sync.on_demand import SyncResult, sync_subscription
 
-PATIENCE: Final = 5.0
+SYNC_TIMEOUT: Final = 5.0
 """The longest that a caller waits for the sync, in seconds."""
 
 
 def sync_now(runtime: Runtime, subscription_id: str, *, caller: Caller = Caller.INTERACTIVE) -> SyncResult:
-    """Sync the subscription; wait for at most `PATIENCE` seconds."""
-    return sync_subscription(runtime, subscription_id, patience=PATIENCE, caller=caller)
+    """Sync the subscription; wait for at most `SYNC_TIMEOUT` seconds."""
+    return sync_subscription(runtime, subscription_id, patience=SYNC_TIMEOUT, caller=caller)
 
 
 def sync_or_raise(runtime: Runtime, subscription_id: str) -> None:

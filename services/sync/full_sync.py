@@ -173,7 +173,7 @@ def _sync_due(runtime: Runtime) -> tuple[SyncOutcome, str | None] | None:
     """
     until = time.monotonic() + _REPORT_SECONDS
     with runtime.sessions.begin() as session:
-        due = sync_queue.claim_due(
+        due = sync_queue.due_to_wake(
             session, limit=_MOST_AT_ONCE, routine_limit=_MOST_AT_ONCE, again=timedelta(0)
         )
     last = None

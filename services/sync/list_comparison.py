@@ -24,7 +24,7 @@ from models.sync_queue import raise_hints
 
 # Returns only subscriptions that are unknown or differ, and those that were missing from the list or at the
 # provider before. OFFSET keeps the planner from reading the whole table instead of looking up each id.
-_SELECT_UNLIKE = sql(
+_SELECT_DIFFERENT = sql(
     r"""
     SELECT listed.id, known.id IS NULL AS is_unknown, known.snapshot, known.verified_at, known.looked_at,
            known.fingerprint IS DISTINCT FROM listed.fingerprint AS has_other_fingerprint,
@@ -107,7 +107,7 @@ def _select_unlike(session: Session, fingerprints: Mapping[str, str]) -> Sequenc
     """
     parameters = {"ids": "\n".join(fingerprints), "fingerprints": "\n".join(fingerprints.values())}
     parameters["missing"] = FindingKind.NOT_AT_PROVIDER.value
-    return session.execute(_SELECT_UNLIKE, parameters).all()
+    return session.execute(_SELECT_DIFFERENT, parameters).all()
 
 
 def _differences(row: _Row, listed: SubscriptionSnapshot) -> _Differences:

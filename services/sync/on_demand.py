@@ -23,7 +23,7 @@ from services.ledger.locked_account import lock_account
 from services.sync.backoff import growing_pauses
 from services.sync.subscription import SyncOutcome, sync
 
-PATIENCE: Final = 10.0
+CALL_TIMEOUT: Final = 10.0
 """The longest that a call of the API waits, in seconds."""
 
 # Nothing was done, so pause before the next try.

@@ -82,7 +82,7 @@ def begin(runtime: Runtime, *, now: bool = False) -> None:
         if now:
             if not reconcile_pass.begin(session, provider, spread_over=timedelta(0)):
                 reconcile_pass.speed_up(session, provider)
-        elif scheduled_job.claim_run(session, _RECONCILE, period):
+        elif scheduled_job.start_if_due(session, _RECONCILE, period):
             reconcile_pass.begin(session, provider, spread_over=period / 2)
 
 
@@ -110,7 +110,7 @@ def verify(runtime: Runtime) -> None:
     """
     verify_every = runtime.settings.verify_every
     with runtime.sessions.begin() as session:
-        if not scheduled_job.claim_run(session, _VERIFICATION, _VERIFICATION_PERIOD):
+        if not scheduled_job.start_if_due(session, _VERIFICATION, _VERIFICATION_PERIOD):
             return
         even_pace = subscription.count(session) * (_VERIFICATION_PERIOD / verify_every)
         limit = max(_FEWEST_VERIFIED, math.ceil(_CATCHING_UP * even_pace))

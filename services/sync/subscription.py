@@ -183,7 +183,7 @@ def _end_backoff_of_others(runtime: Runtime) -> None:
     provider would otherwise use up the attempts of subscriptions that always fail.
     """
     with runtime.sessions.begin() as session:
-        if scheduled_job.claim_run(session, "hasten", timedelta(minutes=1)):
+        if scheduled_job.start_if_due(session, "hasten", timedelta(minutes=1)):
             sync_queue.retry_failed_now(session, longer_than=timedelta(seconds=LONGEST_QUICK))
 
 
@@ -213,7 +213,7 @@ def _wait_for_budget(runtime: Runtime, lease: Lease, error: BudgetSpent) -> Sync
     in_webhook = _newest_webhook_state(runtime, lease)
     with runtime.transaction() as session:
         _apply_unverified(session, runtime, lease, in_webhook)
-        sync_queue.release_unasked(session, lease, delay=timedelta(seconds=error.retry_after or 1.0))
+        sync_queue.release_uncounted(session, lease, delay=timedelta(seconds=error.retry_after or 1.0))
     return SyncOutcome.BUDGET_SPENT
 
 
@@ -256,7 +256,7 @@ def _postpone_refused(runtime: Runtime, lease: Lease, error: PermanentError) -> 
 def _release_uncounted(runtime: Runtime, lease: Lease) -> None:
     """An unavailable database is no attempt at the subscription. If this fails too, the lease expires."""
     with suppress(SQLAlchemyError), runtime.sessions.begin() as session:
-        sync_queue.release_unasked(session, lease, delay=timedelta(seconds=1))
+        sync_queue.release_uncounted(session, lease, delay=timedelta(seconds=1))
 
 
 def _mark_dead(runtime: Runtime, lease: Lease, reason: str) -> SyncOutcome:

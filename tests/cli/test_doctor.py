@@ -75,7 +75,7 @@ def well(sessions: Sessions) -> None:
     now = datetime.now(UTC)
     with sessions.begin() as session:
         for name in (scheduled_job.BEAT, scheduled_job.SWEEPER):
-            scheduled_job.claim_run(session, name, scheduled_job.EVERY_HEARTBEAT)
+            scheduled_job.start_if_due(session, name, scheduled_job.EVERY_HEARTBEAT)
         for product_id in ("pdt_team", "pdt_per_user"):
             session.add(
                 Subscription(
@@ -470,7 +470,7 @@ def test_right_after_the_start_the_first_signs_of_life_are_waited_for(
     def show_life(_seconds: float) -> None:
         with sessions.begin() as session:
             for name in (scheduled_job.BEAT, scheduled_job.SWEEPER):
-                scheduled_job.claim_run(session, name, scheduled_job.EVERY_HEARTBEAT)
+                scheduled_job.start_if_due(session, name, scheduled_job.EVERY_HEARTBEAT)
 
     monkeypatch.setattr("cli.doctor.work._STARTUP_SECONDS", 60.0)
     monkeypatch.setattr("runtime.waiting.time.sleep", show_life)

@@ -19,7 +19,7 @@ from models.idempotency_key import IdempotencyKey
 from runtime.wiring import Runtime
 from services.ledger import accounts, claims
 from services.ledger.claims import ClaimRequest
-from services.ledger.erasure import Person
+from services.ledger.erasure import ErasureRequest
 from tests.audit_replay import assert_audit_matches_the_tables, assert_balances_count_the_assignments
 from tests.conftest import API_KEY
 from tests.factories import a_catalog, a_cause
@@ -219,7 +219,7 @@ def test_no_address_is_nobody_and_not_everybody_without_one(
 @pytest.mark.parametrize("named", [{}, {"email": " "}, {"member_id": ""}, {"member_id": "ada", "email": ADA}])
 def test_a_person_has_one_name(named: dict[str, str]):
     with pytest.raises(ValueError, match="not by both"):
-        Person(**named)
+        ErasureRequest(**named)
 
 
 @pytest.mark.parametrize("arguments", [[], ["ada", "--email", ADA]])

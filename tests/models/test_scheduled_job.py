@@ -14,7 +14,7 @@ HOUR = timedelta(hours=1)
 
 def take(sessions: Sessions, name: str = "reconcile") -> bool:
     with sessions.begin() as session:
-        return scheduled_job.claim_run(session, name, HOUR)
+        return scheduled_job.start_if_due(session, name, HOUR)
 
 
 def test_the_first_of_two_schedulers_gets_the_tick(sessions: Sessions):
@@ -35,7 +35,7 @@ def test_the_next_slot_is_free_again(sessions: Sessions):
 
 def test_a_tick_whose_work_failed_can_be_taken_again(sessions: Sessions):
     with sessions() as session:
-        assert scheduled_job.claim_run(session, "reconcile", HOUR)
+        assert scheduled_job.start_if_due(session, "reconcile", HOUR)
         session.rollback()
     assert take(sessions)
 

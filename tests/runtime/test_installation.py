@@ -10,7 +10,7 @@ from cli.main import cli
 from domain.errors import ForeignDatabase, SettingsError
 from models.database import Sessions, connect, session_factory
 from models.installation import Installation
-from runtime.installation import check, claim, reassign
+from runtime.installation import bind, check, reassign
 from runtime.settings import Settings
 from tests.conftest import SECRET
 from tests.providers.stub import closed_port
@@ -28,23 +28,23 @@ def of(environment: dict[str, str], engine: Engine):
 
 @pytest.mark.parametrize(("first", "second"), OTHERS)
 def test_a_database_of_another_mode_or_business_is_refused(of, sessions: Sessions, first: dict, second: dict):
-    claim(sessions, of(**first))
-    for start in (claim, check):
+    bind(sessions, of(**first))
+    for start in (bind, check):
         with pytest.raises(SettingsError, match=r"The database belongs to .* DODO_PAYMENTS_"):
             start(sessions, of(**second))
 
 
 @pytest.mark.parametrize(("first", "second"), [({}, {}), (OURS, {}), ({}, OURS), (LIVE, LIVE), (OURS, OURS)])
 def test_matching_settings_start(of, sessions: Sessions, first: dict, second: dict):
-    claim(sessions, of(**first))
-    claim(sessions, of(**second))
+    bind(sessions, of(**first))
+    bind(sessions, of(**second))
 
 
 def test_a_process_without_a_business_id_keeps_the_stored_one(of, sessions: Sessions):
     for more in (OURS, {}):
-        claim(sessions, of(**more))
+        bind(sessions, of(**more))
     with pytest.raises(SettingsError):
-        claim(sessions, of(**THEIRS))
+        bind(sessions, of(**THEIRS))
 
 
 def test_a_command_claims_nothing(of, sessions: Sessions):
@@ -55,26 +55,26 @@ def test_a_command_claims_nothing(of, sessions: Sessions):
 
 
 def test_a_reassigned_database_belongs_to_the_new_settings(of, sessions: Sessions):
-    claim(sessions, of(**OURS))
+    bind(sessions, of(**OURS))
     with sessions.begin() as session:
         reassign(session, of(**LIVE))
-    claim(sessions, of(**LIVE))
+    bind(sessions, of(**LIVE))
     with pytest.raises(SettingsError):
-        claim(sessions, of())
+        bind(sessions, of())
 
 
 NOWHERE = f"postgresql+psycopg://nobody@127.0.0.1:{closed_port()}/x"
 
 
 def test_a_database_that_is_away_keeps_no_process_from_starting(of):
-    for start in (claim, check):
+    for start in (bind, check):
         start(session_factory(connect(NOWHERE)), of())
 
 
 def claimed_while_away(engine: Engine, settings: Settings) -> Sessions:
     """The sessions of a process that started while its database was away, which is there now."""
     late = session_factory(connect(NOWHERE))
-    claim(late, settings)
+    bind(late, settings)
     late.configure(bind=engine)
     return late
 
@@ -83,7 +83,7 @@ def claimed_while_away(engine: Engine, settings: Settings) -> Sessions:
 def test_a_database_that_was_away_is_checked_before_anything_is_done_in_it(
     of, engine: Engine, sessions: Sessions, first: dict, second: dict
 ):
-    claim(sessions, of(**first))
+    bind(sessions, of(**first))
     late = claimed_while_away(engine, of(**second))
     for _ in range(2):
         with pytest.raises(ForeignDatabase, match="The database belongs to"), late.begin() as session:
@@ -92,13 +92,13 @@ def test_a_database_that_was_away_is_checked_before_anything_is_done_in_it(
 
 
 def test_it_is_checked_in_autocommit_mode_too(of, engine: Engine, sessions: Sessions):
-    claim(sessions, of(**LIVE))
+    bind(sessions, of(**LIVE))
     with claimed_while_away(engine, of())() as session, pytest.raises(ForeignDatabase):
         session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
 
 
 def test_a_database_that_was_away_and_is_ours_is_used(of, engine: Engine, sessions: Sessions):
-    claim(sessions, of())
+    bind(sessions, of())
     late = claimed_while_away(engine, of())
     with late.begin() as session:
         assert session.scalar(text("SELECT count(*) FROM installation")) == 1
@@ -112,7 +112,7 @@ def test_a_database_that_was_away_and_is_not_migrated_is_checked_once_it_is(
     with late.begin() as session:
         assert session.scalar(text("SELECT 1")) == 1
     bare.dispose()
-    claim(sessions, of(**LIVE))
+    bind(sessions, of(**LIVE))
     late.configure(bind=engine)
     with pytest.raises(ForeignDatabase), late.begin() as session:
         session.execute(text("SELECT 1"))
@@ -124,7 +124,7 @@ def test_a_database_that_was_away_and_is_not_migrated_is_checked_once_it_is(
 def test_commands_say_what_is_wrong_and_what_to_do(
     of, sessions: Sessions, environment: dict[str, str], command: list[str]
 ):
-    claim(sessions, of())
+    bind(sessions, of())
     done = CliRunner(env={**environment, **LIVE}).invoke(cli, command)
     assert done.exit_code == 2
     assert "The database belongs to test_mode, and DODO_PAYMENTS_ENVIRONMENT is live_mode." in done.stderr
@@ -133,7 +133,7 @@ def test_commands_say_what_is_wrong_and_what_to_do(
 
 
 def test_migrate_reassigns_the_database(of, sessions: Sessions, environment: dict[str, str]):
-    claim(sessions, of())
+    bind(sessions, of())
     done = CliRunner(env={**environment, **LIVE}).invoke(cli, ["migrate", "--reassign"])
     assert done.exit_code == 0, done.output
-    claim(sessions, of(**LIVE))
+    bind(sessions, of(**LIVE))

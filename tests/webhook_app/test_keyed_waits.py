@@ -78,8 +78,8 @@ def test_a_keyed_call_that_waits_holds_no_transaction(
 
 @pytest.fixture(autouse=True)
 def nobody_waits_long(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(on_demand, "PATIENCE", 0.3)
-    monkeypatch.setattr(refresh, "PATIENCE", 0.3)
+    monkeypatch.setattr(on_demand, "CALL_TIMEOUT", 0.3)
+    monkeypatch.setattr(refresh, "SYNC_TIMEOUT", 0.3)
 
 
 @pytest.mark.parametrize(("path", "body"), [SYNC, PREVIEW])

@@ -139,7 +139,7 @@ def test_without_the_database_a_retry_helps(buyer: FlaskClient, service: Runtime
 def test_retry_helps_if_the_subscription_cannot_be_synced(
     buyer: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(refresh, "PATIENCE", 0.3)
+    monkeypatch.setattr(refresh, "SYNC_TIMEOUT", 0.3)
     world.board.turn({"api_500_probability": 1.0})
     assert told(preview(buyer)) == (503, "provider_unavailable", True)
 

@@ -145,7 +145,7 @@ def test_a_worker_that_starts_before_the_migration_waits_for_it(
 def test_a_worker_whose_database_was_unreachable_at_first_checks_its_mode(
     environment: dict[str, str], runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ):
-    installation.claim(runtime.sessions, runtime.settings)
+    installation.bind(runtime.sessions, runtime.settings)
     live = {**environment, "DODO_PAYMENTS_ENVIRONMENT": "live_mode"}
     app = SeatSync(
         Settings.from_env({**live, "DATABASE_URL": f"postgresql://nobody@127.0.0.1:{free_port()}/x"})

@@ -60,9 +60,8 @@ members_api = Routes("members", tag="Members")
 @needs(Scope.READ)
 def member(path: MemberPath) -> Response:
     with app_context().runtime.sessions() as session:
-        session.connection(
-            execution_options={"isolation_level": "AUTOCOMMIT"}
-        )  # one round trip instead of three
+        # One round trip instead of three.
+        session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
         body = json_bytes(member_document(member_changes.get(session, path.account_id, path.member_id)))
     return conditional_response(
         body, f'"{blake2b(path.account_id.encode() + body, digest_size=12).hexdigest()}"'

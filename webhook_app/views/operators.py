@@ -119,7 +119,7 @@ def dismiss_finding(path: FindingPath, body: DismissBody) -> Response:
 def sync_account(path: AccountPath) -> Response:
     def sync() -> Result:
         with app_context().slow_calls.place() as has_place:
-            patience = on_demand.PATIENCE if has_place else 0
+            patience = on_demand.CALL_TIMEOUT if has_place else 0
             done = on_demand.sync_account(app_context().runtime, path.account_id, patience=patience)
         for one in done.waiting:
             if not one.is_dead:

@@ -343,7 +343,7 @@ def test_nothing_is_sent_while_the_provider_is_unreachable(
     service: Runtime, world: World, sold: str, monkeypatch
 ):
     token = preview(service, "acme", SeatRequest(seats={"full": 23})).token
-    monkeypatch.setattr(refresh, "PATIENCE", 0.3)
+    monkeypatch.setattr(refresh, "SYNC_TIMEOUT", 0.3)
     world.board.turn({"api_500_probability": 1.0})
     with pytest.raises(TransientError, match="nothing was sent"):
         confirm(service, "acme", token)

@@ -41,7 +41,7 @@ def verify_for(runtime: Runtime, minutes: int = 1) -> None:
 
 def requested_syncs(runtime: Runtime) -> Sequence[str]:
     with runtime.sessions.begin() as session:
-        due = sync_queue.claim_due(session, limit=100_000, routine_limit=100_000, again=timedelta(0))
+        due = sync_queue.due_to_wake(session, limit=100_000, routine_limit=100_000, again=timedelta(0))
     return sorted(due.all)
 
 

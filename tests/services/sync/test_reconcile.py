@@ -641,7 +641,7 @@ def test_the_limit_holds_whatever_plan_the_database_chooses(runtime: Runtime, pr
     with runtime.sessions.begin() as session:
         for other in ("hashjoin", "mergejoin", "hashagg", "sort", "material", "indexscan", "bitmapscan"):
             session.execute(text(f"SET LOCAL enable_{other} = off"))
-        due = sync_queue.claim_due(session, limit=500, routine_limit=50, again=timedelta(seconds=5))
+        due = sync_queue.due_to_wake(session, limit=500, routine_limit=50, again=timedelta(seconds=5))
     assert len(due.routine) == 50
 
 

@@ -187,7 +187,7 @@ def test_the_providers_retry_after_is_passed_on_when_a_sync_fails(
     service: Runtime, world: World, sold: str, monkeypatch: pytest.MonkeyPatch
 ):
     world.board.turn({"api_429_probability": 1.0, "retry_after": "37", "api_fault_routes": ["GET *"]})
-    monkeypatch.setattr(refresh, "PATIENCE", 0.3)
+    monkeypatch.setattr(refresh, "SYNC_TIMEOUT", 0.3)
     with pytest.raises(TransientError) as away:
         preview(service, "acme", SeatRequest(seats={"full": 23}))
     assert 30 < away.value.retry_after <= 37

@@ -48,7 +48,7 @@ def client(service: Runtime, sold: str, open_door: OpenDoor) -> FlaskClient:
 def slow(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The payment takes longer than a caller waits."""
     world.board.turn({"plan_change_payment": "waits"})
-    monkeypatch.setattr(auto_expand, "PATIENCE", 0.5)
+    monkeypatch.setattr(auto_expand, "PURCHASE_TIMEOUT", 0.5)
 
 
 def claim(client: FlaskClient, member_id: str, headers: dict[str, str] | None = None, **more: Any) -> Any:

@@ -25,7 +25,7 @@ CUT = ["api_cut_probability", "api_cut_before_probability"]
 @pytest.fixture
 def service(runtime: Runtime, simulator: Simulator, world: World, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     """From the write on, every connection to the provider is cut as the test has it."""
-    monkeypatch.setattr(refresh, "PATIENCE", 0.3)
+    monkeypatch.setattr(refresh, "SYNC_TIMEOUT", 0.3)
     served = with_simulator(runtime, simulator.url)
 
     class Cut(Dodo):

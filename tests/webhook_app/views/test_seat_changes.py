@@ -378,7 +378,7 @@ def scripted(
     runtime: Runtime, stub: Stub, open_door: OpenDoor, monkeypatch: pytest.MonkeyPatch
 ) -> FlaskClient:
     """An account that has eight seats at a provider that says what it is told."""
-    monkeypatch.setattr(refresh, "PATIENCE", 0.3)
+    monkeypatch.setattr(refresh, "SYNC_TIMEOUT", 0.3)
     one_way = "\n".join(line for line in CATALOG.splitlines() if "pack" not in line)  # nobody asks for prices
     service = replace(with_simulator(runtime, stub.url), catalog=parse(one_way, "test catalogue"))
     opened(service, "acme")

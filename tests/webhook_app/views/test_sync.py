@@ -22,7 +22,7 @@ SYNC = "/v1/accounts/acme/sync"
 
 @pytest.fixture(autouse=True)
 def nobody_waits_long(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(on_demand, "PATIENCE", 0.5)
+    monkeypatch.setattr(on_demand, "CALL_TIMEOUT", 0.5)
 
 
 def purchased(client: FlaskClient) -> int:
@@ -154,9 +154,7 @@ def test_a_sync_that_started_earlier_does_not_count(
 def test_concurrent_callers_share_their_syncs(
     open_door: OpenDoor, runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(
-        on_demand, "PATIENCE", 60
-    )  # six at once on a busy machine may need more than a moment
+    monkeypatch.setattr(on_demand, "CALL_TIMEOUT", 60)  # six at once take time on a busy machine
     bought(runtime)
     provider.subscriptions["sub_1"] = a_snapshot(seats=4)
     clients = [open_door() for _ in range(6)]
@@ -185,7 +183,7 @@ def test_an_account_nobody_knows_is_404(client: FlaskClient):
 def test_a_refused_api_key_is_reported_at_once_with_advice(
     client: FlaskClient, runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(on_demand, "PATIENCE", 60.0)
+    monkeypatch.setattr(on_demand, "CALL_TIMEOUT", 60.0)
     bought(runtime)
     provider.failing = KeyRefused("The key is not known. Check it.")
     began = time.monotonic()
