@@ -8,7 +8,7 @@ from typing import Final
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from services.ledger.input_types import Time
+from services.ledger.field_types import Time
 
 _TIME: Final = TypeAdapter(Time)
 

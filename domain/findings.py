@@ -29,9 +29,7 @@ MOST_SEATS: Final = 10**12
 
 
 class FindingKind(StrEnum):
-    """The kinds of findings. The next sync repairs the first two. The six after them mean that a snapshot
-    cannot be counted, the three after those do not. `RULES_DIFFER` is about a whole account.
-    """
+    """The kinds of findings. `_HELD` has those that wait for a person; syncs close the others."""
 
     DIFFERS = "differs"
     UNHEARD_OF = "unheard_of"

@@ -1,1 +1,1 @@
-"""The memory: tables and their questions, the seat ledger, the seat cache."""
+"""Tables and their queries. Nothing here commits."""

@@ -200,7 +200,7 @@ def sync_again(session: Session, subscription_id: str, *, delay: timedelta) -> N
 
 
 def release_uncounted(session: Session, held: Lease, *, delay: timedelta) -> bool:
-    """End a lease without a retrieve, because the request budget is spent. It does not count as an attempt.
+    """End a lease without counting an attempt: the request budget is spent, or the database failed.
 
     Returns False if another worker has leased the subscription since.
     """

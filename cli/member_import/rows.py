@@ -17,7 +17,7 @@ from pydantic import (
 
 from domain.ids import LONGEST_ID
 from services.ledger.claims import ClaimRequest
-from services.ledger.input_types import Activity, Email, Id, Name, NewId
+from services.ledger.field_types import Activity, Email, Id, Name, NewId
 
 # The clock that wrote the file may be ahead of this one, by no more than this.
 _MAX_CLOCK_SKEW: Final = timedelta(days=1)

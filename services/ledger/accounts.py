@@ -15,7 +15,7 @@ from models.subscription import of_account
 from services.ledger import pending_claims, role_moves
 from services.ledger.deadlines import apply_deadlines, request_sync_after_deadline
 from services.ledger.entitlements import evaluate, rules_of
-from services.ledger.inputs import Inputs, load
+from services.ledger.evaluation_inputs import Inputs, load
 from services.ledger.locked_account import NOBODY, LockedAccount, Subject, changing, lock_account
 
 

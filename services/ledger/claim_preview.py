@@ -14,7 +14,7 @@ from domain.emails import address_key
 from domain.errors import AccountNotFound
 from models import account as account_rows
 from models.assignment import LIVE, Assignment, AssignmentState
-from services.ledger import claims, entitlements, inputs, locked_account, persons
+from services.ledger import claims, entitlements, evaluation_inputs, locked_account, persons
 from services.ledger.account_state import AccountState
 from services.ledger.claims import ClaimRequest
 from services.ledger.persons import Person
@@ -132,6 +132,6 @@ def _state(session: Session, account_id: str, catalog: Catalog, *, create: bool)
             raise
     account_rows.insert_if_absent(session, account_id, catalog.defaults)
     state = locked_account.read(session, account_id)
-    (loaded,) = inputs.load(session, [account_id], catalog)
+    (loaded,) = evaluation_inputs.load(session, [account_id], catalog)
     entitlements.evaluate(session, state, loaded, catalog)
     return state

@@ -23,7 +23,7 @@ from models.subscription import Subscription
 from models.sync_queue import raise_hint
 from services.ledger import claims, seat_holders
 from services.ledger.entitlements import share_of
-from services.ledger.inputs import Inputs
+from services.ledger.evaluation_inputs import Inputs
 from services.ledger.locked_account import LockedAccount
 
 _CAUSE = Cause(actor="system:deadline", source="clock", reason="the grace period for the overage has ended")

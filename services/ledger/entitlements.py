@@ -31,7 +31,7 @@ from models.account_rules import Override
 from models.base import Json
 from models.subscription import Figures, Subscription, of_account, snapshot_from_json
 from services.ledger.account_state import AccountState
-from services.ledger.inputs import Inputs
+from services.ledger.evaluation_inputs import Inputs
 
 # The access that each status effect leaves, in order. A webhook body may only move a subscription upwards.
 _ACCESS = {

@@ -17,9 +17,9 @@ from models.subscription import Subscription, insert_if_unknown
 from models.sync_queue import raise_hint
 from services.ledger import ownership
 from services.ledger.accounts import open_account
-from services.ledger.inputs import load
+from services.ledger.evaluation_inputs import load
 from services.ledger.locked_account import lock_account
-from services.ledger.opened import evaluate_and_save, open_to_move
+from services.ledger.locked_subscription import evaluate_and_save, open_to_move
 from services.ledger.subscriptions import NOT_AT_PROVIDER
 
 

@@ -25,7 +25,7 @@ from models.inbox import InboxEvent, InboxState
 from models.sync_queue import Lease
 from services.ledger import sent_changes
 from services.ledger.adopt_snapshot import adopt_snapshot
-from services.ledger.opened import (
+from services.ledger.locked_subscription import (
     OpenedSubscription,
     evaluate_and_save,
     facts_known,

@@ -13,7 +13,7 @@ from models.subscription import Figures, Subscription, snapshot_to_json
 from models.sync_queue import Lease
 from services.ledger import ownership
 from services.ledger.entitlements import raised_figures
-from services.ledger.opened import evaluate_and_save, facts_known, open_leased
+from services.ledger.locked_subscription import evaluate_and_save, facts_known, open_leased
 
 
 def apply_unverified(

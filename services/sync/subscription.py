@@ -63,7 +63,7 @@ class SyncOutcome(StrEnum):
     NOTHING_DUE = "nothing_due"
     """No sync was requested, another worker holds the lease, or the next attempt is not due yet."""
     SYNCED = "synced"
-    OVERTAKEN = "overtaken"
+    SUPERSEDED = "superseded"
     """A newer lease exists, so nothing was written."""
     OUTDATED = "outdated"
     """A newer catalogue or release is in force, so this process may not sync."""
@@ -150,7 +150,7 @@ def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> Sy
             past_due_ends_at=past_due_ends_at,
         )
         if written is None:
-            return SyncOutcome.OVERTAKEN
+            return SyncOutcome.SUPERSEDED
         payments.apply_payment_events(session, runtime.provider, lease)
         if may_lag:
             sync_queue.sync_again(session, lease.subscription_id, delay=_REPEAT_AFTER)
@@ -196,7 +196,7 @@ def _write_not_at_provider(runtime: Runtime, lease: Lease, error: SubscriptionNo
         is_written = subscriptions.not_at_provider(
             session, lease, runtime.catalog, cause, term=runtime.settings.missing_term
         )
-    return SyncOutcome.NOT_AT_PROVIDER if is_written else SyncOutcome.OVERTAKEN
+    return SyncOutcome.NOT_AT_PROVIDER if is_written else SyncOutcome.SUPERSEDED
 
 
 def _is_newly_announced(runtime: Runtime, lease: Lease) -> bool:
@@ -265,7 +265,7 @@ def _mark_dead(runtime: Runtime, lease: Lease, reason: str) -> SyncOutcome:
         if is_dead:
             drift_finding.hold_differences(session, lease.subscription_id, reason)
     if not is_dead:
-        return SyncOutcome.OVERTAKEN
+        return SyncOutcome.SUPERSEDED
     log.error("subscription marked dead", extra={"subscription_id": lease.subscription_id, "reason": reason})
     return SyncOutcome.DEAD
 

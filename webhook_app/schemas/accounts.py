@@ -15,7 +15,7 @@ from pydantic import (
 
 from domain import policies
 from models.account import AccountStatus
-from services.ledger.input_types import Id, NewId
+from services.ledger.field_types import Id, NewId
 from webhook_app.schemas.common import PageQuery, RequestModel, ResponseModel
 
 

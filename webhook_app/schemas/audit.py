@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from domain.explain import SourceKind
 from models.account import AccountStatus
 from models.assignment import AssignmentState
-from services.ledger.input_types import Time
+from services.ledger.field_types import Time
 from services.reports.audit_export import Format
 from webhook_app.schemas.common import RequestModel, ResponseModel, SeatCount
 from webhook_app.schemas.seats import SeatsOfType

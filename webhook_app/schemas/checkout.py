@@ -8,7 +8,7 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from providers.fields import LONGEST_URL
-from services.ledger.input_types import Email, Id, Name
+from services.ledger.field_types import Email, Id, Name
 from webhook_app.schemas.common import RequestModel, ResponseModel, SeatCount
 from webhook_app.schemas.seat_changes import AddonShown
 

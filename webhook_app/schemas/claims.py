@@ -9,7 +9,7 @@ from pydantic import (
     Field,
 )
 
-from services.ledger.input_types import Email, Id, Name, NewId
+from services.ledger.field_types import Email, Id, Name, NewId
 from webhook_app.problems import Problem
 from webhook_app.schemas.common import RequestModel, ResponseModel
 from webhook_app.schemas.members import Member

@@ -12,7 +12,7 @@ from pydantic import (
     Field,
 )
 
-from services.ledger.input_types import Id
+from services.ledger.field_types import Id
 
 _A_NUMBER: Final = re.compile(r"-?[0-9]{1,20}")
 

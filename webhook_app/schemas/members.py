@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from models.assignment import AssignmentState
-from services.ledger.input_types import Email, Id, Name, NewId, Time
+from services.ledger.field_types import Email, Id, Name, NewId, Time
 from webhook_app.schemas.common import Cursor, Number, PageQuery, RequestModel, ResponseModel, SeatCount
 
 

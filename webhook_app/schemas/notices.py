@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from domain.notices import NoticeType
 from models.notice import DeliveryState
-from services.ledger.input_types import Id
+from services.ledger.field_types import Id
 from services.notices.safe_urls import LONGEST_URL
 from webhook_app.schemas.common import Cursor, Number, PageQuery, RequestModel, ResponseModel
 

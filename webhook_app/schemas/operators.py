@@ -14,7 +14,7 @@ from pydantic import (
 from domain.drift import LikelyCause
 from models.drift_finding import FindingState
 from models.inbox import InboxState
-from services.ledger.input_types import Name
+from services.ledger.field_types import Name
 from webhook_app.schemas.common import Cursor, Number, PageQuery, RequestModel, ResponseModel
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from domain.billing_terms import Proration, When
 from models.seat_change import ChangeState
-from services.ledger.input_types import Id
+from services.ledger.field_types import Id
 from webhook_app.schemas.common import RequestModel, ResponseModel
 
 _MOST_SEATS = 1_000_000

@@ -10,7 +10,7 @@ from pydantic import (
 )
 
 from models.account import AccountStatus
-from services.ledger.input_types import Id, Time
+from services.ledger.field_types import Id, Time
 from webhook_app.schemas.common import Number, RequestModel, ResponseModel, SeatCount
 
 

@@ -20,7 +20,7 @@ from models.subscription import Subscription
 from models.sync_queue import Lease
 from services.ledger import ownership
 from services.ledger.accounts import evaluate_or_defer
-from services.ledger.inputs import Inputs, load
+from services.ledger.evaluation_inputs import Inputs, load
 from services.ledger.locked_account import LockedAccount, Subject, lock_account
 
 
