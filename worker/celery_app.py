@@ -201,23 +201,27 @@ def _options(settings: Settings, patience: float) -> dict[str, object]:
         "timezone": "UTC",
         # Celery's default scheduler writes a file into the working directory.
         "beat_scheduler": "worker.scheduler:EagerScheduler",
-        "beat_schedule": {
-            "reconcile": {
-                "task": "seatsync.reconcile",
-                # More often than the period: the database decides what is due, so a beat that starts late,
-                # again or twice neither loses nor doubles a pass. The sweep wakes workers for it too.
-                "schedule": timedelta(seconds=min(60.0, settings.reconcile_seconds / 2)),
-            },
-            "heartbeat": {
-                "task": "seatsync.heartbeat",
-                "schedule": scheduled_job.EVERY_HEARTBEAT / 2,
-            },
-            "housekeep": {
-                "task": "seatsync.housekeep",
-                # More often than once an hour, which the database ensures: a beat that restarts every half
-                # hour would never reach a longer interval.
-                "schedule": timedelta(minutes=10),
-            },
+        "beat_schedule": _beat_schedule(settings),
+    }
+
+
+def _beat_schedule(settings: Settings) -> dict[str, object]:
+    return {
+        "reconcile": {
+            "task": "seatsync.reconcile",
+            # More often than the period: the database decides what is due, so a beat that starts late,
+            # again or twice neither loses nor doubles a pass. The sweep wakes workers for it too.
+            "schedule": timedelta(seconds=min(60.0, settings.reconcile_seconds / 2)),
+        },
+        "heartbeat": {
+            "task": "seatsync.heartbeat",
+            "schedule": scheduled_job.EVERY_HEARTBEAT / 2,
+        },
+        "housekeep": {
+            "task": "seatsync.housekeep",
+            # More often than once an hour, which the database ensures: a beat that restarts every half
+            # hour would never reach a longer interval.
+            "schedule": timedelta(minutes=10),
         },
     }
 
