@@ -76,6 +76,8 @@ class Subscription(Base):
     # confirms or replaces it. `domain.snapshot` describes their content.
     snapshot: Mapped[Json | None]
     unverified: Mapped[Json | None]
+    # The times of syncs: `looked_at` of the last one, whatever its result; `verified_at` of the last one that
+    # gave a snapshot; `counted_at` of the last one whose snapshot could be counted.
     verified_at: Mapped[Moment | None]
     # A digest of those fields of the snapshot that list items have too; see `domain.drift`.
     fingerprint: Mapped[str | None]
