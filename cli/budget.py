@@ -13,18 +13,18 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.connections import servers
-from providers.base import Caller
+from providers.base import Priority
 from providers.dodo.provider import Dodo
 from providers.rate_limit.budget import parse_rate
 from providers.rate_limit.redis_log import RedisLog
 from providers.rate_limit.request_log import State, Use
 from runtime.wiring import namespace_of, redis_client
 
-# A pause of one caller also pauses the less urgent ones.
+# A pause of one priority also pauses the lower ones.
 _PAUSED: Final = {
-    Caller.INTERACTIVE: "all calls are paused",
-    Caller.WEBHOOK: "webhook and reconcile are paused",
-    Caller.RECONCILE: "reconcile is limited to its minimum",
+    Priority.INTERACTIVE: "all calls are paused",
+    Priority.WEBHOOK: "webhook and reconcile are paused",
+    Priority.RECONCILE: "reconcile is limited to its minimum",
 }
 
 
@@ -60,16 +60,16 @@ def _state() -> State:
 def _print(state: State) -> None:
     console = Console()
     if console.is_terminal:
-        table = Table("window", "used", *Caller)
+        table = Table("window", "used", *Priority)
         for use in state.uses:
-            table.add_row(_window(use), _used(use), *(_part(use, caller) for caller in Caller))
+            table.add_row(_window(use), _used(use), *(_part(use, priority) for priority in Priority))
         console.print(table)
     else:
         for use in state.uses:
-            parts = (f"{caller} {_part(use, caller)}" for caller in Caller)
+            parts = (f"{priority} {_part(use, priority)}" for priority in Priority)
             click.echo(f"{_window(use)}: {_used(use)} used; {'; '.join(parts)}")
-    for caller, seconds in state.pauses.items():
-        click.echo(f"{_PAUSED[caller]} for {seconds:.0f} seconds")
+    for priority, seconds in state.pauses.items():
+        click.echo(f"{_PAUSED[priority]} for {seconds:.0f} seconds")
 
 
 def _window(use: Use) -> str:
@@ -80,8 +80,8 @@ def _used(use: Use) -> str:
     return f"{use.total} of {use.window.requests}"
 
 
-def _part(use: Use, caller: Caller) -> str:
-    return f"{use.by_caller[caller]}, {use.kept_free[caller]} reserved"
+def _part(use: Use, priority: Priority) -> str:
+    return f"{use.by_priority[priority]}, {use.kept_free[priority]} reserved"
 
 
 def _document(state: State) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _document(state: State) -> dict[str, Any]:
                 "seconds": use.window.seconds,
                 "limit": use.window.requests,
                 "used": use.total,
-                "used_by": dict(use.by_caller),
+                "used_by": dict(use.by_priority),
                 "kept_free_for": dict(use.kept_free),
             }
             for use in state.uses

@@ -14,7 +14,7 @@ from domain.purchase.plan import Buyer, Checkout, Plan, Preview
 from domain.snapshot import SubscriptionSnapshot
 
 
-class Caller(StrEnum):
+class Priority(StrEnum):
     """The priority of a call to the provider, highest first: a waiting person, a webhook, the timer."""
 
     INTERACTIVE = "interactive"
@@ -112,7 +112,9 @@ class Provider(Protocol):
         """
         ...
 
-    def retrieve(self, subscription_id: str, *, caller: Caller = Caller.WEBHOOK) -> SubscriptionSnapshot:
+    def retrieve(
+        self, subscription_id: str, *, priority: Priority = Priority.WEBHOOK
+    ) -> SubscriptionSnapshot:
         """Retrieve the subscription, within the caller's share of the request budget.
 
         Raises `SubscriptionNotAtProvider`, `PermanentError`, `TransientError`.

@@ -30,7 +30,7 @@ from domain.provider_errors import (
     TransientError,
 )
 from providers import fields
-from providers.base import Caller
+from providers.base import Priority
 from providers.headers import count, http_date, seconds_until
 from providers.rate_limit.budget import Budget
 from providers.timed_session import new_session
@@ -128,23 +128,25 @@ class Client:
         """How far the provider's clock was ahead of ours at the last response; None before the first."""
         return self._clock_skew
 
-    def get(self, *segments: str, caller: Caller, query: Mapping[str, str | int] | None = None) -> JsonObject:
+    def get(
+        self, *segments: str, priority: Priority, query: Mapping[str, str | int] | None = None
+    ) -> JsonObject:
         """GET the JSON object at this path.
 
         Raises `InvalidPathSegment` before anything is sent; `TransientError`, including its subclasses
         `BudgetSpent` and `KeyRefused`; or `PermanentError`, with `status` and `provider_code` in its details.
         """
-        return self._document(self._call("GET", segments, caller=caller, query=query))
+        return self._document(self._call("GET", segments, priority=priority, query=query))
 
-    def query(self, *segments: str, caller: Caller, body: JsonObject) -> JsonObject:
+    def query(self, *segments: str, priority: Priority, body: JsonObject) -> JsonObject:
         """POST a body to a path that changes nothing, and return the JSON object. Raises like `get`."""
         try:
-            return self._document(self._call("POST", segments, caller=caller, body=body))
+            return self._document(self._call("POST", segments, priority=priority, body=body))
         except KeyRefused as error:
             raise _without_write_access(error) from error
 
     def write(
-        self, method: str, *segments: str, caller: Caller, body: JsonObject | None = None
+        self, method: str, *segments: str, priority: Priority, body: JsonObject | None = None
     ) -> JsonObject:
         """Send a request that changes something. Returns the JSON object, or {} if the response is empty.
 
@@ -152,7 +154,7 @@ class Client:
         the errors that `get` raises, nothing was changed.
         """
         try:
-            answer = self._call(method, segments, caller=caller, body=body)
+            answer = self._call(method, segments, priority=priority, body=body)
             return self._document(answer) if answer.body.strip() else {}
         except (NotProcessed, BudgetSpent):
             raise
@@ -163,9 +165,9 @@ class Client:
                 f"{error.message} It is unknown whether the change was made.", retry_after=error.retry_after
             ) from error
 
-    def delete(self, *segments: str, caller: Caller) -> None:
+    def delete(self, *segments: str, priority: Priority) -> None:
         """DELETE the resource at this path. Raises like `get`."""
-        self._call("DELETE", segments, caller=caller)
+        self._call("DELETE", segments, priority=priority)
 
     def _document(self, answer: ProviderResponse) -> JsonObject:
         document = _json_object(answer.body)
@@ -184,13 +186,13 @@ class Client:
         method: str,
         segments: Sequence[str],
         *,
-        caller: Caller,
+        priority: Priority,
         query: Mapping[str, str | int] | None = None,
         body: JsonObject | None = None,
     ) -> ProviderResponse:
         """Send a request within the budget. Returns the response if its status is 2xx, else raises."""
         url = self._url(segments, query)
-        self._budget.acquire(caller)
+        self._budget.acquire(priority)
         answer = self._send(self._prepare(method, url, body))
         self._update_budget(answer)
         if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:

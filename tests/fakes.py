@@ -8,7 +8,7 @@ from datetime import datetime
 
 from domain.provider_errors import BudgetSpent, InvalidSignature, SubscriptionNotAtProvider
 from domain.snapshot import SubscriptionSnapshot
-from providers.base import Caller, Delivery, Event, ListPage
+from providers.base import Delivery, Event, ListPage, Priority
 
 
 @dataclass
@@ -35,7 +35,7 @@ class FakeProvider:
     repeats: bool = False
     failing_pages: Exception | None = None
     between_pages: Callable[[], None] | None = None
-    callers: list[Caller] = field(default_factory=list)
+    callers: list[Priority] = field(default_factory=list)
     lagging: dict[str, SubscriptionSnapshot | None] = field(default_factory=dict)
     """The outdated state that the next retrieve of a subscription returns; None if it is not found yet."""
 
@@ -49,9 +49,11 @@ class FakeProvider:
         event = self.events.get(body, Event(type="unknown", unreadable="the body is not JSON"))
         return event if with_state else replace(event, snapshot=None)
 
-    def retrieve(self, subscription_id: str, *, caller: Caller = Caller.WEBHOOK) -> SubscriptionSnapshot:
+    def retrieve(
+        self, subscription_id: str, *, priority: Priority = Priority.WEBHOOK
+    ) -> SubscriptionSnapshot:
         self.retrieved.append(subscription_id)
-        self.callers.append(caller)
+        self.callers.append(priority)
         now = self.subscriptions.get(subscription_id)
         snapshot = self.lagging.pop(subscription_id, now) if self.failing is None else None
         if snapshot is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from providers.base import Caller
+from providers.base import Priority
 from runtime.settings import Settings
 from runtime.wiring import Runtime, build
 from services.ledger import accounts
@@ -69,15 +69,15 @@ def test_neither_receives_the_other_s_wake_ups(services: list[Runtime]):
 
 def test_neither_spends_the_other_s_allowance(services: list[Runtime]):
     live, test = services
-    test.provider._client._budget.acquire(Caller.INTERACTIVE)
-    live.provider._client._budget.acquire(Caller.INTERACTIVE)
+    test.provider._client._budget.acquire(Priority.INTERACTIVE)
+    live.provider._client._budget.acquire(Priority.INTERACTIVE)
 
 
 def test_every_redis_key_names_its_service(services: list[Runtime]):
     for runtime in services:
         read(runtime)
         runtime.cache.note_account("sub_1", "acme")
-        runtime.provider._client._budget.acquire(Caller.INTERACTIVE)
+        runtime.provider._client._budget.acquire(Priority.INTERACTIVE)
         runtime.provider._client._budget.note_refusal(30)
         app = SeatSync(runtime.settings)
         app.publish(["sub_1"])

@@ -21,7 +21,7 @@ from domain.snapshot import SubscriptionSnapshot
 from domain.statuses import Phase, SubscriptionStanding
 from models.base import Json
 from models.subscription import Subscription
-from providers.base import Caller, ListPage
+from providers.base import ListPage, Priority
 from runtime.wiring import Runtime
 from services.ledger import ownership
 from services.ledger.adopt_snapshot import adopt_snapshot
@@ -120,7 +120,7 @@ class DryRun:
 
         def call() -> SubscriptionSnapshot | ProviderError:
             try:
-                return self.runtime.provider.retrieve(subscription_id, caller=Caller.RECONCILE)
+                return self.runtime.provider.retrieve(subscription_id, priority=Priority.RECONCILE)
             except (AnswerIncomplete, PermanentError) as error:
                 return error
 

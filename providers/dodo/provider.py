@@ -25,7 +25,7 @@ from domain.purchase.plan import Buyer, Checkout, Plan, Preview
 from domain.snapshot import SubscriptionSnapshot
 from domain.times import iso_time
 from providers import fields
-from providers.base import Caller, Delivery, Event, ListPage
+from providers.base import Delivery, Event, ListPage, Priority
 from providers.dodo import changes, payments, subscriptions
 from providers.dodo import products as dodo_products
 from providers.dodo.subscriptions import MissingField
@@ -98,7 +98,9 @@ class Dodo:
             return Event(type=_UNKNOWN_TYPE, unreadable="the body is not a JSON object")
         return _event(envelope, with_state=with_state)
 
-    def retrieve(self, subscription_id: str, *, caller: Caller = Caller.WEBHOOK) -> SubscriptionSnapshot:
+    def retrieve(
+        self, subscription_id: str, *, priority: Priority = Priority.WEBHOOK
+    ) -> SubscriptionSnapshot:
         """Retrieve the subscription.
 
         Raises `SubscriptionNotAtProvider`, `PermanentError`, or `TransientError`; the latter also for a
@@ -106,7 +108,7 @@ class Dodo:
         """
         try:
             snapshot = subscriptions.snapshot(
-                self._client.get("subscriptions", subscription_id, caller=caller)
+                self._client.get("subscriptions", subscription_id, priority=priority)
             )
         except InvalidPathSegment:
             raise SubscriptionNotAtProvider("This is not a possible subscription id.") from None
@@ -132,7 +134,7 @@ class Dodo:
         """
         moment = iso_time(created_before)
         walk = self._walk(
-            "subscriptions", {"created_at_lte": moment}, caller=Caller.RECONCILE, first_page=first_page
+            "subscriptions", {"created_at_lte": moment}, priority=Priority.RECONCILE, first_page=first_page
         )
         for items in walk:
             yield _list_page(items)
@@ -141,7 +143,7 @@ class Dodo:
         """Whether the provider accepts the API key in this mode. Requests one subscription of the list."""
         query = {"page_number": 0, "page_size": 1}
         try:
-            self._client.get("subscriptions", caller=Caller.INTERACTIVE, query=query)
+            self._client.get("subscriptions", priority=Priority.INTERACTIVE, query=query)
         except KeyRefused:
             return False
         return True
@@ -155,7 +157,7 @@ class Dodo:
         """
         path = ("subscriptions", _NO_SUBSCRIPTION, "change-plan", "scheduled")
         try:
-            self._client.delete(*path, caller=Caller.INTERACTIVE)
+            self._client.delete(*path, priority=Priority.INTERACTIVE)
         except KeyRefused:
             return False
         except PermanentError as error:
@@ -197,7 +199,7 @@ class Dodo:
         """What the plan would cost and the cart after it."""
         path = ("subscriptions", plan.subscription_id, "change-plan", "preview")
         try:
-            data = self._client.query(*path, caller=Caller.INTERACTIVE, body=changes.plan_body(plan))
+            data = self._client.query(*path, priority=Priority.INTERACTIVE, body=changes.plan_body(plan))
             return changes.preview(data)
         except MissingField as error:
             raise TransientError(f"Dodo Payments sent a preview without a usable {error}.") from error
@@ -223,7 +225,7 @@ class Dodo:
         """Open a page on which the buyer can pay for the cart."""
         body = changes.checkout_body(cart, buyer, metadata=metadata, return_url=return_url)
         try:
-            data = self._client.write("POST", "checkouts", caller=Caller.INTERACTIVE, body=body)
+            data = self._client.write("POST", "checkouts", priority=Priority.INTERACTIVE, body=body)
             return changes.checkout(data)
         except MissingField as error:
             raise OutcomeUnknown(f"Dodo Payments opened a checkout without a usable {error}.") from error
@@ -233,7 +235,7 @@ class Dodo:
     def _change(self, method: str, subscription_id: str, *path: str, body: JsonObject | None = None) -> None:
         try:
             self._client.write(
-                method, "subscriptions", subscription_id, *path, caller=Caller.INTERACTIVE, body=body
+                method, "subscriptions", subscription_id, *path, priority=Priority.INTERACTIVE, body=body
             )
         except InvalidPathSegment:
             raise SubscriptionNotAtProvider("This is not a possible subscription id.") from None
@@ -242,7 +244,7 @@ class Dodo:
 
     def _find(self, kind: str, object_id: str) -> JsonObject | None:
         try:
-            return self._client.get(kind, object_id, caller=Caller.INTERACTIVE)
+            return self._client.get(kind, object_id, priority=Priority.INTERACTIVE)
         except InvalidPathSegment:
             return None
         except PermanentError as error:
@@ -253,11 +255,11 @@ class Dodo:
     def _list(self, kind: str, *, archived: bool) -> Iterator[JsonObject]:
         """The objects of all pages. Other items are skipped, so that they do not end the list."""
         query = {"archived": "true" if archived else "false"}
-        for items in self._walk(kind, query, caller=Caller.INTERACTIVE):
+        for items in self._walk(kind, query, priority=Priority.INTERACTIVE):
             yield from (item for item in items if isinstance(item, dict))
 
     def _walk(
-        self, kind: str, query: Mapping[str, str | int], *, caller: Caller, first_page: int = 0
+        self, kind: str, query: Mapping[str, str | int], *, priority: Priority, first_page: int = 0
     ) -> Iterator[list[Any]]:
         """The items of each page of a list, without empty pages.
 
@@ -267,7 +269,7 @@ class Dodo:
         previous: list[Any] = []
         for number in count(first_page):
             paged = {"page_number": number, "page_size": _PAGE_SIZE, **query}
-            items = self._page(kind, caller, paged).get("items")
+            items = self._page(kind, priority, paged).get("items")
             if not isinstance(items, list):
                 raise TransientError(f"Dodo Payments sent a list of {kind} without `items`.")
             if items and items == previous:
@@ -278,10 +280,10 @@ class Dodo:
                 return
             previous = items
 
-    def _page(self, kind: str, caller: Caller, query: Mapping[str, str | int]) -> JsonObject:
+    def _page(self, kind: str, priority: Priority, query: Mapping[str, str | int]) -> JsonObject:
         """A page of a list. A 404 after the first page counts as an empty page."""
         try:
-            return self._client.get(kind, caller=caller, query=query)
+            return self._client.get(kind, priority=priority, query=query)
         except PermanentError as error:
             if query["page_number"] == 0 or error.details.get("status") != HTTPStatus.NOT_FOUND:
                 raise

@@ -18,7 +18,7 @@ from redis import Redis, RedisError
 
 from domain.errors import NamespaceUnknown, SettingsError
 from domain.provider_errors import BudgetSpent
-from providers.base import Caller
+from providers.base import Priority
 from providers.rate_limit.local_log import LocalLog
 from providers.rate_limit.redis_log import RedisLog
 from providers.rate_limit.request_log import RequestLog
@@ -40,7 +40,7 @@ _PROCESSES_WITHOUT_REDIS = 8  # so many processes together stay within the rate 
 
 # The percentage of the provider's remaining requests below which each priority pauses. The rest is for the
 # higher priorities.
-_PAUSES_BELOW = {Caller.WEBHOOK: FLOORS[Caller.INTERACTIVE], Caller.RECONCILE: 100 - RECONCILE_CEILING}
+_PAUSES_BELOW = {Priority.WEBHOOK: FLOORS[Priority.INTERACTIVE], Priority.RECONCILE: 100 - RECONCILE_CEILING}
 
 
 def parse_rate(text: str) -> tuple[Window, ...]:
@@ -78,19 +78,19 @@ class Budget:
         self._use_shared_after = 0.0
         self._patience = patience
 
-    def acquire(self, caller: Caller) -> None:
+    def acquire(self, priority: Priority) -> None:
         """Reserve one request; returns when it may be sent. Raises `BudgetSpent` if that is too long to
         wait.
         """
         deadline = monotonic() + self._patience
-        while wait := self._with_log(lambda request_log: request_log.reserve(caller)):
+        while wait := self._with_log(lambda request_log: request_log.reserve(priority)):
             if monotonic() + wait > deadline:
-                raise BudgetSpent(f"The request budget is spent for {caller} calls.", retry_after=wait)
+                raise BudgetSpent(f"The request budget is spent for {priority} calls.", retry_after=wait)
             sleep(wait)
 
     def note_refusal(self, retry_after: float | None) -> None:
         """Pause all requests after a 429, for `retry_after` seconds if the provider said so."""
-        self._pause(Caller.INTERACTIVE, _REFUSED_PAUSE_SECONDS if retry_after is None else retry_after)
+        self._pause(Priority.INTERACTIVE, _REFUSED_PAUSE_SECONDS if retry_after is None else retry_after)
 
     def note_remaining(self, *, remaining: int, limit: int | None, resets_in: float | None) -> None:
         """Pause lower priorities until the reset if the provider reports few remaining requests.
@@ -99,15 +99,15 @@ class Budget:
         webhooks could starve it. Which window the provider reports is not documented, so only the ratio is
         used. Without a `limit`, only 0 remaining counts as few.
         """
-        for caller, percent in _PAUSES_BELOW.items():
+        for priority, percent in _PAUSES_BELOW.items():
             if remaining * 100 < (limit or 1) * percent:
-                self._pause(caller, _LOW_PAUSE_SECONDS if resets_in is None else resets_in)
+                self._pause(priority, _LOW_PAUSE_SECONDS if resets_in is None else resets_in)
                 return
 
-    def _pause(self, caller: Caller, seconds: float) -> None:
+    def _pause(self, priority: Priority, seconds: float) -> None:
         if seconds > 0:
             self._with_log(
-                lambda request_log: request_log.pause(caller, min(seconds, _LONGEST_PAUSE_SECONDS))
+                lambda request_log: request_log.pause(priority, min(seconds, _LONGEST_PAUSE_SECONDS))
             )
 
     def _with_log(self, use: Callable[[RequestLog], T]) -> T:

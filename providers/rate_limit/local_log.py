@@ -8,14 +8,14 @@ from threading import Lock
 from time import monotonic
 from typing import Final
 
-from providers.base import Caller
+from providers.base import Priority
 from providers.rate_limit.shares import FLOORS, RECONCILE_CEILING, Window
 
 # The percentage of a window that all callers together may have used when one of this kind sends.
 _CEILINGS: Final = {
-    Caller.INTERACTIVE: 100,
-    Caller.WEBHOOK: 100 - FLOORS[Caller.INTERACTIVE],
-    Caller.RECONCILE: RECONCILE_CEILING,
+    Priority.INTERACTIVE: 100,
+    Priority.WEBHOOK: 100 - FLOORS[Priority.INTERACTIVE],
+    Priority.RECONCILE: RECONCILE_CEILING,
 }
 
 
@@ -33,28 +33,30 @@ class LocalLog:
         self._windows = windows
         self._clock = clock
         self._sent: deque[float] = deque(maxlen=max(window.requests for window in windows))
-        self._paused_until = dict.fromkeys(Caller, 0.0)
+        self._paused_until = dict.fromkeys(Priority, 0.0)
         self._lock = Lock()
 
-    def reserve(self, caller: Caller) -> float:
+    def reserve(self, priority: Priority) -> float:
         with self._lock:
             now = self._clock()
-            wait = max(self._free_at(caller) - now, 0.0)
+            wait = max(self._free_at(priority) - now, 0.0)
             if not wait:
                 self._sent.append(now)
             return wait
 
-    def pause(self, caller: Caller, seconds: float) -> None:
-        callers = list(Caller)
+    def pause(self, priority: Priority, seconds: float) -> None:
+        callers = list(Priority)
         with self._lock:
             until = self._clock() + seconds
-            for each in callers[callers.index(caller) :]:
+            for each in callers[callers.index(priority) :]:
                 self._paused_until[each] = max(self._paused_until[each], until)
 
-    def _free_at(self, caller: Caller) -> float:
+    def _free_at(self, priority: Priority) -> float:
         """The moment from which the caller may send, if nobody else does before."""
-        return max(self._paused_until[caller], *(self._room_at(window, caller) for window in self._windows))
+        return max(
+            self._paused_until[priority], *(self._room_at(window, priority) for window in self._windows)
+        )
 
-    def _room_at(self, window: Window, caller: Caller) -> float:
-        ceiling = max(window.requests * _CEILINGS[caller] // 100, 1)
+    def _room_at(self, window: Window, priority: Priority) -> float:
+        ceiling = max(window.requests * _CEILINGS[priority] // 100, 1)
         return self._sent[-ceiling] + window.seconds if len(self._sent) >= ceiling else 0.0

@@ -10,7 +10,7 @@ from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from providers.base import Caller
+from providers.base import Priority
 from providers.rate_limit.request_log import SECOND, SLOWED_BY, STOPPED_BY, State, Use
 from providers.rate_limit.shares import PACE_SECONDS, Window, pace, with_divisible_multiples
 
@@ -20,16 +20,16 @@ class _Keys:
 
     def __init__(self, prefix: str) -> None:
         self.all = f"{prefix}:sent:all"
-        self.sent = {caller: f"{prefix}:sent:{caller}" for caller in Caller}
-        self.pauses = {caller: f"{prefix}:pause:{caller}" for caller in Caller}
-        self._of = {caller: self._read_for(caller) for caller in Caller}
+        self.sent = {priority: f"{prefix}:sent:{priority}" for priority in Priority}
+        self.pauses = {priority: f"{prefix}:pause:{priority}" for priority in Priority}
+        self._of = {priority: self._read_for(priority) for priority in Priority}
 
-    def of(self, caller: Caller) -> list[str]:
+    def of(self, priority: Priority) -> list[str]:
         """The keys that decide whether this caller may send a request."""
-        return self._of[caller]
+        return self._of[priority]
 
-    def _read_for(self, caller: Caller) -> list[str]:
-        pauses = (*STOPPED_BY[caller], *SLOWED_BY[caller])
+    def _read_for(self, priority: Priority) -> list[str]:
+        pauses = (*STOPPED_BY[priority], *SLOWED_BY[priority])
         return [self.all, *self.sent.values(), *(self.pauses[pause] for pause in pauses)]
 
 
@@ -141,40 +141,42 @@ class RedisLog:
         self._windows = with_divisible_multiples(windows)
         self._name = name
         self._prefix = prefix
-        self._arguments = {caller: self._arguments_of(caller, pace(windows)) for caller in Caller}
+        self._arguments = {priority: self._arguments_of(priority, pace(windows)) for priority in Priority}
         self._reserve = client.register_script(self._RESERVE)
         self._pause = client.register_script(self._PAUSE)
         self._state = client.register_script(self._STATE)
 
-    def reserve(self, caller: Caller) -> float:
-        microseconds = self._reserve(self._keys.of(caller), self._arguments[caller])
+    def reserve(self, priority: Priority) -> float:
+        microseconds = self._reserve(self._keys.of(priority), self._arguments[priority])
         return cast("int", microseconds) / SECOND
 
-    def pause(self, caller: Caller, seconds: float) -> None:
-        self._pause([self._keys.pauses[caller]], [max(1, round(seconds * 1000))])
+    def pause(self, priority: Priority, seconds: float) -> None:
+        self._pause([self._keys.pauses[priority]], [max(1, round(seconds * 1000))])
 
     def state(self) -> State:
         """What was sent and who is paused; writes nothing."""
-        keys = [key for caller in Caller for key in (self._keys.sent[caller], self._keys.pauses[caller])]
+        keys = [
+            key for priority in Priority for key in (self._keys.sent[priority], self._keys.pauses[priority])
+        ]
         lengths = [window.seconds * SECOND for window in self._windows]
         answer = iter(cast("list[int]", self._state(keys, lengths)))
-        pauses = {caller: next(answer) for caller in Caller}
-        uses = [Use(window, {caller: next(answer) for caller in Caller}) for window in self._windows]
-        return State(uses, {caller: left / 1000 for caller, left in pauses.items() if left > 0})
+        pauses = {priority: next(answer) for priority in Priority}
+        uses = [Use(window, {priority: next(answer) for priority in Priority}) for window in self._windows]
+        return State(uses, {priority: left / 1000 for priority, left in pauses.items() if left > 0})
 
     @cached_property
     def _keys(self) -> _Keys:
         # The braces keep the keys of one script on one cluster node.
         return _Keys(f"{self._prefix()}budget:{{{self._name}}}")
 
-    def _arguments_of(self, caller: Caller, paced: int) -> list[int]:
+    def _arguments_of(self, priority: Priority, paced: int) -> list[int]:
         longest = max(window.seconds for window in self._windows)
-        own_pace = paced if caller is Caller.RECONCILE else 0
-        arguments = [list(Caller).index(caller) + 1, len(STOPPED_BY[caller])]
+        own_pace = paced if priority is Priority.RECONCILE else 0
+        arguments = [list(Priority).index(priority) + 1, len(STOPPED_BY[priority])]
         arguments += [own_pace, PACE_SECONDS * SECOND, longest * SECOND]
         for window in self._windows:
-            arguments += [window.requests, window.seconds * SECOND, window.ceiling(caller)]
-            arguments += [window.floor(other) for other in Caller]
+            arguments += [window.requests, window.seconds * SECOND, window.ceiling(priority)]
+            arguments += [window.floor(other) for other in Priority]
         return arguments
 
 

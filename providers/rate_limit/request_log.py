@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from providers.base import Caller
+from providers.base import Priority
 from providers.rate_limit.shares import Window
 
 SECOND = 1_000_000
@@ -26,11 +26,11 @@ SECOND = 1_000_000
 # down to its floor, because it is paused whenever the provider reports few remaining requests, which may be
 # always.
 STOPPED_BY = {
-    Caller.INTERACTIVE: (Caller.INTERACTIVE,),
-    Caller.WEBHOOK: (Caller.INTERACTIVE, Caller.WEBHOOK),
-    Caller.RECONCILE: (Caller.INTERACTIVE, Caller.WEBHOOK),
+    Priority.INTERACTIVE: (Priority.INTERACTIVE,),
+    Priority.WEBHOOK: (Priority.INTERACTIVE, Priority.WEBHOOK),
+    Priority.RECONCILE: (Priority.INTERACTIVE, Priority.WEBHOOK),
 }
-SLOWED_BY = {Caller.INTERACTIVE: (), Caller.WEBHOOK: (), Caller.RECONCILE: (Caller.RECONCILE,)}
+SLOWED_BY = {Priority.INTERACTIVE: (), Priority.WEBHOOK: (), Priority.RECONCILE: (Priority.RECONCILE,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +38,19 @@ class Use:
     """The current use of one window: the number of requests sent, by caller."""
 
     window: Window
-    by_caller: Mapping[Caller, int]
+    by_priority: Mapping[Priority, int]
 
     @property
     def total(self) -> int:
-        return sum(self.by_caller.values())
+        return sum(self.by_priority.values())
 
     @property
-    def kept_free(self) -> Mapping[Caller, int]:
+    def kept_free(self) -> Mapping[Priority, int]:
         """The unused part of each caller's floor, which other callers cannot use."""
-        return {caller: max(self.window.floor(caller) - used, 0) for caller, used in self.by_caller.items()}
+        return {
+            priority: max(self.window.floor(priority) - used, 0)
+            for priority, used in self.by_priority.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +58,17 @@ class State:
     """What the log of all processes holds now; `pauses` has the seconds left of every pause that lasts."""
 
     uses: Sequence[Use]
-    pauses: Mapping[Caller, float]
+    pauses: Mapping[Priority, float]
 
 
 class RequestLog(Protocol):
     """A log of requests that decides whether another one may be sent."""
 
-    def reserve(self, caller: Caller) -> float:
+    def reserve(self, priority: Priority) -> float:
         """Record a request and return 0 if it may be sent now. Otherwise return the seconds to wait."""
         ...
 
-    def pause(self, caller: Caller, seconds: float) -> None:
+    def pause(self, priority: Priority, seconds: float) -> None:
         """Nothing for this caller, nor for those after it, until the seconds are over.
 
         In the log of all processes a pause of `RECONCILE` alone leaves it its floor.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from providers.base import Caller
+from providers.base import Priority
 
 # The percentage of every window that is kept for a caller while it does not use it. The rest goes to the
 # call that comes first. With the default of 40 requests a second and 240 a minute, these are
@@ -14,7 +14,7 @@ from providers.base import Caller
 # - 8 and 48 for webhooks: bursts of one sync per subscription;
 # - 2 and 12 for the timer: 17,280 a day, enough to read the list (100 subscriptions per request) and to sync
 #   10,000 subscriptions a day, however busy the others are.
-FLOORS = {Caller.INTERACTIVE: 10, Caller.WEBHOOK: 20, Caller.RECONCILE: 5}
+FLOORS = {Priority.INTERACTIVE: 10, Priority.WEBHOOK: 20, Priority.RECONCILE: 5}
 
 # The timer may exceed its floor only while less than this percentage of the window is used, by all callers
 # together. This leaves room for bursts of the others.
@@ -34,17 +34,17 @@ class Window:
     requests: int
     seconds: int
 
-    def floor(self, caller: Caller) -> int:
+    def floor(self, priority: Priority) -> int:
         """The number of requests kept for this caller."""
-        return self.requests * FLOORS[caller] // 100
+        return self.requests * FLOORS[priority] // 100
 
-    def ceiling(self, caller: Caller) -> int:
+    def ceiling(self, priority: Priority) -> int:
         """The number of requests of all callers from which on this caller may not exceed its floor; 0 for no
         ceiling.
 
         Only the timer has one, and only in windows where its floor is not 0; otherwise it could never send.
         """
-        if caller is not Caller.RECONCILE or not self.floor(caller):
+        if priority is not Priority.RECONCILE or not self.floor(priority):
             return 0
         return self.requests * RECONCILE_CEILING // 100
 

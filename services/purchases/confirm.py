@@ -13,7 +13,7 @@ from domain.provider_errors import ChangeRefused, OutcomeUnknown, ProviderError,
 from domain.purchase.steps import basis
 from models import account, seat_change
 from models.seat_change import ChangeState, SeatChange
-from providers.base import Caller
+from providers.base import Priority
 from runtime.wiring import Runtime
 from services.ledger import failed_changes
 from services.ledger.locked_account import LockedAccount, lock_account
@@ -61,7 +61,7 @@ def confirm(
             change.actor = actor
     _refuse_if_expired(change)
     _send(runtime, change, began)
-    return settle(runtime, change.id, caller=Caller.INTERACTIVE)
+    return settle(runtime, change.id, priority=Priority.INTERACTIVE)
 
 
 def _refuse_if_expired(change: SeatChange) -> SeatChange:

@@ -13,7 +13,7 @@ from domain.provider_errors import KeyRefused, TransientError
 from domain.snapshot import SubscriptionSnapshot
 from models.seat_change import SeatChange
 from models.subscription import Subscription, snapshot_from_json
-from providers.base import Caller
+from providers.base import Priority
 from runtime.wiring import Runtime
 from services.sync.on_demand import SyncResult, sync_subscription
 
@@ -21,9 +21,11 @@ SYNC_TIMEOUT: Final = 5.0
 """The longest that a caller waits for the sync, in seconds."""
 
 
-def sync_now(runtime: Runtime, subscription_id: str, *, caller: Caller = Caller.INTERACTIVE) -> SyncResult:
+def sync_now(
+    runtime: Runtime, subscription_id: str, *, priority: Priority = Priority.INTERACTIVE
+) -> SyncResult:
     """Sync the subscription; wait for at most `SYNC_TIMEOUT` seconds."""
-    return sync_subscription(runtime, subscription_id, patience=SYNC_TIMEOUT, caller=caller)
+    return sync_subscription(runtime, subscription_id, patience=SYNC_TIMEOUT, priority=priority)
 
 
 def sync_or_raise(runtime: Runtime, subscription_id: str) -> None:

@@ -17,7 +17,7 @@ from domain.purchase.steps import cart_to_json
 from models import account, seat_change
 from models.seat_change import ChangeState, SeatChange
 from models.subscription import Subscription, snapshot_from_json
-from providers.base import Caller
+from providers.base import Priority
 from runtime.wiring import Runtime
 from services.ledger import failed_changes
 from services.ledger.sent_changes import plan_of
@@ -60,33 +60,33 @@ def settle_due(runtime: Runtime, *, until: float) -> None:
             )
 
 
-def settle(runtime: Runtime, change_id: str, *, caller: Caller = Caller.WEBHOOK) -> SeatChange:
+def settle(runtime: Runtime, change_id: str, *, priority: Priority = Priority.WEBHOOK) -> SeatChange:
     """Try to find the outcome of a change that was sent, and return the change as it stands then."""
     with runtime.sessions() as session:
         change, now = session.get_one(SeatChange, change_id), account.now(session)
     if change.state == ChangeState.SUBMITTED:
-        _settle_submitted(runtime, change, now, caller)
+        _settle_submitted(runtime, change, now, priority)
     elif change.state == ChangeState.SCHEDULED:
-        _settle_scheduled(runtime, change, caller)
+        _settle_scheduled(runtime, change, priority)
     with runtime.sessions() as session:
         return session.get_one(SeatChange, change_id)
 
 
-def _settle_submitted(runtime: Runtime, change: SeatChange, now: datetime, caller: Caller) -> None:
+def _settle_submitted(runtime: Runtime, change: SeatChange, now: datetime, priority: Priority) -> None:
     has_arrived = change.sent_at is not None and now - change.sent_at >= _MAY_STILL_ARRIVE
     # Before the sync, which then shows a change that was completed in between.
     is_not_under_way = has_arrived and _would_be_accepted_again(runtime, change)
-    sync_now(runtime, change.subscription_id, caller=caller)
+    sync_now(runtime, change.subscription_id, priority=priority)
     _conclude(runtime, change.id, now, is_not_under_way=is_not_under_way)
 
 
-def _settle_scheduled(runtime: Runtime, change: SeatChange, caller: Caller) -> None:
+def _settle_scheduled(runtime: Runtime, change: SeatChange, priority: Priority) -> None:
     if change.code == seat_change.TAKEN_BACK:  # it was cancelled, but the provider still shows it
         with runtime.sessions.begin() as session:
             seat_change.retry_cancellation(session, change.id, _cancellation_pause)
         drop_at_provider(runtime, change)
     elif change.missed_at is not None:  # the last snapshot did not show it; another must confirm that
-        sync_now(runtime, change.subscription_id, caller=caller)
+        sync_now(runtime, change.subscription_id, priority=priority)
     cancel_if_seats_in_use(runtime, change.id)
 
 

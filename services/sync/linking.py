@@ -6,7 +6,7 @@ import logging
 
 from domain.provider_errors import ProviderError, SubscriptionNotAtProvider
 from models.subscription import Subscription
-from providers.base import Caller
+from providers.base import Priority
 from runtime.wiring import Runtime
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def check_at_provider(runtime: Runtime, subscription_id: str) -> None:
     there.
     """
     try:
-        runtime.provider.retrieve(subscription_id, caller=Caller.INTERACTIVE)
+        runtime.provider.retrieve(subscription_id, priority=Priority.INTERACTIVE)
     except SubscriptionNotAtProvider:
         raise SubscriptionNotAtProvider(
             f"The provider knows no subscription {subscription_id!r}, so nothing was linked. Check the id. "

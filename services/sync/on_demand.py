@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from models import account, audit, drift_finding, subscription, sync_queue
 from models.drift_finding import DriftFinding
 from models.sync_queue import PendingSync
-from providers.base import Caller
+from providers.base import Priority
 from runtime.wiring import Runtime
 from services.ledger.locked_account import lock_account
 from services.sync.backoff import growing_pauses
@@ -66,16 +66,16 @@ def sync_account(runtime: Runtime, account_id: str, *, patience: float) -> SyncR
         lock_account(session, account_id)  # the account before its subscriptions, as everywhere
         ids = [one.id for one in subscription.of_account(session, account_id)]
         request = _request_sync(session, ids)
-    return _run(runtime, request, patience, Caller.INTERACTIVE)
+    return _run(runtime, request, patience, Priority.INTERACTIVE)
 
 
 def sync_subscription(
-    runtime: Runtime, subscription_id: str, *, patience: float, caller: Caller = Caller.INTERACTIVE
+    runtime: Runtime, subscription_id: str, *, patience: float, priority: Priority = Priority.INTERACTIVE
 ) -> SyncResult:
     """Sync one subscription, stored or not, within `patience` seconds."""
     with runtime.sessions.begin() as session:
         request = _request_sync(session, [subscription_id])
-    return _run(runtime, request, patience, caller)
+    return _run(runtime, request, patience, priority)
 
 
 def _request_sync(session: Session, ids: Sequence[str]) -> _Request:
@@ -87,8 +87,8 @@ def _request_sync(session: Session, ids: Sequence[str]) -> _Request:
     )
 
 
-def _run(runtime: Runtime, request: _Request, patience: float, caller: Caller) -> SyncResult:
-    waiting, key_refused = _sync_until(runtime, request.hints, caller, until=time.monotonic() + patience)
+def _run(runtime: Runtime, request: _Request, patience: float, priority: Priority) -> SyncResult:
+    waiting, key_refused = _sync_until(runtime, request.hints, priority, until=time.monotonic() + patience)
     with runtime.sessions() as session:
         return SyncResult(
             changed=audit.was_changed_by(session, list(request.hints), after=request.newest_audit),
@@ -99,7 +99,7 @@ def _run(runtime: Runtime, request: _Request, patience: float, caller: Caller) -
 
 
 def _sync_until(
-    runtime: Runtime, hints: dict[str, int], caller: Caller, *, until: float
+    runtime: Runtime, hints: dict[str, int], priority: Priority, *, until: float
 ) -> tuple[Sequence[PendingSync], bool]:
     """Sync until every hint is covered, nothing more can become due, or the monotonic time `until`.
 
@@ -115,7 +115,7 @@ def _sync_until(
         if key_refused or not due_in_time or time_left <= timedelta():
             return pending, key_refused
         outcomes = {
-            sync(runtime, one.subscription_id, caller=caller)
+            sync(runtime, one.subscription_id, priority=priority)
             for one in due_in_time
             if time.monotonic() < until
         }

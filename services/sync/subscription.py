@@ -32,7 +32,7 @@ from domain.snapshot import SubscriptionSnapshot, SubscriptionStatus
 from models import drift_finding, generation, inbox, scheduled_job, sync_queue
 from models.audit import Cause
 from models.sync_queue import Lease
-from providers.base import Caller
+from providers.base import Priority
 from runtime.wiring import Runtime
 from services.ledger import subscriptions, unverified_webhooks
 from services.sync import payments
@@ -75,11 +75,11 @@ class SyncOutcome(StrEnum):
     DEAD = "dead"
 
 
-def sync(runtime: Runtime, subscription_id: str, *, caller: Caller | None = None) -> SyncOutcome:
+def sync(runtime: Runtime, subscription_id: str, *, priority: Priority | None = None) -> SyncOutcome:
     """Sync the subscription, if a sync of it is due.
 
-    `caller` selects the part of the request budget; by default it is the reconcile part for routine requests
-    and the webhook part for all others. Raises the database's error if the database is unavailable; any other
+    `priority` selects the part of the request budget; by default it is the reconcile part for routine
+    requests and the webhook part for all others. Raises the database's error if the database is unavailable; any other
     failure counts as an attempt and is retried.
     """
     with runtime.sessions.begin() as session:
@@ -88,7 +88,9 @@ def sync(runtime: Runtime, subscription_id: str, *, caller: Caller | None = None
         lease = sync_queue.lease(session, subscription_id, LEASE)
     if lease is None:
         return SyncOutcome.NOTHING_DUE
-    outcome = _sync_leased(runtime, lease, caller or (Caller.RECONCILE if lease.routine else Caller.WEBHOOK))
+    outcome = _sync_leased(
+        runtime, lease, priority or (Priority.RECONCILE if lease.routine else Priority.WEBHOOK)
+    )
     log.info(
         "subscription synced" if outcome is SyncOutcome.SYNCED else "subscription not synced",
         extra={
@@ -102,9 +104,9 @@ def sync(runtime: Runtime, subscription_id: str, *, caller: Caller | None = None
     return outcome
 
 
-def _sync_leased(runtime: Runtime, lease: Lease, caller: Caller) -> SyncOutcome:
+def _sync_leased(runtime: Runtime, lease: Lease, priority: Priority) -> SyncOutcome:
     try:
-        return _retrieve_and_write(runtime, lease, caller)
+        return _retrieve_and_write(runtime, lease, priority)
     except (OperationalError, InterfaceError, PoolTimeoutError):
         _release_uncounted(runtime, lease)
         raise
@@ -116,11 +118,11 @@ def _sync_leased(runtime: Runtime, lease: Lease, caller: Caller) -> SyncOutcome:
         return _postpone(runtime, lease, unexpected, delay=backoff(lease.attempt), use_webhooks=False)
 
 
-def _retrieve_and_write(runtime: Runtime, lease: Lease, caller: Caller) -> SyncOutcome:
+def _retrieve_and_write(runtime: Runtime, lease: Lease, priority: Priority) -> SyncOutcome:
     if lease.attempt > MOST_ATTEMPTS:
         return _mark_dead(runtime, lease, f"gave up after {MOST_ATTEMPTS} attempts")
     try:
-        snapshot = runtime.provider.retrieve(lease.subscription_id, caller=caller)
+        snapshot = runtime.provider.retrieve(lease.subscription_id, priority=priority)
     except SubscriptionNotAtProvider as error:
         return _write_not_at_provider(runtime, lease, error)
     except BudgetSpent as error:

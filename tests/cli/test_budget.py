@@ -11,7 +11,7 @@ import redis
 from click.testing import CliRunner, Result
 
 from cli.main import cli
-from providers.base import Caller
+from providers.base import Priority
 from providers.rate_limit.budget import DEFAULT_RATE, Budget, parse_rate
 from runtime.wiring import namespace_of
 from tests.providers.stub import closed_port
@@ -42,7 +42,7 @@ def worker(client: redis.Redis, environment: dict[str, str]) -> Budget:
 
 
 def test_it_shows_what_was_used_and_what_is_kept_free(run, worker: Budget):
-    worker.acquire(Caller.WEBHOOK)
+    worker.acquire(Priority.WEBHOOK)
     shown = run()
     assert shown.exit_code == 0
     assert shown.stdout.splitlines()[1] == (
@@ -61,7 +61,7 @@ def test_on_a_terminal_it_is_a_table(run, worker: Budget, monkeypatch: pytest.Mo
 
 
 def test_a_program_gets_the_same_as_json(run, worker: Budget):
-    worker.acquire(Caller.INTERACTIVE)
+    worker.acquire(Priority.INTERACTIVE)
     worker.note_refusal(30)
     document = json.loads(run("--json").stdout)
     assert document["windows"][1] == {

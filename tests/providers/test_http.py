@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.provider_errors import BudgetSpent, KeyRefused, OutcomeUnknown, PermanentError, TransientError
-from providers.base import Caller
+from providers.base import Priority
 from providers.http import InvalidPathSegment
 from providers.rate_limit.budget import Budget, parse_rate
 from tests.providers.conftest import client_of
@@ -21,7 +21,7 @@ KEY = "key-that-nobody-may-see"
 
 
 def get(client, *segments, **query):
-    return client.get(*(segments or ["things"]), caller=Caller.WEBHOOK, query=query)
+    return client.get(*(segments or ["things"]), priority=Priority.WEBHOOK, query=query)
 
 
 def failure(client):
@@ -148,7 +148,7 @@ def test_an_answer_without_the_providers_own_code_is_an_outage(client, stub, sta
 def test_a_write_answered_without_the_providers_own_code_may_have_been_made(client, stub, status):
     stub.replies = [reply(status, b"<html>")]
     with pytest.raises(OutcomeUnknown):
-        client.write("POST", "things", caller=Caller.INTERACTIVE, body={})
+        client.write("POST", "things", priority=Priority.INTERACTIVE, body={})
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -180,7 +180,7 @@ def test_after_a_429_nothing_is_sent_until_the_wait_is_over(client, stub):
     stub.replies = [reply(429, Retry_After="30")]
     failure(client)
     with pytest.raises(BudgetSpent):
-        client.get("things", caller=Caller.INTERACTIVE)
+        client.get("things", priority=Priority.INTERACTIVE)
     assert len(stub.requests) == 1
 
 
@@ -190,8 +190,8 @@ def test_a_low_remainder_holds_back_the_less_urgent(client, stub):
     ]
     get(client)
     with pytest.raises(BudgetSpent):
-        client.get("things", caller=Caller.RECONCILE)
-    assert client.get("things", caller=Caller.INTERACTIVE) == {}
+        client.get("things", priority=Priority.RECONCILE)
+    assert client.get("things", priority=Priority.INTERACTIVE) == {}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The log of all processes on a clock that a test moves, and what must hold for all it lets through."""
 
-from providers.base import Caller
+from providers.base import Priority
 from providers.rate_limit.redis_log import RedisLog
 from providers.rate_limit.shares import PACE_SECONDS, pace, with_divisible_multiples
 
@@ -41,17 +41,17 @@ class TimedLog:
     def now(self):
         return self._time.now
 
-    def reserve(self, caller):
-        wait = round(self._log.reserve(caller) * SECOND)
+    def reserve(self, priority):
+        wait = round(self._log.reserve(priority) * SECOND)
         if not wait:
-            self.granted.append((self.now, caller))
+            self.granted.append((self.now, priority))
         return wait
 
-    def reserve_until_refused(self, caller, most=10_000):
-        return next(times for times in range(most) if self.reserve(caller))
+    def reserve_until_refused(self, priority, most=10_000):
+        return next(times for times in range(most) if self.reserve(priority))
 
-    def pause(self, caller, seconds):
-        self._log.pause(caller, seconds)
+    def pause(self, priority, seconds):
+        self._log.pause(priority, seconds)
 
     def state(self):
         return self._log.state()
@@ -59,26 +59,26 @@ class TimedLog:
     def passes(self, seconds):
         self._time.move(round(seconds * SECOND))
 
-    def used(self, seconds, caller=None):
+    def used(self, seconds, priority=None):
         """What was sent in the last seconds, by our own book."""
-        return self.within(self.now - seconds * SECOND, self.now, caller)
+        return self.within(self.now - seconds * SECOND, self.now, priority)
 
-    def within(self, since, until, caller=None):
-        return sum(since < sent <= until and caller in (None, who) for sent, who in self.granted)
+    def within(self, since, until, priority=None):
+        return sum(since < sent <= until and priority in (None, who) for sent, who in self.granted)
 
-    def has_had_its_floor(self, caller):
+    def has_had_its_floor(self, priority):
         """Whether a refusal is just: the caller has used up a floor, its pace, or there is no room at all."""
-        paced = caller is Caller.RECONCILE and 0 < self._pace <= self.used(PACE_SECONDS, caller)
+        paced = priority is Priority.RECONCILE and 0 < self._pace <= self.used(PACE_SECONDS, priority)
         return paced or any(
-            self.used(window.seconds, caller) >= floor
-            if (floor := window.floor(caller))
-            else self.used(window.seconds) + sum(self.kept_from(caller, window)) >= window.requests
+            self.used(window.seconds, priority) >= floor
+            if (floor := window.floor(priority))
+            else self.used(window.seconds) + sum(self.kept_from(priority, window)) >= window.requests
             for window in self.windows
         )
 
-    def kept_from(self, caller, window):
-        for other in Caller:
-            if other is not caller:
+    def kept_from(self, priority, window):
+        for other in Priority:
+            if other is not priority:
                 yield max(window.floor(other) - self.used(window.seconds, other), 0)
 
     def assert_no_window_is_exceeded(self):

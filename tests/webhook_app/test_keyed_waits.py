@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from domain.provider_errors import TransientError
 from domain.snapshot import SubscriptionSnapshot
 from models.database import connect, session_factory
-from providers.base import Caller, Event
+from providers.base import Event, Priority
 from runtime.wiring import Runtime
 from services.purchases import refresh
 from services.sync import on_demand
@@ -37,22 +37,24 @@ class HangingProvider(FakeProvider):
         super().__init__()
         self.asked, self.may_answer = threading.Event(), threading.Event()
 
-    def retrieve(self, subscription_id: str, *, caller: Caller = Caller.WEBHOOK) -> SubscriptionSnapshot:
+    def retrieve(
+        self, subscription_id: str, *, priority: Priority = Priority.WEBHOOK
+    ) -> SubscriptionSnapshot:
         self.asked.set()
         assert self.may_answer.wait(20)
-        return super().retrieve(subscription_id, caller=caller)
+        return super().retrieve(subscription_id, priority=priority)
 
 
 @contextmanager
 def under_way(call: Callable[[], Any], provider: HangingProvider) -> Iterator[None]:
-    caller = threading.Thread(target=call)
-    caller.start()
+    priority = threading.Thread(target=call)
+    priority.start()
     assert provider.asked.wait(10)
     try:
         yield
     finally:
         provider.may_answer.set()
-        caller.join()
+        priority.join()
 
 
 def transactions(runtime: Runtime) -> int:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from domain.catalog_comparison import AddonOnSale, ProductOnSale
 from domain.provider_errors import PermanentError, TransientError
-from providers.base import Caller
+from providers.base import Priority
 from providers.dodo.provider import Dodo, build
 from providers.signature import Verifier
 from simulator.server import Simulator
@@ -241,4 +241,4 @@ def test_people_wait_for_these_answers_so_they_go_first(stubbed: Dodo, stub: Stu
     stubbed.may_read()
     stubbed.may_write()
     assert [*stubbed.products(), *stubbed.addons()] == []
-    assert set(callers) == {Caller.INTERACTIVE}
+    assert set(callers) == {Priority.INTERACTIVE}

@@ -28,7 +28,7 @@ from domain.provider_errors import (
     TransientError,
 )
 from domain.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
-from providers.base import Caller, Event, Provider
+from providers.base import Event, Priority, Provider
 from providers.dodo.provider import Dodo, build
 from providers.http import Client
 from providers.rate_limit.budget import Budget
@@ -431,7 +431,7 @@ def test_people_who_wait_may_ask_when_webhooks_may_not(stub):
         dodo.retrieve(SUBSCRIPTION)
     with pytest.raises(BudgetSpent):
         dodo.retrieve(SUBSCRIPTION)
-    assert dodo.retrieve(SUBSCRIPTION, caller=Caller.INTERACTIVE)
+    assert dodo.retrieve(SUBSCRIPTION, priority=Priority.INTERACTIVE)
     dodo.close()
 
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.base import Caller
+from providers.base import Priority
 from providers.rate_limit.local_log import LocalLog
 from providers.rate_limit.shares import Window
 
-EVERYBODY = list(Caller)
+EVERYBODY = list(Priority)
 
 
 class Clock:
@@ -28,21 +28,21 @@ def clock():
     return Clock()
 
 
-def reserve_until_refused(log, caller):
-    return next(times for times in range(1_000) if log.reserve(caller))
+def reserve_until_refused(log, priority):
+    return next(times for times in range(1_000) if log.reserve(priority))
 
 
 @settings(deadline=None)
 @given(
     windows=st.lists(st.builds(Window, st.integers(1, 40), st.integers(1, 60)), min_size=1, max_size=3),
-    asks=st.lists(st.tuples(st.sampled_from(Caller), st.integers(1, 50), st.integers(0, 240)), max_size=20),
+    asks=st.lists(st.tuples(st.sampled_from(Priority), st.integers(1, 50), st.integers(0, 240)), max_size=20),
 )
 def test_no_window_is_ever_exceeded(windows, asks):
     clock, sent = Clock(), []
     log = LocalLog(windows, clock)
-    for caller, times, quarters in asks:
+    for priority, times, quarters in asks:
         clock.now += quarters / 4
-        sent += [clock.now for _ in range(times) if not log.reserve(caller)]
+        sent += [clock.now for _ in range(times) if not log.reserve(priority)]
     for window in windows:
         for last in sent:
             assert sum(last - window.seconds < moment <= last for moment in sent) <= window.requests
@@ -50,50 +50,50 @@ def test_no_window_is_ever_exceeded(windows, asks):
 
 def test_the_wait_is_the_time_until_there_is_room(clock):
     log = LocalLog([Window(2, 10)], clock)
-    log.reserve(Caller.INTERACTIVE)
+    log.reserve(Priority.INTERACTIVE)
     clock.now += 4
-    log.reserve(Caller.INTERACTIVE)
-    assert log.reserve(Caller.INTERACTIVE) == 6
+    log.reserve(Priority.INTERACTIVE)
+    assert log.reserve(Priority.INTERACTIVE) == 6
     clock.now += 6
-    assert log.reserve(Caller.INTERACTIVE) == 0
+    assert log.reserve(Priority.INTERACTIVE) == 0
 
 
 def test_the_narrowest_window_decides(clock):
     log = LocalLog([Window(20, 1), Window(30, 60)], clock)
-    assert reserve_until_refused(log, Caller.INTERACTIVE) == 20
+    assert reserve_until_refused(log, Priority.INTERACTIVE) == 20
     clock.now += 1
-    assert reserve_until_refused(log, Caller.INTERACTIVE) == 10
+    assert reserve_until_refused(log, Priority.INTERACTIVE) == 10
 
 
 def test_the_timer_leaves_room_for_webhooks_and_both_for_people(clock):
     log = LocalLog([Window(30, 60)], clock)
-    assert [reserve_until_refused(log, caller) for caller in reversed(EVERYBODY)] == [18, 9, 3]
+    assert [reserve_until_refused(log, priority) for priority in reversed(EVERYBODY)] == [18, 9, 3]
 
 
-@pytest.mark.parametrize("caller", Caller)
-def test_a_window_of_one_request_serves_everybody(clock, caller):
-    assert reserve_until_refused(LocalLog([Window(1, 60)], clock), caller) == 1
+@pytest.mark.parametrize("priority", Priority)
+def test_a_window_of_one_request_serves_everybody(clock, priority):
+    assert reserve_until_refused(LocalLog([Window(1, 60)], clock), priority) == 1
 
 
 @pytest.mark.parametrize(
     ("paused", "stopped"),
     [
-        (Caller.INTERACTIVE, EVERYBODY),
-        (Caller.WEBHOOK, [Caller.WEBHOOK, Caller.RECONCILE]),
-        (Caller.RECONCILE, [Caller.RECONCILE]),
+        (Priority.INTERACTIVE, EVERYBODY),
+        (Priority.WEBHOOK, [Priority.WEBHOOK, Priority.RECONCILE]),
+        (Priority.RECONCILE, [Priority.RECONCILE]),
     ],
 )
 def test_a_pause_stops_the_less_urgent_too(clock, paused, stopped):
     log = LocalLog([Window(40, 60)], clock)
     log.pause(paused, 20)
-    assert [caller for caller in Caller if log.reserve(caller)] == stopped
+    assert [priority for priority in Priority if log.reserve(priority)] == stopped
 
 
 def test_a_shorter_pause_does_not_end_a_longer_one(clock):
     log = LocalLog([Window(40, 60)], clock)
-    log.pause(Caller.INTERACTIVE, 20)
-    log.pause(Caller.INTERACTIVE, 1)
-    assert log.reserve(Caller.INTERACTIVE) == 20
+    log.pause(Priority.INTERACTIVE, 20)
+    log.pause(Priority.INTERACTIVE, 1)
+    assert log.reserve(Priority.INTERACTIVE) == 20
 
 
 def test_threads_that_share_a_log_never_exceed_a_window():
@@ -101,7 +101,7 @@ def test_threads_that_share_a_log_never_exceed_a_window():
     granted = []
 
     def ask():
-        granted.append(sum(log.reserve(Caller.INTERACTIVE) == 0 for _ in range(100)))
+        granted.append(sum(log.reserve(Priority.INTERACTIVE) == 0 for _ in range(100)))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
