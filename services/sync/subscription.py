@@ -79,8 +79,8 @@ def sync(runtime: Runtime, subscription_id: str, *, priority: Priority | None = 
     """Sync the subscription, if a sync of it is due.
 
     `priority` selects the part of the request budget; by default it is the reconcile part for routine
-    requests and the webhook part for all others. Raises the database's error if the database is unavailable; any other
-    failure counts as an attempt and is retried.
+    requests and the webhook part for all others. Raises the database's error if the database is unavailable;
+    any other failure counts as an attempt and is retried.
     """
     with runtime.sessions.begin() as session:
         if generation.state_of(session, runtime.catalog).was_replaced:

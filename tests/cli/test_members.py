@@ -169,7 +169,7 @@ def test_an_account_that_is_not_known_is_told_and_nothing_is_said_of_the_person(
     run: Run, sessions: Sessions, named: list[str]
 ):
     done = run(*named, "--account", "typo", "--yes")
-    assert (done.exit_code, "No account 'typo' is known" in done.stderr) == (1, True)
+    assert (done.exit_code, "There is no account 'typo'" in done.stderr) == (1, True)
     assert sum(personal(sessions).values()) == 4
 
 

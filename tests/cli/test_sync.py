@@ -186,7 +186,7 @@ def test_one_that_always_fails_stops_no_other(business: Business):
     for subscription_id in ids[1:]:
         business.changes(subscription_id, addons=cart(1))
     done = business.run("sync", "--all", "--full", "--wait", "1")
-    assert f"will be retried: {ids[0]}: Dodo Payments showed a subscription without" in done.stdout
+    assert f"will be retried: {ids[0]}: Dodo Payments sent a subscription without" in done.stdout
     assert (done.exit_code, business.purchased("team-1"), business.purchased("team-2")) == (1, 6, 6)
 
 

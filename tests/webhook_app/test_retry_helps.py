@@ -164,7 +164,7 @@ def test_a_key_without_write_access_is_not_worth_asking_again_with(
         "cancel": lambda: drop(buyer, previewed["change_id"]),
     }[call]()
     assert told(answer) == (503, "provider_key_refused", False)
-    assert "put one into DODO_PAYMENTS_API_KEY and restart" in answer.json["detail"]
+    assert "Set DODO_PAYMENTS_API_KEY to one and restart the processes." in answer.json["detail"]
 
 
 @pytest.mark.parametrize("call", ["preview", "confirm", "cancel", "checkout"])

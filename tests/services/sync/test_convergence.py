@@ -482,7 +482,7 @@ class MarkTakenAfterTheFetch(Convergence):
     def write(self, running: RunningSync) -> None:
         with self.runtime.sessions() as session:
             hint = session.get(Subscription, running.lease.subscription_id).hint
-        super().write(replace(running, lease=replace(running.lease, mark=hint)))
+        super().write(replace(running, lease=replace(running.lease, covers_hint=hint)))
 
 
 class WithoutTheSweep(Convergence):

@@ -44,7 +44,7 @@ NEW = (202, b'{"received": true, "duplicate": false}')
 REPEAT = (200, b'{"received": true, "duplicate": true}')
 NOT_AUTHENTIC = (
     b'{"type":"about:blank","title":"Unauthorized","status":401,"code":"invalid_signature",'
-    b'"detail":"The delivery\'s signature or timestamp is not valid."}'
+    b'"detail":"The signature or timestamp of the delivery is not valid."}'
 )
 SDK_MODELS = get_args(get_args(UnwrapWebhookEvent)[0])
 SDK_TYPES = sorted(get_args(model.model_fields["type"].annotation)[0] for model in SDK_MODELS)
@@ -574,7 +574,7 @@ class BrokenWakeUps:
 
 
 def test_a_failing_wake_up_does_not_fail_the_delivery(real: Runtime, open_door: OpenDoor):
-    sender = open_door(real, key=None, bell=BrokenWakeUps())
+    sender = open_door(real, key=None, wakes=BrokenWakeUps())
     answer = deliver(sender)
     assert (answer.status_code, answer.data) == NEW
     assert hints(real) == {"sub_1": 1}
