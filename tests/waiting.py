@@ -1,4 +1,4 @@
-"""Waiting for what must come: it ends as soon as it has, and fails only where it never does."""
+"""Wait until a condition is true; fail after a generous time limit."""
 
 from __future__ import annotations
 

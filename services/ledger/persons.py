@@ -1,7 +1,7 @@
 """Persons: find the live row that a member id and an e-mail address refer to. One person has one seat.
 
 An invitation belongs to the person who has its address, even if it was made under another member id. Any
-other row, including a pending claim, belongs to its member id alone.
+other row belongs to its member id alone; so does a pending claim, unless it is for an invitation.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ class SeatsPage:
 def read(session: Session, account_id: str, catalog: Catalog, *, stale_after: timedelta) -> dict[str, Any]:
     """The document, read in one snapshot of the database. Raises `AccountNotFound`.
 
-    It is stale if a subscription was not verified within `stale_after`, or its figures are unverified.
+    It is stale if a subscription was not verified within `stale_after`, its last sync failed, or its figures
+    are unverified.
     """
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     found = account.get(session, account_id)

@@ -1,4 +1,4 @@
-"""A door over the real memory: what it rings for is written down instead of published."""
+"""Test clients of the web application over the real database. Wake-ups are recorded instead of published."""
 
 from __future__ import annotations
 
