@@ -593,13 +593,13 @@ def test_a_request_during_a_routine_sync_does_not_wait_for_its_backoff(
     provider.subscriptions["sub_1"] = a_snapshot(quantity=2)
     complete_pass(runtime)
 
-    class Overtaken(FakeProvider):
-        def retrieve(self, subscription_id, *, caller):
+    class BudgetSpentDuringARequest(FakeProvider):
+        def retrieve(self, subscription_id, *, priority):
             with runtime.sessions.begin() as session:
                 sync_queue.raise_hint(session, subscription_id)
             raise BudgetSpent("Nothing left for the timer.", retry_after=60)
 
-    sync(replace(runtime, provider=Overtaken()), "sub_1")
+    sync(replace(runtime, provider=BudgetSpentDuringARequest()), "sub_1")
     assert requested_syncs(runtime) == ["sub_1"]
 
 
