@@ -125,7 +125,8 @@ _ACCOUNTS = (
     .outerjoin(AuditHead, AuditHead.account_id == Account.id)
     .order_by(Account.id)
 )
-# Not a call of the trigger's function: whoever modified rows may have modified that function too.
+# This repeats the trigger's function instead of calling it, because somebody who modified rows may have
+# modified that function too.
 _FORM: ColumnElement[str] = literal_column(
     """
     jsonb_build_array(

@@ -129,7 +129,7 @@ sys.meta_path.insert(0, Interrupter())
 
 @pytest.mark.parametrize("module", ["cli.main", "click", "{command}", "sqlalchemy", "runtime.settings"])
 @pytest.mark.parametrize(
-    ("command", "room"),
+    ("command", "command_module"),
     [
         ("keys list", "cli.keys"),
         ("up", "cli.up"),
@@ -140,10 +140,10 @@ sys.meta_path.insert(0, Interrupter())
     ],
 )
 def test_ctrl_c_while_a_command_starts_ends_it_quietly(
-    environment: dict[str, str], tmp_path: Path, command: str, room: str, module: str
+    environment: dict[str, str], tmp_path: Path, command: str, command_module: str, module: str
 ):
     (tmp_path / "sitecustomize.py").write_text(_INTERRUPTING, encoding="utf-8")
-    at = module.format(command=room)
+    at = module.format(command=command_module)
     told = subprocess.run(
         [SEATSYNC, *command.split()],
         env={**environment, "PYTHONPATH": str(tmp_path), "INTERRUPT_AT": at},

@@ -126,7 +126,7 @@ def test_a_replay_takes_one_connection(
     engine.dispose()
 
 
-# The waiting room.
+# The limit for slow calls.
 
 
 CHECKOUT = ("/v1/accounts/acme/checkout", {"product_id": "pdt_team", "second_subscription": True})
@@ -136,12 +136,12 @@ CONFIRM = ("/v1/accounts/acme/seat-changes", {"token": "sct_none"})
 @pytest.fixture
 def full_room(client: FlaskClient) -> Iterator[None]:
     """As many calls wait already as may."""
-    room = client.application.extensions["seatsync"].slow_calls
+    slow_calls = client.application.extensions["seatsync"].slow_calls
     taken = 0
-    while room._free.acquire(blocking=False):
+    while slow_calls._free.acquire(blocking=False):
         taken += 1
     yield
-    room._free.release(taken)
+    slow_calls._free.release(taken)
 
 
 @pytest.mark.parametrize(("path", "body"), [PREVIEW, CONFIRM, CHECKOUT])

@@ -718,7 +718,7 @@ def test_what_the_app_decided_is_in_the_audit(acme: Acme):
     acme.check()
 
 
-# Room that time has made.
+# Seats that became free with time.
 
 
 def test_a_member_who_comes_back_gets_the_seat_of_an_invitation_that_lapsed(acme: Acme):
