@@ -15,6 +15,7 @@ from domain.errors import SubscriptionNotFound
 from domain.ownership import PROOF_KEY, LinkedBy, Owner, Placement
 from domain.snapshot import SubscriptionSnapshot, SubscriptionStatus
 from models.base import Base, Counter, Json, Moment, Written, affected
+from models.driver import first_row
 
 _SNAPSHOT = TypeAdapter(SubscriptionSnapshot)
 
@@ -136,12 +137,7 @@ class Subscription(Base):
     @property
     def placement(self) -> Placement:
         """Its current owner and refused accounts, for the decision about ownership."""
-        linked = self.account_id is not None and self.linked_by is not None
-        return Placement(
-            subscription_id=self.id,
-            owner=Owner(str(self.account_id), LinkedBy(str(self.linked_by))) if linked else None,
-            refused=frozenset(self.refused_accounts or ()),
-        )
+        return _placement(self.id, self.account_id, self.linked_by, self.refused_accounts)
 
     def assign_to(self, owner: Owner | None, nonce: str | None = None) -> None:
         """Link it to the owner's account, or to none. `nonce` is that of the signed checkout behind it, if
@@ -189,6 +185,24 @@ def snapshot_to_json(snapshot: SubscriptionSnapshot, account_key: str | None) ->
 def snapshot_from_json(stored: Json) -> SubscriptionSnapshot:
     """The snapshot from the result of `snapshot_to_json`."""
     return _SNAPSHOT.validate_python(stored)
+
+
+_PLACEMENT = "SELECT account_id, linked_by, refused_accounts FROM subscriptions WHERE id = %(id)s"
+
+
+def placement_of(session: Session, subscription_id: str) -> Placement:
+    """The placement of a known subscription as last committed, not locked."""
+    row = first_row(session, _PLACEMENT, {"id": subscription_id})
+    assert row is not None  # subscriptions are never deleted
+    return _placement(subscription_id, *row)
+
+
+def _placement(
+    subscription_id: str, account_id: str | None, linked_by: str | None, refused: Sequence[str] | None
+) -> Placement:
+    is_linked = account_id is not None and linked_by is not None
+    owner = Owner(str(account_id), LinkedBy(str(linked_by))) if is_linked else None
+    return Placement(subscription_id=subscription_id, owner=owner, refused=frozenset(refused or ()))
 
 
 def insert_if_unknown(session: Session, subscription_id: str) -> bool:

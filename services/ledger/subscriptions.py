@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from domain import findings
@@ -19,9 +18,8 @@ from domain.drift import Difference, differences
 from domain.findings import Finding, FindingKind
 from domain.notices import Notice, NoticeType
 from domain.snapshot import SubscriptionSnapshot
-from models import drift_finding
+from models import drift_finding, inbox
 from models.audit import Cause
-from models.inbox import InboxEvent, InboxState
 from models.sync_queue import Lease
 from services.ledger import sent_changes
 from services.ledger.adopt_snapshot import adopt_snapshot
@@ -30,7 +28,7 @@ from services.ledger.locked_subscription import (
     evaluate_and_save,
     facts_known,
     open_leased,
-    open_with_accounts,
+    open_with_account,
 )
 
 NOT_AT_PROVIDER = {FindingKind.NOT_AT_PROVIDER}
@@ -85,7 +83,7 @@ def not_at_provider(
     announces; a 404 after that ends it. The provider never deletes subscriptions, so the likelier cause is an
     API key of another mode or business, which must not empty every account at once.
     """
-    opened = open_with_accounts(session, lease, catalog)
+    opened = open_with_account(session, lease, catalog)
     if opened is None:
         return False
     subscription = opened.subscription
@@ -162,9 +160,4 @@ def _finish_sync(
         drift_finding.update_findings(session, subscription.id, new_findings, kinds=kinds)
     else:
         drift_finding.record(session, subscription.id, new_findings)
-    session.execute(
-        update(InboxEvent)
-        .where(InboxEvent.id.in_(lease.events), InboxEvent.state.in_((InboxState.PENDING, InboxState.DEAD)))
-        .values(state=InboxState.DONE, reason=None)
-    )
-    session.flush()
+    inbox.mark_done(session, lease.events)

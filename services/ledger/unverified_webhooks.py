@@ -48,7 +48,8 @@ def _raise_by(
     """The raised figures and the body as the row stores it; None if the body raises nothing, lowers anything,
     or names another account than the subscription's.
     """
-    decision, owner = ownership.decide(session, subscription, snapshot, catalog), subscription.placement.owner
+    owner = subscription.placement.owner
+    decision = ownership.decide(session, subscription.placement, snapshot, catalog)
     if owner is not None and (decision.is_doubted or decision.owner != owner):
         return None
     complete = completed(snapshot, subscription.verified, catalog.account_key)

@@ -169,8 +169,7 @@ class Convergence(RuleBasedStateMachine):
     def give_up(self, which: str) -> None:
         """The last attempt fails: the subscription and the events behind it are dead letters."""
         with self.runtime.sessions.begin() as session:
-            lease = sync_queue.lease(session, which, LEASE)
-            if lease is not None:
+            for lease in sync_queue.lease(session, [which], LEASE):
                 sync_queue.mark_dead(session, lease, "gave up")
 
     @precondition(lambda self: self.provider.failing is None)
@@ -246,14 +245,14 @@ class Convergence(RuleBasedStateMachine):
         if others_are_slow:
             self.time_passes()
         with self.runtime.sessions.begin() as session:
-            lease = sync_queue.lease(session, which, LEASE)
-        if lease is None or self.provider.failing is not None:
+            leases = sync_queue.lease(session, [which], LEASE)
+        if not leases or self.provider.failing is not None:
             return
         try:
             seen = self.provider.retrieve(which)
         except SubscriptionNotAtProvider:
             return
-        self.running.append(RunningSync(lease, seen))
+        self.running.append(RunningSync(leases[0], seen))
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
