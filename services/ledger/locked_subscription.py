@@ -16,11 +16,11 @@ from models import account as account_rows
 from models import generation
 from models.audit import Cause
 from models.base import Json
-from models.subscription import Subscription, placement_of
+from models.subscription import Subscription, lock, placement_of
 from models.sync_queue import Lease
 from services.ledger import ownership
 from services.ledger.accounts import evaluate_or_defer
-from services.ledger.evaluation_inputs import Inputs, load
+from services.ledger.evaluation_inputs import Inputs, load_with
 from services.ledger.locked_account import LockedAccount, Subject, lock_account
 
 
@@ -149,6 +149,8 @@ def _lock_all(
     """Lock the accounts in the order of their ids, to avoid deadlocks, then the subscription."""
     accounts = [lock_account(session, account_id) for account_id in sorted(filter(None, account_ids))]
     ids = [account.account_id for account in accounts]
-    inputs = load(session, ids, catalog, subscription_id)
-    subscription = session.get_one(Subscription, subscription_id)  # loaded with the inputs
-    return OpenedSubscription(subscription, accounts, inputs)
+    locked = lock(session, ids, subscription_id)
+    subscription = next(one for one in locked if one.id == subscription_id)
+    return OpenedSubscription(
+        subscription, accounts, load_with(session, ids, locked, catalog, subscription_id)
+    )
