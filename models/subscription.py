@@ -138,7 +138,7 @@ class Subscription(Base):
     @property
     def placement(self) -> Placement:
         """Its current owner and refused accounts, for the decision about ownership."""
-        return _placement(self.id, self.account_id, self.linked_by, self.refused_accounts)
+        return placement_from(self.id, self.account_id, self.linked_by, self.refused_accounts)
 
     def assign_to(self, owner: Owner | None, nonce: str | None = None) -> None:
         """Link it to the owner's account, or to none. `nonce` is that of the signed checkout behind it, if
@@ -236,12 +236,13 @@ def placement_of(session: Session, subscription_id: str) -> Placement:
     """The placement of a known subscription as last committed, not locked."""
     row = first_row(session, _PLACEMENT, {"id": subscription_id})
     assert row is not None  # subscriptions are never deleted
-    return _placement(subscription_id, *row)
+    return placement_from(subscription_id, *row)
 
 
-def _placement(
+def placement_from(
     subscription_id: str, account_id: str | None, linked_by: str | None, refused: Sequence[str] | None
 ) -> Placement:
+    """The placement that these columns of the subscription's row stand for."""
     is_linked = account_id is not None and linked_by is not None
     owner = Owner(str(account_id), LinkedBy(str(linked_by))) if is_linked else None
     return Placement(subscription_id=subscription_id, owner=owner, refused=frozenset(refused or ()))

@@ -17,10 +17,11 @@ from sqlalchemy import and_, case, func, literal, select, update
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
+from domain.ownership import Placement
 from models.base import affected
 from models.driver import Row, all_rows
 from models.inbox import InboxEvent, InboxState
-from models.subscription import Subscription
+from models.subscription import Subscription, placement_from
 
 # Requesting a sync.
 
@@ -103,10 +104,12 @@ class Lease:
     `covers_hint` is the hint that the coming retrieve covers. `events` are the ids of the inbox rows behind
     it, dead letters included; `event_id` is the newest of these webhooks, `oldest_event_at` the time the
     oldest occurred (the provider's clock). `young_bodies` are the bodies of the newest 5 of them that arrived
-    within a minute, newest first. `taken_at` is when the lease began (database clock).
+    within a minute, newest first. `taken_at` is when the lease began (database clock), `placement` what the
+    row said then about the owner.
     """
 
     subscription_id: str
+    placement: Placement
     fence: int
     covers_hint: int
     attempt: int
@@ -130,7 +133,7 @@ WITH due AS MATERIALIZED (
 UPDATE subscriptions AS leased
 SET fence = fence + 1, lease_until = now() + %(duration)s, attempts = attempts + 1, rung_at = NULL
 FROM due WHERE leased.id = due.id
-RETURNING leased.id, fence, hint, attempts, now(), routine
+RETURNING leased.id, account_id, linked_by, refused_accounts, fence, hint, attempts, now(), routine
 """
 # The states are literals, so that every plan may use the index `inbox_unfinished`.
 _EVENTS = """
@@ -148,7 +151,9 @@ def lease(session: Session, subscription_ids: Sequence[str], duration: timedelta
     # inbox: the events read are exactly those that `covers_hint` covers. As one statement, it would not see
     # an event that was stored while it waited for a lock.
     wanted = {"ids": list(subscription_ids), "duration": duration}
-    leases = {row[0]: Lease(*row) for row in all_rows(session, _LEASE, wanted)}
+    leases = {
+        row[0]: Lease(row[0], placement_from(*row[:4]), *row[4:]) for row in all_rows(session, _LEASE, wanted)
+    }
     events: dict[str, list[Row]] = {}
     if leases:
         for subscription_id, *event in all_rows(session, _EVENTS, {"ids": list(leases)}):

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from domain.catalog.model import Catalog
 from domain.errors import Contended
-from domain.ownership import Decision, LinkedBy, Placement
+from domain.ownership import Decision, LinkedBy
 from domain.snapshot import SubscriptionSnapshot
 from models import account as account_rows
 from models import generation
@@ -64,19 +64,18 @@ def open_leased(
     """Lock the leased subscription with its present account and its owner by the snapshot.
 
     Returns None if another worker took over the lease, a newer generation took over, or the owner changed
-    while the locks were taken; the lease then expires and the sync is repeated. The owner is decided twice:
+    since the lease was taken; the lease then expires and the sync is repeated. The owner is decided twice:
     before the locks, because accounts are locked in the order of their ids, and again under the locks.
     """
-    placement = placement_of(session, lease.subscription_id)
-    decision = ownership.decide(session, placement, snapshot, catalog)
+    decision = ownership.decide(session, lease.placement, snapshot, catalog)
     owner = decision.owner
-    if placement.account_id == owner.account_id:
-        return _open_decided(session, lease, snapshot, catalog, placement=placement, decision=decision)
+    if lease.placement.account_id == owner.account_id:
+        return _open_decided(session, lease, snapshot, catalog, decision)
     opened = None
     with suppress(_Abandoned), session.begin_nested():
         by_metadata = owner.linked_by is LinkedBy.METADATA
         account_rows.insert_if_absent(session, owner.account_id, catalog.defaults, by_metadata=by_metadata)
-        opened = _open_decided(session, lease, snapshot, catalog, placement=placement, decision=decision)
+        opened = _open_decided(session, lease, snapshot, catalog, decision)
         if opened is None:
             raise _Abandoned
     return opened
@@ -91,33 +90,27 @@ def _open_decided(
     lease: Lease,
     snapshot: SubscriptionSnapshot,
     catalog: Catalog,
-    *,
-    placement: Placement,
     decision: Decision,
 ) -> tuple[OpenedSubscription, Decision] | None:
     """Lock, and decide again; None if the decision is another one now, or the lease was taken over."""
-    opened = _open(session, lease, catalog, placement, decision.owner.account_id)
+    opened = open_with_accounts(session, lease, catalog, decision.owner.account_id)
     if opened is None:
         return None
     under_lock = ownership.decide(session, opened.subscription.placement, snapshot, catalog)
     return (opened, decision) if under_lock == decision else None
 
 
-def open_with_account(session: Session, lease: Lease, catalog: Catalog) -> OpenedSubscription | None:
-    """Lock the subscription's account, if it has one, then the leased subscription.
+def open_with_accounts(
+    session: Session, lease: Lease, catalog: Catalog, *further: str
+) -> OpenedSubscription | None:
+    """Lock the subscription's account and the `further` ones by id, then the leased subscription.
 
     None if another worker took over the lease, the subscription moved, or a newer generation took over.
     """
-    return _open(session, lease, catalog, placement_of(session, lease.subscription_id))
-
-
-def _open(
-    session: Session, lease: Lease, catalog: Catalog, placement: Placement, *further: str
-) -> OpenedSubscription | None:
-    """Lock the account of the placement and the `further` ones by id, then the leased subscription."""
-    opened = _lock_all(session, {placement.account_id, *further}, lease.subscription_id, catalog)
+    account_id = lease.placement.account_id
+    opened = _lock_all(session, {account_id, *further}, lease.subscription_id, catalog)
     subscription = opened.subscription
-    is_unchanged = subscription.fence == lease.fence and subscription.account_id == placement.account_id
+    is_unchanged = subscription.fence == lease.fence and subscription.account_id == account_id
     may_write = all(one.may_evaluate for one in opened.inputs)
     if not opened.inputs:
         may_write = generation.may_evaluate(session, catalog)

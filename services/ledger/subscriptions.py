@@ -29,7 +29,7 @@ from services.ledger.locked_subscription import (
     evaluate_and_save,
     facts_known,
     open_leased,
-    open_with_account,
+    open_with_accounts,
 )
 
 NOT_AT_PROVIDER = {FindingKind.NOT_AT_PROVIDER}
@@ -84,7 +84,7 @@ def not_at_provider(
     announces; a 404 after that ends it. The provider never deletes subscriptions, so the likelier cause is an
     API key of another mode or business, which must not empty every account at once.
     """
-    opened = open_with_account(session, lease, catalog)
+    opened = open_with_accounts(session, lease, catalog)
     if opened is None:
         return False
     subscription = opened.subscription
