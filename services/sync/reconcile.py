@@ -112,7 +112,7 @@ def verify(runtime: Runtime) -> None:
     with runtime.sessions.begin() as session:
         if not scheduled_job.start_if_due(session, _VERIFICATION, _VERIFICATION_PERIOD):
             return
-        even_pace = subscription.count(session) * (_VERIFICATION_PERIOD / verify_every)
+        even_pace = subscription.approximate_count(session) * (_VERIFICATION_PERIOD / verify_every)
         limit = max(_FEWEST_VERIFIED, math.ceil(_CATCHING_UP * even_pace))
         oldest = sync_queue.due_for_verification(session, verify_every, limit=limit)
         sync_queue.raise_hints(session, oldest, routine=True)
