@@ -6,6 +6,7 @@ that are done stay done.
 
 from __future__ import annotations
 
+import logging
 import time
 
 from alembic import context
@@ -18,6 +19,8 @@ from migrations.online import LOCK_TIMEOUT
 from models.all_tables import metadata
 from models.database import PatientConnection
 from runtime.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 0.2
 _PATIENCE_SECONDS = 600.0
@@ -47,7 +50,7 @@ def _wait_for_turn(connection: Connection) -> None:
 
 def _migrate(connection: Connection) -> None:
     """Run the missing revisions, again and again if another transaction holds a lock that they need."""
-    give_up_at = time.monotonic() + _PATIENCE_SECONDS
+    give_up_at, is_postponed = time.monotonic() + _PATIENCE_SECONDS, False
     while True:
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.commit()
@@ -64,6 +67,9 @@ def _migrate(connection: Connection) -> None:
             connection.rollback()
             if not isinstance(error.orig, LockNotAvailable) or time.monotonic() >= give_up_at:
                 raise
+            if not is_postponed:
+                log.warning("migration postponed: another transaction holds a lock that it needs")
+            is_postponed = True
         else:
             return
         time.sleep(_PAUSE_SECONDS)

@@ -366,13 +366,15 @@ _CHECK_VERIFICATION = sql(
     ), known AS MATERIALIZED (
         SELECT id, hint > synced AND dead_reason IS NULL AS is_pending, looked_at,
                cast(:period AS interval) * (0.5 + 0.45 * (hashtext(id)::bigint + 2147483648) / 4294967296)
-                   AS share
+                   AS due_after
         FROM subscriptions WHERE id IN (SELECT id FROM checked) ORDER BY id FOR UPDATE
     )
     UPDATE subscriptions
-    SET verify_due_at = share + CASE WHEN known.looked_at + share > now() THEN known.looked_at ELSE now() END
+    SET verify_due_at = CASE WHEN known.looked_at + due_after > now() THEN known.looked_at + due_after
+                             ELSE now() + due_after END
     FROM known WHERE subscriptions.id = known.id
-    RETURNING subscriptions.id, NOT is_pending AND coalesce(known.looked_at + share <= now(), true) AS is_due
+    RETURNING subscriptions.id,
+              NOT is_pending AND coalesce(known.looked_at + due_after <= now(), true) AS is_due
     """
 )
 
