@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import accept, burst, claim, latency, machine, read, resync, servers
+from benchmarks import accept, burst, claim, growth, latency, machine, read, resync, servers
 from benchmarks.pace import FULL, QUICK
 from benchmarks.report import Row, markdown, table
 
@@ -20,6 +20,7 @@ ALL = {
     "burst": burst,
     "latency": latency,
     "resync": resync,
+    "growth": growth,
 }
 
 _README = Path(__file__).parent / "README.md"

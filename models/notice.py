@@ -26,9 +26,9 @@ from sqlalchemy import (
     Identity,
     Index,
     UniqueConstraint,
-    case,
-    delete,
+    and_,
     func,
+    or_,
     select,
     tuple_,
     update,
@@ -38,7 +38,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from domain.errors import NoticeNotFound, NotResendable
 from domain.notices import Notice
-from models.base import Base, Counter, Json, Moment, Written, affected
+from models.base import Base, Counter, Json, Moment, Written, affected, delete_slice
 from models.driver import count_rows
 
 
@@ -287,16 +287,18 @@ def resend(session: Session, notice_id: int) -> int:
     return sent_to
 
 
-def delete_old(session: Session, age: timedelta, *, occasions: timedelta) -> int:
-    """Delete delivered notices older than `age`, and those that may be sent only once when older than
-    `occasions`, since they could be sent again after that. Notices with pending or dead deliveries stay.
+def delete_old(session: Session, age: timedelta, *, occasions: timedelta, limit: int) -> int:
+    """Delete at most `limit` delivered notices older than `age`; those that may be sent only once when older
+    than `occasions`, since they could be sent again after that. Notices with pending or dead deliveries stay.
     Returns how many.
     """
     unfinished = _any_delivery(NoticeDelivery.state != DeliveryState.DELIVERED)
-    kept_for = case((StoredNotice.once.is_(None), age), else_=occasions)
-    return affected(
-        session, delete(StoredNotice).where(StoredNotice.created_at < func.now() - kept_for, ~unfinished)
+    is_old = and_(
+        StoredNotice.created_at < func.now() - age,
+        or_(StoredNotice.once.is_(None), StoredNotice.created_at < func.now() - occasions),
+        ~unfinished,
     )
+    return delete_slice(session, is_old, oldest_by=StoredNotice.created_at, limit=limit)
 
 
 def _any_delivery(condition: ColumnElement[bool]) -> ColumnElement[bool]:

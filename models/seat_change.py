@@ -31,7 +31,6 @@ from sqlalchemy import (
     Text,
     and_,
     any_,
-    delete,
     func,
     or_,
     select,
@@ -43,7 +42,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from domain.errors import ChangeInFlight, SeatChangeNotFound
 from models.account import now
-from models.base import Base, Counter, Json, Moment, Written, affected
+from models.base import Base, Counter, Json, Moment, Written, delete_slice
 from models.driver import first_row
 
 PREVIEW_LASTS = timedelta(minutes=15)
@@ -321,13 +320,11 @@ def retry_cancellation(session: Session, change_id: str, delay: Callable[[int], 
     change.next_at = now(session) + delay(change.attempts)
 
 
-def delete_previews(session: Session, age: timedelta) -> int:
-    """Delete unconfirmed previews older than `age`. Returns their number."""
-    never_sent = delete(SeatChange).where(
-        SeatChange.state.in_((ChangeState.PREVIEWED, ChangeState.EXPIRED)),
-        SeatChange.created_at < func.now() - age,
-    )
-    return affected(session, never_sent)
+def delete_previews(session: Session, age: timedelta, *, limit: int) -> int:
+    """Delete at most `limit` unconfirmed previews older than `age`. Returns their number."""
+    was_never_sent = SeatChange.state.in_((ChangeState.PREVIEWED, ChangeState.EXPIRED))
+    is_old = SeatChange.created_at < func.now() - age
+    return delete_slice(session, was_never_sent & is_old, oldest_by=SeatChange.created_at, limit=limit)
 
 
 def open_changes(session: Session, account_id: str) -> Sequence[SeatChange]:

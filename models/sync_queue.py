@@ -372,22 +372,43 @@ def retry_failed_now(session: Session, *, longer_than: timedelta) -> None:
 
 
 # Each subscription is due after 50 % to 95 % of the period, a share that its id determines. This spreads out
-# subscriptions that were synced together, for example by a backfill.
-_DUE_FOR_VERIFICATION = sql(
+# subscriptions that were synced together, for example by a backfill. `verify_due_at` keeps the timer from
+# computing that for all of them every minute: it is when one is checked next, and the check itself writes it.
+# A sync only makes that too early, so it need not write it, and nor need an older release.
+#
+# The second query is for periods that became shorter since `verify_due_at` was written. The rows are locked
+# in id order to avoid deadlocks.
+_CHECK_VERIFICATION = sql(
     """
-    SELECT id FROM subscriptions
-    WHERE (hint = synced OR dead_reason IS NOT NULL)
-      AND (looked_at IS NULL
-           OR looked_at < now() - cast(:period AS interval)
-                                  * (0.5 + 0.45 * (hashtext(id)::bigint + 2147483648) / 4294967296))
-    ORDER BY looked_at NULLS FIRST LIMIT :limit
+    WITH checked AS MATERIALIZED (
+        (SELECT id FROM subscriptions WHERE verify_due_at <= now() ORDER BY verify_due_at LIMIT :limit)
+        UNION
+        (SELECT id FROM subscriptions
+         WHERE looked_at < now() - cast(:period AS interval) * 0.95
+           AND (hint = synced OR dead_reason IS NOT NULL)
+         ORDER BY looked_at LIMIT :limit)
+    ), known AS MATERIALIZED (
+        SELECT id, hint > synced AND dead_reason IS NULL AS is_pending, looked_at,
+               cast(:period AS interval) * (0.5 + 0.45 * (hashtext(id)::bigint + 2147483648) / 4294967296)
+                   AS due_after
+        FROM subscriptions WHERE id IN (SELECT id FROM checked) ORDER BY id FOR UPDATE
+    )
+    UPDATE subscriptions
+    SET verify_due_at = CASE WHEN known.looked_at + due_after > now() THEN known.looked_at + due_after
+                             ELSE now() + due_after END
+    FROM known WHERE subscriptions.id = known.id
+    RETURNING subscriptions.id,
+              NOT is_pending AND coalesce(known.looked_at + due_after <= now(), true) AS is_due
     """
 )
 
 
 def due_for_verification(session: Session, period: timedelta, *, limit: int) -> Sequence[str]:
-    """Subscriptions due for a routine sync, which each one gets within `period`; least recently synced first.
+    """Subscriptions due for a routine sync, which each one gets within `period`. Request their syncs in the
+    same transaction: none of them is checked again before half of the period has passed.
 
-    Skips subscriptions with a pending sync, unless it is a dead letter.
+    Skips subscriptions with a pending sync, unless it is a dead letter. Checks at most `limit` whose check is
+    due, and as many of those that are nearly overdue.
     """
-    return session.execute(_DUE_FOR_VERIFICATION, {"period": period, "limit": limit}).scalars().all()
+    checked = session.execute(_CHECK_VERIFICATION, {"period": period, "limit": limit})
+    return [row.id for row in checked if row.is_due]
