@@ -70,7 +70,7 @@ def preview(runtime: Runtime, account_id: str, request: SeatRequest) -> Previewe
     Raises `AccountNotFound`; a `Refused` that says why the request cannot be met; `SeatsInUse` with the
     members who would have to leave; and the provider's errors.
     """
-    subscription_id = _choose_subscription(runtime, account_id, request)
+    subscription_id = choose_subscription(runtime, account_id, request)
     sync_or_raise(runtime, subscription_id)
     with runtime.sessions() as session:
         snapshot = snapshot_of(session, subscription_id)
@@ -100,7 +100,7 @@ def preview(runtime: Runtime, account_id: str, request: SeatRequest) -> Previewe
     return Previewed(change, token)
 
 
-def _choose_subscription(runtime: Runtime, account_id: str, request: SeatRequest) -> str:
+def choose_subscription(runtime: Runtime, account_id: str, request: SeatRequest) -> str:
     """The requested subscription, or the only active one that sells the requested seat types."""
     with runtime.sessions() as session:
         account.get(session, account_id)

@@ -59,6 +59,8 @@ def test_the_routes_of_the_contract_are_all_there_is(document: dict[str, Any]):
     account = "/v1/accounts/{account_id}"
     assert {f"{method} {path}" for path, method, _ in operations(document)} == {
         "post /webhooks/{provider}",
+        "get /v1/products/{product_id}/prices",
+        f"get {account}/prices",
         f"get {account}/seats",
         "get /v1/subscriptions/{subscription_id}/seats",
         f"put {account}",
