@@ -100,7 +100,7 @@ def show(path: ChangePath) -> Response:
     responses=responses(ChangesShown, *KEYED, 404),
 )
 @needs(Scope.READ)
-def show_open(path: AccountPath) -> Response:
+def open_changes(path: AccountPath) -> Response:
     with app_context().runtime.sessions() as session:
         account.get(session, path.account_id)
         found = seat_change.open_changes(session, path.account_id)

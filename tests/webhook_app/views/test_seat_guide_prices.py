@@ -1,5 +1,5 @@
-"""What the provider's guide to seat-based billing recommends about prices and plans. Each point is played from
-the first price to the last seat over HTTP; the tests have the guide's points in their names.
+"""What the provider's guide to seat-based billing recommends about prices and plans. Each point is played
+from the first price to the last seat over HTTP; the tests have the numbers of the points in their names.
 """
 
 from __future__ import annotations
