@@ -103,6 +103,61 @@ def test_seats_are_carried_over_into_the_addons_of_the_new_product(
     assert purchased(buyer) == {"full": 18, "viewer": 4}
 
 
+@pytest.mark.parametrize("when", ["now", "at_renewal"])
+def test_a_change_of_our_own_to_another_product_is_no_drift(
+    buyer: FlaskClient, world: World, sold: str, when: str
+):
+    confirmed(buyer, previewed(buyer, "pdt_yearly", when=when))
+    if when == "at_renewal":
+        world.apply(sold, actions.renew(world, Options()), silently=True)
+        buyer.post("/v1/accounts/acme/sync")
+    assert buyer.get("/v1/drift").json["findings"] == []
+    assert provided(world, sold)[0] == "pdt_yearly"
+
+
+def test_the_audit_names_who_changed_the_product(buyer: FlaskClient):
+    shown = previewed(buyer, "pdt_yearly", {"full": 20})
+    confirmed(buyer, shown)
+    rows = buyer.get("/v1/accounts/acme/audit?from=2026-01-01T00:00:00Z").json["rows"]
+    assert rows[-1]["reason"] == f"seat change {shown['change_id']}"
+    assert rows[-1]["actor"] == "key:bootstrap"
+
+
+def test_the_scheduled_product_is_shown_with_its_seats(buyer: FlaskClient):
+    confirmed(buyer, previewed(buyer, "pdt_company", when="at_renewal"))
+    (one,) = buyer.get("/v1/accounts/acme/seats").json["subscriptions"]
+    assert one["scheduled_change"]["seats"] == {"full": "unlimited", "viewer": 4}
+
+
+def test_an_invitation_is_released_with_the_seat_type_that_is_lost(buyer: FlaskClient, service: Runtime):
+    claimed(service, "guest-1", role="guest", hold=True)
+    shown = previewed(buyer, "pdt_solo", {"full": 8}, release="suggested", when="now")
+    assert shown["release"] == ["guest-1"]
+    confirmed(buyer, shown)
+    gone = buyer.get("/v1/accounts/acme/members/guest-1")
+    assert (told(gone), gone.json["released_at"] is not None) == ((404, "member_not_found"), True)
+
+
+def test_members_can_be_given_another_role_before_their_seat_type_is_lost(
+    buyer: FlaskClient, service: Runtime
+):
+    claimed(service, "guest-1", role="guest")
+    assert told(preview(buyer, "pdt_solo", {"full": 8})) == (409, "seats_in_use")
+    assert buyer.patch("/v1/accounts/acme/members/guest-1", json={"role": "member"}).status_code == 200
+    assert confirmed(buyer, previewed(buyer, "pdt_solo", {"full": 8}, when="now")) == "applied"
+
+
+def test_the_new_products_policy_holds_after_the_change(buyer: FlaskClient, service: Runtime):
+    """Solo is soft: a claim beyond the limit is granted there."""
+    confirmed(buyer, previewed(buyer, "pdt_solo", {"full": 3}, when="now"))
+    claims = [
+        buyer.post("/v1/accounts/acme/claims", json={"member_id": f"member-{number}", "role": "member"})
+        for number in range(4)
+    ]
+    assert [one.status_code for one in claims] == [201] * 4
+    assert buyer.get("/v1/accounts/acme/seats").json["seats"]["full"]["overage"] == 1
+
+
 def test_seats_can_change_along_with_the_product(buyer: FlaskClient):
     shown = previewed(buyer, "pdt_yearly", {"full": 20, "viewer": 1})
     assert cart_after(shown)[1] == {"adn_seat_yearly": 15, "adn_viewer_yearly": 1, "adn_support": 1}
