@@ -31,6 +31,8 @@ MOST_WAITING = 200
 _DATABASE_PAUSE_SECONDS = 1.0
 
 _SHORT_PAUSES = {"interval_start": 1, "interval_step": 1, "interval_max": 2}
+# `retry=False` alone still blocks a publisher for six seconds when Redis refuses.
+_ONE_QUICK_RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
 
 class BrokerConnection(Connection):  # type: ignore[misc]  # kombu is not typed
@@ -130,7 +132,7 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
 
     def publish(self, subscription_ids: Sequence[str]) -> None:
         """Wake a worker to sync these subscriptions. If the broker is unreachable, raises its client's error
-        within about two seconds.
+        within about two seconds; if it accepts connections and does not answer, within about ten.
         """
         self._send_wake_up("seatsync.sync", list(subscription_ids))
 
@@ -187,16 +189,15 @@ def _options(settings: Settings, patience: float) -> dict[str, object]:
         # Wait for an unreachable broker, at start or later, without a limit.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_transport_options": _redis_options(patience) if on_redis else {"confirm_publish": True},
+        "broker_transport_options": _redis_options(patience) if on_redis else _rabbitmq_options(patience),
         # The web process must not hang on a publish: one quick retry, then leave it to the sweep.
-        "task_publish_retry_policy": {
-            "max_retries": 1,
-            "interval_start": 0,
-            "interval_step": 0.1,
-            "interval_max": 0.1,
-        },
-        # Only `celery inspect` uses remote control; nothing reads events.
+        "task_publish_retry_policy": _ONE_QUICK_RETRY,
+        # On quorum queues, Celery's own consumer declares 28 more queues that nothing uses.
+        "worker_consumer": "worker.consumer:Consumer",
+        # Nothing reads events or sends commands. A worker would declare a queue for commands, with which
+        # anybody who can write to the broker could stop it.
         "worker_send_task_events": False,
+        "worker_enable_remote_control": False,
         "worker_hijack_root_logger": False,
         "timezone": "UTC",
         # Celery's default scheduler writes a file into the working directory.
@@ -243,9 +244,15 @@ def _redis_options(patience: float) -> dict[str, object]:
         "socket_connect_timeout": min(patience, 2.0),
         "socket_keepalive": True,
         "health_check_interval": 10,
-        # `retry=False` alone still blocks a publisher for six seconds when Redis refuses.
-        "max_retries": 1,
-        "interval_start": 0,
-        "interval_step": 0.1,
-        "interval_max": 0.1,
+        **_ONE_QUICK_RETRY,
+    }
+
+
+def _rabbitmq_options(patience: float) -> dict[str, object]:
+    return {
+        "confirm_publish": True,
+        # A RabbitMQ that accepts connections and never answers would block a publisher without end.
+        "read_timeout": patience,
+        "write_timeout": patience,
+        **_ONE_QUICK_RETRY,
     }
