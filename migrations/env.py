@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from alembic import context
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, text
 
 from migrations import LOCK
 from models.all_tables import metadata
-from models.database import PatientConnection
+from models.database import PatientConnection, connect
 from runtime.settings import Settings
 
 _PAUSE_SECONDS = 0.2
@@ -19,10 +19,10 @@ def _engine() -> Engine:
     given = context.config.attributes.get("engine")
     if given is not None:
         return given
-    url = Settings.from_env().database_url
+    url = Settings.from_env().direct_url
     if url is None:
         raise SystemExit("Set DATABASE_URL, or use `seatsync migrate`, which knows the embedded server.")
-    return create_engine(url)
+    return connect(url, application="seatsync-migrate")
 
 
 def _wait_for_turn(connection: Connection) -> None:

@@ -18,10 +18,10 @@ from kombu import Connection
 
 from domain.errors import NamespaceUnknown
 from models import scheduled_job
-from models.database import connect, session_factory
+from models.database import session_factory
 from runtime import installation, schema
 from runtime.settings import Settings
-from runtime.wiring import Runtime, build, namespace_of
+from runtime.wiring import Runtime, build, check_direct_url, connect_engine, namespace_of
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,11 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         self.conf.update(_options(settings, patience))
 
     def check_database(self) -> None:
-        """Raise `SettingsError` if the database must be migrated, or belongs to another mode or business."""
-        engine = connect(str(self.settings.database_url), pool_size=1, application="seatsync-start")
+        """Raise `SettingsError` if the database must be migrated, belongs to another mode or business, or is
+        reached through a pooler that loses settings or locks.
+        """
+        check_direct_url(self.settings)
+        engine = connect_engine(self.settings, pool_size=1, application="seatsync-start")
         try:
             schema.require(session_factory(engine))
             installation.bind(session_factory(engine), self.settings)
@@ -92,7 +95,7 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         """
         while not self._is_named:
             try:
-                prefix = namespace_of(str(self.settings.database_url))
+                prefix = namespace_of(self.settings)
             except NamespaceUnknown as error:
                 if not wait:
                     raise
