@@ -29,6 +29,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from domain.errors import InboxEventNotFound, NotReplayable
 from models.base import Base, Moment, Written, affected
+from models.driver import count_rows
 
 
 class InboxState(StrEnum):
@@ -167,13 +168,15 @@ def pending_bodies(session: Session, subscription_id: str) -> Sequence[bytes]:
     ).all()
 
 
-def recent_bodies(session: Session, inbox_ids: Sequence[int], *, age: timedelta) -> Sequence[bytes]:
-    """The bodies of the last 5 of these events that arrived within `age`, newest first."""
-    return session.scalars(
-        select(InboxEvent.body)
-        .where(InboxEvent.id.in_(sorted(inbox_ids)[-_FEW:]), InboxEvent.received_at > func.now() - age)
-        .order_by(InboxEvent.id.desc())
-    ).all()
+_MARK_DONE = """
+UPDATE inbox SET state = 'done', reason = NULL WHERE id = ANY (%(ids)s) AND state IN ('pending', 'dead')
+"""
+
+
+def mark_done(session: Session, inbox_ids: Sequence[int]) -> None:
+    """Mark those of the events as done that are pending or dead letters."""
+    if inbox_ids:
+        count_rows(session, _MARK_DONE, {"ids": list(inbox_ids)})
 
 
 def newest_arrival(session: Session) -> datetime | None:

@@ -64,7 +64,7 @@ def app(stack: Stack) -> SeatSync:
 @contextmanager
 def without_sweeper(stack: Stack) -> Iterator[None]:
     """Only wake-ups start work, so what is done meanwhile went through the broker."""
-    sweeper = stack.process("sweeper")
+    (sweeper,) = stack.processes("sweeper")
     sweeper.suspend()
     try:
         yield
