@@ -52,7 +52,7 @@ def budget(*, as_json: bool) -> None:
 
 def _state() -> State:
     with servers() as settings, closing(redis_client(str(settings.redis_url))) as client:
-        prefix = namespace_of(str(settings.database_url))
+        prefix = namespace_of(settings)
         windows = parse_rate(settings.provider_rate)
         return RedisLog(client, windows, Dodo.name, lambda: prefix).state()
 

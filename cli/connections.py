@@ -45,7 +45,7 @@ def database(application: str) -> Iterator[Sessions]:
     settings = read_settings()
     with existing_database(settings) as url:
         name_embedded_database(settings)
-        engine = connect(url, application=application)
+        engine = connect(url, application=application, is_pooled=settings.is_pooled)
         try:
             yield session_factory(engine)
         finally:

@@ -57,7 +57,7 @@ def migrate_to_head(settings: Settings, *, reassign: bool = False) -> Migrated:
     Raises `SettingsError` if the database belongs to another mode or business, unless `reassign` is set.
     """
     catalog = read_catalog(settings)
-    engine = connect(str(settings.database_url), application="seatsync-migrate")
+    engine = connect(str(settings.direct_url), application="seatsync-migrate")
     try:
         migrations.upgrade(engine)
         with session_factory(engine).begin() as session:

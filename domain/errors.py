@@ -35,6 +35,12 @@ class ForeignDatabase(SettingsError):
     code = "foreign_database"
 
 
+class PoolerMisused(SettingsError):
+    """The database is reached through a connection pooler in a way that loses time limits or locks."""
+
+    code = "pooler_misused"
+
+
 @dataclass(frozen=True, slots=True)
 class Mistake:
     """One mistake in the catalogue: its place, and what is wrong with the allowed values."""

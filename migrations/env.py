@@ -11,13 +11,13 @@ import time
 
 from alembic import context
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from migrations import LOCK
 from migrations.online import LOCK_TIMEOUT
 from models.all_tables import metadata
-from models.database import PatientConnection
+from models.database import PatientConnection, connect
 from runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,10 +30,10 @@ def _engine() -> Engine:
     given = context.config.attributes.get("engine")
     if given is not None:
         return given
-    url = Settings.from_env().database_url
+    url = Settings.from_env().direct_url
     if url is None:
         raise SystemExit("Set DATABASE_URL, or use `seatsync migrate`, which knows the embedded server.")
-    return create_engine(url)
+    return connect(url, application="seatsync-migrate")
 
 
 def _wait_for_turn(connection: Connection) -> None:

@@ -5,25 +5,32 @@ A session records which accounts it wrote, so that `runtime.wiring` can invalida
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, LiteralString, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
+from domain.errors import PoolerMisused
+
 Sessions = sessionmaker[Session]
 
-# UTC whatever the server's setting. No statement waits longer for a lock, or runs longer, than a caller would
-# wait; and a transaction left open by its process releases its locks. The last option is for disks without
-# moving heads: with the default of 4, pages of a large account's members are read by walking the primary key
-# of the whole table.
-_SERVER_OPTIONS = (
-    "-c timezone=utc -c lock_timeout=5s -c statement_timeout=15s -c idle_in_transaction_session_timeout=30s "
-    "-c random_page_cost=1.1"
-)
+SERVER_SETTINGS: Final[Mapping[str, str]] = {
+    "timezone": "UTC",
+    "lock_timeout": "5s",
+    "statement_timeout": "15s",
+    "idle_in_transaction_session_timeout": "30s",
+    "random_page_cost": "1.1",
+}
+"""What holds on every connection, as `SHOW` prints it. UTC whatever the server's setting. No statement waits
+longer for a lock, or runs longer, than a caller would wait; and a transaction left open by its process
+releases its locks. The last one is for disks without moving heads: with PostgreSQL's default of 4, pages of a
+large account's members are read by walking the primary key of the whole table.
+"""
+_SERVER_OPTIONS: Final = " ".join(f"-c {name}={value}" for name, value in SERVER_SETTINGS.items())
 
 # An unreachable server is detected within 2 seconds, a broken connection within about 10. Without these, a
 # half-open connection would block its thread until the kernel's own time-outs.
@@ -63,30 +70,91 @@ class PatientConnection(psycopg.Connection[Any]):
             raise
 
 
-def connect(url: str, *, pool_size: int = 8, application: str = "seatsync") -> Engine:
+def connect(
+    url: str, *, pool_size: int = 8, application: str = "seatsync", is_pooled: bool = False
+) -> Engine:
     """An engine for PostgreSQL. An unreachable server is detected within 2 seconds, a frozen one after
     `ANSWER_SECONDS`.
+
+    `is_pooled`: the URL leads through a pooler such as PgBouncer, which may give each transaction another
+    connection of the server. Then nothing may be kept from one transaction to the next: no session-level
+    lock, no setting and no prepared statement.
+
+    Connecting raises `PoolerMisused` if the URL leads through a pooler and `is_pooled` is not set, or if
+    `SERVER_SETTINGS` are not in force behind it.
     """
+    how: dict[str, object] = {"prepare_threshold": None} if is_pooled else {"options": _SERVER_OPTIONS}
     engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=4,
         pool_timeout=5,
-        connect_args={**_TIMEOUTS, "options": _SERVER_OPTIONS, "application_name": application},
+        connect_args={**_TIMEOUTS, **how, "application_name": application},
     )
-    event.listen(engine, "do_connect", _connect_patiently)
+    event.listen(engine, "do_connect", _connect_through_pooler if is_pooled else _connect_directly)
     return engine
 
 
-def _connect_patiently(
+def _connect_directly(
     _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]
 ) -> PatientConnection:
-    return PatientConnection.connect(*arguments, **options)
+    try:
+        connection = PatientConnection.connect(*arguments, **options)
+    except psycopg.OperationalError as error:
+        if "unsupported startup parameter" in str(error):
+            raise PoolerMisused(_POOLED_UNAWARES) from None
+        raise
+    # A pooler gives its clients process ids of its own invention.
+    if _ask(connection, "SELECT pg_backend_pid()") != [(connection.info.backend_pid,)]:
+        connection.close()
+        raise PoolerMisused(_POOLED_UNAWARES)
+    return connection
+
+
+def _connect_through_pooler(
+    _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]
+) -> PatientConnection:
+    connection = PatientConnection.connect(*arguments, **options)
+    read = "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name"
+    found: dict[str, str] = dict(_ask(connection, read, [list(SERVER_SETTINGS)]))
+    if found != SERVER_SETTINGS:
+        user = connection.info.user
+        connection.close()
+        raise PoolerMisused(_explain_settings(user, found))
+    return connection
+
+
+def _ask(connection: PatientConnection, query: LiteralString, parameters: Sequence[object] = ()) -> list[Any]:
+    """The rows of the query's result. It runs outside of a transaction, and needs one round trip."""
+    connection.autocommit = True
+    rows = connection.execute(query, parameters).fetchall()
+    connection.autocommit = False
+    return rows
+
+
+_POOLED_UNAWARES: Final = (
+    "The database is reached through a connection pooler such as PgBouncer, which would lose time limits and "
+    "locks of the service. Set DATABASE_URL to the pooler, and DATABASE_DIRECT_URL to PostgreSQL itself."
+)
+
+
+def _explain_settings(user: str, found: Mapping[str, str]) -> str:
+    wrong = {name: wanted for name, wanted in SERVER_SETTINGS.items() if found[name] != wanted}
+    differences = ", ".join(f"{name} is {found[name]} instead of {wanted}" for name, wanted in wrong.items())
+    message = (
+        f"DATABASE_URL leads through a connection pooler, and behind it {differences}. A pooler does not "
+        "take such settings from its clients. Set them for the user, then have the pooler open new "
+        "connections (RECONNECT in PgBouncer's console):"
+    )
+    return "\n".join(
+        [message, *(f"  ALTER ROLE \"{user}\" SET {name} = '{wanted}';" for name, wanted in wrong.items())]
+    )
 
 
 @contextmanager
 def dedicated_connection(engine: Engine) -> Iterator[Connection]:
-    """A connection for a session-level lock, which ends with the connection and so with the process.
+    """A connection for a session-level lock, which ends with the connection and so with the process. The
+    engine must not be a pooled one.
 
     It autocommits, because the server would end a transaction that stays idle. At the end it is closed rather
     than returned to the pool, so that no other user inherits its lock or settings.

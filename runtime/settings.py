@@ -20,6 +20,8 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 
 from domain.errors import SettingsError
@@ -140,6 +142,12 @@ class Settings(BaseModel):
         alias="DATABASE_URL",
         description="PostgreSQL, postgresql://user:password@host/name; unset: an embedded server",
     )
+    database_direct_url: DatabaseUrl | None = Field(
+        None,
+        alias="DATABASE_DIRECT_URL",
+        description="PostgreSQL itself, if DATABASE_URL leads through a pooler such as PgBouncer; unset: it "
+        "does not",
+    )
     redis_url: RedisUrl | None = Field(
         None, alias="REDIS_URL", description="Redis, redis://host:6379/0; unset: an embedded server"
     )
@@ -226,6 +234,13 @@ class Settings(BaseModel):
         description="true or false: whether notices may go to private addresses, and without https",
     )
 
+    @field_validator("database_direct_url")
+    @classmethod
+    def _needs_a_pooler(cls, direct_url: str | None, info: ValidationInfo) -> str | None:
+        if direct_url is not None and info.data.get("database_url", "faulty") is None:
+            raise ValueError("is set, and DATABASE_URL is not")
+        return direct_url
+
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Read the settings. Raises `SettingsError`, which names every faulty variable, and never its value.
@@ -251,6 +266,16 @@ class Settings(BaseModel):
     @property
     def provider_url(self) -> str:
         return (self.base_url or BASE_URLS[self.environment]).rstrip("/")
+
+    @property
+    def is_pooled(self) -> bool:
+        """True if DATABASE_URL leads through a connection pooler."""
+        return self.database_direct_url is not None
+
+    @property
+    def direct_url(self) -> str | None:
+        """The address of PostgreSQL itself, for migrations and for locks that outlast a transaction."""
+        return self.database_direct_url or self.database_url
 
     @property
     def broker_url(self) -> str | None:

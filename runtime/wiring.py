@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 import providers
@@ -39,6 +40,12 @@ class Runtime:
     redis: redis.Redis
     cache: SeatCache
     provider: Provider
+    direct_engine: Engine | None = None
+
+    @property
+    def lock_engine(self) -> Engine:
+        """For locks that outlast a transaction: connections that do not lead through a pooler."""
+        return self.direct_engine or self.engine
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -50,6 +57,7 @@ class Runtime:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+        self.lock_engine.dispose()
         self.redis.close()
 
 
@@ -63,7 +71,7 @@ def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsyn
         raise SettingsError(
             "DATABASE_URL and REDIS_URL must be set here. Only `seatsync up` starts servers itself."
         )
-    engine = connect(settings.database_url, pool_size=pool_size, application=application)
+    engine = connect_engine(settings, pool_size=pool_size, application=application)
     client = redis_client(settings.redis_url)
     sessions = session_factory(engine)
     namespace = Namespace(sessions)
@@ -84,14 +92,41 @@ def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsyn
             prefix=namespace,
             proxy=settings.proxy.get_secret_value() if settings.proxy else None,
         ),
+        direct_engine=(
+            connect(settings.database_direct_url, pool_size=1, application=application)
+            if settings.database_direct_url
+            else None
+        ),
     )
 
 
-def namespace_of(database_url: str) -> str:
+def connect_engine(settings: Settings, *, pool_size: int = 8, application: str) -> Engine:
+    """An engine for DATABASE_URL, which may lead through a pooler."""
+    return connect(
+        str(settings.database_url),
+        pool_size=pool_size,
+        application=application,
+        is_pooled=settings.is_pooled,
+    )
+
+
+def check_direct_url(settings: Settings) -> None:
+    """Raise `PoolerMisused` if DATABASE_DIRECT_URL leads through a pooler too. Does nothing if it cannot be
+    reached.
+    """
+    if settings.database_direct_url is None:
+        return
+    engine = connect(settings.database_direct_url, pool_size=1, application="seatsync-start")
+    with suppress(SQLAlchemyError), engine.connect():
+        pass
+    engine.dispose()
+
+
+def namespace_of(settings: Settings) -> str:
     """The prefix of the service's keys and queues for this database. Raises `NamespaceUnknown` if the
     database cannot be read.
     """
-    engine = connect(database_url, pool_size=1, application="seatsync-id")
+    engine = connect_engine(settings, pool_size=1, application="seatsync-id")
     try:
         return Namespace(session_factory(engine))()
     finally:

@@ -18,10 +18,10 @@ from kombu import Connection
 
 from domain.errors import NamespaceUnknown
 from models import scheduled_job
-from models.database import connect, session_factory
+from models.database import session_factory
 from runtime import installation, schema
 from runtime.settings import Settings
-from runtime.wiring import Runtime, build, namespace_of
+from runtime.wiring import Runtime, build, check_direct_url, connect_engine, namespace_of
 from worker import queues
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ MOST_WAITING = 200
 _DATABASE_PAUSE_SECONDS = 1.0
 
 _SHORT_PAUSES = {"interval_start": 1, "interval_step": 1, "interval_max": 2}
+# `retry=False` alone still blocks a publisher for six seconds when Redis refuses.
+_ONE_QUICK_RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
 
 class BrokerConnection(Connection):  # type: ignore[misc]  # kombu is not typed
@@ -70,8 +72,11 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         self._name_queues("seatsync")
 
     def check_database(self) -> None:
-        """Raise `SettingsError` if the database must be migrated, or belongs to another mode or business."""
-        engine = connect(str(self.settings.database_url), pool_size=1, application="seatsync-start")
+        """Raise `SettingsError` if the database must be migrated, belongs to another mode or business, or is
+        reached through a pooler that loses settings or locks.
+        """
+        check_direct_url(self.settings)
+        engine = connect_engine(self.settings, pool_size=1, application="seatsync-start")
         try:
             schema.require(session_factory(engine))
             installation.bind(session_factory(engine), self.settings)
@@ -92,7 +97,7 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         """
         while not self._is_named:
             try:
-                prefix = namespace_of(str(self.settings.database_url))
+                prefix = namespace_of(self.settings)
             except NamespaceUnknown as error:
                 if not wait:
                     raise
@@ -138,7 +143,7 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
 
     def publish(self, subscription_ids: Sequence[str]) -> None:
         """Wake a worker to sync these subscriptions. If the broker is unreachable, raises its client's error
-        within about two seconds.
+        within about two seconds; if it accepts connections and does not answer, within about ten.
         """
         self._send_wake_up("seatsync.sync", list(subscription_ids))
 
@@ -193,16 +198,15 @@ def _options(settings: Settings, patience: float) -> dict[str, object]:
         # Wait for an unreachable broker, at start or later, without a limit.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_transport_options": _redis_options(patience) if on_redis else {"confirm_publish": True},
+        "broker_transport_options": _redis_options(patience) if on_redis else _rabbitmq_options(patience),
         # The web process must not hang on a publish: one quick retry, then leave it to the sweep.
-        "task_publish_retry_policy": {
-            "max_retries": 1,
-            "interval_start": 0,
-            "interval_step": 0.1,
-            "interval_max": 0.1,
-        },
-        # Only `celery inspect` uses remote control; nothing reads events.
+        "task_publish_retry_policy": _ONE_QUICK_RETRY,
+        # On quorum queues, Celery's own consumer declares 28 more queues that nothing uses.
+        "worker_consumer": "worker.consumer:Consumer",
+        # Nothing reads events or sends commands. A worker would declare a queue for commands, with which
+        # anybody who can write to the broker could stop it.
         "worker_send_task_events": False,
+        "worker_enable_remote_control": False,
         "worker_hijack_root_logger": False,
         "timezone": "UTC",
         # Celery's default scheduler writes a file into the working directory.
@@ -249,9 +253,15 @@ def _redis_options(patience: float) -> dict[str, object]:
         "socket_connect_timeout": min(patience, 2.0),
         "socket_keepalive": True,
         "health_check_interval": 10,
-        # `retry=False` alone still blocks a publisher for six seconds when Redis refuses.
-        "max_retries": 1,
-        "interval_start": 0,
-        "interval_step": 0.1,
-        "interval_max": 0.1,
+        **_ONE_QUICK_RETRY,
+    }
+
+
+def _rabbitmq_options(patience: float) -> dict[str, object]:
+    return {
+        "confirm_publish": True,
+        # A RabbitMQ that accepts connections and never answers would block a publisher without end.
+        "read_timeout": patience,
+        "write_timeout": patience,
+        **_ONE_QUICK_RETRY,
     }

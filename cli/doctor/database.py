@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import migrations
 from cli.doctor.result import Level, Result, ok
+from domain.errors import PoolerMisused
 from models import account
 from models.assignment import shared_addresses
 from runtime.wiring import Runtime
@@ -32,9 +33,34 @@ def check(runtime: Runtime) -> Iterator[Result]:
         )
         return
     yield ok("database", "The database responds.")
+    yield from _direct_address(runtime)
     yield schema(migrations.revision_of(runtime.engine), migrations.newest())
     yield clock(database_time - datetime.now(UTC))
     yield from _addresses(runtime)
+
+
+def _direct_address(runtime: Runtime) -> Iterator[Result]:
+    """The address beside the pooler's, if there is one."""
+    if runtime.direct_engine is None:
+        return
+    name = "direct database"
+    try:
+        with runtime.direct_engine.connect():
+            yield ok(name, "PostgreSQL responds without the pooler.")
+    except SQLAlchemyError as error:
+        yield Result(
+            Level.FAILURE,
+            name,
+            f"PostgreSQL does not respond without the pooler ({type(error).__name__}).",
+            "Check DATABASE_DIRECT_URL. Meanwhile no notices are sent.",
+        )
+    except PoolerMisused:
+        yield Result(
+            Level.FAILURE,
+            name,
+            "DATABASE_DIRECT_URL leads through a pooler too.",
+            "Set it to PostgreSQL itself. Meanwhile no notices are sent.",
+        )
 
 
 def _addresses(runtime: Runtime) -> Iterator[Result]:

@@ -110,7 +110,7 @@ def _load(staging: Staging, file: Path) -> None:
 def _import(
     runtime: Runtime, staging: Staging, *, batch: int, create_accounts: bool, rejects_file: TextIO | None
 ) -> None:
-    with importer.exclusive_lock(runtime.engine, staging.digest):
+    with importer.exclusive_lock(runtime.lock_engine, staging.digest):
         run = importer.begin_or_resume(runtime, staging.digest)
         if run.rows_done:
             click.echo(

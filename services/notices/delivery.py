@@ -61,7 +61,7 @@ def _lock_for_one_worker(runtime: Runtime) -> Iterator[bool]:
     frozen process.
     """
     timeout = {"timeout": str(_FROZEN_AFTER // timedelta(milliseconds=1))}
-    with dedicated_connection(runtime.engine) as connection:
+    with dedicated_connection(runtime.lock_engine) as connection:
         connection.execute(sql("SELECT set_config('idle_session_timeout', :timeout, false)"), timeout)
         yield bool(connection.scalar(sql("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}))
 

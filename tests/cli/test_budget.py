@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from cli.main import cli
 from providers.base import Priority
 from providers.rate_limit.budget import DEFAULT_RATE, Budget, parse_rate
+from runtime.settings import Settings
 from runtime.wiring import namespace_of
 from tests.providers.stub import closed_port
 
@@ -37,7 +38,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 def worker(client: redis.Redis, environment: dict[str, str]) -> Budget:
     """The budget as a process of the service has it."""
-    prefix = namespace_of(environment["DATABASE_URL"])
+    prefix = namespace_of(Settings.from_env(environment))
     return Budget(parse_rate(DEFAULT_RATE), client, name="dodo", prefix=lambda: prefix)
 
 

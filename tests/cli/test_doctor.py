@@ -24,7 +24,7 @@ from cli.doctor.runner import run_checks
 from cli.main import cli
 from domain.catalog.model import MetadataNames, Rules
 from models import account, inbox, scheduled_job
-from models.database import Sessions
+from models.database import Sessions, connect
 from models.drift_finding import DriftFinding
 from models.inbox import InboxState
 from models.subscription import Subscription
@@ -411,6 +411,17 @@ def test_a_database_that_is_not_migrated_to_the_newest_is_found(found: Found, ot
     told = found(exit_code=2, DATABASE_URL=other_database)["database schema"]
     assert told["level"] == "failure"
     assert told["found"].startswith("The database is at revision 0001, this release at ")
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_a_direct_address_beside_a_pooler_s_is_checked(
+    runtime: Runtime, environment: dict[str, str], is_away: bool
+):
+    url = f"postgresql+psycopg://nobody@127.0.0.1:{closed_port()}/none"
+    direct = connect(url if is_away else environment["DATABASE_URL"])
+    told = {one.check: one.level for one in database.check(replace(runtime, direct_engine=direct))}
+    direct.dispose()
+    assert told["direct database"] == ("failure" if is_away else "ok")
 
 
 @pytest.mark.parametrize(

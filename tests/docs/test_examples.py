@@ -21,7 +21,7 @@ from webhook_app.schemas.seats import SeatsDocument
 
 def test_every_kind_of_example_is_tested_or_is_output_and_settings_of_other_programs():
     tested = {"bash", "console", "json", "python", "toml"}
-    assert languages() == {*tested, "nginx", "text", "{glossary}", "{toctree}"}
+    assert languages() == {*tested, "nginx", "sql", "text", "{glossary}", "{toctree}"}
 
 
 def test_the_examples_that_are_tested_here_are_all_there_are():

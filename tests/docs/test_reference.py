@@ -17,10 +17,11 @@ from domain.catalog.reader import parse
 from domain.findings import FindingKind, Uncountable
 from domain.notices import NoticeType
 from domain.statuses import DEFAULT_EFFECTS, StatusEffect
+from models.database import SERVER_SETTINGS
 from providers.dodo.refusals import REFUSALS
 from runtime.settings import described
 from tests.cli.commands import names
-from tests.docs.manual import ALL_TEXT, EXAMPLE, PAGES, ROOT, commands, first_cells
+from tests.docs.manual import ALL_TEXT, EXAMPLE, PAGES, ROOT, blocks, commands, first_cells
 from tests.webhook_app.conftest import anyone, app, apps, client, open_door, wake_ups  # noqa: F401  fixtures
 from tests.webhook_app.contract import documented
 from webhook_app import problems
@@ -68,6 +69,11 @@ def kinds(root: type[errors.SeatSyncError]) -> Iterator[type[errors.SeatSyncErro
 
 
 # Settings and commands.
+
+
+def test_the_settings_of_a_pooled_user_are_those_that_are_checked():
+    (statements,) = blocks("docs/operations.md", "sql")
+    assert dict(re.findall(r"SET (\w+) = '(\w+)';", statements)) == SERVER_SETTINGS
 
 
 def test_the_settings_are_all_described_and_no_others():

@@ -109,6 +109,22 @@ def test_every_name_of_postgresql_means_the_driver_that_is_used(enough: dict[str
     assert settings.database_url == "postgresql+psycopg://u:p@host:5433/db?sslmode=require"
 
 
+def test_a_direct_address_makes_the_other_one_a_pooler_s(enough: dict[str, str]):
+    urls = {"DATABASE_URL": "postgresql://pooler/db", "DATABASE_DIRECT_URL": "postgresql://server/db"}
+    settings = Settings.from_env({**enough, **urls})
+    assert (settings.is_pooled, settings.direct_url) == (True, "postgresql+psycopg://server/db")
+
+
+def test_without_a_direct_address_there_is_no_pooler(enough: dict[str, str]):
+    settings = Settings.from_env({**enough, "DATABASE_URL": "postgresql://server/db"})
+    assert (settings.is_pooled, settings.direct_url) == (False, settings.database_url)
+
+
+def test_a_direct_address_alone_is_refused(enough: dict[str, str]):
+    told = complaint({**enough, "DATABASE_DIRECT_URL": "postgresql://server/db"})
+    assert "DATABASE_DIRECT_URL: is set, and DATABASE_URL is not" in told
+
+
 @pytest.mark.parametrize("scheme", ["postgresql+psycopg2", "postgresql+asyncpg", "mysql", "postgre"])
 def test_other_databases_and_drivers_are_refused_with_what_is_taken(enough: dict[str, str], scheme: str):
     assert "postgresql://" in complaint({**enough, "DATABASE_URL": f"{scheme}://u:p@host/db"})

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from celery.beat import Scheduler
+from celery.worker import consumer
 from kombu.exceptions import OperationalError
 from kombu.utils.imports import symbol_by_name
 
@@ -184,3 +185,10 @@ def test_on_rabbitmq_the_queue_itself_has_the_name_of_its_database(environment: 
     assert app.conf.task_default_queue.startswith("seatsync.")
     name = app.conf.task_default_queue
     assert list(app.amqp.queues) == [name, f"{name}.slow"]
+
+
+def test_a_worker_prepares_everything_that_celery_does_but_delayed_tasks(environment: dict[str, str]):
+    app = SeatSync(Settings.from_env(environment))
+    ours = symbol_by_name(app.conf.worker_consumer).Blueprint.default_steps
+    (left_out,) = set(consumer.Consumer.Blueprint.default_steps) - set(ours)
+    assert left_out.endswith("DelayedDelivery")

@@ -406,7 +406,7 @@ def test_a_slow_receiver_leaves_most_of_the_time_to_others(
     runtime: Runtime, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(delivering, "_SLOW_SECONDS", 0.02)
-    monkeypatch.setattr(delivering, "_RUN_SECONDS", 0.1)
+    monkeypatch.setattr(delivering, "_RUN_SECONDS", 0.5)
     registered(runtime, receiver.url)
     receiver.answers = [slow_success] * 20
     for _ in range(20):
