@@ -60,14 +60,16 @@ class PatientConnection(psycopg.Connection[Any]):
             raise
 
 
-def connect(url: str, *, pool_size: int = 8, application: str = "seatsync") -> Engine:
+def connect(url: str, *, pool_size: int = 8, max_overflow: int = 4, application: str = "seatsync") -> Engine:
     """An engine for PostgreSQL. An unreachable server is detected within 2 seconds, a frozen one after
     `ANSWER_SECONDS`.
+
+    Up to `pool_size` connections are kept open; `max_overflow` more are closed after each use.
     """
     engine = create_engine(
         url,
         pool_size=pool_size,
-        max_overflow=4,
+        max_overflow=max_overflow,
         pool_timeout=5,
         connect_args={**_TIMEOUTS, "options": _SERVER_OPTIONS, "application_name": application},
     )
