@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-
 from flask import Flask
 
-from runtime import installation, schema
+from runtime import garbage, installation, schema
 from runtime.logs import configure
 from runtime.servers import with_existing_servers
 from runtime.settings import Settings
@@ -36,7 +34,5 @@ def create() -> Flask:
         installation.bind(connected.sessions, settings)
     wake_ups = WakeUps(SeatSync(settings, patience=_BROKER_PATIENCE).publish)
     app = create_app(runtime, wake_ups, reserved)
-    # The app's own objects are never garbage. Scanning them would pause every request for 0.1 seconds.
-    gc.collect()
-    gc.freeze()
+    garbage.exclude_present_objects()
     return app
