@@ -7,7 +7,7 @@ and result processing are skipped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import psycopg
@@ -26,10 +26,22 @@ def first_row(session: Session, statement: str, parameters: Mapping[str, object]
 
     `statement` uses the driver's placeholders, `%(name)s`. Raises the same errors as `session.execute`.
     """
+    return _executed(session, statement, parameters).fetchone()
+
+
+def all_rows(session: Session, statement: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+    """Like `first_row`, but all rows of the result."""
+    return _executed(session, statement, parameters).fetchall()
+
+
+def _executed(
+    session: Session, statement: str, parameters: Mapping[str, object]
+) -> psycopg.Cursor[tuple[Any, ...]]:
+    """The executed cursor, which has received all rows."""
     connection = session.connection()
     driver = cast("Driver", connection.connection.driver_connection)
     try:
-        return driver.execute(statement, parameters).fetchone()
+        return driver.execute(statement, parameters)
     except psycopg.Error as error:
         raise _sqlalchemy_error(error, connection.engine, statement, driver) from None
     except BaseException:
