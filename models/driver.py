@@ -18,26 +18,29 @@ from sqlalchemy.orm import Session
 
 from models.base import Json
 
-Driver = psycopg.Connection[tuple[Any, ...]]
+Row = tuple[Any, ...]
+Driver = psycopg.Connection[Row]
 
 
-def first_row(session: Session, statement: str, parameters: Mapping[str, object]) -> tuple[Any, ...] | None:
+def first_row(session: Session, statement: str, parameters: Mapping[str, object]) -> Row | None:
     """The first row of the statement's result, in the session's transaction; None if there is no row.
 
     `statement` uses the driver's placeholders, `%(name)s`. Raises the same errors as `session.execute`.
     """
-    return _executed(session, statement, parameters).fetchone()
+    return _execute(session, statement, parameters).fetchone()
 
 
-def all_rows(session: Session, statement: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
-    """Like `first_row`, but all rows of the result."""
-    return _executed(session, statement, parameters).fetchall()
+def all_rows(session: Session, statement: str, parameters: Mapping[str, object]) -> Sequence[Row]:
+    """Every row of the statement's result; otherwise like `first_row`."""
+    return _execute(session, statement, parameters).fetchall()
 
 
-def _executed(
-    session: Session, statement: str, parameters: Mapping[str, object]
-) -> psycopg.Cursor[tuple[Any, ...]]:
-    """The executed cursor, which has received all rows."""
+def count_rows(session: Session, statement: str, parameters: Mapping[str, object]) -> int:
+    """How many rows a statement without a result changed; otherwise like `first_row`."""
+    return _execute(session, statement, parameters).rowcount
+
+
+def _execute(session: Session, statement: str, parameters: Mapping[str, object]) -> psycopg.Cursor[Row]:
     connection = session.connection()
     driver = cast("Driver", connection.connection.driver_connection)
     try:
@@ -50,9 +53,7 @@ def _executed(
         raise
 
 
-def committed_first_row(
-    engine: Engine, statement: str, parameters: Mapping[str, object]
-) -> tuple[Any, ...] | None:
+def committed_first_row(engine: Engine, statement: str, parameters: Mapping[str, object]) -> Row | None:
     """The first row of the statement's result, which is committed; None if there is no row.
 
     Takes one round trip, where a session needs three. Raises the same errors as `Engine.begin` and `execute`.

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -30,7 +29,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from domain.errors import InboxEventNotFound, NotReplayable
 from models.base import Base, Moment, Written, affected
-from models.driver import committed_first_row, first_row
+from models.driver import Row, committed_first_row, count_rows, first_row
 
 
 class InboxState(StrEnum):
@@ -158,7 +157,7 @@ def _parameters(arrival: Arrival) -> dict[str, object]:
     }
 
 
-def _stored_event(row: tuple[Any, ...] | None) -> StoredEvent:
+def _stored_event(row: Row | None) -> StoredEvent:
     assert row is not None  # the statement always returns one
     is_new, due_in = row
     return StoredEvent(is_new=is_new, due_in=None if due_in is None else float(due_in))
@@ -184,13 +183,15 @@ def pending_bodies(session: Session, subscription_id: str) -> Sequence[bytes]:
     ).all()
 
 
-def recent_bodies(session: Session, inbox_ids: Sequence[int], *, age: timedelta) -> Sequence[bytes]:
-    """The bodies of the last 5 of these events that arrived within `age`, newest first."""
-    return session.scalars(
-        select(InboxEvent.body)
-        .where(InboxEvent.id.in_(sorted(inbox_ids)[-_FEW:]), InboxEvent.received_at > func.now() - age)
-        .order_by(InboxEvent.id.desc())
-    ).all()
+_MARK_DONE = """
+UPDATE inbox SET state = 'done', reason = NULL WHERE id = ANY (%(ids)s) AND state IN ('pending', 'dead')
+"""
+
+
+def mark_done(session: Session, inbox_ids: Sequence[int]) -> None:
+    """Mark those of the events as done that are pending or dead letters."""
+    if inbox_ids:
+        count_rows(session, _MARK_DONE, {"ids": list(inbox_ids)})
 
 
 def newest_arrival(session: Session) -> datetime | None:

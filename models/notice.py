@@ -39,6 +39,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from domain.errors import NoticeNotFound, NotResendable
 from domain.notices import Notice
 from models.base import Base, Counter, Json, Moment, Written, affected
+from models.driver import count_rows
 
 
 class DeliveryState(StrEnum):
@@ -87,25 +88,23 @@ _IS_PENDING = NoticeDelivery.state == DeliveryState.PENDING
 
 # One statement, because claims call this. The endpoints get the weakest lock, against deletion only;
 # otherwise deleting one concurrently would make the claim fail on its foreign key.
-_ADD = sql(
-    """
-    WITH added AS (
-        INSERT INTO notices (message_id, account_id, type, data, once)
-        SELECT message_id, :account_id, type, data, once
-        FROM jsonb_to_recordset(cast(:notices AS jsonb))
-             AS given (message_id text, type text, data jsonb, once text)
-        ON CONFLICT (once) DO NOTHING
-        RETURNING id, type
-    )
-    INSERT INTO notice_deliveries (notice_id, endpoint_id)
-    SELECT added.id, endpoint.id
-    FROM notice_endpoints AS endpoint
-    JOIN added ON endpoint.types IS NULL OR added.type = ANY (endpoint.types)
-    WHERE endpoint.disabled_at IS NULL
-    ORDER BY added.id
-    FOR KEY SHARE OF endpoint
-    """
+_ADD = """
+WITH added AS (
+    INSERT INTO notices (message_id, account_id, type, data, once)
+    SELECT message_id, %(account_id)s, type, data, once
+    FROM jsonb_to_recordset(cast(%(notices)s AS jsonb))
+         AS given (message_id text, type text, data jsonb, once text)
+    ON CONFLICT (once) DO NOTHING
+    RETURNING id, type
 )
+INSERT INTO notice_deliveries (notice_id, endpoint_id)
+SELECT added.id, endpoint.id
+FROM notice_endpoints AS endpoint
+JOIN added ON endpoint.types IS NULL OR added.type = ANY (endpoint.types)
+WHERE endpoint.disabled_at IS NULL
+ORDER BY added.id
+FOR KEY SHARE OF endpoint
+"""
 
 
 _TIMES: Final = frozenset({"deadline", "suspends_at", "ends_at"})
@@ -123,9 +122,8 @@ def add(session: Session, account_id: str | None, notices: Iterable[Notice]) -> 
         for notice in notices
     ]
     if rows:
-        session.execute(
-            _ADD, {"account_id": account_id, "notices": orjson.dumps(rows, option=orjson.OPT_UTC_Z).decode()}
-        )
+        given = orjson.dumps(rows, option=orjson.OPT_UTC_Z).decode()
+        count_rows(session, _ADD, {"account_id": account_id, "notices": given})
 
 
 def _parse_time(name: str, value: object) -> object:

@@ -44,6 +44,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from domain.errors import ChangeInFlight, SeatChangeNotFound
 from models.account import now
 from models.base import Base, Counter, Json, Moment, Written, affected
+from models.driver import first_row
 
 PREVIEW_LASTS = timedelta(minutes=15)
 # A scheduled change counts as cancelled once two syncs at least this far apart did not show it.
@@ -338,22 +339,20 @@ def open_changes(session: Session, account_id: str) -> Sequence[SeatChange]:
     ).all()
 
 
-_AWAITS_PAYMENT = sql(
-    """
-    SELECT EXISTS (SELECT FROM seat_changes
-                   WHERE subscription_id = :subscription_id AND state = 'submitted')
-        OR EXISTS (SELECT FROM seat_changes
-                   WHERE account_id = (SELECT account_id FROM subscriptions WHERE id = :subscription_id)
-                         AND is_automatic AND sent_at IS NOT NULL AND state = 'failed')
-    """
-)
+_AWAITS_PAYMENT = """
+SELECT WHERE
+    EXISTS (SELECT FROM seat_changes WHERE subscription_id = %(subscription_id)s AND state = 'submitted')
+    OR EXISTS (SELECT FROM seat_changes
+               WHERE account_id = (SELECT account_id FROM subscriptions WHERE id = %(subscription_id)s)
+                     AND is_automatic AND sent_at IS NOT NULL AND state = 'failed')
+"""
 
 
 def awaits_payment(session: Session, subscription_id: str) -> bool:
     """Whether a payment event could change anything: a change of the subscription is in flight, or an
     automatic purchase of its account has failed. One query, because nearly every sync calls it.
     """
-    return bool(session.execute(_AWAITS_PAYMENT, {"subscription_id": subscription_id}).scalar_one())
+    return first_row(session, _AWAITS_PAYMENT, {"subscription_id": subscription_id}) is not None
 
 
 def _step(state: ChangeState, at: datetime, message: str | None) -> Json:

@@ -654,11 +654,11 @@ def test_a_routine_request_does_not_make_a_pending_sync_routine(runtime: Runtime
 
 
 def test_a_spent_budget_ends_the_batch(runtime: Runtime, provider: FakeProvider):
-    provider.subscriptions = many(3)
+    provider.subscriptions = many(20)
     complete_pass(runtime)
     provider.failing = BudgetSpent("Nothing left.", retry_after=30)
-    assert drain(runtime, requested_syncs(runtime)) == 1
-    assert len(provider.retrieved) == 1
+    drain(runtime, requested_syncs(runtime), threads=2)
+    assert len(provider.retrieved) <= 3
 
 
 def test_sightings_are_forgotten_with_their_pass(runtime: Runtime, provider: FakeProvider):
