@@ -54,8 +54,8 @@ $(DOCS): $(STAMP) requirements-docs.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.txt
 	@touch $(DOCS)
 
-bench: install ## print the measured ratios and their baselines (benchmarks/README.md)
-	$(PY) -m benchmarks
+bench: install ## measure each path against a baseline, and write the ratios to docs/performance.md
+	$(PY) -m benchmarks --write
 
 lock: ## write requirements*.txt anew from pyproject.toml (needs uv)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.txt

@@ -23,7 +23,7 @@ ALL = {
     "growth": growth,
 }
 
-_README = Path(__file__).parent / "README.md"
+_PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 _BEGIN, _END = "<!-- results -->\n", "<!-- /results -->\n"
 _WIDE = 150
 
@@ -32,10 +32,12 @@ _WIDE = 150
 @click.argument("names", nargs=-1, type=click.Choice(list(ALL)), metavar="[NAME]...")
 @click.option("--quick", is_flag=True, help="Run one short round of each: a smoke test, not a measurement.")
 @click.option(
-    "--write", is_flag=True, help="Also write the table, with today's date, to benchmarks/README.md."
+    "--write", is_flag=True, help="Also write the table, with today's date, to docs/performance.md."
 )
 def main(names: tuple[str, ...], *, quick: bool, write: bool) -> None:
     """Measure the bars NAME..., or all of them, each against its baseline in the same run."""
+    if write and (names or quick):
+        raise click.UsageError("Only a full run is written: leave out the names and --quick.")
     console, pace, rows, began = Console(), QUICK if quick else FULL, list[Row](), time.monotonic()
     if not console.is_terminal:
         console = Console(width=_WIDE)
@@ -50,9 +52,9 @@ def main(names: tuple[str, ...], *, quick: bool, write: bool) -> None:
 
 
 def _write(results: str) -> None:
-    before, _, rest = _README.read_text(encoding="utf-8").partition(_BEGIN)
+    before, _, rest = _PAGE.read_text(encoding="utf-8").partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    _README.write_text(f"{before}{_BEGIN}\n{results}\n\n{_END}{after}", encoding="utf-8")
+    _PAGE.write_text(f"{before}{_BEGIN}\n{results}\n\n{_END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Events processed per second in bursts of ten, compared with an empty task per event in the same worker.
+"""Events processed per second in bursts of ten, against an empty task per event in a bare Celery worker.
+
+Both workers have the same flags and run all the time; one is idle while the other is measured.
 
 Both sides start with a full queue and end when the queue is empty and every task is acknowledged.
 """
@@ -7,13 +9,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
 
+from celery import Celery
 from redis import Redis
 from sqlalchemy import text
 
 from benchmarks import bodies
-from benchmarks.baselines import EMPTY
+from benchmarks.bare import worker as bare
 from benchmarks.pace import Pace
 from benchmarks.report import Row, compare
 from benchmarks.servers import Servers, Site, await_true
@@ -22,9 +26,10 @@ from models.inbox import Arrival, InboxState
 from runtime.wiring import Runtime
 from worker.celery_app import SeatSync
 
-BAR = 2.0
+BAR = 3.0
 PER_SUBSCRIPTION = 10
 _SUBSCRIPTIONS = 400
+_ROUNDS = 7
 _IDS_PER_WAKE_UP = 50
 _TIMEOUT_SECONDS = 60.0
 
@@ -37,21 +42,26 @@ _rounds = count(1)
 def run(servers: Servers, pace: Pace) -> list[Row]:
     ids = [f"sub_{n}" for n in range(round(_SUBSCRIPTIONS * pace.size))]
     events = len(ids) * PER_SUBSCRIPTION
-    with servers.site("burst") as site, site.runtime() as runtime, site.worker("benchmarks.worker"):
-        queue = Queue(runtime.redis, SeatSync(site.settings))
+    with (
+        servers.site("burst") as site,
+        site.runtime() as runtime,
+        site.worker(),
+        site.bare_worker(),
+    ):
+        ours, empty = _queue_of_ours(site, runtime), _queue_of_bare_worker(site, runtime)
 
         def events_per_second() -> float:
             _store_bursts(site, runtime, ids)
             for start in range(0, len(ids), _IDS_PER_WAKE_UP):
-                queue.prepare("seatsync.sync", [ids[start : start + _IDS_PER_WAKE_UP]])
-            seconds = queue.drain()
+                ours.prepare("seatsync.sync", [ids[start : start + _IDS_PER_WAKE_UP]])
+            seconds = ours.drain()
             _check(runtime)
             return events / seconds
 
         def empty_tasks_per_second() -> float:
             for _ in range(events):
-                queue.prepare(EMPTY, [])
-            return events / queue.drain()
+                empty.prepare(bare.EMPTY, [])
+            return events / empty.drain()
 
         events_per_second(), empty_tasks_per_second()
         return [
@@ -59,34 +69,47 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
                 f"events processed, {PER_SUBSCRIPTION} per subscription, against empty tasks",
                 events_per_second,
                 empty_tasks_per_second,
-                pace=pace,
+                pace=pace.at_most(_ROUNDS),
                 bar=BAR,
             )
         ]
 
 
+@dataclass(frozen=True, slots=True)
 class Queue:
-    """The worker's queue. It is filled in advance and released to the worker in one step."""
+    """A worker's queue in Redis. It is filled in advance and released to the worker in one step.
 
-    def __init__(self, client: Redis, app: SeatSync) -> None:
-        app.take_names()
-        self._client = client
-        self._app = app
-        self._prefix = app.conf.broker_transport_options["global_keyprefix"]
-        self._queue = self._prefix + app.conf.task_default_queue
+    `prefix` is what the names of the app's keys in Redis begin with.
+    """
+
+    client: Redis
+    app: Celery
+    name: str
+    prefix: str = ""
 
     def prepare(self, task: str, args: Sequence[object]) -> None:
-        self._app.send_task(task, args=args, queue=_PREPARED)
+        self.app.send_task(task, args=args, queue=_PREPARED)
 
     def drain(self) -> float:
         """Release the prepared tasks; return the seconds until the last one is acknowledged."""
         began = time.perf_counter()
-        self._client.rename(self._prefix + _PREPARED, self._queue)
-        while self._client.llen(self._queue) or self._client.hlen(self._prefix + "unacked"):
+        self.client.rename(self.prefix + _PREPARED, self.prefix + self.name)
+        while self.client.llen(self.prefix + self.name) or self.client.hlen(self.prefix + "unacked"):
             if time.perf_counter() - began > _TIMEOUT_SECONDS:
                 raise TimeoutError(f"the worker did not finish within {_TIMEOUT_SECONDS:.0f} s")
             time.sleep(0.005)
         return time.perf_counter() - began
+
+
+def _queue_of_ours(site: Site, runtime: Runtime) -> Queue:
+    app = SeatSync(site.settings)
+    app.take_names()
+    prefix = app.conf.broker_transport_options["global_keyprefix"]
+    return Queue(runtime.redis, app, app.conf.task_default_queue, prefix)
+
+
+def _queue_of_bare_worker(site: Site, runtime: Runtime) -> Queue:
+    return Queue(runtime.redis, bare.create(str(site.settings.redis_url)), bare.QUEUE)
 
 
 def _store_bursts(site: Site, runtime: Runtime, ids: Sequence[str]) -> None:

@@ -18,7 +18,8 @@ from services.ledger import accounts
 
 BAR = 0.6
 _ACCOUNTS_EACH = 25
-_CLAIMS_EACH = 150
+_CLAIMS_EACH = 100
+_ROUNDS = 11
 _HTTP_CLAIMS_PER_SECOND = 2_000
 
 
@@ -44,7 +45,7 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
                 f"claims, {CALLERS} callers",
                 lambda: claimed(Side.OURS),
                 lambda: claimed(Side.BARE),
-                pace=pace,
+                pace=pace.at_most(_ROUNDS),
                 bar=BAR,
             )
         return [row, *_over_http(site, pace, claims)]

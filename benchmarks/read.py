@@ -7,7 +7,7 @@ from http import HTTPStatus
 from itertools import cycle, islice
 
 from benchmarks import load
-from benchmarks.baselines import bare_key
+from benchmarks.bare.read import key
 from benchmarks.bodies import account_of, get
 from benchmarks.pace import Pace
 from benchmarks.report import Row, client_row, compare
@@ -22,7 +22,11 @@ _MOST_PER_SECOND = 6_000
 
 
 def run(servers: Servers, pace: Pace) -> list[Row]:
-    with servers.site("read") as site, site.web() as real, site.web("benchmarks.baselines:read()") as bare:
+    with (
+        servers.site("read") as site,
+        site.web() as real,
+        site.bare_web("benchmarks.bare.read:create()") as bare,
+    ):
         reads = _fill(site, round(_ACCOUNTS * pace.size))
         busy: list[float] = []
 
@@ -81,4 +85,4 @@ def _copy_for_baseline(site: Site, documents: Mapping[str, CachedDocument]) -> N
     """Store the same documents for the bare view, under its own keys and without expiry."""
     with site.runtime() as runtime:
         for account_id, cached in documents.items():
-            runtime.redis.set(bare_key(account_id), cached.document)
+            runtime.redis.set(key(account_id), cached.document)

@@ -101,6 +101,6 @@ def table(rows: Sequence[Row], caption: str) -> Table:
 
 
 def markdown(rows: Sequence[Row], caption: str) -> str:
-    """The results as a Markdown table for benchmarks/README.md."""
+    """The results as a Markdown table for docs/performance.md."""
     lines = [HEADINGS, ["---"] * len(HEADINGS), *(row.cells() for row in rows)]
     return "\n".join([f"{caption}.", "", *(f"| {' | '.join(cells)} |" for cells in lines)])

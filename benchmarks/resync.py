@@ -1,42 +1,45 @@
 """A pass over the provider's list with one per cent changed, compared with fetching the same pages only.
 
-One process does both in turns, through the service's own client, on the same simulator. Its peak memory
-shows whether a pass needs more memory for a longer list. The results of a pass are removed before the next
-round, so that every round finds the same differences; after the last round they are synced once.
+One process runs the pass, tuned like a child of the worker, and one fetches the pages with requests, in turns
+on the same simulator. The peak memory of the first shows whether a pass needs more memory for a longer list.
+The results of a pass are removed before the next round, so that every round finds the same differences; after
+the last round they are synced once.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from random import Random
 
 from sqlalchemy import text
 
+from benchmarks.bodies import PROVIDER_KEY
 from benchmarks.business import CATALOG, PRICED, Business, business
 from benchmarks.pace import Pace
 from benchmarks.report import Row, compare
 from benchmarks.servers import Servers, Site
 from benchmarks.timer import run_due_syncs, run_pass
 from models import sync_queue
+from runtime import garbage
 from runtime.settings import Settings
 from runtime.wiring import Runtime, build
 from services.sync.subscription import sync
 
-BAR = 0.667  # of the rate, which is 1.5 times the time
+_FEW, _MANY = 10_000, 100_000
+BARS = {_FEW: 0.75, _MANY: 0.72}
 MOST_MEMORY = 1.1
 CHANGED = 0.01
 
-_FEW, _MANY = 10_000, 100_000
 _ROUNDS = {_FEW: 9, _MANY: 3}
 _PAGE = 100
 _PREFIX = "team"
@@ -68,7 +71,6 @@ _UNDO_PASS = (
 class Task(StrEnum):
     """What the measured process can do."""
 
-    PAGES = "pages"
     PASS = "pass"
     SYNCS = "syncs"
 
@@ -84,7 +86,7 @@ class TaskResult:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredProcess:
-    """The process that runs both sides."""
+    """The process that runs our side."""
 
     pipe: Pipe
 
@@ -114,13 +116,16 @@ def run(servers: Servers, pace: Pace) -> list[Row]:
 def _measured(servers: Servers, size: int, pace: Pace) -> tuple[list[Row], float]:
     """Measure with a list of `size` subscriptions; return the table rows and the peak memory in MB."""
     count = round(size * pace.size)
-    rounds = min(_ROUNDS[size], pace.rounds)
     catalog = servers.home / "business.toml"
     catalog.write_text(CATALOG, encoding="utf-8")
     with servers.site(f"resync_{count}") as site, business(site) as provider:
         changed = {"DODO_PAYMENTS_BASE_URL": provider.url, "SEATSYNC_CATALOG": str(catalog)}
         ours = site.with_environment(changed)
-        with ours.runtime() as runtime, measured_process(ours, count // _PAGE) as process:
+        with (
+            ours.runtime() as runtime,
+            measured_process(ours) as process,
+            fetching_process(ours, provider.url, count // _PAGE) as fetch,
+        ):
             _prepare_subscriptions(runtime, provider, count)
 
             def rate_of_pass() -> float:
@@ -129,15 +134,15 @@ def _measured(servers: Servers, size: int, pace: Pace) -> tuple[list[Row], float
                 return count / result.seconds
 
             def rate_of_pages() -> float:
-                return count / process.run(Task.PAGES).seconds
+                return count / fetch()
 
             rate_of_pass(), rate_of_pages()
             row = compare(
                 f"resync of {count:,} subscriptions, 1 % changed, against fetching the pages",
                 rate_of_pass,
                 rate_of_pages,
-                pace=replace(pace, rounds=rounds, tries=rounds + 2),
-                bar=BAR,
+                pace=pace.at_most(_ROUNDS[size]),
+                bar=BARS[size],
             )
             last_pass, syncs = process.run(Task.PASS), process.run(Task.SYNCS)
             rate = count / (last_pass.seconds + syncs.seconds)
@@ -175,10 +180,29 @@ def _undo_pass(runtime: Runtime) -> None:
 
 
 @contextmanager
-def measured_process(site: Site, pages: int) -> Iterator[MeasuredProcess]:
+def fetching_process(site: Site, url: str, pages: int) -> Iterator[Callable[[], float]]:
+    """Start the bare process; yields what fetches all pages in it and returns the seconds that took."""
+    argv = [sys.executable, "-m", "benchmarks.bare.pages", url, PROVIDER_KEY, str(pages)]
+    with subprocess.Popen(
+        argv, env=site.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        commands, results = process.stdin, process.stdout
+        assert commands is not None
+        assert results is not None
+
+        def fetch() -> float:
+            print(file=commands, flush=True)
+            return float(results.readline())
+
+        yield fetch
+        commands.close()
+
+
+@contextmanager
+def measured_process(site: Site) -> Iterator[MeasuredProcess]:
     """Start the process; it ends with the block."""
     here, there = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_run_tasks, args=[there, site.environment, pages], daemon=True)
+    process = _SPAWN.Process(target=_run_tasks, args=[there, site.environment], daemon=True)
     process.start()
     there.close()
     try:
@@ -188,15 +212,11 @@ def measured_process(site: Site, pages: int) -> Iterator[MeasuredProcess]:
         process.join()
 
 
-def _run_tasks(pipe: Pipe, environment: dict[str, str], pages: int) -> None:
+def _run_tasks(pipe: Pipe, environment: dict[str, str]) -> None:
     runtime = build(Settings.from_env(environment), application="seatsync-benchmarks")
-
-    def fetch() -> None:
-        for _page in islice(runtime.provider.pages(created_before=datetime.now(UTC)), pages):
-            pass
-
+    garbage.exclude_present_objects()
+    garbage.collect_rarely()
     tasks: dict[Task, Callable[[], object]] = {
-        Task.PAGES: fetch,
         Task.PASS: lambda: run_pass(runtime),
         Task.SYNCS: lambda: run_due_syncs(runtime),
     }

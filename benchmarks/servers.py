@@ -29,8 +29,11 @@ from runtime.wiring import Runtime, build
 
 _CHECKOUT = Path(__file__).parent.parent
 _WEB_APP = "webhook_app.main:create()"
+_OWN_WORKER_CLASS = "--worker-class=runtime.web_worker.Worker"
+_BARE_WORKER_CLASS = "--worker-class=gevent"
 _WORKER_APP = "--app=worker.main"
-_START_SECONDS = 30.0
+_BARE_WORKER_APP = "--app=benchmarks.bare.worker"
+_START_SECONDS = 60.0
 _TIMEOUT_SECONDS = 60.0
 _NO_LIMIT = "1000000/second"
 
@@ -72,21 +75,29 @@ class Site:
             supervising.join()
 
     @contextmanager
-    def web(self, app: str = _WEB_APP) -> Iterator[int]:
-        """Run gunicorn with the flags of the real web process and this app; yields its port."""
-        port = free_port(None)
-        command = self._command("web", port)
-        argv = [argument.replace(_WEB_APP, app) for argument in command.argv]
-        with self.running(replace(command, argv=argv)):
-            await_web(port)
+    def web(self) -> Iterator[int]:
+        """Run the web process; yields its port."""
+        with self._listening({}) as port:
             yield port
 
     @contextmanager
-    def worker(self, app: str) -> Iterator[None]:
-        """Run Celery with the flags of the real worker and this app."""
-        command = self._command("worker", 0)
-        argv = [argument.replace(_WORKER_APP, f"--app={app}") for argument in command.argv]
-        with self.running(replace(command, argv=argv)):
+    def bare_web(self, app: str) -> Iterator[int]:
+        """Run this app under gunicorn with the flags of the web process, but with gunicorn's own gevent
+        worker; yields its port.
+        """
+        with self._listening({_WEB_APP: app, _OWN_WORKER_CLASS: _BARE_WORKER_CLASS}) as port:
+            yield port
+
+    @contextmanager
+    def worker(self) -> Iterator[None]:
+        """Run the Celery worker."""
+        with self.running(self._command("worker", 0)):
+            yield
+
+    @contextmanager
+    def bare_worker(self) -> Iterator[None]:
+        """Run Celery with the flags of the worker and the bare app."""
+        with self.running(_replaced(self._command("worker", 0), {_WORKER_APP: _BARE_WORKER_APP})):
             yield
 
     @contextmanager
@@ -105,6 +116,13 @@ class Site:
     def set_provider(self, *path: object) -> None:
         """Configure the provider: `seats, N`, `seats, N, SUBSCRIPTION` or `delay, MILLISECONDS`."""
         request_status(self.provider_port, "PUT", "/" + "/".join(map(str, path)))
+
+    @contextmanager
+    def _listening(self, replacements: Mapping[str, str]) -> Iterator[int]:
+        port = free_port(None)
+        with self.running(_replaced(self._command("web", port), replacements)):
+            await_web(port)
+            yield port
 
     def _command(self, name: str, port: int) -> Command:
         return next(command for command in self._commands(port) if command.name == name)
@@ -199,7 +217,7 @@ def await_true(runtime: Runtime, query: str) -> None:
 
 
 def await_web(port: int) -> None:
-    """Return once the port answers with any status. Raises NotStarted after half a minute."""
+    """Return once the port answers with any status. Raises NotStarted after a minute."""
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
         try:
@@ -209,6 +227,15 @@ def await_web(port: int) -> None:
         else:
             return
     raise NotStarted(f"nothing answers on port {port}")
+
+
+def _replaced(command: Command, replacements: Mapping[str, str]) -> Command:
+    """The command with these arguments replaced. Each must be there, so that a bare process cannot run our
+    code unnoticed.
+    """
+    if missing := [argument for argument in replacements if argument not in command.argv]:
+        raise ValueError(f"the command {command.name} has no argument {missing[0]}")
+    return replace(command, argv=[replacements.get(argument, argument) for argument in command.argv])
 
 
 def _python() -> str:

@@ -80,7 +80,11 @@ def contradicts(body: SubscriptionSnapshot, retrieved: SubscriptionSnapshot) -> 
 
 
 def fingerprint(snapshot: SubscriptionSnapshot) -> str:
-    """A hash of the listed fields, 32 characters long, to compare list items with the stored snapshot."""
+    """A hash of the listed fields of a retrieved subscription, 32 characters long.
+
+    List items have fingerprints of another kind. So the next pass over the list compares the values, and then
+    stores the list item's fingerprint in place of this one.
+    """
     return blake2b(repr(_listed(snapshot)).encode(), digest_size=16).hexdigest()
 
 

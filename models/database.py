@@ -71,10 +71,16 @@ class PatientConnection(psycopg.Connection[Any]):
 
 
 def connect(
-    url: str, *, pool_size: int = 8, application: str = "seatsync", is_pooled: bool = False
+    url: str,
+    *,
+    pool_size: int = 8,
+    max_overflow: int = 4,
+    application: str = "seatsync",
+    is_pooled: bool = False,
 ) -> Engine:
     """An engine for PostgreSQL. An unreachable server is detected within 2 seconds, a frozen one after
-    `ANSWER_SECONDS`.
+    `ANSWER_SECONDS`. Up to `pool_size` connections are kept open; `max_overflow` more are closed after each
+    use.
 
     `is_pooled`: the URL leads through a pooler such as PgBouncer, which may give each transaction another
     connection of the server. Then nothing may be kept from one transaction to the next: no session-level
@@ -87,7 +93,7 @@ def connect(
     engine = create_engine(
         url,
         pool_size=pool_size,
-        max_overflow=4,
+        max_overflow=max_overflow,
         pool_timeout=5,
         connect_args={**_TIMEOUTS, **how, "application_name": application},
     )

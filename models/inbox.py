@@ -15,11 +15,11 @@ from enum import StrEnum
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Engine,
     Identity,
     Index,
     LargeBinary,
     UniqueConstraint,
-    bindparam,
     func,
     select,
 )
@@ -28,7 +28,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from domain.errors import InboxEventNotFound, NotReplayable
 from models.base import Base, Moment, Written, delete_slice
-from models.driver import count_rows
+from models.driver import Row, committed_first_row, count_rows, first_row
 
 
 class InboxState(StrEnum):
@@ -90,16 +90,21 @@ class StoredEvent:
 
 _FEW, _MANY = 5, 50
 
-# One statement, because a second round trip would cost more than the signature check. A repeated delivery
-# writes nothing, except that it replaces a dead letter. A hint raised during a sync or within a second after
-# it is due a second later, so a burst of events costs one or two retrieves. A dead subscription becomes due
-# again. The backoff of a refused subscription can be hours; a new event shortens it to five minutes.
-_STORE = sql(
-    """
+# One statement, because a second round trip would cost more than the signature check. `event` writes a new
+# delivery, or replaces a dead letter by its repeated delivery; any other repeat writes nothing and returns
+# nothing. `hint` requests the sync of a pending event that was written. When it is due:
+#  1. A dead subscription: now. Somebody has to be told again, and its attempts are counted from 0.
+#  2. One that is being synced: in a second. The running sync may have read the state before this event.
+#  3. One whose sync is awaited already: when it was due, but in five minutes at most. Its backoff may be
+#     hours long, and the new event may be what ends the failure.
+#  4. One whose sync the timer requested, so that it is spread over the day: as if it had not been requested.
+#  5. Otherwise a second after the last sync, so that a burst of events costs one or two retrieves.
+_STORE = """
     WITH event AS (
         INSERT INTO inbox AS stored
             (provider, event_id, type, subscription_id, occurred_at, state, reason, body)
-        VALUES (:provider, :event_id, :type, :subscription_id, :occurred_at, :state, :reason, :body)
+        VALUES (%(provider)s, %(event_id)s, %(type)s, %(subscription_id)s, %(occurred_at)s, %(state)s,
+                %(reason)s, %(body)s)
         ON CONFLICT (provider, event_id) DO UPDATE SET
             type = excluded.type, subscription_id = excluded.subscription_id,
             occurred_at = excluded.occurred_at, received_at = excluded.received_at,
@@ -112,41 +117,51 @@ _STORE = sql(
         ON CONFLICT (id) DO UPDATE SET
             hint = known.hint + 1,
             next_at = CASE
-                WHEN known.dead_reason IS NOT NULL THEN now()
-                WHEN known.lease_until > now() THEN now() + interval '1 second'
-                WHEN known.hint > known.synced AND NOT known.routine
+                WHEN known.dead_reason IS NOT NULL THEN now()                              -- 1
+                WHEN known.lease_until > now() THEN now() + interval '1 second'            -- 2
+                WHEN known.hint > known.synced AND NOT known.routine                       -- 3
                     THEN least(known.next_at, now() + interval '5 minutes')
-                WHEN known.hint > known.synced
+                WHEN known.hint > known.synced                                             -- 4
                     THEN least(known.next_at, greatest(now(), known.verified_at + interval '1 second'))
-                ELSE greatest(now(), known.verified_at + interval '1 second') END,
+                ELSE greatest(now(), known.verified_at + interval '1 second') END,         -- 5
             attempts = CASE WHEN known.dead_reason IS NULL THEN known.attempts ELSE 0 END,
             routine = false,
             dead_reason = NULL
         RETURNING extract(epoch FROM next_at - now()) AS due_in
     )
-    SELECT coalesce((SELECT is_new FROM event), false) AS is_new, (SELECT due_in FROM hint) AS due_in
-    """
-).bindparams(bindparam("body", type_=LargeBinary))
+    SELECT coalesce((SELECT is_new FROM event), false), (SELECT due_in FROM hint)
+"""
 
 
 def store(session: Session, arrival: Arrival) -> StoredEvent:
     """Store the event unless it is stored already. Requests a sync of its subscription if it is pending and
     either new or a repeat of a dead letter.
     """
-    row = session.execute(
-        _STORE,
-        {
-            "provider": arrival.provider,
-            "event_id": arrival.event_id,
-            "type": arrival.type,
-            "subscription_id": arrival.subscription_id,
-            "occurred_at": arrival.occurred_at,
-            "state": arrival.state.value,
-            "reason": arrival.reason,
-            "body": arrival.body,
-        },
-    ).one()
-    return StoredEvent(is_new=row.is_new, due_in=None if row.due_in is None else float(row.due_in))
+    return _stored_event(first_row(session, _STORE, _parameters(arrival)))
+
+
+def store_and_commit(engine: Engine, arrival: Arrival) -> StoredEvent:
+    """Like `store`, in a transaction of its own, which takes one round trip. Raises like `Engine.begin`."""
+    return _stored_event(committed_first_row(engine, _STORE, _parameters(arrival)))
+
+
+def _parameters(arrival: Arrival) -> dict[str, object]:
+    return {
+        "provider": arrival.provider,
+        "event_id": arrival.event_id,
+        "type": arrival.type,
+        "subscription_id": arrival.subscription_id,
+        "occurred_at": arrival.occurred_at,
+        "state": arrival.state.value,
+        "reason": arrival.reason,
+        "body": arrival.body,
+    }
+
+
+def _stored_event(row: Row | None) -> StoredEvent:
+    assert row is not None  # the statement always returns one
+    is_new, due_in = row
+    return StoredEvent(is_new=is_new, due_in=None if due_in is None else float(due_in))
 
 
 def newest_bodies(session: Session, inbox_ids: Sequence[int]) -> Sequence[bytes]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -28,9 +29,9 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from domain.snapshot import SubscriptionSnapshot
 from models import reconcile_sighting
 from models.base import Base, Counter, Moment, Written, affected
+from models.driver import first_row
 
 
 class ReconcilePass(Base):
@@ -79,6 +80,16 @@ class ReconcilePass(Base):
     repeated: Mapped[Counter]
 
 
+class Listed(Protocol):
+    """A subscription on a page of the list."""
+
+    @property
+    def subscription_id(self) -> str: ...
+
+    @property
+    def created_at(self) -> datetime | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class PassLease:
     """The right to continue a pass. It is valid while `fence` is still the row's.
@@ -104,7 +115,7 @@ class PassLease:
     newest_first: bool
     repeated: int
 
-    def past(self, page: Sequence[SubscriptionSnapshot]) -> PassLease:
+    def past(self, page: Sequence[Listed]) -> PassLease:
         """The lease after one more page of the list."""
         created = [*([self.oldest] if self.oldest else []), *(listed.created_at for listed in page)]
         is_descending = all(newer and older and newer > older for newer, older in pairwise(created))
@@ -218,16 +229,21 @@ def lease(
     )
 
 
-_ADVANCE = sql(
-    """
-    UPDATE reconcile_passes
-    SET next_page = :next_page, lease_until = now() + :lease, failures = 0, last_error = NULL,
-        listed = listed + :listed, ends_with = :last, oldest = :oldest, newest_first = :newest_first,
-        repeated = :repeated
-    WHERE id = :pass_id AND fence = :fence AND finished_at IS NULL
-    RETURNING now() AS as_of, CASE WHEN pauses_until > now() THEN spacing ELSE interval '0' END AS pause
-    """
-)
+# The ids are one text, which is much faster to build and to parse than an array; no id contains a line end.
+_ADVANCE = r"""
+    WITH advanced AS (
+        UPDATE reconcile_passes
+        SET next_page = %(next_page)s, lease_until = now() + %(lease)s, failures = 0, last_error = NULL,
+            listed = listed + %(listed)s, ends_with = %(last)s, oldest = %(oldest)s,
+            newest_first = %(newest_first)s, repeated = %(repeated)s
+        WHERE id = %(pass_id)s AND fence = %(fence)s AND finished_at IS NULL
+        RETURNING CASE WHEN pauses_until > now() THEN spacing ELSE interval '0' END AS pause
+    ), sighting AS (
+        INSERT INTO reconcile_sightings (pass_id, first_page, subscription_ids)
+        SELECT %(pass_id)s, %(first_page)s, string_to_array(%(ids)s, E'\n') FROM advanced
+    )
+    SELECT now(), pause FROM advanced
+"""
 
 
 def advance(
@@ -238,21 +254,27 @@ def advance(
     Call it in the transaction that compares those pages. Returns the lease to continue with, or None if
     another worker has leased the pass since; then the caller must not write anything about these pages.
     """
-    progress = {
-        "next_page": after.next_page,
-        "listed": len(listed),
-        "last": after.last,
-        "oldest": after.oldest,
-        "newest_first": after.newest_first,
-        "repeated": after.repeated,
-    }
-    advanced = session.execute(
-        _ADVANCE, {"pass_id": walk.pass_id, "fence": walk.fence, "lease": lease, **progress}
-    ).one_or_none()
+    advanced = first_row(
+        session,
+        _ADVANCE,
+        {
+            "pass_id": walk.pass_id,
+            "fence": walk.fence,
+            "lease": lease,
+            "first_page": walk.next_page,
+            "ids": "\n".join(listed),
+            "next_page": after.next_page,
+            "listed": len(listed),
+            "last": after.last,
+            "oldest": after.oldest,
+            "newest_first": after.newest_first,
+            "repeated": after.repeated,
+        },
+    )
     if advanced is None:
         return None
-    reconcile_sighting.add(session, walk.pass_id, walk.next_page, listed)
-    return replace(after, as_of=advanced.as_of, pause=advanced.pause)
+    as_of, pause = advanced
+    return replace(after, as_of=as_of, pause=pause)
 
 
 def add_differences(session: Session, walk: PassLease, *, unheard_of: int, differing: int) -> None:

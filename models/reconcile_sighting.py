@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlalchemy import ARRAY, BigInteger, ForeignKey, Text, delete
 from sqlalchemy import text as sql
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from domain.findings import FindingKind
@@ -19,7 +18,7 @@ from models.base import Base, affected
 
 
 class Sighting(Base):
-    """Subscriptions listed so far in the running pass."""
+    """Subscriptions listed so far in the running pass. `reconcile_pass.advance` adds them."""
 
     __tablename__ = "reconcile_sightings"
 
@@ -28,12 +27,6 @@ class Sighting(Base):
     )
     first_page: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     subscription_ids: Mapped[list[str]] = mapped_column(ARRAY(Text))
-
-
-def add(session: Session, pass_id: int, first_page: int, subscription_ids: Sequence[str]) -> None:
-    """Store the ids that the pages from `first_page` on have listed."""
-    sighting = {"pass_id": pass_id, "first_page": first_page, "subscription_ids": list(subscription_ids)}
-    affected(session, insert(Sighting).values(sighting))
 
 
 # EXCEPT always hashes. A join or NOT IN took seconds for 20 000 rows when the planner had old statistics of a

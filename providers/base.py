@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -74,6 +74,21 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class ListItem:
+    """A subscription on a page of the list. Its values are read only if needed: most have not changed.
+
+    As long as `fingerprint` stays the same, so do the fields in `domain.drift.LISTED`. It equals no
+    fingerprint of a retrieved subscription. `read` returns the values, without add-ons; None if they are
+    unreadable, in which case a retrieve may still succeed.
+    """
+
+    subscription_id: str
+    created_at: datetime | None
+    fingerprint: str
+    read: Callable[[], SubscriptionSnapshot | None]
+
+
+@dataclass(frozen=True, slots=True)
 class ListPage:
     """A page of the list of subscriptions.
 
@@ -81,10 +96,8 @@ class ListPage:
     before the first empty page, which is not returned.
     """
 
-    subscriptions: Sequence[SubscriptionSnapshot]
+    items: Sequence[ListItem]
     is_last: bool
-    unreadable: Sequence[str] = ()
-    """Ids of subscriptions on the page that could not be read. Retrieving them may still succeed."""
 
 
 class Provider(Protocol):
@@ -124,7 +137,7 @@ class Provider(Protocol):
     def pages(self, *, created_before: datetime, first_page: int = 0) -> Iterator[ListPage]:
         """List all subscriptions created before a time, page by page, from the page `first_page`.
 
-        Their `addons` are None. Raises the same errors as `retrieve`; call it again with the number of the
+        Raises the same errors as `retrieve`; call it again with the number of the
         page that failed to resume.
         """
         ...

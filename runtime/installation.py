@@ -4,16 +4,17 @@ work on it.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, event, select
+import psycopg
+from sqlalchemy import Engine, event
+from sqlalchemy import text as sql
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from domain.errors import ForeignDatabase
 from models.database import Sessions
-from models.installation import Installation, current
+from models.installation import current
 from runtime.settings import Settings
 
 _ADVICE: Final = (
@@ -21,38 +22,40 @@ _ADVICE: Final = (
     "the database to the new settings for good, run `seatsync migrate --reassign`."
 )
 
-_OWNER: Final = select(Installation.environment, Installation.business_id)
+_OWNER: Final = sql("SELECT environment, business_id FROM installation")
 
 
 def bind(sessions: Sessions, settings: Settings) -> None:
     """Claim the database for this mode and business, at the start of a process that writes to it.
 
-    Raises `ForeignDatabase` if it belongs to another one. If it cannot be reached, it is checked at the begin
-    of the first transaction of `sessions`; then every transaction raises `ForeignDatabase` instead.
+    Raises `ForeignDatabase` if it belongs to another one. If it cannot be reached, it is checked when the
+    engine of `sessions` is first used; then every use raises `ForeignDatabase` instead.
     """
     try:
         with sessions.begin() as session:
             bind_in(session, settings)
     except SQLAlchemyError:
-        _check_later(sessions, settings)
+        _check_later(sessions.kw["bind"], settings)
 
 
-def _check_later(sessions: Sessions, settings: Settings) -> None:
+def _check_later(engine: Engine, settings: Settings) -> None:
     is_ours = False
 
-    def check_first(_session: Session, _transaction: object, connection: Connection) -> None:
+    def check_first(connection: psycopg.Connection[Any], _record: object, _pooled: object) -> None:
         nonlocal is_ours
         if is_ours:
             return
-        is_autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         try:
-            with nullcontext() if is_autocommit else connection.begin_nested():
-                check_in(connection, settings)
-        except SQLAlchemyError:  # not migrated yet, or away again
+            with connection.transaction():
+                owner = connection.execute(_OWNER.text).fetchone()
+        except psycopg.Error:  # not migrated yet, or away again
             return
+        if owner is not None:
+            environment, business_id = owner
+            _compare(environment, business_id, settings)
         is_ours = True
 
-    event.listen(sessions, "after_begin", check_first)
+    event.listen(engine, "checkout", check_first)
 
 
 def bind_in(session: Session, settings: Settings) -> None:
@@ -74,7 +77,7 @@ def check(sessions: Sessions, settings: Settings) -> None:
         return
 
 
-def check_in(session: Session | Connection, settings: Settings) -> None:
+def check_in(session: Session, settings: Settings) -> None:
     """Like `check`, in the caller's transaction."""
     found = session.execute(_OWNER).one_or_none()
     if found is not None:

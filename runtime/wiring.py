@@ -61,9 +61,11 @@ class Runtime:
         self.redis.close()
 
 
-def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsync") -> Runtime:
-    """Build the runtime. Connections are opened at their first use; `application` is their name in
-    PostgreSQL.
+def build(
+    settings: Settings, *, pool_size: int = 8, max_overflow: int = 4, application: str = "seatsync"
+) -> Runtime:
+    """Build the runtime. Connections are opened at their first use, as `models.database.connect` says;
+    `application` is their name in PostgreSQL.
 
     Raises `SettingsError` if a server's address is missing, `CatalogError` if the catalogue has mistakes.
     """
@@ -71,7 +73,7 @@ def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsyn
         raise SettingsError(
             "DATABASE_URL and REDIS_URL must be set here. Only `seatsync up` starts servers itself."
         )
-    engine = connect_engine(settings, pool_size=pool_size, application=application)
+    engine = connect_engine(settings, pool_size=pool_size, max_overflow=max_overflow, application=application)
     client = redis_client(settings.redis_url)
     sessions = session_factory(engine)
     namespace = Namespace(sessions)
@@ -100,11 +102,14 @@ def build(settings: Settings, *, pool_size: int = 8, application: str = "seatsyn
     )
 
 
-def connect_engine(settings: Settings, *, pool_size: int = 8, application: str) -> Engine:
+def connect_engine(
+    settings: Settings, *, pool_size: int = 8, max_overflow: int = 4, application: str
+) -> Engine:
     """An engine for DATABASE_URL, which may lead through a pooler."""
     return connect(
         str(settings.database_url),
         pool_size=pool_size,
+        max_overflow=max_overflow,
         application=application,
         is_pooled=settings.is_pooled,
     )

@@ -6,9 +6,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from domain.drift import fingerprint
 from domain.provider_errors import BudgetSpent, InvalidSignature, SubscriptionNotAtProvider
 from domain.snapshot import SubscriptionSnapshot
-from providers.base import Delivery, Event, ListPage, Priority
+from providers.base import Delivery, Event, ListItem, ListPage, Priority
+
+
+def list_item(snapshot: SubscriptionSnapshot, *, is_readable: bool = True) -> ListItem:
+    """The subscription as an item of a list, with a fingerprint that no retrieved one has."""
+    return ListItem(
+        snapshot.subscription_id,
+        snapshot.created_at,
+        f"listed {fingerprint(snapshot)}",
+        lambda: snapshot if is_readable else None,
+    )
 
 
 @dataclass
@@ -74,9 +85,8 @@ class FakeProvider:
             self.page_budget = None if self.page_budget is None else self.page_budget - 1
             self.listed_pages += 1
             page = listed[:1] if self.repeats else listed[start : start + self.page_size]
-            unreadable = [one.subscription_id for one in page if one.subscription_id in self.unreadable]
-            readable = [one for one in page if one.subscription_id not in self.unreadable]
-            yield ListPage(readable, is_last=len(page) < self.page_size, unreadable=unreadable)
+            items = [list_item(one, is_readable=one.subscription_id not in self.unreadable) for one in page]
+            yield ListPage(items, is_last=len(page) < self.page_size)
 
     def _listed(self, name: str) -> SubscriptionSnapshot:
         return replace(self.listed_otherwise.get(name, self.subscriptions[name]), addons=None)

@@ -54,6 +54,10 @@ def test_only_the_settings_and_the_code_that_starts_processes_read_the_environme
     }
 
 
+def test_the_baselines_of_the_benchmarks_import_nothing_of_the_service():
+    assert places(rf"import ({'|'.join(PACKAGES)})\b|from ({'|'.join(PACKAGES)})\b", "benchmarks/bare") == []
+
+
 def test_all_imports_are_at_the_top_of_their_file():
     assert places(r"^\s+(import|from)\s+\w+.*import|^\s{4,}import ", *PACKAGES) == []
 

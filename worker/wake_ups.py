@@ -6,7 +6,9 @@ sweep finds rows whose wake-ups were lost.
 
 from __future__ import annotations
 
+import heapq
 import logging
+import math
 import os
 import threading
 import time
@@ -28,7 +30,10 @@ class WakeUps:
 
     def __init__(self, publish: Publish) -> None:
         self._publish = publish
+        # When each is due. The heap holds the same, earliest first, and entries that were replaced by earlier
+        # ones; those are skipped when they come up.
         self._due_times: dict[str, float] = {}
+        self._heap: list[tuple[float, str]] = []
         self._changed = threading.Condition()
         self._thread_pid: int | None = None
 
@@ -36,15 +41,20 @@ class WakeUps:
         """Have the subscription synced in `delay` seconds; returns at once and never raises."""
         due = time.monotonic() + max(delay, 0.0)
         with self._changed:
-            self._due_times[subscription_id] = min(due, self._due_times.get(subscription_id, due))
             self._ensure_thread()
-            self._changed.notify()
+            if due >= self._due_times.get(subscription_id, math.inf):
+                return
+            is_next = not self._heap or due < self._heap[0][0]
+            self._due_times[subscription_id] = due
+            heapq.heappush(self._heap, (due, subscription_id))
+            if is_next:  # otherwise the thread wakes in time by itself
+                self._changed.notify()
 
     def _ensure_thread(self) -> None:
         """Threads do not survive a fork, so each process starts its own at its first wake-up."""
         if self._thread_pid != os.getpid():
-            self._thread_pid = os.getpid()
             threading.Thread(target=self._run, name="wake_ups", daemon=True).start()
+            self._thread_pid = os.getpid()
 
     def _run(self) -> None:
         while True:
@@ -59,12 +69,14 @@ class WakeUps:
     def _wait_for_due(self) -> list[str]:
         """Wait until a wake-up is due, and remove and return those that are due shortly after."""
         with self._changed:
-            while not self._due_times or (wait := min(self._due_times.values()) - time.monotonic()) > 0:
-                self._changed.wait(wait if self._due_times else None)
+            while not self._heap or (wait := self._heap[0][0] - time.monotonic()) > 0:
+                self._changed.wait(wait if self._heap else None)
         time.sleep(_COLLECT_SECONDS)
-        now = time.monotonic()
+        now, ready = time.monotonic(), list[str]()
         with self._changed:
-            ready = [name for name, due in self._due_times.items() if due <= now][:_MOST_IN_ONE]
-            for name in ready:
-                del self._due_times[name]
+            while self._heap and self._heap[0][0] <= now and len(ready) < _MOST_IN_ONE:
+                due, subscription_id = heapq.heappop(self._heap)
+                if self._due_times.get(subscription_id) == due:
+                    del self._due_times[subscription_id]
+                    ready.append(subscription_id)
         return ready

@@ -65,7 +65,7 @@ class DryRun:
         Raises `TransientError` if the provider fails for longer than `patience` seconds.
         """
         for page in _pages(self.runtime, self.now, show, patience):
-            self.staging.add(listed.subscription_id for listed in page.subscriptions)
+            self.staging.add(listed.subscription_id for listed in page.items)
             show.step(_LISTING, self.staging.count(), None)
         done, total = 0, self.staging.count()
         for ids in self.staging.listed():

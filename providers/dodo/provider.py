@@ -127,7 +127,7 @@ class Dodo:
         return snapshot
 
     def pages(self, *, created_before: datetime, first_page: int = 0) -> Iterator[ListPage]:
-        """List all subscriptions created up to a time, page by page. Their `addons` are None.
+        """List all subscriptions created up to a time, page by page.
 
         After a `TransientError`, resume with `first_page`. Page numbers stay valid, because `created_before`
         fixes the set of subscriptions.
@@ -324,14 +324,7 @@ def _why_unreadable(event_type: str | None, data: object, *, needs_subscription:
 
 
 def _list_page(items: Sequence[Any]) -> ListPage:
-    """The page of subscriptions. Unreadable ones are returned by id, since a retrieve may still succeed."""
-    objects = [item for item in items if isinstance(item, dict)]
-    snapshots = [(item, subscriptions.hint(item)) for item in objects]
-    unreadable = [
-        fields.text(item.get("subscription_id")) for item, snapshot in snapshots if snapshot is None
-    ]
-    return ListPage(
-        [snapshot for _, snapshot in snapshots if snapshot is not None],
-        is_last=len(items) < _PAGE_SIZE,
-        unreadable=[subscription_id for subscription_id in unreadable if subscription_id is not None],
-    )
+    """The page of subscriptions. Items that are no objects, or have no usable id, are left out."""
+    objects = (item for item in items if isinstance(item, dict))
+    readable = (item for item in objects if fields.text(item.get("subscription_id")) is not None)
+    return ListPage([subscriptions.list_item(item) for item in readable], is_last=len(items) < _PAGE_SIZE)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
+from hashlib import blake2b
+from typing import Final
 
+from domain.drift import LISTED
 from domain.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
 from providers import fields
+from providers.base import ListItem
 from providers.http import JsonObject
 
 log = logging.getLogger(__name__)
+
+_FINGERPRINT_BYTES: Final = 16
 
 
 class MissingField(ValueError):
@@ -74,6 +81,21 @@ def hint(data: JsonObject) -> SubscriptionSnapshot | None:
             extra={"subscription_id": fields.text(data.get("subscription_id")), "reason": str(error)},
         )
         return None
+
+
+def list_item(data: JsonObject) -> ListItem:
+    """The subscription as an item of a list. Its id must be usable.
+
+    The fingerprint is made of the provider's own values, unread. A retrieved subscription has no such
+    fingerprint, since the two need not be written alike.
+    """
+    listed = repr(list(map(data.get, LISTED)))
+    return ListItem(
+        data["subscription_id"],
+        fields.moment(data.get("created_at")),
+        blake2b(listed.encode(), digest_size=_FINGERPRINT_BYTES).hexdigest(),
+        partial(hint, data),
+    )
 
 
 def _required_text(data: JsonObject, field: str) -> str:

@@ -17,10 +17,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from domain.provider_errors import BudgetSpent, ProviderError, TransientError
-from domain.snapshot import SubscriptionSnapshot
 from models import reconcile_pass, scheduled_job, subscription, sync_queue
 from models.reconcile_pass import PassLease
-from providers.base import ListPage
+from providers.base import ListItem, ListPage
 from runtime.wiring import Runtime
 from services.sync import list_comparison
 from services.sync.backoff import backoff
@@ -39,7 +38,7 @@ _CATCHING_UP: Final = 4
 
 # Pages are compared in batches, because the statement takes about as long for a thousand rows as for a
 # hundred.
-_MOST_PAGES: Final = 10
+_MOST_PAGES: Final = 20
 _LONGEST_BATCH_SECONDS: Final = 2.0
 _MOST_REPEATED: Final = 2
 # Longer than a batch and one slow page take, short enough that the pass of a killed process is soon
@@ -134,8 +133,7 @@ class _Batch:
     """
 
     position: PassLease
-    listed: list[SubscriptionSnapshot] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
+    listed: list[ListItem] = field(default_factory=list)
     pages: int = 0
     begun_at: float = field(default_factory=time.monotonic)
     is_end: bool = False
@@ -144,8 +142,7 @@ class _Batch:
     def add(self, page: ListPage) -> None:
         self.position = _position_after(self.position, page)
         self.pages += 1
-        self.listed += page.subscriptions
-        self.unreadable += page.unreadable
+        self.listed += page.items
         self.saw_the_end = page.is_last
         self.is_end = page.is_last or self.position.is_at_the_known_end
 
@@ -202,7 +199,7 @@ def _position_after(position: PassLease, page: ListPage) -> PassLease:
     """A page may end like the one before it if rows have shifted. More than two such pages in a row mean that
     the provider repeats itself, and the walk would never end.
     """
-    after = position.past(page.subscriptions)
+    after = position.past(page.items)
     if after.repeated > _MOST_REPEATED:
         raise TransientError("The provider returned the same page of subscriptions several times in a row.")
     return after
@@ -218,7 +215,7 @@ def _compare(
 
     Returns the lease at its new position; None if another process has taken it over, and nothing was written.
     """
-    ids = [*(listed.subscription_id for listed in batch.listed), *batch.unreadable]
+    ids = [item.subscription_id for item in batch.listed]
     with runtime.sessions.begin() as session:
         advanced = reconcile_pass.advance(session, lease, batch.position, ids, lease=_LEASE)
         if advanced is None:
@@ -226,7 +223,6 @@ def _compare(
         compared = list_comparison.compare(
             session,
             batch.listed,
-            unreadable=batch.unreadable,
             as_of=requested_after,
             expect_all_known=not lease.is_first,
             trusted_for=runtime.settings.verify_every,

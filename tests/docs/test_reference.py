@@ -73,7 +73,7 @@ def kinds(root: type[errors.SeatSyncError]) -> Iterator[type[errors.SeatSyncErro
 
 def test_the_settings_of_a_pooled_user_are_those_that_are_checked():
     (statements,) = blocks("docs/operations.md", "sql")
-    assert dict(re.findall(r"SET (\w+) = '(\w+)';", statements)) == SERVER_SETTINGS
+    assert dict(re.findall(r"SET (\w+) = '([\w.]+)';", statements)) == SERVER_SETTINGS
 
 
 def test_the_settings_are_all_described_and_no_others():

@@ -9,7 +9,15 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from models.driver import first_row, jsonb
+from models.database import connect
+from models.driver import committed_first_row, first_row, jsonb
+from tests.providers.stub import closed_port
+
+ADD_EVENT = """
+    INSERT INTO inbox (provider, event_id, type, state, reason, body)
+    VALUES ('dodo', %(id)s, 'x', 'ignored', 'x', '') RETURNING event_id
+"""
+COUNT = text("SELECT count(*) FROM inbox")
 
 
 def test_the_row_comes_from_the_session_s_own_transaction(runtime):
@@ -67,6 +75,53 @@ def test_a_signal_in_the_middle_of_a_statement_costs_its_connection_and_nothing_
         signal.signal(signal.SIGALRM, before)
     with runtime.sessions() as session:
         assert first_row(session, "SELECT 1", {}) == (1,)
+
+
+def test_a_statement_of_its_own_is_committed_at_once(runtime):
+    inserted = committed_first_row(runtime.engine, ADD_EVENT, {"id": "msg_1"})
+    assert inserted == ("msg_1",)
+    with runtime.sessions() as session:
+        assert session.scalar(COUNT) == 1
+
+
+def test_after_a_statement_of_its_own_the_connection_begins_transactions_again(runtime):
+    runtime.engine.dispose()
+    committed_first_row(runtime.engine, ADD_EVENT, {"id": "msg_1"})
+    with runtime.sessions() as session:  # on the same connection, which was the only one
+        first_row(session, ADD_EVENT, {"id": "msg_2"})
+        session.rollback()
+        assert session.scalar(COUNT) == 1
+
+
+def test_a_failed_statement_of_its_own_costs_its_connection(runtime):
+    runtime.engine.dispose()
+    committed_first_row(runtime.engine, ADD_EVENT, {"id": "msg_1"})
+    with pytest.raises(IntegrityError) as told:
+        committed_first_row(runtime.engine, ADD_EVENT, {"id": "msg_1"})
+    assert "msg_1" not in str(told.value.params)
+    assert runtime.engine.pool.checkedout() == 0
+    with runtime.sessions() as session:
+        first_row(session, ADD_EVENT, {"id": "msg_2"})
+        session.rollback()
+        assert session.scalar(COUNT) == 1
+
+
+def test_an_unreachable_server_is_reported_as_by_sqlalchemy():
+    engine = connect(f"postgresql+psycopg://nobody@127.0.0.1:{closed_port()}/x")
+    with pytest.raises(OperationalError):
+        committed_first_row(engine, "SELECT 1", {})
+
+
+def test_a_signal_in_a_statement_of_its_own_costs_its_connection_and_nothing_else(runtime):
+    before = signal.signal(signal.SIGALRM, _raise)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(_Interrupted):
+            committed_first_row(runtime.engine, "SELECT pg_sleep(2)", {})
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert runtime.engine.pool.checkedout() == 0
+    assert committed_first_row(runtime.engine, "SELECT 1", {}) == (1,)
 
 
 class _Interrupted(BaseException):

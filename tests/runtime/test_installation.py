@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
+import psycopg
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, create_engine, select, text
 
 from cli.main import cli
 from domain.errors import ForeignDatabase, SettingsError
 from models.database import Sessions, connect, session_factory
+from models.driver import committed_first_row
 from models.installation import Installation
 from runtime.installation import bind, check, reassign
 from runtime.settings import Settings
@@ -71,50 +75,82 @@ def test_a_database_that_is_away_keeps_no_process_from_starting(of):
         start(session_factory(connect(NOWHERE)), of())
 
 
-def claimed_while_away(engine: Engine, settings: Settings) -> Sessions:
+class Away:
+    """An engine whose database is away until it is at another engine's address."""
+
+    def __init__(self) -> None:
+        self._url = NOWHERE.replace("+psycopg", "")
+        self.engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(self._url))
+        self.sessions = session_factory(self.engine)
+
+    def is_at(self, engine: Engine) -> None:
+        self._url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self.engine.dispose()
+
+
+@pytest.fixture
+def away() -> Iterator[Away]:
+    late = Away()
+    yield late
+    late.engine.dispose()
+
+
+@pytest.fixture
+def claimed_while_away(away: Away, engine: Engine) -> Callable[[Settings], Sessions]:
     """The sessions of a process that started while its database was away, which is there now."""
-    late = session_factory(connect(NOWHERE))
-    bind(late, settings)
-    late.configure(bind=engine)
-    return late
+
+    def claimed(settings: Settings) -> Sessions:
+        bind(away.sessions, settings)
+        away.is_at(engine)
+        return away.sessions
+
+    return claimed
 
 
 @pytest.mark.parametrize(("first", "second"), OTHERS)
 def test_a_database_that_was_away_is_checked_before_anything_is_done_in_it(
-    of, engine: Engine, sessions: Sessions, first: dict, second: dict
+    of, claimed_while_away, sessions: Sessions, first: dict, second: dict
 ):
     bind(sessions, of(**first))
-    late = claimed_while_away(engine, of(**second))
+    late = claimed_while_away(of(**second))
     for _ in range(2):
         with pytest.raises(ForeignDatabase, match="The database belongs to"), late.begin() as session:
             session.execute(text("DELETE FROM installation"))
     check(sessions, of(**first))
 
 
-def test_it_is_checked_in_autocommit_mode_too(of, engine: Engine, sessions: Sessions):
+def test_it_is_checked_in_autocommit_mode_too(of, claimed_while_away, sessions: Sessions):
     bind(sessions, of(**LIVE))
-    with claimed_while_away(engine, of())() as session, pytest.raises(ForeignDatabase):
+    with claimed_while_away(of())() as session, pytest.raises(ForeignDatabase):
         session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
 
 
-def test_a_database_that_was_away_and_is_ours_is_used(of, engine: Engine, sessions: Sessions):
+def test_it_is_checked_for_statements_through_the_driver_too(
+    of, claimed_while_away, away: Away, sessions: Sessions
+):
+    bind(sessions, of(**LIVE))
+    claimed_while_away(of())
+    with pytest.raises(ForeignDatabase):
+        committed_first_row(away.engine, "SELECT 1", {})
+
+
+def test_a_database_that_was_away_and_is_ours_is_used(of, claimed_while_away, sessions: Sessions):
     bind(sessions, of())
-    late = claimed_while_away(engine, of())
+    late = claimed_while_away(of())
     with late.begin() as session:
         assert session.scalar(text("SELECT count(*) FROM installation")) == 1
 
 
 def test_a_database_that_was_away_and_is_not_migrated_is_checked_once_it_is(
-    of, engine: Engine, sessions: Sessions, postgres: Databases
+    of, away: Away, engine: Engine, sessions: Sessions, postgres: Databases
 ):
-    bare = connect(postgres.create_database("bare"))
-    late = claimed_while_away(bare, of())
-    with late.begin() as session:
+    bind(away.sessions, of())
+    away.is_at(connect(postgres.create_database("bare")))
+    with away.sessions.begin() as session:
         assert session.scalar(text("SELECT 1")) == 1
-    bare.dispose()
     bind(sessions, of(**LIVE))
-    late.configure(bind=engine)
-    with pytest.raises(ForeignDatabase), late.begin() as session:
+    away.is_at(engine)
+    with pytest.raises(ForeignDatabase), away.sessions.begin() as session:
         session.execute(text("SELECT 1"))
 
 

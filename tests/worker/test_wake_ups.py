@@ -65,6 +65,30 @@ def test_an_earlier_wake_up_replaces_a_later_one(broker: Broker):
     wait_until(lambda: broker.names() == ["sub_1"], "the wake-up is published at once")
 
 
+def test_a_later_wake_up_does_not_replace_an_earlier_one(broker: Broker):
+    wakes = WakeUps(broker.publish)
+    wakes.wake("sub_1", delay=0.1)
+    wakes.wake("sub_1", delay=60)
+    wait_until(lambda: broker.names() == ["sub_1"], "the wake-up is published when the first was due")
+
+
+def test_a_wake_up_that_was_replaced_is_not_published_again(broker: Broker):
+    wakes = WakeUps(broker.publish)
+    wakes.wake("sub_1", delay=0.3)
+    wakes.wake("sub_1")
+    wakes.wake("last", delay=0.6)
+    wait_until(lambda: "last" in broker.names(), "all wake-ups are published")
+    assert broker.names() == ["sub_1", "last"]
+
+
+def test_wake_ups_are_published_in_the_order_in_which_they_are_due(broker: Broker):
+    wakes = WakeUps(broker.publish)
+    for name, delay in (("third", 0.5), ("first", 0.1), ("second", 0.3)):
+        wakes.wake(name, delay)
+    wait_until(lambda: len(broker.names()) == 3, "all wake-ups are published")
+    assert broker.names() == ["first", "second", "third"]
+
+
 def test_a_hung_broker_delays_no_caller():
     hung = threading.Event()
     wakes = WakeUps(lambda _ids: hung.wait(30))

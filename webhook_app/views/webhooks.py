@@ -105,9 +105,11 @@ def _is_of_other_business(runtime: Runtime, event: Event) -> bool:
 
 
 def _store(runtime: Runtime, arrival: Arrival, event: Event) -> StoredEvent:
+    if not _is_of_other_business(runtime, event):
+        return inbox.store_and_commit(runtime.engine, arrival)
     with runtime.sessions.begin() as session:
         stored = inbox.store(session, arrival)
-        if stored.is_new and _is_of_other_business(runtime, event):
+        if stored.is_new:
             drift_finding.record(
                 session, f"business:{event.business_id}", [findings.other_business(event.business_id)]
             )

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from standardwebhooks import Webhook
 
+from domain.drift import LISTED, fingerprint
 from domain.provider_errors import (
     BudgetSpent,
     InvalidSignature,
@@ -446,7 +447,7 @@ def page(items):
 
 def walk(dodo, **options):
     pages = dodo.pages(created_before=NOW, **options)
-    return [[one.subscription_id for one in each.subscriptions] for each in pages]
+    return [[one.subscription_id for one in each.items] for each in pages]
 
 
 def test_all_pages_are_walked_from_zero_and_none_is_left_out(dodo, stub):
@@ -472,9 +473,33 @@ def test_no_subscriptions_are_no_pages(dodo, stub):
     assert walk(dodo) == []
 
 
+def read_item(dodo, stub, **changes):
+    stub.replies = [page([subscription(addons=..., **changes)])]
+    ((item,),) = [each.items for each in dodo.pages(created_before=NOW)]
+    return item
+
+
 def test_a_listed_subscription_has_unknown_addons(dodo, stub):
-    stub.replies = [page(listed(1))]
-    assert [each.subscriptions[0].addons for each in dodo.pages(created_before=NOW)] == [None]
+    assert read_item(dodo, stub).read().addons is None
+
+
+def test_a_listed_subscription_that_cannot_be_read_keeps_its_id(dodo, stub):
+    item = read_item(dodo, stub, quantity=None)
+    assert (item.subscription_id, item.read()) == (SUBSCRIPTION, None)
+
+
+@pytest.mark.parametrize("field", LISTED)
+def test_each_field_of_a_list_item_changes_its_fingerprint(dodo, stub, field):
+    assert read_item(dodo, stub, **{field: "changed"}).fingerprint != read_item(dodo, stub).fingerprint
+
+
+def test_other_fields_do_not_change_the_fingerprint_of_a_list_item(dodo, stub):
+    assert read_item(dodo, stub, currency="USD").fingerprint == read_item(dodo, stub).fingerprint
+
+
+def test_a_list_item_has_another_fingerprint_than_the_retrieved_subscription(dodo, stub):
+    item = read_item(dodo, stub)
+    assert item.fingerprint != fingerprint(item.read())
 
 
 def test_the_moment_is_given_in_utc(dodo, stub):
@@ -485,7 +510,7 @@ def test_the_moment_is_given_in_utc(dodo, stub):
 
 
 def test_an_odd_item_does_not_stop_the_walk_nor_shorten_a_page(dodo, stub):
-    first = [*listed(*range(97)), None, 7, {"subscription_id": "sub_odd"}]
+    first = [*listed(*range(96)), None, 7, {"subscription_id": 7}, {"subscription_id": "sub_odd"}]
     stub.replies = [page(first), page(listed(100))]
     assert [len(ids) for ids in walk(dodo)] == [97, 1]
 

@@ -18,7 +18,7 @@ from providers.base import ListPage
 from runtime.wiring import Runtime
 from tests.clock import empty
 from tests.factories import a_snapshot
-from tests.fakes import FakeProvider
+from tests.fakes import FakeProvider, list_item
 from tests.services.sync.passes import complete_pass, run_requested_syncs
 
 pytestmark = pytest.mark.long(seconds=35)
@@ -61,7 +61,7 @@ class ShiftingProvider(FakeProvider):
             page = [replace(one, addons=None) for one in listed[number * PAGE : (number + 1) * PAGE]]
             is_last = len(page) < PAGE
             if page:
-                yield ListPage(page, is_last)
+                yield ListPage([list_item(one) for one in page], is_last)
             number += 1
 
     def sell(self, name: str, created_at: datetime, **changes) -> None:

@@ -13,7 +13,6 @@ from functools import partial
 import pytest
 from sqlalchemy import func, insert, text
 
-from domain.drift import fingerprint
 from models.account import Account
 from models.base import Json
 from models.database import connect, session_factory
@@ -136,10 +135,10 @@ def believe_the_list(runtime: Runtime) -> None:
     rows: list[Json] = []
     seen = {"verified_at": datetime.now(UTC), "looked_at": datetime.now(UTC)}
     for page in runtime.provider.pages(created_before=datetime.fromisoformat("2099-01-01T00:00:00Z")):
-        for listed in page.subscriptions:
-            whole = replace(listed, addons=())
+        for item in page.items:
+            whole = replace(item.read(), addons=())
             rows.append(
-                {"id": listed.subscription_id, "hint": 1, "synced": 1, "fingerprint": fingerprint(whole)}
+                {"id": item.subscription_id, "hint": 1, "synced": 1, "fingerprint": item.fingerprint}
                 | {"snapshot": snapshot_to_json(whole, None), "status": whole.status, "seats": {}}
                 | seen
             )

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from models.database import connect
+from models.database import connect, session_factory
 from models.inbox import InboxEvent
 from models.subscription import Subscription
 from providers.dodo import provider as dodo
@@ -539,19 +539,22 @@ def test_an_unreadable_event_of_another_business_is_dead(ours: FlaskClient, real
 # What may fail behind the door.
 
 
+def without_database(real: Runtime) -> Runtime:
+    nowhere = connect("postgresql://nobody:hunter22@127.0.0.1:9/nothing")
+    return replace(real, engine=nowhere, sessions=session_factory(nowhere))
+
+
 def test_without_the_database_503_at_once_and_the_retry_lands(
-    sender: FlaskClient, real: Runtime, wake_ups: RecordedWakeUps
+    real: Runtime, open_door: OpenDoor, wake_ups: RecordedWakeUps
 ):
-    nowhere = connect("postgresql://nobody@127.0.0.1:9/nothing")
-    real.sessions.configure(bind=nowhere)
+    cut_off = open_door(without_database(real), key=None)
     begun = time.monotonic()
-    answer = deliver(sender)
+    answer = deliver(cut_off)
     assert time.monotonic() - begun < 1
     assert (answer.status_code, answer.json["code"]) == (503, "not_stored")
     assert answer.headers["Retry-After"] == "1"
     assert wake_ups.woken == []
-    real.sessions.configure(bind=real.engine)
-    again = deliver(sender, age=timedelta(seconds=-5))
+    again = deliver(open_door(real, key=None), age=timedelta(seconds=-5))
     assert (again.status_code, again.data) == NEW
     assert hints(real) == {"sub_1": 1}
 
@@ -619,17 +622,15 @@ def everything_logged(caplog: pytest.LogCaptureFixture) -> str:
 
 @pytest.mark.parametrize("is_down", [False, True], ids=["stored", "not stored"])
 def test_nothing_personal_or_secret_is_logged(
-    sender: FlaskClient, real: Runtime, caplog: pytest.LogCaptureFixture, *, is_down: bool
+    real: Runtime, open_door: OpenDoor, caplog: pytest.LogCaptureFixture, *, is_down: bool
 ):
     caplog.set_level(logging.DEBUG)
-    if is_down:
-        real.sessions.configure(bind=connect("postgresql://nobody:hunter22@127.0.0.1:9/nothing"))
+    sender = open_door(without_database(real) if is_down else real, key=None)
     body = subscribed(customer=PERSONAL, metadata={"note": PERSONAL["name"]})
     proof = signed(body)["webhook-signature"]
     deliver(sender, body)
     deliver(sender, body, "msg_2", secret=OTHER_SECRET)
     deliver(sender, body[:-3], "msg_3")
-    real.sessions.configure(bind=real.engine)
     logged = everything_logged(caplog)
     assert "no signature matches" in logged
     secrets = [*PERSONAL.values(), SECRET, SECRET.removeprefix("whsec_"), proof, "hunter22", "payload_type"]
