@@ -43,13 +43,16 @@ class PaymentKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PaymentReport:
-    """A payment reported by an event. `change_id` is the seat change that it is for, if the event names one;
-    `refusal` is the provider's code for why it failed, if given.
+    """A payment reported by an event. `change_id` is the seat change that it is for, if the event names one.
+
+    `reason` says in words why a failed payment failed and what to do, fit to be shown to the customer.
+    `refusal` is the provider's code for it; None if there is none, or if the customer must not learn it.
     """
 
     kind: PaymentKind
     change_id: str | None = None
     refusal: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from providers.base import PaymentKind, PaymentReport
+from providers.dodo.declines import decline
 from providers.dodo.provider import build
 from tests.conftest import SECRET
 
@@ -27,9 +28,20 @@ def read(reader, event_type: str, **data):
         (
             "payment.failed",
             {"metadata": OURS, "error_code": "CARD_DECLINED"},
-            PaymentReport(PaymentKind.FAILED, "chg_1", "CARD_DECLINED"),
+            PaymentReport(PaymentKind.FAILED, "chg_1", "CARD_DECLINED", str(decline("CARD_DECLINED"))),
         ),
-        ("payment.cancelled", {"metadata": OURS}, PaymentReport(PaymentKind.FAILED, "chg_1")),
+        (
+            "payment.failed",
+            {"metadata": OURS},
+            PaymentReport(PaymentKind.FAILED, "chg_1", None, str(decline(None))),
+        ),
+        (
+            "payment.cancelled",
+            {"metadata": OURS},
+            PaymentReport(
+                PaymentKind.FAILED, "chg_1", "CUSTOMER_CANCELLED", str(decline("CUSTOMER_CANCELLED"))
+            ),
+        ),
         ("payment.succeeded", {"metadata": OURS}, PaymentReport(PaymentKind.PAID, "chg_1")),
         ("subscription.renewed", {}, PaymentReport(PaymentKind.PAID)),
         ("subscription.update_payment_method", {}, PaymentReport(PaymentKind.METHOD_REPLACED)),
