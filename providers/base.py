@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from domain.billing_terms import When
 from domain.cart import Cart
 from domain.catalog_comparison import AddonOnSale, ProductOnSale
 from domain.purchase.plan import Buyer, Checkout, Plan, Preview
@@ -177,6 +178,21 @@ class Provider(Protocol):
 
     def drop_scheduled_change(self, subscription_id: str) -> None:
         """Cancel the change scheduled for the renewal, once. Raises like `change`."""
+        ...
+
+    def cancel(self, subscription_id: str, when: When) -> None:
+        """Request that the subscription ends, now or at its next billing date, once. Raises like `change`."""
+        ...
+
+    def undo_cancellation(self, subscription_id: str) -> None:
+        """Request that the subscription does not end at its next billing date, once. Raises like `change`."""
+        ...
+
+    def open_portal(self, customer_id: str, *, return_url: str | None) -> str:
+        """The URL of a new session in the provider's customer portal: whoever has it acts as the customer.
+
+        Raises `CustomerNotAtProvider`, `PermanentError`, `TransientError`. It is safe to try again.
+        """
         ...
 
     def open_checkout(

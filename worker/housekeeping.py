@@ -5,7 +5,16 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from models import drift_finding, idempotency_key, inbox, notice, reconcile_pass, scheduled_job, seat_change
+from models import (
+    cancellation,
+    drift_finding,
+    idempotency_key,
+    inbox,
+    notice,
+    reconcile_pass,
+    scheduled_job,
+    seat_change,
+)
 from runtime.wiring import Runtime
 
 log = logging.getLogger(__name__)
@@ -40,5 +49,6 @@ def housekeep(runtime: Runtime) -> int:
         deleted += drift_finding.delete_old(session, _FINDINGS_KEPT)
         deleted += reconcile_pass.delete_old(session, _PASSES_KEPT)
         deleted += seat_change.delete_previews(session, _PREVIEWS_KEPT)
+        deleted += cancellation.delete_previews(session, _PREVIEWS_KEPT)
     log.info("housekeeping done", extra={"rows": deleted})
     return deleted

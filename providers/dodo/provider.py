@@ -11,10 +11,12 @@ from typing import Any
 import orjson
 from redis import Redis
 
+from domain.billing_terms import When
 from domain.cart import Cart
 from domain.catalog_comparison import AddonOnSale, ProductOnSale
 from domain.provider_errors import (
     AnswerIncomplete,
+    CustomerNotAtProvider,
     KeyRefused,
     OutcomeUnknown,
     PermanentError,
@@ -218,6 +220,36 @@ class Dodo:
     def drop_scheduled_change(self, subscription_id: str) -> None:
         """Cancel the change scheduled for the renewal, once."""
         self._change("DELETE", subscription_id, "change-plan", "scheduled")
+
+    def cancel(self, subscription_id: str, when: When) -> None:
+        """Request that the subscription ends, now or at its next billing date, once."""
+        self._change("PATCH", subscription_id, body=changes.CANCELLATIONS[when])
+
+    def undo_cancellation(self, subscription_id: str) -> None:
+        """Request that the subscription does not end at its next billing date, once."""
+        self._change("PATCH", subscription_id, body=changes.UNDO_CANCELLATION)
+
+    def open_portal(self, customer_id: str, *, return_url: str | None) -> str:
+        """The URL of a new session in the customer portal; it is valid for 24 hours (Dodo documentation,
+        customer portal).
+        """
+        query = {} if return_url is None else {"return_url": return_url}
+        path = ("customers", customer_id, "customer-portal", "session")
+        try:
+            data = self._client.write("POST", *path, priority=Priority.INTERACTIVE, query=query)
+        except OutcomeUnknown as error:  # a session whose URL was lost has no effect
+            raise TransientError(
+                "Dodo Payments opened no session in time. Try again.", retry_after=error.retry_after
+            ) from error
+        except InvalidPathSegment:
+            raise CustomerNotAtProvider from None
+        except PermanentError as error:
+            if error.details.get("status") == HTTPStatus.NOT_FOUND:
+                raise CustomerNotAtProvider from error
+            raise
+        if (url := fields.url(data.get("link"))) is None:
+            raise TransientError("Dodo Payments opened a session without a usable `link`. Try again.")
+        return url
 
     def open_checkout(
         self, cart: Cart, buyer: Buyer, *, metadata: Mapping[str, str], return_url: str | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
@@ -29,7 +29,13 @@ def add_notice(session: Session, change: SeatChange, *, effective_at: datetime |
     """
     if change.is_automatic:
         return
-    facts = {
+    facts = facts_of(change, effective_at=effective_at)
+    notice.add(session, change.account_id, [Notice(_TYPES[change.state], facts)])
+
+
+def facts_of(change: SeatChange, *, effective_at: datetime | None = None) -> dict[str, Any]:
+    """The data of a notice about the change."""
+    return {
         "change_id": change.id,
         "subscription_id": change.subscription_id,
         "when": change.plan["when"],
@@ -39,4 +45,3 @@ def add_notice(session: Session, change: SeatChange, *, effective_at: datetime |
         "reason": change.message,
         "retry_helps": change.retry_helps,
     }
-    notice.add(session, change.account_id, [Notice(_TYPES[change.state], facts)])

@@ -13,7 +13,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from domain.catalog.model import Catalog
-from models import assignment, drift_finding, generation, seat_change
+from models import assignment, cancellation, drift_finding, generation, seat_change
 from models.driver import first_row
 from models.subscription import Subscription
 
@@ -25,7 +25,7 @@ class Inputs:
     `loaded` are its subscriptions and the one that the transaction is about, all locked. `may_evaluate` is
     false if a newer generation has replaced this process's. `has_findings`: the account or that subscription
     may have drift findings to close. `has_sent_changes`: that subscription may show a seat change that was
-    sent. `next_expiry` is when the account's next invitation lapses.
+    sent, `has_cancellations`: a cancellation. `next_expiry` is when the account's next invitation lapses.
     """
 
     account_id: str
@@ -33,6 +33,7 @@ class Inputs:
     may_evaluate: bool
     has_findings: bool
     has_sent_changes: bool
+    has_cancellations: bool
     next_expiry: datetime | None
 
     @property
@@ -48,6 +49,8 @@ SELECT coalesce((SELECT (catalog_digest, release) = (%(digest)s, %(release)s)
                WHERE subject = ANY (%(subjects)s) AND {drift_finding.MAY_BE_SETTLED}),
        EXISTS (SELECT FROM seat_changes
                WHERE subscription_id = %(subscription_id)s AND {seat_change.MAY_SHOW}),
+       EXISTS (SELECT FROM cancellations
+               WHERE subscription_id = %(subscription_id)s AND ({cancellation.MAY_SHOW})),
        (SELECT min(expires_at) FROM assignments WHERE account_id = %(account_id)s AND {assignment.LAPSES})
 """  # noqa: S608  constant conditions
 
