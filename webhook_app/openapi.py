@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 from flask import Response
 from flask_openapi3 import Info, OpenAPI
 
+from models.api_key import Scope
+from webhook_app.auth import needed_scope
 from webhook_app.idempotency import HEADER, MAX_LENGTH, REPLAYED
 from webhook_app.problems import Problem
 from webhook_app.sent_path import Segment, SentPath
@@ -62,8 +66,13 @@ def described_app() -> OpenAPI:
 def publish(app: OpenAPI) -> None:
     """Serve the OpenAPI document of the routes that are registered now."""
     document = app.api_doc
+    scopes = _scopes(app)
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
+            if (scope := scopes[path, method]) is not None:
+                described = operation.get("description")
+                needed = f"Needs a key with the scope `{scope.value}`."
+                operation["description"] = f"{described} {needed}" if described else needed
             if path.startswith("/v1/") and method in _WRITING_METHODS and path not in _UNSTORED:
                 operation["parameters"] = [*operation.get("parameters", []), _IDEMPOTENCY_KEY]
                 operation["responses"] = {
@@ -74,3 +83,14 @@ def publish(app: OpenAPI) -> None:
     app.add_url_rule(
         "/openapi.json", "openapi", lambda: Response(body, mimetype="application/json"), methods=["GET"]
     )
+
+
+def _scopes(app: OpenAPI) -> Mapping[tuple[str, str], Scope | None]:
+    """The scope that each call needs, by its path and method as the document writes them."""
+    return {
+        (re.sub(r"<(?:[a-z]+:)?(\w+)>", r"{\1}", rule.rule), method.lower()): needed_scope(
+            app.view_functions[rule.endpoint]
+        )
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }

@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.webhook_app.contract import documented, model_of
+from webhook_app.auth import needed_scope
 
 METHODS = {"get", "put", "post", "delete", "patch"}
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -133,6 +134,19 @@ def test_what_needs_a_key_says_so_and_nothing_else_does(document: dict[str, Any]
         path for path, _, operation in operations(document) if operation.get("security") == [{"bearer": []}]
     }
     assert locked == {path for path in document["paths"] if path.startswith("/v1/")}
+
+
+def test_every_call_with_a_key_names_the_scope_that_it_needs(app: Flask, document: dict[str, Any]):
+    scopes = {
+        (documented(rule.rule), method.lower()): needed_scope(app.view_functions[rule.endpoint])
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods or ()
+        if rule.rule.startswith("/v1/")
+    }
+    for path, method, operation in operations(document):
+        if path.startswith("/v1/"):
+            needed = f"Needs a key with the scope `{scopes[path, method].value}`."
+            assert operation["description"].endswith(needed), f"{method} {path}"
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]):
