@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ from domain.errors import (
 )
 from domain.provider_errors import ChangeRefused, TransientError
 from models.cancellation import CancellationState as State
+from runtime.settings import Settings
 from runtime.wiring import Runtime
 from services.ledger import links
 from services.purchases import ending, refresh
@@ -53,6 +55,8 @@ from tests.services.purchases.endings import (
 from tests.services.purchases.test_seat_changes import CART, seated
 from tests.services.sync.passes import drift
 from tests.simulated import CATALOG, sell, sell_second_subscription
+from worker.celery_app import SeatSync
+from worker.sweep import Sweep
 
 pytestmark = pytest.mark.long(seconds=20)
 
@@ -175,6 +179,23 @@ def test_a_200_of_the_provider_ends_nothing_while_it_cannot_be_read(
         session.execute(text("UPDATE subscriptions SET next_at = now(), attempts = 0"))
     assert settle(service, row.id).state == State.APPLIED
     assert (purchased(service), kinds(service)) == (0, ["applied"])
+
+
+def test_the_sweep_wakes_a_worker_that_settles_what_was_never_answered(
+    service: Runtime, settings: Settings, world: World, sold: str
+):
+    world.board.turn({"api_cut_before_probability": 1.0, "api_fault_routes": ["PATCH *"]})
+    row = cancelled(service)
+    sent_long_ago(service)
+    woken: list[str] = []
+    sweep = Sweep(service, lambda _ids: None, wake_changes=lambda: woken.append("settle"))
+    sweep.once()
+    app = SeatSync(settings)
+    app.loader.import_default_modules()
+    app._runtime, app._built_in = service, os.getpid()
+    app.tasks["seatsync.settle"].apply()
+    sweep.once()
+    assert (the(service, row).state, woken) == (State.FAILED, ["settle"])
 
 
 # Made at the provider.
