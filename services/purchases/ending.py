@@ -150,9 +150,8 @@ def undo(runtime: Runtime, account_id: str, cancellation_id: str, *, actor: str 
     if row.state in (CancellationState.EXPIRED, CancellationState.UNDONE):
         return row
     _refuse_unless_scheduled(row)
-    if row.undo_sent_at is not None:
-        return settle(runtime, row.id, priority=Priority.INTERACTIVE)
-    sync_or_raise(runtime, row.subscription_id)
+    if row.undo_sent_at is None:
+        sync_or_raise(runtime, row.subscription_id)
     began = time.monotonic()
     with runtime.transaction() as session:
         locked = lock_account(session, account_id)
@@ -160,22 +159,17 @@ def undo(runtime: Runtime, account_id: str, cancellation_id: str, *, actor: str 
         if row.state == CancellationState.UNDONE:
             return row
         _refuse_unless_scheduled(row)
-        if row.account_id != account_id:
-            raise NotUndoable(
-                "The subscription has moved to another account. Undo its cancellation there.",
-                details={"cancellation_id": row.id, "state": row.state},
-            )
-        cancellation.refuse_if_in_flight(session, row.subscription_id)
-        row.undo_sent_at, row.undo_actor, row.attempts = locked.now, actor, 0
-        row.code = row.message = row.retry_helps = None
-        row.next_at = locked.now + timedelta(seconds=SHORTEST_RETRY_SECONDS)
-    _send(
-        runtime,
-        row,
-        began,
-        lambda: runtime.provider.undo_cancellation(row.subscription_id),
-        _withdraw_undo,
-    )
+        is_new = row.undo_sent_at is None  # else another call has sent it, and only the outcome is unknown
+        if is_new:
+            _submit_undo(locked, row, actor)
+    if is_new:
+        _send(
+            runtime,
+            row,
+            began,
+            lambda: runtime.provider.undo_cancellation(row.subscription_id),
+            _withdraw_undo,
+        )
     return settle(runtime, row.id, priority=Priority.INTERACTIVE)
 
 
@@ -307,6 +301,18 @@ def _submit(locked: LockedAccount, row: Cancellation) -> None:
     seat_change.refuse_if_in_flight(session, row.subscription_id)
     cancellation.refuse_if_in_flight(session, row.subscription_id)
     cancellation.set_state(session, row, CancellationState.SUBMITTED)
+    row.next_at = locked.now + timedelta(seconds=SHORTEST_RETRY_SECONDS)
+
+
+def _submit_undo(locked: LockedAccount, row: Cancellation, actor: str) -> None:
+    if row.account_id != locked.account_id:
+        raise NotUndoable(
+            "The subscription has moved to another account. Undo its cancellation there.",
+            details={"cancellation_id": row.id, "state": row.state},
+        )
+    cancellation.refuse_if_in_flight(locked.session, row.subscription_id)
+    row.undo_sent_at, row.undo_actor, row.attempts = locked.now, actor, 0
+    row.code = row.message = row.retry_helps = None
     row.next_at = locked.now + timedelta(seconds=SHORTEST_RETRY_SECONDS)
 
 
