@@ -38,3 +38,14 @@ def reported_payment(event_type: str | None, resource: JsonObject) -> PaymentRep
         return PaymentReport(kind, change_id)
     declined = decline(error_code(resource.get("error_code")) or _CODES.get(event_type))
     return PaymentReport(kind, change_id, declined.code, str(declined))
+
+
+def subscription_of(resource: JsonObject) -> str | None:
+    """The one subscription that the `data` of a payment event is about; None if there is none, or several.
+
+    A payment may name it only in `subscription_ids` (Dodo documentation, webhooks).
+    """
+    named, listed = fields.text(resource.get("subscription_id")), resource.get("subscription_ids")
+    if named is not None or not isinstance(listed, list) or len(listed) != 1:
+        return named
+    return fields.text(listed[0])

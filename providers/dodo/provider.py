@@ -325,12 +325,14 @@ class Dodo:
 def _event(envelope: JsonObject, *, with_state: bool) -> Event:
     event_type, data = fields.text(envelope.get("type")), envelope.get("data")
     resource: JsonObject = data if isinstance(data, dict) else {}
-    subscription_id = fields.text(resource.get("subscription_id"))
     payment = payments.reported_payment(event_type, resource)
+    is_of_change = payment is not None and payment.change_id is not None
+    subscription_id = (
+        payments.subscription_of(resource) if is_of_change else fields.text(resource.get("subscription_id"))
+    )
     is_of_subscription = event_type is not None and event_type.startswith(_SEAT_EVENTS)
-    is_of_change = payment is not None and payment.change_id is not None and subscription_id is not None
-    concerns_seats = is_of_subscription or is_of_change
-    unreadable = _why_unreadable(event_type, data, needs_subscription=concerns_seats)
+    concerns_seats = is_of_subscription or (is_of_change and subscription_id is not None)
+    unreadable = _why_unreadable(event_type, data, lacks_subscription=concerns_seats and not subscription_id)
     has_state = with_state and is_of_subscription and unreadable is None
     return Event(
         type=event_type or _UNKNOWN_TYPE,
@@ -344,13 +346,13 @@ def _event(envelope: JsonObject, *, with_state: bool) -> Event:
     )
 
 
-def _why_unreadable(event_type: str | None, data: object, *, needs_subscription: bool) -> str | None:
+def _why_unreadable(event_type: str | None, data: object, *, lacks_subscription: bool) -> str | None:
     """The reason why the event cannot be used; None if it can."""
     if event_type is None:
         return "no usable `type`"
     if not isinstance(data, dict):
         return "`data` is not an object"
-    if needs_subscription and fields.text(data.get("subscription_id")) is None:
+    if lacks_subscription:
         return "no usable `data.subscription_id`"
     return None
 
