@@ -309,6 +309,10 @@ class SeatChangeNotFound(NotFound):
     code = "seat_change_not_found"
 
 
+class CancellationNotFound(NotFound):
+    code = "cancellation_not_found"
+
+
 class NothingToChange(Refused):
     """The account already has the requested seats, or no purchase gets closer to them."""
 
@@ -349,6 +353,36 @@ class NotCancellable(Refused):
     """The change can no longer be cancelled."""
 
     code = "not_cancellable"
+
+
+class NotUndoable(Refused):
+    """The cancellation can no longer be undone."""
+
+    code = "not_undoable"
+
+
+class AlreadyEnding(Refused):
+    """The subscription has ended, or ends at its next billing date already."""
+
+    code = "already_ending"
+
+
+class NotEndableAtRenewal(Refused):
+    """The subscription has no next billing date at which it could end."""
+
+    code = "not_endable_at_renewal"
+
+
+class SeveralCustomers(Refused):
+    """Several customers pay for the account, and the request does not say which one is meant."""
+
+    code = "several_customers"
+
+
+class NoCustomer(Refused):
+    """No customer of the provider pays for the account."""
+
+    code = "no_customer"
 
 
 class ReleaseRefused(Refused):

@@ -83,6 +83,19 @@ class SubscriptionNotAtProvider(PermanentError):
     code = "subscription_not_at_provider"
 
 
+class CustomerNotAtProvider(PermanentError):
+    """The provider does not know the customer who pays for the account."""
+
+    code = "customer_not_at_provider"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The provider does not know the customer who pays for the account. Sync the account (POST "
+            "/v1/accounts/ACCOUNT_ID/sync), and check that the API key belongs to the business and mode in "
+            "which the subscription was sold."
+        )
+
+
 class ChangeRefused(PermanentError):
     """The provider refused the change in the subscription's present state; nothing was changed.
 

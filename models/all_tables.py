@@ -7,6 +7,7 @@ from models.api_key import ApiKey
 from models.assignment import Assignment
 from models.audit import AuditHead, AuditRow
 from models.base import Base
+from models.cancellation import Cancellation
 from models.drift_finding import DriftFinding
 from models.generation import Generation
 from models.idempotency_key import IdempotencyKey
@@ -30,6 +31,7 @@ TABLES = (
     Assignment,
     AuditHead,
     AuditRow,
+    Cancellation,
     DriftFinding,
     Endpoint,
     QueuedPurchase,

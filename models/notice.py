@@ -107,7 +107,7 @@ FOR KEY SHARE OF endpoint
 """
 
 
-_TIMES: Final = frozenset({"deadline", "suspends_at", "ends_at"})
+_TIMES: Final = frozenset({"deadline", "suspends_at", "ends_at", "effective_at"})
 
 
 def add(session: Session, account_id: str | None, notices: Iterable[Notice]) -> None:

@@ -220,11 +220,11 @@ def mark_accepted(session: Session, change_id: str) -> None:
     lock(session, change_id).answered_at = now(session)
 
 
-def refuse_if_in_flight(session: Session, change: SeatChange) -> None:
-    """Raise `ChangeInFlight` if another change of the same subscription is in flight."""
+def refuse_if_in_flight(session: Session, subscription_id: str) -> None:
+    """Raise `ChangeInFlight` if a change of the subscription is in flight."""
     other = session.scalar(
         select(SeatChange.id).where(
-            SeatChange.subscription_id == change.subscription_id, SeatChange.state == ChangeState.SUBMITTED
+            SeatChange.subscription_id == subscription_id, SeatChange.state == ChangeState.SUBMITTED
         )
     )
     if other is not None:

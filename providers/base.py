@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from domain.billing_terms import When
 from domain.cart import Cart
 from domain.catalog_comparison import AddonOnSale, ProductOnSale
 from domain.purchase.plan import Buyer, Checkout, Plan, Preview
@@ -43,13 +44,16 @@ class PaymentKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PaymentReport:
-    """A payment reported by an event. `change_id` is the seat change that it is for, if the event names one;
-    `refusal` is the provider's code for why it failed, if given.
+    """A payment reported by an event. `change_id` is the seat change that it is for, if the event names one.
+
+    `reason` says in words why a failed payment failed and what to do, fit to be shown to the customer.
+    `refusal` is the provider's code for it; None if there is none, or if the customer must not learn it.
     """
 
     kind: PaymentKind
     change_id: str | None = None
     refusal: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +191,21 @@ class Provider(Protocol):
 
     def drop_scheduled_change(self, subscription_id: str) -> None:
         """Cancel the change scheduled for the renewal, once. Raises like `change`."""
+        ...
+
+    def cancel(self, subscription_id: str, when: When) -> None:
+        """Request that the subscription ends, now or at its next billing date, once. Raises like `change`."""
+        ...
+
+    def undo_cancellation(self, subscription_id: str) -> None:
+        """Request that the subscription does not end at its next billing date, once. Raises like `change`."""
+        ...
+
+    def open_portal(self, customer_id: str, *, return_url: str | None) -> str:
+        """The URL of a new session in the provider's customer portal: whoever has it acts as the customer.
+
+        Raises `CustomerNotAtProvider`, `PermanentError`, `TransientError`. It is safe to try again.
+        """
         ...
 
     def open_checkout(

@@ -146,7 +146,12 @@ class Client:
             raise _without_write_access(error) from error
 
     def write(
-        self, method: str, *segments: str, priority: Priority, body: JsonObject | None = None
+        self,
+        method: str,
+        *segments: str,
+        priority: Priority,
+        body: JsonObject | None = None,
+        query: Mapping[str, str | int] | None = None,
     ) -> JsonObject:
         """Send a request that changes something. Returns the JSON object, or {} if the response is empty.
 
@@ -154,7 +159,7 @@ class Client:
         the errors that `get` raises, nothing was changed.
         """
         try:
-            answer = self._call(method, segments, priority=priority, body=body)
+            answer = self._call(method, segments, priority=priority, body=body, query=query)
             return self._document(answer) if answer.body.strip() else {}
         except (NotProcessed, BudgetSpent):
             raise

@@ -16,6 +16,7 @@ SPREAD: Final = frozenset(
     {
         "tests/services/ledger/test_members_machine.py",
         "tests/services/sync/test_convergence.py",
+        "tests/services/purchases/test_endings_machine.py",
         "tests/services/purchases/test_seat_changes_machine.py",
         "tests/services/sync/test_shifting_pages.py",
         "tests/services/sync/test_simulated_passes.py",

@@ -11,6 +11,7 @@ from webhook_app.context import NAME, AppContext
 from webhook_app.request_body import MAX_BYTES
 from webhook_app.views.accounts import accounts_api
 from webhook_app.views.audit import audit_api
+from webhook_app.views.cancellations import cancellations_api
 from webhook_app.views.checkout import checkout_api
 from webhook_app.views.claims import claims_api
 from webhook_app.views.explain import explain_api
@@ -20,6 +21,7 @@ from webhook_app.views.links import links_api
 from webhook_app.views.members import members_api
 from webhook_app.views.notices import notices_api
 from webhook_app.views.operators import operator_api
+from webhook_app.views.portal import portal_api
 from webhook_app.views.prices import prices_api
 from webhook_app.views.seat_changes import seat_changes_api
 from webhook_app.views.seats import seats_api
@@ -38,6 +40,8 @@ def create_app(runtime: Runtime, wake_ups: WakeUps, reserved: Runtime | None = N
         seat_changes_api,
         prices_api,
         checkout_api,
+        cancellations_api,
+        portal_api,
         claims_api,
         members_api,
         leavers_api,

@@ -70,6 +70,8 @@ _REPLAYED: Final[dict[str, Any]] = {
         "schema": {"type": "string", "const": "true"},
     }
 }
+# Their responses hold a secret link and are not stored, so an Idempotency-Key would have no effect.
+_UNSTORED: Final = frozenset({"/v1/accounts/{account_id}/portal-session"})
 _WRITING_METHODS: Final = frozenset({"post", "put", "patch", "delete"})
 
 
@@ -101,7 +103,7 @@ def publish(app: OpenAPI) -> None:
             _describe_answers(operation)
             if (scope := scopes.get((path, method))) is not None:
                 _describe_scope(operation, scope)
-            if path.startswith("/v1/") and method in _WRITING_METHODS:
+            if path.startswith("/v1/") and method in _WRITING_METHODS and path not in _UNSTORED:
                 operation["parameters"] = [*operation.get("parameters", []), _IDEMPOTENCY_KEY]
                 operation["responses"] = {
                     status: {**described, "headers": {**described.get("headers", {}), **_REPLAYED}}

@@ -32,6 +32,7 @@ from domain.findings import Uncountable
 from domain.provider_errors import (
     CartRefused,
     ChangeRefused,
+    CustomerNotAtProvider,
     InvalidSignature,
     PermanentError,
     SubscriptionNotAtProvider,
@@ -56,6 +57,7 @@ _STATUS: Final[Mapping[type[SeatSyncError], HTTPStatus]] = {
     ChangeRefused: HTTPStatus.CONFLICT,
     CartRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     SubscriptionNotAtProvider: HTTPStatus.CONFLICT,
+    CustomerNotAtProvider: HTTPStatus.CONFLICT,
     PermanentError: HTTPStatus.BAD_GATEWAY,
     TransientError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 
 from models import (
+    cancellation,
     drift_finding,
     idempotency_key,
     inbox,
@@ -45,6 +46,7 @@ _DELETIONS: tuple[partial[int], ...] = (
     partial(notice.delete_old, age=_NOTICES_KEPT, occasions=_OCCASIONS_KEPT),
     partial(drift_finding.delete_old, age=_FINDINGS_KEPT),
     partial(seat_change.delete_previews, age=_PREVIEWS_KEPT),
+    partial(cancellation.delete_previews, age=_PREVIEWS_KEPT),
 )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from models import account, generation, notice_endpoint, purchase_queue, seat_change, sync_queue
+from models import account, cancellation, generation, notice_endpoint, purchase_queue, seat_change, sync_queue
 from models.audit import Cause
 from models.sync_queue import Due
 from runtime.wiring import Runtime
@@ -134,7 +134,9 @@ class Sweep:
             return
         with self.runtime.sessions() as session:
             is_due = bool(
-                seat_change.due_changes(session, limit=1) or purchase_queue.due_accounts(session, limit=1)
+                seat_change.due_changes(session, limit=1)
+                or cancellation.due(session, limit=1)
+                or purchase_queue.due_accounts(session, limit=1)
             )
         if is_due:
             self._try_publish(self.wake_changes)

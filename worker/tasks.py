@@ -11,7 +11,7 @@ from celery import Task, shared_task
 
 from models import scheduled_job
 from services.notices import delivery
-from services.purchases import auto_expand, settle
+from services.purchases import auto_expand, settle, settle_ending
 from services.sync import batch, reconcile
 from worker import housekeeping
 
@@ -33,9 +33,10 @@ def reconcile_with_provider(self: Task) -> None:
 
 @shared_task(name="seatsync.settle", bind=True)
 def settle_changes(self: Task) -> None:
-    """Settle seat changes that were sent, then buy seats for pending claims."""
+    """Settle seat changes and cancellations that were sent, then buy seats for pending claims."""
     now = time.monotonic()
-    settle.settle_due(self.app.runtime, until=now + _TASK_SECONDS / 2)
+    settle.settle_due(self.app.runtime, until=now + _TASK_SECONDS / 3)
+    settle_ending.settle_due(self.app.runtime, until=now + _TASK_SECONDS / 2)
     auto_expand.expand_due(self.app.runtime, until=now + _TASK_SECONDS)
 
 

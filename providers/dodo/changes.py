@@ -1,4 +1,4 @@
-"""Plan changes and checkouts at Dodo Payments: builds the request bodies and reads the responses."""
+"""Plan changes, cancellations, checkouts at Dodo Payments: builds request bodies, reads responses."""
 
 from __future__ import annotations
 
@@ -18,6 +18,15 @@ from providers.http import JsonObject
 
 CHANGE_ID: Final = "seatsync_change_id"
 """The key of our change id in the metadata of its payment."""
+
+CANCELLATIONS: Final[Mapping[When, JsonObject]] = {
+    When.NOW: {"status": "cancelled"},
+    When.AT_RENEWAL: {"cancel_at_next_billing_date": True},
+}
+"""The bodies that cancel a subscription (Dodo documentation, update subscription)."""
+
+UNDO_CANCELLATION: Final[JsonObject] = {"cancel_at_next_billing_date": False}
+"""The body that undoes a scheduled cancellation."""
 
 _EFFECTIVE_AT: Final = {When.NOW: "immediately", When.AT_RENEWAL: "next_billing_date"}
 _NOT_FOUND: Final = "NOT_FOUND"

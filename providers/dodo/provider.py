@@ -11,10 +11,12 @@ from typing import Any
 import orjson
 from redis import Redis
 
+from domain.billing_terms import When
 from domain.cart import Cart
 from domain.catalog_comparison import AddonOnSale, ProductOnSale
 from domain.provider_errors import (
     AnswerIncomplete,
+    CustomerNotAtProvider,
     KeyRefused,
     OutcomeUnknown,
     PermanentError,
@@ -219,6 +221,36 @@ class Dodo:
         """Cancel the change scheduled for the renewal, once."""
         self._change("DELETE", subscription_id, "change-plan", "scheduled")
 
+    def cancel(self, subscription_id: str, when: When) -> None:
+        """Request that the subscription ends, now or at its next billing date, once."""
+        self._change("PATCH", subscription_id, body=changes.CANCELLATIONS[when])
+
+    def undo_cancellation(self, subscription_id: str) -> None:
+        """Request that the subscription does not end at its next billing date, once."""
+        self._change("PATCH", subscription_id, body=changes.UNDO_CANCELLATION)
+
+    def open_portal(self, customer_id: str, *, return_url: str | None) -> str:
+        """The URL of a new session in the customer portal; it is valid for 24 hours (Dodo documentation,
+        customer portal).
+        """
+        query = {} if return_url is None else {"return_url": return_url}
+        path = ("customers", customer_id, "customer-portal", "session")
+        try:
+            data = self._client.write("POST", *path, priority=Priority.INTERACTIVE, query=query)
+        except OutcomeUnknown as error:  # a session whose URL was lost has no effect
+            raise TransientError(
+                "Dodo Payments opened no session in time. Try again.", retry_after=error.retry_after
+            ) from error
+        except InvalidPathSegment:
+            raise CustomerNotAtProvider from None
+        except PermanentError as error:
+            if error.details.get("status") == HTTPStatus.NOT_FOUND:
+                raise CustomerNotAtProvider from error
+            raise
+        if (url := fields.url(data.get("link"))) is None:
+            raise TransientError("Dodo Payments opened a session without a usable `link`. Try again.")
+        return url
+
     def open_checkout(
         self, cart: Cart, buyer: Buyer, *, metadata: Mapping[str, str], return_url: str | None
     ) -> Checkout:
@@ -293,12 +325,14 @@ class Dodo:
 def _event(envelope: JsonObject, *, with_state: bool) -> Event:
     event_type, data = fields.text(envelope.get("type")), envelope.get("data")
     resource: JsonObject = data if isinstance(data, dict) else {}
-    subscription_id = fields.text(resource.get("subscription_id"))
     payment = payments.reported_payment(event_type, resource)
+    is_of_change = payment is not None and payment.change_id is not None
+    subscription_id = (
+        payments.subscription_of(resource) if is_of_change else fields.text(resource.get("subscription_id"))
+    )
     is_of_subscription = event_type is not None and event_type.startswith(_SEAT_EVENTS)
-    is_of_change = payment is not None and payment.change_id is not None and subscription_id is not None
-    concerns_seats = is_of_subscription or is_of_change
-    unreadable = _why_unreadable(event_type, data, needs_subscription=concerns_seats)
+    concerns_seats = is_of_subscription or (is_of_change and subscription_id is not None)
+    unreadable = _why_unreadable(event_type, data, lacks_subscription=concerns_seats and not subscription_id)
     has_state = with_state and is_of_subscription and unreadable is None
     return Event(
         type=event_type or _UNKNOWN_TYPE,
@@ -312,13 +346,13 @@ def _event(envelope: JsonObject, *, with_state: bool) -> Event:
     )
 
 
-def _why_unreadable(event_type: str | None, data: object, *, needs_subscription: bool) -> str | None:
+def _why_unreadable(event_type: str | None, data: object, *, lacks_subscription: bool) -> str | None:
     """The reason why the event cannot be used; None if it can."""
     if event_type is None:
         return "no usable `type`"
     if not isinstance(data, dict):
         return "`data` is not an object"
-    if needs_subscription and fields.text(data.get("subscription_id")) is None:
+    if lacks_subscription:
         return "no usable `data.subscription_id`"
     return None
 

@@ -57,7 +57,7 @@ def evaluate(session: Session, account: AccountState, inputs: Inputs, catalog: C
             drift_finding.update_findings(session, subscription.id, count_findings, kinds=COUNTING)
     shares = [share_of(subscription, catalog, account.now) for subscription in subscriptions]
     evaluated = account_seats(catalog, account.account_id, shares, now=account.now)
-    rules = _rules(zip(subscriptions, shares, strict=True), evaluated, account.override, catalog)
+    rules = rules_of_shares(zip(subscriptions, shares, strict=True), evaluated, account.override, catalog)
     write_findings = drift_finding.update_findings if inputs.has_findings else drift_finding.record
     write_findings(session, f"account:{account.account_id}", rules.findings)
     account.unverified = any(subscription.unverified is not None for subscription in subscriptions)
@@ -190,16 +190,18 @@ def rules_of(session: Session, account_id: str, override: Json | None, catalog: 
     now = account_now(session)
     shares = [share_of(subscription, catalog, now) for subscription in subscriptions]
     evaluated = account_seats(catalog, account_id, shares, now=now)
-    return _rules(zip(subscriptions, shares, strict=True), evaluated, override, catalog)
+    return rules_of_shares(zip(subscriptions, shares, strict=True), evaluated, override, catalog)
 
 
-def _rules(
+def rules_of_shares(
     shares: Iterable[tuple[Subscription, SubscriptionShare]],
     evaluated: AccountSeats,
     override: Json | None,
     catalog: Catalog,
 ) -> AccountRules:
-    """The rules of the products that were last counted, with the app's override on top."""
+    """The rules of the products that were last counted, each with its share, with the app's override on
+    top.
+    """
     own = Override.model_validate(override or {})
     offers = [
         Offer(product_id, catalog.rules(product_id), share)

@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from domain.catalog.model import Catalog
-from models import assignment, drift_finding, generation, seat_change, subscription
+from models import assignment, cancellation, drift_finding, generation, seat_change, subscription
 from models.driver import first_row
 from models.subscription import Subscription
 
@@ -24,8 +24,8 @@ class Inputs:
     `locked` are its subscriptions and the one that the transaction is about, from
     `models.subscription.lock`. `may_evaluate` is false if a newer generation has replaced this process's.
     `has_findings`: the account or that subscription may have drift findings to close. `has_sent_changes`:
-    that subscription may show a seat change that was sent. `next_expiry` is when the account's next
-    invitation lapses.
+    that subscription may show a seat change that was sent, `has_cancellations`: a cancellation. `next_expiry`
+    is when the account's next invitation lapses.
     """
 
     account_id: str
@@ -33,6 +33,7 @@ class Inputs:
     may_evaluate: bool
     has_findings: bool
     has_sent_changes: bool
+    has_cancellations: bool
     next_expiry: datetime | None
 
     @property
@@ -48,6 +49,8 @@ SELECT coalesce((SELECT (catalog_digest, release) = (%(digest)s, %(release)s)
                WHERE subject = ANY (%(subjects)s) AND {drift_finding.MAY_BE_SETTLED}),
        EXISTS (SELECT FROM seat_changes
                WHERE subscription_id = %(subscription_id)s AND {seat_change.MAY_SHOW}),
+       EXISTS (SELECT FROM cancellations
+               WHERE subscription_id = %(subscription_id)s AND ({cancellation.MAY_SHOW})),
        (SELECT min(expires_at) FROM assignments WHERE account_id = %(account_id)s AND {assignment.LAPSES})
 """  # noqa: S608  constant conditions
 

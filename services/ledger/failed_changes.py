@@ -8,15 +8,17 @@ from domain.notices import Notice, NoticeType
 from domain.purchase.daily_limit import STOP_AFTER
 from models import notice, purchase_queue, seat_change
 from models.seat_change import ChangeState, SeatChange
-from services.ledger import purchase_limits
+from services.ledger import change_notices, purchase_limits
 
 
 def fail(session: Session, change: SeatChange, code: str, message: str, *, helps: bool) -> None:
-    """Mark the change as failed; its row is locked. `helps` is true if the same request may succeed later.
+    """Mark the change as failed, with a notice; its row is locked. `helps` is true if the same request may
+    succeed later.
 
     After the third failed automatic purchase in a row the app is notified that no more are made.
     """
     seat_change.set_state(session, change, ChangeState.FAILED, code=code, message=message, retry_helps=helps)
+    change_notices.add_notice(session, change)
     if not change.is_automatic:
         return
     if change.failed_permanently:
@@ -25,14 +27,3 @@ def fail(session: Session, change: SeatChange, code: str, message: str, *, helps
     if change.may_have_tried_card and len(failures) == STOP_AFTER:
         facts = {"failures": len(failures), "change_id": change.id, "code": code, "reason": message}
         notice.add(session, change.account_id, [Notice(NoticeType.PURCHASES_STOPPED, facts)])
-
-
-def fail_with_notice(session: Session, change: SeatChange, code: str, message: str, *, helps: bool) -> None:
-    """Like `fail`, for a change whose caller no longer waits for the response: the app gets a notice.
-
-    Automatic purchases get no notice here, because each pending claim they were made for gets its own.
-    """
-    fail(session, change, code, message, helps=helps)
-    if not change.is_automatic:
-        facts = {"change_id": change.id, "code": code, "reason": message, "retry_helps": helps}
-        notice.add(session, change.account_id, [Notice(NoticeType.CHANGE_FAILED, facts)])

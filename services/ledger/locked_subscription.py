@@ -39,6 +39,11 @@ class OpenedSubscription:
         return any(one.has_sent_changes for one in self.inputs)
 
     @property
+    def has_cancellations(self) -> bool:
+        """Whether a cancellation of the subscription may show in a snapshot."""
+        return any(one.has_cancellations for one in self.inputs)
+
+    @property
     def has_findings(self) -> bool:
         """False if there are certainly no findings to close. Without an account this is not known: True."""
         return not self.inputs or any(one.has_findings for one in self.inputs)

@@ -23,7 +23,7 @@ from models import assignment, purchase_queue, purchase_reset, seat_change
 from models.assignment import Assignment
 from models.audit import Cause
 from models.seat_change import ChangeState, SeatChange
-from services.ledger import claims
+from services.ledger import change_notices, claims
 from services.ledger.locked_account import LockedAccount
 
 
@@ -52,6 +52,14 @@ class OwnChanges:
 
 
 _SCHEDULE: Final = frozenset({"scheduled_change"})
+_CANCELLED_HERE: Final = (
+    "The change was cancelled here: on request, or because more members hold seats than it would leave. No "
+    "member was released."
+)
+_CANCELLED_ELSEWHERE: Final = (
+    "The change is no longer scheduled at the provider: it was cancelled there, or its payment failed. No "
+    "member was released."
+)
 
 
 def apply_shown(
@@ -68,7 +76,7 @@ def apply_shown(
             own = replace(own, findings=_unreleased(accounts, change))
             continue
         if shown is PlanStatus.SCHEDULED:
-            _mark_scheduled(session, change)
+            _mark_scheduled(session, change, snapshot)
         elif change.state == ChangeState.SCHEDULED:
             _cancel_if_missing_twice(accounts[0], change)
         if change.state != state_before and change.code != seat_change.NO_LONGER_SCHEDULED:
@@ -99,6 +107,7 @@ def _apply(session: Session, accounts: Sequence[LockedAccount], change: SeatChan
     elif account is not None:
         _release(account, change, cause)
     seat_change.set_state(session, change, ChangeState.APPLIED, code=code, message=message)
+    change_notices.add_notice(session, change)
     if change.is_automatic:
         purchase_queue.retry_now(session, change.account_id)
     else:
@@ -119,9 +128,12 @@ def _unreleased(accounts: Sequence[LockedAccount], change: SeatChange) -> tuple[
     return (findings.applied_late(change.id, number),) if number else ()
 
 
-def _mark_scheduled(session: Session, change: SeatChange) -> None:
+def _mark_scheduled(session: Session, change: SeatChange, snapshot: SubscriptionSnapshot) -> None:
     if change.state != ChangeState.SCHEDULED:
         seat_change.set_state(session, change, ChangeState.SCHEDULED)
+        scheduled = snapshot.scheduled_change
+        effective_at = None if scheduled is None else scheduled.effective_at
+        change_notices.add_notice(session, change, effective_at=effective_at)
     change.missed_at = None
 
 
@@ -141,9 +153,9 @@ def _cancel_if_missing_twice(account: LockedAccount, change: SeatChange) -> None
         change,
         ChangeState.CANCELLED,
         code=change.code or seat_change.NO_LONGER_SCHEDULED,
-        message="The change is no longer scheduled at the provider: it was cancelled there, or its payment "
-        "failed. No member was released.",
+        message=_CANCELLED_HERE if change.code == seat_change.TAKEN_BACK else _CANCELLED_ELSEWHERE,
     )
+    change_notices.add_notice(account.session, change)
 
 
 def _to_release(account: LockedAccount, change: SeatChange) -> Sequence[Assignment]:

@@ -22,8 +22,9 @@ from models import drift_finding, inbox
 from models.audit import Cause
 from models.subscription import save
 from models.sync_queue import Lease
-from services.ledger import sent_changes
+from services.ledger import cancellations, sent_changes
 from services.ledger.adopt_snapshot import adopt_snapshot
+from services.ledger.cancellations import Sighting
 from services.ledger.locked_subscription import (
     OpenedSubscription,
     evaluate_and_save,
@@ -59,14 +60,26 @@ def apply(
     own = sent_changes.OwnChanges()
     if opened.has_sent_changes:
         own = sent_changes.apply_shown(session, opened.accounts, complete, cause)
+    ending = cancellations.apply_shown(
+        Sighting(
+            session=session,
+            subscription=subscription,
+            owner_id=decision.owner.account_id,
+            snapshot=complete,
+            known=known,
+            catalog=catalog,
+            cause=cause,
+            may_show=opened.has_cancellations,
+        )
+    )
     changed = () if known is None else differences(known, complete)
-    _close_differences(session, opened, lease, changed, own_fields=own.fields)
+    _close_differences(session, opened, lease, changed, own_fields=own.fields | ending.fields)
     new_findings = adopt_snapshot(
         subscription, snapshot, decision, catalog, lease.taken_at, past_due_ends_at=past_due_ends_at
     )
     kinds = settled_kinds(snapshot, catalog.account_key)
     _finish_sync(session, opened, lease, (*new_findings, *own.findings), kinds=kinds)
-    return evaluate_and_save(opened, catalog, own.cause or cause, before=before)
+    return evaluate_and_save(opened, catalog, own.cause or ending.cause or cause, before=before)
 
 
 def not_at_provider(
@@ -90,7 +103,10 @@ def not_at_provider(
     subscription = opened.subscription
     before = facts_known(subscription)
     subscription.drop_unverified()
+    was_gone = subscription.gone_at is not None
     found = _note_missing(opened, lease.taken_at, term)
+    if subscription.gone_at is not None and not was_gone:
+        cancellations.end_missing(session, subscription.id)
     kinds = NOT_AT_PROVIDER if subscription.gone_at is None else findings.SYNCED
     _finish_sync(session, opened, lease, (found,), kinds=kinds, error=found.message)
     evaluate_and_save(opened, catalog, cause, before=before)

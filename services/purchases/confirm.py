@@ -11,7 +11,7 @@ from typing import Final
 from domain.errors import PreviewExpired, SubscriptionChanged
 from domain.provider_errors import ChangeRefused, OutcomeUnknown, ProviderError, TransientError
 from domain.purchase.steps import basis
-from models import account, seat_change
+from models import account, cancellation, seat_change
 from models.seat_change import ChangeState, SeatChange
 from providers.base import Priority
 from runtime.wiring import Runtime
@@ -87,7 +87,8 @@ def _submit(locked: LockedAccount, change: SeatChange, check: Check | None) -> N
             "was sent. Preview again.",
             details={"change_id": change.id, "retry_helps": False},
         )
-    seat_change.refuse_if_in_flight(session, change)
+    seat_change.refuse_if_in_flight(session, change.subscription_id)
+    cancellation.refuse_if_in_flight(session, change.subscription_id)
     refuse_if_in_use(locked, steps, change.release)
     if check is not None:
         check(locked, change)

@@ -122,7 +122,7 @@ def _conclude(runtime: Runtime, change_id: str, checked_at: datetime, *, is_not_
         if (is_not_under_way and was_synced) or age >= _LONGEST_PAYMENT:
             code = seat_change.OVERTAKEN if _was_overtaken(change, subscription) else seat_change.NOT_APPLIED
             helps = code == seat_change.NOT_APPLIED
-            failed_changes.fail_with_notice(session, change, code, _FAILURE_MESSAGES[code], helps=helps)
+            failed_changes.fail(session, change, code, _FAILURE_MESSAGES[code], helps=helps)
             return
         change.attempts += 1
         pause = max(SHORTEST_RETRY_SECONDS, backoff(change.attempts))

@@ -21,7 +21,7 @@ _TURNED_ON_BY: Final = {
     PaymentKind.PAID: "a payment",
     PaymentKind.METHOD_REPLACED: "a new payment method",
 }
-_NEXT_STEP: Final = "Use another payment method, or ask the bank, then preview again."
+_UNEXPLAINED: Final = "Use another payment method, or ask the bank."
 
 
 def apply_payment_events(session: Session, provider: Provider, lease: Lease) -> None:
@@ -50,5 +50,8 @@ def _fail_change(session: Session, lease: Lease, payment: PaymentReport) -> None
         return
     if change.state == ChangeState.SUBMITTED:
         refusal = f" ({payment.refusal})" if payment.refusal else ""
-        message = f"The payment failed{refusal}, and nothing has changed. {_NEXT_STEP}"
-        failed_changes.fail_with_notice(session, change, seat_change.PAYMENT_FAILED, message, helps=False)
+        message = (
+            f"The payment failed{refusal}, and nothing has changed. {payment.reason or _UNEXPLAINED} "
+            "Preview again if the change is still wanted."
+        )
+        failed_changes.fail(session, change, seat_change.PAYMENT_FAILED, message, helps=False)

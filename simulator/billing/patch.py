@@ -8,12 +8,30 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from simulator.billing.lifecycle import Outcome, cancel, cancel_later, changed, pause, stay, unpause
+from simulator.billing.lifecycle import ENDED, Outcome, cancel, cancel_later, changed, pause, stay, unpause
 from simulator.billing.periods import later
 from simulator.billing.subscription import Address, CancelledBy, Metadata, Status, Subscription
 from simulator.refusal import Refusal
 
 Interval = Literal["Day", "Week", "Month", "Year"]
+CancelReason = Literal[
+    "cancelled_by_customer",
+    "cancelled_by_merchant",
+    "cancelled_by_merchant_send_dunning",
+    "cancelled_by_merchant_grace_period_expired",
+    "dodo_team",
+]
+Feedback = Literal[
+    "too_expensive",
+    "missing_features",
+    "switched_service",
+    "unused",
+    "customer_service",
+    "low_quality",
+    "too_complex",
+    "other",
+]
+WITH_CANCELLATION = ("cancel_reason", "cancellation_comment", "cancellation_feedback")
 AS_GIVEN = ("metadata", "tax_id", "customer_business_name", "cancellation_comment", "cancellation_feedback")
 ACTOR = CancelledBy(actor_type="api_key")
 
@@ -29,9 +47,9 @@ class Patch(BaseModel):
 
     billing: Address | None = None
     cancel_at_next_billing_date: bool | None = None
-    cancel_reason: str | None = None
+    cancel_reason: CancelReason | None = None
     cancellation_comment: str | None = None
-    cancellation_feedback: str | None = None
+    cancellation_feedback: Feedback | None = None
     customer_business_name: str | None = None
     customer_name: str | None = None
     disable_on_demand: DisableOnDemand | None = None
@@ -43,6 +61,11 @@ class Patch(BaseModel):
     subscription_period_interval: Interval | None = None
     tax_id: str | None = None
 
+    @property
+    def cancels(self) -> bool:
+        """Whether it cancels the subscription, at once or at the next billing date."""
+        return self.status == Status.CANCELLED or self.cancel_at_next_billing_date is True
+
 
 def patched(subscription: Subscription, now: datetime, patch: Patch) -> Outcome:
     """The outcome of a PATCH. Raises `Refusal` if a field is not allowed."""
@@ -50,15 +73,26 @@ def patched(subscription: Subscription, now: datetime, patch: Patch) -> Outcome:
         raise _invalid("pause: removed, use status")
     if patch.status in {Status.PAUSED, Status.ACTIVE}:
         return _paused_or_resumed(subscription, now, patch)
+    _check_cancellation(subscription, patch)
     onto = _with_term(_with_dates(_with_plain_fields(subscription, patch), now, patch), patch)
     if patch.status == Status.CANCELLED:
         return cancel(onto, now, ACTOR)
     if patch.status is not None:
         raise _invalid(f"status: {patch.status} cannot be set")
-    cancels = patch.cancel_at_next_billing_date
-    if cancels is None or cancels == subscription.cancel_at_next_billing_date:
+    is_leaving = patch.cancel_at_next_billing_date
+    if is_leaving is None or is_leaving == subscription.cancel_at_next_billing_date:
         return changed(onto)
-    return cancel_later(onto, now, ACTOR) if cancels else stay(onto, now)
+    return cancel_later(onto, now, ACTOR) if is_leaving else stay(onto, now)
+
+
+def _check_cancellation(subscription: Subscription, patch: Patch) -> None:
+    """Refuse a reason without a cancellation, and a cancellation or its undo after the end."""
+    for field in WITH_CANCELLATION:
+        if getattr(patch, field) is not None and not patch.cancels:
+            raise _invalid(f"{field}: only valid with a cancellation")
+    changes_end = patch.cancels or patch.cancel_at_next_billing_date is not None
+    if changes_end and subscription.status in ENDED:
+        raise Refusal.unprocessable("SUBSCRIPTION_INACTIVE", f"The subscription is {subscription.status}")
 
 
 def _invalid(message: str) -> Refusal:

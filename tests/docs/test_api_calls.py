@@ -112,10 +112,11 @@ OF_ONE_ACCOUNT = (
     "docs/operations.md",
 )
 OF_OWNERSHIP, OF_PURCHASES, OF_NOTICES = "docs/ownership.md", "docs/seat-changes.md", "docs/notices.md"
+OF_ENDINGS = "docs/ending.md"
 
 
 def test_the_calls_of_every_page_are_tested_here():
-    assert {*OF_ONE_ACCOUNT, OF_OWNERSHIP, OF_PURCHASES, OF_NOTICES} == set(pages_with("bash"))
+    assert {*OF_ONE_ACCOUNT, OF_OWNERSHIP, OF_PURCHASES, OF_ENDINGS, OF_NOTICES} == set(pages_with("bash"))
 
 
 @pytest.mark.parametrize("page", OF_ONE_ACCOUNT)
@@ -142,6 +143,15 @@ def test_a_checkout_is_opened_and_a_seat_change_previewed_confirmed_shown_and_ca
     opened(service, "newcomer")
     sell(world, service, {"adn_seat": 10})
     assert run(script_of(OF_PURCHASES), service) == [200, 200, 201, 200, 200, 200, 200, 200]
+
+
+def test_a_cancellation_is_previewed_confirmed_listed_and_undone_and_the_portal_opened(
+    run: Run,
+    service: Runtime,  # noqa: F811
+    world: World,  # noqa: F811
+):
+    sell(world, service, {"adn_seat": 10})
+    assert run(script_of(OF_ENDINGS), service) == [200, 200, 200, 200, 201]
 
 
 def test_an_endpoint_for_notices_is_registered_and_listed(run: Run, runtime: Runtime):

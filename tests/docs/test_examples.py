@@ -14,6 +14,10 @@ from domain.balance import Balance
 from domain.catalog.reader import parse
 from domain.counts import Seats
 from domain.notices import NoticeType
+from models.cancellation import Cancellation
+from models.seat_change import SeatChange
+from providers.dodo.declines import decline
+from services.ledger import cancellations, change_notices
 from tests.conftest import SECRET
 from tests.docs.manual import EXAMPLE, blocks, languages, pages_with
 from webhook_app.schemas.seats import SeatsDocument
@@ -26,7 +30,7 @@ def test_every_kind_of_example_is_tested_or_is_output_and_settings_of_other_prog
 
 def test_the_examples_that_are_tested_here_are_all_there_are():
     assert {kind: pages_with(kind) for kind in ("json", "python", "toml")} == {
-        "json": ["docs/api.md", "docs/notices.md"],
+        "json": ["docs/api.md", "docs/ending.md", "docs/notices.md", "docs/seat-changes.md"],
         "python": ["docs/notices.md"],
         "toml": ["docs/catalogue.md"],
     }
@@ -46,6 +50,23 @@ def test_the_shown_data_of_a_notice_has_the_fields_of_a_real_one():
     (shown,) = blocks("docs/notices.md", "json")
     assert notice.type is NoticeType.LIMIT_REACHED
     assert json.loads(shown) == {"account_id": "acme", **notice.data}
+
+
+def test_the_shown_notice_about_a_change_has_the_fields_and_words_of_a_real_one():
+    (shown,) = blocks("docs/seat-changes.md", "json")
+    told = json.loads(shown)
+    change = SeatChange(id="chg_1", subscription_id="sub_1", plan={"when": "now"}, seats=told["seats"])
+    change.code, change.message, change.retry_helps = told["code"], told["reason"], False
+    assert {"account_id": "acme", **change_notices.facts_of(change)} == told
+    assert str(decline("EXPIRED_CARD")) in told["reason"]
+
+
+def test_the_shown_notice_about_a_cancellation_has_the_fields_of_a_real_one():
+    (shown,) = blocks("docs/ending.md", "json")
+    told = json.loads(shown)
+    row = Cancellation(id="can_1", token_hash=b"1", subscription_id="sub_1", kind="at_renewal")
+    row.ends_at = told["ends_at"]
+    assert {"account_id": "acme", **cancellations.facts_of(row)} == told
 
 
 def test_the_shown_piece_of_a_catalogue_is_valid():

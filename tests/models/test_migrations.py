@@ -104,3 +104,23 @@ def _subscriptions(engine: Engine, columns: str) -> list[tuple[object, ...]]:
 def _migrated(engine: Engine) -> Engine:
     migrations.upgrade(engine)
     return engine
+
+
+def test_an_endpoint_for_failed_changes_gets_the_new_name_of_the_notice(empty: Engine):
+    migrations.upgrade(empty, "0018")
+    with empty.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO notice_endpoints (id, url, secrets, types) VALUES "
+            "('ep_1', 'https://a.example', '{whsec_1}', '{seat.blocked,seat.change_failed}'), "
+            "('ep_2', 'https://b.example', '{whsec_2}', NULL)"
+        )
+    migrations.upgrade(empty, "0019")
+    assert _types(empty) == [["seat.blocked", "seat_change.failed"], None]
+    migrations.downgrade(empty, "0018")
+    assert _types(empty) == [["seat.blocked", "seat.change_failed"], None]
+
+
+def _types(engine: Engine) -> list[list[str] | None]:
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT types FROM notice_endpoints ORDER BY id")
+        return [row.types for row in rows]

@@ -34,7 +34,7 @@ def unpaid(service: Runtime, world: World, sold: str) -> SeatChange:
 
 def notices(service: Runtime) -> list[dict]:
     with service.sessions() as session:
-        told = session.scalars(select(StoredNotice).where(StoredNotice.type == "seat.change_failed"))
+        told = session.scalars(select(StoredNotice).where(StoredNotice.type == "seat_change.failed"))
         return [one.data for one in told]
 
 
