@@ -104,11 +104,13 @@ FULL: Final = Plan(subscriptions=100_000, speed=30)
 @dataclass(frozen=True, slots=True)
 class Report:
     """What happened. `waits` are the seconds of each sync on demand; `memory` the MB of each kind of process
-    after a quarter of the backlog and at the end; `allowed` the longest that a wait may be on this machine.
+    after a quarter of the backlog and at the end; `allowance` the requests a second that the provider allows;
+    `allowed` the longest that a wait may be on this machine.
     """
 
     synced: int
     seconds: float
+    allowance: float
     refused: int
     waits: Sequence[float]
     unfinished_waits: int
@@ -134,7 +136,10 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         waits = sorted(self.waits)
-        yield f"synced: {self.synced:,} in {self.seconds:.0f} s, {self.synced / self.seconds:.1f} a second"
+        yield (
+            f"synced: {self.synced:,} in {self.seconds:.0f} s, {self.synced / self.seconds:.1f} a second; "
+            f"the provider allows {self.allowance:.1f}"
+        )
         yield f"requests that the provider refused: {self.refused}"
         yield (
             f"syncs on demand: {len(waits)}, median {waits[len(waits) // 2]:.2f} s, longest {waits[-1]:.2f} s"
@@ -186,6 +191,7 @@ def run(stack: Stack, plan: Plan) -> Report:
     return Report(
         synced=plan.subscriptions,
         seconds=seconds,
+        allowance=PER_MINUTE * plan.speed / 60,
         refused=statuses.get("429", 0),
         waits=presser.waits,
         unfinished_waits=presser.unfinished,
@@ -245,6 +251,8 @@ def main(subscriptions: int, speed: int) -> None:
 
     Exit code: 0 everything is right, 1 something is wrong.
     """
+    if speed < 1 or 60 % speed:
+        raise click.BadParameter("must be a divisor of 60", param_hint="--speed")
     plan = Plan(subscriptions, speed)
     with tempfile.TemporaryDirectory(prefix="seatsync-backlog-") as name:
         folder = Path(name)
