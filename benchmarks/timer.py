@@ -49,7 +49,7 @@ def verify_all(runtime: Runtime) -> None:
     run_pass(runtime)
     with runtime.sessions.begin() as session:
         session.execute(text("UPDATE subscriptions SET looked_at = looked_at - interval '24 hours'"))
-        total = subscription.count(session)
+        total = subscription.approximate_count(session)
         due = sync_queue.due_for_verification(session, runtime.settings.verify_every, limit=total)
         sync_queue.raise_hints(session, due, routine=True)
     run_due_syncs(runtime)

@@ -39,15 +39,17 @@ def web(bind: str, port: int | str) -> list[str]:
     )
 
 
-def worker() -> list[str]:
-    """A Celery worker."""
+def worker(*, only_syncs: bool = False) -> list[str]:
+    """A Celery worker: of both queues with two children, or of the syncs with one."""
     return _argv(
         "celery",
         "--app=worker.main",
         "--quiet",
         "worker",
         "--pool=prefork",
-        "--concurrency=2",
+        f"--concurrency={1 if only_syncs else 2}",
+        # The worker's name is unique among those of the host.
+        *(("--queues=syncs", "--hostname=syncs@%h") if only_syncs else ()),
         "--without-gossip",
         "--without-mingle",
         "--loglevel=warning",

@@ -11,7 +11,7 @@ from runtime.supervisor import Command
 
 
 def commands(settings: Settings, environment: Mapping[str, str] = os.environ) -> list[Command]:
-    """The commands for web, worker, beat and sweeper, which use the servers of these settings."""
+    """The commands for web, both workers, beat and sweeper, which use the servers of these settings."""
     env = {
         **environment,
         **process_arguments.ENVIRONMENT,
@@ -21,6 +21,7 @@ def commands(settings: Settings, environment: Mapping[str, str] = os.environ) ->
     return [
         Command("web", process_arguments.web(settings.bind, settings.port), env),
         Command("worker", process_arguments.worker(), env),
+        Command("syncs", process_arguments.worker(only_syncs=True), env),
         Command("beat", process_arguments.beat(), env),
         Command("sweeper", process_arguments.sweeper(), env),
     ]

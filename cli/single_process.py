@@ -22,9 +22,10 @@ def web() -> None:
 
 
 @click.command()
-def worker() -> None:
+@click.option("--only-syncs", is_flag=True, help="Only sync subscriptions. Always free for the next webhook.")
+def worker(*, only_syncs: bool) -> None:
     """Sync subscriptions, send notices and settle seat changes: a Celery worker."""
-    _replace_process(process_arguments.worker())
+    _replace_process(process_arguments.worker(only_syncs=only_syncs))
 
 
 @click.command()

@@ -18,7 +18,8 @@ class ProductOnSale:
     `addons` are the ids of the add-ons offered with it; None if the provider did not list them, which does
     not mean that there are none. `currency` is an ISO 4217 code. `price` is the price of one unit per period,
     in the currency's smallest unit; None if unknown. A product that is not recurring is paid once and cannot
-    be subscribed to.
+    be subscribed to. A billing period is `billing_count` times `billing_interval`. `tax_inclusive` is whether
+    the price contains the tax. These are None if unknown, and in lists.
     """
 
     product_id: str
@@ -27,6 +28,9 @@ class ProductOnSale:
     price: int | None = None
     is_recurring: bool = True
     addons: tuple[str, ...] | None = None
+    tax_inclusive: bool | None = None
+    billing_interval: str | None = None
+    billing_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,6 +163,18 @@ class NoWayToBuy(Refused):
     code = "no_way_to_buy"
 
 
+class ProductNotSold(Refused):
+    """The catalogue has the product, but the provider does not sell it by subscription."""
+
+    code = "product_not_sold"
+
+
+class CurrencyDiffers(Refused):
+    """The product is sold in another currency than the subscription's present one."""
+
+    code = "currency_differs"
+
+
 class SubscriptionExists(Refused):
     """The account already has a paid subscription, and the request does not ask for a second one."""
 

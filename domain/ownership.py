@@ -67,6 +67,10 @@ class Placement:
     owner: Owner | None = None
     refused: frozenset[str] = frozenset()
 
+    @property
+    def account_id(self) -> str | None:
+        return None if self.owner is None else self.owner.account_id
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

@@ -1,18 +1,29 @@
-"""Run by Alembic. Migrations run online only and one process at a time, and fail if a table stays locked."""
+"""Run by Alembic. Migrations run online only, one process at a time and each in its own transaction.
+
+One that cannot get a lock at once gives up and is tried again, for at most `_PATIENCE_SECONDS`; revisions
+that are done stay done.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
 
 from alembic import context
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from migrations import LOCK
+from migrations.online import LOCK_TIMEOUT
 from models.all_tables import metadata
 from models.database import PatientConnection
 from runtime.settings import Settings
 
+log = logging.getLogger(__name__)
+
 _PAUSE_SECONDS = 0.2
+_PATIENCE_SECONDS = 600.0
 
 
 def _engine() -> Engine:
@@ -37,18 +48,42 @@ def _wait_for_turn(connection: Connection) -> None:
     connection.commit()
 
 
+def _migrate(connection: Connection) -> None:
+    """Run the missing revisions, again and again if another transaction holds a lock that they need."""
+    give_up_at, is_postponed = time.monotonic() + _PATIENCE_SECONDS, False
+    while True:
+        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+        connection.commit()
+        context.configure(
+            connection=connection,
+            target_metadata=metadata,
+            compare_server_default=True,
+            transaction_per_migration=True,
+        )
+        try:
+            with context.begin_transaction():
+                context.run_migrations()
+        except OperationalError as error:
+            connection.rollback()
+            if not isinstance(error.orig, LockNotAvailable) or time.monotonic() >= give_up_at:
+                raise
+            if not is_postponed:
+                log.warning("migration postponed: another transaction holds a lock that it needs")
+            is_postponed = True
+        else:
+            return
+        time.sleep(_PAUSE_SECONDS)
+
+
 def _run() -> None:
     with _engine().connect() as connection:
         connection.execute(text("SET statement_timeout = 0"))
         driver = connection.connection.driver_connection
         if isinstance(driver, PatientConnection):
             driver.patience = None
-        connection.execute(text("SET lock_timeout = '5s'"))
         _wait_for_turn(connection)
         try:
-            context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
-            with context.begin_transaction():
-                context.run_migrations()
+            _migrate(connection)
         finally:
             connection.rollback()
             connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})

@@ -19,6 +19,7 @@ from models.purchase_queue import QueuedPurchase
 from models.purchase_reset import PurchaseReset
 from models.reconcile_pass import ReconcilePass
 from models.reconcile_sighting import Sighting
+from models.row_count import RowCount
 from models.scheduled_job import JobRun
 from models.seat_change import SeatChange
 from models.subscription import Subscription
@@ -42,6 +43,7 @@ TABLES = (
     NoticeDelivery,
     PurchaseReset,
     ReconcilePass,
+    RowCount,
     SeatChange,
     Sighting,
     Subscription,

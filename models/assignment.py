@@ -48,7 +48,8 @@ class Assignment(Base):
             postgresql_where=sql("state <> 'released' AND email_key IS NOT NULL AND NOT email_shared"),
         ),
         Index("assignments_of_member", "account_id", "member_id"),
-        Index("assignments_expiry", "expires_at", postgresql_where=sql("state = 'held'")),
+        Index(None, "account_id", "id"),
+        Index("assignments_held", "account_id", "expires_at", postgresql_where=sql("state = 'held'")),
         Index("assignments_waiting", "account_id", "id", postgresql_where=sql("awaits IS NOT NULL")),
     )
 

@@ -5,9 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, cast
 
-from sqlalchemy import BigInteger, CursorResult, DateTime, Executable, MetaData, Text, func
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    CursorResult,
+    DateTime,
+    Executable,
+    MetaData,
+    Text,
+    any_,
+    column,
+    delete,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session, mapped_column
 
 # PostgreSQL jsonb. The comment at each column describes its content.
 Json = dict[str, Any]
@@ -41,3 +54,21 @@ def affected(session: Session, statement: Executable) -> int:
     result = cast("CursorResult[Any]", session.execute(statement, execution_options=options))
     assert result.rowcount >= 0
     return result.rowcount
+
+
+def delete_slice(
+    session: Session,
+    condition: ColumnElement[bool],
+    *,
+    oldest_by: InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None],
+    limit: int,
+) -> int:
+    """Delete at most `limit` rows that meet the condition, those first whose time `oldest_by` is earliest.
+
+    Returns how many. That column's table is the one deleted from; an index on it makes this cheap.
+    """
+    # By the place of the rows, found once; the planner may run a subquery of IN again for every row.
+    place: ColumnElement[str] = column("ctid")
+    table = oldest_by.class_
+    oldest = select(place).select_from(table).where(condition).order_by(oldest_by).limit(limit)
+    return affected(session, delete(table).where(place == any_(func.array(oldest.scalar_subquery()))))

@@ -21,7 +21,6 @@ from sqlalchemy import (
     CheckConstraint,
     Identity,
     Index,
-    delete,
     func,
     or_,
     select,
@@ -36,7 +35,7 @@ from domain.errors import FindingNotFound, FindingNotHeld
 from domain.findings import DIFFERENCES, SYNCED, Finding, FindingKind, answered_kinds, differs
 from domain.notices import Notice, NoticeType
 from models import inbox, notice
-from models.base import Base, Moment, Written, affected
+from models.base import Base, Moment, Written, affected, delete_slice
 from models.sync_queue import Lease
 
 
@@ -65,6 +64,7 @@ class DriftFinding(Base):
         ),
         Index(None, "subject", "first_seen"),
         Index(None, "first_seen"),
+        Index(None, "closed_at"),
         Index(None, "state", "id"),
     )
 
@@ -355,9 +355,10 @@ def about(session: Session, subjects: Collection[str], *, since: datetime) -> Se
     return session.scalars(wanted.order_by(DriftFinding.id)).all()
 
 
-def delete_old(session: Session, age: timedelta) -> int:
-    """Delete findings that were closed more than `age` ago. Returns their number."""
-    return affected(session, delete(DriftFinding).where(DriftFinding.closed_at < func.now() - age))
+def delete_old(session: Session, age: timedelta, *, limit: int) -> int:
+    """Delete at most `limit` findings that were closed more than `age` ago. Returns their number."""
+    is_old = DriftFinding.closed_at < func.now() - age
+    return delete_slice(session, is_old, oldest_by=DriftFinding.closed_at, limit=limit)
 
 
 def _notice(subject: str, finding: Finding) -> Notice:

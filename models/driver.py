@@ -7,7 +7,7 @@ compilation and result processing are skipped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import psycopg
@@ -17,16 +17,32 @@ from sqlalchemy.orm import Session
 
 from models.base import Json
 
+Row = tuple[Any, ...]
 
-def first_row(session: Session, statement: str, parameters: Mapping[str, object]) -> tuple[Any, ...] | None:
+
+def first_row(session: Session, statement: str, parameters: Mapping[str, object]) -> Row | None:
     """The first row of the statement's result, in the session's transaction; None if there is no row.
 
     `statement` uses the driver's placeholders, `%(name)s`. Raises the same errors as `session.execute`.
     """
+    return _execute(session, statement, parameters).fetchone()
+
+
+def all_rows(session: Session, statement: str, parameters: Mapping[str, object]) -> Sequence[Row]:
+    """Every row of the statement's result; otherwise like `first_row`."""
+    return _execute(session, statement, parameters).fetchall()
+
+
+def count_rows(session: Session, statement: str, parameters: Mapping[str, object]) -> int:
+    """How many rows a statement without a result changed; otherwise like `first_row`."""
+    return _execute(session, statement, parameters).rowcount
+
+
+def _execute(session: Session, statement: str, parameters: Mapping[str, object]) -> psycopg.Cursor[Row]:
     connection = session.connection()
-    driver = cast("psycopg.Connection[tuple[Any, ...]]", connection.connection.driver_connection)
+    driver = cast("psycopg.Connection[Row]", connection.connection.driver_connection)
     try:
-        return driver.execute(statement, parameters).fetchone()
+        return driver.execute(statement, parameters)
     except psycopg.Error as error:
         if driver.closed:  # the server is gone, so the pooled connections are broken too
             connection.engine.dispose()

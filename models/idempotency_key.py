@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ARRAY, LargeBinary, Text, bindparam, delete, func, select, update
+from sqlalchemy import ARRAY, Index, LargeBinary, Text, bindparam, delete, func, select, update
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from domain.errors import IdempotencyKeyReused
 from domain.ids import path_segment
-from models.base import Base, Json, Written, affected
+from models.base import Base, Json, Written, affected, delete_slice
 
 KEPT_FOR = timedelta(hours=24)
 
 
 class IdempotencyKey(Base):
     __tablename__ = "idempotency_keys"
+    __table_args__ = (Index(None, "created_at"),)
 
     # The caller, the method and the path. The same key in another scope is a different key.
     scope: Mapped[str] = mapped_column(primary_key=True)
@@ -106,6 +107,7 @@ def delete_answers(
     return affected(session, _DELETE_ANSWERS.bindparams(path=path, facts=facts, addresses=addresses))
 
 
-def delete_old(session: Session) -> int:
-    """Delete responses older than `KEPT_FOR`. Returns their number."""
-    return affected(session, delete(IdempotencyKey).where(IdempotencyKey.created_at < func.now() - KEPT_FOR))
+def delete_old(session: Session, *, limit: int) -> int:
+    """Delete at most `limit` responses older than `KEPT_FOR`. Returns their number."""
+    is_old = IdempotencyKey.created_at < func.now() - KEPT_FOR
+    return delete_slice(session, is_old, oldest_by=IdempotencyKey.created_at, limit=limit)

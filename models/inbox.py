@@ -20,7 +20,6 @@ from sqlalchemy import (
     LargeBinary,
     UniqueConstraint,
     bindparam,
-    delete,
     func,
     select,
 )
@@ -28,7 +27,8 @@ from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from domain.errors import InboxEventNotFound, NotReplayable
-from models.base import Base, Moment, Written, affected
+from models.base import Base, Moment, Written, delete_slice
+from models.driver import count_rows
 
 
 class InboxState(StrEnum):
@@ -47,6 +47,8 @@ class InboxEvent(Base):
         CheckConstraint("(state IN ('ignored', 'dead')) = (reason IS NOT NULL)", name="reason_given"),
         Index("inbox_unfinished", "subscription_id", postgresql_where=sql("state IN ('pending', 'dead')")),
         Index(None, "state", "id", postgresql_where=sql("state = 'dead'")),
+        Index("inbox_ignored", "id", postgresql_where=sql("state = 'ignored'")),
+        Index("inbox_pending", "received_at", postgresql_where=sql("state = 'pending'")),
         Index(None, "received_at"),
     )
 
@@ -167,13 +169,15 @@ def pending_bodies(session: Session, subscription_id: str) -> Sequence[bytes]:
     ).all()
 
 
-def recent_bodies(session: Session, inbox_ids: Sequence[int], *, age: timedelta) -> Sequence[bytes]:
-    """The bodies of the last 5 of these events that arrived within `age`, newest first."""
-    return session.scalars(
-        select(InboxEvent.body)
-        .where(InboxEvent.id.in_(sorted(inbox_ids)[-_FEW:]), InboxEvent.received_at > func.now() - age)
-        .order_by(InboxEvent.id.desc())
-    ).all()
+_MARK_DONE = """
+UPDATE inbox SET state = 'done', reason = NULL WHERE id = ANY (%(ids)s) AND state IN ('pending', 'dead')
+"""
+
+
+def mark_done(session: Session, inbox_ids: Sequence[int]) -> None:
+    """Mark those of the events as done that are pending or dead letters."""
+    if inbox_ids:
+        count_rows(session, _MARK_DONE, {"ids": list(inbox_ids)})
 
 
 def newest_arrival(session: Session) -> datetime | None:
@@ -221,12 +225,8 @@ def dead_letters(
     ).all()
 
 
-def delete_old(session: Session, age: timedelta) -> int:
-    """Delete done and ignored events older than `age`. Returns how many."""
-    return affected(
-        session,
-        delete(InboxEvent).where(
-            InboxEvent.received_at < func.now() - age,
-            InboxEvent.state.in_([InboxState.DONE, InboxState.IGNORED]),
-        ),
-    )
+def delete_old(session: Session, age: timedelta, *, limit: int) -> int:
+    """Delete at most `limit` done and ignored events older than `age`. Returns how many."""
+    is_old = InboxEvent.received_at < func.now() - age
+    is_finished = InboxEvent.state.in_([InboxState.DONE, InboxState.IGNORED])
+    return delete_slice(session, is_old & is_finished, oldest_by=InboxEvent.received_at, limit=limit)

@@ -26,9 +26,9 @@ from sqlalchemy import (
     Identity,
     Index,
     UniqueConstraint,
-    case,
-    delete,
+    and_,
     func,
+    or_,
     select,
     tuple_,
     update,
@@ -38,7 +38,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from domain.errors import NoticeNotFound, NotResendable
 from domain.notices import Notice
-from models.base import Base, Counter, Json, Moment, Written, affected
+from models.base import Base, Counter, Json, Moment, Written, affected, delete_slice
+from models.driver import count_rows
 
 
 class DeliveryState(StrEnum):
@@ -87,25 +88,23 @@ _IS_PENDING = NoticeDelivery.state == DeliveryState.PENDING
 
 # One statement, because claims call this. The endpoints get the weakest lock, against deletion only;
 # otherwise deleting one concurrently would make the claim fail on its foreign key.
-_ADD = sql(
-    """
-    WITH added AS (
-        INSERT INTO notices (message_id, account_id, type, data, once)
-        SELECT message_id, :account_id, type, data, once
-        FROM jsonb_to_recordset(cast(:notices AS jsonb))
-             AS given (message_id text, type text, data jsonb, once text)
-        ON CONFLICT (once) DO NOTHING
-        RETURNING id, type
-    )
-    INSERT INTO notice_deliveries (notice_id, endpoint_id)
-    SELECT added.id, endpoint.id
-    FROM notice_endpoints AS endpoint
-    JOIN added ON endpoint.types IS NULL OR added.type = ANY (endpoint.types)
-    WHERE endpoint.disabled_at IS NULL
-    ORDER BY added.id
-    FOR KEY SHARE OF endpoint
-    """
+_ADD = """
+WITH added AS (
+    INSERT INTO notices (message_id, account_id, type, data, once)
+    SELECT message_id, %(account_id)s, type, data, once
+    FROM jsonb_to_recordset(cast(%(notices)s AS jsonb))
+         AS given (message_id text, type text, data jsonb, once text)
+    ON CONFLICT (once) DO NOTHING
+    RETURNING id, type
 )
+INSERT INTO notice_deliveries (notice_id, endpoint_id)
+SELECT added.id, endpoint.id
+FROM notice_endpoints AS endpoint
+JOIN added ON endpoint.types IS NULL OR added.type = ANY (endpoint.types)
+WHERE endpoint.disabled_at IS NULL
+ORDER BY added.id
+FOR KEY SHARE OF endpoint
+"""
 
 
 _TIMES: Final = frozenset({"deadline", "suspends_at", "ends_at"})
@@ -123,9 +122,8 @@ def add(session: Session, account_id: str | None, notices: Iterable[Notice]) -> 
         for notice in notices
     ]
     if rows:
-        session.execute(
-            _ADD, {"account_id": account_id, "notices": orjson.dumps(rows, option=orjson.OPT_UTC_Z).decode()}
-        )
+        given = orjson.dumps(rows, option=orjson.OPT_UTC_Z).decode()
+        count_rows(session, _ADD, {"account_id": account_id, "notices": given})
 
 
 def _parse_time(name: str, value: object) -> object:
@@ -289,16 +287,18 @@ def resend(session: Session, notice_id: int) -> int:
     return sent_to
 
 
-def delete_old(session: Session, age: timedelta, *, occasions: timedelta) -> int:
-    """Delete delivered notices older than `age`, and those that may be sent only once when older than
-    `occasions`, since they could be sent again after that. Notices with pending or dead deliveries stay.
+def delete_old(session: Session, age: timedelta, *, occasions: timedelta, limit: int) -> int:
+    """Delete at most `limit` delivered notices older than `age`; those that may be sent only once when older
+    than `occasions`, since they could be sent again after that. Notices with pending or dead deliveries stay.
     Returns how many.
     """
     unfinished = _any_delivery(NoticeDelivery.state != DeliveryState.DELIVERED)
-    kept_for = case((StoredNotice.once.is_(None), age), else_=occasions)
-    return affected(
-        session, delete(StoredNotice).where(StoredNotice.created_at < func.now() - kept_for, ~unfinished)
+    is_old = and_(
+        StoredNotice.created_at < func.now() - age,
+        or_(StoredNotice.once.is_(None), StoredNotice.created_at < func.now() - occasions),
+        ~unfinished,
     )
+    return delete_slice(session, is_old, oldest_by=StoredNotice.created_at, limit=limit)
 
 
 def _any_delivery(condition: ColumnElement[bool]) -> ColumnElement[bool]:

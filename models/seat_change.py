@@ -31,7 +31,6 @@ from sqlalchemy import (
     Text,
     and_,
     any_,
-    delete,
     func,
     or_,
     select,
@@ -43,7 +42,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from domain.errors import ChangeInFlight, SeatChangeNotFound
 from models.account import now
-from models.base import Base, Counter, Json, Moment, Written, affected
+from models.base import Base, Counter, Json, Moment, Written, delete_slice
+from models.driver import first_row
 
 PREVIEW_LASTS = timedelta(minutes=15)
 # A scheduled change counts as cancelled once two syncs at least this far apart did not show it.
@@ -320,13 +320,11 @@ def retry_cancellation(session: Session, change_id: str, delay: Callable[[int], 
     change.next_at = now(session) + delay(change.attempts)
 
 
-def delete_previews(session: Session, age: timedelta) -> int:
-    """Delete unconfirmed previews older than `age`. Returns their number."""
-    never_sent = delete(SeatChange).where(
-        SeatChange.state.in_((ChangeState.PREVIEWED, ChangeState.EXPIRED)),
-        SeatChange.created_at < func.now() - age,
-    )
-    return affected(session, never_sent)
+def delete_previews(session: Session, age: timedelta, *, limit: int) -> int:
+    """Delete at most `limit` unconfirmed previews older than `age`. Returns their number."""
+    was_never_sent = SeatChange.state.in_((ChangeState.PREVIEWED, ChangeState.EXPIRED))
+    is_old = SeatChange.created_at < func.now() - age
+    return delete_slice(session, was_never_sent & is_old, oldest_by=SeatChange.created_at, limit=limit)
 
 
 def open_changes(session: Session, account_id: str) -> Sequence[SeatChange]:
@@ -338,22 +336,20 @@ def open_changes(session: Session, account_id: str) -> Sequence[SeatChange]:
     ).all()
 
 
-_AWAITS_PAYMENT = sql(
-    """
-    SELECT EXISTS (SELECT FROM seat_changes
-                   WHERE subscription_id = :subscription_id AND state = 'submitted')
-        OR EXISTS (SELECT FROM seat_changes
-                   WHERE account_id = (SELECT account_id FROM subscriptions WHERE id = :subscription_id)
-                         AND is_automatic AND sent_at IS NOT NULL AND state = 'failed')
-    """
-)
+_AWAITS_PAYMENT = """
+SELECT WHERE
+    EXISTS (SELECT FROM seat_changes WHERE subscription_id = %(subscription_id)s AND state = 'submitted')
+    OR EXISTS (SELECT FROM seat_changes
+               WHERE account_id = (SELECT account_id FROM subscriptions WHERE id = %(subscription_id)s)
+                     AND is_automatic AND sent_at IS NOT NULL AND state = 'failed')
+"""
 
 
 def awaits_payment(session: Session, subscription_id: str) -> bool:
     """Whether a payment event could change anything: a change of the subscription is in flight, or an
     automatic purchase of its account has failed. One query, because nearly every sync calls it.
     """
-    return bool(session.execute(_AWAITS_PAYMENT, {"subscription_id": subscription_id}).scalar_one())
+    return first_row(session, _AWAITS_PAYMENT, {"subscription_id": subscription_id}) is not None
 
 
 def _step(state: ChangeState, at: datetime, message: str | None) -> Json:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, Text, func, select
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, Text, func, inspect, select
 from sqlalchemy import text as sql
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.orm import Mapped, Session, make_transient_to_detached, mapped_column
 
 from domain.errors import SubscriptionNotFound
 from domain.ownership import PROOF_KEY, LinkedBy, Owner, Placement
 from domain.snapshot import SubscriptionSnapshot, SubscriptionStatus
 from models.base import Base, Counter, Json, Moment, Written, affected
+from models.driver import Row, all_rows, count_rows, first_row, jsonb
 
 _SNAPSHOT = TypeAdapter(SubscriptionSnapshot)
 
@@ -41,6 +43,14 @@ class Subscription(Base):
         Index(None, "routine", "next_at", postgresql_where=sql("hint > synced AND dead_reason IS NULL")),
         Index(None, "account_id"),
         Index(None, "looked_at"),
+        Index(None, "verified_at"),
+        Index(None, "verify_due_at"),
+        Index("subscriptions_dead", "id", postgresql_where=sql("dead_reason IS NOT NULL")),
+        Index(
+            "subscriptions_woken",
+            "rung_at",
+            postgresql_where=sql("rung_at IS NOT NULL AND routine AND hint > synced AND dead_reason IS NULL"),
+        ),
         Index(
             "subscriptions_one_checkout",
             "checkout_nonce",
@@ -89,6 +99,9 @@ class Subscription(Base):
     counted_product: Mapped[str | None]
     # When it was last synced, with whatever result; decides which one is verified next.
     looked_at: Mapped[Moment | None]
+    # When the timer next checks whether it must be verified; see `sync_queue.due_for_verification`. Only that
+    # reads and writes it, so no other query loads it.
+    verify_due_at: Mapped[Written] = mapped_column(deferred=True)
     # The last figures confirmed by a sync, {"full": {"included": 5, "addon": 10}}, and the last known
     # status. A snapshot that cannot be counted leaves them as they are.
     seats: Mapped[Json | None]
@@ -136,12 +149,7 @@ class Subscription(Base):
     @property
     def placement(self) -> Placement:
         """Its current owner and refused accounts, for the decision about ownership."""
-        linked = self.account_id is not None and self.linked_by is not None
-        return Placement(
-            subscription_id=self.id,
-            owner=Owner(str(self.account_id), LinkedBy(str(self.linked_by))) if linked else None,
-            refused=frozenset(self.refused_accounts or ()),
-        )
+        return placement_from(self.id, self.account_id, self.linked_by, self.refused_accounts)
 
     def assign_to(self, owner: Owner | None, nonce: str | None = None) -> None:
         """Link it to the owner's account, or to none. `nonce` is that of the signed checkout behind it, if
@@ -189,6 +197,66 @@ def snapshot_to_json(snapshot: SubscriptionSnapshot, account_key: str | None) ->
 def snapshot_from_json(stored: Json) -> SubscriptionSnapshot:
     """The snapshot from the result of `snapshot_to_json`."""
     return _SNAPSHOT.validate_python(stored)
+
+
+_COLUMNS = {column.name: column for column in Subscription.__table__.columns}
+_LOCK = f"""
+SELECT {", ".join(_COLUMNS)} FROM subscriptions
+WHERE account_id = ANY (%(account_ids)s) OR id = %(subscription_id)s
+ORDER BY id FOR UPDATE
+"""  # noqa: S608  names of columns
+
+
+def lock(
+    session: Session, account_ids: Collection[str], subscription_id: str | None = None
+) -> Sequence[Subscription]:
+    """Lock the subscriptions of these accounts, and the one with this id, in the order of their ids.
+
+    They belong to no session, since loading and flushing them there takes as long as the rest of a sync.
+    `save` writes what was changed in them.
+    """
+    wanted = {"account_ids": list(account_ids), "subscription_id": subscription_id}
+    return [_detached(row) for row in all_rows(session, _LOCK, wanted)]
+
+
+def _detached(row: Row) -> Subscription:
+    subscription = Subscription(**dict(zip(_COLUMNS, row, strict=True)))
+    make_transient_to_detached(subscription)  # from here on it knows which of its columns were changed
+    return subscription
+
+
+def save(session: Session, subscription: Subscription) -> None:
+    """Write the columns that were changed since `lock`. Call it before any query that reads them."""
+    changed = sorted(_COLUMNS.keys() - inspect(subscription).unmodified)
+    if not changed:
+        return
+    values = {name: _parameter(name, getattr(subscription, name)) for name in changed}
+    assignments = ", ".join(f"{name} = %({name})s" for name in changed)
+    statement = f"UPDATE subscriptions SET {assignments} WHERE id = %(id)s"  # noqa: S608  names of columns
+    count_rows(session, statement, {**values, "id": subscription.id})
+
+
+def _parameter(name: str, value: Any) -> object:
+    return jsonb(value) if isinstance(_COLUMNS[name].type, JSONB) else value
+
+
+_PLACEMENT = "SELECT account_id, linked_by, refused_accounts FROM subscriptions WHERE id = %(id)s"
+
+
+def placement_of(session: Session, subscription_id: str) -> Placement:
+    """The placement of a known subscription as last committed, not locked."""
+    row = first_row(session, _PLACEMENT, {"id": subscription_id})
+    assert row is not None  # subscriptions are never deleted
+    return placement_from(subscription_id, *row)
+
+
+def placement_from(
+    subscription_id: str, account_id: str | None, linked_by: str | None, refused: Sequence[str] | None
+) -> Placement:
+    """The placement that these columns of the subscription's row stand for."""
+    is_linked = account_id is not None and linked_by is not None
+    owner = Owner(str(account_id), LinkedBy(str(linked_by))) if is_linked else None
+    return Placement(subscription_id=subscription_id, owner=owner, refused=frozenset(refused or ()))
 
 
 def insert_if_unknown(session: Session, subscription_id: str) -> bool:
@@ -245,8 +313,21 @@ def _is_standing(subscription: Subscription) -> bool:
     return status not in _UNPAID_OR_ENDED
 
 
-def count(session: Session) -> int:
-    """The number of known subscriptions."""
+# As the planner estimates it: the rows per page of the last ANALYZE, times the pages of today.
+_ESTIMATE = sql(
+    """
+    SELECT reltuples / nullif(relpages, 0) * pg_relation_size(oid) / current_setting('block_size')::int
+    FROM pg_class WHERE oid = 'subscriptions'::regclass
+    """
+)
+_COUNTED_EXACTLY = 10_000
+
+
+def approximate_count(session: Session) -> int:
+    """The number of known subscriptions: exact up to some thousands, beyond that the planner's estimate."""
+    estimate: float | None = session.scalar(_ESTIMATE)
+    if estimate is not None and estimate > _COUNTED_EXACTLY:
+        return round(estimate)
     return session.scalar(select(func.count()).select_from(Subscription)) or 0
 
 

@@ -9,16 +9,19 @@ written only if its token is still in the row. `routine` marks low-priority requ
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Row, and_, case, func, literal, select, update
+from sqlalchemy import Row as SqlRow
+from sqlalchemy import and_, case, func, literal, select, update
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
+from domain.ownership import Placement
 from models.base import affected
+from models.driver import Row, all_rows
 from models.inbox import InboxEvent, InboxState
-from models.subscription import Subscription
+from models.subscription import Subscription, placement_from
 
 # Requesting a sync.
 
@@ -100,57 +103,78 @@ class Lease:
 
     `covers_hint` is the hint that the coming retrieve covers. `events` are the ids of the inbox rows behind
     it, dead letters included; `event_id` is the newest of these webhooks, `oldest_event_at` the time the
-    oldest occurred (the provider's clock). `taken_at` is when the lease began (database clock).
+    oldest occurred (the provider's clock). `young_bodies` are the bodies of the newest 5 of them that arrived
+    within a minute, newest first. `taken_at` is when the lease began (database clock), `placement` what the
+    row said then about the owner.
     """
 
     subscription_id: str
+    placement: Placement
     fence: int
     covers_hint: int
     attempt: int
     taken_at: datetime
-    events: tuple[int, ...]
-    event_id: str | None
-    oldest_event_at: datetime | None = None
     routine: bool = False
+    events: tuple[int, ...] = ()
+    event_id: str | None = None
+    oldest_event_at: datetime | None = None
+    young_bodies: tuple[bytes, ...] = ()
 
 
-# A literal, so that every plan may use the index `inbox_unfinished`.
-_UNFINISHED = sql("inbox.state IN ('pending', 'dead')")
-
-_LEASE = sql(
-    """
-    UPDATE subscriptions
-    SET fence = fence + 1, lease_until = now() + :duration, attempts = attempts + 1, rung_at = NULL
-    WHERE id = :id AND hint > synced AND dead_reason IS NULL
+# Rows are locked in id order to avoid deadlocks. The attempt is counted here and not when it fails, so that
+# an attempt that kills its process counts too.
+_LEASE = """
+WITH due AS MATERIALIZED (
+    SELECT id FROM subscriptions
+    WHERE id = ANY (%(ids)s) AND hint > synced AND dead_reason IS NULL
       AND (lease_until IS NULL OR lease_until < now()) AND next_at <= now()
-    RETURNING fence, hint, attempts, now() AS taken_at, routine
-    """
+    ORDER BY id FOR UPDATE
 )
+UPDATE subscriptions AS leased
+SET fence = fence + 1, lease_until = now() + %(duration)s, attempts = attempts + 1, rung_at = NULL
+FROM due WHERE leased.id = due.id
+RETURNING leased.id, account_id, linked_by, refused_accounts, fence, hint, attempts, now(), routine
+"""
+# The states are literals, so that every plan may use the index `inbox_unfinished`.
+_EVENTS = """
+SELECT subscription_id, id, event_id, occurred_at,
+       CASE WHEN received_at > now() - interval '1 minute'
+             AND row_number() OVER (PARTITION BY subscription_id ORDER BY id DESC) <= 5 THEN body END
+FROM inbox WHERE subscription_id = ANY (%(ids)s) AND state IN ('pending', 'dead')
+ORDER BY id
+"""
 
 
-def lease(session: Session, subscription_id: str, duration: timedelta) -> Lease | None:
-    """Lease the subscription for a sync. Returns None if no sync is due or another lease is live."""
-    # The attempt is counted here and not when it fails, so that an attempt that kills its process counts
-    # too. The update locks the row while the inbox is read. No delivery can raise the hint in between, so
-    # the events read are exactly those that `covers_hint` covers.
-    row = session.execute(_LEASE, {"id": subscription_id, "duration": duration}).one_or_none()
-    if row is None:
-        return None
-    pending = session.execute(
-        select(InboxEvent.id, InboxEvent.event_id, InboxEvent.occurred_at)
-        .where(InboxEvent.subscription_id == subscription_id, _UNFINISHED)
-        .order_by(InboxEvent.id)
-    ).all()
-    return Lease(
-        subscription_id=subscription_id,
-        fence=row.fence,
-        covers_hint=row.hint,
-        attempt=row.attempts,
-        taken_at=row.taken_at,
-        events=tuple(event.id for event in pending),
-        event_id=pending[-1].event_id if pending else None,
-        oldest_event_at=min((event.occurred_at for event in pending if event.occurred_at), default=None),
-        routine=row.routine,
+def lease(session: Session, subscription_ids: Sequence[str], duration: timedelta) -> Sequence[Lease]:
+    """Lease those of the subscriptions that are due and that nobody else has leased, in the given order."""
+    # The first statement locks the rows, so no delivery can raise a hint before the second one reads the
+    # inbox: the events read are exactly those that `covers_hint` covers. As one statement, it would not see
+    # an event that was stored while it waited for a lock.
+    wanted = {"ids": list(subscription_ids), "duration": duration}
+    leases = {
+        row[0]: Lease(row[0], placement_from(*row[:4]), *row[4:]) for row in all_rows(session, _LEASE, wanted)
+    }
+    events: dict[str, list[Row]] = {}
+    if leases:
+        for subscription_id, *event in all_rows(session, _EVENTS, {"ids": list(leases)}):
+            events.setdefault(subscription_id, []).append(tuple(event))
+    return [
+        _with_events(leases[one], events.get(one, ()))
+        for one in dict.fromkeys(subscription_ids)
+        if one in leases
+    ]
+
+
+def _with_events(lease: Lease, events: Sequence[Row]) -> Lease:
+    if not events:
+        return lease
+    ids, event_ids, occurred_at, bodies = zip(*events, strict=True)
+    return replace(
+        lease,
+        events=ids,
+        event_id=event_ids[-1],
+        oldest_event_at=min(filter(None, occurred_at), default=None),
+        young_bodies=tuple(body for body in reversed(bodies) if body is not None),
     )
 
 
@@ -309,7 +333,7 @@ def due_to_wake(session: Session, *, limit: int, routine_limit: int, again: time
 
 def _claim(
     session: Session, *, routine: bool, limit: int, again: timedelta
-) -> Sequence[Row[tuple[str, bool]]]:
+) -> Sequence[SqlRow[tuple[str, bool]]]:
     return session.execute(_CLAIM_DUE, {"routine": routine, "limit": limit, "again": again}).all()
 
 
@@ -348,22 +372,43 @@ def retry_failed_now(session: Session, *, longer_than: timedelta) -> None:
 
 
 # Each subscription is due after 50 % to 95 % of the period, a share that its id determines. This spreads out
-# subscriptions that were synced together, for example by a backfill.
-_DUE_FOR_VERIFICATION = sql(
+# subscriptions that were synced together, for example by a backfill. `verify_due_at` keeps the timer from
+# computing that for all of them every minute: it is when one is checked next, and the check itself writes it.
+# A sync only makes that too early, so it need not write it, and nor need an older release.
+#
+# The second query is for periods that became shorter since `verify_due_at` was written. The rows are locked
+# in id order to avoid deadlocks.
+_CHECK_VERIFICATION = sql(
     """
-    SELECT id FROM subscriptions
-    WHERE (hint = synced OR dead_reason IS NOT NULL)
-      AND (looked_at IS NULL
-           OR looked_at < now() - cast(:period AS interval)
-                                  * (0.5 + 0.45 * (hashtext(id)::bigint + 2147483648) / 4294967296))
-    ORDER BY looked_at NULLS FIRST LIMIT :limit
+    WITH checked AS MATERIALIZED (
+        (SELECT id FROM subscriptions WHERE verify_due_at <= now() ORDER BY verify_due_at LIMIT :limit)
+        UNION
+        (SELECT id FROM subscriptions
+         WHERE looked_at < now() - cast(:period AS interval) * 0.95
+           AND (hint = synced OR dead_reason IS NOT NULL)
+         ORDER BY looked_at LIMIT :limit)
+    ), known AS MATERIALIZED (
+        SELECT id, hint > synced AND dead_reason IS NULL AS is_pending, looked_at,
+               cast(:period AS interval) * (0.5 + 0.45 * (hashtext(id)::bigint + 2147483648) / 4294967296)
+                   AS due_after
+        FROM subscriptions WHERE id IN (SELECT id FROM checked) ORDER BY id FOR UPDATE
+    )
+    UPDATE subscriptions
+    SET verify_due_at = CASE WHEN known.looked_at + due_after > now() THEN known.looked_at + due_after
+                             ELSE now() + due_after END
+    FROM known WHERE subscriptions.id = known.id
+    RETURNING subscriptions.id,
+              NOT is_pending AND coalesce(known.looked_at + due_after <= now(), true) AS is_due
     """
 )
 
 
 def due_for_verification(session: Session, period: timedelta, *, limit: int) -> Sequence[str]:
-    """Subscriptions due for a routine sync, which each one gets within `period`; least recently synced first.
+    """Subscriptions due for a routine sync, which each one gets within `period`. Request their syncs in the
+    same transaction: none of them is checked again before half of the period has passed.
 
-    Skips subscriptions with a pending sync, unless it is a dead letter.
+    Skips subscriptions with a pending sync, unless it is a dead letter. Checks at most `limit` whose check is
+    due, and as many of those that are nearly overdue.
     """
-    return session.execute(_DUE_FOR_VERIFICATION, {"period": period, "limit": limit}).scalars().all()
+    checked = session.execute(_CHECK_VERIFICATION, {"period": period, "limit": limit})
+    return [row.id for row in checked if row.is_due]

@@ -8,6 +8,7 @@ from domain.snapshot import Metadata
 
 LONGEST_TEXT = 200
 LONGEST_URL = 2000
+LARGEST_NUMBER = 1e15
 
 
 def text(value: object) -> str | None:
@@ -20,6 +21,13 @@ def text(value: object) -> str | None:
 def integer(value: object) -> int | None:
     """An integer. Booleans do not count, although `bool` is a subclass of `int` in Python."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def decimal(value: object) -> float | None:
+    """A finite number. Booleans do not count."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if abs(value) < LARGEST_NUMBER else None
 
 
 def url(value: object) -> str | None:

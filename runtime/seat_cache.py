@@ -3,7 +3,7 @@
 After a commit, `invalidate` replaces the document by the new version; the next reader stores the document
 again with `fill`. An older version never overwrites a newer one. Entries expire after a few seconds, in case
 a process dies between commit and `invalidate`. If Redis fails, callers fall back to the database. The cache
-never decides a claim.
+never decides a claim. Price lists of products are cached beside the documents, for a day.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _TTL_MS = 8_000
 _TTL_JITTER_MS = 4_000
+_PRICE_LIST_TTL_MS = 24 * 60 * 60 * 1_000
 
 # KEYS[1]: the entry. ARGV: version, document ("" if only the version is known), time to live in milliseconds.
 _PUT = """
@@ -79,6 +80,16 @@ class SeatCache:
     def forget_account_of(self, subscription_id: str) -> None:
         """Drop the cached account, because the subscription may have moved."""
         self._run(lambda: self._client.delete(self._key("account-of", subscription_id)))
+
+    def price_list_of(self, product_id: str) -> bytes | None:
+        """The cached price list of the product, as it was kept; None if there is none."""
+        return self._run(lambda: self._client.get(self._key("prices", product_id)))
+
+    def keep_price_list(self, product_id: str, price_list: bytes) -> None:
+        """Cache the price list of the product. It states itself how old it is."""
+        self._run(
+            lambda: self._client.set(self._key("prices", product_id), price_list, px=_PRICE_LIST_TTL_MS)
+        )
 
     def fill(self, account_id: str, version: int, document: bytes) -> None:
         """Cache a document read from the database, unless the cache knows a newer version."""

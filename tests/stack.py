@@ -96,27 +96,30 @@ class Stack:
             self._up.wait(30)
 
     def kill(self, name: str) -> None:
-        """kill -9 of the parent; its children are left to find out by themselves."""
-        self.process(name).kill()
+        """kill -9 of the parents; their children are left to find out by themselves."""
+        for process in self.processes(name):
+            process.kill()
 
     def kill_children(self, name: str) -> None:
         for child in self.children(name):
             child.kill()
 
     def children(self, name: str) -> list[psutil.Process]:
-        try:
-            return self.process(name).children()
-        except psutil.NoSuchProcess:
-            return []
+        children = []
+        for process in self.processes(name):
+            with suppress(psutil.NoSuchProcess):
+                children += process.children()
+        return children
 
-    def process(self, name: str) -> psutil.Process:
-        """The running web, worker, beat or sweeper process."""
+    def processes(self, name: str) -> list[psutil.Process]:
+        """The running web, beat or sweeper process, or both workers."""
         assert self._up is not None
+        found = []
         for process in psutil.Process(self._up.pid).children():
             with suppress(psutil.NoSuchProcess):
                 if _MARKS[name] in process.cmdline():
-                    return process
-        raise psutil.NoSuchProcess(0, name)
+                    found.append(process)
+        return found
 
     def run_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `seatsync` with these arguments beside the service, and wait for it."""

@@ -67,8 +67,11 @@ def test_sql_is_never_built_from_f_strings():
 
 
 def test_the_procfile_starts_what_seatsync_up_starts(settings: Settings):
-    up = {f"{one.name}: seatsync {one.name}" for one in commands(settings, {})}
-    assert set(PROCFILE.splitlines()) == {*up, "release: seatsync migrate"}
+    processes = dict(line.split(": seatsync ") for line in PROCFILE.splitlines())
+    assert processes.keys() == {*(one.name for one in commands(settings, {})), "release"}
+    assert processes.pop("syncs") == "worker --only-syncs"
+    assert processes.pop("release") == "migrate"
+    assert all(name == command for name, command in processes.items())
 
 
 def test_the_lock_files_contain_hashes_and_no_urls():

@@ -59,7 +59,7 @@ def buy(sessions: Sessions, account_id: str, seats: int = 0) -> None:
     snapshot = a_snapshot(f"sub_{account_id}", seats=seats, metadata={"account_id": account_id})
     with sessions.begin() as session:
         sync_queue.raise_hint(session, snapshot.subscription_id)
-        lease = sync_queue.lease(session, snapshot.subscription_id, timedelta(seconds=10))
+        lease = sync_queue.lease(session, [snapshot.subscription_id], timedelta(seconds=10))[0]
         subscriptions.apply(session, lease, snapshot, CATALOG, a_cause())
 
 

@@ -21,7 +21,7 @@ from tests.stack import Stack, all_equal
 from tests.waiting import Pace, wait_until
 
 ACCOUNTS = 40
-CHILDREN = 2
+CHILDREN = {"web": 2, "worker": 3}
 AFTER_A_FAULT = 15.0
 SOON = 1.5
 AWAY = 60.0
@@ -72,10 +72,9 @@ def stack(started: Stack, own_redis: RedisServer) -> Stack:
 def is_whole(stack: Stack) -> bool:
     """Whether every process runs, with its children, and the service is ready."""
     with suppress(psutil.NoSuchProcess, requests.RequestException):
-        stack.process("beat")
-        stack.process("sweeper")
         ready = stack.get("/readyz").json()["status"] == "ready"
-        return ready and len(stack.children("web")) == len(stack.children("worker")) == CHILDREN
+        run = stack.processes("beat") and stack.processes("sweeper")
+        return bool(run) and ready and all(len(stack.children(one)) == CHILDREN[one] for one in CHILDREN)
     return False
 
 

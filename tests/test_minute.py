@@ -147,7 +147,7 @@ class Worker:
         )
         with self.sessions.begin() as session:
             sync_queue.raise_hint(session, "sub_1")
-            lease = sync_queue.lease(session, "sub_1", LEASE)
+            lease = sync_queue.lease(session, ["sub_1"], LEASE)[0]
         if lease is None:
             return
         with self.sessions.begin() as session:

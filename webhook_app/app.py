@@ -20,6 +20,7 @@ from webhook_app.views.links import links_api
 from webhook_app.views.members import members_api
 from webhook_app.views.notices import notices_api
 from webhook_app.views.operators import operator_api
+from webhook_app.views.prices import prices_api
 from webhook_app.views.seat_changes import seat_changes_api
 from webhook_app.views.seats import seats_api
 from webhook_app.views.webhooks import webhooks
@@ -35,6 +36,7 @@ def create_app(runtime: Runtime, wake_ups: WakeUps, reserved: Runtime | None = N
     for routes in (
         seats_api,
         seat_changes_api,
+        prices_api,
         checkout_api,
         claims_api,
         members_api,

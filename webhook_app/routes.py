@@ -24,6 +24,12 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BEARER: Final[list[dict[str, list[str]]]] = [{"bearer": []}]
 
 
+def _operation_id(*, bp_name: str, name: str, **_: object) -> str:
+    """The name of the view. A single word, such as `show`, has the name of its group before it."""
+    is_said_by_group = bp_name.startswith(name)
+    return name if "_" in name or is_said_by_group else f"{bp_name}_{name}"
+
+
 class Routes(APIBlueprint):
     """A group of routes, described in `/openapi.json` from what their views declare.
 
@@ -37,7 +43,7 @@ class Routes(APIBlueprint):
             __name__,
             abp_tags=[Tag(name=tag)],
             abp_security=None if is_public else _BEARER,
-            operation_id_callback=lambda *, name, **_: name,
+            operation_id_callback=_operation_id,
         )
 
     @staticmethod

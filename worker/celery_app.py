@@ -22,10 +22,11 @@ from models.database import connect, session_factory
 from runtime import installation, schema
 from runtime.settings import Settings
 from runtime.wiring import Runtime, build, namespace_of
+from worker import queues
 
 log = logging.getLogger(__name__)
 
-# While the queue has this many messages, wake-ups are dropped; the sweep repeats them. None of them expires,
+# While a queue has this many messages, wake-ups are dropped; the sweep repeats them. None of them expires,
 # because an expiry is set by the publisher's clock and checked by the worker's.
 MOST_WAITING = 200
 _DATABASE_PAUSE_SECONDS = 1.0
@@ -64,8 +65,9 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
         self._runtime: Runtime | None = None
         self._built_in: int | None = None
         self._is_named = False
-        self._is_full = False
+        self._full: set[str] = set()
         self.conf.update(_options(settings, patience))
+        self._name_queues("seatsync")
 
     def check_database(self) -> None:
         """Raise `SettingsError` if the database must be migrated, or belongs to another mode or business."""
@@ -77,13 +79,13 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
             engine.dispose()
 
     def wait_for_database(self) -> None:
-        """Wait until the database can be read, then name the queue after it. Raises like `check_database`."""
+        """Wait until the database can be read, and name the queues after it. Raises like `check_database`."""
         self.check_database()
         self.take_names(wait=True)
         self.check_database()
 
     def take_names(self, *, wait: bool = False) -> None:
-        """Name the queue, or the keys in Redis, after the database, so that two services can share a broker.
+        """Name the queues, or the keys in Redis, after the database, so that two services can share a broker.
 
         Must run before the broker is used; later calls do nothing. If the database cannot be read, `wait` for
         it or raise `NamespaceUnknown`.
@@ -100,26 +102,32 @@ class SeatSync(Celery):  # type: ignore[misc]  # Celery is not typed
                 if _is_redis(self.settings):
                     self.conf.broker_transport_options["global_keyprefix"] = prefix
                 else:
-                    self.conf.task_default_queue = prefix.rstrip(":").replace(":", ".")
+                    self._name_queues(prefix.rstrip(":").replace(":", "."))
                 self._is_named = True
 
+    def _name_queues(self, name: str) -> None:
+        self.conf.task_default_queue = name
+        self.conf.task_queues = queues.queues(name, survive_node=not _is_redis(self.settings))
+
     def send_task(self, name: str, *args: object, **options: object) -> object:
-        """As in Celery, but a task for our own queue is dropped if the queue is full, which it is while no
-        worker runs. The work to do stays in the database.
+        """As in Celery, but a task for one of our own queues is dropped if that queue is full, which it is
+        while no worker runs. The work to do stays in the database.
         """
         self.take_names()
-        if options.get("queue") is None and self._is_queue_full():
+        if options.get("queue") is None and self._is_full(queues.alias_of(name)):
             return None
         return super().send_task(name, *args, **options)
 
-    def _is_queue_full(self) -> bool:
-        queue = self.amqp.queues[self.conf.task_default_queue]
+    def _is_full(self, alias: str) -> bool:
+        queue = self.amqp.queues[alias]
         with self.producer_pool.acquire(block=True) as producer:
             waiting = queue(producer.channel).queue_declare().message_count
-        was_full, self._is_full = self._is_full, waiting >= MOST_WAITING
-        if self._is_full and not was_full:
+        if waiting < MOST_WAITING:
+            self._full.discard(alias)
+        elif alias not in self._full:
+            self._full.add(alias)
             log.warning("queue full, wake-ups dropped", extra={"queue": queue.name, "waiting": waiting})
-        return self._is_full
+        return alias in self._full
 
     @property
     def runtime(self) -> Runtime:
@@ -164,9 +172,7 @@ def _options(settings: Settings, patience: float) -> dict[str, object]:
         # Nobody reads results; without a backend there are no result keys, leaks or pub/sub deadlocks.
         "result_backend": None,
         "task_ignore_result": True,
-        "task_default_queue": "seatsync",
-        # RabbitMQ: only quorum queues survive a broker's death with their messages. Redis ignores it.
-        "task_default_queue_type": "classic" if on_redis else "quorum",
+        "task_routes": queues.ROUTES,
         # The task of a killed child process is requeued at once. If it kills its child every time, the
         # attempt counter in the row ends that.
         "task_acks_late": True,

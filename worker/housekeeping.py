@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from datetime import timedelta
+from functools import partial
 
-from models import drift_finding, idempotency_key, inbox, notice, reconcile_pass, scheduled_job, seat_change
+from models import (
+    drift_finding,
+    idempotency_key,
+    inbox,
+    notice,
+    reconcile_pass,
+    row_count,
+    scheduled_job,
+    seat_change,
+)
 from runtime.wiring import Runtime
 
 log = logging.getLogger(__name__)
@@ -22,23 +34,45 @@ _PREVIEWS_KEPT = timedelta(days=2)
 _OCCASIONS_KEPT = timedelta(days=400)
 
 
+# Rows per transaction. Each takes some tens of milliseconds, so nobody waits long for its locks.
+_SLICE = 5_000
+# A run ends well within the time limit of tasks. What it leaves is deleted by the next one.
+_MOST_SECONDS = 8.0
+
+_DELETIONS: tuple[partial[int], ...] = (
+    partial(idempotency_key.delete_old),
+    partial(inbox.delete_old, age=_INBOX_KEPT),
+    partial(notice.delete_old, age=_NOTICES_KEPT, occasions=_OCCASIONS_KEPT),
+    partial(drift_finding.delete_old, age=_FINDINGS_KEPT),
+    partial(seat_change.delete_previews, age=_PREVIEWS_KEPT),
+)
+
+
 def housekeep_if_due(runtime: Runtime) -> int:
-    """Run `housekeep` at most once per hour; return how many rows were deleted."""
+    """Run `housekeep` at most once per hour, for a few seconds; return how many rows were deleted."""
     with runtime.sessions.begin() as session:
         is_due = scheduled_job.start_if_due(
             session, scheduled_job.HOUSEKEEPING, scheduled_job.EVERY_HOUSEKEEPING
         )
-    return housekeep(runtime) if is_due else 0
+    return housekeep(runtime, until=time.monotonic() + _MOST_SECONDS) if is_due else 0
 
 
-def housekeep(runtime: Runtime) -> int:
-    """Delete old rows that need no more work; return how many."""
+def housekeep(runtime: Runtime, *, until: float = math.inf) -> int:
+    """Delete old rows that need no more work, until the monotonic time `until`. Return how many."""
     with runtime.sessions.begin() as session:
-        deleted = idempotency_key.delete_old(session) + scheduled_job.delete_old(session)
-        deleted += inbox.delete_old(session, _INBOX_KEPT)
-        deleted += notice.delete_old(session, _NOTICES_KEPT, occasions=_OCCASIONS_KEPT)
-        deleted += drift_finding.delete_old(session, _FINDINGS_KEPT)
-        deleted += reconcile_pass.delete_old(session, _PASSES_KEPT)
-        deleted += seat_change.delete_previews(session, _PREVIEWS_KEPT)
+        row_count.advance_deliveries(session)
+        deleted = scheduled_job.delete_old(session) + reconcile_pass.delete_old(session, _PASSES_KEPT)
+    for delete in _DELETIONS:
+        deleted += _in_slices(runtime, delete, until)
     log.info("housekeeping done", extra={"rows": deleted})
     return deleted
+
+
+def _in_slices(runtime: Runtime, delete: partial[int], until: float) -> int:
+    """Delete slice by slice, each in a transaction of its own."""
+    total, last = 0, _SLICE
+    while last == _SLICE and time.monotonic() < until:
+        with runtime.sessions.begin() as session:
+            last = delete(session, limit=_SLICE)
+        total += last
+    return total

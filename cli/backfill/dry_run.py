@@ -136,7 +136,7 @@ class DryRun:
 
         catalog = self.runtime.catalog
         with self.runtime.sessions() as session:  # never committed
-            decision = ownership.decide(session, row, snapshot, catalog, doubt_first=doubt_of)
+            decision = ownership.decide(session, row.placement, snapshot, catalog, doubt_first=doubt_of)
         return adopt_snapshot(row, snapshot, decision, catalog, self.now)
 
     def _account(self, account_id: str) -> AccountPreview:

@@ -62,13 +62,17 @@ def new_cart(
     """
     product = known_product(catalog, product_id)
     cart = Cart(product_id, _ONE)
-    included = cart_seats(catalog, cart)
-    needed = {
+    needed = minimum_of_others(product, cart_seats(catalog, cart))
+    return with_seats(catalog, cart, {**needed, **wanted}, prices)
+
+
+def minimum_of_others(product: Product, given: Mapping[str, Seats]) -> Mapping[str, int]:
+    """The product's minimum of each seat type of which fewer seats are `given`."""
+    return {
         seat_type: minimum
         for seat_type, minimum in product.minimum.items()
-        if not at_least(included[seat_type].purchased, minimum)
+        if not at_least(given[seat_type].purchased, minimum)
     }
-    return with_seats(catalog, cart, {**needed, **wanted}, prices)
 
 
 def known_product(catalog: Catalog, product_id: str) -> Product:
@@ -77,7 +81,9 @@ def known_product(catalog: Catalog, product_id: str) -> Product:
     if product is None:
         known = sorted(catalog.products)
         raise ProductNotFound(
-            f"The catalogue has no product {product_id!r}. Known products: {', '.join(known) or 'none'}.",
+            f"The catalogue has no product {product_id!r}. Known products: {', '.join(known) or 'none'}. "
+            "To sell it, add its section to the catalogue, with the seats that it gives, and restart the "
+            "service.",
             details={"product_id": product_id, "known_products": known},
         )
     return product
@@ -142,11 +148,12 @@ def _difference(
 def _check_bounds(product: Product, seat_type: str, wanted: int, *, given: int) -> None:
     minimum, maximum = product.minimum.get(seat_type, 0), product.maximum.get(seat_type)
     if wanted < max(minimum, given):
-        why = (
-            f"{seat_words(given, seat_type)} cannot be removed"
-            if given >= minimum
-            else f"its minimum is {seat_words(minimum, seat_type)}"
-        )
+        if given < minimum:
+            why = f"its minimum is {seat_words(minimum, seat_type)}"
+        elif given == product.included.get(seat_type):
+            why = f"it includes {given}"
+        else:
+            why = f"{seat_words(given, seat_type)} cannot be removed"
         raise BelowMinimum(
             f"{product.name} cannot be bought with {seat_words(wanted, seat_type)}: {why}.",
             details={"seat_type": seat_type, "wanted": wanted, "minimum": max(minimum, given)},

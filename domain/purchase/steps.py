@@ -5,27 +5,54 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from domain.billing_terms import Proration, When
 from domain.cart import Cart
 from domain.purchase.money import Money
 from domain.purchase.plan import Plan, Preview
+from domain.seat_limit import SeatLimit, Unlimited, add, at_least, from_json, to_json
 from domain.snapshot import AddonQuantity, SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True)
 class SeatStep:
-    """The purchased seats of one type before and after a change."""
+    """The purchased seats of one type before and after a change. Only a change to another product can lead to
+    unlimited seats, or from them to a number.
+    """
 
-    before: int
-    after: int
+    before: SeatLimit
+    after: SeatLimit
 
     @property
-    def difference(self) -> int:
+    def is_more(self) -> bool:
+        return not at_least(self.before, self.after)
+
+    @property
+    def is_less(self) -> bool:
+        return not at_least(self.after, self.before)
+
+    @property
+    def difference(self) -> int | None:
+        """How many seats more; None if they were or become unlimited."""
+        if isinstance(self.before, Unlimited) or isinstance(self.after, Unlimited):
+            return None
         return self.after - self.before
+
+    def applied_to(self, purchased: SeatLimit) -> SeatLimit:
+        """The seats after the change, if there are `purchased` before it."""
+        return self.after if self.difference is None else add(purchased, self.difference)
+
+    def to_json(self) -> dict[str, int | str]:
+        """The step as it is stored, and as the API shows it."""
+        return {"before": to_json(self.before), "after": to_json(self.after)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, int | str]) -> Self:
+        """The reverse of `to_json`."""
+        return cls(from_json(stored["before"]), from_json(stored["after"]))
 
 
 Steps = Mapping[str, SeatStep]
@@ -97,7 +124,7 @@ def basis(snapshot: SubscriptionSnapshot) -> str:
 
 def is_increase(steps: Steps) -> bool:
     """True if more seats of any type are bought. Such a change must be paid before it counts."""
-    return any(step.difference > 0 for step in steps.values())
+    return any(step.is_more for step in steps.values())
 
 
 def moves_billing_date(preview: Preview, snapshot: SubscriptionSnapshot, when: When) -> bool:
@@ -109,6 +136,41 @@ def moves_billing_date(preview: Preview, snapshot: SubscriptionSnapshot, when: W
     if when is When.AT_RENEWAL or after is None:
         return False
     return before is None or _utc_day(after) != _utc_day(before)
+
+
+@dataclass(frozen=True, slots=True)
+class ProratedDays:
+    """The days that a proration is for, of all days of the billing period."""
+
+    days: int
+    of: int
+
+
+def prorated_days(preview: Preview, snapshot: SubscriptionSnapshot) -> ProratedDays | None:
+    """The unused days of the current billing period, as the provider prorates them; None if no line is
+    prorated, or the period is not known.
+
+    Lines that credit the old cart count first: those of another product may be shares of another period.
+    """
+    start, end = snapshot.previous_billing_date, snapshot.next_billing_date
+    shares = [line.share for line in preview.lines if line.share is not None]
+    credited = [-share for share in shares if -1 < share < 0]
+    is_same_product = preview.cart_after.product_id == snapshot.product_id
+    charged = [share for share in shares if 0 < share < 1] if is_same_product else []
+    share = next(iter((*credited, *charged)), None)
+    if share is None or start is None or end is None or end <= start:
+        return None
+    days = max(round((end - start) / timedelta(days=1)), 1)
+    return ProratedDays(round(share * days), days)
+
+
+def costs_more(preview: Preview, snapshot: SubscriptionSnapshot) -> bool:
+    """True unless each period costs no more than now, and is as long as now."""
+    before, after = renewal_of(snapshot), preview.renewal
+    if before is None or after is None or before.currency != after.currency:
+        return True
+    period = (snapshot.billing_interval, snapshot.billing_count)
+    return after.amount > before.amount or period != (preview.billing_interval, preview.billing_count)
 
 
 def renewal_of(snapshot: SubscriptionSnapshot) -> Money | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from domain.billing_terms import When
 from domain.cart import Cart
 from domain.provider_errors import PermanentError, SubscriptionNotAtProvider
 from domain.purchase.money import Money
-from domain.purchase.plan import Buyer, Checkout, Plan, Preview
+from domain.purchase.plan import Buyer, Checkout, LineKind, Plan, Preview, PreviewLine
 from providers import fields
 from providers.dodo import subscriptions
 from providers.dodo.refusals import refused
@@ -108,7 +108,34 @@ def preview(data: JsonObject) -> Preview:
         renewal=_money(after.recurring_pre_tax_amount, after.currency),
         next_billing_date=after.next_billing_date,
         cart_after=Cart.of(after),
+        billing_interval=after.billing_interval,
+        billing_count=after.billing_count,
+        lines=tuple(_lines(charge.get("line_items"))),
     )
+
+
+_LINE_KINDS: Final = {
+    "subscription": LineKind.PRODUCT,
+    "addon": LineKind.ADDON,
+    "meter": LineKind.USAGE,
+}
+
+
+def _lines(value: object) -> Iterator[PreviewLine]:
+    """The line items. Those of an unknown kind are left out: they are shown, and decide nothing."""
+    for item in value if isinstance(value, list) else []:
+        if not isinstance(item, dict) or (kind := _LINE_KINDS.get(str(item.get("type")))) is None:
+            continue
+        inclusive = item.get("tax_inclusive")
+        yield PreviewLine(
+            kind=kind,
+            name=fields.text(item.get("name")),
+            quantity=fields.integer(item.get("quantity")),
+            unit_price=_money(item.get("unit_price"), item.get("currency")),
+            share=fields.decimal(item.get("proration_factor")),
+            tax=_money(item.get("tax"), item.get("currency")),
+            tax_inclusive=inclusive if isinstance(inclusive, bool) else None,
+        )
 
 
 def checkout(data: JsonObject) -> Checkout:

@@ -27,10 +27,15 @@ def whole_product(data: JsonObject) -> ProductOnSale | None:
     listed, price = listed_product(data), data.get("price")
     if listed is None:
         return None
+    terms: JsonObject = price if isinstance(price, dict) else {}
+    inclusive = terms.get("tax_inclusive")
     return replace(
         listed,
         addons=_ids(data.get("addons")),
-        price=fields.integer(price.get("price")) if isinstance(price, dict) else None,
+        price=fields.integer(terms.get("price")),
+        tax_inclusive=inclusive if isinstance(inclusive, bool) else None,
+        billing_interval=fields.text(terms.get("payment_frequency_interval")),
+        billing_count=fields.integer(terms.get("payment_frequency_count")),
     )
 
 

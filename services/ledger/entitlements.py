@@ -29,7 +29,7 @@ from models import drift_finding
 from models.account import now as account_now
 from models.account_rules import Override
 from models.base import Json
-from models.subscription import Figures, Subscription, of_account, snapshot_from_json
+from models.subscription import Figures, Subscription, of_account, save, snapshot_from_json
 from services.ledger.account_state import AccountState
 from services.ledger.evaluation_inputs import Inputs
 
@@ -53,6 +53,7 @@ def evaluate(session: Session, account: AccountState, inputs: Inputs, catalog: C
     if account.catalog_digest != catalog.digest:
         for subscription in subscriptions:
             count_findings = count_subscription(subscription, catalog, account.now)
+            save(session, subscription)
             drift_finding.update_findings(session, subscription.id, count_findings, kinds=COUNTING)
     shares = [share_of(subscription, catalog, account.now) for subscription in subscriptions]
     evaluated = account_seats(catalog, account.account_id, shares, now=account.now)

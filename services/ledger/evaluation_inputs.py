@@ -9,11 +9,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from domain.catalog.model import Catalog
-from models import assignment, drift_finding, generation, seat_change
+from models import assignment, drift_finding, generation, seat_change, subscription
 from models.driver import first_row
 from models.subscription import Subscription
 
@@ -22,14 +21,15 @@ from models.subscription import Subscription
 class Inputs:
     """The inputs of one account.
 
-    `loaded` are its subscriptions and the one that the transaction is about, all locked. `may_evaluate` is
-    false if a newer generation has replaced this process's. `has_findings`: the account or that subscription
-    may have drift findings to close. `has_sent_changes`: that subscription may show a seat change that was
-    sent. `next_expiry` is when the account's next invitation lapses.
+    `locked` are its subscriptions and the one that the transaction is about, from
+    `models.subscription.lock`. `may_evaluate` is false if a newer generation has replaced this process's.
+    `has_findings`: the account or that subscription may have drift findings to close. `has_sent_changes`:
+    that subscription may show a seat change that was sent. `next_expiry` is when the account's next
+    invitation lapses.
     """
 
     account_id: str
-    loaded: Sequence[Subscription]
+    locked: Sequence[Subscription]
     may_evaluate: bool
     has_findings: bool
     has_sent_changes: bool
@@ -38,7 +38,7 @@ class Inputs:
     @property
     def subscriptions(self) -> Sequence[Subscription]:
         """The account's subscriptions by id, including any change of account in this transaction."""
-        return [one for one in self.loaded if one.account_id == self.account_id]
+        return [one for one in self.locked if one.account_id == self.account_id]
 
 
 _OTHER_INPUTS = f"""
@@ -52,26 +52,28 @@ SELECT coalesce((SELECT (catalog_digest, release) = (%(digest)s, %(release)s)
 """  # noqa: S608  constant conditions
 
 
-def load(
-    session: Session, account_ids: Collection[str], catalog: Catalog, subscription_id: str | None = None
+def load(session: Session, account_ids: Collection[str], catalog: Catalog) -> Sequence[Inputs]:
+    """Load the inputs of accounts that the caller has locked, and lock their subscriptions."""
+    return load_with(session, account_ids, subscription.lock(session, account_ids), catalog)
+
+
+def load_with(
+    session: Session,
+    account_ids: Collection[str],
+    locked: Sequence[Subscription],
+    catalog: Catalog,
+    subscription_id: str | None = None,
 ) -> Sequence[Inputs]:
-    """Load the inputs of accounts that the caller has locked. `subscription_id` is the subscription that the
+    """Like `load`, with the locked subscriptions. `subscription_id` is the one among them that the
     transaction is about; it may belong to any account.
     """
-    loaded = session.scalars(
-        select(Subscription)
-        .where(or_(Subscription.account_id.in_(account_ids), Subscription.id == subscription_id))
-        .order_by(Subscription.id)  # the order in which all transactions lock them
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).all()
-    return [_inputs(session, account_id, loaded, catalog, subscription_id) for account_id in account_ids]
+    return [_inputs(session, account_id, locked, catalog, subscription_id) for account_id in account_ids]
 
 
 def _inputs(
     session: Session,
     account_id: str,
-    loaded: Sequence[Subscription],
+    locked: Sequence[Subscription],
     catalog: Catalog,
     subscription_id: str | None,
 ) -> Inputs:
@@ -88,4 +90,4 @@ def _inputs(
     )
     assert row is not None
     is_in_force, *others = row
-    return Inputs(account_id, loaded, is_in_force or generation.may_evaluate(session, catalog), *others)
+    return Inputs(account_id, locked, is_in_force or generation.may_evaluate(session, catalog), *others)

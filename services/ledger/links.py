@@ -13,7 +13,7 @@ from domain.ownership import LinkedBy, Owner, Placement
 from models import account as account_rows
 from models import drift_finding
 from models.audit import Cause
-from models.subscription import Subscription, insert_if_unknown
+from models.subscription import Subscription, insert_if_unknown, save
 from models.sync_queue import raise_hint
 from services.ledger import ownership
 from services.ledger.accounts import open_account
@@ -39,7 +39,8 @@ def link(session: Session, account_id: str, subscription_id: str, catalog: Catal
         return False
     before = subscription.facts()
     subscription.refused_accounts = [one for one in subscription.refused_accounts if one != account_id]
-    _move(session, subscription, Owner(account_id, LinkedBy.APP))
+    _move(subscription, Owner(account_id, LinkedBy.APP))
+    save(session, subscription)
     drift_finding.update_findings(session, subscription_id, (), kinds=findings.OWNERSHIP)
     return evaluate_and_save(opened, catalog, cause, before=before)
 
@@ -69,11 +70,11 @@ def unlink(session: Session, account_id: str, subscription_id: str, catalog: Cat
     remaining = () if decision is None else decision.findings
     drift_finding.update_findings(session, subscription_id, remaining, kinds=findings.OWNERSHIP)
     if owner != subscription.placement.owner:
-        _move(session, subscription, owner)
+        _move(subscription, owner)
         raise_hint(session, subscription_id)
+    save(session, subscription)
     if owner is None:
         drift_finding.dismiss_kinds(session, subscription_id, NOT_AT_PROVIDER, "unlinked by the app")
-    session.flush()
     evaluate_and_save(opened, catalog, cause, before=before)
     return before != subscription.facts()
 
@@ -107,9 +108,8 @@ def _insert(session: Session, subscription_id: str, account_id: str, catalog: Ca
         raise Contended(f"Another call is moving subscription {subscription_id!r}. Try again.")
 
 
-def _move(session: Session, subscription: Subscription, owner: Owner | None) -> None:
+def _move(subscription: Subscription, owner: Owner | None) -> None:
     """Assign the subscription to the owner, and invalidate the lease of a running sync."""
     subscription.assign_to(owner)
     subscription.fence += 1
     subscription.lease_until = None
-    session.flush()

@@ -16,11 +16,11 @@ from models import account as account_rows
 from models import generation
 from models.audit import Cause
 from models.base import Json
-from models.subscription import Subscription
+from models.subscription import Subscription, lock, placement_of
 from models.sync_queue import Lease
 from services.ledger import ownership
 from services.ledger.accounts import evaluate_or_defer
-from services.ledger.evaluation_inputs import Inputs, load
+from services.ledger.evaluation_inputs import Inputs, load_with
 from services.ledger.locked_account import LockedAccount, Subject, lock_account
 
 
@@ -64,15 +64,12 @@ def open_leased(
     """Lock the leased subscription with its present account and its owner by the snapshot.
 
     Returns None if another worker took over the lease, a newer generation took over, or the owner changed
-    while the locks were taken; the lease then expires and the sync is repeated. The owner is decided twice:
+    since the lease was taken; the lease then expires and the sync is repeated. The owner is decided twice:
     before the locks, because accounts are locked in the order of their ids, and again under the locks.
     """
-    subscription = session.get_one(Subscription, lease.subscription_id)
-    decision = ownership.decide(session, subscription, snapshot, catalog)
+    decision = ownership.decide(session, lease.placement, snapshot, catalog)
     owner = decision.owner
-    if subscription.fence != lease.fence:
-        return None
-    if subscription.account_id == owner.account_id:
+    if lease.placement.account_id == owner.account_id:
         return _open_decided(session, lease, snapshot, catalog, decision)
     opened = None
     with suppress(_Abandoned), session.begin_nested():
@@ -89,13 +86,18 @@ class _Abandoned(Exception):
 
 
 def _open_decided(
-    session: Session, lease: Lease, snapshot: SubscriptionSnapshot, catalog: Catalog, decision: Decision
+    session: Session,
+    lease: Lease,
+    snapshot: SubscriptionSnapshot,
+    catalog: Catalog,
+    decision: Decision,
 ) -> tuple[OpenedSubscription, Decision] | None:
     """Lock, and decide again; None if the decision is another one now, or the lease was taken over."""
     opened = open_with_accounts(session, lease, catalog, decision.owner.account_id)
-    if opened is None or ownership.decide(session, opened.subscription, snapshot, catalog) != decision:
+    if opened is None:
         return None
-    return opened, decision
+    under_lock = ownership.decide(session, opened.subscription.placement, snapshot, catalog)
+    return (opened, decision) if under_lock == decision else None
 
 
 def open_with_accounts(
@@ -105,10 +107,10 @@ def open_with_accounts(
 
     None if another worker took over the lease, the subscription moved, or a newer generation took over.
     """
-    subscription = session.get_one(Subscription, lease.subscription_id)
-    before = subscription.account_id
-    opened = _lock_all(session, {before, *further}, subscription, catalog)
-    is_unchanged = subscription.fence == lease.fence and subscription.account_id == before
+    account_id = lease.placement.account_id
+    opened = _lock_all(session, {account_id, *further}, lease.subscription_id, catalog)
+    subscription = opened.subscription
+    is_unchanged = subscription.fence == lease.fence and subscription.account_id == account_id
     may_write = all(one.may_evaluate for one in opened.inputs)
     if not opened.inputs:
         may_write = generation.may_evaluate(session, catalog)
@@ -127,18 +129,21 @@ def open_to_move(
 
     Raises `Contended` if another call moves the subscription meanwhile.
     """
-    subscription = session.get_one(Subscription, subscription_id)
-    before_id = subscription.account_id
-    opened = _lock_all(session, {account_id, before_id}, subscription, catalog)
-    if subscription.account_id != before_id:
+    before_id = placement_of(session, subscription_id).account_id
+    opened = _lock_all(session, {account_id, before_id}, subscription_id, catalog)
+    if opened.subscription.account_id != before_id:
         raise Contended(f"Another call is moving subscription {subscription_id!r}. Try again.")
     return opened
 
 
 def _lock_all(
-    session: Session, account_ids: set[str | None], subscription: Subscription, catalog: Catalog
+    session: Session, account_ids: set[str | None], subscription_id: str, catalog: Catalog
 ) -> OpenedSubscription:
     """Lock the accounts in the order of their ids, to avoid deadlocks, then the subscription."""
     accounts = [lock_account(session, account_id) for account_id in sorted(filter(None, account_ids))]
     ids = [account.account_id for account in accounts]
-    return OpenedSubscription(subscription, accounts, load(session, ids, catalog, subscription.id))
+    locked = lock(session, ids, subscription_id)
+    subscription = next(one for one in locked if one.id == subscription_id)
+    return OpenedSubscription(
+        subscription, accounts, load_with(session, ids, locked, catalog, subscription_id)
+    )

@@ -29,18 +29,22 @@ _CUSTOMER: Final = func.coalesce(Subscription.snapshot, Subscription.unverified)
 
 def decide(
     session: Session,
-    subscription: Subscription,
+    placement: Placement,
     snapshot: SubscriptionSnapshot,
     catalog: Catalog,
     *,
     doubt_first: DoubtOf = lambda _: None,
 ) -> Decision:
-    """The subscription's owner according to this snapshot, see `domain.ownership`.
+    """The owner of a subscription with this placement according to the snapshot, see `domain.ownership`.
 
     `snapshot` is as the provider sent it, not completed with older values. `doubt_first` is asked before
     the database; a dry run passes what it has not written.
     """
-    return _decide(session, subscription.placement, snapshot, catalog, doubt_first)
+
+    def doubt_of(account_id: str) -> Doubt | None:
+        return doubt_first(account_id) or _doubt_of(session, account_id, snapshot, catalog)
+
+    return ownership.decide(placement, _named_in(session, snapshot, catalog), catalog, doubt_of)
 
 
 def decide_newest(
@@ -49,20 +53,7 @@ def decide_newest(
     """The owner according to the newest stored snapshot, given this placement; None without a snapshot."""
     if subscription.newest is None:
         return None
-    return _decide(session, placement, subscription.newest, catalog)
-
-
-def _decide(
-    session: Session,
-    placement: Placement,
-    snapshot: SubscriptionSnapshot,
-    catalog: Catalog,
-    doubt_first: DoubtOf = lambda _: None,
-) -> Decision:
-    def doubt_of(account_id: str) -> Doubt | None:
-        return doubt_first(account_id) or _doubt_of(session, account_id, snapshot, catalog)
-
-    return ownership.decide(placement, _named_in(session, snapshot, catalog), catalog, doubt_of)
+    return decide(session, placement, subscription.newest, catalog)
 
 
 def _named_in(session: Session, snapshot: SubscriptionSnapshot, catalog: Catalog) -> Name | None:

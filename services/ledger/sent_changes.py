@@ -34,7 +34,7 @@ def plan_of(change: SeatChange) -> Plan:
 
 def steps_of(change: SeatChange) -> Steps:
     """The account's seats before and after the change, as previewed, by seat type."""
-    return {name: SeatStep(**step) for name, step in change.seats.items()}
+    return {name: SeatStep.from_json(step) for name, step in change.seats.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def _cancel_if_missing_twice(account: LockedAccount, change: SeatChange) -> None
 
 def _to_release(account: LockedAccount, change: SeatChange) -> Sequence[Assignment]:
     """The assignments of the members chosen for release that still use a seat of a type being reduced."""
-    reduced = {name for name, step in steps_of(change).items() if step.difference < 0}
+    reduced = {name for name, step in steps_of(change).items() if step.is_less}
     rows = (assignment.live(account.session, account.account_id, member_id) for member_id in change.release)
     return [row for row in rows if row is not None and row.occupies_seat and row.seat_type in reduced]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from domain import findings
@@ -19,9 +18,9 @@ from domain.drift import Difference, differences
 from domain.findings import Finding, FindingKind
 from domain.notices import Notice, NoticeType
 from domain.snapshot import SubscriptionSnapshot
-from models import drift_finding
+from models import drift_finding, inbox
 from models.audit import Cause
-from models.inbox import InboxEvent, InboxState
+from models.subscription import save
 from models.sync_queue import Lease
 from services.ledger import sent_changes
 from services.ledger.adopt_snapshot import adopt_snapshot
@@ -93,9 +92,7 @@ def not_at_provider(
     subscription.drop_unverified()
     found = _note_missing(opened, lease.taken_at, term)
     kinds = NOT_AT_PROVIDER if subscription.gone_at is None else findings.SYNCED
-    _finish_sync(session, opened, lease, (found,), kinds=kinds)
-    subscription.last_error = found.message
-    session.flush()
+    _finish_sync(session, opened, lease, (found,), kinds=kinds, error=found.message)
     evaluate_and_save(opened, catalog, cause, before=before)
     return True
 
@@ -147,24 +144,20 @@ def _finish_sync(
     new_findings: Sequence[Finding],
     *,
     kinds: Collection[FindingKind],
+    error: str | None = None,
 ) -> None:
-    """Release the lease, mark the hints and events that the sync covers as done, and record its findings.
-
-    Open findings of `kinds` that are not among the new ones are closed.
+    """Release the lease, save the subscription, mark the hints and events that the sync covers as done, and
+    record its findings. Open findings of `kinds` that are not among the new ones are closed.
     """
     subscription = opened.subscription
     subscription.synced = max(subscription.synced, lease.covers_hint)
     subscription.lease_until = None
     subscription.looked_at = lease.taken_at
     subscription.attempts = 0
-    subscription.last_error = subscription.refused_since = None
+    subscription.last_error, subscription.refused_since = error, None
     if opened.has_findings:
         drift_finding.update_findings(session, subscription.id, new_findings, kinds=kinds)
     else:
         drift_finding.record(session, subscription.id, new_findings)
-    session.execute(
-        update(InboxEvent)
-        .where(InboxEvent.id.in_(lease.events), InboxEvent.state.in_((InboxState.PENDING, InboxState.DEAD)))
-        .values(state=InboxState.DONE, reason=None)
-    )
-    session.flush()
+    save(session, subscription)
+    inbox.mark_done(session, lease.events)

@@ -9,7 +9,7 @@ from domain.catalog.model import Catalog
 from domain.snapshot import SubscriptionSnapshot
 from models.audit import Cause
 from models.base import Json
-from models.subscription import Figures, Subscription, snapshot_to_json
+from models.subscription import Figures, Subscription, save, snapshot_to_json
 from models.sync_queue import Lease
 from services.ledger import ownership
 from services.ledger.entitlements import raised_figures
@@ -38,7 +38,7 @@ def apply_unverified(
         return None
     subscription.raise_to(*raised)
     subscription.assign_to(decision.owner, decision.nonce)
-    session.flush()
+    save(session, subscription)
     return evaluate_and_save(opened, catalog, cause, before=before)
 
 
@@ -48,7 +48,8 @@ def _raise_by(
     """The raised figures and the body as the row stores it; None if the body raises nothing, lowers anything,
     or names another account than the subscription's.
     """
-    decision, owner = ownership.decide(session, subscription, snapshot, catalog), subscription.placement.owner
+    owner = subscription.placement.owner
+    decision = ownership.decide(session, subscription.placement, snapshot, catalog)
     if owner is not None and (decision.is_doubted or decision.owner != owner):
         return None
     complete = completed(snapshot, subscription.verified, catalog.account_key)

@@ -219,7 +219,7 @@ def _check(runtime: Runtime, needs: _Needs, account: LockedAccount, change: Seat
     for the next purchase.
     """
     steps = steps_of(change)
-    is_increase = all(step.difference > 0 for step in steps.values())
+    is_increase = all(step.is_more for step in steps.values())
     wanted = pending_claims.wanted_seats(account)
     if not is_increase or any(wanted.get(name, 0) < number for name, number in needs.demand.items()):
         raise SubscriptionChanged("The pending claims or the seats have changed since the preview.")

@@ -9,7 +9,6 @@ from domain import reduction
 from domain.errors import ReleaseRefused, SeatsInUse
 from domain.purchase.steps import Steps
 from domain.reduction import Leaver
-from domain.seat_limit import add
 from services.ledger import seat_holders
 from services.ledger.locked_account import LockedAccount
 
@@ -56,7 +55,7 @@ def too_many(locked: LockedAccount, steps: Steps, release: Sequence[str]) -> Seq
     those in `release` have left.
     """
     limits = {
-        name: add(locked.balance_of(name).purchased, steps[name].difference) for name in _reduced_types(steps)
+        name: steps[name].applied_to(locked.balance_of(name).purchased) for name in _reduced_types(steps)
     }
     released = set(release)
     holders = seat_holders.on_types(locked.session, locked.account_id, list(limits))
@@ -66,7 +65,7 @@ def too_many(locked: LockedAccount, steps: Steps, release: Sequence[str]) -> Seq
 
 
 def _reduced_types(steps: Steps) -> list[str]:
-    return [name for name, step in steps.items() if step.difference < 0]
+    return [name for name, step in steps.items() if step.is_less]
 
 
 def _leaver(leaver: Leaver) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from models import account, reconcile_pass, sync_queue
@@ -21,7 +20,8 @@ from models.subscription import Subscription
 from runtime.wiring import Runtime
 from services.sync import progress as sync_progress
 from services.sync import reconcile
-from services.sync.subscription import SyncOutcome, sync
+from services.sync.batch import drain
+from services.sync.subscription import SyncOutcome
 
 log = logging.getLogger(__name__)
 
@@ -171,32 +171,18 @@ def _sync_due(runtime: Runtime) -> tuple[SyncOutcome, str | None] | None:
 
     Returns the outcome of the last sync, with the reason if it stopped the work; None if nothing was due.
     """
-    until = time.monotonic() + _REPORT_SECONDS
     with runtime.sessions.begin() as session:
         due = sync_queue.due_to_wake(
             session, limit=_MOST_AT_ONCE, routine_limit=_MOST_AT_ONCE, again=timedelta(0)
         )
-    last = None
-    for subscription_id in due.all:
-        outcome = _sync_or_log(runtime, subscription_id)
-        last = outcome, None
-        if outcome in _STOPS:
-            with runtime.sessions() as session:
-                return outcome, _reason(session, subscription_id, outcome)
-        if time.monotonic() >= until:
-            break
-    return last
-
-
-def _sync_or_log(runtime: Runtime, subscription_id: str) -> SyncOutcome:
-    """A database error, such as a lock on the account that is not released in time, leaves the subscription
-    due and does not stop the others.
-    """
-    try:
-        return sync(runtime, subscription_id)
-    except SQLAlchemyError as error:  # its text may hold personal data
-        log.warning("sync failed", extra={"subscription_id": subscription_id, "error": type(error).__name__})
-        return SyncOutcome.NOTHING_DUE
+    outcomes = drain(runtime, due.all, seconds=_REPORT_SECONDS, stops=_STOPS)
+    if not outcomes:
+        return None
+    stopped = next((one for one, outcome in outcomes.items() if outcome in _STOPS), None)
+    if stopped is None:
+        return list(outcomes.values())[-1], None
+    with runtime.sessions() as session:
+        return outcomes[stopped], _reason(session, stopped, outcomes[stopped])
 
 
 def _reason(session: Session, subscription_id: str, outcome: SyncOutcome) -> str | None:

@@ -105,17 +105,17 @@ def walk(runtime: Runtime, *, until: float) -> None:
 
 
 def verify(runtime: Runtime) -> None:
-    """Once a minute, request syncs of the subscriptions whose last sync is oldest. Their number is such that
-    every subscription is synced within `verify_every`.
+    """Once a minute, request syncs of the subscriptions that are due for one. Their number is such that every
+    subscription is synced within `verify_every`.
     """
     verify_every = runtime.settings.verify_every
     with runtime.sessions.begin() as session:
         if not scheduled_job.start_if_due(session, _VERIFICATION, _VERIFICATION_PERIOD):
             return
-        even_pace = subscription.count(session) * (_VERIFICATION_PERIOD / verify_every)
+        even_pace = subscription.approximate_count(session) * (_VERIFICATION_PERIOD / verify_every)
         limit = max(_FEWEST_VERIFIED, math.ceil(_CATCHING_UP * even_pace))
-        oldest = sync_queue.due_for_verification(session, verify_every, limit=limit)
-        sync_queue.raise_hints(session, oldest, routine=True)
+        due = sync_queue.due_for_verification(session, verify_every, limit=limit)
+        sync_queue.raise_hints(session, due, routine=True)
 
 
 def _period(runtime: Runtime) -> timedelta:

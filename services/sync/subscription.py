@@ -52,9 +52,8 @@ MOST_ATTEMPTS: Final = 100
 REFUSAL_PAUSE: Final = timedelta(hours=1)
 GIVEN_UP_AFTER: Final = timedelta(hours=8)
 
-# Reads may lag behind webhooks. A retrieve that contradicts an event younger than `_YOUNG` is repeated once;
-# a subscription that became known within `_NOT_YET` may not be readable yet.
-_YOUNG: Final = timedelta(minutes=1)
+# Reads may lag behind webhooks. A retrieve that contradicts an event of the last minute is repeated once; a
+# subscription that became known within `_NOT_YET` may not be readable yet.
 _REPEAT_AFTER: Final = timedelta(seconds=10)
 _NOT_YET: Final = timedelta(minutes=5)
 
@@ -75,26 +74,67 @@ class SyncOutcome(StrEnum):
     DEAD = "dead"
 
 
+Answer = SubscriptionSnapshot | Exception | None
+"""What a retrieve gave: the snapshot, or the error it raised; None if no attempt was left."""
+
+
 def sync(runtime: Runtime, subscription_id: str, *, priority: Priority | None = None) -> SyncOutcome:
     """Sync the subscription, if a sync of it is due.
 
-    `priority` selects the part of the request budget; by default it is the reconcile part for routine
-    requests and the webhook part for all others. Raises the database's error if the database is unavailable;
-    any other failure counts as an attempt and is retried.
+    `priority` selects the part of the request budget, see `retrieve`. Raises the database's error if the
+    database is unavailable; any other failure counts as an attempt and is retried.
+    """
+    leases = lease_due(runtime, [subscription_id])
+    if leases is None:
+        return SyncOutcome.OUTDATED
+    if not leases:
+        return SyncOutcome.NOTHING_DUE
+    (lease,) = leases
+    return write(runtime, lease, retrieve(runtime, lease, priority=priority))
+
+
+def lease_due(runtime: Runtime, subscription_ids: Sequence[str]) -> Sequence[Lease] | None:
+    """Lease those of the subscriptions that are due. None if a newer catalogue or release is in force, so
+    that this process may not sync.
     """
     with runtime.sessions.begin() as session:
         if generation.state_of(session, runtime.catalog).was_replaced:
-            return SyncOutcome.OUTDATED
-        lease = sync_queue.lease(session, subscription_id, LEASE)
-    if lease is None:
-        return SyncOutcome.NOTHING_DUE
-    outcome = _sync_leased(
-        runtime, lease, priority or (Priority.RECONCILE if lease.routine else Priority.WEBHOOK)
-    )
+            return None
+        return sync_queue.lease(session, subscription_ids, LEASE)
+
+
+def retrieve(runtime: Runtime, lease: Lease, *, priority: Priority | None = None) -> Answer:
+    """Retrieve the leased subscription. Never raises, and may run in any thread.
+
+    `priority` selects the part of the request budget; by default it is the reconcile part for routine
+    requests and the webhook part for all others.
+    """
+    if lease.attempt > MOST_ATTEMPTS:
+        return None
+    priority = priority or (Priority.RECONCILE if lease.routine else Priority.WEBHOOK)
+    try:
+        return runtime.provider.retrieve(lease.subscription_id, priority=priority)
+    except Exception as error:  # noqa: BLE001  `write` handles it, in the thread that may use the database
+        return error
+
+
+def write(runtime: Runtime, lease: Lease, answer: Answer) -> SyncOutcome:
+    """Write what the retrieve gave, if the lease is still valid, and end the lease. Raises like `sync`."""
+    try:
+        outcome = _write_answer(runtime, lease, answer)
+    except (OperationalError, InterfaceError, PoolTimeoutError):
+        _release_uncounted(runtime, lease)
+        raise
+    except Exception as error:  # a bug must not stop the subscriptions after this one
+        failed = {"subscription_id": lease.subscription_id, "error": type(error).__name__}
+        # The text of a database error may hold personal data.
+        log.exception("sync failed", extra=failed, exc_info=not isinstance(error, SQLAlchemyError))
+        unexpected = TransientError(f"unexpected {type(error).__name__}, see the log")
+        outcome = _postpone(runtime, lease, unexpected, delay=backoff(lease.attempt), use_webhooks=False)
     log.info(
         "subscription synced" if outcome is SyncOutcome.SYNCED else "subscription not synced",
         extra={
-            "subscription_id": subscription_id,
+            "subscription_id": lease.subscription_id,
             "outcome": outcome.value,
             "fence": lease.fence,
             "events": len(lease.events),
@@ -104,45 +144,34 @@ def sync(runtime: Runtime, subscription_id: str, *, priority: Priority | None = 
     return outcome
 
 
-def _sync_leased(runtime: Runtime, lease: Lease, priority: Priority) -> SyncOutcome:
-    try:
-        return _retrieve_and_write(runtime, lease, priority)
-    except (OperationalError, InterfaceError, PoolTimeoutError):
-        _release_uncounted(runtime, lease)
-        raise
-    except Exception as error:  # a bug must not stop the subscriptions after this one
-        failed = {"subscription_id": lease.subscription_id, "error": type(error).__name__}
-        # The text of a database error may hold personal data.
-        log.exception("sync failed", extra=failed, exc_info=not isinstance(error, SQLAlchemyError))
-        unexpected = TransientError(f"unexpected {type(error).__name__}, see the log")
-        return _postpone(runtime, lease, unexpected, delay=backoff(lease.attempt), use_webhooks=False)
-
-
-def _retrieve_and_write(runtime: Runtime, lease: Lease, priority: Priority) -> SyncOutcome:
-    if lease.attempt > MOST_ATTEMPTS:
-        return _mark_dead(runtime, lease, f"gave up after {MOST_ATTEMPTS} attempts")
-    try:
-        snapshot = runtime.provider.retrieve(lease.subscription_id, priority=priority)
-    except SubscriptionNotAtProvider as error:
-        return _write_not_at_provider(runtime, lease, error)
-    except BudgetSpent as error:
-        return _wait_for_budget(runtime, lease, error)
-    except TransientError as error:
-        _record_missing_field(runtime, lease, error)
-        outcome = _postpone(runtime, lease, error, delay=max(backoff(lease.attempt), error.retry_after or 0))
-        return SyncOutcome.KEY_REFUSED if isinstance(error, KeyRefused) else outcome
-    except PermanentError as error:
-        return _postpone_refused(runtime, lease, error)
-    return _write(runtime, lease, snapshot)
+def _write_answer(runtime: Runtime, lease: Lease, answer: Answer) -> SyncOutcome:
+    match answer:
+        case None:
+            return _mark_dead(runtime, lease, f"gave up after {MOST_ATTEMPTS} attempts")
+        case SubscriptionSnapshot():
+            return _write_snapshot(runtime, lease, answer)
+        case SubscriptionNotAtProvider():
+            return _write_not_at_provider(runtime, lease, answer)
+        case BudgetSpent():
+            return _wait_for_budget(runtime, lease, answer)
+        case TransientError():
+            _record_missing_field(runtime, lease, answer)
+            delay = max(backoff(lease.attempt), answer.retry_after or 0)
+            outcome = _postpone(runtime, lease, answer, delay=delay)
+            return SyncOutcome.KEY_REFUSED if isinstance(answer, KeyRefused) else outcome
+        case PermanentError():
+            return _postpone_refused(runtime, lease, answer)
+        case unexpected:
+            raise unexpected
 
 
 # The provider has answered.
 
 
-def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> SyncOutcome:
+def _write_snapshot(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> SyncOutcome:
     past_due_ends_at = _deadline_from_webhook(runtime, lease, snapshot)
+    may_lag = _contradicts_young_event(runtime, lease, snapshot)
     with runtime.transaction() as session:
-        may_lag = _contradicts_young_event(session, runtime, lease, snapshot)
         written = subscriptions.apply(
             session,
             lease,
@@ -161,12 +190,8 @@ def _write(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> Sy
     return SyncOutcome.SYNCED
 
 
-def _contradicts_young_event(
-    session: Session, runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot
-) -> bool:
-    if not lease.events:
-        return False
-    in_webhook = _first_state(runtime, inbox.recent_bodies(session, lease.events, age=_YOUNG))
+def _contradicts_young_event(runtime: Runtime, lease: Lease, snapshot: SubscriptionSnapshot) -> bool:
+    in_webhook = _first_state(runtime, lease.young_bodies)
     return in_webhook is not None and contradicts(in_webhook, snapshot)
 
 

@@ -88,7 +88,7 @@ def product_item(entry: Product, business_id: str) -> Body:
         "currency": entry.currency,
         "price": entry.price,
         "price_detail": _price(entry),
-        "tax_inclusive": False,
+        "tax_inclusive": entry.tax_inclusive,
     }
 
 
@@ -131,7 +131,7 @@ def _price(entry: Product) -> Body:
         "price": entry.price,
         "discount": 0,
         "purchasing_power_parity": False,
-        "tax_inclusive": False,
+        "tax_inclusive": entry.tax_inclusive,
     }
     return {**price, **_cycle(entry)} if entry.is_recurring else price
 

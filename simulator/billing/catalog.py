@@ -28,6 +28,7 @@ class Product:
     payment_frequency_interval: str = "Month"
     subscription_period_count: int = 20
     subscription_period_interval: str = "Year"
+    tax_inclusive: bool = False
     archived: bool = False
     created_at: datetime = OPENED
 

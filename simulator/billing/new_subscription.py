@@ -54,6 +54,7 @@ def draft(fields: Fields, *, catalog: Catalog, ids: Ids, now: datetime) -> Subsc
     defaults: dict[str, object] = {}
     if product:
         defaults["currency"] = product.currency
+        defaults["tax_inclusive"] = product.tax_inclusive
         defaults["payment_frequency_count"] = product.payment_frequency_count
         defaults["payment_frequency_interval"] = product.payment_frequency_interval
     defaults["recurring_pre_tax_amount"] = catalog.price(wanted.cart)

@@ -105,10 +105,12 @@ def renew(
         return recover(subscription, now)
     if subscription.status != Status.ACTIVE:
         raise Refusal.conflict("SUBSCRIPTION_INACTIVE", f"The subscription is {subscription.status}")
-    renewed = next_period(replace(subscription, scheduled_change=None))
+    present = replace(subscription, scheduled_change=None)
+    renewed = next_period(present)
     if subscription.scheduled_change is None:
         return changed(renewed, EventType.RENEWED)
-    onto = with_cart(renewed, subscription.scheduled_change.cart, catalog)
+    # Another product's first period has its own length.
+    onto = next_period(with_cart(present, subscription.scheduled_change.cart, catalog))
     if payment != Payment.FAILS:
         return changed(onto, EventType.PLAN_CHANGED, EventType.RENEWED)
     if subscription.prevents_scheduled_change:

@@ -74,6 +74,7 @@ def check_plan_change(subscription: Subscription, request: PlanRequest, catalog:
     check_collection(request)
     check_subscription(subscription)
     check_cart(request.cart, catalog)
+    check_product(subscription, request.cart, catalog)
     if subscription.pending_change:
         raise Refusal.conflict("PENDING_PLAN_CHANGE_EXISTS", "An earlier plan change waits for its payment")
     if subscription.scheduled_change and not request.cancel_scheduled_change_plan:
@@ -113,6 +114,20 @@ def check_subscription(subscription: Subscription) -> None:
     if subscription.cancel_at_next_billing_date:
         raise Refusal.unprocessable(
             "PLAN_CHANGE_NOT_ALLOWED_FOR_SCHEDULED_CANCELLATION", "A cancellation is scheduled"
+        )
+
+
+def check_product(subscription: Subscription, cart: Cart, catalog: Catalog) -> None:
+    """Refuse a product that is not sold by subscription, and a new one in another currency: what the provider
+    would charge for that is not documented.
+    """
+    product = catalog.product(cart.product_id)
+    if not product.is_recurring:
+        raise Refusal.unprocessable("INVALID_REQUEST_BODY", "product_id: not a subscription product")
+    if cart.product_id != subscription.product_id and product.currency != subscription.currency:
+        raise Refusal.unprocessable(
+            "INVALID_REQUEST_BODY",
+            f"product_id: sold in {product.currency}, the subscription is in {subscription.currency}",
         )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 
 from simulator.billing.catalog import Addon, Catalog, Product
+from simulator.billing.periods import later
 from simulator.billing.subscription import Cart, Subscription
 from simulator.billing.tax import rounded
 
@@ -47,6 +48,8 @@ def lines(
 ) -> tuple[Line, ...]:
     """The line items of a change from the subscription's cart to another one now."""
     charged, credited = SHARES[mode](unused_part(subscription, now))
+    if mode == "prorated_immediately_keep_cycle":
+        charged *= _periods_in(subscription, catalog.products.get(cart.product_id))
     return (*_lines(cart, charged, catalog), *_lines(subscription.cart, -credited, catalog))
 
 
@@ -57,6 +60,26 @@ def unused_part(subscription: Subscription, now: datetime) -> Fraction:
     if end - start <= used:
         return NOTHING
     return Fraction((end - start - used) // timedelta.resolution, (end - start) // timedelta.resolution)
+
+
+def _periods_in(subscription: Subscription, product: Product | None) -> Fraction:
+    """How many of the product's billing periods the subscription's current period is long: 1 if both are
+    billed alike, about a twelfth if a month is left of the old plan and the product is paid by the year.
+    """
+    if product is None or _is_billed_alike(subscription, product):
+        return WHOLE
+    start = subscription.previous_billing_date
+    whole = later(start, product.payment_frequency_count, product.payment_frequency_interval) - start
+    period = max(subscription.next_billing_date - start, NO_TIME)
+    return Fraction(period // timedelta.resolution, whole // timedelta.resolution)
+
+
+def _is_billed_alike(subscription: Subscription, product: Product) -> bool:
+    """Whether the product's billing period is the subscription's."""
+    return (subscription.payment_frequency_count, subscription.payment_frequency_interval) == (
+        product.payment_frequency_count,
+        product.payment_frequency_interval,
+    )
 
 
 def _lines(cart: Cart, factor: Fraction, catalog: Catalog) -> Iterator[Line]:

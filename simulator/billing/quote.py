@@ -63,11 +63,21 @@ def moved(
 
 
 def with_cart(subscription: Subscription, cart: Cart, catalog: Catalog) -> Subscription:
-    """The subscription with another cart, at current prices."""
-    return replace(
+    """The subscription with another cart, at current prices. Another product brings its own billing period,
+    which decides when the period after the present one ends.
+    """
+    onto = replace(
         subscription,
         product_id=cart.product_id,
         quantity=cart.quantity,
         addons=cart.addons,
         recurring_pre_tax_amount=catalog.price(cart),
+    )
+    product = catalog.products.get(cart.product_id)
+    if product is None or cart.product_id == subscription.product_id:
+        return onto
+    return replace(
+        onto,
+        payment_frequency_count=product.payment_frequency_count,
+        payment_frequency_interval=product.payment_frequency_interval,
     )

@@ -111,7 +111,7 @@ def test_a_retrieve_under_way_when_the_newer_one_comes_writes_nothing(acme: Acme
     old = acme.runtime
     hinted(old)
     with old.sessions.begin() as session:
-        lease = sync_queue.lease(session, "sub_1", LEASE)
+        lease = sync_queue.lease(session, ["sub_1"], LEASE)[0]
     assert lease is not None
     acme.edits_catalogue(*CHANGES["other seats"])
     before = facts(acme)

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.billing.catalog import Catalog, Product
-from simulator.billing.plan_change import Payment, change_now
+from simulator.billing.periods import later
+from simulator.billing.plan_change import Payment, change_now, renew
 from simulator.billing.plan_request import AttachedAddon, PlanRequest, ProrationMode
 from simulator.billing.previews import preview_body
 from simulator.billing.quote import quote
+from simulator.billing.scheduled_change import schedule
 from simulator.billing.subscription import AddonUnits, Address, Customer, Subscription
 from simulator.billing.tax import PER_CENT
 from simulator.json_text import encode
@@ -206,3 +208,70 @@ def test_nobody_pays_less_than_nothing_or_with_credit_they_do_not_have(subscript
     owed = quote(subscription, now, request, CATALOG, balance).due
     assert owed.total >= 0
     assert balance + owed.customer_credits >= 0
+
+
+# Another product.
+
+YEARLY = Product(
+    product_id="pdt_yearly",
+    name="Team, by the year",
+    price=99000,
+    addons=("adn_seat",),
+    payment_frequency_interval="Year",
+)
+
+
+def priced_onto(product, mode, **fields):
+    shop = Catalog()
+    shop.put_product(product)
+    request = asked(mode, seats=10, product_id=product.product_id, **fields)
+    return quote(TEN_SEATS, HALFWAY, request, shop, 0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "total"),
+    [
+        ("prorated_immediately", 114000 - OLD // 2),
+        ("prorated_immediately_keep_cycle", round(99000 * 15 / 365) + round(15000 * 15 / 365) - OLD // 2),
+        ("difference_immediately", 114000 - OLD),
+        ("full_immediately", 114000),
+        ("do_not_bill", 0),
+    ],
+)
+def test_a_year_instead_of_a_month_costs_what_the_mode_says(mode, total):
+    owed = priced_onto(YEARLY, mode).due
+    assert owed.total - owed.customer_credits == total
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_first_period_of_another_product_is_as_long_as_that_products(mode):
+    keeps = mode in {"prorated_immediately_keep_cycle", "do_not_bill"}
+    after = priced_onto(YEARLY, mode).after
+    assert after.next_billing_date == (TEN_SEATS.next_billing_date if keeps else later(HALFWAY, 1, "Year"))
+    assert (after.product_id, after.payment_frequency_interval) == ("pdt_yearly", "Year")
+
+
+def test_a_product_that_comes_at_the_renewal_begins_its_own_period_then():
+    shop = Catalog()
+    shop.put_product(YEARLY)
+    request = asked("full_immediately", product_id="pdt_yearly", effective_at="next_billing_date")
+    waiting = schedule(TEN_SEATS, HALFWAY, request, shop, "spc_1").subscription
+    renewed = renew(waiting, TEN_SEATS.next_billing_date, shop).subscription
+    assert (renewed.product_id, renewed.payment_frequency_interval) == ("pdt_yearly", "Year")
+    assert renewed.previous_billing_date == TEN_SEATS.next_billing_date
+    assert renewed.next_billing_date == later(TEN_SEATS.next_billing_date, 1, "Year")
+
+
+def test_a_product_whose_payment_fails_at_the_renewal_leaves_the_old_period():
+    shop = Catalog()
+    shop.put_product(YEARLY)
+    request = asked(
+        "full_immediately",
+        product_id="pdt_yearly",
+        effective_at="next_billing_date",
+        on_payment_failure="prevent_change",
+    )
+    waiting = schedule(TEN_SEATS, HALFWAY, request, shop, "spc_1").subscription
+    renewed = renew(waiting, TEN_SEATS.next_billing_date, shop, Payment.FAILS).subscription
+    assert (renewed.product_id, renewed.payment_frequency_interval) == ("pdt_team", "Month")
+    assert renewed.next_billing_date == later(TEN_SEATS.next_billing_date, 1, "Month")

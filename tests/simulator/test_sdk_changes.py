@@ -68,6 +68,76 @@ def test_what_the_sdk_scheduled_is_there_after_the_renewal(sdk, control, mode):
     assert (units(found.addons), found.scheduled_change) == (AFTER, None)
 
 
+# Another product.
+
+YEARLY = {
+    "product_id": "pdt_yearly",
+    "name": "Team, by the year",
+    "price": 99000,
+    "addons": ["adn_seat"],
+    "payment_frequency_interval": "Year",
+}
+SEATS = [{"addon_id": "adn_seat", "quantity": 7}]
+
+
+def onto_yearly(control, **changes):
+    """The change of a monthly subscription to the yearly product, as the SDK is asked for it."""
+    control.call("POST", "/products", **YEARLY)
+    wanted = {**renewing(control.create(addons=BEFORE)), "product_id": "pdt_yearly", "addons": SEATS}
+    return {**wanted, **changes}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_sdk_changes_to_another_product_in_every_mode(sdk, control, mode):
+    wanted = onto_yearly(control, proration_billing_mode=mode, effective_at="immediately")
+    shown = sdk.subscriptions.preview_change_plan(**wanted)
+    answer = sdk.subscriptions.change_plan(**wanted)
+    found = sdk.subscriptions.retrieve(wanted["subscription_id"])
+    assert set(answer.to_dict().values()) == {None}
+    assert (found.product_id, units(found.addons)) == ("pdt_yearly", SEATS)
+    assert (shown.new_plan.product_id, units(shown.new_plan.addons)) == ("pdt_yearly", SEATS)
+    assert shown.new_plan.payment_frequency_interval == found.payment_frequency_interval == "Year"
+    assert found.recurring_pre_tax_amount == 99000 + 7 * 1500
+
+
+def test_the_sdk_schedules_another_product_and_finds_it_after_the_renewal(sdk, control):
+    wanted = onto_yearly(control)
+    sdk.subscriptions.change_plan(**wanted)
+    waiting = sdk.subscriptions.retrieve(wanted["subscription_id"])
+    control.call("POST", f"/subscriptions/{wanted['subscription_id']}/renew")
+    found = sdk.subscriptions.retrieve(wanted["subscription_id"])
+    assert (waiting.product_id, waiting.scheduled_change.product_id) == ("pdt_team", "pdt_yearly")
+    assert waiting.scheduled_change.product_name == "Team, by the year"
+    assert (found.product_id, units(found.addons)) == ("pdt_yearly", SEATS)
+    assert (found.next_billing_date - found.previous_billing_date).days in {365, 366}
+
+
+def test_the_sdk_accepts_the_webhook_about_another_product(sdk, control, receiver):
+    sdk.subscriptions.change_plan(**onto_yearly(control, effective_at="immediately"))
+    told = strictly(receiver.wait_for_type("subscription.plan_changed")).data
+    assert (told.product_id, told.payment_frequency_interval) == ("pdt_yearly", "Year")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "code"),
+    [
+        ({"product_id": "pdt_none"}, dodopayments.NotFoundError, "NOT_FOUND"),
+        ({"addons": AFTER}, dodopayments.UnprocessableEntityError, "MISSING_ADDON_IDS"),
+        ({"product_id": "pdt_once"}, dodopayments.UnprocessableEntityError, "INVALID_REQUEST_BODY"),
+        ({"product_id": "pdt_dollars"}, dodopayments.UnprocessableEntityError, "INVALID_REQUEST_BODY"),
+    ],
+    ids=["unknown", "addon not sold with it", "sold once", "another currency"],
+)
+def test_the_sdk_is_refused_a_product_that_cannot_follow(sdk, control, changes, error, code):
+    control.call("POST", "/products", product_id="pdt_once", name="Once", price=1, is_recurring=False)
+    control.call("POST", "/products", product_id="pdt_dollars", name="Dollars", price=1, currency="USD")
+    wanted = {**onto_yearly(control), "addons": [], **changes}
+    for ask in (sdk.subscriptions.preview_change_plan, sdk.subscriptions.change_plan):
+        with pytest.raises(error) as raised:
+            ask(**wanted)
+        assert raised.value.body["code"] == code
+
+
 # What is announced.
 
 

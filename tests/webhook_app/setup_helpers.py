@@ -19,7 +19,7 @@ def bought(runtime: Runtime, **changes) -> None:
     snapshot = a_snapshot(**changes)
     with runtime.transaction() as session:
         sync_queue.raise_hint(session, snapshot.subscription_id)
-        lease = sync_queue.lease(session, snapshot.subscription_id, timedelta(seconds=10))
+        lease = sync_queue.lease(session, [snapshot.subscription_id], timedelta(seconds=10))[0]
         subscriptions.apply(session, lease, snapshot, runtime.catalog, a_cause())
 
 

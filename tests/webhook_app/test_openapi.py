@@ -10,7 +10,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from domain import policies
+from domain.notices import NoticeType
 from tests.webhook_app.contract import documented, model_of
+from webhook_app.auth import needed_scope
+from webhook_app.field_descriptions import DESCRIPTIONS
 
 METHODS = {"get", "put", "post", "delete", "patch"}
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -59,6 +63,8 @@ def test_the_routes_of_the_contract_are_all_there_is(document: dict[str, Any]):
     account = "/v1/accounts/{account_id}"
     assert {f"{method} {path}" for path, method, _ in operations(document)} == {
         "post /webhooks/{provider}",
+        "get /v1/products/{product_id}/prices",
+        f"get {account}/prices",
         f"get {account}/seats",
         "get /v1/subscriptions/{subscription_id}/seats",
         f"put {account}",
@@ -123,10 +129,84 @@ def test_there_are_no_pages(anyone: FlaskClient, path: str):
 
 def test_what_needs_a_key_says_so_and_nothing_else_does(document: dict[str, Any]):
     assert document["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
-    locked = {
-        path for path, _, operation in operations(document) if operation.get("security") == [{"bearer": []}]
-    }
+    locked = {path for path, _, operation in operations(document) if "security" in operation}
     assert locked == {path for path in document["paths"] if path.startswith("/v1/")}
+
+
+def test_each_call_names_the_scope_that_it_needs(app: Flask, document: dict[str, Any]):
+    views = {
+        (documented(rule.rule), method.lower()): app.view_functions[rule.endpoint]
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods or ()
+    }
+    for path, method, operation in operations(document):
+        if (scope := needed_scope(views[path, method])) is not None:
+            assert operation["security"] == [{"bearer": [scope.value]}]
+            assert operation["description"].endswith(f"Needs a key with the scope `{scope.value}`.")
+
+
+def test_every_field_and_every_parameter_is_described(document: dict[str, Any]):
+    """Those that mean the same everywhere are described in `webhook_app.field_descriptions`."""
+    fields = {
+        f"{schema}.{name}"
+        for schema, described in document["components"]["schemas"].items()
+        for name, field in described.get("properties", {}).items()
+        if not field.get("description")
+    }
+    parameters = {
+        one["name"]
+        for _, _, operation in operations(document)
+        for one in operation.get("parameters", [])
+        if not one.get("description")
+    }
+    assert (fields, parameters) == (set(), set())
+
+
+def test_no_description_is_of_a_field_that_is_not_there(document: dict[str, Any]):
+    fields = {
+        name
+        for described in document["components"]["schemas"].values()
+        for name in described.get("properties", {})
+    }
+    parameters = {
+        one["name"] for _, _, operation in operations(document) for one in operation.get("parameters", [])
+    }
+    assert DESCRIPTIONS.keys() - fields - parameters == set()
+
+
+def test_waiting_times_and_etags_are_described_where_they_are_sent(document: dict[str, Any]):
+    for path, _, operation in operations(document):
+        answers = operation["responses"]
+        assert "503" not in answers or "Retry-After" in answers["503"]["headers"], path
+        assert "304" not in answers or "ETag" in answers["200"]["headers"], path
+        assert "401" not in answers or "headers" in answers["401"], path
+
+
+def test_what_the_web_server_refuses_before_any_call_is_described(document: dict[str, Any]):
+    assert [
+        path for path, _, one in operations(document) if not {"414", "431"} <= one["responses"].keys()
+    ] == []
+
+
+def test_policies_and_addresses_have_their_words_and_formats(document: dict[str, Any]):
+    schemas = document["components"]["schemas"]
+    assert schemas["SeatsDocument"]["properties"]["policy"]["enum"] == list(policies.names())
+    assert schemas["CheckoutOpened"]["properties"]["checkout_url"]["format"] == "uri"
+
+
+def test_every_notice_is_described_as_a_webhook(document: dict[str, Any]):
+    assert document["webhooks"].keys() == {kind.value for kind in NoticeType}
+    bodies = [
+        one["post"]["requestBody"]["content"]["application/json"]["schema"]
+        for one in document["webhooks"].values()
+    ]
+    assert [one["properties"]["type"]["const"] for one in bodies] == list(document["webhooks"])
+
+
+def test_licence_contact_and_server_are_stated(document: dict[str, Any]):
+    assert document["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
+    assert document["info"]["contact"]["name"]
+    assert document["servers"][0]["url"] == "/"
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]):
@@ -143,7 +223,8 @@ def test_every_gap_in_a_path_is_described(document: dict[str, Any]):
 def test_operations_have_short_names_of_their_own(document: dict[str, Any]):
     names = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(names) == len(set(names))
-    assert all(re.fullmatch(r"[a-z_]{4,20}", name) for name in names)
+    assert all(re.fullmatch(r"[a-z_]{5,20}", name) for name in names)
+    assert {"show", "preview", "confirm", "cancel", "events", "alive"}.isdisjoint(names)
 
 
 def test_every_operation_has_a_summary_and_a_tag(document: dict[str, Any]):

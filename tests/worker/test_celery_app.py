@@ -75,9 +75,12 @@ def test_a_broker_that_was_away_is_found_within_two_seconds_of_its_return(
 
 def waiting(runtime: Runtime, app: SeatSync) -> list[dict]:
     """The messages that nobody has consumed yet."""
-    queue = app.conf.task_default_queue
     prefix = app.conf.broker_transport_options["global_keyprefix"]
-    return [json.loads(message) for message in runtime.redis.lrange(prefix + queue, 0, -1)]
+    return [
+        json.loads(message)
+        for queue in app.amqp.queues
+        for message in runtime.redis.lrange(prefix + queue, 0, -1)
+    ]
 
 
 @pytest.fixture
@@ -105,10 +108,29 @@ def test_no_message_carries_a_time_that_a_wrong_clock_could_misjudge(runtime: Ru
     assert {one["properties"].get("expiration") for one in sent} == {None}
 
 
-def test_the_queue_does_not_grow_while_no_worker_runs(runtime: Runtime, app: SeatSync):
-    for _ in range(MOST_WAITING // 4):
+def test_the_queues_do_not_grow_while_no_worker_runs(runtime: Runtime, app: SeatSync):
+    for _ in range(MOST_WAITING // 2 + 1):
         send_everything(app)
-    assert len(waiting(runtime, app)) == MOST_WAITING
+    assert len(waiting(runtime, app)) == 2 * MOST_WAITING
+
+
+def test_a_full_queue_of_slow_tasks_does_not_stop_wake_ups_for_syncs(runtime: Runtime, app: SeatSync):
+    for _ in range(MOST_WAITING + 1):
+        app.wake_notices()
+    app.publish(["sub_1"])
+    assert waiting(runtime, app)[0]["headers"]["task"] == "seatsync.sync"
+    assert len(waiting(runtime, app)) == MOST_WAITING + 1
+
+
+def test_only_syncs_and_heartbeats_go_to_the_queue_of_the_syncs(runtime: Runtime, app: SeatSync):
+    send_everything(app)
+    syncs = app.amqp.queues["syncs"].name
+    sent = {one["headers"]["task"] for one in waiting(runtime, app) if routed_to(one) == syncs}
+    assert sent == {"seatsync.sync", "seatsync.heartbeat"}
+
+
+def routed_to(message: dict) -> str:
+    return message["properties"]["delivery_info"]["routing_key"]
 
 
 def test_a_queue_that_was_full_takes_wake_ups_again_once_it_is_empty(runtime: Runtime, app: SeatSync):
@@ -160,4 +182,5 @@ def test_on_rabbitmq_the_queue_itself_has_the_name_of_its_database(environment: 
     app = SeatSync(Settings.from_env({**environment, "CELERY_BROKER_URL": "amqp://guest@127.0.0.1:9//"}))
     app.take_names()
     assert app.conf.task_default_queue.startswith("seatsync.")
-    assert list(app.amqp.queues) == [app.conf.task_default_queue]
+    name = app.conf.task_default_queue
+    assert list(app.amqp.queues) == [name, f"{name}.slow"]

@@ -12,6 +12,7 @@ from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
 from services.ledger import links
 from tests.factories import a_cause
+from worker import housekeeping
 from worker.housekeeping import housekeep, housekeep_if_due
 
 SENT = sorted(set(ChangeState) - {ChangeState.PREVIEWED, ChangeState.EXPIRED})
@@ -73,3 +74,25 @@ def test_however_often_beat_starts_the_work_is_done_once_an_hour(runtime: Runtim
             text("INSERT INTO ticks (name, slot, taken_at) VALUES ('old', 1, now() - interval '1 year')")
         )
     assert housekeep_if_due(runtime) == 0
+
+
+def with_old_responses(runtime: Runtime, number: int) -> Runtime:
+    with runtime.sessions.begin() as session:
+        session.execute(
+            text(
+                "INSERT INTO idempotency_keys (scope, key, request_hash, created_at)"
+                " SELECT 'scope', n, '', now() - interval '2 days' FROM generate_series(1, :number) AS n"
+            ),
+            {"number": number},
+        )
+    return runtime
+
+
+def test_old_rows_are_deleted_in_slices_until_none_is_left(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(housekeeping, "_SLICE", 2)
+    assert housekeep(with_old_responses(runtime, 5)) == 5
+
+
+def test_what_a_run_has_no_time_for_is_left_to_the_next(runtime: Runtime):
+    with_old_responses(runtime, 5)
+    assert (housekeep(runtime, until=0), housekeep(runtime)) == (0, 5)

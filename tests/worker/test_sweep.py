@@ -12,12 +12,13 @@ from models import sync_queue
 from models.account import Account
 from models.assignment import Assignment
 from models.subscription import Subscription
+from models.sync_queue import Lease
 from runtime.wiring import Runtime
 from services.ledger import accounts, claims
 from services.ledger.claims import ClaimRequest
 from services.sync import batch
 from services.sync.batch import drain
-from services.sync.subscription import sync
+from services.sync.subscription import Answer, sync, write
 from tests.factories import a_catalog, a_cause, a_snapshot
 from tests.fakes import FakeProvider
 from tests.services.sync.test_subscription import deliver, everything, seats_of, sync_now, the
@@ -182,25 +183,23 @@ def test_the_list_is_compared_here_if_no_worker_does_it(
     assert provider.listed_pages == 1
 
 
-def test_a_drain_ends_in_time_and_leaves_the_rest_due(
-    runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(batch, "_DRAIN_SECONDS", 0)
+def test_a_drain_ends_in_time_and_leaves_the_rest_due(runtime: Runtime, provider: FakeProvider):
     deliver(runtime)
-    assert drain(runtime, ["sub_1"]) == 0
+    assert drain(runtime, ["sub_1"], seconds=0) == {}
     assert the(runtime, Subscription).hint == 1
 
 
 def test_one_subscription_that_fails_stops_no_other(
     runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ):
-    def stumble_once(runtime: Runtime, subscription_id: str):
-        if subscription_id == "sub_bad":
+    def stumble_once(runtime: Runtime, lease: Lease, answer: Answer):
+        if lease.subscription_id == "sub_bad":
             raise ZeroDivisionError
-        return sync(runtime, subscription_id)
+        return write(runtime, lease, answer)
 
-    monkeypatch.setattr(batch, "sync", stumble_once)
+    monkeypatch.setattr(batch, "write", stumble_once)
     provider.subscriptions["sub_1"] = a_snapshot(seats=10)
+    deliver(runtime, "msg_bad", subscription_id="sub_bad")
     deliver(runtime)
     drain(runtime, ["sub_bad", "sub_1"])
     assert seats_of(runtime) == 15

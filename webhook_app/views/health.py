@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flask import Response
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
@@ -141,8 +141,20 @@ class _Gauges(Collector):
 
     def collect(self) -> Iterable[Metric]:
         current = self._current
-        yield _by_label("seatsync_inbox_events", "Stored deliveries, by state", "state", current.inbox)
-        yield _by_label("seatsync_accounts", "Accounts, by status", "status", current.accounts)
+        yield _by_label(
+            "seatsync_inbox_events", "Deliveries that need work, by state", "state", current.inbox
+        )
+        yield CounterMetricFamily(
+            "seatsync_inbox_accepted", "Deliveries accepted in all", value=current.deliveries.accepted
+        )
+        yield CounterMetricFamily(
+            "seatsync_inbox_ignored",
+            "Deliveries that were ignored because they are not about seats, in all",
+            value=current.deliveries.ignored,
+        )
+        yield _by_label(
+            "seatsync_accounts", "Accounts, by status, counted once a minute", "status", current.accounts
+        )
         yield _by_label(
             "seatsync_drift_findings", "Unresolved drift findings, by state", "state", current.findings
         )

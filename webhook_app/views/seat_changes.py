@@ -43,10 +43,11 @@ _CLOSED_WITHOUT_EFFECT: Final = (ChangeState.FAILED, ChangeState.CANCELLED)
 @seat_changes_api.post(
     "/v1/accounts/<account_id>/seat-changes/preview",
     summary="Preview a seat change and its cost",
-    description="`seats` is the total number of purchased seats per type after the change. Amounts come from "
-    "the provider. Nothing is changed; the returned token confirms exactly this change, for 15 minutes and "
-    "as long as the subscription does not change. 409 `seats_in_use` if fewer seats remain than are used, "
-    "with the members who would have to leave: list them in `release`, or send `suggested`.",
+    description="`seats` is the total number of purchased seats per type after the change. `product_id` "
+    "names another product to change to; seats are carried over to it. Amounts come from the provider. "
+    "Nothing is changed; the returned token confirms exactly this change, for 15 minutes and as long as the "
+    "subscription does not change. 409 `seats_in_use` if fewer seats remain than are used, with the members "
+    "who would have to leave: list them in `release`, or send `suggested`.",
     responses=responses(ChangePreviewed, *_CHANGING, 415),
 )
 @needs(Scope.BILLING)
@@ -99,7 +100,7 @@ def show(path: ChangePath) -> Response:
     responses=responses(ChangesShown, *KEYED, 404),
 )
 @needs(Scope.READ)
-def show_open(path: AccountPath) -> Response:
+def open_changes(path: AccountPath) -> Response:
     with app_context().runtime.sessions() as session:
         account.get(session, path.account_id)
         found = seat_change.open_changes(session, path.account_id)

@@ -10,9 +10,10 @@ import pytest
 from domain.billing_terms import When
 from domain.cart import Cart
 from domain.purchase.money import Money
-from domain.purchase.plan import Preview
-from domain.purchase.sentence import sentence
+from domain.purchase.plan import LineKind, Preview, PreviewLine
+from domain.purchase.sentence import ProductMove, sentence
 from domain.purchase.steps import SeatStep
+from domain.seat_limit import UNLIMITED
 from domain.snapshot import SubscriptionSnapshot
 from tests.factories import a_snapshot
 
@@ -241,3 +242,90 @@ def test_amounts_have_the_decimals_of_their_currency(currency: str, charged: str
         f"Adding 5 full seats costs {charged} and {credit} of credit today; then {renewal} a month before "
         "tax from 12 Dec 2026."
     )
+
+
+# Another product.
+
+UP = ProductMove(before="Team", after="Team Yearly")
+YEARLY = {"billing_interval": "Year", "billing_count": 1, "cart_after": Cart("pdt_yearly", 1)}
+
+
+def said_of_move(steps: dict[str, SeatStep], move: ProductMove, **changes: Any) -> str:
+    snapshot = bought(recurring_pre_tax_amount=24900, currency="EUR")
+    return sentence(steps, a_preview(**{**YEARLY, **changes}), snapshot, When.NOW, move=move)
+
+
+def test_another_product_is_named_with_both_prices_and_both_periods():
+    assert said_of_move({}, UP) == (
+        "Changing from Team to Team Yearly costs 92.25 EUR, tax included, today; then 219.00 EUR a year "
+        "before tax from 12 Dec 2026, instead of 249.00 EUR a month."
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (SeatStep(8, 13), "and adding 5 full seats costs"),
+        (SeatStep(13, UNLIMITED), "and having unlimited full seats instead of 13 costs"),
+        (SeatStep(UNLIMITED, 30), "and having 30 full seats instead of unlimited costs"),
+    ],
+)
+def test_seats_that_change_along_with_the_product_are_named(step: SeatStep, words: str):
+    assert words in said_of_move({"full": step}, UP)
+
+
+@pytest.mark.parametrize(
+    ("lost", "dropped", "words"),
+    [
+        (["viewer"], 0, "Team Yearly has no viewer seats."),
+        (["viewer", "guest"], 0, "Team Yearly has no viewer or guest seats."),
+        ([], 1, "1 add-on that gives no seats is not sold with it and ends."),
+        ([], 2, "2 add-ons that give no seats are not sold with it and end."),
+    ],
+)
+def test_what_the_new_product_lacks_is_named(lost: list[str], dropped: int, words: str):
+    move = ProductMove(before="Team", after="Team Yearly", lost_seat_types=lost, dropped_addons=dropped)
+    assert said_of_move({}, move).endswith(words)
+
+
+# The days of a proration.
+
+
+def lines(*shares: float | None) -> tuple[PreviewLine, ...]:
+    facts: dict[str, Any] = {"name": None, "quantity": 1, "unit_price": None, "tax": None}
+    return tuple(
+        PreviewLine(kind=LineKind.ADDON, share=share, tax_inclusive=None, **facts) for share in shares
+    )
+
+
+@pytest.mark.parametrize(
+    ("shares", "words"),
+    [
+        ((0.5, -0.5), " today, for 15 of 30 days;"),
+        ((0.4983,), " today, for 15 of 30 days;"),
+        ((1.0, -1.0), " today;"),
+        ((None,), " today;"),
+        ((), " today;"),
+    ],
+)
+def test_prorated_days_are_named(shares: tuple[float | None, ...], words: str):
+    snapshot = bought(previous_billing_date=DUE - timedelta(days=30))
+    assert words in sentence(ADD, a_preview(lines=lines(*shares)), snapshot, When.NOW)
+
+
+def test_a_period_that_starts_anew_is_charged_less_the_unused_days():
+    snapshot = bought(previous_billing_date=DUE - timedelta(days=30))
+    preview = a_preview(lines=lines(1.0, -0.5), next_billing_date=IN_A_MONTH)
+    words = " today, for a new period less 15 unused days of 30;"
+    assert words in sentence(ADD, preview, snapshot, When.NOW)
+
+
+@pytest.mark.parametrize("start", [None, DUE, DUE + timedelta(days=1)])
+def test_no_days_are_named_if_the_period_is_not_known(start: datetime | None):
+    snapshot = bought(previous_billing_date=start)
+    assert " today;" in sentence(ADD, a_preview(lines=lines(0.5)), snapshot, When.NOW)
+
+
+def test_a_share_of_another_products_period_says_nothing_about_the_days():
+    preview = {"lines": lines(0.04), "cart_after": Cart("pdt_yearly", 1)}
+    assert " today;" in said_of_move({}, UP, **preview)

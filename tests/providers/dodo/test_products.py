@@ -61,6 +61,9 @@ def test_a_product_shows_its_name_its_price_and_the_addons_offered_with_it(dodo:
         currency="EUR",
         price=9900,
         addons=("adn_seat", "adn_pack_10", "adn_viewer", "adn_support"),
+        tax_inclusive=False,
+        billing_interval="Month",
+        billing_count=1,
     )
 
 

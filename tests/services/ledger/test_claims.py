@@ -41,7 +41,7 @@ class Books:
         snapshot = a_snapshot(**changes)
         with self.sessions.begin() as session:
             sync_queue.raise_hint(session, snapshot.subscription_id)
-            lease = sync_queue.lease(session, snapshot.subscription_id, TEN_SECONDS)
+            lease = sync_queue.lease(session, [snapshot.subscription_id], TEN_SECONDS)[0]
             subscriptions.apply(session, lease, snapshot, self.catalog, a_cause(fence=lease.fence))
 
     def claim(self, member_id: str, role: str = "member", **more) -> ClaimOutcome:

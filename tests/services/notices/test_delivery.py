@@ -655,7 +655,7 @@ def test_the_wake_up_is_the_task_that_sends_notices(runtime: Runtime):
     app = SeatSync(runtime.settings)
     app.wake_notices()
     prefix = app.conf.broker_transport_options["global_keyprefix"]
-    (task,) = runtime.redis.lrange(prefix + app.conf.task_default_queue, 0, -1)
+    (task,) = runtime.redis.lrange(prefix + app.amqp.queues["slow"].name, 0, -1)
     assert json.loads(task)["headers"]["task"] == "seatsync.notify"
     assert send_notices.name == "seatsync.notify"
 

@@ -11,27 +11,28 @@ from tests.simulated import units
 
 Cart = Mapping[str, int]
 
-SIZES = {"adn_seat": 1, "adn_pack_10": 10}
+INCLUDED = {"pdt_team": 5, "pdt_large": 8}
+SIZES = {"adn_seat": 1, "adn_pack_10": 10, **INCLUDED}
 PRICES = {"adn_seat": 1500, "adn_pack_10": 12000}
-INCLUDED = 5
 SECOND_LOOK = timedelta(minutes=1)
 
 
 def seats_of(cart: Cart) -> int:
-    """The full seats that a cart gives."""
-    return INCLUDED + sum(SIZES.get(name, 0) * count for name, count in cart.items())
+    """The full seats that a cart gives, in which the product is one of the units."""
+    return sum(SIZES.get(name, 0) * count for name, count in cart.items())
 
 
 def price_of(cart: Cart) -> int:
-    """What the full seats of a cart cost a month, in cents."""
+    """What the full seats of a cart cost a month beside the product, in cents."""
     return sum(PRICES.get(name, 0) * count for name, count in cart.items())
 
 
-def cheapest(seats: int) -> tuple[int, int]:
-    """The lowest price of at least so many full seats, and how many one gets for it."""
-    single = max(seats - INCLUDED, 0)
+def cheapest(seats: int, product_id: str = "pdt_team") -> tuple[int, int]:
+    """The lowest price of at least so many full seats beside the product, and how many one gets for it."""
+    single = max(seats - INCLUDED[product_id], 0)
     carts = (
-        {"adn_pack_10": packs, "adn_seat": max(single - 10 * packs, 0)} for packs in range(single // 10 + 2)
+        {product_id: 1, "adn_pack_10": packs, "adn_seat": max(single - 10 * packs, 0)}
+        for packs in range(single // 10 + 2)
     )
     return min((price_of(cart), seats_of(cart)) for cart in carts)
 
@@ -80,13 +81,23 @@ class Model:
 
     @property
     def cart(self) -> Cart:
-        return units(self.world, self.subscription_id)
+        return {self.product_id: 1, **units(self.world, self.subscription_id)}
+
+    @property
+    def product_id(self) -> str:
+        return self.world.state.get(self.subscription_id).product_id
+
+    @property
+    def included(self) -> int:
+        return INCLUDED[self.product_id]
 
     @property
     def planned(self) -> Cart | None:
         """The cart that waits for the renewal."""
         change = self.world.state.get(self.subscription_id).scheduled_change
-        return None if change is None else {one.addon_id: one.quantity for one in change.addons}
+        if change is None:
+            return None
+        return {change.product_id: 1, **{one.addon_id: one.quantity for one in change.addons}}
 
     @property
     def facts(self) -> object:
@@ -109,8 +120,9 @@ class Model:
             if not (one.is_open or (place == 0 and one.may_return)):
                 continue
             if one.cart == self.cart:
+                # One that was believed to have failed or been cancelled releases nobody.
+                self.people -= set(one.release) if one.is_open else set()
                 one.state, one.may_return = "applied", False
-                self.people -= set(one.release)
             elif one.cart == self.planned:
                 one.state, one.may_return, one.missed_at = "scheduled", False, None
             elif one.state == "scheduled":
@@ -122,10 +134,14 @@ class Model:
         elif one.missed_at < self.now and (is_second or self.now - one.missed_at >= SECOND_LOOK):
             one.state, one.may_return = "cancelled", True
 
-    def refuses_preview(self, seats: int, *, names_people: bool) -> str | None:
+    def refuses_preview(self, seats: int, product_id: str | None, *, names_people: bool) -> str | None:
         self.sync()
-        price, bought = cheapest(seats)
-        if seats == self.known or (price_of(self.cart), self.known) == (price, bought):
+        target = product_id or self.product_id
+        if seats < INCLUDED[target]:
+            return "BelowMinimum"
+        price, bought = cheapest(seats, target)
+        is_same = target == self.product_id
+        if is_same and (seats == self.known or (price_of(self.cart), self.known) == (price, bought)):
             return "NothingToChange"
         if self.is_busy:
             return "ChangeRefused"

@@ -20,25 +20,28 @@ from sqlalchemy.orm import Session
 from domain.billing_terms import When
 from domain.errors import SeatSyncError
 from domain.provider_errors import OutcomeUnknown
+from domain.purchase import choice
+from domain.purchase.steps import PlanStatus
 from models.assignment import Assignment, AssignmentState
 from models.seat_change import SeatChange
 from providers.dodo.provider import Dodo
 from runtime.wiring import Runtime
 from services.ledger import claims as seating
+from services.ledger import sent_changes
 from services.purchases import confirm as confirming
-from services.purchases import preview as seat_preview
 from services.purchases import settle as story
 from services.purchases.cancel import cancel
 from services.purchases.confirm import confirm
 from services.purchases.preview import SeatRequest, preview
 from services.purchases.settle import settle
 from services.sync.on_demand import sync_subscription
+from simulator.billing.catalog import Product
 from simulator.control import actions
 from simulator.control.actions import Options
 from simulator.server import Simulator
 from tests.clock import Clock, empty
 from tests.conftest import API_KEY
-from tests.factories import NOON, a_cause
+from tests.factories import NOON, a_cause, parse_once
 from tests.machines import assert_it_finds_a_failure, only, play
 from tests.services.purchases.seat_changes_model import (
     INCLUDED,
@@ -49,7 +52,7 @@ from tests.services.purchases.seat_changes_model import (
     rest_of,
     seats_of,
 )
-from tests.simulated import CHANGES, reset_simulator, sell, with_simulator
+from tests.simulated import CATALOG, CHANGES, reset_simulator, sell, with_simulator
 from tests.webhook_app.conftest import RecordedWakeUps, client_with
 from webhook_app.app import create_app
 from webhook_app.auth import ApiKeyAuth
@@ -57,10 +60,27 @@ from webhook_app.context import NAME, AppContext
 
 pytestmark = pytest.mark.long(seconds=40)
 
+LARGE = Product(
+    product_id="pdt_large",
+    name="Large",
+    price=14900,
+    addons=("adn_seat", "adn_pack_10", "adn_viewer", "adn_support"),
+)
+LARGE_SEATS = """
+[products.pdt_large]
+name = "Large"
+included = { full = 8 }
+addons.adn_seat = { full = 1 }
+addons.adn_pack_10 = { full = 10 }
+addons.adn_viewer = { viewer = 1 }
+addons.adn_support = {}
+maximum = { full = 500 }
+"""
 CART = {"adn_seat": 2, "adn_pack_10": 1, "adn_viewer": 2, "adn_support": 1}
 PEOPLE = [f"member-{number:02}" for number in range(20)]
 NUMBERS = st.integers(5, 24)
 SOME = st.integers(1, 8)
+PRODUCTS = st.sampled_from([None, None, None, *INCLUDED])
 PAYMENTS = st.sampled_from(["succeeds", "waits", "succeeds", "fails", "succeeds"])
 FAULTS = st.sampled_from([None, "api_cut_probability", "api_cut_before_probability", None, None, None])
 
@@ -75,7 +95,10 @@ class SeatChanges(RuleBasedStateMachine):
         runtime.redis.flushdb()
         self.clock, self.simulator = clock, simulator
         self.world = reset_simulator(simulator.world)
-        self.service = with_simulator(runtime, simulator.url)
+        self.world.catalog.put_product(LARGE)
+        self.service = replace(
+            with_simulator(runtime, simulator.url), catalog=parse_once(CATALOG + LARGE_SEATS)
+        )
         app.extensions[NAME] = AppContext(self.service, RecordedWakeUps(), ApiKeyAuth(self.service))
         self.app = client_with(app, API_KEY)
         sold = sell(self.world, self.service, CART)
@@ -95,23 +118,34 @@ class SeatChanges(RuleBasedStateMachine):
     # Those who buy.
 
     @rule(
-        seats=NUMBERS, when=st.sampled_from([None, None, *When]), release=st.sampled_from([(), "suggested"])
+        seats=NUMBERS,
+        when=st.sampled_from([None, None, *When]),
+        release=st.sampled_from([(), "suggested"]),
+        product_id=PRODUCTS,
     )
-    def preview(self, seats: int, when: When | None, release: Any) -> None:
+    def preview(
+        self, seats: int | None, when: When | None, release: Any, product_id: str | None = None
+    ) -> None:
+        """Without `seats`, those of another product are the present ones, or what it includes."""
         self.passes()
         before, model = self.model.cart, self.model
-        wish = SeatRequest(seats={"full": seats}, when=when, release=release)
-        refused = model.refuses_preview(seats, names_people=release == "suggested")
+        named = {} if seats is None else {"full": seats}
+        wish = SeatRequest(seats=named, when=when, release=release, product_id=product_id)
+        model.sync()
+        seats = max(model.known, INCLUDED[product_id or model.product_id]) if seats is None else seats
+        refused = model.refuses_preview(seats, product_id, names_people=release == "suggested")
         told = outcome(lambda: preview(self.service, "acme", wish))
         if refused:
             assert told == refused
             return
         kept = told.change
-        cart = {one["addon_id"]: one["quantity"] for one in kept.plan["cart"]["addons"]}
-        price, after = cheapest(seats)
+        addons = {one["addon_id"]: one["quantity"] for one in kept.plan["cart"]["addons"]}
+        cart = {kept.plan["cart"]["product_id"]: 1, **addons}
+        price, after = cheapest(seats, product_id or model.product_id)
         is_other = after != seats_of(before)
         assert kept.seats == ({"full": {"before": seats_of(before), "after": after}} if is_other else {})
         assert (price_of(cart), seats_of(cart), rest_of(cart)) == (price, after, self.rest)
+        assert (product_id or model.product_id) in cart
         leaving = max(0, len(model.people) - after) if release and after < seats_of(before) else 0
         assert len(set(kept.release) & model.people) == len(kept.release) == leaving
         model.changes.append(
@@ -144,11 +178,18 @@ class SeatChanges(RuleBasedStateMachine):
 
     @rule(seats=SOME, fault=FAULTS)
     def give_back(self, seats: int, fault: str | None) -> None:
-        self.buy(max(INCLUDED, self.model.known - seats), "succeeds", fault)
+        self.buy(max(self.model.included, self.model.known - seats), "succeeds", fault)
 
     @rule(seats=NUMBERS, fault=FAULTS)
     def plan_for_the_renewal(self, seats: int, fault: str | None) -> None:
         self.buy(seats, "succeeds", fault, When.AT_RENEWAL)
+
+    @rule(payment=PAYMENTS, fault=FAULTS, when=st.sampled_from(When), keeps_addons=st.booleans())
+    def change_the_product(self, payment: str, fault: str | None, when: When, keeps_addons: bool) -> None:
+        """To the other one, with as many seats, or with the add-ons that are there."""
+        other = "pdt_team" if self.model.product_id == "pdt_large" else "pdt_large"
+        seats = self.model.known + INCLUDED[other] - self.model.included if keeps_addons else None
+        self.buy(seats, payment, fault, when, other)
 
     @rule(seats=SOME, extra=SOME)
     def add_too_late(self, seats: int, extra: int) -> None:
@@ -159,10 +200,17 @@ class SeatChanges(RuleBasedStateMachine):
         if len(self.model.changes) > known:
             self.press(self.model.changes[-1], "succeeds", None)
 
-    def buy(self, seats: int, payment: str, fault: str | None, when: When | None = None) -> None:
+    def buy(
+        self,
+        seats: int | None,
+        payment: str,
+        fault: str | None,
+        when: When | None = None,
+        product_id: str | None = None,
+    ) -> None:
         """Shown and agreed to at once."""
         known = len(self.model.changes)
-        self.preview(seats, when, "suggested")
+        self.preview(seats, when, "suggested", product_id)
         if len(self.model.changes) > known:
             self.press(self.model.changes[-1], payment, fault)
 
@@ -379,13 +427,13 @@ def test_no_order_of_events_breaks_what_was_shown(begin: Begin):
 
 
 def forgetting_other_addons(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = seat_preview.with_seats
+    chosen = choice.with_seats
 
     def without_support(*asked: Any, **bounds: Any) -> Any:
         cart = chosen(*asked, **bounds)
         return replace(cart, addons=tuple(one for one in cart.addons if one.addon_id != "adn_support"))
 
-    monkeypatch.setattr(seat_preview, "with_seats", without_support)
+    monkeypatch.setattr(choice, "with_seats", without_support)
 
 
 def sending_again_what_was_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,12 +456,30 @@ def taking_what_is_not_seen_for_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(story, "_would_be_accepted_again", lambda *_: True)
 
 
+def leaving_the_seats_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "_carried_over", lambda *_, **__: {})
+
+
+def comparing_only_the_addons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change to another product with the same add-ons then looks applied before it is."""
+
+    def status(plan: Any, snapshot: Any) -> PlanStatus:
+        planned = snapshot.scheduled_change
+        if snapshot.addons == plan.cart.addons:
+            return PlanStatus.APPLIED
+        return PlanStatus.SCHEDULED if planned and planned.addons == plan.cart.addons else PlanStatus.NONE
+
+    monkeypatch.setattr(sent_changes, "status_of", status)
+
+
 # The world and the rules that each safeguard is there for.
 WHAT_EACH_IS_FOR = {
     forgetting_other_addons: (SeatChanges, "add", "give_back"),
     sending_again_what_was_not_answered: (SeatChanges, "add", "give_back"),
     without_a_sync_before_sending: (SeatChanges, "add", "add_too_late"),
     taking_what_is_not_seen_for_failed: (SlowPayments, "add", "settle"),
+    leaving_the_seats_behind: (SeatChanges, "change_the_product"),
+    comparing_only_the_addons: (SeatChanges, "change_the_product"),
 }
 
 

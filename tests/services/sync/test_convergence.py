@@ -36,8 +36,9 @@ from models.sync_queue import Lease
 from providers.base import Event
 from runtime.wiring import Runtime
 from services.ledger import links
+from services.sync import subscription as syncing
 from services.sync.batch import drain
-from services.sync.subscription import LEASE, _write
+from services.sync.subscription import LEASE
 from tests.audit_replay import assert_audit_matches_the_tables
 from tests.factories import a_cause, a_snapshot, an_arrival
 from tests.fakes import FakeProvider
@@ -169,8 +170,7 @@ class Convergence(RuleBasedStateMachine):
     def give_up(self, which: str) -> None:
         """The last attempt fails: the subscription and the events behind it are dead letters."""
         with self.runtime.sessions.begin() as session:
-            lease = sync_queue.lease(session, which, LEASE)
-            if lease is not None:
+            for lease in sync_queue.lease(session, [which], LEASE):
                 sync_queue.mark_dead(session, lease, "gave up")
 
     @precondition(lambda self: self.provider.failing is None)
@@ -237,7 +237,7 @@ class Convergence(RuleBasedStateMachine):
         self.drain([self.wake_ups.pop(0)])
 
     def drain(self, due: Sequence[str]) -> None:
-        drain(self.runtime, due)
+        drain(self.runtime, due, threads=1)  # the same order each time
 
     @precondition(lambda self: self.acknowledged)
     @rule(which=st.sampled_from(SUBSCRIPTIONS), others_are_slow=st.booleans())
@@ -246,14 +246,14 @@ class Convergence(RuleBasedStateMachine):
         if others_are_slow:
             self.time_passes()
         with self.runtime.sessions.begin() as session:
-            lease = sync_queue.lease(session, which, LEASE)
-        if lease is None or self.provider.failing is not None:
+            leases = sync_queue.lease(session, [which], LEASE)
+        if not leases or self.provider.failing is not None:
             return
         try:
             seen = self.provider.retrieve(which)
         except SubscriptionNotAtProvider:
             return
-        self.running.append(RunningSync(lease, seen))
+        self.running.append(RunningSync(leases[0], seen))
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
@@ -262,7 +262,7 @@ class Convergence(RuleBasedStateMachine):
 
     def write(self, running: RunningSync) -> None:
         """What the worker does with what it saw."""
-        _write(self.runtime, running.lease, running.snapshot)
+        syncing.write(self.runtime, running.lease, running.snapshot)
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), seats=st.integers(0, 30))

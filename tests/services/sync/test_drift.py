@@ -207,7 +207,7 @@ def test_a_sync_that_began_before_the_list_was_read_closes_nothing(
 ):
     deliver(service, "msg_2", occurred_at=NOON)
     with service.sessions.begin() as session:
-        lease = sync_queue.lease(session, "sub_1", timedelta(minutes=10))
+        lease = sync_queue.lease(session, ["sub_1"], timedelta(minutes=10))[0]
     before = provider.subscriptions["sub_1"]
     clock.advance(timedelta(minutes=1))
     provider.subscriptions["sub_1"] = a_snapshot(quantity=3)

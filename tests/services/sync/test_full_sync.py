@@ -10,11 +10,12 @@ from sqlalchemy.exc import OperationalError
 from domain.provider_errors import BudgetSpent, TransientError
 from domain.snapshot import AddonQuantity
 from models.subscription import Subscription
+from models.sync_queue import Lease
 from runtime.wiring import Runtime
+from services.sync import batch, reconcile
 from services.sync import full_sync as full_syncing
-from services.sync import reconcile
 from services.sync.full_sync import Progress, full_sync
-from services.sync.subscription import SyncOutcome, sync
+from services.sync.subscription import Answer, SyncOutcome, sync, write
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.services.sync.passes import ENDLESS, complete_pass, drift, the_pass
@@ -148,12 +149,12 @@ def test_a_pass_that_was_given_up_is_not_taken_for_the_whole_list(runtime: Runti
 
 
 def test_a_locked_account_does_not_stop_the_others(runtime: Runtime, provider: FakeProvider, monkeypatch):
-    def sync_but_for_the_first(runtime: Runtime, name: str) -> SyncOutcome:
-        if name == "sub_0000":
+    def write_but_for_the_first(runtime: Runtime, lease: Lease, answer: Answer) -> SyncOutcome:
+        if lease.subscription_id == "sub_0000":
             raise OperationalError("SELECT ... FOR UPDATE", {}, LockNotAvailable())
-        return sync(runtime, name)
+        return write(runtime, lease, answer)
 
     provider.subscriptions = many(3)
-    monkeypatch.setattr(full_syncing, "sync", sync_but_for_the_first)
+    monkeypatch.setattr(batch, "write", write_but_for_the_first)
     assert whole(runtime).left == 1
     assert seen(runtime) == 2

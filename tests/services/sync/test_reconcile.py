@@ -508,6 +508,49 @@ def test_subscriptions_synced_together_are_verified_one_by_one(
     assert max(by_hour) <= 10
 
 
+def with_period(runtime: Runtime, hours: float) -> Runtime:
+    return replace(runtime, settings=runtime.settings.model_copy(update={"verify_hours": hours}))
+
+
+def test_a_shorter_period_is_kept_from_its_first_day_on(
+    clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
+):
+    provider.subscriptions = many(20)
+    complete_pass(clocked_runtime)
+    run_requested_syncs(clocked_runtime)
+    verify_for(clocked_runtime)  # writes when to check them next, by the longer period
+    provider.retrieved.clear()
+    shorter = with_period(clocked_runtime, 6)
+    for _ in range(6):
+        clock.advance(timedelta(hours=1))
+        verify_for(shorter)
+        run_requested_syncs(shorter)
+    assert set(provider.retrieved) == set(provider.subscriptions)
+
+
+def test_with_a_longer_period_nothing_is_verified_before_half_of_it(
+    clocked_runtime: Runtime, provider: FakeProvider, clock: Clock
+):
+    provider.subscriptions = many(20)
+    complete_pass(clocked_runtime)
+    run_requested_syncs(clocked_runtime)
+    verify_for(clocked_runtime)
+    provider.retrieved.clear()
+    longer = with_period(clocked_runtime, 72)
+    for _ in range(35):
+        clock.advance(timedelta(hours=1))
+        verify_for(longer)
+    assert requested_syncs(longer) == []
+
+
+def test_a_check_that_is_due_does_not_repeat_a_sync_that_was_done(runtime: Runtime, provider: FakeProvider):
+    """As after a time in which an older release, which knows of no checks, has synced."""
+    known(runtime, provider)
+    change(runtime, "UPDATE subscriptions SET verify_due_at = now() - interval '1 day'")
+    verify_for(runtime, minutes=3)
+    assert requested_syncs(runtime) == []
+
+
 def test_a_dead_subscription_is_verified_again(runtime: Runtime, provider: FakeProvider):
     known(runtime, provider)
     provider.subscriptions["sub_1"] = a_snapshot(addons=(AddonQuantity("adn_seat", 4),))
@@ -654,11 +697,11 @@ def test_a_routine_request_does_not_make_a_pending_sync_routine(runtime: Runtime
 
 
 def test_a_spent_budget_ends_the_batch(runtime: Runtime, provider: FakeProvider):
-    provider.subscriptions = many(3)
+    provider.subscriptions = many(20)
     complete_pass(runtime)
     provider.failing = BudgetSpent("Nothing left.", retry_after=30)
-    assert drain(runtime, requested_syncs(runtime)) == 1
-    assert len(provider.retrieved) == 1
+    drain(runtime, requested_syncs(runtime), threads=2)
+    assert len(provider.retrieved) <= 3
 
 
 def test_sightings_are_forgotten_with_their_pass(runtime: Runtime, provider: FakeProvider):

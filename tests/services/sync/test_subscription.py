@@ -100,7 +100,7 @@ def test_every_event_that_a_sync_covers_is_done(runtime: Runtime, provider: Fake
 def test_an_event_that_arrives_during_a_sync_is_synced_again(runtime: Runtime, provider: FakeProvider):
     deliver(runtime, "msg_1")
     with runtime.sessions.begin() as session:
-        lease = sync_queue.lease(session, "sub_1", LEASE)
+        lease = sync_queue.lease(session, ["sub_1"], LEASE)[0]
     deliver(runtime, "msg_2")
     with runtime.sessions.begin() as session:
         subscriptions.apply(session, lease, a_snapshot(seats=1), runtime.catalog, a_cause())
@@ -113,10 +113,10 @@ def test_an_event_that_arrives_during_a_sync_is_synced_again(runtime: Runtime, p
 def test_a_sync_that_lost_its_lease_writes_nothing(runtime: Runtime):
     deliver(runtime)
     with runtime.sessions.begin() as session:
-        slow = sync_queue.lease(session, "sub_1", LEASE)
+        slow = sync_queue.lease(session, ["sub_1"], LEASE)[0]
     now_due(runtime)
     with runtime.sessions.begin() as session:
-        quick = sync_queue.lease(session, "sub_1", LEASE)
+        quick = sync_queue.lease(session, ["sub_1"], LEASE)[0]
         subscriptions.apply(session, quick, a_snapshot(seats=10), runtime.catalog, a_cause())
     with runtime.sessions.begin() as session:
         assert subscriptions.apply(session, slow, a_snapshot(seats=1), runtime.catalog, a_cause()) is None
@@ -126,7 +126,7 @@ def test_a_sync_that_lost_its_lease_writes_nothing(runtime: Runtime):
 def test_a_subscription_is_synced_by_one_worker_at_a_time(runtime: Runtime, provider: FakeProvider):
     deliver(runtime)
     with runtime.sessions.begin() as session:
-        sync_queue.lease(session, "sub_1", LEASE)
+        sync_queue.lease(session, ["sub_1"], LEASE)
     assert sync(runtime, "sub_1") is SyncOutcome.NOTHING_DUE
     assert provider.retrieved == []
 
@@ -279,7 +279,7 @@ def test_an_event_that_arrives_during_the_last_attempt_gets_a_sync_of_its_own(
 ):
     deliver(runtime, "msg_1")
     with runtime.sessions.begin() as session:
-        lease = sync_queue.lease(session, "sub_1", LEASE)
+        lease = sync_queue.lease(session, ["sub_1"], LEASE)[0]
     deliver(runtime, "msg_2")
     with runtime.sessions.begin() as session:
         assert not sync_queue.mark_dead(session, lease, "hopeless")

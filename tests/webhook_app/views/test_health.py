@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import migrations
 from domain import findings
-from models import drift_finding, inbox, installation
+from models import drift_finding, inbox, installation, row_count
 from models.database import connect
 from models.inbox import InboxState
 from runtime import schema
@@ -21,6 +21,7 @@ from runtime.wiring import Runtime
 from tests.factories import a_catalog, an_arrival
 from tests.webhook_app.conftest import OpenDoor
 from tests.webhook_app.setup_helpers import bought, claimed, run_sql
+from worker.housekeeping import housekeep
 
 
 @pytest.fixture
@@ -224,6 +225,10 @@ def test_metrics_are_what_prometheus_scrapes(anyone: FlaskClient):
 
 def test_metrics_of_an_empty_service_are_zero(anyone: FlaskClient):
     assert figures(anyone) == {
+        "seatsync_inbox_events/pending": 0,
+        "seatsync_inbox_events/dead": 0,
+        "seatsync_inbox_accepted_total": 0,
+        "seatsync_inbox_ignored_total": 0,
         "seatsync_subscriptions_waiting": 0,
         "seatsync_subscriptions_dead": 0,
         "seatsync_oldest_unprocessed_seconds": 0,
@@ -240,12 +245,15 @@ def test_metrics_count_pending_and_failed_work(anyone: FlaskClient, runtime: Run
     run_sql(runtime, "UPDATE subscriptions SET dead_reason = 'gave up' WHERE id = 'sub_2'")
     with runtime.sessions.begin() as session:
         drift_finding.record(session, "sub_1", [findings.unknown_status("melted")])
+        row_count.count_accounts(session)
     found = figures(anyone)
     assert 10 <= found.pop("seatsync_oldest_unprocessed_seconds") < 20
     assert 0 < found.pop("seatsync_oldest_unverified_seconds") < 10
     assert found == {
         "seatsync_inbox_events/pending": 1,
-        "seatsync_inbox_events/ignored": 1,
+        "seatsync_inbox_events/dead": 0,
+        "seatsync_inbox_accepted_total": 2,
+        "seatsync_inbox_ignored_total": 1,
         "seatsync_accounts/ok": 1,
         "seatsync_accounts/suspended": 1,
         "seatsync_subscriptions_waiting": 1,
@@ -253,6 +261,24 @@ def test_metrics_count_pending_and_failed_work(anyone: FlaskClient, runtime: Run
         "seatsync_drift_findings/held": 1,
         "seatsync_drift_found_in_a_day/catalogue_change": 1,
     }
+
+
+def test_deliveries_stay_counted_when_housekeeping_deletes_them(anyone: FlaskClient, runtime: Runtime):
+    kept(runtime, "msg_1", state=InboxState.IGNORED, reason="does not concern seats")
+    run_sql(runtime, "UPDATE inbox SET received_at = now() - interval '31 days'")
+    kept(runtime, "msg_2")
+    assert housekeep(runtime) == 1
+    housekeep(runtime)
+    found = figures(anyone)
+    assert (found["seatsync_inbox_accepted_total"], found["seatsync_inbox_ignored_total"]) == (2, 1)
+
+
+def test_deliveries_of_the_last_minute_are_counted_once(anyone: FlaskClient, runtime: Runtime):
+    """Others with lower ids may still be committed."""
+    kept(runtime, "msg_1")
+    housekeep(runtime)
+    kept(runtime, "msg_2")
+    assert figures(anyone)["seatsync_inbox_accepted_total"] == 2
 
 
 @pytest.mark.usefixtures("no_database")

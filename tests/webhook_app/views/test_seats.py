@@ -162,7 +162,7 @@ def test_figures_that_only_a_webhook_vouches_for_are_stale(client: FlaskClient, 
     with runtime.sessions.begin() as session:
         inbox.store(session, an_arrival())
         session.execute(text("UPDATE subscriptions SET next_at = now()"))
-        lease = sync_queue.lease(session, "sub_1", timedelta(seconds=10))
+        lease = sync_queue.lease(session, ["sub_1"], timedelta(seconds=10))[0]
         unverified_webhooks.apply_unverified(session, lease, a_snapshot(seats=4), runtime.catalog, a_cause())
     document = client.get("/v1/accounts/acme/seats").json
     assert (document["seats"]["full"]["purchased"], document["stale"]) == (9, True)

@@ -1,0 +1,37 @@
+"""The two queues: one for syncs, and one for the tasks that may wait seconds for a neighbour's answer.
+
+A worker that takes syncs only (`seatsync worker --only-syncs`) is always free for the next webhook, whatever
+endpoint hangs or purchase takes its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from kombu import Exchange, Queue
+
+SYNCS: Final = "syncs"
+SLOW: Final = "slow"
+
+_SLOW_TASKS: Final = ("seatsync.notify", "seatsync.reconcile", "seatsync.settle", "seatsync.housekeep")
+
+ROUTES: Final = {task: {"queue": SLOW} for task in _SLOW_TASKS}
+"""Celery's `task_routes`. Every other task goes to the queue of the syncs."""
+
+
+def queues(name: str, *, survive_node: bool) -> Sequence[Queue]:
+    """The queue of the syncs, named `name`, and that of the slow tasks. Their aliases are `SYNCS` and `SLOW`.
+
+    `survive_node` makes them RabbitMQ's quorum queues: only these keep their messages when a node dies.
+    """
+    arguments = {"x-queue-type": "quorum"} if survive_node else None
+    return [
+        Queue(full, Exchange(full), routing_key=full, queue_arguments=arguments, alias=alias)
+        for full, alias in ((name, SYNCS), (f"{name}.slow", SLOW))
+    ]
+
+
+def alias_of(task: str) -> str:
+    """The alias of the queue that takes this task."""
+    return SLOW if task in _SLOW_TASKS else SYNCS
