@@ -239,8 +239,8 @@ def _watch(stack: Stack, engine: Engine, presser: Presser, *, until_left: int) -
 
 def _memory(stack: Stack, name: str) -> float:
     """The memory of the largest of these processes, in MB."""
-    process = stack.process(name)
-    return max(one.memory_info().rss for one in [process, *process.children()]) / 1e6
+    parents = stack.processes(name)
+    return max(one.memory_info().rss for one in [*parents, *stack.children(name)]) / 1e6
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

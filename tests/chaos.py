@@ -15,14 +15,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 import click
-import psutil
 import requests
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
@@ -231,7 +230,7 @@ class Chaos:
         }
 
     def _kill(self, name: str) -> None:
-        self._await(name)
+        wait_until(lambda: self.stack.processes(name), f"{name} runs", self.stack.log)
         self.stack.kill(name)
 
     def _kill_worker_child(self) -> None:
@@ -247,14 +246,6 @@ class Chaos:
         server.kill(how)
         time.sleep(1)
         server.start()
-
-    def _await(self, name: str) -> None:
-        def runs() -> bool:
-            with suppress(psutil.NoSuchProcess):
-                return self.stack.process(name).is_running()
-            return False
-
-        wait_until(runs, f"{name} runs", self.stack.log)
 
 
 def run(chaos: Chaos, plan: Plan) -> Report:
