@@ -9,7 +9,7 @@ DOCS   := $(VENV)/.docs-installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check lint format types imports docs bench lock clean
+.PHONY: help install run test chaos backlog check lint format types imports docs bench lock clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -30,6 +30,12 @@ run: install ## start everything with a simulated business and watch seats move
 
 test: install ## run every test against real PostgreSQL, Redis and processes
 	$(PY) -m pytest $(ARGS)
+
+chaos: install ## kill and disturb everything while 10,000 webhooks arrive, then check the result; some minutes
+	$(PY) -m tests.chaos $(ARGS)
+
+backlog: install ## work off 100,000 due subscriptions within the provider's allowance; about 20 minutes
+	$(PY) -m tests.backlog $(ARGS)
 
 check: lint types imports docs test ## what CI runs
 

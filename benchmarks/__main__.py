@@ -1,4 +1,4 @@
-"""`python -m benchmarks [accept|read|claim|burst|latency|resync ...]`: bars measured against baselines."""
+"""`python -m benchmarks [accept|read|claim|burst|forty|latency|resync|growth ...]`: bars and baselines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import accept, burst, claim, growth, latency, machine, read, resync, servers
+from benchmarks import accept, burst, claim, forty, growth, latency, machine, read, resync, servers
 from benchmarks.pace import FULL, QUICK
 from benchmarks.report import Row, markdown, table
 
@@ -18,6 +18,7 @@ ALL = {
     "read": read,
     "claim": claim,
     "burst": burst,
+    "forty": forty,
     "latency": latency,
     "resync": resync,
     "growth": growth,

@@ -19,6 +19,8 @@ from simulator.world import Settings as SimulatorSettings
 from tests.conftest import API_KEY, PROVIDER_KEY, SECRET
 from tests.waiting import wait_until
 
+SEATSYNC = str(Path(sys.executable).parent / "seatsync")
+
 # By what argument each process is told from the others.
 _MARKS = {"web": "webhook_app.main:create()", "worker": "worker", "beat": "beat", "sweeper": "sweeper"}
 
@@ -77,7 +79,7 @@ class Stack:
         """`seatsync up`, ready: it keeps its processes running, as a process manager would."""
         with (self.folder / "up.log").open("ab") as log:
             self._up = subprocess.Popen(
-                [str(Path(sys.executable).parent / "seatsync"), "up"],
+                [SEATSYNC, "up"],
                 env=self.environment,
                 stdout=log,
                 stderr=log,
@@ -118,6 +120,12 @@ class Stack:
                 if _MARKS[name] in process.cmdline():
                     found.append(process)
         return found
+
+    def run_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `seatsync` with these arguments beside the service, and wait for it."""
+        return subprocess.run(
+            [SEATSYNC, *arguments], env=self.environment, capture_output=True, text=True, check=False
+        )
 
     def log(self, lines: int | None = 40) -> str:
         """The last lines of all processes, for a failure's message."""

@@ -1,4 +1,4 @@
-"""A provider that hangs and clients that dawdle slow nobody down but themselves."""
+"""A provider that hangs, clients that dawdle and slow jobs slow nobody down but themselves."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import count, islice
+from statistics import median
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from standardwebhooks import Webhook
 
 from tests.conftest import API_KEY, SECRET
 from tests.factories import CATALOG_TEXT
+from tests.receiver import Receiver, hanging
 from tests.servers import Databases, RedisDatabases
 from tests.stack import Stack
 from tests.waiting import Pace, wait_until
@@ -34,7 +36,7 @@ HANG_SECONDS = 7.0
 BARS = {"delivery": 1.5, "seats": 1.0, "healthz": 1.0}
 HALF_OPEN, DRIPPING = 40, 24
 
-pytestmark = pytest.mark.long(seconds=45)
+pytestmark = pytest.mark.long(seconds=90)
 
 _numbers = count()
 
@@ -51,6 +53,7 @@ def stack(
         database_url=postgres.create_database("slow"),
         redis_url=redis_databases.empty_database(1),
         catalog=catalog,
+        SEATSYNC_NOTICES_ALLOW_PRIVATE="true",
     ) as stack:
         stack.start()
         for number in range(ACCOUNTS):
@@ -201,3 +204,75 @@ def test_slow_clients_change_nothing_for_others(stack: Stack):
             slowest = slowest_answers(stack, lambda: time.monotonic() > ends)
         is_over.set()
     assert {name: took for name, took in slowest.items() if took > pace.allows(1.0)} == {}
+
+
+# Slow jobs of the workers.
+
+BUYING, ENDPOINTS, CHANGES = 4, 5, 10
+PREVIEW = "POST /subscriptions/<subscription_id>/change-plan/preview"
+
+
+@contextmanager
+def workers_busy_with_slow_jobs(stack: Stack) -> Iterator[None]:
+    """Notices go to endpoints that do not answer, and seats are bought from a provider that does not.
+
+    Both take eight seconds at a time. Retrieves are answered at once.
+    """
+    buying = [f"buying-{number}" for number in range(BUYING)]
+    bought = [stack.subscribe(name, product_id="pdt_growing") for name in buying]
+    for name in buying:
+        wait_until(lambda name=name: stack.purchased(name) == 5, f"{name} has its seats", stack.log)
+        people = [{"member_id": f"m{number}", "role": "member"} for number in range(5)]
+        batch = {"claims": people, "mode": "all"}
+        assert call(stack, "POST", f"/v1/accounts/{name}/claims/batch", batch).status_code == 200
+    stack.turn(api_fault_routes=[PREVIEW], api_hang_probability=1, api_hang_seconds=8.0)
+    with Receiver(answers=[hanging(8.0)] * 1000) as app, ThreadPoolExecutor(BUYING) as callers:
+        endpoints = [add_endpoint(stack, f"{app.url}/{number}") for number in range(ENDPOINTS)]
+        claim = {"member_id": "one-more", "role": "member"}
+        claimed = callers.map(
+            lambda name: call(stack, "POST", f"/v1/accounts/{name}/claims", claim).status_code, buying
+        )
+        assert set(claimed) == {202}
+        asked = previews(stack)
+        wait_until(lambda: previews(stack) > asked, "a worker tries to buy", stack.log, seconds=30)
+        stack.buy(bought[0], 1)
+        wait_until(lambda: app.arrived, "a notice is sent", stack.log, seconds=30)
+        try:
+            yield
+        finally:
+            stack.turn(api_hang_probability=0)
+            for endpoint in endpoints:
+                call(stack, "DELETE", f"/v1/notice-endpoints/{endpoint}")
+
+
+def add_endpoint(stack: Stack, url: str) -> str:
+    body = {"url": url, "types": ["seat.count_changed"]}
+    return call(stack, "POST", "/v1/notice-endpoints", body).json()["endpoint_id"]
+
+
+def previews(stack: Stack) -> int:
+    return stack.control("GET", "/requests?limit=0")["routes"].get(PREVIEW, 0)
+
+
+def waits_for_changes(stack: Stack, bought: Mapping[str, str], seats: int) -> Sequence[float]:
+    """Seconds until each account showed the seats that were bought for it, one after the other."""
+    waits = []
+    for name, subscription_id in bought.items():
+        stack.buy(subscription_id, seats)
+        waits.append(
+            wait_until(lambda name=name: stack.purchased(name) == 5 + seats, f"{name} has them", stack.log)
+        )
+        time.sleep(0.5)  # spreads the changes over several of the slow jobs
+    return waits
+
+
+def test_while_the_workers_are_busy_with_slow_jobs_a_webhooks_count_is_readable_as_fast_as_without(
+    stack: Stack,
+):
+    bought = {f"changing-{number}": stack.subscribe(f"changing-{number}") for number in range(CHANGES)}
+    for name in bought:
+        wait_until(lambda name=name: stack.purchased(name) == 5, f"{name} has its seats", stack.log)
+    without = median(waits_for_changes(stack, bought, 1))
+    with workers_busy_with_slow_jobs(stack):
+        busy = median(waits_for_changes(stack, bought, 2))
+    assert busy < 3 * without + 0.5

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from domain.provider_errors import SubscriptionNotAtProvider
+from domain.snapshot import SubscriptionSnapshot
 from models.assignment import AssignmentState
 from runtime.wiring import Runtime
 from tests.acme import AN_OUTAGE, DAY, POLICIES, Acme
@@ -23,7 +24,7 @@ from tests.factories import NOON
 
 pytestmark = pytest.mark.long(seconds=18)
 
-HOUR = timedelta(hours=1)
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 GRACE = 14 * DAY
 DEADLINE = NOON + GRACE
 
@@ -521,6 +522,26 @@ def test_a_sync_before_the_deadline_suspends_nobody(acme: Acme):
     acme.is_synced()
     acme.provider.failing = AN_OUTAGE
     acme.after(HOUR)
+    assert len(acme.active) == 4
+
+
+def test_a_sync_that_began_before_the_deadline_and_ends_after_it_suspends_nobody(
+    acme: Acme, monkeypatch: pytest.MonkeyPatch
+):
+    """Seats may have been bought since the provider answered."""
+    over_the_limit(acme, "suspending")
+    acme.clock.set(DEADLINE - SECOND)
+    retrieve = acme.provider.retrieve
+
+    def answer_and_dawdle(subscription_id: str, **more: Any) -> SubscriptionSnapshot:
+        answer = retrieve(subscription_id, **more)
+        acme.clock.set(DEADLINE + SECOND)
+        return answer
+
+    monkeypatch.setattr(acme.provider, "retrieve", answer_and_dawdle)
+    acme.is_synced()
+    acme.provider.failing = AN_OUTAGE
+    acme.is_swept()
     assert len(acme.active) == 4
 
 
