@@ -27,6 +27,16 @@ def test_any_other_number_is_none(value):
     assert fields.integer(value) is None
 
 
+@pytest.mark.parametrize("value", [0, 1, -1, 0.5, -0.4983])
+def test_a_number_is_kept(value):
+    assert fields.decimal(value) == value
+
+
+@pytest.mark.parametrize("value", [None, True, "1", [1], float("nan"), float("inf"), 10**400])
+def test_what_is_no_usable_number_is_none(value):
+    assert fields.decimal(value) is None
+
+
 @pytest.mark.parametrize(
     "value", ["https://a.example/x?y=z", "http://127.0.0.1:1/", f"https://a/{'a' * 1900}"]
 )

@@ -27,7 +27,7 @@ from domain.provider_errors import (
     TransientError,
 )
 from domain.purchase.money import Money
-from domain.purchase.plan import Buyer, Checkout, Plan
+from domain.purchase.plan import Buyer, Checkout, LineKind, Plan
 from domain.snapshot import AddonQuantity
 from providers.dodo.changes import checkout_body, plan_body
 from providers.dodo.provider import Dodo
@@ -234,6 +234,38 @@ def test_a_preview_may_lack_everything_else(stubbed: Dodo, stub: Stub):
     stub.replies = [reply(body=body)]
     shown = stubbed.preview_change(a_plan())
     assert (shown.tax, shown.next_billing_date) == (None, None)
+
+
+def test_the_lines_of_a_preview_are_translated(stubbed: Dodo, stub: Stub):
+    stub.replies = [reply(body=PREVIEW)]
+    base, seats = stubbed.preview_change(a_plan()).lines
+    assert (base.kind, base.name, base.unit_price) == (LineKind.PRODUCT, "Team", Money(9900, "EUR"))
+    assert (seats.kind, seats.quantity, seats.share) == (LineKind.ADDON, 15, 1.0)
+    assert (seats.tax, seats.tax_inclusive) == (Money(5175, "EUR"), False)
+
+
+METER = {"type": "meter", "id": "li_1", "name": "Calls", "currency": "EUR", "units_consumed": "12"}
+
+
+@pytest.mark.parametrize(
+    ("items", "kinds"),
+    [
+        (None, []),
+        ("none", []),
+        ([None, 5, {}, {"type": []}, {"type": "gift"}], []),
+        ([METER], [LineKind.USAGE]),
+        ([{"type": "addon", "quantity": "5", "unit_price": 1.5, "proration_factor": True}], [LineKind.ADDON]),
+    ],
+)
+def test_lines_that_cannot_be_read_are_no_obstacle(
+    stubbed: Dodo, stub: Stub, items: Any, kinds: list[LineKind]
+):
+    body = orjson.loads(orjson.dumps(PREVIEW))
+    body["immediate_charge"]["line_items"] = items
+    stub.replies = [reply(body=body)]
+    lines = stubbed.preview_change(a_plan()).lines
+    assert [line.kind for line in lines] == kinds
+    assert {(line.quantity, line.unit_price, line.share) for line in lines} <= {(None, None, None)}
 
 
 def test_a_preview_that_gets_no_answer_is_no_change_whose_outcome_is_unknown(
