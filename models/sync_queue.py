@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from sqlalchemy import ColumnElement, and_, case, func, literal, select, update
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import and_, case, func, literal, select, update
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
@@ -183,13 +183,13 @@ def release(session: Session, held: Lease, *, delay: timedelta, error: str) -> b
 
     Returns False if another worker has leased the subscription since; nothing is written then.
     """
-    return _end(session, held, delay=delay, last_error=error)
+    return _end(session, held, next_at=func.now() + delay, last_error=error)
 
 
 def release_refused(session: Session, held: Lease, *, delay: timedelta, error: str) -> bool:
     """Like `release`, for a retrieve that the provider refused. Also records when the refusals began."""
     since = func.coalesce(Subscription.refused_since, held.taken_at)
-    return _end(session, held, delay=delay, last_error=error, refused_since=since)
+    return _end(session, held, next_at=func.now() + delay, last_error=error, refused_since=since)
 
 
 def refused_for(session: Session, held: Lease) -> timedelta:
@@ -228,10 +228,15 @@ def release_uncounted(session: Session, held: Lease, *, delay: timedelta) -> boo
 
     Returns False if another worker has leased the subscription since.
     """
-    return _end(session, held, delay=delay, attempts=func.greatest(Subscription.attempts - 1, 0))
+    # A request that arrived meanwhile may be a waiting person's, who has a part of the budget of their own.
+    has_newer = Subscription.hint > held.covers_hint
+    later = func.now() + delay
+    next_at = case((has_newer, func.least(Subscription.next_at, later)), else_=later)
+    attempts = func.greatest(Subscription.attempts - 1, 0)
+    return _end(session, held, next_at=next_at, attempts=attempts)
 
 
-def _end(session: Session, held: Lease, *, delay: timedelta, **values: object) -> bool:
+def _end(session: Session, held: Lease, *, next_at: ColumnElement[datetime], **values: object) -> bool:
     # A non-routine request that arrived during a routine sync is due at once, not after the timer's delay.
     became_urgent = and_(literal(held.routine), Subscription.routine.is_(False))
     ended = (
@@ -239,7 +244,7 @@ def _end(session: Session, held: Lease, *, delay: timedelta, **values: object) -
         .where(Subscription.id == held.subscription_id, Subscription.fence == held.fence)
         .values(
             lease_until=None,
-            next_at=case((became_urgent, func.now()), else_=func.now() + delay),
+            next_at=case((became_urgent, func.now()), else_=next_at),
             **values,
         )
     )

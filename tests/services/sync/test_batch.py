@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
@@ -118,6 +119,22 @@ def test_after_the_budget_is_spent_no_further_subscription_loses_an_attempt(
     assert set(outcomes.values()) == {SyncOutcome.BUDGET_SPENT}
     assert len(outcomes) < len(ids)
     assert {one.attempts for one in everything(runtime, Subscription)} == {0}
+
+
+def test_who_presses_sync_during_a_sync_that_the_budget_puts_off_is_not_put_off_with_it(runtime: Runtime):
+    class SpentWhileSomebodyAsks(FakeProvider):
+        def retrieve(
+            self, subscription_id: str, *, priority: Priority = Priority.WEBHOOK
+        ) -> SubscriptionSnapshot:
+            with runtime.sessions.begin() as session:
+                sync_queue.raise_hint(session, subscription_id)
+            raise BudgetSpent("Nothing left.", retry_after=50)
+
+    deliver(runtime)
+    drain(with_provider(runtime, SpentWhileSomebodyAsks()), ["sub_1"])
+    with runtime.sessions() as session:
+        (pending,) = sync_queue.pending_syncs(session, {"sub_1": 2})
+    assert pending.due_in <= timedelta()
 
 
 def test_an_event_stored_while_the_lease_waits_is_among_those_it_covers(runtime: Runtime):
