@@ -20,7 +20,8 @@ _DRAIN_SECONDS: Final = 8.0
 # How long after that answers are waited for and written: a retrieve takes up to eight seconds. Both together
 # end within the soft time limit of a task.
 _LAST_SECONDS: Final = 9.0
-_THREADS: Final = 8
+AT_ONCE: Final = 8
+"""How many retrieves of a drain run at a time."""
 
 # After one of these, the next subscription would most likely end the same way.
 _STOPS: Final = frozenset({SyncOutcome.BUDGET_SPENT, SyncOutcome.OUTDATED})
@@ -32,7 +33,7 @@ def drain(
     *,
     seconds: float = _DRAIN_SECONDS,
     stops: Collection[SyncOutcome] = _STOPS,
-    threads: int = _THREADS,
+    threads: int = AT_ONCE,
 ) -> Mapping[str, SyncOutcome]:
     """Sync those of the subscriptions that are due. Returns the outcomes by id, in the order of their end.
 
