@@ -23,7 +23,7 @@ from models.drift_finding import DriftFinding
 from models.notice import StoredNotice
 from providers.base import Event
 from runtime.wiring import Runtime
-from services.ledger import accounts, batch_claims, claims, members
+from services.ledger import accounts, batch_claims, claims, members, reassignments
 from services.ledger.batch_claims import Outcome
 from services.ledger.claims import ClaimOutcome, ClaimRequest
 from services.ledger.members import MemberUpdate
@@ -155,6 +155,16 @@ class Acme:
         with self.runtime.transaction() as session:
             try:
                 members.rename(session, "acme", member_id, new_id, a_cause())
+            except Refused as refused:
+                return refused.code
+        return "changed"
+
+    def reassigns(self, member_id: str, next_id: str, role: str = "member") -> str:
+        """Move the member's seat to another member."""
+        with self.runtime.transaction() as session:
+            request, catalog = ClaimRequest(member_id=next_id, role=role), self.runtime.catalog
+            try:
+                reassignments.reassign(session, "acme", member_id, request, catalog=catalog, cause=a_cause())
             except Refused as refused:
                 return refused.code
         return "changed"

@@ -1,4 +1,4 @@
-"""Members: list and read them, change and rename them, release their seats."""
+"""Members: list and read them, change and rename them, reassign and release their seats."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from models import account, assignment
 from models.api_key import Scope
 from models.assignment import Assignment, AssignmentState
 from models.audit import Cause
-from services.ledger import claims
+from services.ledger import claims, reassignments
 from services.ledger import members as member_changes
+from services.ledger.claims import ClaimRequest
 from services.ledger.members import MemberUpdate
 from webhook_app.auth import caller, needs
 from webhook_app.context import app_context
@@ -33,6 +34,7 @@ from webhook_app.responses import (
     responses,
 )
 from webhook_app.routes import Routes
+from webhook_app.schemas.claims import ClaimBody
 from webhook_app.schemas.common import AccountPath
 from webhook_app.schemas.members import (
     Member,
@@ -83,6 +85,33 @@ def rename_member(path: MemberPath, body: RenameBody) -> Response:
             session, path.account_id, path.member_id, body.member_id, app_cause("rename")
         )
         return Result(HTTPStatus.OK, member_document(renamed))
+
+    return respond_once(work, still_holds=still_members(path.account_id))
+
+
+@members_api.post(
+    "/v1/accounts/<account_id>/members/<member_id>/reassign",
+    summary="Reassign the seat of a member to another member",
+    description="The member is released and the person in the request gets the seat, in one step: nobody "
+    "else can take it in between. The response is the new holder. Used seats stay as they are, so it works "
+    "in an account that is over its limit too. 409 `wrong_state` if the member has no seat, the seat is "
+    "still being bought, the role means another seat type, or the other member is suspended or has a seat; "
+    "`email_taken`, also for the address of the member who gives the seat, because that is the same person; "
+    "`claims_blocked` in a suspended or ended account; `hold_expired` for a lapsed invitation. Takes an "
+    "`Idempotency-Key`. Audited under one reason that names both members.",
+    responses=responses(Member, *WITH_BODY, 404, 409),
+)
+@needs(Scope.CLAIM)
+def reassign_seat(path: MemberPath, body: ClaimBody) -> Response:
+    wanted = ClaimRequest(**body.model_dump())
+
+    def work(session: Session) -> Result:
+        catalog, cause = app_context().runtime.catalog, app_cause("reassign")
+        with role_warnings_on_refusal(wanted.role):
+            holder = reassignments.reassign(
+                session, path.account_id, path.member_id, wanted, catalog=catalog, cause=cause
+            )
+        return Result(HTTPStatus.OK, member_document(holder, wanted.role))
 
     return respond_once(work, still_holds=still_members(path.account_id))
 
