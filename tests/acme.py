@@ -159,12 +159,13 @@ class Acme:
                 return refused.code
         return "changed"
 
-    def reassigns(self, member_id: str, next_id: str, role: str = "member") -> str:
-        """Move the member's seat to another member."""
+    def reassigns(self, from_id: str, member_id: str, role: str = "member", **more) -> str:
+        """Move the seat of the member `from_id` to the member `member_id`."""
         with self.runtime.transaction() as session:
-            request, catalog = ClaimRequest(member_id=next_id, role=role), self.runtime.catalog
+            request = ClaimRequest(member_id=member_id, role=role, **more)
+            told = (session, "acme", from_id, request)
             try:
-                reassignments.reassign(session, "acme", member_id, request, catalog=catalog, cause=a_cause())
+                reassignments.reassign(*told, catalog=self.runtime.catalog, cause=a_cause())
             except Refused as refused:
                 return refused.code
         return "changed"
