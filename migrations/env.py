@@ -30,10 +30,12 @@ def _engine() -> Engine:
     given = context.config.attributes.get("engine")
     if given is not None:
         return given
-    url = Settings.from_env().direct_url
-    if url is None:
+    settings = Settings.from_env()
+    if settings.direct_url is None:
         raise SystemExit("Set DATABASE_URL, or use `seatsync migrate`, which knows the embedded server.")
-    return connect(url, application="seatsync-migrate")
+    return connect(
+        settings.direct_url, application="seatsync-migrate", is_declared_direct=settings.is_declared_direct
+    )
 
 
 def _wait_for_turn(connection: Connection) -> None:
