@@ -1,6 +1,6 @@
 """Run by Alembic. Migrations run online only, one process at a time and each in its own transaction.
 
-One that cannot get a lock at once gives up and is tried again, for at most `_PATIENCE_SECONDS`; revisions
+A revision that cannot get a lock at once gives up and is tried again, for at most `_PATIENCE_SECONDS`; those
 that are done stay done.
 """
 
@@ -51,8 +51,15 @@ def _wait_for_turn(connection: Connection) -> None:
 
 
 def _migrate(connection: Connection) -> None:
-    """Run the missing revisions, again and again if another transaction holds a lock that they need."""
+    """Run the missing revisions, again and again if another transaction holds a lock that they need. Each one
+    has the whole patience for itself.
+    """
     give_up_at, is_postponed = time.monotonic() + _PATIENCE_SECONDS, False
+
+    def start_anew(**_: object) -> None:
+        nonlocal give_up_at, is_postponed
+        give_up_at, is_postponed = time.monotonic() + _PATIENCE_SECONDS, False
+
     while True:
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.commit()
@@ -61,6 +68,7 @@ def _migrate(connection: Connection) -> None:
             target_metadata=metadata,
             compare_server_default=True,
             transaction_per_migration=True,
+            on_version_apply=start_anew,
         )
         try:
             with context.begin_transaction():
