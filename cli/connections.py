@@ -45,7 +45,12 @@ def database(application: str) -> Iterator[Sessions]:
     settings = read_settings()
     with existing_database(settings) as url:
         name_embedded_database(settings)
-        engine = connect(url, application=application, is_pooled=settings.is_pooled)
+        engine = connect(
+            url,
+            application=application,
+            is_pooled=settings.is_pooled,
+            is_declared_direct=settings.is_declared_direct,
+        )
         try:
             yield session_factory(engine)
         finally:

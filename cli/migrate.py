@@ -57,7 +57,11 @@ def migrate_to_head(settings: Settings, *, reassign: bool = False) -> Migrated:
     Raises `SettingsError` if the database belongs to another mode or business, unless `reassign` is set.
     """
     catalog = read_catalog(settings)
-    engine = connect(str(settings.direct_url), application="seatsync-migrate")
+    engine = connect(
+        str(settings.direct_url),
+        application="seatsync-migrate",
+        is_declared_direct=settings.is_declared_direct,
+    )
     try:
         migrations.upgrade(engine)
         with session_factory(engine).begin() as session:

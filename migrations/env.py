@@ -1,6 +1,6 @@
 """Run by Alembic. Migrations run online only, one process at a time and each in its own transaction.
 
-One that cannot get a lock at once gives up and is tried again, for at most `_PATIENCE_SECONDS`; revisions
+A revision that cannot get a lock at once gives up and is tried again, for at most `_PATIENCE_SECONDS`; those
 that are done stay done.
 """
 
@@ -30,10 +30,12 @@ def _engine() -> Engine:
     given = context.config.attributes.get("engine")
     if given is not None:
         return given
-    url = Settings.from_env().direct_url
-    if url is None:
+    settings = Settings.from_env()
+    if settings.direct_url is None:
         raise SystemExit("Set DATABASE_URL, or use `seatsync migrate`, which knows the embedded server.")
-    return connect(url, application="seatsync-migrate")
+    return connect(
+        settings.direct_url, application="seatsync-migrate", is_declared_direct=settings.is_declared_direct
+    )
 
 
 def _wait_for_turn(connection: Connection) -> None:
@@ -49,8 +51,15 @@ def _wait_for_turn(connection: Connection) -> None:
 
 
 def _migrate(connection: Connection) -> None:
-    """Run the missing revisions, again and again if another transaction holds a lock that they need."""
+    """Run the missing revisions, again and again if another transaction holds a lock that they need. Each one
+    has the whole patience for itself.
+    """
     give_up_at, is_postponed = time.monotonic() + _PATIENCE_SECONDS, False
+
+    def start_anew(**_: object) -> None:
+        nonlocal give_up_at, is_postponed
+        give_up_at, is_postponed = time.monotonic() + _PATIENCE_SECONDS, False
+
     while True:
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.commit()
@@ -59,6 +68,7 @@ def _migrate(connection: Connection) -> None:
             target_metadata=metadata,
             compare_server_default=True,
             transaction_per_migration=True,
+            on_version_apply=start_anew,
         )
         try:
             with context.begin_transaction():

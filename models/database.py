@@ -11,25 +11,31 @@ from typing import Any, Final, LiteralString, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from domain.errors import PoolerMisused
 
 Sessions = sessionmaker[Session]
 
+_TIME_LIMITS: Final[Mapping[str, int]] = {
+    "lock_timeout": 5,
+    "statement_timeout": 15,
+    "idle_in_transaction_session_timeout": 30,
+}
+"""In seconds. No statement waits longer for a lock, or runs longer, than a caller would wait; and a
+transaction left open by its process releases its locks.
+"""
 SERVER_SETTINGS: Final[Mapping[str, str]] = {
     "timezone": "UTC",
-    "lock_timeout": "5s",
-    "statement_timeout": "15s",
-    "idle_in_transaction_session_timeout": "30s",
+    **{name: f"{seconds}s" for name, seconds in _TIME_LIMITS.items()},
     "random_page_cost": "1.1",
 }
-"""What holds on every connection, as `SHOW` prints it. UTC whatever the server's setting. No statement waits
-longer for a lock, or runs longer, than a caller would wait; and a transaction left open by its process
-releases its locks. The last one is for disks without moving heads: with PostgreSQL's default of 4, pages of a
-large account's members are read by walking the primary key of the whole table.
+"""The settings of every direct connection, as `SHOW` prints them. UTC whatever the server's setting. The last
+one is for disks without moving heads: with PostgreSQL's default of 4, pages of a large account's members are
+read by walking the primary key of the whole table.
 """
+_UTC: Final = frozenset({"UTC", "Etc/UTC"})
 _SERVER_OPTIONS: Final = " ".join(f"-c {name}={value}" for name, value in SERVER_SETTINGS.items())
 
 # An unreachable server is detected within 2 seconds, a broken connection within about 10. Without these, a
@@ -77,6 +83,7 @@ def connect(
     max_overflow: int = 4,
     application: str = "seatsync",
     is_pooled: bool = False,
+    is_declared_direct: bool = False,
 ) -> Engine:
     """An engine for PostgreSQL. An unreachable server is detected within 2 seconds, a frozen one after
     `ANSWER_SECONDS`. Up to `pool_size` connections are kept open; `max_overflow` more are closed after each
@@ -86,8 +93,11 @@ def connect(
     connection of the server. Then nothing may be kept from one transaction to the next: no session-level
     lock, no setting and no prepared statement.
 
+    `is_declared_direct`: the operator says, with DATABASE_DIRECT_URL, that the URL leads to PostgreSQL
+    itself. Then an invented process id is no sign of a pooler: some proxies invent them and pool nothing.
+
     Connecting raises `PoolerMisused` if the URL leads through a pooler and `is_pooled` is not set, or if
-    `SERVER_SETTINGS` are not in force behind it.
+    behind the pooler the time zone is not UTC, or a time limit is off or longer than in `SERVER_SETTINGS`.
     """
     how: dict[str, object] = {"prepare_threshold": None} if is_pooled else {"options": _SERVER_OPTIONS}
     engine = create_engine(
@@ -97,7 +107,12 @@ def connect(
         pool_timeout=5,
         connect_args={**_TIMEOUTS, **how, "application_name": application},
     )
-    event.listen(engine, "do_connect", _connect_through_pooler if is_pooled else _connect_directly)
+    if is_pooled:
+        event.listen(engine, "do_connect", _connect_through_pooler)
+    elif is_declared_direct:
+        event.listen(engine, "do_connect", _connect_directly)
+    else:
+        event.listen(engine, "do_connect", _connect_without_pooler)
     return engine
 
 
@@ -105,29 +120,54 @@ def _connect_directly(
     _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]
 ) -> PatientConnection:
     try:
-        connection = PatientConnection.connect(*arguments, **options)
+        return PatientConnection.connect(*arguments, **options)
     except psycopg.OperationalError as error:
         if "unsupported startup parameter" in str(error):
             raise PoolerMisused(_POOLED_UNAWARES) from None
         raise
-    # A pooler gives its clients process ids of its own invention.
+
+
+def _connect_without_pooler(
+    dialect: object, record: object, arguments: list[Any], options: dict[str, Any]
+) -> PatientConnection:
+    connection = _connect_directly(dialect, record, arguments, options)
     if _ask(connection, "SELECT pg_backend_pid()") != [(connection.info.backend_pid,)]:
         connection.close()
         raise PoolerMisused(_POOLED_UNAWARES)
     return connection
 
 
+def has_pid_of_server(connection: Connection) -> bool:
+    """True if the process id that was announced when the connection began is that of the server's process.
+    A pooler gives its clients process ids of its own invention, and so do some proxies that pool nothing.
+    """
+    driver = connection.connection.driver_connection
+    announced = driver.info.backend_pid if isinstance(driver, PatientConnection) else None
+    return bool(connection.scalar(text("SELECT pg_backend_pid()")) == announced)
+
+
 def _connect_through_pooler(
     _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]
 ) -> PatientConnection:
     connection = PatientConnection.connect(*arguments, **options)
-    read = "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name"
-    found: dict[str, str] = dict(_ask(connection, read, [list(SERVER_SETTINGS)]))
-    if found != SERVER_SETTINGS:
+    # The view has time limits in milliseconds, and calls the time zone "TimeZone".
+    read = "SELECT lower(name), setting FROM pg_settings WHERE lower(name) = ANY (%s)"
+    found: dict[str, str] = dict(_ask(connection, read, [["timezone", *_TIME_LIMITS]]))
+    if wrong := _wrong_settings(found):
         user = connection.info.user
         connection.close()
-        raise PoolerMisused(_explain_settings(user, found))
+        raise PoolerMisused(_explain_settings(user, wrong))
     return connection
+
+
+def _wrong_settings(found: Mapping[str, str]) -> dict[str, str]:
+    """Those of the found settings that the service cannot work with, as they are shown to the operator."""
+    wrong = {} if found["timezone"] in _UTC else {"timezone": found["timezone"]}
+    for name, seconds in _TIME_LIMITS.items():
+        milliseconds = int(found[name])
+        if not 0 < milliseconds <= seconds * 1000:
+            wrong[name] = f"{milliseconds} ms" if milliseconds else "off"
+    return wrong
 
 
 def _ask(connection: PatientConnection, query: LiteralString, parameters: Sequence[object] = ()) -> list[Any]:
@@ -140,20 +180,22 @@ def _ask(connection: PatientConnection, query: LiteralString, parameters: Sequen
 
 _POOLED_UNAWARES: Final = (
     "The database is reached through a connection pooler such as PgBouncer, which would lose time limits and "
-    "locks of the service. Set DATABASE_URL to the pooler, and DATABASE_DIRECT_URL to PostgreSQL itself."
+    "locks of the service. Set DATABASE_URL to the pooler, and DATABASE_DIRECT_URL to PostgreSQL itself. If "
+    "DATABASE_URL is a direct address, behind a proxy that pools nothing, set DATABASE_DIRECT_URL to it too."
 )
 
 
-def _explain_settings(user: str, found: Mapping[str, str]) -> str:
-    wrong = {name: wanted for name, wanted in SERVER_SETTINGS.items() if found[name] != wanted}
-    differences = ", ".join(f"{name} is {found[name]} instead of {wanted}" for name, wanted in wrong.items())
+def _explain_settings(user: str, wrong: Mapping[str, str]) -> str:
+    differences = ", ".join(
+        f"{name} is {found} instead of {SERVER_SETTINGS[name]}" for name, found in wrong.items()
+    )
     message = (
         f"DATABASE_URL leads through a connection pooler, and behind it {differences}. A pooler does not "
         "take such settings from its clients. Set them for the user, then have the pooler open new "
         "connections (RECONNECT in PgBouncer's console):"
     )
     return "\n".join(
-        [message, *(f"  ALTER ROLE \"{user}\" SET {name} = '{wanted}';" for name, wanted in wrong.items())]
+        [message, *(f"  ALTER ROLE \"{user}\" SET {name} = '{SERVER_SETTINGS[name]}';" for name in wrong)]
     )
 
 

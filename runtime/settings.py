@@ -269,7 +269,12 @@ class Settings(BaseModel):
 
     @property
     def is_pooled(self) -> bool:
-        """True if DATABASE_URL leads through a connection pooler."""
+        """True if DATABASE_URL leads through a connection pooler: PostgreSQL itself has another address."""
+        return self.database_direct_url not in (None, self.database_url)
+
+    @property
+    def is_declared_direct(self) -> bool:
+        """True if the operator says, with DATABASE_DIRECT_URL, that `direct_url` is PostgreSQL itself."""
         return self.database_direct_url is not None
 
     @property

@@ -95,7 +95,9 @@ def build(
             proxy=settings.proxy.get_secret_value() if settings.proxy else None,
         ),
         direct_engine=(
-            connect(settings.database_direct_url, pool_size=1, application=application)
+            connect(
+                settings.database_direct_url, pool_size=1, application=application, is_declared_direct=True
+            )
             if settings.database_direct_url
             else None
         ),
@@ -112,16 +114,19 @@ def connect_engine(
         max_overflow=max_overflow,
         application=application,
         is_pooled=settings.is_pooled,
+        is_declared_direct=settings.is_declared_direct,
     )
 
 
 def check_direct_url(settings: Settings) -> None:
-    """Raise `PoolerMisused` if DATABASE_DIRECT_URL leads through a pooler too. Does nothing if it cannot be
-    reached.
+    """Raise `PoolerMisused` if DATABASE_DIRECT_URL leads through a pooler that refuses start options. Does
+    nothing if it cannot be reached.
     """
     if settings.database_direct_url is None:
         return
-    engine = connect(settings.database_direct_url, pool_size=1, application="seatsync-start")
+    engine = connect(
+        settings.database_direct_url, pool_size=1, application="seatsync-start", is_declared_direct=True
+    )
     with suppress(SQLAlchemyError), engine.connect():
         pass
     engine.dispose()

@@ -13,6 +13,7 @@ from cli.doctor.result import Level, Result, ok
 from domain.errors import PoolerMisused
 from models import account
 from models.assignment import shared_addresses
+from models.database import has_pid_of_server
 from runtime.wiring import Runtime
 
 _MAX_SKEW = timedelta(minutes=1)
@@ -45,8 +46,8 @@ def _direct_address(runtime: Runtime) -> Iterator[Result]:
         return
     name = "direct database"
     try:
-        with runtime.direct_engine.connect():
-            yield ok(name, "PostgreSQL responds without the pooler.")
+        with runtime.direct_engine.connect() as connection:
+            is_certain = has_pid_of_server(connection)
     except SQLAlchemyError as error:
         yield Result(
             Level.FAILURE,
@@ -61,6 +62,22 @@ def _direct_address(runtime: Runtime) -> Iterator[Result]:
             "DATABASE_DIRECT_URL leads through a pooler too.",
             "Set it to PostgreSQL itself. Meanwhile no notices are sent.",
         )
+    else:
+        yield direct_address(is_certain=is_certain)
+
+
+def direct_address(*, is_certain: bool) -> Result:
+    """The result for a direct address that responds. `is_certain`: it surely leads to PostgreSQL itself."""
+    name = "direct database"
+    if is_certain:
+        return ok(name, "PostgreSQL responds without the pooler.")
+    return Result(
+        Level.WARNING,
+        name,
+        "DATABASE_DIRECT_URL leads through a proxy that gives connections process ids of its own.",
+        "If it is a connection pooler, time limits and locks are lost: set DATABASE_DIRECT_URL to PostgreSQL "
+        "itself. If it pools nothing, as with Neon's direct address, there is nothing to do.",
+    )
 
 
 def _addresses(runtime: Runtime) -> Iterator[Result]:

@@ -22,6 +22,7 @@ from tests.servers import Databases
 pytestmark = pytest.mark.long(seconds=30)
 
 BEFORE = "0016"
+INDEXES = "0018"
 ACCOUNTS = 10_000  # with 100,000 assignments, 200,000 audit rows and 100,000 events
 REPORT_SECONDS = 3.0
 
@@ -119,12 +120,12 @@ def test_an_index_whose_build_was_interrupted_is_built_again(database: Engine):
 
 
 def test_after_an_interruption_the_indexes_that_are_there_are_not_built_again(database: Engine):
-    migrations.upgrade(database)
+    migrations.upgrade(database, INDEXES)
     built = place_of(database, "inbox_pending")
     with database.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0017'"))
         connection.execute(text("DROP INDEX inbox_ignored"))
-    migrations.upgrade(database)
+    migrations.upgrade(database, INDEXES)
     assert place_of(database, "inbox_pending") == built
     assert definition(database, "inbox_ignored")
 

@@ -120,6 +120,12 @@ def test_without_a_direct_address_there_is_no_pooler(enough: dict[str, str]):
     assert (settings.is_pooled, settings.direct_url) == (False, settings.database_url)
 
 
+def test_an_address_that_is_named_as_the_direct_one_is_no_pooler_s(enough: dict[str, str]):
+    url = "postgresql://server/db"
+    settings = Settings.from_env({**enough, "DATABASE_URL": url, "DATABASE_DIRECT_URL": url})
+    assert (settings.is_pooled, settings.is_declared_direct) == (False, True)
+
+
 def test_a_direct_address_alone_is_refused(enough: dict[str, str]):
     told = complaint({**enough, "DATABASE_DIRECT_URL": "postgresql://server/db"})
     assert "DATABASE_DIRECT_URL: is set, and DATABASE_URL is not" in told

@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
-from domain.errors import SettingsError
+from domain.errors import PoolerMisused, SettingsError
 from models import generation, sync_queue
 from models.generation import GenerationState
 from runtime import installation, schema
@@ -55,12 +55,14 @@ def alive() -> Response:
 @health.get(
     "/readyz",
     summary="Readiness: database, broker and processing lag",
-    description="503 while the database is unreachable, not migrated, or belongs to another mode or "
-    "business. A missing broker is only reported, since deliveries are stored and processed without it. "
-    "`lagging` is a warning: an event has been unprocessed for five minutes, or a subscription has been due "
-    "for a minute and no worker has leased it (ages by the database clock). `outdated`: a newer catalogue or "
-    "release is in force, so this process evaluates no accounts; restart it with the newer one. Its other "
-    "calls work as before.",
+    description="503 while the service cannot work with the database; the problem's `database` says why. "
+    "`away`: unreachable. `not_migrated`: older than this release. `not_ours`: it belongs to another mode or "
+    "business. `pooler_misused`: reached through a connection pooler that loses time limits or locks. A "
+    "missing broker is only reported, since deliveries are stored and processed without it. `lagging` is a "
+    "warning: an event has been unprocessed for five minutes, or a subscription has been due for a minute "
+    "and no worker has leased it (ages by the database clock). `outdated`: a newer catalogue or release is "
+    "in force, so this process evaluates no accounts; restart it with the newer one. Its other calls work as "
+    "before.",
     responses=responses(Readiness, 503),
 )
 @public
@@ -76,6 +78,8 @@ def ready() -> Response:
             in_force = generation.state_of(session, runtime.catalog)
     except SQLAlchemyError:
         return _not_ready("The database is unreachable.", {"database": "away"})
+    except PoolerMisused as error:
+        return _not_ready(error.message, {"database": "pooler_misused"})
     except SettingsError as error:
         return _not_ready(error.message, {"database": "not_ours"})
     return json_response(

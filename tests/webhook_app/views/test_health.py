@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import migrations
 from domain import findings
+from domain.errors import PoolerMisused
 from models import drift_finding, inbox, installation, row_count
 from models.database import connect
 from models.inbox import InboxState
@@ -37,6 +38,17 @@ def test_with_the_database_of_another_mode_it_is_not_ready(anyone: FlaskClient, 
     answer = anyone.get("/readyz")
     assert (answer.status_code, answer.json["database"]) == (503, "not_ours")
     assert "belongs to live_mode" in answer.json["detail"]
+
+
+def test_behind_a_pooler_that_loses_locks_it_is_not_ready(
+    anyone: FlaskClient, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(_session: object) -> str:
+        raise PoolerMisused("The database is reached through a connection pooler.")
+
+    monkeypatch.setattr(schema, "revision_of", refuse)
+    answer = anyone.get("/readyz")
+    assert (answer.status_code, answer.json["database"]) == (503, "pooler_misused")
 
 
 def with_broker(runtime: Runtime, url: str) -> Runtime:
