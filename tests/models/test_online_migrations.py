@@ -21,6 +21,8 @@ from tests.servers import Databases
 
 pytestmark = pytest.mark.long(seconds=30)
 
+# The oldest schema that claims of this release need.
+OLDEST_FOR_CLAIMS = "0020"
 BEFORE = "0016"
 ACCOUNTS = 10_000  # with 100,000 assignments, 200,000 audit rows and 100,000 events
 REPORT_SECONDS = 3.0
@@ -99,6 +101,7 @@ def a_long_report(engine: Engine) -> Iterator[None]:
 
 
 def test_no_claim_waits_longer_than_a_second_for_the_migration_of_a_filled_database(database: Engine):
+    migrations.upgrade(database, OLDEST_FOR_CLAIMS)
     url = database.url.render_as_string(hide_password=False)
     fill(url, a_catalog(), accounts=ACCOUNTS, largest_members=100)
     calls = Claims(session_factory(database))
@@ -119,12 +122,12 @@ def test_an_index_whose_build_was_interrupted_is_built_again(database: Engine):
 
 
 def test_after_an_interruption_the_indexes_that_are_there_are_not_built_again(database: Engine):
-    migrations.upgrade(database)
+    migrations.upgrade(database, "0018")
     built = place_of(database, "inbox_pending")
     with database.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0017'"))
         connection.execute(text("DROP INDEX inbox_ignored"))
-    migrations.upgrade(database)
+    migrations.upgrade(database, "0018")
     assert place_of(database, "inbox_pending") == built
     assert definition(database, "inbox_ignored")
 
