@@ -1,1 +1,1 @@
-"""Measures each bar of benchmarks/README.md against its baseline: `python -m benchmarks`."""
+"""Measures each path against its baseline, for the bars in docs/performance.md: `python -m benchmarks`."""

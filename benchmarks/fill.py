@@ -85,6 +85,24 @@ _NOTICES = """
            now() - interval '29 days' * (1 - n / (%(accounts)s * 2.0))
     FROM generate_series(1, %(accounts)s * 2) AS n
 """
+# They are kept for more than a year, so that none is sent twice.
+_NOTICES_OF_OCCASIONS = """
+    INSERT INTO notices (message_id, account_id, type, data, once, created_at)
+    SELECT 'msg_of_occasion_' || n, 'team-' || n, 'seat.grace_ending', '{"seat_type": "full"}', n::text,
+           now() - (31 + mod(n * 7919, 360)) * interval '1 day'
+    FROM generate_series(1, %(accounts)s) AS n
+"""
+# One per account. Every 20th is scheduled, every fifth was a preview of the last two days.
+_CANCELLATIONS = """
+    INSERT INTO cancellations (id, account_id, subscription_id, state, kind, created_at, history)
+    SELECT 'can_' || n, 'team-' || n, 'sub_' || n - 1, state, 'at_renewal',
+           CASE state WHEN 'expired' THEN now() - mod(n, 47) * interval '1 hour'
+                      ELSE now() - mod(n, 400) * interval '1 day' END, '[]'
+    FROM generate_series(1, %(accounts)s) AS n,
+         LATERAL (SELECT CASE WHEN mod(n, 20) = 0 THEN 'scheduled' WHEN mod(n, 5) = 1 THEN 'expired'
+                              WHEN mod(n, 5) = 2 THEN 'undone' WHEN mod(n, 5) = 3 THEN 'failed'
+                              ELSE 'applied' END AS state) AS cancellation
+"""
 _FINDINGS = """
     INSERT INTO drift_findings
         (subject, kind, field, message, cause, state, first_seen, last_seen, closed_at)
@@ -112,6 +130,8 @@ _TABLES = (
     _ASSIGNMENTS,
     _ASSIGNMENTS_OF_THE_LARGEST,
     _NOTICES,
+    _NOTICES_OF_OCCASIONS,
+    _CANCELLATIONS,
     _FINDINGS,
 )
 
@@ -119,8 +139,8 @@ _TABLES = (
 def fill(database_url: str, catalog: Catalog, *, accounts: int, largest_members: int) -> None:
     """Fill the database with that many accounts, and one further account with `largest_members` members.
 
-    Each account has 1.2 subscriptions, 10 events in the inbox, 20 audit rows, 10 members, 2 notices and one
-    drift finding. The catalogue must sell `pdt_team`.
+    Each account has 1.2 subscriptions, 10 events in the inbox, 20 audit rows, 10 members, 3 notices, one
+    cancellation and one drift finding. The catalogue must sell `pdt_team`.
     """
     snapshot = SubscriptionSnapshot(
         subscription_id="sub_0",

@@ -28,7 +28,6 @@ from sqlalchemy import (
     UniqueConstraint,
     and_,
     func,
-    or_,
     select,
     tuple_,
     update,
@@ -50,7 +49,11 @@ class DeliveryState(StrEnum):
 
 class StoredNotice(Base):
     __tablename__ = "notices"
-    __table_args__ = (Index(None, "account_id", "id"), Index(None, "created_at"))
+    __table_args__ = (
+        Index(None, "account_id", "id"),
+        Index(None, "created_at"),
+        Index("notices_of_no_occasion", "created_at", postgresql_where=sql("once IS NULL")),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     # The `webhook-id`: the same for every attempt, so that receivers can recognise repeats.
@@ -292,13 +295,14 @@ def delete_old(session: Session, age: timedelta, *, occasions: timedelta, limit:
     than `occasions`, since they could be sent again after that. Notices with pending or dead deliveries stay.
     Returns how many.
     """
-    unfinished = _any_delivery(NoticeDelivery.state != DeliveryState.DELIVERED)
-    is_old = and_(
-        StoredNotice.created_at < func.now() - age,
-        or_(StoredNotice.once.is_(None), StoredNotice.created_at < func.now() - occasions),
-        ~unfinished,
-    )
-    return delete_slice(session, is_old, oldest_by=StoredNotice.created_at, limit=limit)
+    is_finished = ~_any_delivery(NoticeDelivery.state != DeliveryState.DELIVERED)
+    # Two ranges of an index each, so that notices of an occasion are not looked at before their time.
+    deleted = 0
+    for of_no_occasion, kept in ((True, age), (False, occasions)):
+        kind = StoredNotice.once.is_(None) if of_no_occasion else StoredNotice.once.is_not(None)
+        is_old = and_(kind, StoredNotice.created_at < func.now() - kept, is_finished)
+        deleted += delete_slice(session, is_old, oldest_by=StoredNotice.created_at, limit=limit - deleted)
+    return deleted
 
 
 def _any_delivery(condition: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -33,7 +33,7 @@ class RowCount(Base):
 
 @dataclass(frozen=True, slots=True)
 class Deliveries:
-    """All deliveries that were ever accepted, and those among them that were ignored."""
+    """All deliveries that were ever accepted, and those among them that were ignored on arrival."""
 
     accepted: int = 0
     ignored: int = 0

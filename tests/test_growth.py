@@ -18,6 +18,7 @@ from benchmarks.fill import LARGEST, fill, schedule_verification
 from models import (
     account,
     assignment,
+    cancellation,
     drift_finding,
     idempotency_key,
     inbox,
@@ -40,7 +41,7 @@ pytestmark = pytest.mark.long(seconds=15)
 
 ACCOUNTS: Final = 2_000  # with 20,000 members and events, and 40,000 audit rows
 LARGEST_MEMBERS: Final = 2_000
-FEW_PAGES: Final = 100
+FEW_PAGES: Final = 150  # a claim reads 105, as many with ten times the accounts
 OF_ONE_ACCOUNT: Final = 400
 OF_THE_LARGEST: Final = 1_000
 
@@ -103,7 +104,11 @@ def claim(session: Session) -> None:
 
 
 def inputs(account_id: str) -> Query:
-    return lambda session: evaluation_inputs.load(session, [account_id], CATALOG, "sub_7")
+    def load(session: Session) -> None:
+        locked = subscription.lock(session, [account_id])
+        evaluation_inputs.load_with(session, [account_id], locked, CATALOG, "sub_7")
+
+    return load
 
 
 QUERIES: Final[dict[str, Query]] = {
@@ -116,6 +121,7 @@ QUERIES: Final[dict[str, Query]] = {
     ),
     "notices to send": notice_endpoint.any_due,
     "seat changes to settle": lambda session: seat_change.due_changes(session, limit=1),
+    "cancellations to settle": lambda session: cancellation.due(session, limit=1),
     "purchases to make": lambda session: purchase_queue.due_accounts(session, limit=1),
     # Health and metrics.
     "longest overdue sync": sync_queue.longest_overdue,
@@ -171,6 +177,7 @@ QUERIES: Final[dict[str, Query]] = {
     "old findings": lambda session: drift_finding.delete_old(session, timedelta(days=300), limit=10),
     "old responses": lambda session: idempotency_key.delete_old(session, limit=10),
     "old previews": lambda session: seat_change.delete_previews(session, DAY, limit=10),
+    "old previews of cancellations": lambda session: cancellation.delete_previews(session, DAY, limit=10),
 }
 
 

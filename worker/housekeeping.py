@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from models import (
     cancellation,
@@ -60,17 +63,33 @@ def housekeep_if_due(runtime: Runtime) -> int:
 
 
 def housekeep(runtime: Runtime, *, until: float = math.inf) -> int:
-    """Delete old rows that need no more work, until the monotonic time `until`. Return how many."""
-    with runtime.sessions.begin() as session:
+    """Delete old rows that need no more work, until the monotonic time `until`. Return how many.
+
+    If one deletion fails, the others are done all the same; then the first error is raised.
+    """
+    with runtime.sessions.begin() as session:  # before old events are deleted
         row_count.advance_deliveries(session)
-        deleted = scheduled_job.delete_old(session) + reconcile_pass.delete_old(session, _PASSES_KEPT)
-    for delete in _DELETIONS:
-        deleted += _in_slices(runtime, delete, until)
+    deletions: list[Callable[[Runtime], int]] = [_delete_jobs_and_passes]
+    deletions += [partial(_in_slices, delete, until) for delete in _DELETIONS]
+    deleted, first_error = 0, None
+    for deletion in deletions:
+        try:
+            deleted += deletion(runtime)
+        except SQLAlchemyError as error:
+            log.warning("old rows not deleted", extra={"error": type(error).__name__})
+            first_error = first_error or error
     log.info("housekeeping done", extra={"rows": deleted})
+    if first_error is not None:
+        raise first_error
     return deleted
 
 
-def _in_slices(runtime: Runtime, delete: partial[int], until: float) -> int:
+def _delete_jobs_and_passes(runtime: Runtime) -> int:
+    with runtime.sessions.begin() as session:
+        return scheduled_job.delete_old(session) + reconcile_pass.delete_old(session, _PASSES_KEPT)
+
+
+def _in_slices(delete: partial[int], until: float, runtime: Runtime) -> int:
     """Delete slice by slice, each in a transaction of its own."""
     total, last = 0, _SLICE
     while last == _SLICE and time.monotonic() < until:

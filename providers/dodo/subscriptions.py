@@ -89,7 +89,8 @@ def list_item(data: JsonObject) -> ListItem:
     The fingerprint is made of the provider's own values, unread. A retrieved subscription has no such
     fingerprint, since the two need not be written alike.
     """
-    listed = repr(list(map(data.get, LISTED)))
+    # An absent field means something else than null, and no JSON value reads like the ellipsis.
+    listed = repr([data.get(field, ...) for field in LISTED])
     return ListItem(
         data["subscription_id"],
         fields.moment(data.get("created_at")),

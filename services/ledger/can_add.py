@@ -50,6 +50,9 @@ def may_add(session: Session, account_id: str, role: str, count: int, catalog: C
     decision = policy.decide(situation)
     if not decision.granted and policy.BUYS:
         decision = _decide_purchase(session, found, situation, decision, catalog)
+    elif not decision.granted:
+        maximum = purchase_limits.maximum_of(session, found.id, seat_type, balance, catalog)
+        decision = _without_impossible_advice(decision, situation, maximum)
     return CanAddResult(decision, seat_type, balance)
 
 
@@ -65,6 +68,18 @@ def _decide_purchase(
         return Decision(granted=False, code=refused.code, message=refused.message)
     message = f"{seat_words(decision.to_buy, seat_type)} would be bought first."
     return Decision(granted=True, code="granted_by_purchase", message=message, to_buy=decision.to_buy)
+
+
+def _without_impossible_advice(decision: Decision, situation: Situation, maximum: int | None) -> Decision:
+    """The refusal; if the product is not sold with so many seats, without the advice to buy them."""
+    if maximum is None or situation.used + situation.requested <= maximum:
+        return decision
+    message = (
+        f"{seat_words(situation.requested, situation.seat_type)} requested: {situation.used} of "
+        f"{situation.purchased} are used, and with its product the account can have at most {maximum}. "
+        "Release members or change the plan."
+    )
+    return replace(decision, message=message)
 
 
 def _balance_after_lapses(session: Session, found: Account, seat_type: str) -> Balance:

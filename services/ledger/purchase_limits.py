@@ -109,6 +109,17 @@ def paused_until(session: Session, account_id: str, failures: Sequence[SeatChang
     return failures[0].moved_at + pause_after(len(failures))
 
 
+def maximum_of(
+    session: Session, account_id: str, seat_type: str, balance: Balance, catalog: Catalog
+) -> int | None:
+    """The most seats the account can have by a change of its only active subscription.
+
+    None if its product has no maximum, or if there are several subscriptions or none.
+    """
+    active = changeable_of(session, account_id, [seat_type])
+    return _maximum(active[0], seat_type, balance, catalog) if len(active) == 1 else None
+
+
 def _maximum(subscription: Subscription, seat_type: str, balance: Balance, catalog: Catalog) -> int | None:
     """The most seats the account can have: the product's maximum, plus seats from other sources.
 

@@ -31,7 +31,7 @@ _SELECT_UNLIKE: Final = r"""
     SELECT listed.id, known.id IS NULL, known.snapshot, known.verified_at, known.looked_at,
            known.fingerprint IS DISTINCT FROM listed.fingerprint,
            known.unlisted_since IS NOT NULL OR known.id IN (SELECT subject FROM missing),
-           known.hint > known.synced AND NOT known.routine
+           known.hint > known.synced AND NOT known.routine, known.fingerprint
     FROM unnest(string_to_array(%(ids)s, E'\n'), string_to_array(%(fingerprints)s, E'\n'))
          AS listed (id, fingerprint)
     LEFT JOIN LATERAL (SELECT * FROM subscriptions WHERE id = listed.id OFFSET 0) AS known ON true
@@ -42,11 +42,16 @@ _SELECT_UNLIKE: Final = r"""
 # In id order, as everywhere, to avoid deadlocks.
 _LOCK = sql("SELECT FROM subscriptions WHERE id = ANY(cast(:ids AS text[])) ORDER BY id FOR UPDATE")
 
+# The rows were compared before they were locked. If a sync has stored other values since, the list item's
+# fingerprint does not stand for them. So the sync's own is kept, and the next pass compares the values again.
 _MARK_LISTED = sql(
     """
     UPDATE subscriptions AS known
-    SET fingerprint = coalesce(listed.fingerprint, known.fingerprint), unlisted_since = NULL
-    FROM unnest(cast(:ids AS text[]), cast(:fingerprints AS text[])) AS listed (id, fingerprint)
+    SET fingerprint = CASE WHEN known.fingerprint IS NOT DISTINCT FROM listed.compared
+                           THEN coalesce(listed.fingerprint, known.fingerprint) ELSE known.fingerprint END,
+        unlisted_since = NULL
+    FROM unnest(cast(:ids AS text[]), cast(:fingerprints AS text[]), cast(:compared AS text[]))
+         AS listed (id, fingerprint, compared)
     WHERE known.id = listed.id AND known.id = ANY(cast(:ids AS text[]))
     """
 )
@@ -65,6 +70,7 @@ class _Row(NamedTuple):
     has_other_fingerprint: bool
     was_missing: bool
     is_pending: bool
+    fingerprint: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,7 @@ def compare(
     stored = [row for row in rows if row.id in changes]
     _request_syncs(session, rows, changes)
     # A sync stores the new values of what differs. Without a difference, it was written in another way.
-    _mark_listed(session, {name: None if changes[name] else items[name].fingerprint for name in changes})
+    _mark_listed(session, stored, [None if changes[row.id] else items[row.id].fingerprint for row in stored])
     unknown = [row.id for row in rows if row.is_unknown]
     comparable = [row for row in stored if not row.is_pending and not _was_synced_after(row, as_of)]
     found = _difference_findings(session, comparable, changes, trusted_for)
@@ -139,10 +145,14 @@ def _request_syncs(session: Session, rows: Sequence[_Row], changes: Mapping[str,
     raise_hints(session, never_synced | differing | listed_again, routine=True)
 
 
-def _mark_listed(session: Session, fingerprints: Mapping[str, str | None]) -> None:
+def _mark_listed(session: Session, rows: Sequence[_Row], fingerprints: Sequence[str | None]) -> None:
     """Note that the list shows these, and store their fingerprints; None leaves the stored one as it is."""
-    if fingerprints:
-        parameters = {"ids": list(fingerprints), "fingerprints": list(fingerprints.values())}
+    if rows:
+        parameters = {
+            "ids": [row.id for row in rows],
+            "fingerprints": fingerprints,
+            "compared": [row.fingerprint for row in rows],
+        }
         session.execute(_MARK_LISTED, parameters)
 
 

@@ -21,6 +21,8 @@ from tests.servers import Databases
 
 pytestmark = pytest.mark.long(seconds=30)
 
+# The oldest schema that claims of this release need.
+OLDEST_FOR_CLAIMS = "0020"
 BEFORE = "0016"
 INDEXES = "0018"
 ACCOUNTS = 10_000  # with 100,000 assignments, 200,000 audit rows and 100,000 events
@@ -100,6 +102,7 @@ def a_long_report(engine: Engine) -> Iterator[None]:
 
 
 def test_no_claim_waits_longer_than_a_second_for_the_migration_of_a_filled_database(database: Engine):
+    migrations.upgrade(database, OLDEST_FOR_CLAIMS)
     url = database.url.render_as_string(hide_password=False)
     fill(url, a_catalog(), accounts=ACCOUNTS, largest_members=100)
     calls = Claims(session_factory(database))

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
 
-from models import account, seat_change
+from models import account, reconcile_pass, seat_change
 from models.seat_change import ChangeState, SeatChange
 from runtime.wiring import Runtime
 from services.ledger import links
@@ -96,3 +97,14 @@ def test_old_rows_are_deleted_in_slices_until_none_is_left(runtime: Runtime, mon
 def test_what_a_run_has_no_time_for_is_left_to_the_next(runtime: Runtime):
     with_old_responses(runtime, 5)
     assert (housekeep(runtime, until=0), housekeep(runtime)) == (0, 5)
+
+
+def test_a_deletion_that_fails_stops_no_other(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
+    with_old_responses(runtime, 5)
+    monkeypatch.setattr(
+        reconcile_pass, "delete_old", lambda session, _age: session.execute(text("DELETE FROM no_such_table"))
+    )
+    with pytest.raises(ProgrammingError):
+        housekeep(runtime)
+    with runtime.sessions() as session:
+        assert session.scalar(text("SELECT count(*) FROM idempotency_keys")) == 0

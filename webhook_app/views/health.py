@@ -153,7 +153,7 @@ class _Gauges(Collector):
         )
         yield CounterMetricFamily(
             "seatsync_inbox_ignored",
-            "Deliveries that were ignored because they are not about seats, in all",
+            "Deliveries that were ignored on arrival, in all",
             value=current.deliveries.ignored,
         )
         yield _by_label(

@@ -493,6 +493,14 @@ def test_each_field_of_a_list_item_changes_its_fingerprint(dodo, stub, field):
     assert read_item(dodo, stub, **{field: "changed"}).fingerprint != read_item(dodo, stub).fingerprint
 
 
+@pytest.mark.parametrize("field", LISTED)
+def test_an_absent_field_gives_another_fingerprint_than_null(dodo, stub, field):
+    assert (
+        read_item(dodo, stub, **{field: ...}).fingerprint
+        != read_item(dodo, stub, **{field: None}).fingerprint
+    )
+
+
 def test_other_fields_do_not_change_the_fingerprint_of_a_list_item(dodo, stub):
     assert read_item(dodo, stub, currency="USD").fingerprint == read_item(dodo, stub).fingerprint
 

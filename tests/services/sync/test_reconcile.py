@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from domain.provider_errors import BudgetSpent, TransientError
 from domain.snapshot import AddonQuantity, ScheduledChange, SubscriptionSnapshot
 from models import sync_queue
 from models.reconcile_sighting import Sighting
 from models.subscription import Subscription
-from providers.base import ListPage
+from providers.base import ListItem, ListPage
 from runtime.wiring import Runtime
 from services.sync import list_comparison
 from services.sync import reconcile as reconciling
@@ -226,6 +227,29 @@ def test_a_row_without_a_fingerprint_is_compared_by_its_snapshot(runtime: Runtim
     change(runtime, "UPDATE subscriptions SET fingerprint = NULL")
     assert complete_pass(runtime).differing == 0
     assert the(runtime, Subscription).fingerprint is not None
+
+
+def test_a_change_that_a_sync_stores_while_the_pass_compares_is_not_taken_for_listed(
+    runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+):
+    known(runtime, provider)
+    before = provider.subscriptions["sub_1"]
+    select = list_comparison._select_unlike
+
+    def select_just_before_a_sync(
+        session: Session, items: Iterable[ListItem]
+    ) -> Sequence[list_comparison._Row]:
+        rows = select(session, items)
+        provider.subscriptions["sub_1"] = a_snapshot(quantity=9)
+        deliver(runtime, "msg_2")
+        sync_now(runtime)
+        return rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(list_comparison, "_select_unlike", select_just_before_a_sync)
+        complete_pass(runtime)
+    provider.subscriptions["sub_1"] = before  # and the delivery about it is lost
+    assert complete_pass(runtime).differing == 1
 
 
 # Pages, pauses and what comes between.

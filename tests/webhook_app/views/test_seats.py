@@ -12,7 +12,8 @@ from sqlalchemy import text
 from models import inbox, sync_queue
 from runtime.wiring import Runtime
 from services.ledger import links, unverified_webhooks
-from tests.factories import a_cause, a_snapshot, an_arrival
+from services.ledger.can_add import may_add
+from tests.factories import CATALOG_TEXT, a_cause, a_snapshot, an_arrival, parse_once
 from tests.webhook_app.setup_helpers import bought, claimed
 
 
@@ -199,6 +200,20 @@ def test_can_add_says_yes_or_no_and_why(client: FlaskClient, runtime: Runtime, a
     bought(runtime)
     document = client.get(f"/v1/accounts/acme/can-add?{asked}").json
     assert tuple(document[name] for name in ("allowed", "code", "seat_type", "available")) == told
+
+
+@pytest.mark.parametrize(
+    ("count", "advice"),
+    [(7, "Buy 2 full seats more."), (8, "at most 7. Release members or change the plan.")],
+)
+def test_can_add_advises_no_more_seats_than_the_product_is_sold_with(
+    runtime: Runtime, count: int, advice: str
+):
+    bought(runtime)
+    catalog = parse_once(CATALOG_TEXT.replace('"Team"', '"Team"\nmaximum = { full = 7 }'))
+    with runtime.sessions() as session:
+        told = may_add(session, "acme", "member", count, catalog)
+    assert told.decision.message.endswith(advice)
 
 
 def test_can_add_while_suspended_is_refused_as_blocked(client: FlaskClient, runtime: Runtime):
