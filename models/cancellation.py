@@ -28,6 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from domain.errors import CancellationNotFound, ChangeInFlight
+from models import account
 from models.account import now
 from models.base import Base, Counter, Json, Moment, Written, delete_slice
 
@@ -183,6 +184,16 @@ def by_token(session: Session, account_id: str, token: str) -> Cancellation:
 def lock(session: Session, cancellation_id: str) -> Cancellation:
     """The cancellation, locked."""
     return session.get_one(Cancellation, cancellation_id, with_for_update=True, populate_existing=True)
+
+
+def lock_with_account(session: Session, cancellation_id: str) -> Cancellation:
+    """The cancellation, locked after the row of its account.
+
+    For transactions that add a notice, which locks the account as well: everybody takes the two locks in this
+    order, so that nobody waits for the other.
+    """
+    account.lock(session, session.get_one(Cancellation, cancellation_id).account_id)
+    return lock(session, cancellation_id)
 
 
 def set_state(

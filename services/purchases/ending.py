@@ -345,13 +345,13 @@ def _send(
 
 def _fail(runtime: Runtime, cancellation_id: str, error: ProviderError) -> None:
     with runtime.sessions.begin() as session:
-        row = cancellation.lock(session, cancellation_id)
+        row = cancellation.lock_with_account(session, cancellation_id)
         if row.state == CancellationState.SUBMITTED:
             cancellations.fail(session, row, error.code, error.message, helps=error.retry_helps)
 
 
 def _withdraw_undo(runtime: Runtime, cancellation_id: str, error: ProviderError) -> None:
     with runtime.sessions.begin() as session:
-        row = cancellation.lock(session, cancellation_id)
+        row = cancellation.lock_with_account(session, cancellation_id)
         if row.undo_sent_at is not None:
             cancellations.fail_undo(session, row, error.code, error.message, helps=error.retry_helps)

@@ -82,7 +82,7 @@ def _conclude(runtime: Runtime, cancellation_id: str, checked_at: datetime) -> N
     it, or if it has taken too long. Otherwise check again later.
     """
     with runtime.sessions.begin() as session:
-        row = cancellation.lock(session, cancellation_id)
+        row = cancellation.lock_with_account(session, cancellation_id)
         sent_at = _sent_at(row)
         if sent_at is None:
             return
