@@ -370,6 +370,28 @@ def test_only_what_is_scheduled_can_be_undone(service: Runtime, sold: str):
         undone(service, row)
 
 
+def test_what_is_still_under_way_can_be_undone_later(service: Runtime, world: World, sold: str):
+    world.board.turn({"api_cut_before_probability": 1.0, "api_fault_routes": ["PATCH *"]})
+    row = cancelled(service)
+    with pytest.raises(ChangeInFlight) as refusal:
+        undone(service, row)
+    assert refusal.value.details["retry_helps"] is True
+
+
+def test_an_undo_of_what_ends_meanwhile_is_refused(
+    service: Runtime, world: World, sold: str, monkeypatch: pytest.MonkeyPatch
+):
+    row = cancelled(service)
+
+    def ends(_subscription_id: str) -> None:
+        world.apply(sold, lifecycle.cancel, silently=True)
+
+    monkeypatch.setattr(service.provider, "undo_cancellation", ends)
+    with pytest.raises(NotUndoable, match="is applied"):
+        undone(service, row)
+    assert kinds(service) == ["scheduled", "applied"]
+
+
 def test_a_preview_can_be_dropped(service: Runtime, sold: str):
     shown = previewed(service)
     assert undone(service, shown.cancellation).state == State.EXPIRED
