@@ -19,7 +19,7 @@ from domain.cart import Cart
 from domain.catalog.model import Catalog, Product
 from domain.counts import NO_SEATS, cart_seats
 from domain.errors import ProductNotSold
-from domain.provider_errors import TransientError
+from domain.provider_errors import ChangeRefused, TransientError
 from domain.purchase import choice
 from domain.purchase.carts import known_product, new_cart
 from domain.purchase.money import Money
@@ -27,6 +27,7 @@ from domain.purchase.plan import LineKind
 from domain.purchase.sentence import every
 from domain.purchase.steps import SeatStep
 from domain.seat_limit import SeatLimit
+from domain.snapshot import SubscriptionStatus
 from domain.times import moment_words
 from models import account
 from models.subscription import Subscription
@@ -136,15 +137,25 @@ def estimate_for_account(runtime: Runtime, account_id: str, request: SeatRequest
     """Estimate the price of a seat change, from the subscription as last synced.
 
     `seats`, `subscription_id` and `product_id` of the request count. Raises what `preview` raises about the
-    account, the subscription, the product and the seats; `PermanentError`; `TransientError` if the provider
+    account, the subscription, the product and the seats; `ChangeRefused` if the subscription is not active;
+    `PermanentError`; `TransientError` if the provider
     cannot be reached and no price list is cached.
     """
     subscription_id = choose_subscription(runtime, account_id, request)
     with runtime.sessions() as session:
         now = account.now(session)
-        cart = Cart.of(snapshot_of(session, subscription_id))
+        snapshot = snapshot_of(session, subscription_id)
         verified_at = session.get_one(Subscription, subscription_id).verified_at
         balances = balances_from_json(account.get(session, account_id).seats)
+    if snapshot.status != SubscriptionStatus.ACTIVE:
+        raise ChangeRefused(
+            f"The subscription is {snapshot.status}, and only active subscriptions can be changed. If it has "
+            "ended, buy a new one by checkout.",
+            code="subscription_not_active",
+            provider_code=None,
+            retry_helps=False,
+        )
+    cart = Cart.of(snapshot)
     cart_seats(runtime.catalog, cart)  # raises if the present cart cannot be counted
     product = known_product(runtime.catalog, request.product_id or cart.product_id)
     prices = _price_list(runtime, product, now)
