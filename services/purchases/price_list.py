@@ -7,7 +7,7 @@ discounts nor taxes of a customer, and no proration: the preview of a seat chang
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -38,6 +38,8 @@ from services.purchases.refresh import snapshot_of
 
 FRESH_FOR: Final = timedelta(minutes=10)
 """After this time a cached price list is read anew; it is used for longer only if the provider is away."""
+
+_NO_READ_AFTER_FAILURE: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,8 +255,15 @@ def _lines(catalog: Catalog, prices: PriceList, cart: Cart) -> Iterator[PriceLin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
+    """A cached price list. `failed_at`: when it could last not be read anew."""
+
     offer: Offer
     read_at: datetime
+    failed_at: datetime | None = None
+
+    def is_fresh(self, now: datetime) -> bool:
+        has_just_failed = self.failed_at is not None and now - self.failed_at < _NO_READ_AFTER_FAILURE
+        return has_just_failed or now - self.read_at < FRESH_FOR
 
 
 _KEPT: Final = TypeAdapter(_Kept)
@@ -262,17 +271,17 @@ _KEPT: Final = TypeAdapter(_Kept)
 
 def _price_list(runtime: Runtime, product: Product, now: datetime) -> PriceList:
     """The cached price list, or a new one if it is not fresh. An older one is used while the provider cannot
-    be reached.
+    be reached; within 30 seconds after a failure no call waits for the provider.
     """
     kept = _kept(runtime, product.product_id, now)
-    if kept is None or now - kept.read_at >= FRESH_FOR:
+    if kept is None or not kept.is_fresh(now):
         try:
             kept = _Kept(offer=offer_of(runtime.provider, product), read_at=now)
         except TransientError:
             if kept is None:
                 raise
-        else:
-            runtime.cache.keep_price_list(product.product_id, orjson.dumps(asdict(kept)))
+            kept = replace(kept, failed_at=now)
+        runtime.cache.keep_price_list(product.product_id, orjson.dumps(asdict(kept)))
     return PriceList(offer=kept.offer, read_at=kept.read_at, age=now - kept.read_at)
 
 

@@ -275,6 +275,9 @@ def test_old_prices_are_shown_with_their_age_while_the_provider_is_away(
     make_all_prices_old(monkeypatch)
     world.board.turn({"api_500_probability": 1.0})
     assert prices(buyer, ACCOUNT)["prices_read_at"] == first["prices_read_at"]
+    asked = reads(world)
+    assert prices(buyer, ACCOUNT)["prices_read_at"] == first["prices_read_at"]
+    assert reads(world) == asked
 
 
 def make_all_prices_old(monkeypatch: pytest.MonkeyPatch) -> None:
