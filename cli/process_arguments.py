@@ -48,7 +48,7 @@ def worker(*, only_syncs: bool = False) -> list[str]:
         "worker",
         "--pool=prefork",
         f"--concurrency={1 if only_syncs else 2}",
-        # The worker's name is unique among those of the host.
+        # So that the two kinds have different names on one host.
         *(("--queues=syncs", "--hostname=syncs@%h") if only_syncs else ()),
         "--without-gossip",
         "--without-mingle",

@@ -121,20 +121,22 @@ class Lease:
     young_bodies: tuple[bytes, ...] = ()
 
 
-# Rows are locked in id order to avoid deadlocks. The attempt is counted here and not when it fails, so that
-# an attempt that kills its process counts too.
+# The attempt is counted here and not when it fails, so that an attempt that kills its process counts too.
 _LEASE = """
 WITH due AS MATERIALIZED (
     SELECT id FROM subscriptions
     WHERE id = ANY (%(ids)s) AND hint > synced AND dead_reason IS NULL
       AND (lease_until IS NULL OR lease_until < now()) AND next_at <= now()
-    ORDER BY id FOR UPDATE
+    FOR UPDATE {or_skip}
 )
 UPDATE subscriptions AS leased
 SET fence = fence + 1, lease_until = now() + %(duration)s, attempts = attempts + 1, rung_at = NULL
 FROM due WHERE leased.id = due.id
 RETURNING leased.id, account_id, linked_by, refused_accounts, fence, hint, attempts, now(), routine
 """
+_LEASE_ONE = _LEASE.format(or_skip="")
+# A batch does not wait for a row that somebody else has locked: meanwhile it would lock the others.
+_LEASE_BATCH = _LEASE.format(or_skip="SKIP LOCKED")
 # The states are literals, so that every plan may use the index `inbox_unfinished`.
 _EVENTS = """
 SELECT subscription_id, id, event_id, occurred_at,
@@ -146,13 +148,18 @@ ORDER BY id
 
 
 def lease(session: Session, subscription_ids: Sequence[str], duration: timedelta) -> Sequence[Lease]:
-    """Lease those of the subscriptions that are due and that nobody else has leased, in the given order."""
+    """Lease those of the subscriptions that are due and that nobody else has leased, in the given order.
+
+    One alone waits until its row is free. Of several, those whose rows are locked are left out.
+    """
     # The first statement locks the rows, so no delivery can raise a hint before the second one reads the
     # inbox: the events read are exactly those that `covers_hint` covers. As one statement, it would not see
     # an event that was stored while it waited for a lock.
+    statement = _LEASE_ONE if len(subscription_ids) == 1 else _LEASE_BATCH
     wanted = {"ids": list(subscription_ids), "duration": duration}
     leases = {
-        row[0]: Lease(row[0], placement_from(*row[:4]), *row[4:]) for row in all_rows(session, _LEASE, wanted)
+        row[0]: Lease(row[0], placement_from(*row[:4]), *row[4:])
+        for row in all_rows(session, statement, wanted)
     }
     events: dict[str, list[Row]] = {}
     if leases:

@@ -23,7 +23,7 @@ from models.drift_finding import DriftFinding
 from models.notice import StoredNotice
 from providers.base import Event
 from runtime.wiring import Runtime
-from services.ledger import accounts, batch_claims, claims, members
+from services.ledger import accounts, batch_claims, claims, members, reassignments
 from services.ledger.batch_claims import Outcome
 from services.ledger.claims import ClaimOutcome, ClaimRequest
 from services.ledger.members import MemberUpdate
@@ -155,6 +155,17 @@ class Acme:
         with self.runtime.transaction() as session:
             try:
                 members.rename(session, "acme", member_id, new_id, a_cause())
+            except Refused as refused:
+                return refused.code
+        return "changed"
+
+    def reassigns(self, from_id: str, member_id: str, role: str = "member", **more) -> str:
+        """Move the seat of the member `from_id` to the member `member_id`."""
+        with self.runtime.transaction() as session:
+            request = ClaimRequest(member_id=member_id, role=role, **more)
+            told = (session, "acme", from_id, request)
+            try:
+                reassignments.reassign(*told, catalog=self.runtime.catalog, cause=a_cause())
             except Refused as refused:
                 return refused.code
         return "changed"

@@ -87,7 +87,7 @@ class Stack:
             )
         ready = "seatsync is ready on"
         wait_until(lambda: ready in self.log(None), "the service is ready", self.log, seconds=60)
-        wait_until(lambda: self.children("worker"), "the worker has its children", self.log)
+        wait_until(self._workers_are_whole, "both workers have their children", self.log)
 
     def stop(self) -> None:
         """SIGTERM, patience, and nothing is left; a hung process is a failure."""
@@ -97,12 +97,22 @@ class Stack:
 
     def kill(self, name: str) -> None:
         """kill -9 of the parents; their children are left to find out by themselves."""
-        for process in self.processes(name):
+        processes = self.processes(name)
+        assert processes, f"no {name} to kill"
+        for process in processes:
             process.kill()
 
     def kill_children(self, name: str) -> None:
-        for child in self.children(name):
+        children = self.children(name)
+        assert children, f"no children of {name} to kill"
+        for child in children:
             child.kill()
+
+    def _workers_are_whole(self) -> bool:
+        with suppress(psutil.NoSuchProcess):
+            workers = self.processes("worker")
+            return len(workers) == 2 and all(one.children() for one in workers)
+        return False
 
     def children(self, name: str) -> list[psutil.Process]:
         children = []

@@ -1,4 +1,4 @@
-"""The two queues: one for syncs, and one for the tasks that may wait seconds for a neighbour's answer.
+"""The two queues: one for syncs, and one for all other tasks, which may wait seconds for an answer.
 
 A worker that takes syncs only (`seatsync worker --only-syncs`) is always free for the next webhook, whatever
 endpoint hangs or purchase takes its time.
@@ -14,10 +14,10 @@ from kombu import Exchange, Queue
 SYNCS: Final = "syncs"
 SLOW: Final = "slow"
 
-_SLOW_TASKS: Final = ("seatsync.notify", "seatsync.reconcile", "seatsync.settle", "seatsync.housekeep")
+_SYNC: Final = "seatsync.sync"
 
-ROUTES: Final = {task: {"queue": SLOW} for task in _SLOW_TASKS}
-"""Celery's `task_routes`. Every other task goes to the queue of the syncs."""
+ROUTES: Final = {_SYNC: {"queue": SYNCS}, "seatsync.*": {"queue": SLOW}}
+"""Celery's `task_routes`. The heartbeat is slow too, so that it shows that such tasks are done."""
 
 
 def queues(name: str, *, survive_node: bool) -> Sequence[Queue]:
@@ -34,4 +34,4 @@ def queues(name: str, *, survive_node: bool) -> Sequence[Queue]:
 
 def alias_of(task: str) -> str:
     """The alias of the queue that takes this task."""
-    return SLOW if task in _SLOW_TASKS else SYNCS
+    return SYNCS if task == _SYNC else SLOW

@@ -59,6 +59,8 @@ class WakeUps:
     def _run(self) -> None:
         while True:
             ready = self._wait_for_due()
+            if not ready:  # an earlier wake-up replaced the one that was due
+                continue
             try:
                 self._publish(ready)
             except Exception as error:  # noqa: BLE001  every broker client has errors of its own

@@ -83,7 +83,7 @@ def claim_locked(
     refused = refusal_after_lapses(account, seat_type)
     if refused is None:
         # Most claims are of new people: try the insert first. It conflicts if the person has a row.
-        row = _insert(account, request, seat_type)
+        row = insert_row(account, request, seat_type)
         if row is not None:
             return _record_new(account, row, cause)
     person = persons.find(account.session, account.account_id, request.member_id, request.email)
@@ -127,16 +127,22 @@ def refusal(account: AccountState, seat_type: str | None) -> Refused | None:
     """
     if seat_type is None:
         return None
+    if (blocked := refusal_by_status(account, seat_type)) is not None:
+        return blocked
     balance = account.balance_of(seat_type)
-    if (blocked := REFUSING.get(account.status)) is not None:
-        return ClaimsBlocked(
-            blocked, details={"account_status": account.status.value, **figures(seat_type, balance)}
-        )
     rules = account.rules_of(seat_type)
     decision = policies.load(rules.policy).decide(balance.situation(seat_type, now=account.now, rules=rules))
     if decision.granted:
         return None
     return _REFUSAL[decision.code](decision.message, details=figures(seat_type, balance))
+
+
+def refusal_by_status(account: AccountState, seat_type: str) -> ClaimsBlocked | None:
+    """The refusal of a suspended or ended account, which no policy can grant; None in any other status."""
+    if (blocked := REFUSING.get(account.status)) is None:
+        return None
+    shown = figures(seat_type, account.balance_of(seat_type))
+    return ClaimsBlocked(blocked, details={"account_status": account.status.value, **shown})
 
 
 _REFUSAL: Mapping[str, type[Refused]] = {
@@ -170,12 +176,12 @@ def hold_until_bought(
     It counts as used, so that the bought seat goes to nobody else.
     """
     state_after = AssignmentState.HELD if request.hold else AssignmentState.ACTIVE
-    row = _insert(account, replace(request, hold=True), seat_type, max_hold=max_hold, awaits=state_after)
+    row = insert_row(account, replace(request, hold=True), seat_type, max_hold=max_hold, awaits=state_after)
     assert row is not None  # the caller's claim has just found no row of the person
     return _record_new(account, row, cause)
 
 
-def _insert(
+def insert_row(
     account: LockedAccount,
     request: ClaimRequest,
     seat_type: str | None,
@@ -183,7 +189,10 @@ def _insert(
     max_hold: timedelta | None = None,
     awaits: AssignmentState | None = None,
 ) -> Assignment | None:
-    """Insert a live assignment; None if the person has one already, which the unique indexes decide."""
+    """Insert a live assignment; None if the person has one already, which the unique indexes decide.
+
+    The caller records it, and adjusts the used seats.
+    """
     state = AssignmentState.HELD if request.hold else AssignmentState.ACTIVE
     inserted = first_row(
         account.session,
@@ -284,30 +293,33 @@ def change_person(account: LockedAccount, person: Person, cause: Cause) -> Itera
 
 
 @contextmanager
-def change_rows(account: LockedAccount, rows: Sequence[Assignment], cause: Cause) -> Iterator[None]:
-    """Record what the block changes in the rows of one person. Every change of an existing row goes through
-    here.
+def change_rows(
+    account: LockedAccount, rows: Sequence[Assignment], cause: Cause, *, cause_of_others: Cause | None = None
+) -> Iterator[None]:
+    """Record what the block changes in these rows. Every change of an existing row goes through here.
 
-    The used seats are adjusted, and each row that differs gets an audit entry. The last row is the one that
-    stays; the others are merged into it.
+    The used seats are adjusted by the difference of all rows together, and each row that differs gets an
+    audit entry. A row that the block appends to `rows` is a new one. The last row is the one that stays; by
+    default the others are merged into it, and `cause_of_others` says so.
     """
-    before = [row.facts() for row in rows]
+    before = {row.id: row.facts() for row in rows}
     with adjusting_used_seats(account, rows):
         yield
         account.session.flush()
     remaining = rows[-1]
     merged = replace(cause, reason=f"merged into member {remaining.member_id!r}")
-    for row, facts in zip(rows, before, strict=True):
+    for row in rows:
+        facts = before.get(row.id)
         if row.facts() != facts:
-            _record_change(account, row, facts, cause if row is remaining else merged)
+            _record_change(account, row, facts, cause if row is remaining else cause_of_others or merged)
 
 
 @contextmanager
 def adjusting_used_seats(account: AccountState, rows: Sequence[Assignment]) -> Iterator[None]:
-    """Adjust the account's used seats by what the block changes in the rows of one person.
+    """Adjust the account's used seats by what the block changes in these rows, or appends to them.
 
-    Only the difference per seat type is applied. Otherwise a seat that moves from one row of the person to
-    another would count for a moment as one more seat over the limit.
+    Only the difference per seat type is applied. Otherwise a seat that moves from one row to another would
+    count for a moment as one more seat over the limit.
     """
     before = [(row.seat_type, row.counted) for row in rows]
     yield
@@ -320,9 +332,9 @@ def adjusting_used_seats(account: AccountState, rows: Sequence[Assignment]) -> I
         account.move(seat_type, difference)
 
 
-def _record_change(account: LockedAccount, row: Assignment, before: Json, cause: Cause) -> None:
-    """Add an audit entry for a changed row whose facts were `before`."""
-    if before["member_id"] != row.member_id:
+def _record_change(account: LockedAccount, row: Assignment, before: Json | None, cause: Cause) -> None:
+    """Add an audit entry for a changed row whose facts were `before`; None if the row is new."""
+    if before is not None and before["member_id"] != row.member_id:
         seat_change.rename_member(account.session, account.account_id, before["member_id"], row.member_id)
     account.evaluate_by(None if row.awaits else row.expires_at)
     account.record(cause, Subject(member_id=row.member_id, before=before, after=row.facts()))

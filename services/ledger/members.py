@@ -73,21 +73,30 @@ def update_member(
         _report(session, account_id, member_id, wanted.last_active_at)
         return _live(session, account_id, member_id)
     with changing(session, account_id) as account:
-        person = assignment.live(session, account_id, member_id)
-        if person is None:
-            raise _not_found(account_id, member_id)
-        if person.expires_at is not None and person.expires_at <= account.now:
-            expired = HoldExpired(
-                f"The invitation of member {member_id!r} lapsed at {person.expires_at:%Y-%m-%d %H:%M} UTC. "
-                "Claim a seat again.",
-                details={"member_id": member_id},
-            )
-            claims.release_lapsed(account)
-            raise expired
+        person = live_row(account, member_id)
         claims.mark_due_if_catalog_changed(account, catalog)
         _change(account, person, wanted, catalog=catalog, cause=cause)
     _report(session, account_id, member_id, wanted.last_active_at)
     session.refresh(person)
+    return person
+
+
+def live_row(account: LockedAccount, member_id: str) -> Assignment:
+    """The live assignment of the member, to be changed.
+
+    Raises `MemberNotFound`, and `HoldExpired` for a lapsed invitation, which is released.
+    """
+    person = assignment.live(account.session, account.account_id, member_id)
+    if person is None:
+        raise _not_found(account.account_id, member_id)
+    if person.expires_at is not None and person.expires_at <= account.now:
+        expired = HoldExpired(
+            f"The invitation of member {member_id!r} lapsed at {person.expires_at:%Y-%m-%d %H:%M} UTC. "
+            "Claim a seat again.",
+            details={"member_id": member_id},
+        )
+        claims.release_lapsed(account)
+        raise expired
     return person
 
 

@@ -25,6 +25,7 @@ def apply_unverified(
     anything, names another account, or the lease was taken over.
     """
     known = session.get_one(Subscription, lease.subscription_id)
+    session.expunge(known)  # the row is written past the session
     if _raise_by(session, known, snapshot, catalog) is None:
         return None
     found = open_leased(session, lease, snapshot, catalog)

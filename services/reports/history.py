@@ -1,4 +1,5 @@
-"""History from the audit: an account's audit rows between two times, and the account as it was at one time.
+"""History from the audit: an account's audit rows between two times, and the account and its members as they
+were at one time.
 
 Rows are ordered by id, which is the order of writing, because the account's lock serialises them. `at` is
 when the row's transaction began; it may have waited for the lock after that.
@@ -10,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import BigInteger, ColumnElement, cast, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from domain.balance import Balance, balances_from_json
+from domain.emails import address_key
 from domain.errors import NotKnownThen
 from models import account
+from models.assignment import Assignment, AssignmentPage, AssignmentState
 from models.audit import AuditRow
 from models.base import Json
 
@@ -115,3 +118,84 @@ def _subscriptions(session: Session, account_id: str, row_id: int) -> Mapping[st
         for subscription_id, facts in newest
         if subscription_id and facts and facts["account_id"] == account_id and facts["product_id"]
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberFilter:
+    """Which members to list; None leaves a filter out. Without a `state`, all except released ones.
+
+    `seat_type` may be `free` for members who take no seat. `email` matches any spelling of the address.
+    """
+
+    state: str | None = None
+    member_id: str | None = None
+    email: str | None = None
+    role: str | None = None
+    seat_type: str | None = None
+
+
+def members_at(
+    session: Session, account_id: str, moment: datetime, wanted: MemberFilter, *, after: int, limit: int
+) -> AssignmentPage:
+    """A page of the account's assignments as they were at `moment`, in the order of their ids, after the id
+    `after`. The objects belong to no session.
+
+    Names and addresses are those stored now, because the audit has none; when members were last active at
+    that time is unknown. Raises what `account_at` raises.
+    """
+    past = account_at(session, account_id, moment)
+    of_row = cast(AuditRow.subject_after["id"].astext, BigInteger)
+    newest = (
+        select(of_row.label("id"), AuditRow.subject_after.label("facts"))
+        .where(
+            AuditRow.account_id == account_id,
+            AuditRow.id <= past.row_id,
+            AuditRow.member_id.is_not(None),
+        )
+        .ext(distinct_on(of_row))
+        .order_by(of_row, AuditRow.id.desc())
+        .subquery()
+    )
+    facts = newest.c.facts
+    found = (
+        select(Assignment, facts)
+        .join(newest, newest.c.id == Assignment.id)
+        .where(Assignment.account_id == account_id, Assignment.id > after)
+        .order_by(Assignment.id)
+        .limit(limit + 1)
+    )
+    state = facts["state"].astext
+    found = found.where(state != AssignmentState.RELEASED if wanted.state is None else state == wanted.state)
+    for name in ("member_id", "role"):
+        if (value := getattr(wanted, name)) is not None:
+            found = found.where(facts[name].astext == value)
+    if wanted.seat_type is not None:
+        seat_type = facts["seat_type"].astext
+        found = found.where(
+            seat_type.is_(None) if wanted.seat_type == "free" else seat_type == wanted.seat_type
+        )
+    if wanted.email is not None:
+        found = found.where(Assignment.email_key == address_key(wanted.email))
+    page = [_assignment(row, its) for row, its in session.execute(found)]
+    return AssignmentPage(page[:limit], page[limit - 1].id if len(page) > limit else None)
+
+
+def _assignment(row: Assignment, facts: Json) -> Assignment:
+    """The assignment with these facts of an audit row; what the audit does not have comes from the table."""
+    is_released = facts["state"] == AssignmentState.RELEASED
+    return Assignment(
+        id=row.id,
+        account_id=row.account_id,
+        member_id=facts["member_id"],
+        name=row.name,
+        email=row.email,
+        role=facts["role"],
+        seat_type=facts["seat_type"],
+        state=facts["state"],
+        protected=facts["protected"],
+        claimed_at=row.claimed_at,
+        expires_at=datetime.fromisoformat(facts["expires_at"]) if facts["expires_at"] else None,
+        released_at=row.released_at if is_released else None,
+        awaits=facts.get("awaits"),
+        last_active_at=None,
+    )

@@ -7,8 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from models.sync_queue import Lease
@@ -17,11 +16,14 @@ from services.sync.subscription import Answer, SyncOutcome, lease_due, retrieve,
 
 log = logging.getLogger(__name__)
 
-# One more retrieve after this still ends within the soft time limit of a task.
 _DRAIN_SECONDS: Final = 8.0
-_THREADS: Final = 8
+# How long after that answers are waited for and written: a retrieve takes up to eight seconds. Both together
+# end within the soft time limit of a task.
+_LAST_SECONDS: Final = 9.0
+AT_ONCE: Final = 8
+"""How many retrieves of a drain run at a time."""
 
-# The same budget and the same generation hold for the rest.
+# After one of these, the next subscription would most likely end the same way.
 _STOPS: Final = frozenset({SyncOutcome.BUDGET_SPENT, SyncOutcome.OUTDATED})
 
 
@@ -31,72 +33,90 @@ def drain(
     *,
     seconds: float = _DRAIN_SECONDS,
     stops: Collection[SyncOutcome] = _STOPS,
-    threads: int = _THREADS,
+    threads: int = AT_ONCE,
 ) -> Mapping[str, SyncOutcome]:
     """Sync those of the subscriptions that are due. Returns the outcomes by id, in the order of their end.
 
-    Starts none after `seconds`, or after one of the outcomes `stops`; those stay due. A failure of the
-    database is logged, and leaves the subscription due. `threads` is how many retrieves run at a time.
+    Starts none after `seconds`, or after one of the outcomes `stops`; those stay due, as do those that others
+    have locked. A failure of the database is logged, and leaves the subscription due. `threads` is how many
+    retrieves run at a time.
     """
     # A pool for each drain and not for the process, because threads do not survive a fork.
     pool = ThreadPoolExecutor(threads, thread_name_prefix="retrieve")
     try:
-        return _Drain(runtime, pool, threads, iter(due), time.monotonic() + seconds, frozenset(stops)).run()
+        until = time.monotonic() + seconds
+        return _Drain(runtime, pool, due, threads=threads, until=until, stops=stops).run()
     finally:
-        pool.shutdown(
-            wait=False, cancel_futures=True
-        )  # an interrupted drain does not wait; its leases expire
+        # An interrupted drain does not wait for its retrieves; their leases expire.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
-@dataclass(slots=True)
 class _Drain:
-    """One drain: `left` are the ids that are not leased yet, `running` the retrieves under way."""
+    """One drain, until the monotonic time `until`."""
 
-    runtime: Runtime
-    pool: ThreadPoolExecutor
-    threads: int
-    left: Iterator[str]
-    until: float
-    stops: frozenset[SyncOutcome]
-    running: dict[Future[Answer], Lease] = field(default_factory=dict)
-    outcomes: dict[str, SyncOutcome] = field(default_factory=dict)
+    def __init__(
+        self,
+        runtime: Runtime,
+        pool: ThreadPoolExecutor,
+        due: Sequence[str],
+        *,
+        threads: int,
+        until: float,
+        stops: Collection[SyncOutcome],
+    ) -> None:
+        self._runtime = runtime
+        self._pool = pool
+        self._threads = threads
+        self._until = until
+        self._stops = frozenset(stops)
+        self._left = chain(due, self._skipped_before())
+        self._skipped: list[str] = []
+        self._running: dict[Future[Answer], Lease] = {}
+        self._outcomes: dict[str, SyncOutcome] = {}
 
     def run(self) -> Mapping[str, SyncOutcome]:
         self._start_retrieves()
-        while self.running:
+        while self._running and time.monotonic() < self._until + _LAST_SECONDS:
             self._write_finished()
             self._start_retrieves()
-        return self.outcomes
+        return self._outcomes
+
+    def _skipped_before(self) -> Iterator[str]:
+        """Those that were not leased at first: others may have locked their rows for a moment."""
+        yield from tuple(self._skipped)
 
     def _start_retrieves(self) -> None:
         """Lease as many as can be retrieved at once: a lease lasts little longer than a retrieve may take.
         Waits for several free threads, because leases are cheaper together.
         """
-        while len(self.running) <= self.threads // 2 and self._may_start():
-            ids = list(islice(self.left, self.threads - len(self.running)))
+        while len(self._running) <= self._threads // 2 and self._may_start():
+            ids = list(islice(self._left, self._threads - len(self._running)))
             if not ids:
                 return
-            with log_failure("syncs not started"):
+            with log_failure("syncs not started", subscription_ids=", ".join(ids)):
                 self._lease(ids)
 
     def _may_start(self) -> bool:
-        return time.monotonic() < self.until and self.stops.isdisjoint(self.outcomes.values())
+        return time.monotonic() < self._until and self._stops.isdisjoint(self._outcomes.values())
 
     def _lease(self, ids: Sequence[str]) -> None:
-        leases = lease_due(self.runtime, ids)
+        leases = lease_due(self._runtime, ids)
         if leases is None:
-            self.outcomes[ids[0]] = SyncOutcome.OUTDATED
+            self._outcomes[ids[0]] = SyncOutcome.OUTDATED
             return
+        if len(ids) > 1:
+            self._skipped += set(ids) - {lease.subscription_id for lease in leases}
         for lease in leases:
-            self.running[self.pool.submit(retrieve, self.runtime, lease)] = lease
+            self._running[self._pool.submit(retrieve, self._runtime, lease)] = lease
 
     def _write_finished(self) -> None:
         """Wait for an answer, and write it with all others that have come in, oldest lease first."""
-        finished, _ = wait(self.running, return_when=FIRST_COMPLETED)
-        for answer in [one for one in self.running if one in finished]:
-            lease = self.running.pop(answer)
+        time_left = self._until + _LAST_SECONDS - time.monotonic()
+        finished, _ = wait(self._running, timeout=time_left, return_when=FIRST_COMPLETED)
+        for answer in [one for one in self._running if one in finished]:
+            lease = self._running.pop(answer)
             with log_failure("sync failed", subscription_id=lease.subscription_id):
-                self.outcomes[lease.subscription_id] = write(self.runtime, lease, answer.result())
+                self._outcomes[lease.subscription_id] = write(self._runtime, lease, answer.result())
 
 
 @contextmanager

@@ -178,9 +178,11 @@ def _sync_due(runtime: Runtime) -> tuple[SyncOutcome, str | None] | None:
     outcomes = drain(runtime, due.all, seconds=_REPORT_SECONDS, stops=_STOPS)
     if not outcomes:
         return None
-    stopped = next((one for one, outcome in outcomes.items() if outcome in _STOPS), None)
-    if stopped is None:
+    stops = [one for one, outcome in outcomes.items() if outcome in _STOPS]
+    if not stops:
         return list(outcomes.values())[-1], None
+    # A spent budget is waited for without a limit, so anything else counts first.
+    stopped = min(stops, key=lambda one: outcomes[one] is SyncOutcome.BUDGET_SPENT)
     with runtime.sessions() as session:
         return outcomes[stopped], _reason(session, stopped, outcomes[stopped])
 

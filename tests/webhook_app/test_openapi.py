@@ -98,6 +98,7 @@ def test_the_routes_of_the_contract_are_all_there_is(document: dict[str, Any]):
         f"post {account}/portal-session",
         f"get {account}/members/{{member_id}}",
         f"post {account}/members/{{member_id}}/rename",
+        f"post {account}/members/{{member_id}}/reassign",
         f"patch {account}/members/{{member_id}}",
         f"delete {account}/members/{{member_id}}",
         "get /v1/drift",

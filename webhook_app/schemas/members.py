@@ -29,6 +29,9 @@ class MembersQuery(PageQuery):
     state: AssignmentState | None = Field(None, description="default: all except released")
     role: Id | None = None
     type: Id | None = Field(None, description="a seat type, or `free`")
+    at: Time | None = Field(
+        None, description="list the members as of this time, from the audit; ISO 8601 with an offset"
+    )
     cursor: Cursor | None = None
 
 

@@ -1,9 +1,10 @@
-"""Members: list and read them, change and rename them, release their seats."""
+"""Members: list and read them, change and rename them, reassign and release their seats."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from hashlib import blake2b
 from http import HTTPStatus
 from typing import Any, Final
@@ -15,14 +16,18 @@ from domain import role_names
 from domain.errors import Refused
 from models import account, assignment
 from models.api_key import Scope
-from models.assignment import Assignment, AssignmentState
+from models.assignment import Assignment, AssignmentPage, AssignmentState
 from models.audit import Cause
-from services.ledger import claims
+from services.ledger import claims, reassignments
 from services.ledger import members as member_changes
+from services.ledger.claims import ClaimRequest
 from services.ledger.members import MemberUpdate
+from services.reports import history
+from services.reports.history import MemberFilter
 from webhook_app.auth import caller, needs
 from webhook_app.context import app_context
 from webhook_app.idempotency import Result, respond_once
+from webhook_app.past import past_response
 from webhook_app.responses import (
     KEYED,
     WITH_BODY,
@@ -33,6 +38,7 @@ from webhook_app.responses import (
     responses,
 )
 from webhook_app.routes import Routes
+from webhook_app.schemas.claims import ClaimBody
 from webhook_app.schemas.common import AccountPath
 from webhook_app.schemas.members import (
     Member,
@@ -87,6 +93,33 @@ def rename_member(path: MemberPath, body: RenameBody) -> Response:
     return respond_once(work, still_holds=still_members(path.account_id))
 
 
+@members_api.post(
+    "/v1/accounts/<account_id>/members/<member_id>/reassign",
+    summary="Reassign the seat of a member to another member",
+    description="The member is released and the person in the request gets the seat, in one step: nobody "
+    "else can take it in between. The response is the new holder. Used seats stay as they are, so it works "
+    "in an account that is over its limit too. 409 `wrong_state` if the member has no seat, the seat is "
+    "still being bought, the role means another seat type, or the other member is suspended or has a seat; "
+    "`email_taken`, also for the address of the member who gives the seat, because that is the same person; "
+    "`claims_blocked` in a suspended or ended account; `hold_expired` for a lapsed invitation. Takes an "
+    "`Idempotency-Key`. Audited under one reason that names both members.",
+    responses=responses(Member, *WITH_BODY, 404, 409),
+)
+@needs(Scope.CLAIM)
+def reassign_seat(path: MemberPath, body: ClaimBody) -> Response:
+    wanted = ClaimRequest(**body.model_dump())
+
+    def work(session: Session) -> Result:
+        catalog, cause = app_context().runtime.catalog, app_cause("reassign")
+        with role_warnings_on_refusal(wanted.role):
+            holder = reassignments.reassign(
+                session, path.account_id, path.member_id, wanted, catalog=catalog, cause=cause
+            )
+        return Result(HTTPStatus.OK, member_document(holder, wanted.role))
+
+    return respond_once(work, still_holds=still_members(path.account_id))
+
+
 @members_api.patch(
     "/v1/accounts/<account_id>/members/<member_id>",
     summary="Update a member: role, state, protection, name, e-mail address, last activity",
@@ -135,12 +168,18 @@ def release(path: MemberPath) -> Response:
 
 @members_api.get(
     "/v1/accounts/<account_id>/members",
-    summary="List the members of the account",
-    description="Members with free roles are listed too, with the reason why they take no seat.",
+    summary="List the members of the account, now or at an earlier time",
+    description="Members with free roles are listed too, with the reason why they take no seat. With `at`, "
+    "ids, roles and states are those of that time, from the audit. Names and addresses, also to filter by, "
+    "are those stored now, because the audit has none; `last_active_at` is null. 404 `not_known_then` for a "
+    "time before the account's first change.",
     responses=responses(Members, *KEYED, 404),
 )
 @needs(Scope.READ)
 def members(path: AccountPath, query: MembersQuery) -> Response:
+    if query.at is not None:
+        at = query.at
+        return past_response(at, lambda session: _past_members(session, path.account_id, at, query))
     with app_context().runtime.sessions() as session:
         account.get(session, path.account_id)
         page = assignment.page(
@@ -154,9 +193,27 @@ def members(path: AccountPath, query: MembersQuery) -> Response:
             after=query.cursor,
             limit=query.limit,
         )
-    return json_response(
-        {"members": [member_document(one) for one in page.assignments], "next_cursor": page.next_cursor}
+    return json_response(_members_document(page))
+
+
+def _past_members(
+    session: Session, account_id: str, moment: datetime, query: MembersQuery
+) -> Mapping[str, Any]:
+    wanted = MemberFilter(
+        state=query.state,
+        member_id=query.member_id,
+        email=query.email,
+        role=query.role,
+        seat_type=query.type,
     )
+    after = query.cursor or 0
+    return _members_document(
+        history.members_at(session, account_id, moment, wanted, after=after, limit=query.limit)
+    )
+
+
+def _members_document(page: AssignmentPage) -> Mapping[str, Any]:
+    return {"members": [member_document(one) for one in page.assignments], "next_cursor": page.next_cursor}
 
 
 def still_members(account_id: str) -> Callable[[Session, Result], bool]:

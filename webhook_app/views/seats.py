@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from flask import Response
 
-from models import account, subscription
+from models import subscription
 from models.api_key import Scope
 from services.ledger import claims
 from services.ledger.can_add import may_add
 from services.reports import seats_document
 from services.reports.seats_document import SeatsPage
-from webhook_app import problems
 from webhook_app.auth import needs
 from webhook_app.context import app_context
+from webhook_app.past import past_response
 from webhook_app.responses import KEYED, conditional_response, json_response, responses
 from webhook_app.routes import Routes
 from webhook_app.schemas.common import AccountPath, SubscriptionPath
@@ -37,7 +37,8 @@ _STALE_AFTER_PERIODS: Final = 2
 @needs(Scope.READ)
 def account_seats(path: AccountPath, query: SeatsQuery) -> Response:
     if query.at is not None:
-        return _historical(path.account_id, query.at)
+        at = query.at
+        return past_response(at, lambda session: seats_document.read_at(session, path.account_id, at))
     page = _document(path.account_id)
     return conditional_response(page.body, page.etag)
 
@@ -99,12 +100,3 @@ def _document(account_id: str) -> SeatsPage:
     for_cache = seats_document.page({**document, "source": "cache"})
     runtime.cache.fill(account_id, document["version"], for_cache.body)
     return seats_document.page(document)
-
-
-def _historical(account_id: str, moment: datetime) -> Response:
-    """The seats document as of `moment`, from the audit. 422 if it is in the future."""
-    with app_context().runtime.sessions() as session:
-        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-        if moment > account.now(session):
-            return problems.invalid([problems.Fault("at", "is in the future")])
-        return json_response(seats_document.read_at(session, account_id, moment))

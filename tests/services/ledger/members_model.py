@@ -188,20 +188,21 @@ class Model:
             return self._claim_again(own, addressed, wish, refused)
         if refused is not None:
             return refused
-        held = bool(wish["hold"])
-        self.people.append(
-            Person(
-                str(wish["member_id"]),
-                email,
-                str(wish["role"]),
-                "held" if held else "active",
-                bool(wish["protected"]),
-                claimed_at=self.now,
-                expires_at=self.now + HOLD if held else None,
-            )
-        )
+        self.people.append(self._newcomer(wish))
         self.set_clocks(by_claim=True)
         return "granted"
+
+    def _newcomer(self, wish: Mapping[str, object]) -> Person:
+        held = bool(wish["hold"])
+        return Person(
+            str(wish["member_id"]),
+            spelled_once(wish["email"]),
+            str(wish["role"]),
+            "held" if held else "active",
+            bool(wish["protected"]),
+            claimed_at=self.now,
+            expires_at=self.now + HOLD if held else None,
+        )
 
     def _claim_again(
         self, own: Person | None, addressed: Person | None, wish: Mapping[str, object], refused: str | None
@@ -231,6 +232,41 @@ class Model:
         person.member_id = new_id
         self.set_clocks()
         return "changed"
+
+    def reassign(self, member_id: str, wish: Mapping[str, object]) -> str:
+        """The seat goes to the person of the wish; nobody is asked whether there is another one."""
+        holder = self.find(member_id)
+        assert holder is not None
+        refused = self._keeps_the_seat(holder, SEAT_OF[str(wish["role"])])
+        if refused is not None:
+            return refused
+        self.lapse()
+        to, email = str(wish["member_id"]), spelled_once(wish["email"])
+        own, addressed = self.find(to), self.addressed(email)
+        if addressed not in (None, own) and (addressed.state != "held" or addressed is holder):
+            return "email_taken"
+        if any(one.seat is not None or one.state == "suspended" for one in (own, addressed) if one):
+            return "wrong_state"
+        self.people.remove(holder)
+        person = own or addressed
+        if person is None:
+            self.people.append(self._newcomer(wish))
+        else:
+            self.merge(person, None if addressed is person else addressed)
+            person.member_id, person.role, person.email = to, str(wish["role"]), person.email or email
+            if person.state == "held" and not wish["hold"]:
+                person.state, person.expires_at = "active", None
+        self.set_clocks()
+        return "changed"
+
+    def _keeps_the_seat(self, holder: Person, seat_type: str | None) -> str | None:
+        """Why the holder has no seat of this type to give."""
+        if holder.expires_at is not None and holder.expires_at <= self.now:
+            self.lapse()
+            return "hold_expired"
+        if holder.seat is not None and self.standing in ("suspended", "ended"):
+            return "claims_blocked"
+        return None if holder.seat is not None and holder.seat == seat_type else "wrong_state"
 
     def readdress(self, member_id: str, email: str) -> str:
         person, holder = self.find(member_id), self.addressed(spelled_once(email))

@@ -135,6 +135,16 @@ class Members(RuleBasedStateMachine):
         assert self.acme.renames(member_id, new_id) == self.model.rename(member_id, new_id)
 
     @precondition(lambda self: self.model.people)
+    @rule(data=st.data(), wish=WISHES, same_role=st.sampled_from([True, True, False]))
+    def reassign(self, data: st.DataObject, wish: Mapping[str, object], same_role: bool) -> None:
+        had_room = self._room()
+        member_id = self._somebody(data)
+        if same_role:
+            wish = {**wish, "role": self.model.find(member_id).role}
+        assert self.acme.reassigns(member_id, **wish) == self.model.reassign(member_id, wish)
+        self._stays_within(had_room)
+
+    @precondition(lambda self: self.model.people)
     @rule(data=st.data(), email=EMAILS.filter(bool))
     def change_address(self, data: st.DataObject, email: str) -> None:
         member_id = self._somebody(data)

@@ -18,7 +18,7 @@ from providers.base import Priority
 from runtime.wiring import Runtime
 from services.sync import batch
 from services.sync.batch import drain
-from services.sync.subscription import LEASE, SyncOutcome
+from services.sync.subscription import LEASE, SyncOutcome, write
 from tests.factories import a_snapshot
 from tests.fakes import FakeProvider
 from tests.services.sync.test_subscription import deliver, everything, seats_of
@@ -33,7 +33,6 @@ class SlowProvider(FakeProvider):
     def __init__(self, expected: int) -> None:
         super().__init__()
         self.under_way = 0
-        self.most_at_once = 0
         self.opened = threading.Event()
         self._expected = expected
         self._lock = threading.Lock()
@@ -43,7 +42,6 @@ class SlowProvider(FakeProvider):
     ) -> SubscriptionSnapshot:
         with self._lock:
             self.under_way += 1
-            self.most_at_once = max(self.most_at_once, self.under_way)
             if self.under_way == self._expected:
                 self.opened.set()
         assert self.opened.wait(PATIENCE), "the other retrieves never came"
@@ -71,17 +69,19 @@ def test_retrieves_overlap(runtime: Runtime):
     assert set(drain(with_provider(runtime, provider), ids, threads=4)) == set(ids)
 
 
-def test_no_more_are_leased_than_can_be_retrieved_at_once(runtime: Runtime):
-    provider = SlowProvider(expected=-1)
+def test_no_more_are_leased_than_can_be_retrieved_at_once(
+    runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+):
     ids = announce(runtime, provider, 12)
-    with ThreadPoolExecutor(1) as pool:
-        draining = pool.submit(drain, with_provider(runtime, provider), ids, threads=4)
-        wait_until(lambda: provider.under_way == 4, "four retrieves are under way")
-        leased = [one.id for one in everything(runtime, Subscription) if one.lease_until is not None]
-        provider.opened.set()
-        assert set(draining.result(PATIENCE)) == set(ids)
-    assert len(leased) == 4
-    assert provider.most_at_once <= 4
+    leased: list[int] = []
+
+    def count_leases(*arguments: object) -> SyncOutcome:
+        leased.append(sum(one.lease_until is not None for one in everything(runtime, Subscription)))
+        return write(*arguments)
+
+    monkeypatch.setattr(batch, "write", count_leases)
+    assert set(drain(runtime, ids, threads=4)) == set(ids)
+    assert max(leased) == 4
 
 
 def test_each_account_gets_the_seats_of_its_own_subscription(runtime: Runtime, provider: FakeProvider):
@@ -166,8 +166,43 @@ def somebody_waits(runtime: Runtime) -> bool:
         return bool(session.execute(text(waiting)).all())
 
 
+def test_a_locked_subscription_does_not_hold_the_others(runtime: Runtime, provider: FakeProvider):
+    locked, free = announce(runtime, provider, 2)
+    with runtime.sessions() as somebody:
+        somebody.execute(text("SELECT FROM subscriptions WHERE id = :id FOR UPDATE"), {"id": locked})
+        assert set(drain(runtime, [locked, free])) == {free}
+    assert set(drain(runtime, [locked, free])) == {locked}
+
+
+def test_a_subscription_that_was_locked_for_a_moment_is_synced_at_the_end(
+    runtime: Runtime, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+):
+    ids = announce(runtime, provider, 3)
+    somebody = runtime.sessions()
+    somebody.execute(text("SELECT FROM subscriptions WHERE id = :id FOR UPDATE"), {"id": ids[0]})
+
+    def write_and_unlock(*arguments: object) -> SyncOutcome:
+        somebody.rollback()
+        return write(*arguments)
+
+    monkeypatch.setattr(batch, "write", write_and_unlock)
+    assert set(drain(runtime, ids, threads=3)) == set(ids)
+    somebody.close()
+
+
+def test_answers_are_not_waited_for_without_end(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(batch, "_LAST_SECONDS", 0.1)
+    provider = SlowProvider(expected=-1)
+    ids = announce(runtime, provider, 2)
+    try:
+        assert drain(with_provider(runtime, provider), ids, seconds=1.0) == {}
+        assert provider.under_way == 2
+    finally:
+        provider.opened.set()
+
+
 class Interrupted(BaseException):
-    """What Celery's time limit or a signal raises in the middle of a task."""
+    """What a signal raises in the middle of a task."""
 
 
 def test_an_interrupted_batch_does_not_wait_for_a_hanging_provider(

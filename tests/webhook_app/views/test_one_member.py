@@ -1,4 +1,4 @@
-"""One member: read with a validator, found by id and by address, given another id."""
+"""One member: read with a validator, found by id and by address, given another id, followed by another."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def found(client: FlaskClient, **asked: str) -> list[str]:
 
 def rename(client: FlaskClient, member_id: str, new_id: object, **more: Any) -> TestResponse:
     return client.post(f"{MEMBERS}/{member_id}/rename", json={"member_id": new_id}, **more)
+
+
+def reassign(client: FlaskClient, member_id: str, next_id: str, **more: Any) -> TestResponse:
+    return client.post(
+        f"{MEMBERS}/{member_id}/reassign", json={"member_id": next_id, "role": "member"}, **more
+    )
 
 
 # Read.
@@ -203,3 +209,45 @@ def test_renaming_under_one_key_is_done_once(client: FlaskClient, runtime: Runti
     answers = [rename(client, "ada", "ida", headers={"Idempotency-Key": "k"}) for _ in range(2)]
     assert answers[0].json == answers[1].json
     assert found(client) == ["ida"]
+
+
+# A seat for the next member.
+
+
+def test_the_next_member_is_answered_with_the_seat(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    claimed(runtime, "ada")
+    answer = reassign(client, "ada", "ida")
+    assert (answer.status_code, answer.json) == (200, client.get(f"{MEMBERS}/ida").json)
+
+
+def test_whoever_gave_the_seat_is_listed_as_released(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    claimed(runtime, "ada")
+    reassign(client, "ada", "ida")
+    assert (found(client), found(client, state="released")) == (["ida"], ["ada"])
+
+
+def test_reassigning_under_one_key_is_done_once(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    claimed(runtime, "ada")
+    answers = [reassign(client, "ada", "ida", headers={"Idempotency-Key": "k"}) for _ in range(2)]
+    assert (answers[0].json, found(client)) == (answers[1].json, ["ida"])
+
+
+def test_reassigning_to_a_member_with_a_seat_is_409(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    claimed(runtime, "ada", "ida")
+    answer = reassign(client, "ada", "ida")
+    assert (answer.status_code, answer.json["code"]) == (409, "wrong_state")
+
+
+def test_reassigning_the_seat_of_nobody_is_404(client: FlaskClient, runtime: Runtime):
+    bought(runtime)
+    assert reassign(client, "ada", "ida").json["code"] == "member_not_found"
+
+
+def test_reassigning_takes_the_scope_claim(open_door: OpenDoor, runtime: Runtime):
+    bought(runtime)
+    client = open_door(key=key_with(runtime, Scope.READ))
+    assert reassign(client, "ada", "ida").json["needed_scope"] == "claim"
