@@ -103,6 +103,11 @@ def get(session: Session, account_id: str) -> Account:
     return found
 
 
+def lock(session: Session, account_id: str) -> None:
+    """Lock the account's row, even if the account was deleted, until the end of the transaction."""
+    session.execute(select(Account.id).where(Account.id == account_id).with_for_update())
+
+
 def check_known(session: Session, account_id: str) -> None:
     """Raise `AccountNotFound` if the account never existed. A deleted account passes."""
     if session.get(Account, account_id) is None:

@@ -4,7 +4,7 @@ previewed -> submitted   confirmed: the one write to the provider is in flight, 
           -> expired     not confirmed in time
 submitted -> scheduled   a sync shows that the subscription ends at its next billing date
           -> applied     a sync shows that the subscription has ended
-          -> failed      refused by the provider, or never seen in a sync; the subscription goes on
+          -> failed      refused by the provider, never seen in a sync, or the subscription could not be read
 scheduled -> applied     a sync shows that the subscription has ended
           -> undone      a sync shows that it goes on: undone here or at the provider
 failed -> scheduled, applied   a sync shows it after all
@@ -28,6 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from domain.errors import CancellationNotFound, ChangeInFlight
+from models import account
 from models.account import now
 from models.base import Base, Counter, Json, Moment, Written, delete_slice
 
@@ -41,10 +42,16 @@ MAY_SHOW_LATE: Final = timedelta(days=1)
 NOT_APPLIED: Final = "not_applied"
 # No sync showed its undo in time; it is still scheduled.
 UNDO_NOT_APPLIED: Final = "undo_not_applied"
+# The subscription could not be read for so long that nobody waits any more for the outcome; of the undo.
+NOT_READ: Final = "not_read"
+UNDO_NOT_READ: Final = "undo_not_read"
 # A sync showed it after it had been marked as failed.
 APPLIED_LATE: Final = "applied_late"
 # Another cancellation of the subscription took its place.
 REPLACED: Final = "replaced"
+
+UNSEEN: Final = (NOT_APPLIED, NOT_READ)
+"""The codes of failed cancellations that a sync may show after all."""
 
 
 class CancellationState(StrEnum):
@@ -183,6 +190,16 @@ def by_token(session: Session, account_id: str, token: str) -> Cancellation:
 def lock(session: Session, cancellation_id: str) -> Cancellation:
     """The cancellation, locked."""
     return session.get_one(Cancellation, cancellation_id, with_for_update=True, populate_existing=True)
+
+
+def lock_with_account(session: Session, cancellation_id: str) -> Cancellation:
+    """The cancellation, locked after the row of its account.
+
+    For transactions that add a notice, which locks the account as well: everybody takes the two locks in this
+    order, so that nobody waits for the other.
+    """
+    account.lock(session, session.get_one(Cancellation, cancellation_id).account_id)
+    return lock(session, cancellation_id)
 
 
 def set_state(

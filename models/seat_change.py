@@ -41,6 +41,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from domain.errors import ChangeInFlight, SeatChangeNotFound
+from models import account
 from models.account import now
 from models.base import Base, Counter, Json, Moment, Written, delete_slice
 from models.driver import first_row
@@ -213,6 +214,16 @@ def by_token(session: Session, account_id: str, token: str) -> SeatChange:
 def lock(session: Session, change_id: str) -> SeatChange:
     """The change, locked."""
     return session.get_one(SeatChange, change_id, with_for_update=True, populate_existing=True)
+
+
+def lock_with_account(session: Session, change_id: str) -> SeatChange:
+    """The change, locked after the row of its account.
+
+    For transactions that add a notice, which locks the account as well: everybody takes the two locks in this
+    order, so that nobody waits for the other.
+    """
+    account.lock(session, session.get_one(SeatChange, change_id).account_id)
+    return lock(session, change_id)
 
 
 def mark_accepted(session: Session, change_id: str) -> None:

@@ -74,7 +74,8 @@ def respond_after_call(call: Callable[[], Result]) -> Response:
     """Run `call`, which asks the provider, outside any transaction; then store its result under the key.
 
     For calls that may safely run twice: of two concurrent calls under one key both may run, and both get
-    the result that was stored first. A result that asks the caller to retry is not stored.
+    the result that was stored first. A result that asks the caller to retry is not stored, and neither is a
+    problem whose `retry_helps` is true.
     """
     key = _key()
     if key is None:
@@ -82,10 +83,14 @@ def respond_after_call(call: Callable[[], Result]) -> Response:
     with app_context().runtime.sessions() as session:  # never committed: it only reads
         stored = _stored(session, key)
     result = _run(call) if stored is None else stored
-    if result.status in _RETRY:
+    if result.status in _RETRY or _may_succeed_later(result):
         return _response(result)
     with app_context().runtime.transaction() as session:
         return _response(_run_once(session, key, lambda _: result))
+
+
+def _may_succeed_later(result: Result) -> bool:
+    return result.status >= HTTPStatus.BAD_REQUEST and result.body.get("retry_helps") is True
 
 
 def _response(result: Result) -> Response:

@@ -10,7 +10,7 @@ from datetime import datetime
 from domain.billing_terms import When
 from domain.purchase.steps import scheduled_cart
 from domain.seat_limit import SeatLimit
-from domain.snapshot import SubscriptionSnapshot
+from domain.snapshot import SubscriptionSnapshot, SubscriptionStatus
 from domain.times import day_words
 from domain.wording import counted
 
@@ -37,7 +37,7 @@ class Ending:
     """The end of a subscription as a caller is shown it: when, and what it means for the account's seats.
 
     `remaining` names what still gives seats then, `unused_days` counts the days that are paid for and given
-    up; None if the provider does not say until when the subscription is paid.
+    up; None if it is not known until when the subscription is paid.
     """
 
     product: str
@@ -65,10 +65,12 @@ def ending_basis(snapshot: SubscriptionSnapshot) -> str:
 
 
 def unused_days(snapshot: SubscriptionSnapshot, when: When, now: datetime) -> int | None:
-    """The whole days that are paid for and given up; None if the next billing date is not known."""
+    """The whole days that are paid for and given up; None if that is not known, or the subscription is not
+    active.
+    """
     if when is When.AT_RENEWAL:
         return 0
-    paid_until = snapshot.next_billing_date
+    paid_until = snapshot.next_billing_date if snapshot.status == SubscriptionStatus.ACTIVE else None
     return None if paid_until is None else max((paid_until - now).days, 0)
 
 
@@ -99,7 +101,9 @@ def _seats(name: str, one: TypeAfter) -> str:
 
 
 def _members(name: str, one: TypeAfter) -> str:
-    members = f"{counted(one.over, 'member')} {'has' if one.over == 1 else 'have'} a {name} seat too many"
+    members = (
+        f"{counted(one.over, 'member')} {'is' if one.over == 1 else 'are'} over the limit of {name} seats"
+    )
     if one.suspended_at is not None:
         return f"{members}: without more seats they are suspended on {day_words(one.suspended_at)}."
     if one.claims_refused_from is not None:

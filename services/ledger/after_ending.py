@@ -125,17 +125,16 @@ def _remaining(
     catalog: Catalog,
 ) -> Sequence[Mapping[str, Any]]:
     """The subscriptions and contracts that give seats then; the free seats if there are none."""
+    counting = [(one, _numbers(share.seats)) for one, share in shares if share.standing.counts]
     found: list[Mapping[str, Any]] = [
-        {"subscription_id": one.id, "seats": _numbers(share.seats)}
-        for one, share in shares
-        if share.standing.counts
+        {"subscription_id": one.id, "seats": seats} for one, seats in counting if seats
     ]
     found += [
         {"contract": one.name, "seats": {name: to_json(limit) for name, limit in one.seats.items()}}
         for one in catalog.contracts_of(account_id)
         if one.is_in_term(at)
     ]
-    if not found and catalog.free is not None:
+    if not found and not counting and catalog.free is not None:
         free = {name: to_json(limit) for name, limit in catalog.free.items()}
         return [{"free": True, "seats": free}]
     return found

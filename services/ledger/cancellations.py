@@ -201,7 +201,7 @@ def _is_sent_for_renewal(row: Cancellation) -> bool:
 def _late(seen: Sighting, rows: Sequence[Cancellation]) -> Cancellation | None:
     """The newest one that no sync had shown in time, if it may still be the one that the snapshot shows."""
     unseen = [
-        row for row in rows if row.state == CancellationState.FAILED and row.code == cancellation.NOT_APPLIED
+        row for row in rows if row.state == CancellationState.FAILED and row.code in cancellation.UNSEEN
     ]
     if not unseen or now(seen.session) - unseen[0].moved_at >= cancellation.MAY_SHOW_LATE:
         return None

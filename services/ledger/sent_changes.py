@@ -18,7 +18,7 @@ from domain.drift import RETRIEVED
 from domain.findings import Finding
 from domain.purchase.plan import Plan
 from domain.purchase.steps import PlanStatus, SeatStep, Steps, plan_from_json, status_of
-from domain.snapshot import SubscriptionSnapshot
+from domain.snapshot import SubscriptionSnapshot, SubscriptionStatus
 from models import assignment, purchase_queue, purchase_reset, seat_change
 from models.assignment import Assignment
 from models.audit import Cause
@@ -60,6 +60,10 @@ _CANCELLED_ELSEWHERE: Final = (
     "The change is no longer scheduled at the provider: it was cancelled there, or its payment failed. No "
     "member was released."
 )
+_ENDED: Final = (SubscriptionStatus.CANCELLED, SubscriptionStatus.EXPIRED)
+_SUBSCRIPTION_ENDS: Final = (
+    "The change is no longer scheduled, because the subscription ends or has ended. No member was released."
+)
 
 
 def apply_shown(
@@ -78,7 +82,7 @@ def apply_shown(
         if shown is PlanStatus.SCHEDULED:
             _mark_scheduled(session, change, snapshot)
         elif change.state == ChangeState.SCHEDULED:
-            _cancel_if_missing_twice(accounts[0], change)
+            _cancel_if_missing_twice(accounts[0], change, snapshot)
         if change.state != state_before and change.code != seat_change.NO_LONGER_SCHEDULED:
             own = replace(own, fields=own.fields | _SCHEDULE)
     return own
@@ -137,7 +141,9 @@ def _mark_scheduled(session: Session, change: SeatChange, snapshot: Subscription
     change.missed_at = None
 
 
-def _cancel_if_missing_twice(account: LockedAccount, change: SeatChange) -> None:
+def _cancel_if_missing_twice(
+    account: LockedAccount, change: SeatChange, snapshot: SubscriptionSnapshot
+) -> None:
     """Mark a scheduled change as cancelled if two syncs in a row do not show it.
 
     A change that the provider is just carrying out may be missing once. One sync is enough if this service
@@ -148,14 +154,19 @@ def _cancel_if_missing_twice(account: LockedAccount, change: SeatChange) -> None
             change.missed_at, change.next_at = account.now, account.now + seat_change.SECOND_LOOK
         if account.now < change.missed_at + seat_change.SECOND_LOOK:
             return
+    message = _SUBSCRIPTION_ENDS if _is_ending(snapshot) else _CANCELLED_ELSEWHERE
     seat_change.set_state(
         account.session,
         change,
         ChangeState.CANCELLED,
         code=change.code or seat_change.NO_LONGER_SCHEDULED,
-        message=_CANCELLED_HERE if change.code == seat_change.TAKEN_BACK else _CANCELLED_ELSEWHERE,
+        message=_CANCELLED_HERE if change.code == seat_change.TAKEN_BACK else message,
     )
     change_notices.add_notice(account.session, change)
+
+
+def _is_ending(snapshot: SubscriptionSnapshot) -> bool:
+    return snapshot.cancel_at_next_billing_date or snapshot.status in _ENDED
 
 
 def _to_release(account: LockedAccount, change: SeatChange) -> Sequence[Assignment]:

@@ -120,6 +120,6 @@ def _send(runtime: Runtime, change: SeatChange, began: float) -> None:
 
 def _fail(runtime: Runtime, change: SeatChange, error: ProviderError) -> None:
     with runtime.sessions.begin() as session:
-        stored = seat_change.lock(session, change.id)
+        stored = seat_change.lock_with_account(session, change.id)
         if stored.state == ChangeState.SUBMITTED:
             failed_changes.fail(session, stored, error.code, error.message, helps=error.retry_helps)

@@ -16,6 +16,7 @@ from typing import Any, Final
 from domain.billing_terms import When
 from domain.errors import (
     AlreadyEnding,
+    ChangeInFlight,
     NoSubscription,
     NotEndableAtRenewal,
     NotUndoable,
@@ -140,7 +141,7 @@ def undo(runtime: Runtime, account_id: str, cancellation_id: str, *, actor: str 
     """Undo a scheduled cancellation, whoever made it, or discard a preview; return it as it stands then.
 
     Raises `AccountNotFound`, `CancellationNotFound`, `NotUndoable`, `ChangeInFlight`, `ChangeRefused` and
-    `TransientError`. After each of these nothing has changed at the provider.
+    `TransientError`. After each of these nothing was undone at the provider.
     """
     with runtime.transaction() as session:
         lock_account(session, account_id)
@@ -170,7 +171,10 @@ def undo(runtime: Runtime, account_id: str, cancellation_id: str, *, actor: str 
             lambda: runtime.provider.undo_cancellation(row.subscription_id),
             _withdraw_undo,
         )
-    return settle(runtime, row.id, priority=Priority.INTERACTIVE)
+    row = settle(runtime, row.id, priority=Priority.INTERACTIVE)
+    if row.state != CancellationState.UNDONE:
+        _refuse_unless_scheduled(row)  # the subscription may have ended meanwhile
+    return row
 
 
 def _choose_subscription(runtime: Runtime, account_id: str, request: CancellationRequest) -> str:
@@ -276,6 +280,12 @@ def _refuse_if_expired(row: Cancellation) -> Cancellation:
 
 
 def _refuse_unless_scheduled(row: Cancellation) -> None:
+    if row.state == CancellationState.SUBMITTED:
+        raise ChangeInFlight(
+            "The outcome of the cancellation is not known yet, so it cannot be undone now. Wait until it is "
+            "scheduled, then undo it.",
+            details={"cancellation_id": row.id, "retry_helps": True},
+        )
     if row.state != CancellationState.SCHEDULED:
         raise NotUndoable(
             f"The cancellation is {row.state}, so it cannot be undone. If the subscription has ended, buy a "
@@ -345,13 +355,13 @@ def _send(
 
 def _fail(runtime: Runtime, cancellation_id: str, error: ProviderError) -> None:
     with runtime.sessions.begin() as session:
-        row = cancellation.lock(session, cancellation_id)
+        row = cancellation.lock_with_account(session, cancellation_id)
         if row.state == CancellationState.SUBMITTED:
             cancellations.fail(session, row, error.code, error.message, helps=error.retry_helps)
 
 
 def _withdraw_undo(runtime: Runtime, cancellation_id: str, error: ProviderError) -> None:
     with runtime.sessions.begin() as session:
-        row = cancellation.lock(session, cancellation_id)
+        row = cancellation.lock_with_account(session, cancellation_id)
         if row.undo_sent_at is not None:
             cancellations.fail_undo(session, row, error.code, error.message, helps=error.retry_helps)

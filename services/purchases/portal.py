@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy.orm import Session
 
 from domain.errors import NoCustomer, NoSubscription, SeveralCustomers
+from domain.snapshot import SubscriptionStatus
 from models import account, subscription
 from models.subscription import Subscription
 from runtime.wiring import Runtime
+
+_NEVER_PAID: Final = (SubscriptionStatus.PENDING, SubscriptionStatus.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,9 @@ def _customer(session: Session, account_id: str, subscription_id: str | None) ->
         customers = _by_customer(chosen)
     else:
         running = subscription.running_subscriptions_of(session, account_id)
-        customers = _by_customer(running) or _by_customer(all_of_account)
+        # Whoever paid before must not get the portal's link while somebody else pays, even if it is not known
+        # yet who that is.
+        customers = _by_customer(running or [one for one in all_of_account if _was_paid(one)])
     if not customers:
         raise NoCustomer(
             f"No customer of the provider is known to pay for account {account_id!r}. Buy a subscription by "
@@ -65,6 +71,11 @@ def _customer(session: Session, account_id: str, subscription_id: str | None) ->
             details={"customers": customers},
         )
     return next(iter(customers))
+
+
+def _was_paid(subscription: Subscription) -> bool:
+    verified = subscription.verified
+    return verified is not None and verified.status not in _NEVER_PAID
 
 
 def _by_customer(subscriptions: Sequence[Subscription]) -> Mapping[str, Sequence[str]]:

@@ -101,11 +101,14 @@ def preview(runtime: Runtime, account_id: str, request: SeatRequest) -> Previewe
 
 
 def choose_subscription(runtime: Runtime, account_id: str, request: SeatRequest) -> str:
-    """The requested subscription, or the only active one that sells the requested seat types."""
+    """The requested subscription, or the only active one that sells the requested seat types. With another
+    product, these are its seat types, and the only active subscription is meant.
+    """
+    seat_types = request.seats if request.product_id is None else ()
     with runtime.sessions() as session:
         account.get(session, account_id)
         all_ids = [one.id for one in subscription.of_account(session, account_id)]
-        changeable = [one.id for one in subscription.changeable_of(session, account_id, request.seats)]
+        changeable = [one.id for one in subscription.changeable_of(session, account_id, seat_types)]
     if request.subscription_id is not None:
         if request.subscription_id not in all_ids:
             raise NoSubscription(
@@ -181,13 +184,14 @@ def _balances(session: Session, account_id: str) -> Mapping[str, Balance]:
 
 
 def _plan(runtime: Runtime, snapshot: SubscriptionSnapshot, chosen: Choice, request: SeatRequest) -> Plan:
-    """Increases apply now, by default, and so does another product that takes no seats away. Reductions apply
-    as the catalogue says of the present product.
+    """Increases apply now, by default, and another product does if it takes no seats of any type away. Others
+    apply as the catalogue says of the present product.
     """
     rules, increases = runtime.catalog.rules(snapshot.product_id), is_increase(chosen.steps)
     takes_seats = any(step.is_less for step in chosen.steps.values())
     is_gain = increases or (chosen.is_other_product and not takes_seats)
-    when = request.when or (When.NOW if is_gain else rules.decrease_when)
+    is_urgent = not takes_seats if chosen.is_other_product else increases
+    when = request.when or (When.NOW if is_urgent else rules.decrease_when)
     return Plan(
         subscription_id=snapshot.subscription_id,
         cart=chosen.after,

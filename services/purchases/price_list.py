@@ -7,7 +7,7 @@ discounts nor taxes of a customer, and no proration: the preview of a seat chang
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -19,7 +19,7 @@ from domain.cart import Cart
 from domain.catalog.model import Catalog, Product
 from domain.counts import NO_SEATS, cart_seats
 from domain.errors import ProductNotSold
-from domain.provider_errors import TransientError
+from domain.provider_errors import ChangeRefused, TransientError
 from domain.purchase import choice
 from domain.purchase.carts import known_product, new_cart
 from domain.purchase.money import Money
@@ -27,6 +27,7 @@ from domain.purchase.plan import LineKind
 from domain.purchase.sentence import every
 from domain.purchase.steps import SeatStep
 from domain.seat_limit import SeatLimit
+from domain.snapshot import SubscriptionStatus
 from domain.times import moment_words
 from models import account
 from models.subscription import Subscription
@@ -37,6 +38,8 @@ from services.purchases.refresh import snapshot_of
 
 FRESH_FOR: Final = timedelta(minutes=10)
 """After this time a cached price list is read anew; it is used for longer only if the provider is away."""
+
+_NO_READ_AFTER_FAILURE: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,15 +139,25 @@ def estimate_for_account(runtime: Runtime, account_id: str, request: SeatRequest
     """Estimate the price of a seat change, from the subscription as last synced.
 
     `seats`, `subscription_id` and `product_id` of the request count. Raises what `preview` raises about the
-    account, the subscription, the product and the seats; `PermanentError`; `TransientError` if the provider
+    account, the subscription, the product and the seats; `ChangeRefused` if the subscription is not active;
+    `PermanentError`; `TransientError` if the provider
     cannot be reached and no price list is cached.
     """
     subscription_id = choose_subscription(runtime, account_id, request)
     with runtime.sessions() as session:
         now = account.now(session)
-        cart = Cart.of(snapshot_of(session, subscription_id))
+        snapshot = snapshot_of(session, subscription_id)
         verified_at = session.get_one(Subscription, subscription_id).verified_at
         balances = balances_from_json(account.get(session, account_id).seats)
+    if snapshot.status != SubscriptionStatus.ACTIVE:
+        raise ChangeRefused(
+            f"The subscription is {snapshot.status}, and only active subscriptions can be changed. If it has "
+            "ended, buy a new one by checkout.",
+            code="subscription_not_active",
+            provider_code=None,
+            retry_helps=False,
+        )
+    cart = Cart.of(snapshot)
     cart_seats(runtime.catalog, cart)  # raises if the present cart cannot be counted
     product = known_product(runtime.catalog, request.product_id or cart.product_id)
     prices = _price_list(runtime, product, now)
@@ -242,8 +255,15 @@ def _lines(catalog: Catalog, prices: PriceList, cart: Cart) -> Iterator[PriceLin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
+    """A cached price list. `failed_at`: when it could last not be read anew."""
+
     offer: Offer
     read_at: datetime
+    failed_at: datetime | None = None
+
+    def is_fresh(self, now: datetime) -> bool:
+        has_just_failed = self.failed_at is not None and now - self.failed_at < _NO_READ_AFTER_FAILURE
+        return has_just_failed or now - self.read_at < FRESH_FOR
 
 
 _KEPT: Final = TypeAdapter(_Kept)
@@ -251,17 +271,17 @@ _KEPT: Final = TypeAdapter(_Kept)
 
 def _price_list(runtime: Runtime, product: Product, now: datetime) -> PriceList:
     """The cached price list, or a new one if it is not fresh. An older one is used while the provider cannot
-    be reached.
+    be reached; within 30 seconds after a failure no call waits for the provider.
     """
     kept = _kept(runtime, product.product_id, now)
-    if kept is None or now - kept.read_at >= FRESH_FOR:
+    if kept is None or not kept.is_fresh(now):
         try:
             kept = _Kept(offer=offer_of(runtime.provider, product), read_at=now)
         except TransientError:
             if kept is None:
                 raise
-        else:
-            runtime.cache.keep_price_list(product.product_id, orjson.dumps(asdict(kept)))
+            kept = replace(kept, failed_at=now)
+        runtime.cache.keep_price_list(product.product_id, orjson.dumps(asdict(kept)))
     return PriceList(offer=kept.offer, read_at=kept.read_at, age=now - kept.read_at)
 
 

@@ -113,7 +113,7 @@ def _conclude(runtime: Runtime, change_id: str, checked_at: datetime, *, is_not_
     or if it has taken too long. Otherwise check again later.
     """
     with runtime.sessions.begin() as session:
-        change = seat_change.lock(session, change_id)
+        change = seat_change.lock_with_account(session, change_id)
         if change.state != ChangeState.SUBMITTED or change.sent_at is None:
             return
         subscription = session.get_one(Subscription, change.subscription_id)

@@ -11,6 +11,8 @@ import time
 from datetime import datetime, timedelta
 from typing import Final
 
+from sqlalchemy.orm import Session
+
 from models import account, cancellation
 from models.cancellation import Cancellation, CancellationState
 from models.subscription import Subscription
@@ -35,6 +37,15 @@ _NOT_APPLIED: Final = (
 _UNDO_NOT_APPLIED: Final = (
     "The subscription still ends at its next billing date: the request to keep it never arrived. Undo the "
     "cancellation again if the subscription is to go on."
+)
+
+_NOT_READ: Final = (
+    "The subscription could not be read for a day, so it is not known whether the cancellation has arrived. "
+    "Check the subscription in the provider's dashboard."
+)
+_UNDO_NOT_READ: Final = (
+    "The subscription could not be read for a day, so it is not known whether the request to keep it has "
+    "arrived. Check the subscription in the provider's dashboard."
 )
 
 
@@ -79,24 +90,36 @@ def _sent_at(row: Cancellation) -> datetime | None:
 
 def _conclude(runtime: Runtime, cancellation_id: str, checked_at: datetime) -> None:
     """Fail the request if it can no longer arrive and a snapshot retrieved after `checked_at` does not show
-    it, or if it has taken too long. Otherwise check again later.
+    it, or if the subscription could not be read for too long. Otherwise check again later.
     """
     with runtime.sessions.begin() as session:
-        row = cancellation.lock(session, cancellation_id)
+        row = cancellation.lock_with_account(session, cancellation_id)
         sent_at = _sent_at(row)
         if sent_at is None:
             return
         verified_at = session.get_one(Subscription, row.subscription_id).verified_at
         was_synced = verified_at is not None and verified_at >= checked_at
         age = checked_at - sent_at
-        if (was_synced and age >= _MAY_STILL_ARRIVE) or age >= _GIVEN_UP_AFTER:
-            if row.state == CancellationState.SUBMITTED:
-                cancellations.fail(session, row, cancellation.NOT_APPLIED, _NOT_APPLIED, helps=True)
-            else:
-                cancellations.fail_undo(
-                    session, row, cancellation.UNDO_NOT_APPLIED, _UNDO_NOT_APPLIED, helps=True
-                )
+        if was_synced and age >= _MAY_STILL_ARRIVE:
+            _fail(session, row, is_known=True)
+            return
+        if age >= _GIVEN_UP_AFTER:
+            _fail(session, row, is_known=False)
             return
         row.attempts += 1
         pause = max(SHORTEST_RETRY_SECONDS, backoff(row.attempts))
         row.next_at = account.now(session) + timedelta(seconds=pause)
+
+
+def _fail(session: Session, row: Cancellation, *, is_known: bool) -> None:
+    """Fail the cancellation or its undo. `is_known`: a sync has read the subscription without it."""
+    if row.state == CancellationState.SUBMITTED:
+        code, message = (
+            (cancellation.NOT_APPLIED, _NOT_APPLIED) if is_known else (cancellation.NOT_READ, _NOT_READ)
+        )
+        cancellations.fail(session, row, code, message, helps=is_known)
+        return
+    code, message = cancellation.UNDO_NOT_READ, _UNDO_NOT_READ
+    if is_known:
+        code, message = cancellation.UNDO_NOT_APPLIED, _UNDO_NOT_APPLIED
+    cancellations.fail_undo(session, row, code, message, helps=is_known)

@@ -80,7 +80,8 @@ class BillingPeriod(ResponseModel):
 
 class PricesShown(ResponseModel):
     binding: Literal[False] = Field(
-        description="an estimate from list prices; the preview of a seat change is binding"
+        description="an estimate from list prices; the preview of a seat change states the provider's own "
+        "figures, from which the charge may differ by a few cents"
     )
     account_id: str | None = Field(description="null for a first purchase")
     subscription_id: str | None

@@ -29,7 +29,8 @@ _TAX: Final = {True: "included", False: "excluded", None: None}
     summary="Estimate what seats would cost the account",
     description="List prices now and with the wanted seats, per billing period, and the cart that would be "
     "bought. Not binding: it knows no proration, no discount and no credit. The seat change preview states "
-    "the exact amounts. Prices are cached for ten minutes, longer while the provider cannot be reached.",
+    "the provider's own figures. Prices are cached for ten minutes, longer while the provider cannot be "
+    "reached.",
     responses=responses(PricesShown, *KEYED, 404, 409, 502),
 )
 @needs(Scope.READ)

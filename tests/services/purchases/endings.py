@@ -45,14 +45,15 @@ def all_of(service: Runtime) -> list[Cancellation]:
         return [one for one in found if one.state not in {"previewed", "expired"}]
 
 
-def sent_long_ago(service: Runtime) -> None:
-    """Whatever was sent was sent two minutes earlier, and is due to be checked."""
+def sent_long_ago(service: Runtime, minutes: int = 2) -> None:
+    """Whatever was sent was sent that much earlier, and is due to be checked."""
     with service.sessions.begin() as session:
         session.execute(
             text(
-                "UPDATE cancellations SET sent_at = sent_at - interval '2 minutes', "
-                "undo_sent_at = undo_sent_at - interval '2 minutes', next_at = now()"
-            )
+                "UPDATE cancellations SET sent_at = sent_at - make_interval(mins => :minutes), "
+                "undo_sent_at = undo_sent_at - make_interval(mins => :minutes), next_at = now()"
+            ),
+            {"minutes": minutes},
         )
 
 

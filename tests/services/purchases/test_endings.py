@@ -24,6 +24,7 @@ from domain.errors import (
 )
 from domain.provider_errors import ChangeRefused, TransientError
 from models.cancellation import CancellationState as State
+from models.seat_change import SeatChange
 from runtime.settings import Settings
 from runtime.wiring import Runtime
 from services.ledger import links
@@ -370,6 +371,28 @@ def test_only_what_is_scheduled_can_be_undone(service: Runtime, sold: str):
         undone(service, row)
 
 
+def test_what_is_still_under_way_can_be_undone_later(service: Runtime, world: World, sold: str):
+    world.board.turn({"api_cut_before_probability": 1.0, "api_fault_routes": ["PATCH *"]})
+    row = cancelled(service)
+    with pytest.raises(ChangeInFlight) as refusal:
+        undone(service, row)
+    assert refusal.value.details["retry_helps"] is True
+
+
+def test_an_undo_of_what_ends_meanwhile_is_refused(
+    service: Runtime, world: World, sold: str, monkeypatch: pytest.MonkeyPatch
+):
+    row = cancelled(service)
+
+    def ends(_subscription_id: str) -> None:
+        world.apply(sold, lifecycle.cancel, silently=True)
+
+    monkeypatch.setattr(service.provider, "undo_cancellation", ends)
+    with pytest.raises(NotUndoable, match="is applied"):
+        undone(service, row)
+    assert kinds(service) == ["scheduled", "applied"]
+
+
 def test_a_preview_can_be_dropped(service: Runtime, sold: str):
     shown = previewed(service)
     assert undone(service, shown.cancellation).state == State.EXPIRED
@@ -472,9 +495,9 @@ def test_the_sentence_says_it_all(service: Runtime, world: World, sold: str):
     words = f"{day.day} {day:%b %Y}"
     assert shown(service)["sentence"] == (
         f"Team Pro ends on {words}; until then nothing changes. The account then has 0 full seats instead of "
-        "18. The account then has 0 viewer seats instead of 4. 1 member has a full seat too many: they stay, "
-        f"but nobody can claim such a seat from {words} on. Nothing is charged from then on, and nothing is "
-        "refunded or credited."
+        "18. The account then has 0 viewer seats instead of 4. 1 member is over the limit of full seats: "
+        f"they stay, but nobody can claim such a seat from {words} on. Nothing is charged from then on, and "
+        "nothing is refunded or credited."
     )
 
 
@@ -482,6 +505,13 @@ def test_a_preview_at_once_counts_the_days_that_are_given_up(service: Runtime, w
     told = shown(service, When.NOW)
     assert told["unused_days"] in range(27, 32)
     assert f"credited for the {told['unused_days']} days that are paid for" in told["sentence"]
+
+
+def test_the_days_of_a_subscription_that_is_not_active_are_not_counted(
+    service: Runtime, world: World, sold: str
+):
+    world.apply(sold, lifecycle.hold, silently=True)
+    assert shown(service, When.NOW)["unused_days"] is None
 
 
 def test_a_preview_changes_nothing(service: Runtime, world: World, sold: str):
@@ -495,6 +525,21 @@ def test_a_scheduled_change_that_will_not_be_made_is_mentioned(service: Runtime,
     told = shown(service)
     assert told["drops_scheduled_change"]
     assert "A seat change that is scheduled for that day is not made." in told["sentence"]
+
+
+def test_a_scheduled_change_that_the_cancellation_drops_is_not_said_to_have_failed(
+    service: Runtime, sold: str
+):
+    request = SeatRequest(seats={"full": 12}, when=When.AT_RENEWAL)
+    change = confirm_change(service, "acme", preview_change(service, "acme", request).token)
+    cancelled(service, When.NOW)
+    with service.sessions.begin() as session:
+        session.execute(text("UPDATE seat_changes SET missed_at = missed_at - interval '2 minutes'"))
+    synced(service, sold)
+    with service.sessions() as session:
+        dropped = session.get_one(SeatChange, change.id)
+    assert dropped.state == "cancelled"
+    assert "because the subscription ends or has ended" in dropped.message
 
 
 def test_a_cancellation_whose_request_was_lost_fails_once_it_cannot_arrive_any_more(

@@ -152,9 +152,11 @@ class Endings(RuleBasedStateMachine):
         if row.state in {"previewed", "expired"}:
             row.state = "expired"
             return None, False
+        if row.state == "submitted":
+            return "ChangeInFlight", False
         if row.state == "scheduled" and row.undo_sent_at is not None:
             self.model.settle(row)
-            return None, False
+            return (None if row.state in {"scheduled", "undone"} else "NotUndoable"), False
         if row.state == "scheduled":
             self.model.sync()
         if row.state == "undone":

@@ -10,7 +10,7 @@ import pytest
 from domain.billing_terms import When
 from models.cancellation import Cancellation
 from runtime.wiring import Runtime
-from services.purchases import ending
+from services.purchases import ending, refresh
 from services.purchases.settle_ending import settle
 from simulator.control import actions
 from simulator.control.actions import Options
@@ -116,6 +116,19 @@ def test_a_lost_request_does_not_fail_while_it_may_still_arrive(
         assert row.state == ("scheduled" if name == "undone" else "submitted")
         assert row.code == "outcome_unknown"
     assert len(writes(world)) == 1
+
+
+@each_request
+def test_what_could_not_be_read_for_a_day_is_not_said_to_be_lost(
+    service: Runtime, world: World, sold: str, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(refresh, "SYNC_TIMEOUT", 0.3)
+    _, row = lose_the_answer(service, world, name, "cut before the work")
+    world.board.turn({"api_500_probability": 1.0, "api_fault_routes": ["*"]})
+    sent_long_ago(service, minutes=25 * 60)
+    ended = settle(service, row.id)
+    assert ended.code == ("undo_not_read" if name == "undone" else "not_read")
+    assert (ended.retry_helps, kinds(service)) == (False, ASKED[name].notices[1])
 
 
 @each_request

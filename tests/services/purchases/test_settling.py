@@ -286,7 +286,7 @@ def test_the_wake_up_is_the_task_that_settles(
     settles(world, unpaid.subscription_id, "succeeds")
     clock.advance(SOON)
     Sweep(service, app.publish, wake_changes=app.wake_changes).once()
-    with app.connection_for_read() as broker, broker.SimpleQueue("seatsync") as queue:
+    with app.connection_for_read() as broker, broker.SimpleQueue("seatsync.slow") as queue:
         task = queue.get(timeout=5).headers["task"]
     app.tasks[task].apply()
     assert the(service, unpaid).state == ChangeState.APPLIED

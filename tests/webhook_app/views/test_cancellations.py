@@ -171,6 +171,20 @@ def test_a_repeated_key_gets_the_same_response(buyer: FlaskClient, world: World)
     assert len(writes(world)) == 1
 
 
+def test_a_refusal_that_says_retry_is_not_repeated_under_its_key(
+    buyer: FlaskClient, service: Runtime, world: World
+):
+    world.board.turn({"api_cut_before_probability": 1.0, "api_fault_routes": ["PATCH *"]})
+    token = preview(buyer).json["token"]
+    asked = confirm(buyer, token)
+    refused = undo(buyer, asked, **SEVEN)
+    assert told(refused) == (409, "change_in_flight")
+    assert refused.json["retry_helps"]
+    sent_long_ago(service)
+    settle_due(service, until=float("inf"))
+    assert told(undo(buyer, asked, **SEVEN)) == (409, "not_undoable")
+
+
 def test_of_two_subscriptions_the_one_to_end_is_named(
     buyer: FlaskClient, service: Runtime, world: World, sold: str
 ):

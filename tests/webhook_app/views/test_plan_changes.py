@@ -280,7 +280,7 @@ def test_a_change_at_the_renewal_that_members_outgrow_is_not_sent(
         (("pdt_business", {"full": 25}), "now"),
         (("pdt_solo", {"full": 8}), "at_renewal"),
         (("pdt_yearly", {"full": 17}), "at_renewal"),
-        (("pdt_yearly", {"full": 17, "viewer": 5}), "now"),
+        (("pdt_yearly", {"full": 17, "viewer": 5}), "at_renewal"),
     ],
 )
 def test_a_product_that_takes_no_seats_comes_now_by_default(

@@ -141,6 +141,29 @@ def test_invoices_can_be_seen_after_the_end(payer: FlaskClient, service: Runtime
     assert open_portal(payer).status_code == 201
 
 
+def test_a_former_payer_is_not_let_in_while_it_is_not_known_who_pays_now(
+    payer: FlaskClient, service: Runtime, world: World, sold: str
+):
+    world.apply(sold, lifecycle.cancel, silently=True)
+    sync_subscription(service, sold, patience=5)
+    new = world.open({"product_id": "pdt_team"}, silently=True).subscription_id
+    with service.transaction() as session:
+        links.link(session, "acme", new, service.catalog, a_cause())
+    answer = open_portal(payer)
+    assert told(answer) == (409, "no_customer")
+    assert "sync the account" in answer.json["detail"]
+    sync_subscription(service, new, patience=5)
+    assert open_portal(payer).json["customer_id"] == customer_of(world, new)
+
+
+def test_a_customer_who_never_paid_has_no_portal(
+    payer: FlaskClient, service: Runtime, world: World, sold: str
+):
+    world.apply(sold, lifecycle.fail, silently=True)
+    sync_subscription(service, sold, patience=5)
+    assert told(open_portal(payer)) == (409, "no_customer")
+
+
 def test_an_account_for_which_nobody_pays_has_no_portal(payer: FlaskClient, service: Runtime):
     opened(service, "other")
     assert told(open_portal(payer, "other")) == (409, "no_customer")

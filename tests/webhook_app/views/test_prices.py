@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 from flask.testing import FlaskClient
 
@@ -13,6 +14,7 @@ from domain.catalog.reader import parse
 from models.api_key import Scope
 from runtime.wiring import Runtime
 from services.sync.on_demand import sync_subscription
+from simulator.billing import lifecycle
 from simulator.billing.catalog import Addon, Product
 from simulator.server import Simulator
 from simulator.world import World
@@ -246,11 +248,14 @@ def test_a_price_is_asked_of_the_provider_once_and_changes_nothing_there(buyer: 
     assert applied_writes(world) == 0
 
 
-def test_the_age_of_the_prices_is_stated(buyer: FlaskClient):
-    first, second = prices(buyer, ACCOUNT), prices(buyer, ACCOUNT)
-    assert first["prices_read_at"] == second["prices_read_at"]
-    assert first["prices_age_seconds"] == 0
-    assert second["prices_age_seconds"] >= 0
+def test_the_age_of_the_prices_is_stated(buyer: FlaskClient, service: Runtime):
+    first = prices(buyer, ACCOUNT)
+    kept = orjson.loads(service.cache.price_list_of("pdt_team"))
+    read_at = datetime.fromisoformat(kept["read_at"]) - timedelta(minutes=2)
+    service.cache.keep_price_list("pdt_team", orjson.dumps({**kept, "read_at": read_at}))
+    second = prices(buyer, ACCOUNT)
+    assert datetime.fromisoformat(second["prices_read_at"]) == read_at
+    assert (first["prices_age_seconds"], second["prices_age_seconds"] >= 120) == (0, True)
     assert second["verified_at"] is not None
 
 
@@ -270,6 +275,9 @@ def test_old_prices_are_shown_with_their_age_while_the_provider_is_away(
     make_all_prices_old(monkeypatch)
     world.board.turn({"api_500_probability": 1.0})
     assert prices(buyer, ACCOUNT)["prices_read_at"] == first["prices_read_at"]
+    asked = reads(world)
+    assert prices(buyer, ACCOUNT)["prices_read_at"] == first["prices_read_at"]
+    assert reads(world) == asked
 
 
 def make_all_prices_old(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,6 +311,15 @@ def test_an_account_without_a_subscription_is_sent_to_the_checkout(newcomer: Fla
     assert "buy by checkout first" in answer.json["detail"]
 
 
+def test_a_subscription_that_has_ended_has_no_prices(
+    buyer: FlaskClient, service: Runtime, world: World, sold: str
+):
+    world.apply(sold, lifecycle.cancel, silently=True)
+    sync_subscription(service, sold, patience=5)
+    answer = buyer.get(f"{ACCOUNT}?subscription_id={sold}")
+    assert told(answer) == (409, "subscription_not_active")
+
+
 def test_an_account_with_two_subscriptions_names_one(
     buyer: FlaskClient, service: Runtime, world: World, sold: str
 ):
@@ -311,6 +328,8 @@ def test_an_account_with_two_subscriptions_names_one(
     service_link = buyer.put(f"/v1/accounts/acme/subscriptions/{second.subscription_id}")
     assert service_link.status_code == 200, service_link.text
     assert told(buyer.get(ACCOUNT)) == (409, "no_subscription_to_change")
+    to_another = buyer.get(f"{ACCOUNT}?product_id=pdt_yearly&seats=viewer:6")
+    assert told(to_another) == (409, "no_subscription_to_change")
     assert prices(buyer, f"{ACCOUNT}?subscription_id={sold}")["price"]["amount"] == 33000
 
 
