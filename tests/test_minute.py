@@ -147,13 +147,12 @@ class Worker:
         )
         with self.sessions.begin() as session:
             sync_queue.raise_hint(session, "sub_1")
-            lease = sync_queue.lease(session, ["sub_1"], LEASE)[0]
-        if lease is None:
-            return
-        with self.sessions.begin() as session:
-            snapshot = a_snapshot(addons=addons)
-            changed = subscriptions.apply(session, lease, snapshot, CATALOG, self.cause)
-        self.report.counts["bought"] += bool(changed)
+            leases = sync_queue.lease(session, ["sub_1"], LEASE)
+        for lease in leases:
+            with self.sessions.begin() as session:
+                snapshot = a_snapshot(addons=addons)
+                changed = subscriptions.apply(session, lease, snapshot, CATALOG, self.cause)
+            self.report.counts["bought"] += bool(changed)
 
     def _change(self, wanted: MemberUpdate) -> None:
         with self.sessions.begin() as session:

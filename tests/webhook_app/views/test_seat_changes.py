@@ -451,7 +451,7 @@ def test_an_unknown_subscription_says_what_to_check(
 
 
 def test_a_refusal_is_the_answer_to_its_idempotency_key(scripted: FlaskClient, stub: Stub):
-    stub.replies = [reply(body=subscription(3)), reply(409, {"code": "PREVIOUS_PAYMENT_PENDING"})]
+    stub.replies = [reply(body=subscription(3)), reply(404, {"code": "NOT_FOUND"})]
     wish = {"json": {"seats": {"full": 13}}, "headers": SEVEN}
     first, again = (scripted.post(f"{CHANGE}/preview", **wish) for _ in range(2))
     assert (first.status_code, first.data) == (409, again.data)
