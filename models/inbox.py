@@ -93,7 +93,7 @@ _FEW, _MANY = 5, 50
 # One statement, because a second round trip would cost more than the signature check. `event` writes a new
 # delivery, or replaces a dead letter by its repeated delivery; any other repeat writes nothing and returns
 # nothing. `hint` requests the sync of a pending event that was written. When it is due:
-#  1. A dead subscription: now. Somebody has to be told again, and its attempts are counted from 0.
+#  1. A dead subscription: now. The new event revives it, and its attempts are counted from 0.
 #  2. One that is being synced: in a second. The running sync may have read the state before this event.
 #  3. One whose sync is awaited already: when it was due, but in five minutes at most. Its backoff may be
 #     hours long, and the new event may be what ends the failure.

@@ -202,7 +202,8 @@ class Provider(Protocol):
         ...
 
     def open_portal(self, customer_id: str, *, return_url: str | None) -> str:
-        """The URL of a new session in the provider's customer portal: whoever has it acts as the customer.
+        """The URL of a new session in the provider's customer portal. Anybody who has it can act as the
+        customer.
 
         Raises `CustomerNotAtProvider`, `PermanentError`, `TransientError`. It is safe to try again.
         """

@@ -1,6 +1,6 @@
 """The customer portal: a link to the provider's page with invoices, payment methods and subscriptions.
 
-Whoever has the link acts as the customer. So it is neither stored nor logged here.
+Anybody who has the link can act as the customer. So it is neither stored nor logged here.
 """
 
 from __future__ import annotations
